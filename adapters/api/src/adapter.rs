@@ -1,0 +1,81 @@
+//! From configuration to a running source.
+
+use std::future::Future;
+use std::path::Path;
+use std::pin::Pin;
+
+use floorgate_metrics::SourceMetrics;
+use floorgate_sample::TagId;
+use floorgate_yaml::{Node, Problems};
+use schemars::{Schema, SchemaGenerator};
+use tokio_util::sync::CancellationToken;
+
+use crate::Intake;
+
+/// A protocol.
+pub trait Adapter: Send + Sync {
+    /// The word after `adapter:` in the configuration.
+    fn name(&self) -> &'static str;
+
+    /// JSON Schema of a source's settings (without `adapter`).
+    fn settings_schema(&self, generator: &mut SchemaGenerator) -> Schema;
+
+    /// JSON Schema of a tag's address (the keys of a tag that are the adapter's own).
+    fn address_schema(&self, generator: &mut SchemaGenerator) -> Schema;
+
+    /// The keys of a tag that are this adapter's own; the mapping keeps the others.
+    fn address_keys(&self) -> &'static [&'static str];
+
+    /// Checks settings and addresses and lays out the work, without opening anything. Everything wrong is
+    /// recorded; `None` where anything was.
+    fn plan(&self, spec: SourceSpec<'_>, problems: &mut Problems) -> Option<Box<dyn Source>>;
+}
+
+/// What the configuration says of one source.
+#[derive(Debug)]
+pub struct SourceSpec<'a> {
+    /// Its name, unique in the configuration.
+    pub name: &'a str,
+    /// Its settings, without `adapter`.
+    pub settings: &'a Node,
+    /// Its tags.
+    pub tags: Vec<TagSpec<'a>>,
+    /// The folder that relative paths in the settings start from.
+    pub base: &'a Path,
+    /// The gateway's own folder (`state_dir`), where an adapter keeps keys and certificates.
+    pub state: &'a Path,
+}
+
+/// What the configuration says of one tag.
+#[derive(Debug)]
+pub struct TagSpec<'a> {
+    /// Its number in the plan.
+    pub id: TagId,
+    /// Its full name, for messages: `mapping/instance/tag`.
+    pub name: &'a str,
+    /// A mapping node with the adapter's own keys.
+    pub address: &'a Node,
+}
+
+/// The task of a running source.
+pub type RunFuture = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// A source that is laid out and not yet started.
+pub trait Source: Send {
+    /// Connects and reads until `context.stop` is cancelled, then disconnects and returns. It may be called
+    /// again on the same source after the future ended or was dropped (a panic in it, for example).
+    fn run(&self, context: SourceContext) -> RunFuture;
+}
+
+/// What a running source is given.
+#[derive(Clone, Debug)]
+pub struct SourceContext {
+    /// The source's name, for logs.
+    pub name: String,
+    /// Where samples go.
+    pub intake: Intake,
+    /// Cancelled when the gateway stops or the source is reconfigured.
+    pub stop: CancellationToken,
+    /// The source's metrics.
+    pub metrics: SourceMetrics,
+}

@@ -1,0 +1,1 @@
+//! The kit of promises that every adapter is held to.

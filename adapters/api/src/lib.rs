@@ -1,0 +1,30 @@
+//! The contract between adapters and the gateway. It knows no protocol.
+//!
+//! An [`Adapter`] turns configuration into [`Source`]s without opening anything ([`Adapter::plan`]); a
+//! source then runs until it is told to stop, and hands what it receives to its [`Intake`].
+//!
+//! What a source promises (the conformance kit holds it to this):
+//! - **Continuity.** Batches of a source arrive in the order the device produced them. Where a value may have
+//!   been missed, a [`Notice::Gap`] comes *before* the first value after the hole, in the same batch or an earlier one.
+//! - **Connection.** [`Notice::Online`] precedes the first sample after each connect; [`Notice::Offline`] is sent once when
+//!   the device is lost, with the reason in the device's or the system's own words.
+//! - **Quality.** A tag that the device refuses is a sample with bad quality and no value, once per change of its
+//!   status; the other tags flow on.
+//! - **Isolation.** `run` does not return before it is told to stop: it reconnects for ever, with jittered back-off.
+//!   Memory is bounded: when the intake is full, the source stops reading.
+//! - **Acknowledgement.** Where the protocol can acknowledge, it does so when the batch's [`Receipt`] fires, which is
+//!   after the batch's events and the new baseline are durable, never earlier.
+
+mod adapter;
+mod batch;
+pub mod conformance;
+mod intake;
+
+pub use adapter::{Adapter, RunFuture, Source, SourceContext, SourceSpec, TagSpec};
+pub use batch::{Batch, GapScope, Notice, Receipt};
+pub use intake::{Admission, Closed, Intake, intake};
+
+pub use floorgate_metrics::SourceMetrics;
+pub use floorgate_sample::{Quality, QualityClass, Sample, SourceId, TagId, Timestamp, Value};
+pub use floorgate_yaml::{Node, NodeKind, Problems, Span, Spanned, decode};
+pub use tokio_util::sync::CancellationToken;

@@ -1,0 +1,2 @@
+//! floorgate
+fn main() {}

@@ -1,0 +1,84 @@
+//! What is wrong in a file, where, and what to do about it.
+
+use std::path::{Path, PathBuf};
+
+use crate::{FileId, Span};
+
+/// How bad a [`Problem`] is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Severity {
+    /// The configuration cannot be used.
+    Error,
+    /// It can be used; somebody should look.
+    Warning,
+}
+
+/// Something wrong in a file.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Problem {
+    /// How bad it is.
+    pub severity: Severity,
+    /// Where; `None` for what stands in no file (an environment variable).
+    pub span: Option<Span>,
+    /// What is wrong: lower case, no full stop, naming the thing and its value.
+    pub message: String,
+    /// What to do about it.
+    pub hint: Option<String>,
+}
+
+/// Everything wrong in one run, and the texts of the files that were read.
+#[derive(Debug, Default)]
+pub struct Problems {
+    files: Vec<(PathBuf, String)>,
+    list: Vec<Problem>,
+}
+
+impl Problems {
+    /// Registers a file, so that problems can show its lines.
+    pub fn add_file(&mut self, path: &Path, text: String) -> FileId {
+        self.files.push((path.to_path_buf(), text));
+        FileId(u16::try_from(self.files.len() - 1).unwrap_or(u16::MAX))
+    }
+
+    /// Path and text of a file.
+    #[must_use]
+    pub fn file(&self, id: FileId) -> Option<(&Path, &str)> {
+        self.files.get(usize::from(id.0)).map(|(path, text)| (path.as_path(), text.as_str()))
+    }
+
+    /// Records an error; the returned problem takes a hint.
+    pub fn error(&mut self, span: impl Into<Option<Span>>, message: impl Into<String>) -> &mut Problem {
+        self.push(Severity::Error, span.into(), message.into())
+    }
+
+    /// Records a warning; the returned problem takes a hint.
+    pub fn warning(&mut self, span: impl Into<Option<Span>>, message: impl Into<String>) -> &mut Problem {
+        self.push(Severity::Warning, span.into(), message.into())
+    }
+
+    fn push(&mut self, severity: Severity, span: Option<Span>, message: String) -> &mut Problem {
+        self.list.push(Problem { severity, span, message, hint: None });
+        let last = self.list.len() - 1;
+        &mut self.list[last]
+    }
+
+    /// All problems, in the order they were found.
+    #[must_use]
+    pub fn list(&self) -> &[Problem] {
+        &self.list
+    }
+
+    /// Whether anything makes the configuration unusable.
+    #[must_use]
+    pub fn has_errors(&self) -> bool {
+        self.list.iter().any(|problem| problem.severity == Severity::Error)
+    }
+}
+
+impl Problem {
+    /// Adds what to do about it.
+    pub fn hint(&mut self, hint: impl Into<String>) -> &mut Self {
+        self.hint = Some(hint.into());
+        self
+    }
+}
