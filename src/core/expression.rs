@@ -1,0 +1,229 @@
+//! Expressions for guards and computed fields, in CEL (the Common Expression Language).
+//!
+//! Their cost is bounded when they are compiled: length, nesting, no comprehensions (`map`, `filter`, `all`,
+//! `exists`), no regular expressions. What is left walks a tree of known size once.
+
+use std::cell::RefCell;
+use std::sync::Arc;
+
+use cel::common::ast::{EntryExpr, Expr, IdedExpr};
+use cel::{Context, Program};
+use floorgate_sample::Value;
+
+use crate::plan::Slot;
+
+/// Longest expression in characters.
+pub const MAX_LENGTH: usize = 1000;
+/// Deepest nesting of brackets and of the tree.
+pub const MAX_DEPTH: usize = 32;
+
+/// A compiled expression over the tags of a rule.
+#[derive(Debug)]
+pub struct Expression {
+    text: Arc<str>,
+    program: Program,
+    variables: Box<[(String, Slot)]>,
+}
+
+/// Why an expression cannot be used.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum ExpressionError {
+    /// It is longer than [`MAX_LENGTH`].
+    #[error("expression has {0} characters, more than {MAX_LENGTH}")]
+    TooLong(usize),
+    /// It is nested deeper than [`MAX_DEPTH`].
+    #[error("expression is nested deeper than {MAX_DEPTH}")]
+    TooDeep,
+    /// It is no CEL.
+    #[error("expression is not valid: {0}")]
+    Syntax(String),
+    /// It uses a part of CEL whose cost has no bound.
+    #[error("expression uses {0}, which is not allowed here")]
+    Forbidden(&'static str),
+    /// It names something that is no tag of the mapping.
+    #[error("expression names {0:?}, which is no tag of this mapping")]
+    UnknownTag(String),
+    /// It could not be evaluated on the values of this moment.
+    #[error("expression {text:?} failed: {reason}")]
+    Failed {
+        /// The expression.
+        text: Arc<str>,
+        /// Why, in the evaluator's words.
+        reason: String,
+    },
+}
+
+thread_local! {
+    // Building the context with CEL's functions costs thirty times an evaluation, so that each thread has one.
+    static ROOT: RefCell<Context<'static, 'static>> = RefCell::new(Context::default());
+}
+
+impl Expression {
+    /// Compiles an expression; `resolve` gives the slot of a tag by its name in the mapping.
+    pub fn compile(
+        text: &str,
+        mut resolve: impl FnMut(&str) -> Option<Slot>,
+    ) -> Result<Self, ExpressionError> {
+        let length = text.chars().count();
+        if length > MAX_LENGTH {
+            return Err(ExpressionError::TooLong(length));
+        }
+        // The parser recurses, so that nesting is bounded before it runs. Counting signs and brackets alike
+        // overestimates, which is the safe side.
+        let (mut depth, mut deepest) = (0_usize, 0_usize);
+        for c in text.chars() {
+            match c {
+                '(' | '[' | '{' | '?' | '!' | '-' => depth += 1,
+                ')' | ']' | '}' => depth = depth.saturating_sub(1),
+                _ => {}
+            }
+            deepest = deepest.max(depth);
+        }
+        if deepest > MAX_DEPTH {
+            return Err(ExpressionError::TooDeep);
+        }
+        let program = Program::compile(text).map_err(|e| ExpressionError::Syntax(first_line(&e.to_string())))?;
+        check(program.expression(), 0)?;
+        let references = program.references();
+        let mut names: Vec<String> = references.variables().into_iter().map(str::to_owned).collect();
+        drop(references);
+        names.sort_unstable();
+        let variables = names
+            .into_iter()
+            .map(|name| match resolve(&name) {
+                Some(slot) => Ok((name, slot)),
+                None => Err(ExpressionError::UnknownTag(name)),
+            })
+            .collect::<Result<_, _>>()?;
+        Ok(Self { text: text.into(), program, variables })
+    }
+
+    /// The expression as it was written.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// Evaluates the expression on the values that `lookup` gives.
+    pub fn evaluate(
+        &self,
+        lookup: impl Fn(Slot) -> Option<Value>,
+    ) -> Result<serde_json::Value, ExpressionError> {
+        ROOT.with_borrow(|root| {
+            let mut scope = root.new_inner_scope();
+            for (name, slot) in &self.variables {
+                scope.add_variable_from_value(name.as_str(), operand(lookup(*slot)));
+            }
+            let result = self.program.execute(&scope).map_err(|error| ExpressionError::Failed {
+                text: Arc::clone(&self.text),
+                reason: error.to_string(),
+            })?;
+            Ok(json(&result))
+        })
+    }
+}
+
+/// Walks the tree once: bounds its depth and refuses what has no bounded cost.
+fn check(node: &IdedExpr, depth: usize) -> Result<(), ExpressionError> {
+    if depth > 4 * MAX_DEPTH {
+        return Err(ExpressionError::TooDeep);
+    }
+    let deeper = |child: &IdedExpr| check(child, depth + 1);
+    match &node.expr {
+        Expr::Comprehension(_) => Err(ExpressionError::Forbidden("a comprehension (map, filter, all, exists)")),
+        Expr::Struct(_) => Err(ExpressionError::Forbidden("a message constructor")),
+        Expr::Call(call) => {
+            call.target.iter().try_for_each(|target| deeper(target))?;
+            call.args.iter().try_for_each(deeper)
+        }
+        Expr::List(list) => list.elements.iter().try_for_each(deeper),
+        Expr::Map(map) => map.entries.iter().try_for_each(|entry| match &entry.expr {
+            EntryExpr::MapEntry(entry) => deeper(&entry.key).and_then(|()| deeper(&entry.value)),
+            EntryExpr::StructField(_) => Err(ExpressionError::Forbidden("a message constructor")),
+        }),
+        Expr::Select(select) => deeper(&select.operand),
+        Expr::Ident(_) | Expr::Literal(_) | Expr::Unspecified => Ok(()),
+    }
+}
+
+fn first_line(text: &str) -> String {
+    text.lines().next().unwrap_or_default().trim().to_owned()
+}
+
+/// An unknown value is null. Every integer is CEL's `int`, so that counters of different widths can be added.
+fn operand(value: Option<Value>) -> cel::Value {
+    match value {
+        None => cel::Value::Null,
+        Some(Value::Bool(b)) => cel::Value::Bool(b),
+        Some(Value::Int(i)) => cel::Value::Int(i),
+        Some(Value::UInt(u)) => i64::try_from(u).map_or(cel::Value::UInt(u), cel::Value::Int),
+        Some(Value::Float32(f)) => cel::Value::Float(f64::from(f)),
+        Some(Value::Float64(f)) => cel::Value::Float(f),
+        Some(Value::Text(text)) => cel::Value::String(Arc::new(text.to_string())),
+        Some(Value::Bytes(bytes)) => cel::Value::Bytes(Arc::new(bytes.to_vec())),
+        Some(Value::Time(time)) => cel::Value::String(Arc::new(time.to_string())),
+        Some(Value::List(items)) => {
+            cel::Value::List(Arc::new(items.iter().map(|item| operand(Some(item.clone()))).collect()))
+        }
+    }
+}
+
+fn json(value: &cel::Value) -> serde_json::Value {
+    use serde_json::Value as Json;
+    match value {
+        cel::Value::Bool(b) => Json::Bool(*b),
+        cel::Value::Int(i) => serde_json::to_value(Value::Int(*i)).unwrap_or(Json::Null),
+        cel::Value::UInt(u) => serde_json::to_value(Value::UInt(*u)).unwrap_or(Json::Null),
+        cel::Value::Float(f) => serde_json::to_value(Value::Float64(*f)).unwrap_or(Json::Null),
+        cel::Value::String(text) => Json::String(text.to_string()),
+        cel::Value::List(items) => Json::Array(items.iter().map(json).collect()),
+        _ => Json::Null,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn compile(text: &str) -> Result<Expression, ExpressionError> {
+        Expression::compile(text, |name| match name {
+            "good" => Some(Slot(0)),
+            "state" => Some(Slot(1)),
+            _ => None,
+        })
+    }
+
+    fn evaluate(text: &str) -> serde_json::Value {
+        compile(text)
+            .and_then(|expression| {
+                expression.evaluate(|slot| match slot {
+                    Slot(0) => Some(Value::UInt(7)),
+                    Slot(1) => Some(Value::text("Execute")),
+                    Slot(_) => None,
+                })
+            })
+            .unwrap_or_else(|error| serde_json::Value::String(error.to_string()))
+    }
+
+    #[test]
+    fn tags_are_variables() {
+        assert_eq!(evaluate("good * 2 + 1"), 15);
+        assert_eq!(evaluate("state == 'Execute' && good > 5"), true);
+        assert_eq!(evaluate("good > 5 ? 'many' : 'few'"), "many");
+    }
+
+    #[test]
+    fn what_is_unknown_or_unbounded_is_refused_when_compiled() {
+        assert_eq!(compile("gud > 1").err(), Some(ExpressionError::UnknownTag("gud".into())));
+        assert!(matches!(compile("[1,2].map(x, x)").err(), Some(ExpressionError::Forbidden(_))));
+        assert!(matches!(compile("good >").err(), Some(ExpressionError::Syntax(_))));
+        assert_eq!(compile(&"(".repeat(10_000)).err(), Some(ExpressionError::TooLong(10_000)));
+        assert_eq!(compile(&"(".repeat(40)).err(), Some(ExpressionError::TooDeep));
+    }
+
+    #[test]
+    fn a_failed_evaluation_is_an_error_and_no_panic() {
+        let division = compile("good / 0").map(|e| e.evaluate(|_| Some(Value::Int(1))));
+        assert!(matches!(division, Ok(Err(ExpressionError::Failed { .. }))));
+    }
+}

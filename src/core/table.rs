@@ -1,0 +1,186 @@
+//! Value tables: the names of an enumeration's numbers.
+
+use std::sync::Arc;
+
+use floorgate_sample::Value;
+
+/// The names of an enumeration.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ValueTable {
+    /// Name of the table, `packml-state` for example.
+    pub name: Arc<str>,
+    /// The state model that `EquipmentStateChanged` shows: `packml`, `machinery`, `mtconnect`, `weihenstephan` or `custom`.
+    pub model: Arc<str>,
+    /// The entries.
+    pub entries: Vec<Entry>,
+    /// What a value is that no entry has.
+    pub unmapped: Unmapped,
+}
+
+/// One value and its name.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Entry {
+    /// The value as the device has it.
+    pub key: Key,
+    /// Its name.
+    pub name: Arc<str>,
+    /// Equipment category (`MachineryItemState`, OPC 40001-1): `NotAvailable`, `OutOfService`, `NotExecuting` or `Executing`.
+    pub category: Option<Arc<str>>,
+    /// Sub-state of a work order (OPC 10031-4): `Waiting`, `Held` and so on.
+    pub sub_state: Option<Arc<str>>,
+}
+
+/// A device's value.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Key {
+    /// A number.
+    Number(i64),
+    /// Text, where the device says the state in words.
+    Text(Arc<str>),
+}
+
+/// What a value is that no entry has.
+#[derive(Clone, Debug, PartialEq, Default)]
+pub enum Unmapped {
+    /// The event is made with the name `unknown`; the raw value stands beside it.
+    #[default]
+    Unknown,
+    /// The event is made with this name.
+    Named(Arc<str>),
+    /// No event.
+    Ignore,
+}
+
+impl ValueTable {
+    /// The entry of a value.
+    #[must_use]
+    pub fn find(&self, value: &Value) -> Option<&Entry> {
+        if let Some(text) = value.as_text() {
+            return self.entries.iter().find(|e| matches!(&e.key, Key::Text(key) if &**key == text));
+        }
+        let number = value.as_i128()?;
+        self.entries.iter().find(|e| matches!(e.key, Key::Number(key) if i128::from(key) == number))
+    }
+
+    /// The name of a value by the table and its policy; `None` where the policy is to make no event.
+    #[must_use]
+    pub fn name_of(&self, value: &Value) -> Option<&str> {
+        match (self.find(value), &self.unmapped) {
+            (Some(entry), _) => Some(&entry.name),
+            (None, Unmapped::Unknown) => Some("unknown"),
+            (None, Unmapped::Named(name)) => Some(name),
+            (None, Unmapped::Ignore) => None,
+        }
+    }
+
+    /// A table of the standards by its name in mappings.
+    #[must_use]
+    pub fn standard(name: &str) -> Option<Self> {
+        let numbered = |model: &str, entries: &[(i64, &str, Option<&str>)]| Self {
+            name: name.into(),
+            model: model.into(),
+            entries: entries
+                .iter()
+                .map(|&(number, name, category)| Entry {
+                    key: Key::Number(number),
+                    name: name.into(),
+                    category: category.map(Into::into),
+                    sub_state: None,
+                })
+                .collect(),
+            unmapped: Unmapped::default(),
+        };
+        Some(match name {
+            "isa95-job-state" => numbered("isa95", JOB_STATE_V2),
+            "isa95-job-state-v1" => numbered("isa95", JOB_STATE_V1),
+            "packml-state" => numbered("packml", PACKML_STATE),
+            "packml-mode" => numbered("packml", PACKML_MODE),
+            "machinery-item-state" => numbered("machinery", MACHINERY_ITEM_STATE),
+            _ => return None,
+        })
+    }
+
+    /// The names that [`ValueTable::standard`] knows.
+    pub const STANDARD: &[&str] =
+        &["isa95-job-state", "isa95-job-state-v1", "packml-state", "packml-mode", "machinery-item-state"];
+}
+
+type Numbered = (i64, &'static str, Option<&'static str>);
+
+/// OPC 10031-4 v2.0, Annex B.2: states of a job order.
+const JOB_STATE_V2: &[Numbered] = &[
+    (1, "NotAllowedToStart", None),
+    (2, "AllowedToStart", None),
+    (3, "Running", None),
+    (4, "Interrupted", None),
+    (5, "Ended", None),
+    (6, "Aborted", None),
+];
+
+/// OPC 10031-4 v1.0: the same states by other numbers; `Running` is 4 here.
+const JOB_STATE_V1: &[Numbered] = &[
+    (1, "NotAllowedToStart", None),
+    (2, "AllowedToStart", None),
+    (4, "Running", None),
+    (5, "Interrupted", None),
+    (6, "Ended", None),
+    (7, "Aborted", None),
+];
+
+const NOT_AVAILABLE: Option<&str> = Some("NotAvailable");
+const OUT_OF_SERVICE: Option<&str> = Some("OutOfService");
+const NOT_EXECUTING: Option<&str> = Some("NotExecuting");
+const EXECUTING: Option<&str> = Some("Executing");
+
+/// PackML states 1 to 17 (OPC 30050; ISA-TR88.00.02), with the category of OPC 40001-1: only producing is
+/// executing, an aborted machine is out of service until somebody clears it.
+const PACKML_STATE: &[Numbered] = &[
+    (1, "Clearing", OUT_OF_SERVICE),
+    (2, "Stopped", NOT_EXECUTING),
+    (3, "Starting", NOT_EXECUTING),
+    (4, "Idle", NOT_EXECUTING),
+    (5, "Suspended", NOT_EXECUTING),
+    (6, "Execute", EXECUTING),
+    (7, "Stopping", NOT_EXECUTING),
+    (8, "Aborting", OUT_OF_SERVICE),
+    (9, "Aborted", OUT_OF_SERVICE),
+    (10, "Holding", NOT_EXECUTING),
+    (11, "Held", NOT_EXECUTING),
+    (12, "Unholding", NOT_EXECUTING),
+    (13, "Suspending", NOT_EXECUTING),
+    (14, "Unsuspending", NOT_EXECUTING),
+    (15, "Resetting", NOT_EXECUTING),
+    (16, "Completing", EXECUTING),
+    (17, "Complete", NOT_EXECUTING),
+];
+
+/// PackML unit modes (ISA-TR88.00.02).
+const PACKML_MODE: &[Numbered] = &[(1, "Produce", None), (2, "Maintenance", None), (3, "Manual", None)];
+
+/// `MachineryItemState` (OPC 40001-1).
+const MACHINERY_ITEM_STATE: &[Numbered] = &[
+    (0, "NotAvailable", NOT_AVAILABLE),
+    (1, "OutOfService", OUT_OF_SERVICE),
+    (2, "NotExecuting", NOT_EXECUTING),
+    (3, "Executing", EXECUTING),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn running_has_another_number_in_each_version_of_job_control() {
+        let name = |table: &str, number| {
+            ValueTable::standard(table).and_then(|t| t.name_of(&Value::Int(number)).map(str::to_owned))
+        };
+        assert_eq!(name("isa95-job-state", 3).as_deref(), Some("Running"));
+        assert_eq!(name("isa95-job-state-v1", 4).as_deref(), Some("Running"));
+        assert_eq!(name("isa95-job-state", 9).as_deref(), Some("unknown"));
+    }
+
+    #[test]
+    fn every_standard_name_is_a_table() {
+        assert!(ValueTable::STANDARD.iter().all(|name| ValueTable::standard(name).is_some()));
+    }
+}
