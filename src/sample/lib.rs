@@ -3,10 +3,12 @@
 //! This crate is the vocabulary that adapters and the pure core share. It knows no protocol, does no
 //! input or output, and holds no state.
 
+mod notice;
 mod quality;
 mod time;
 mod value;
 
+pub use notice::{GapScope, Notice};
 pub use quality::{Quality, QualityClass};
 pub use time::Timestamp;
 pub use value::Value;

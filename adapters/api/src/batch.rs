@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use floorgate_sample::{Sample, SourceId, TagId, Timestamp};
+use floorgate_sample::{Notice, Sample, SourceId, Timestamp};
 
 /// What a source received at one time. Notices are applied before samples.
 #[derive(Debug)]
@@ -17,39 +17,6 @@ pub struct Batch {
     pub samples: Vec<Sample>,
     /// Fired when everything derived from this batch is durable.
     pub receipt: Option<Receipt>,
-}
-
-/// What a source says of itself.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Notice {
-    /// The source is connected; values follow.
-    Online,
-    /// The source is lost: its tags are unknown from now on.
-    Offline {
-        /// Why, in the device's or the system's own words.
-        reason: String,
-    },
-    /// The source is connected but silent for longer than it should be: its tags are unknown from now on.
-    Stale {
-        /// Why.
-        reason: String,
-    },
-    /// Changes may have been missed before the next value.
-    Gap {
-        /// Of which tags.
-        scope: GapScope,
-        /// Why.
-        reason: String,
-    },
-}
-
-/// Which tags a gap is about.
-#[derive(Clone, Debug, PartialEq)]
-pub enum GapScope {
-    /// All tags of the source.
-    Source,
-    /// These tags.
-    Tags(Vec<TagId>),
 }
 
 /// Fires once when a batch is durable. Dropped without firing, the batch was not stored.

@@ -21,10 +21,10 @@ pub mod conformance;
 mod intake;
 
 pub use adapter::{Adapter, RunFuture, Source, SourceContext, SourceSpec, TagSpec};
-pub use batch::{Batch, GapScope, Notice, Receipt};
+pub use batch::{Batch, Receipt};
 pub use intake::{Admission, Closed, Intake, intake};
 
 pub use floorgate_metrics::SourceMetrics;
-pub use floorgate_sample::{Quality, QualityClass, Sample, SourceId, TagId, Timestamp, Value};
+pub use floorgate_sample::{GapScope, Notice, Quality, QualityClass, Sample, SourceId, TagId, Timestamp, Value};
 pub use floorgate_yaml::{Node, NodeKind, Problems, Span, Spanned, decode};
 pub use tokio_util::sync::CancellationToken;
