@@ -8,7 +8,7 @@ mod quality;
 mod time;
 mod value;
 
-pub use notice::{GapScope, Notice};
+pub use notice::{Continuity, GapScope, Notice};
 pub use quality::{Quality, QualityClass};
 pub use time::Timestamp;
 pub use value::Value;

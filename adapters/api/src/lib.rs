@@ -6,7 +6,8 @@
 //! What a source promises (the conformance kit holds it to this):
 //! - **Continuity.** Batches of a source arrive in the order the device produced them. Where a value may have
 //!   been missed, a [`Notice::Gap`] comes *before* the first value after the hole, in the same batch or an earlier one.
-//! - **Connection.** [`Notice::Online`] precedes the first sample after each connect; [`Notice::Offline`] is sent once when
+//! - **Connection.** [`Notice::Online`] precedes the first sample after each connect and says whether anything can have
+//!   been missed since the last one (if so, every tag that is read is sent again); [`Notice::Offline`] is sent once when
 //!   the device is lost, with the reason in the device's or the system's own words.
 //! - **Quality.** A tag that the device refuses is a sample with bad quality and no value, once per change of its
 //!   status; the other tags flow on.
@@ -25,6 +26,6 @@ pub use batch::{Batch, Receipt};
 pub use intake::{Admission, Closed, Intake, intake};
 
 pub use floorgate_metrics::SourceMetrics;
-pub use floorgate_sample::{GapScope, Notice, Quality, QualityClass, Sample, SourceId, TagId, Timestamp, Value};
+pub use floorgate_sample::{Continuity, GapScope, Notice, Quality, QualityClass, Sample, SourceId, TagId, Timestamp, Value};
 pub use floorgate_yaml::{Node, NodeKind, Problems, Span, Spanned, decode};
 pub use tokio_util::sync::CancellationToken;

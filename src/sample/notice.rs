@@ -1,0 +1,46 @@
+//! What a source says of itself.
+
+use crate::TagId;
+
+/// What a source says of itself.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Notice {
+    /// The source is connected; values follow.
+    Online(Continuity),
+    /// The source is lost: its tags are unknown from now on.
+    Offline {
+        /// Why, in the device's or the system's own words.
+        reason: String,
+    },
+    /// The source is connected but silent for longer than it should be: its tags are unknown from now on.
+    Stale {
+        /// Why.
+        reason: String,
+    },
+    /// Changes may have been missed before the next value.
+    Gap {
+        /// Of which tags.
+        scope: GapScope,
+        /// Why.
+        reason: String,
+    },
+}
+
+/// What a connection has to do with the one before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Continuity {
+    /// Nothing was missed: what was known before the loss holds again, and what changed meanwhile follows
+    /// (a re-activated OPC UA session whose missed notifications were republished).
+    Resumed,
+    /// Everything begins anew: each tag is unknown until its next sample, and has a gap.
+    New,
+}
+
+/// Which tags a gap is about.
+#[derive(Clone, Debug, PartialEq)]
+pub enum GapScope {
+    /// All tags of the source.
+    Source,
+    /// These tags.
+    Tags(Vec<TagId>),
+}
