@@ -4,6 +4,18 @@
 //! same bytes. All state is in cells (a stable key and a short JSON text) that the engine stores in the same
 //! transaction as the events.
 
+mod detect;
+mod envelope;
 pub mod expression;
+mod json;
+mod machine;
 pub mod plan;
+mod rules;
+mod source;
+mod state;
+mod stream;
 pub mod table;
+
+pub use detect::{Cause, Change};
+pub use envelope::{Encoding, Event, Settings};
+pub use machine::{Core, Input, Now};

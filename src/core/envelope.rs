@@ -1,0 +1,221 @@
+//! The envelope: CloudEvents 1.0 in the Kafka protocol binding, binary or structured.
+//!
+//! Header lines and value are made once, here; what is stored is what is sent.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use floorgate_sample::Timestamp;
+use uuid::Uuid;
+
+/// What the core needs to know of the gateway.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The gateway's id, stable for its life.
+    pub gateway: Arc<str>,
+    /// Prefix of event types: `io.floorgate` makes `io.floorgate.mes.WorkOrderStatusChanged.v1`.
+    pub type_prefix: Arc<str>,
+    /// How events stand in a record.
+    pub encoding: Encoding,
+    /// Epoch of the `sequence` attribute: rises when the streams' counters were lost.
+    pub stream_epoch: u32,
+    /// Unique for each start of the process: part of the ids of events that have no time of their own.
+    pub incarnation: Uuid,
+}
+
+/// How an event stands in a Kafka record (CloudEvents Kafka Protocol Binding 1.0.2 §3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Encoding {
+    /// Attributes as headers, the data as value.
+    #[default]
+    Binary,
+    /// One JSON document as value.
+    Structured,
+}
+
+/// An event, ready to be stored and sent.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Event {
+    /// Topic.
+    pub topic: Arc<str>,
+    /// Key of the record: the ordering scope.
+    pub key: Arc<str>,
+    /// CloudEvents `id`.
+    pub id: Uuid,
+    /// CloudEvents `type`.
+    pub event_type: Arc<str>,
+    /// The type's own name, `WorkOrderStatusChanged`: for metrics and people.
+    pub name: Arc<str>,
+    /// CloudEvents `subject`.
+    pub subject: String,
+    /// CloudEvents `time`.
+    pub time: Timestamp,
+    /// Headers, a line each: `name: value`.
+    pub headers: String,
+    /// Value of the record.
+    pub value: Vec<u8>,
+}
+
+/// Whether an event tells something that happened now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Emission {
+    /// It happened.
+    Live,
+    /// It is the state found at the start.
+    Initial,
+}
+
+/// What goes into an envelope.
+pub(crate) struct Attributes<'a> {
+    pub(crate) id: Uuid,
+    pub(crate) source: &'a str,
+    pub(crate) event_type: &'a str,
+    pub(crate) subject: &'a str,
+    pub(crate) time: &'a str,
+    pub(crate) recorded: &'a str,
+    pub(crate) key: &'a str,
+    pub(crate) sequence: (u32, u64),
+    pub(crate) correlation: Option<&'a str>,
+    pub(crate) emission: Emission,
+}
+
+/// Makes headers and value of an event from its attributes and its data.
+pub(crate) fn seal(encoding: Encoding, attributes: &Attributes<'_>, data: Vec<u8>) -> (String, Vec<u8>) {
+    match encoding {
+        Encoding::Binary => {
+            let mut headers = String::with_capacity(640);
+            headers.push_str("content-type: application/json\n");
+            attributes.each(|name, value| {
+                headers.push_str("ce_");
+                headers.push_str(name);
+                headers.push_str(": ");
+                push_header_value(&mut headers, value);
+                headers.push('\n');
+            });
+            (headers, data)
+        }
+        Encoding::Structured => {
+            let mut object = crate::json::Object::new(&[]);
+            attributes.each(|name, value| object.put(name, value));
+            object.put("datacontenttype", "application/json");
+            object.raw("data", &data);
+            ("content-type: application/cloudevents+json; charset=UTF-8\n".to_owned(), object.finish())
+        }
+    }
+}
+
+impl Attributes<'_> {
+    fn each(&self, mut visit: impl FnMut(&str, &str)) {
+        let mut buffer = [0; 36];
+        visit("specversion", "1.0");
+        visit("id", self.id.hyphenated().encode_lower(&mut buffer));
+        visit("source", self.source);
+        visit("type", self.event_type);
+        visit("subject", self.subject);
+        visit("time", self.time);
+        visit("recordedtime", self.recorded);
+        visit("partitionkey", self.key);
+        // Compared as text, therefore of fixed width (CloudEvents sequence extension).
+        let mut text = String::with_capacity(64);
+        let _ = write!(text, "{:08}-{:020}", self.sequence.0, self.sequence.1);
+        visit("sequence", &text);
+        if let Some(correlation) = self.correlation {
+            visit("correlationid", correlation);
+        }
+        visit(
+            "emission",
+            match self.emission {
+                Emission::Live => "live",
+                Emission::Initial => "initial",
+            },
+        );
+        // A trace that begins with the event: W3C Trace Context §3.2.2 asks for ids that are not zero, which the
+        // version bits of the event's id ensure.
+        text.clear();
+        let (high, low) = self.id.as_u64_pair();
+        let _ = write!(text, "00-{high:016x}{low:016x}-{low:016x}-01");
+        visit("traceparent", &text);
+    }
+}
+
+/// Percent-encodes what would break a header line, and the percent sign itself.
+fn push_header_value(line: &mut String, value: &str) {
+    if !value.bytes().any(|byte| byte.is_ascii_control() || byte == b'%') {
+        line.push_str(value);
+        return;
+    }
+    for c in value.chars() {
+        if c.is_ascii_control() || c == '%' {
+            let _ = write!(line, "%{:02X}", u32::from(c));
+        } else {
+            line.push(c);
+        }
+    }
+}
+
+/// Times as text, remembered: most of an event's times are the same as those of the event before.
+#[derive(Debug, Default)]
+pub(crate) struct TimeTexts {
+    entries: [(Option<Timestamp>, String); 4],
+    oldest: usize,
+}
+
+impl TimeTexts {
+    /// The number of a time's text, to be read with [`TimeTexts::get`].
+    pub(crate) fn put(&mut self, time: Timestamp) -> usize {
+        if let Some(index) = self.entries.iter().position(|(known, _)| *known == Some(time)) {
+            return index;
+        }
+        let index = self.oldest;
+        self.oldest = (index + 1) % self.entries.len();
+        let (known, text) = &mut self.entries[index];
+        *known = Some(time);
+        text.clear();
+        let _ = write!(text, "{time}");
+        index
+    }
+
+    pub(crate) fn get(&self, index: usize) -> &str {
+        &self.entries[index].1
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn attributes() -> Attributes<'static> {
+        Attributes {
+            id: Uuid::from_u128(0xb5b8_ba86_7e1c_5236_aa8d_42d2_2112_9a38),
+            source: "urn:floorgate:gw:acme",
+            event_type: "io.floorgate.mes.X.v1",
+            subject: "a%b\nc",
+            time: "2026-08-17T14:05:12.301Z",
+            recorded: "2026-08-17T14:05:12.379Z",
+            key: "acme/line1",
+            sequence: (7, 184_212),
+            correlation: None,
+            emission: Emission::Live,
+        }
+    }
+
+    #[test]
+    fn binary_mode_has_a_line_for_each_attribute() {
+        let (headers, value) = seal(Encoding::Binary, &attributes(), b"{}".to_vec());
+        assert!(headers.contains("ce_sequence: 00000007-00000000000000184212\n"), "{headers}");
+        assert!(headers.contains("ce_subject: a%25b%0Ac\n"), "{headers}");
+        assert!(headers.contains(
+            "ce_traceparent: 00-b5b8ba867e1c5236aa8d42d221129a38-aa8d42d221129a38-01\n"
+        ));
+        assert_eq!(value, b"{}");
+    }
+
+    #[test]
+    fn structured_mode_is_one_document() {
+        let (headers, value) = seal(Encoding::Structured, &attributes(), br#"{"a":1}"#.to_vec());
+        assert!(headers.starts_with("content-type: application/cloudevents+json"));
+        let document: serde_json::Value = serde_json::from_slice(&value).unwrap_or_default();
+        assert_eq!(document["data"]["a"], 1);
+        assert_eq!(document["subject"], "a%b\nc");
+    }
+}

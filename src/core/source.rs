@@ -1,0 +1,80 @@
+//! What the core knows of a source.
+
+use std::sync::Arc;
+
+use floorgate_sample::Timestamp;
+use serde::{Deserialize, Serialize};
+
+/// State of a source's connection, as `SourceConnectionChanged` shows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Connection {
+    /// Values flow.
+    Online,
+    /// The source is lost.
+    Offline,
+    /// The source is connected and silent for longer than it should be.
+    Stale,
+}
+
+/// State of a source.
+#[derive(Debug)]
+pub(crate) struct SourceState {
+    pub(crate) name: Arc<str>,
+    /// The last state that an event told, from this process or an earlier one.
+    pub(crate) told: Option<Connection>,
+    /// Whether its values hold now.
+    pub(crate) online: bool,
+    /// How often it began anew; a tag that has not been seen since is unknown.
+    pub(crate) session: u32,
+    /// How often changes of any of its tags may have been missed.
+    pub(crate) gaps: u32,
+    /// When the last good value was received.
+    pub(crate) last_good: Option<Timestamp>,
+    pub(crate) dirty: bool,
+    /// The stream of its own events.
+    pub(crate) stream: usize,
+}
+
+#[derive(Serialize, Deserialize)]
+struct StoredSource {
+    state: Connection,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    last_good: Option<i64>,
+}
+
+impl SourceState {
+    pub(crate) fn new(name: &Arc<str>, stream: usize, stored: &dyn Fn(&str) -> Option<String>) -> Self {
+        let restored: Option<StoredSource> =
+            stored(&cell(name)).and_then(|text| serde_json::from_str(&text).ok());
+        Self {
+            name: Arc::clone(name),
+            told: restored.as_ref().map(|s| s.state),
+            online: false,
+            session: 0,
+            gaps: 0,
+            last_good: restored.and_then(|s| s.last_good).map(Timestamp::from_nanos),
+            dirty: false,
+            stream,
+        }
+    }
+
+    /// Key and text of the source's cell.
+    pub(crate) fn save(&self) -> Option<(String, String)> {
+        let stored = StoredSource { state: self.told?, last_good: self.last_good.map(Timestamp::as_nanos) };
+        Some((cell(&self.name), serde_json::to_string(&stored).ok()?))
+    }
+}
+
+impl Connection {
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Online => "Online",
+            Self::Offline => "Offline",
+            Self::Stale => "Stale",
+        }
+    }
+}
+
+fn cell(name: &str) -> String {
+    format!("source:{name}")
+}

@@ -1,0 +1,167 @@
+//! How values and states are written into cells: losslessly, unlike in events, where large integers are text.
+
+use std::sync::Arc;
+
+use floorgate_sample::{Quality, Timestamp, Value};
+use serde::{Deserialize, Serialize};
+
+/// A [`Value`] in a cell. One-letter tags keep cells short: they are written for every change.
+#[derive(Serialize, Deserialize)]
+enum StoredValue {
+    #[serde(rename = "b")]
+    Bool(bool),
+    #[serde(rename = "i")]
+    Int(i64),
+    #[serde(rename = "u")]
+    UInt(u64),
+    /// Bits of a 32-bit float that is no finite number.
+    #[serde(rename = "fx")]
+    FloatBits32(u32),
+    #[serde(rename = "f")]
+    Float32(f32),
+    #[serde(rename = "dx")]
+    FloatBits64(u64),
+    #[serde(rename = "d")]
+    Float64(f64),
+    #[serde(rename = "s")]
+    Text(Arc<str>),
+    #[serde(rename = "x")]
+    Bytes(Arc<[u8]>),
+    #[serde(rename = "t")]
+    Time(i64),
+    #[serde(rename = "l")]
+    List(Vec<StoredValue>),
+}
+
+impl From<&Value> for StoredValue {
+    fn from(value: &Value) -> Self {
+        match value {
+            Value::Bool(b) => Self::Bool(*b),
+            Value::Int(i) => Self::Int(*i),
+            Value::UInt(u) => Self::UInt(*u),
+            Value::Float32(f) if f.is_finite() => Self::Float32(*f),
+            Value::Float32(f) => Self::FloatBits32(f.to_bits()),
+            Value::Float64(f) if f.is_finite() => Self::Float64(*f),
+            Value::Float64(f) => Self::FloatBits64(f.to_bits()),
+            Value::Text(text) => Self::Text(Arc::clone(text)),
+            Value::Bytes(bytes) => Self::Bytes(Arc::clone(bytes)),
+            Value::Time(time) => Self::Time(time.as_nanos()),
+            Value::List(items) => Self::List(items.iter().map(Self::from).collect()),
+        }
+    }
+}
+
+impl From<StoredValue> for Value {
+    fn from(stored: StoredValue) -> Self {
+        match stored {
+            StoredValue::Bool(b) => Self::Bool(b),
+            StoredValue::Int(i) => Self::Int(i),
+            StoredValue::UInt(u) => Self::UInt(u),
+            StoredValue::Float32(f) => Self::Float32(f),
+            StoredValue::FloatBits32(bits) => Self::Float32(f32::from_bits(bits)),
+            StoredValue::Float64(f) => Self::Float64(f),
+            StoredValue::FloatBits64(bits) => Self::Float64(f64::from_bits(bits)),
+            StoredValue::Text(text) => Self::Text(text),
+            StoredValue::Bytes(bytes) => Self::Bytes(bytes),
+            StoredValue::Time(nanos) => Self::Time(Timestamp::from_nanos(nanos)),
+            StoredValue::List(items) => Self::List(items.into_iter().map(Self::from).collect()),
+        }
+    }
+}
+
+/// The baseline of a tag.
+#[derive(Serialize, Deserialize)]
+struct StoredTag {
+    /// The last value that counted.
+    v: StoredValue,
+    /// Its source time in nanoseconds.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    t: Option<i64>,
+    /// Its quality.
+    #[serde(skip_serializing_if = "is_zero", default)]
+    q: u32,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)] // the signature that serde asks for
+fn is_zero(number: &u32) -> bool {
+    *number == 0
+}
+
+/// What change detection knows of a tag.
+#[derive(Debug, Default)]
+pub(crate) struct TagState {
+    /// The last value that counted, from this process or an earlier one.
+    pub(crate) counted: Option<Value>,
+    /// Source time of `counted`.
+    pub(crate) counted_at: Option<Timestamp>,
+    /// Quality of `counted`.
+    pub(crate) counted_quality: Quality,
+    /// The latest value, `None` while unknown: before the first one, after loss of the source, while bad.
+    pub(crate) latest: Option<Value>,
+    /// Something was received since the start.
+    pub(crate) fresh: bool,
+    /// A change to bad or unknown was told to the rules and not yet taken back.
+    pub(crate) lost: bool,
+    /// Something may have been missed since the last event of this tag.
+    pub(crate) gap: bool,
+    /// How many times the source had a gap when this tag last took it over.
+    pub(crate) gaps_seen: u32,
+    /// How many changes before this one had the same source time: tells equal changes apart.
+    pub(crate) ordinal: u32,
+    /// The moment that last touched the tag.
+    pub(crate) moment: u32,
+    /// The state is to be stored with the next commit.
+    pub(crate) dirty: bool,
+}
+
+impl TagState {
+    /// The state of an earlier process, from its cell.
+    pub(crate) fn restore(cell: &str) -> Option<Self> {
+        let stored: StoredTag = serde_json::from_str(cell).ok()?;
+        Some(Self {
+            counted: Some(stored.v.into()),
+            counted_at: stored.t.map(Timestamp::from_nanos),
+            counted_quality: Quality(stored.q),
+            // Nobody was watching between the processes.
+            gap: true,
+            ..Self::default()
+        })
+    }
+
+    /// The cell's text; `None` while no value ever counted.
+    pub(crate) fn save(&self) -> Option<String> {
+        let stored = StoredTag {
+            v: StoredValue::from(self.counted.as_ref()?),
+            t: self.counted_at.map(Timestamp::as_nanos),
+            q: self.counted_quality.0,
+        };
+        serde_json::to_string(&stored).ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_value_survives_its_cell() {
+        let values = [
+            Value::Bool(true),
+            Value::Int(i64::MIN),
+            Value::UInt(u64::MAX),
+            Value::Float32(0.1),
+            Value::Float32(f32::NEG_INFINITY),
+            Value::Float64(0.1 + 0.2),
+            Value::Float64(f64::NAN),
+            Value::text("WO-\"1\" ü"),
+            Value::Bytes([0, 255].into()),
+            Value::Time(Timestamp::from_nanos(1)),
+            Value::List([Value::Int(1), Value::text("x")].into()),
+        ];
+        for value in values {
+            let state = TagState { counted: Some(value.clone()), ..TagState::default() };
+            let back = state.save().and_then(|cell| TagState::restore(&cell)).and_then(|s| s.counted);
+            assert!(back.as_ref().is_some_and(|back| back.same(&value)), "{value:?} came back as {back:?}");
+        }
+    }
+}
