@@ -80,7 +80,11 @@ pub(crate) fn detect(spec: &TagSpec, state: &mut TagState, sample: &Sample, gaps
         Some(_) if returned || class_differs(state.counted_quality, sample.quality) => Cause::Quality,
         Some(_) => return None,
     };
-    let previous = if cause == Cause::Initial && state.counted.is_none() { None } else { state.counted.clone() };
+    let previous = if cause == Cause::Initial && state.counted.is_none() {
+        None
+    } else {
+        state.counted.clone()
+    };
     // A value of which nothing was known before says by itself that nothing is known of what came before.
     let gap = state.gap && state.counted.is_some();
     state.ordinal = match (state.counted_at, sample.source_time) {
@@ -119,7 +123,11 @@ fn lose(state: &mut TagState, sample: &Sample) -> Option<Change> {
         previous: state.counted.clone(),
         value: None,
         // A good status without a value is still no value.
-        quality: if sample.quality.is_bad() { sample.quality } else { Quality::BAD },
+        quality: if sample.quality.is_bad() {
+            sample.quality
+        } else {
+            Quality::BAD
+        },
         gap: state.gap && state.counted.is_some(),
         ordinal: 0,
         source_time: sample.source_time,
@@ -139,7 +147,9 @@ fn within(spec: &TagSpec, counted: &Value, value: &Value) -> bool {
     if counted.same(value) {
         return true;
     }
-    let Some(deadband) = spec.deadband else { return false };
+    let Some(deadband) = spec.deadband else {
+        return false;
+    };
     if std::mem::discriminant(counted) != std::mem::discriminant(value) {
         return false;
     }
@@ -172,7 +182,10 @@ mod tests {
     }
 
     fn causes(spec: &TagSpec, state: &mut TagState, samples: &[Sample]) -> Vec<Option<Cause>> {
-        samples.iter().map(|s| detect(spec, state, s, 0).map(|change| change.cause)).collect()
+        samples
+            .iter()
+            .map(|s| detect(spec, state, s, 0).map(|change| change.cause))
+            .collect()
     }
 
     #[test]
@@ -185,7 +198,11 @@ mod tests {
 
     #[test]
     fn a_restart_tells_only_what_changed_and_says_gap() {
-        let stored = TagState { counted: Some(Value::Float64(1.0)), ..TagState::default() }.save();
+        let stored = TagState {
+            counted: Some(Value::Float64(1.0)),
+            ..TagState::default()
+        }
+        .save();
         let restore = || stored.as_deref().and_then(TagState::restore).unwrap_or_default();
         let spec = TagSpec::default();
         assert!(detect(&spec, &mut restore(), &sample(1.0, Quality::GOOD), 0).is_none());
@@ -195,28 +212,58 @@ mod tests {
 
     #[test]
     fn a_deadband_cannot_be_crept_through() {
-        let spec = TagSpec { deadband: Some(Deadband { absolute: 1.0 }), ..TagSpec::default() };
+        let spec = TagSpec {
+            deadband: Some(Deadband { absolute: 1.0 }),
+            ..TagSpec::default()
+        };
         let samples = [0.0, 0.6, 0.9, 1.2, 0.4, 0.1].map(|v| sample(v, Quality::GOOD));
         let found = causes(&spec, &mut TagState::default(), &samples);
-        assert_eq!(found, [Some(Cause::Initial), None, None, Some(Cause::Value), None, Some(Cause::Value)]);
+        assert_eq!(
+            found,
+            [
+                Some(Cause::Initial),
+                None,
+                None,
+                Some(Cause::Value),
+                None,
+                Some(Cause::Value)
+            ]
+        );
     }
 
     #[test]
     fn bad_is_told_once_and_the_return_is_told() {
         let good = |v| sample(v, Quality::GOOD);
         let bad = || sample(None, Quality::BAD);
-        let samples = [good(1.0), bad(), bad(), good(1.0), sample(1.0, Quality::UNCERTAIN)];
+        let samples = [
+            good(1.0),
+            bad(),
+            bad(),
+            good(1.0),
+            sample(1.0, Quality::UNCERTAIN),
+        ];
         let found = causes(&TagSpec::default(), &mut TagState::default(), &samples);
-        let expected =
-            [Some(Cause::Initial), Some(Cause::Lost), None, Some(Cause::Quality), Some(Cause::Quality)];
+        let expected = [
+            Some(Cause::Initial),
+            Some(Cause::Lost),
+            None,
+            Some(Cause::Quality),
+            Some(Cause::Quality),
+        ];
         assert_eq!(found, expected);
     }
 
     #[test]
     fn nan_makes_one_change_and_no_storm() {
-        let spec = TagSpec { deadband: Some(Deadband { absolute: 1.0 }), ..TagSpec::default() };
+        let spec = TagSpec {
+            deadband: Some(Deadband { absolute: 1.0 }),
+            ..TagSpec::default()
+        };
         let samples = [1.0, f64::NAN, f64::NAN, 1.0].map(|v| sample(v, Quality::GOOD));
         let found = causes(&spec, &mut TagState::default(), &samples);
-        assert_eq!(found, [Some(Cause::Initial), Some(Cause::Value), None, Some(Cause::Value)]);
+        assert_eq!(
+            found,
+            [Some(Cause::Initial), Some(Cause::Value), None, Some(Cause::Value)]
+        );
     }
 }

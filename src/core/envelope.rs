@@ -99,7 +99,10 @@ pub(crate) fn seal(encoding: Encoding, attributes: &Attributes<'_>, data: Vec<u8
             attributes.each(|name, value| object.put(name, value));
             object.put("datacontenttype", "application/json");
             object.raw("data", &data);
-            ("content-type: application/cloudevents+json; charset=UTF-8\n".to_owned(), object.finish())
+            (
+                "content-type: application/cloudevents+json; charset=UTF-8\n".to_owned(),
+                object.finish(),
+            )
         }
     }
 }
@@ -202,11 +205,14 @@ mod tests {
     #[test]
     fn binary_mode_has_a_line_for_each_attribute() {
         let (headers, value) = seal(Encoding::Binary, &attributes(), b"{}".to_vec());
-        assert!(headers.contains("ce_sequence: 00000007-00000000000000184212\n"), "{headers}");
+        assert!(
+            headers.contains("ce_sequence: 00000007-00000000000000184212\n"),
+            "{headers}"
+        );
         assert!(headers.contains("ce_subject: a%25b%0Ac\n"), "{headers}");
-        assert!(headers.contains(
-            "ce_traceparent: 00-b5b8ba867e1c5236aa8d42d221129a38-aa8d42d221129a38-01\n"
-        ));
+        assert!(
+            headers.contains("ce_traceparent: 00-b5b8ba867e1c5236aa8d42d221129a38-aa8d42d221129a38-01\n")
+        );
         assert_eq!(value, b"{}");
     }
 

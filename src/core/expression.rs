@@ -82,7 +82,8 @@ impl Expression {
         if deepest > MAX_DEPTH {
             return Err(ExpressionError::TooDeep);
         }
-        let program = Program::compile(text).map_err(|e| ExpressionError::Syntax(first_line(&e.to_string())))?;
+        let program =
+            Program::compile(text).map_err(|e| ExpressionError::Syntax(first_line(&e.to_string())))?;
         check(program.expression(), 0)?;
         let references = program.references();
         let mut names: Vec<String> = references.variables().into_iter().map(str::to_owned).collect();
@@ -95,7 +96,11 @@ impl Expression {
                 None => Err(ExpressionError::UnknownTag(name)),
             })
             .collect::<Result<_, _>>()?;
-        Ok(Self { text: text.into(), program, variables })
+        Ok(Self {
+            text: text.into(),
+            program,
+            variables,
+        })
     }
 
     /// The expression as it was written.
@@ -114,10 +119,13 @@ impl Expression {
             for (name, slot) in &self.variables {
                 scope.add_variable_from_value(name.as_str(), operand(lookup(*slot)));
             }
-            let result = self.program.execute(&scope).map_err(|error| ExpressionError::Failed {
-                text: Arc::clone(&self.text),
-                reason: error.to_string(),
-            })?;
+            let result = self
+                .program
+                .execute(&scope)
+                .map_err(|error| ExpressionError::Failed {
+                    text: Arc::clone(&self.text),
+                    reason: error.to_string(),
+                })?;
             Ok(json(&result))
         })
     }
@@ -130,7 +138,9 @@ fn check(node: &IdedExpr, depth: usize) -> Result<(), ExpressionError> {
     }
     let deeper = |child: &IdedExpr| check(child, depth + 1);
     match &node.expr {
-        Expr::Comprehension(_) => Err(ExpressionError::Forbidden("a comprehension (map, filter, all, exists)")),
+        Expr::Comprehension(_) => Err(ExpressionError::Forbidden(
+            "a comprehension (map, filter, all, exists)",
+        )),
         Expr::Struct(_) => Err(ExpressionError::Forbidden("a message constructor")),
         Expr::Call(call) => {
             call.target.iter().try_for_each(|target| deeper(target))?;
@@ -162,9 +172,9 @@ fn operand(value: Option<Value>) -> cel::Value {
         Some(Value::Text(text)) => cel::Value::String(Arc::new(text.to_string())),
         Some(Value::Bytes(bytes)) => cel::Value::Bytes(Arc::new(bytes.to_vec())),
         Some(Value::Time(time)) => cel::Value::String(Arc::new(time.to_string())),
-        Some(Value::List(items)) => {
-            cel::Value::List(Arc::new(items.iter().map(|item| operand(Some(item.clone()))).collect()))
-        }
+        Some(Value::List(items)) => cel::Value::List(Arc::new(
+            items.iter().map(|item| operand(Some(item.clone()))).collect(),
+        )),
     }
 }
 
@@ -214,10 +224,22 @@ mod tests {
 
     #[test]
     fn what_is_unknown_or_unbounded_is_refused_when_compiled() {
-        assert_eq!(compile("gud > 1").err(), Some(ExpressionError::UnknownTag("gud".into())));
-        assert!(matches!(compile("[1,2].map(x, x)").err(), Some(ExpressionError::Forbidden(_))));
-        assert!(matches!(compile("good >").err(), Some(ExpressionError::Syntax(_))));
-        assert_eq!(compile(&"(".repeat(10_000)).err(), Some(ExpressionError::TooLong(10_000)));
+        assert_eq!(
+            compile("gud > 1").err(),
+            Some(ExpressionError::UnknownTag("gud".into()))
+        );
+        assert!(matches!(
+            compile("[1,2].map(x, x)").err(),
+            Some(ExpressionError::Forbidden(_))
+        ));
+        assert!(matches!(
+            compile("good >").err(),
+            Some(ExpressionError::Syntax(_))
+        ));
+        assert_eq!(
+            compile(&"(".repeat(10_000)).err(),
+            Some(ExpressionError::TooLong(10_000))
+        );
         assert_eq!(compile(&"(".repeat(40)).err(), Some(ExpressionError::TooDeep));
     }
 

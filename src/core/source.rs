@@ -60,7 +60,10 @@ impl SourceState {
 
     /// Key and text of the source's cell.
     pub(crate) fn save(&self) -> Option<(String, String)> {
-        let stored = StoredSource { state: self.told?, last_good: self.last_good.map(Timestamp::as_nanos) };
+        let stored = StoredSource {
+            state: self.told?,
+            last_good: self.last_good.map(Timestamp::as_nanos),
+        };
         Some((cell(&self.name), serde_json::to_string(&stored).ok()?))
     }
 }

@@ -108,6 +108,8 @@ pub(crate) struct TagState {
     pub(crate) gaps_seen: u32,
     /// How many changes before this one had the same source time: tells equal changes apart.
     pub(crate) ordinal: u32,
+    /// The session of the source that last delivered a value.
+    pub(crate) session: u32,
     /// The moment that last touched the tag.
     pub(crate) moment: u32,
     /// The state is to be stored with the next commit.
@@ -159,9 +161,18 @@ mod tests {
             Value::List([Value::Int(1), Value::text("x")].into()),
         ];
         for value in values {
-            let state = TagState { counted: Some(value.clone()), ..TagState::default() };
-            let back = state.save().and_then(|cell| TagState::restore(&cell)).and_then(|s| s.counted);
-            assert!(back.as_ref().is_some_and(|back| back.same(&value)), "{value:?} came back as {back:?}");
+            let state = TagState {
+                counted: Some(value.clone()),
+                ..TagState::default()
+            };
+            let back = state
+                .save()
+                .and_then(|cell| TagState::restore(&cell))
+                .and_then(|s| s.counted);
+            assert!(
+                back.as_ref().is_some_and(|back| back.same(&value)),
+                "{value:?} came back as {back:?}"
+            );
         }
     }
 }

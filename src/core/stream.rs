@@ -22,8 +22,14 @@ impl Stream {
             urn.push(':');
             push_escaped(&mut urn, part);
         }
-        let last = stored(&cell(&urn)).and_then(|text| text.parse().ok()).unwrap_or(0);
-        Self { urn: urn.into(), last, dirty: false }
+        let last = stored(&cell(&urn))
+            .and_then(|text| text.parse().ok())
+            .unwrap_or(0);
+        Self {
+            urn: urn.into(),
+            last,
+            dirty: false,
+        }
     }
 
     /// The next number.
@@ -85,10 +91,12 @@ mod tests {
 
     #[test]
     fn a_stream_goes_on_where_it_was() {
-        let stored =
-            |key: &str| (key == "stream:urn:floorgate:gw-1:acme:line%201").then(|| "41".to_owned());
+        let stored = |key: &str| (key == "stream:urn:floorgate:gw-1:acme:line%201").then(|| "41".to_owned());
         let mut stream = Stream::new("gw-1", "acme/line 1", &stored);
         assert_eq!(stream.next(), 42);
-        assert_eq!(stream.save(), ("stream:urn:floorgate:gw-1:acme:line%201".into(), "42".into()));
+        assert_eq!(
+            stream.save(),
+            ("stream:urn:floorgate:gw-1:acme:line%201".into(), "42".into())
+        );
     }
 }

@@ -56,10 +56,15 @@ impl ValueTable {
     #[must_use]
     pub fn find(&self, value: &Value) -> Option<&Entry> {
         if let Some(text) = value.as_text() {
-            return self.entries.iter().find(|e| matches!(&e.key, Key::Text(key) if &**key == text));
+            return self
+                .entries
+                .iter()
+                .find(|e| matches!(&e.key, Key::Text(key) if &**key == text));
         }
         let number = value.as_i128()?;
-        self.entries.iter().find(|e| matches!(e.key, Key::Number(key) if i128::from(key) == number))
+        self.entries
+            .iter()
+            .find(|e| matches!(e.key, Key::Number(key) if i128::from(key) == number))
     }
 
     /// The name of a value by the table and its policy; `None` where the policy is to make no event.
@@ -101,8 +106,13 @@ impl ValueTable {
     }
 
     /// The names that [`ValueTable::standard`] knows.
-    pub const STANDARD: &[&str] =
-        &["isa95-job-state", "isa95-job-state-v1", "packml-state", "packml-mode", "machinery-item-state"];
+    pub const STANDARD: &[&str] = &[
+        "isa95-job-state",
+        "isa95-job-state-v1",
+        "packml-state",
+        "packml-mode",
+        "machinery-item-state",
+    ];
 }
 
 type Numbered = (i64, &'static str, Option<&'static str>);
@@ -155,7 +165,11 @@ const PACKML_STATE: &[Numbered] = &[
 ];
 
 /// PackML unit modes (ISA-TR88.00.02).
-const PACKML_MODE: &[Numbered] = &[(1, "Produce", None), (2, "Maintenance", None), (3, "Manual", None)];
+const PACKML_MODE: &[Numbered] = &[
+    (1, "Produce", None),
+    (2, "Maintenance", None),
+    (3, "Manual", None),
+];
 
 /// `MachineryItemState` (OPC 40001-1).
 const MACHINERY_ITEM_STATE: &[Numbered] = &[
@@ -181,6 +195,10 @@ mod tests {
 
     #[test]
     fn every_standard_name_is_a_table() {
-        assert!(ValueTable::STANDARD.iter().all(|name| ValueTable::standard(name).is_some()));
+        assert!(
+            ValueTable::STANDARD
+                .iter()
+                .all(|name| ValueTable::standard(name).is_some())
+        );
     }
 }

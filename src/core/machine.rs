@@ -1,0 +1,432 @@
+//! The machine: a plan, its state, and what a batch makes of them.
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use floorgate_sample::{Continuity, GapScope, Notice, Quality, Sample, SourceId, TagId, Timestamp};
+
+use crate::detect::{Cause, Change, detect};
+use crate::envelope::{Event, Settings};
+use crate::plan::{Plan, RuleKind};
+use crate::rules::{Emitter, RuleState, View, evaluate, source_event};
+use crate::source::{Connection, SourceState};
+use crate::state::TagState;
+use crate::stream::Streams;
+
+/// A moment on the gateway's clocks, given from outside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Now {
+    /// Wall clock, for what people and events read. It may jump.
+    pub wall: Timestamp,
+    /// Time since the process started; it never jumps, and timers run on it.
+    pub monotonic: Duration,
+}
+
+/// One batch of a source.
+#[derive(Clone, Copy, Debug)]
+pub struct Input<'a> {
+    /// The source.
+    pub source: SourceId,
+    /// When the adapter received the batch.
+    pub received: Timestamp,
+    /// What the source says of itself; applied before the samples.
+    pub notices: &'a [Notice],
+    /// Values in the order of the device.
+    pub samples: &'a [Sample],
+    /// The moment of evaluation.
+    pub now: Now,
+}
+
+/// Why a rule made no event of a change.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// The rule.
+    pub rule: Arc<str>,
+    /// The reason.
+    pub reason: String,
+}
+
+/// The pure core.
+pub struct Core {
+    plan: Arc<Plan>,
+    tags: Vec<TagState>,
+    sources: Vec<SourceState>,
+    rules: Vec<RuleState>,
+    offsets: Vec<u32>,
+    by_tag: Vec<u32>,
+    emitter: Emitter,
+    moment: u32,
+    dirty_tags: Vec<TagId>,
+    dirty_rules: Vec<u32>,
+    failures: Vec<Failure>,
+    silence: Silence,
+    order: Vec<u32>,
+    pending: Vec<Change>,
+}
+
+/// The longest silences that tags may keep.
+#[derive(Default)]
+struct Silence {
+    due: BinaryHeap<Reverse<(Duration, TagId)>>,
+    last_told: HashMap<TagId, Duration>,
+}
+
+impl Core {
+    /// A core that goes on from stored cells; `stored` gives a cell's text by its key.
+    #[must_use]
+    pub fn new(plan: Arc<Plan>, settings: Settings, stored: &dyn Fn(&str) -> Option<String>) -> Self {
+        let (offsets, by_tag) = plan.rules_by_tag();
+        let mut streams = Streams::default();
+        let gateway = Arc::clone(&settings.gateway);
+        let sources = plan
+            .sources
+            .iter()
+            .map(|source| {
+                let path: Arc<str> = format!("source/{}", source.name).into();
+                let stream = streams.of(&gateway, &path, stored);
+                SourceState::new(&source.name, stream, stored)
+            })
+            .collect();
+        let equipment = plan
+            .equipment
+            .iter()
+            .map(|equipment| streams.of(&gateway, &equipment.path, stored))
+            .collect();
+        let tags = plan
+            .tags
+            .iter()
+            .map(|tag| {
+                stored(&tag_cell(&tag.key))
+                    .and_then(|cell| TagState::restore(&cell))
+                    .unwrap_or_default()
+            })
+            .collect();
+        let rules = plan
+            .rules
+            .iter()
+            .map(|rule| RuleState::restore(&rule.spec.kind, stored(&rule_cell(&rule.id)).as_deref()))
+            .collect();
+        let mut silence = Silence::default();
+        for (index, tag) in (0_u32..).zip(&plan.tags) {
+            if let Some(interval) = tag.spec.at_least_every {
+                silence.due.push(Reverse((interval, TagId(index))));
+            }
+        }
+        Self {
+            tags,
+            sources,
+            rules,
+            offsets,
+            by_tag,
+            emitter: Emitter::new(settings, streams, equipment),
+            moment: 0,
+            dirty_tags: Vec::new(),
+            dirty_rules: Vec::new(),
+            failures: Vec::new(),
+            silence,
+            order: Vec::new(),
+            pending: Vec::new(),
+            plan,
+        }
+    }
+
+    /// Takes a batch; what it makes is appended to `events`.
+    ///
+    /// Within the batch, samples of equal source time are one moment: all of them are applied before any rule
+    /// looks. Samples without source time were read together and are one moment too. A second sample of the
+    /// same tag closes the moment, so that no change is swallowed; samples of one tag are never reordered.
+    pub fn apply(&mut self, input: Input<'_>, events: &mut Vec<Event>) {
+        if usize::from(input.source.0) >= self.sources.len() {
+            return;
+        }
+        self.emitter.begin(input.received, input.now.wall);
+        for notice in input.notices {
+            self.notice(input.source, notice, input.now, events);
+        }
+        let order = self.order_of(input.samples);
+        self.moment = self.moment.wrapping_add(1);
+        let mut moment_time = None;
+        for position in 0..input.samples.len() {
+            let sample = &input.samples[order.get(position).map_or(position, |&index| index as usize)];
+            let Some(state) = self.tags.get(sample.tag.index()) else {
+                continue;
+            };
+            if state.moment == self.moment || moment_time.is_some_and(|time| time != sample.source_time) {
+                self.close_moment(input.now, events);
+            }
+            moment_time = Some(sample.source_time);
+            self.sample(input.source, sample, input.received);
+        }
+        self.close_moment(input.now, events);
+        self.order = order;
+    }
+
+    /// Runs the timers that are due; what they make is appended to `events`.
+    pub fn advance(&mut self, now: Now, events: &mut Vec<Event>) {
+        self.emitter.begin(now.wall, now.wall);
+        while let Some(&Reverse((deadline, tag))) = self.silence.due.peek() {
+            if deadline > now.monotonic {
+                break;
+            }
+            self.silence.due.pop();
+            let Some(interval) = self.plan.tags[tag.index()].spec.at_least_every else {
+                continue;
+            };
+            let told = self.silence.last_told.get(&tag).copied().unwrap_or_default();
+            if told + interval > now.monotonic {
+                self.silence.due.push(Reverse((told + interval, tag)));
+                continue;
+            }
+            self.silence.due.push(Reverse((now.monotonic + interval, tag)));
+            let view = View {
+                plan: &self.plan,
+                tags: &self.tags,
+                sources: &self.sources,
+            };
+            let Some(value) = view.value(tag).cloned() else {
+                continue;
+            };
+            let quality = self.tags[tag.index()].counted_quality;
+            self.pending.push(Change {
+                cause: Cause::Silence,
+                previous: Some(value.clone()),
+                value: Some(value),
+                ..change_without_sample(tag, quality)
+            });
+        }
+        self.close_moment(now, events);
+    }
+
+    /// When [`Core::advance`] has something to do next, on the monotonic clock.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Duration> {
+        self.silence.due.peek().map(|Reverse((deadline, _))| *deadline)
+    }
+
+    /// Hands out the cells that changed since the last call.
+    pub fn save(&mut self, cells: &mut Vec<(String, String)>) {
+        for tag in self.dirty_tags.drain(..) {
+            let state = &mut self.tags[tag.index()];
+            state.dirty = false;
+            if let Some(text) = state.save() {
+                cells.push((tag_cell(&self.plan.tags[tag.index()].key), text));
+            }
+        }
+        for number in self.dirty_rules.drain(..) {
+            let index = number as usize;
+            if let Some(text) = self.rules[index].save() {
+                cells.push((rule_cell(&self.plan.rules[index].id), text));
+            }
+        }
+        for source in self.sources.iter_mut().filter(|source| source.dirty) {
+            source.dirty = false;
+            cells.extend(source.save());
+        }
+        self.emitter.save(cells);
+    }
+
+    /// Hands out why rules made no event since the last call (the first few, when there are many).
+    pub fn take_failures(&mut self) -> Vec<Failure> {
+        std::mem::take(&mut self.failures)
+    }
+
+    /// Whether the source is connected.
+    #[must_use]
+    pub fn is_online(&self, source: SourceId) -> bool {
+        self.sources.get(source.index()).is_some_and(|state| state.online)
+    }
+
+    fn notice(&mut self, id: SourceId, notice: &Notice, now: Now, events: &mut Vec<Event>) {
+        match notice {
+            Notice::Gap {
+                scope: GapScope::Source,
+                ..
+            } => self.sources[id.index()].gaps += 1,
+            Notice::Gap {
+                scope: GapScope::Tags(tags),
+                ..
+            } => {
+                for tag in tags {
+                    if let Some(state) = self.tags.get_mut(tag.index()) {
+                        state.gap = true;
+                    }
+                }
+            }
+            Notice::Online(continuity) => {
+                let source = &mut self.sources[id.index()];
+                source.online = true;
+                if *continuity == Continuity::New {
+                    source.session += 1;
+                    source.gaps += u32::from(source.session > 1);
+                }
+                self.tell(id, Connection::Online, None, events);
+                if *continuity == Continuity::Resumed {
+                    self.for_state_tags(id, false, now, events);
+                }
+            }
+            Notice::Offline { reason } => {
+                self.sources[id.index()].online = false;
+                self.tell(id, Connection::Offline, Some(reason), events);
+                self.for_state_tags(id, true, now, events);
+            }
+            Notice::Stale { reason } => {
+                self.sources[id.index()].online = false;
+                self.tell(id, Connection::Stale, Some(reason), events);
+                self.for_state_tags(id, true, now, events);
+            }
+        }
+    }
+
+    fn tell(&mut self, id: SourceId, state: Connection, reason: Option<&str>, events: &mut Vec<Event>) {
+        let source = &mut self.sources[id.index()];
+        if source.told != Some(state) {
+            let previous = source.told.replace(state);
+            source.dirty = true;
+            let topic = &self.plan.sources[id.index()].topic;
+            events.push(source_event(
+                &mut self.emitter,
+                source,
+                topic,
+                previous,
+                state,
+                reason,
+            ));
+        }
+    }
+
+    /// Tells the states of a source's equipment as unknown, or as known again.
+    fn for_state_tags(&mut self, id: SourceId, lost: bool, now: Now, events: &mut Vec<Event>) {
+        for rule in &self.plan.rules {
+            let (RuleKind::EquipmentState, Some(&tag)) = (&rule.spec.kind, rule.inputs.first()) else {
+                continue;
+            };
+            let state = &mut self.tags[tag.index()];
+            if self.plan.tags[tag.index()].source != id || state.lost == lost || state.counted.is_none() {
+                continue;
+            }
+            if !lost && state.latest.is_none() {
+                continue;
+            }
+            state.lost = lost;
+            let quality = if lost {
+                Quality::BAD_NO_COMMUNICATION
+            } else {
+                state.counted_quality
+            };
+            self.pending.push(Change {
+                cause: if lost { Cause::Lost } else { Cause::Quality },
+                previous: state.counted.clone(),
+                value: if lost { None } else { state.latest.clone() },
+                gap: state.gap,
+                ..change_without_sample(tag, quality)
+            });
+        }
+        self.close_moment(now, events);
+    }
+
+    fn sample(&mut self, id: SourceId, sample: &Sample, received: Timestamp) {
+        let tag = &self.plan.tags[sample.tag.index()];
+        if tag.source != id {
+            return;
+        }
+        let source = &mut self.sources[id.index()];
+        if sample.quality.is_good() {
+            source.last_good = Some(received);
+        }
+        let state = &mut self.tags[sample.tag.index()];
+        state.moment = self.moment;
+        state.session = source.session;
+        let was_dirty = state.dirty;
+        if let Some(change) = detect(&tag.spec, state, sample, source.gaps) {
+            self.pending.push(change);
+        }
+        if state.dirty && !was_dirty {
+            self.dirty_tags.push(sample.tag);
+        }
+    }
+
+    /// Lets the rules see what the moment changed, and begins the next one.
+    fn close_moment(&mut self, now: Now, events: &mut Vec<Event>) {
+        self.moment = self.moment.wrapping_add(1);
+        let pending = std::mem::take(&mut self.pending);
+        for change in &pending {
+            let index = change.tag.index();
+            let before = events.len();
+            for &number in &self.by_tag[self.offsets[index] as usize..self.offsets[index + 1] as usize] {
+                let rule = &self.plan.rules[number as usize];
+                let view = View {
+                    plan: &self.plan,
+                    tags: &self.tags,
+                    sources: &self.sources,
+                };
+                let state = &mut self.rules[number as usize];
+                let was_dirty = state.is_dirty();
+                if let Err(reason) = evaluate(rule, state, change, view, &mut self.emitter, events)
+                    && self.failures.len() < 16
+                {
+                    self.failures.push(Failure {
+                        rule: Arc::clone(&rule.id),
+                        reason,
+                    });
+                }
+                if state.is_dirty() && !was_dirty {
+                    self.dirty_rules.push(number);
+                }
+            }
+            if events.len() > before {
+                self.tags[index].gap = false;
+                if self.plan.tags[index].spec.at_least_every.is_some() {
+                    self.silence.last_told.insert(change.tag, now.monotonic);
+                }
+            }
+        }
+        self.pending = pending;
+        self.pending.clear();
+    }
+
+    /// The order in which samples are applied; empty for the order in which they came.
+    fn order_of(&mut self, samples: &[Sample]) -> Vec<u32> {
+        let mut order = std::mem::take(&mut self.order);
+        order.clear();
+        if samples.is_sorted_by_key(|sample| sample.source_time) {
+            return order;
+        }
+        let mut last: HashMap<TagId, Option<Timestamp>> = HashMap::with_capacity(samples.len());
+        for sample in samples {
+            if last
+                .insert(sample.tag, sample.source_time)
+                .is_some_and(|before| before > sample.source_time)
+            {
+                // The device's clock went backwards: its own order is the better witness.
+                return order;
+            }
+        }
+        order.extend(0..u32::try_from(samples.len()).unwrap_or(u32::MAX));
+        order.sort_by_key(|&index| samples[index as usize].source_time);
+        order
+    }
+}
+
+fn change_without_sample(tag: TagId, quality: Quality) -> Change {
+    Change {
+        tag,
+        cause: Cause::Silence,
+        previous: None,
+        value: None,
+        quality,
+        gap: false,
+        ordinal: 0,
+        source_time: None,
+        server_time: None,
+    }
+}
+
+fn tag_cell(key: &str) -> String {
+    format!("tag:{key}")
+}
+
+fn rule_cell(id: &str) -> String {
+    format!("rule:{id}")
+}

@@ -1,0 +1,152 @@
+//! `ProductionCountRecorded` (`PackML`, ISO 22400): deltas and a running total that survive rollover, reset and restart.
+
+use floorgate_sample::Value;
+use serde::{Deserialize, Serialize};
+
+use crate::detect::Cause;
+use crate::plan::Counter;
+
+use super::{Context, Draft};
+
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Memory {
+    /// Sum of all deltas on top of the first value seen.
+    total: Option<u64>,
+}
+
+/// What a counter did between two values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Step {
+    delta: u64,
+    rollover: bool,
+    reset: bool,
+}
+
+pub(super) fn evaluate(
+    context: &mut Context<'_>,
+    memory: &mut Memory,
+    dirty: &mut bool,
+    kind: &str,
+    unit: &str,
+) -> Result<(), String> {
+    let change = context.change;
+    let tag = context.trigger();
+    if !matches!(change.cause, Cause::Initial | Cause::Value) {
+        return Ok(());
+    }
+    let Some(value) = &change.value else { return Ok(()) };
+    let current = count_of(value)
+        .ok_or_else(|| format!("counter {:?} has the value {value}, which is no count", tag.name))?;
+    if change.cause == Cause::Initial {
+        // Nothing is known of what was counted before: the total begins here and no delta is invented.
+        memory.total.get_or_insert(current);
+        *dirty = true;
+        return Ok(());
+    }
+    let Some(previous) = change.previous.as_ref().and_then(count_of) else {
+        return Ok(());
+    };
+    let step = step(tag.counter, previous, current);
+    let total = memory.total.unwrap_or(previous).saturating_add(step.delta);
+    memory.total = Some(total);
+    *dirty = true;
+    if step.delta == 0 && !step.reset {
+        return Ok(());
+    }
+    let subject = format!("counter/{}", tag.name);
+    context.emit(&Draft::new("ProductionCountRecorded", &subject), |object| {
+        object.field("counterId", &*tag.name);
+        object.field("kind", kind);
+        object.field("delta", &Value::UInt(step.delta));
+        object.field("total", &Value::UInt(total));
+        object.field("unit", unit);
+        object.field("rawValue", &Value::UInt(current));
+        object.field("rawPrevious", &Value::UInt(previous));
+        if step.rollover {
+            object.field("rollover", &true);
+        }
+        if step.reset {
+            object.field("reset", &true);
+        }
+    })?;
+    Ok(())
+}
+
+fn count_of(value: &Value) -> Option<u64> {
+    value.as_i128().and_then(|number| u64::try_from(number).ok())
+}
+
+/// A smaller value is a rollover only when the step over the end is plausible, else a reset, after which the
+/// counter counted from zero.
+fn step(counter: Option<Counter>, previous: u64, current: u64) -> Step {
+    if current >= previous {
+        return Step {
+            delta: current - previous,
+            rollover: false,
+            reset: false,
+        };
+    }
+    if let Some(Counter { max, largest_step }) = counter {
+        let over_the_end = max
+            .saturating_sub(previous)
+            .saturating_add(1)
+            .saturating_add(current);
+        // Without a largest step, only a step from the last to the first hundredth of the range passes for a rollover.
+        let plausible = largest_step.unwrap_or(max / 100);
+        if previous <= max && over_the_end <= plausible {
+            return Step {
+                delta: over_the_end,
+                rollover: true,
+                reset: false,
+            };
+        }
+    }
+    Step {
+        delta: current,
+        rollover: false,
+        reset: true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rollover_only_within_the_largest_step() {
+        let counter = Some(Counter {
+            max: 65_535,
+            largest_step: Some(100),
+        });
+        let rolled = Step {
+            delta: 13,
+            rollover: true,
+            reset: false,
+        };
+        assert_eq!(step(counter, 65_530, 7), rolled);
+        assert_eq!(
+            step(counter, 65_000, 7),
+            Step {
+                delta: 7,
+                rollover: false,
+                reset: true
+            }
+        );
+        assert_eq!(
+            step(counter, 10, 12),
+            Step {
+                delta: 2,
+                rollover: false,
+                reset: false
+            }
+        );
+        assert_eq!(
+            step(None, 65_535, 0),
+            Step {
+                delta: 0,
+                rollover: false,
+                reset: true
+            }
+        );
+    }
+}

@@ -1,0 +1,359 @@
+//! From a rule's fields to a sealed event: identity, sequence, common fields.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use floorgate_sample::{Quality, Timestamp};
+use uuid::Uuid;
+
+use crate::detect::Cause;
+use crate::envelope::{Attributes, Emission, Event, Settings, TimeTexts, seal};
+use crate::json::Object;
+use crate::source::{Connection, SourceState};
+use crate::stream::Streams;
+
+use super::Context;
+
+/// What tells an event apart from others of its rule.
+pub(crate) struct Draft<'a> {
+    /// Type name.
+    pub(crate) name: &'a str,
+    /// `mes` or `wms`.
+    pub(crate) domain: &'a str,
+    /// CloudEvents `subject`.
+    pub(crate) subject: &'a str,
+    /// CloudEvents `correlationid`.
+    pub(crate) correlation: Option<&'a str>,
+    /// Tells events of one rule and one change apart (an alarm's bit).
+    pub(crate) part: u32,
+}
+
+impl<'a> Draft<'a> {
+    pub(crate) fn new(name: &'a str, subject: &'a str) -> Self {
+        Self {
+            name,
+            domain: "mes",
+            subject,
+            correlation: None,
+            part: 0,
+        }
+    }
+}
+
+/// Makes events.
+#[derive(Debug)]
+pub(crate) struct Emitter {
+    settings: Settings,
+    namespace: Uuid,
+    streams: Streams,
+    /// Streams by equipment.
+    equipment: Vec<usize>,
+    types: Vec<TypeNames>,
+    times: TimeTexts,
+    received: Timestamp,
+    recorded: Timestamp,
+    scratch: String,
+}
+
+#[derive(Debug)]
+struct TypeNames {
+    domain: Arc<str>,
+    name: Arc<str>,
+    full: Arc<str>,
+}
+
+impl Emitter {
+    pub(crate) fn new(settings: Settings, streams: Streams, equipment: Vec<usize>) -> Self {
+        let gateway = format!("urn:floorgate:{}", settings.gateway);
+        Self {
+            namespace: Uuid::new_v5(&Uuid::NAMESPACE_URL, gateway.as_bytes()),
+            settings,
+            streams,
+            equipment,
+            types: Vec::new(),
+            times: TimeTexts::default(),
+            received: Timestamp::from_nanos(0),
+            recorded: Timestamp::from_nanos(0),
+            scratch: String::new(),
+        }
+    }
+
+    /// What follows was received and is recorded at these times.
+    pub(crate) fn begin(&mut self, received: Timestamp, recorded: Timestamp) {
+        self.received = received;
+        self.recorded = recorded;
+    }
+
+    /// Cells of the streams that went on.
+    pub(crate) fn save(&mut self, cells: &mut Vec<(String, String)>) {
+        for stream in self.streams.all.iter_mut().filter(|stream| stream.dirty) {
+            stream.dirty = false;
+            cells.push(stream.save());
+        }
+    }
+
+    /// Short and full name of a type; made once each.
+    fn type_names(&mut self, domain: &str, name: &str) -> (Arc<str>, Arc<str>) {
+        let known = self
+            .types
+            .iter()
+            .find(|t| *t.name == *name && *t.domain == *domain);
+        if let Some(known) = known {
+            return (Arc::clone(&known.name), Arc::clone(&known.full));
+        }
+        let full: Arc<str> = format!("{}.{domain}.{name}.v1", self.settings.type_prefix).into();
+        let name: Arc<str> = name.into();
+        self.types.push(TypeNames {
+            domain: domain.into(),
+            name: Arc::clone(&name),
+            full: Arc::clone(&full),
+        });
+        (name, full)
+    }
+
+    /// Seals data into an event of a stream.
+    fn finish(&mut self, stream: usize, sealing: Sealing<'_>) -> Event {
+        let Sealing {
+            draft,
+            topic,
+            key,
+            id,
+            time,
+            emission,
+            data,
+        } = sealing;
+        let (name, event_type) = self.type_names(draft.domain, draft.name);
+        let (time_text, recorded) = (self.times.put(time), self.times.put(self.recorded));
+        let stream = &mut self.streams.all[stream];
+        let number = stream.last;
+        let attributes = Attributes {
+            id,
+            source: &stream.urn,
+            event_type: &event_type,
+            subject: draft.subject,
+            time: self.times.get(time_text),
+            recorded: self.times.get(recorded),
+            key,
+            sequence: (self.settings.stream_epoch, number),
+            correlation: draft.correlation,
+            emission,
+        };
+        let (headers, value) = seal(self.settings.encoding, &attributes, data);
+        Event {
+            topic: Arc::clone(topic),
+            key: Arc::clone(key),
+            id,
+            event_type,
+            name,
+            subject: draft.subject.to_owned(),
+            time,
+            headers,
+            value,
+        }
+    }
+
+    /// The id of an event that has no time of its own: from the stream's number and the process's incarnation, so
+    /// that a restored store cannot issue it again.
+    fn id_of_number(&mut self, stream: usize, number: u64) -> Uuid {
+        self.scratch.clear();
+        let _ = write!(
+            self.scratch,
+            "{}#{number}#{}",
+            self.streams.all[stream].urn, self.settings.incarnation
+        );
+        Uuid::new_v5(&self.namespace, self.scratch.as_bytes())
+    }
+}
+
+struct Sealing<'a> {
+    draft: &'a Draft<'a>,
+    topic: &'a Arc<str>,
+    key: &'a Arc<str>,
+    id: Uuid,
+    time: Timestamp,
+    emission: Emission,
+    data: Vec<u8>,
+}
+
+impl Context<'_> {
+    /// Makes an event of the change; `write` writes the fields of its type. Returns its id.
+    pub(crate) fn emit(
+        &mut self,
+        draft: &Draft<'_>,
+        write: impl FnOnce(&mut Object<'_>),
+    ) -> Result<Uuid, String> {
+        let id = self.next_id(draft.part);
+        self.emit_with_id(draft, id, write)?;
+        Ok(id)
+    }
+
+    /// Takes the stream's next number and makes the id that goes with it.
+    ///
+    /// With a source time the id comes from what happened: rule, time, values, ordinal. Without one it comes from
+    /// the stream's number.
+    pub(crate) fn next_id(&mut self, part: u32) -> Uuid {
+        let stream = self.emitter.equipment[self.rule.equipment.0 as usize];
+        let number = self.emitter.streams.all[stream].next();
+        let Some(time) = self.change.source_time else {
+            return self.emitter.id_of_number(stream, number);
+        };
+        let text = &mut self.emitter.scratch;
+        text.clear();
+        let _ = write!(
+            text,
+            "{}#{part}#{}#{}#",
+            self.rule.id,
+            time.as_nanos(),
+            self.change.ordinal
+        );
+        for value in [&self.change.previous, &self.change.value] {
+            match value {
+                Some(value) => {
+                    let _ = write!(text, "{value}#");
+                }
+                None => text.push('#'),
+            }
+        }
+        Uuid::new_v5(&self.emitter.namespace, text.as_bytes())
+    }
+
+    /// Makes an event under an id from [`Context::next_id`].
+    pub(crate) fn emit_with_id(
+        &mut self,
+        draft: &Draft<'_>,
+        id: Uuid,
+        write: impl FnOnce(&mut Object<'_>),
+    ) -> Result<(), String> {
+        let mut object = Object::new(&self.rule.spec.data);
+        write(&mut object);
+        let rule = self.rule;
+        self.view.write(rule, &rule.spec.data, &mut object)?;
+        let key = self.equipment();
+        object.field("equipmentPath", &**key);
+        let time = self.common(&mut object);
+        let stream = self.emitter.equipment[rule.equipment.0 as usize];
+        let emission = if self.change.cause == Cause::Initial {
+            Emission::Initial
+        } else {
+            Emission::Live
+        };
+        let sealing = Sealing {
+            draft,
+            topic: &rule.topic,
+            key,
+            id,
+            time,
+            emission,
+            data: object.finish(),
+        };
+        let event = self.emitter.finish(stream, sealing);
+        self.events.push(event);
+        Ok(())
+    }
+
+    /// Writes the fields that every event has; returns the event's time.
+    fn common(&mut self, object: &mut Object<'_>) -> Timestamp {
+        let change = self.change;
+        let (time, basis) = match (change.source_time, change.server_time) {
+            (Some(time), _) => (time, "source"),
+            (None, Some(time)) => (time, "server"),
+            (None, None) => (self.emitter.received, "received"),
+        };
+        write_times(
+            object,
+            &mut self.emitter.times,
+            change.source_time,
+            change.server_time,
+            self.emitter.received,
+        );
+        object.plain("timeBasis", basis);
+        write_quality(object, change.quality);
+        if change.gap {
+            object.put("gap", &true);
+        }
+        object.open("mapping");
+        object.put("ruleId", &*self.rule.id);
+        object.put("version", &*self.rule.spec.version);
+        object.close();
+        time
+    }
+}
+
+fn write_times(
+    object: &mut Object<'_>,
+    times: &mut TimeTexts,
+    source: Option<Timestamp>,
+    server: Option<Timestamp>,
+    received: Timestamp,
+) {
+    object.open("timestamps");
+    for (name, time) in [
+        ("source", source),
+        ("server", server),
+        ("received", Some(received)),
+    ] {
+        if let Some(time) = time {
+            let text = times.put(time);
+            object.plain(name, times.get(text));
+        }
+    }
+    object.close();
+}
+
+fn write_quality(object: &mut Object<'_>, quality: Quality) {
+    object.open("quality");
+    object.plain("class", quality.class().as_str());
+    object.put("statusCode", &format_args!("{quality}"));
+    object.close();
+}
+
+/// `SourceConnectionChanged`: the only event that is about a source and not about equipment.
+pub(crate) fn source_event(
+    emitter: &mut Emitter,
+    source: &SourceState,
+    topic: &Arc<str>,
+    previous: Option<Connection>,
+    state: Connection,
+    reason: Option<&str>,
+) -> Event {
+    let number = emitter.streams.all[source.stream].next();
+    let id = emitter.id_of_number(source.stream, number);
+    let mut object = Object::new(&[]);
+    object.put("source", &*source.name);
+    object.put("state", state.as_str());
+    object.put("previousState", &previous.map(Connection::as_str));
+    match source.last_good {
+        Some(time) => {
+            let text = emitter.times.put(time);
+            object.plain("lastGoodAt", emitter.times.get(text));
+        }
+        None => object.put("lastGoodAt", &None::<&str>),
+    }
+    object.put("reason", &reason);
+    write_times(&mut object, &mut emitter.times, None, None, emitter.received);
+    object.plain("timeBasis", "received");
+    let quality = if state == Connection::Online {
+        Quality::GOOD
+    } else {
+        Quality::BAD_NO_COMMUNICATION
+    };
+    write_quality(&mut object, quality);
+    let subject = format!("source/{}", source.name);
+    let draft = Draft::new("SourceConnectionChanged", &subject);
+    let time = emitter.received;
+    let emission = if previous.is_none() {
+        Emission::Initial
+    } else {
+        Emission::Live
+    };
+    let sealing = Sealing {
+        draft: &draft,
+        topic,
+        key: &source.name,
+        id,
+        time,
+        emission,
+        data: object.finish(),
+    };
+    emitter.finish(source.stream, sealing)
+}

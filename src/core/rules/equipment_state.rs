@@ -1,0 +1,68 @@
+//! `EquipmentStateChanged` (OPC 30050 `PackML`, OPC 40001-1 Machinery): the state of a machine, `unknown` while nobody knows it.
+
+use std::sync::Arc;
+
+use floorgate_sample::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::detect::Cause;
+
+use super::{Context, Draft};
+
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Memory {
+    state: Option<String>,
+    /// Source time of the last change in nanoseconds, where the source gives times.
+    since: Option<i64>,
+}
+
+pub(super) fn evaluate(
+    context: &mut Context<'_>,
+    memory: &mut Memory,
+    dirty: &mut bool,
+) -> Result<(), String> {
+    let change = context.change;
+    if change.cause == Cause::Silence {
+        return Ok(());
+    }
+    let table = context.trigger().values.as_ref();
+    let entry = change.value.as_ref().and_then(|value| table?.find(value));
+    let state = match (&change.value, table) {
+        (None, _) => "unknown".to_owned(),
+        (Some(value), None) => value.to_string(),
+        (Some(value), Some(table)) => match table.name_of(value) {
+            Some(name) => name.to_owned(),
+            None => return Ok(()),
+        },
+    };
+    let previous_duration = memory
+        .since
+        .zip(change.source_time)
+        .map(|(since, now)| now.since(Timestamp::from_nanos(since)).as_millis());
+    let previous = memory.state.replace(state.clone());
+    memory.since = change.source_time.map(Timestamp::as_nanos);
+    *dirty = true;
+    let model: Arc<str> = table.map_or_else(|| "custom".into(), |table| Arc::clone(&table.model));
+    let subject = format!("equipment/{}", context.equipment());
+    let raw = change.value.as_ref();
+    let tag = context.trigger();
+    context.emit(&Draft::new("EquipmentStateChanged", &subject), |object| {
+        object.field("model", &*model);
+        object.field("state", &state);
+        object.field(
+            "category",
+            entry
+                .and_then(|entry| entry.category.as_deref())
+                .unwrap_or("unknown"),
+        );
+        object.field("previousState", &previous);
+        if let Some(milliseconds) = previous_duration {
+            object.field("previousDurationMs", &milliseconds);
+        }
+        object.open("vendorStatus");
+        object.put("tag", &*tag.name);
+        object.put("raw", &raw);
+        object.close();
+    })?;
+    Ok(())
+}
