@@ -2,13 +2,23 @@
 //! problem of a file in one run, and the problems themselves with file, line, column, value and hint.
 //!
 //! Parsing is `serde-saphyr`'s (duplicate keys and alias bombs are refused there). Decoding runs serde's
-//! derived code over the tree; where it fails, the problem is recorded, the offending node is left out,
-//! and decoding runs again, so that one mistake does not hide the next.
+//! derived code over the tree; where it fails, the problem is recorded, a stand-in takes the place of the
+//! offending node, and decoding runs again, so that one mistake does not hide the next.
 
 mod decode;
+mod duration;
+mod fault;
 mod node;
 mod problem;
+mod render;
+mod similar;
+mod spanned;
+mod stand_in;
+mod tree;
 
-pub use decode::{Spanned, decode};
+pub use decode::{decode, salvage};
+pub use duration::{Duration, NoDuration};
 pub use node::{FileId, Node, NodeKind, Span, parse};
 pub use problem::{Problem, Problems, Severity};
+pub use similar::closest;
+pub use spanned::Spanned;

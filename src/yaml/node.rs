@@ -1,4 +1,9 @@
-//! The positioned tree.
+//! The positioned tree, and how it is read from text.
+
+use std::fmt;
+
+use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde_saphyr::{Error, Location, UserMessageFormatter};
 
 use crate::Problems;
 
@@ -11,13 +16,13 @@ pub struct FileId(pub u16);
 pub struct Span {
     /// The file.
     pub file: FileId,
-    /// Line, from 1.
+    /// Line, from 1; 0 in a span that stands nowhere.
     pub line: u32,
     /// Column in characters, from 1.
     pub column: u32,
     /// Offset in bytes from the start of the file.
     pub offset: u32,
-    /// Length in bytes.
+    /// Length in bytes; 0 for a list or a mapping, whose span is where it begins.
     pub len: u32,
 }
 
@@ -30,14 +35,15 @@ pub struct Node {
     pub kind: NodeKind,
 }
 
-/// The value of a [`Node`].
+/// The value of a [`Node`], by the YAML 1.2 core schema: `yes`, `no`, `on` and `off` are text, and so
+/// are numbers with leading zeros or underscores.
 #[derive(Clone, Debug, PartialEq)]
 pub enum NodeKind {
     /// Nothing, `null` or `~`.
     Null,
     /// `true` or `false`.
     Bool(bool),
-    /// An integer (YAML 1.2 core schema).
+    /// An integer.
     Int(i128),
     /// A floating-point number.
     Float(f64),
@@ -53,17 +59,291 @@ impl Node {
     /// The value under `key`, where this is a mapping that has it.
     #[must_use]
     pub fn get(&self, key: &str) -> Option<&Node> {
+        self.entry(key).map(|(_, node)| node)
+    }
+
+    /// Where `key` stands and its value, where this is a mapping that has it.
+    #[must_use]
+    pub fn entry(&self, key: &str) -> Option<(Span, &Node)> {
+        self.entries()
+            .iter()
+            .find(|(name, ..)| name == key)
+            .map(|(_, span, node)| (*span, node))
+    }
+
+    /// The entries of a mapping; none where this is no mapping.
+    #[must_use]
+    pub fn entries(&self) -> &[(String, Span, Node)] {
         match &self.kind {
-            NodeKind::Map(entries) => {
-                entries.iter().find(|(name, ..)| name == key).map(|(.., node)| node)
-            }
+            NodeKind::Map(entries) => entries,
+            _ => &[],
+        }
+    }
+
+    /// The text, where this is text.
+    #[must_use]
+    pub fn as_text(&self) -> Option<&str> {
+        match &self.kind {
+            NodeKind::Text(text) => Some(text),
             _ => None,
+        }
+    }
+
+    /// What it is, for messages: `text "abc"`, `the number 7`, `a list`.
+    #[must_use]
+    pub fn describe(&self) -> String {
+        match &self.kind {
+            NodeKind::Null => "nothing".to_owned(),
+            NodeKind::Bool(value) => value.to_string(),
+            NodeKind::Int(value) => value.to_string(),
+            NodeKind::Float(value) => value.to_string(),
+            NodeKind::Text(text) => format!("{text:?}"),
+            NodeKind::List(_) => "a list".to_owned(),
+            NodeKind::Map(_) => "a mapping".to_owned(),
         }
     }
 }
 
+/// Nesting that no configuration needs; the recursion of every later step is bounded by it.
+const MAX_DEPTH: usize = 48;
+
 /// Reads one document. `None` where the text is no YAML: the reason is then in `problems`.
+///
+/// Refused besides malformed text: duplicate keys, more than one document, nesting deeper than 48, aliases
+/// that multiply (at most 20,000 events of the parser may come from aliases), and application tags.
 pub fn parse(file: FileId, text: &str, problems: &mut Problems) -> Option<Node> {
-    let _ = (file, text, problems);
-    todo!("parse")
+    if u32::try_from(text.len()).is_err() {
+        problems.error(
+            Span {
+                file,
+                ..Span::default()
+            },
+            "the file is larger than 4 GiB",
+        );
+        return None;
+    }
+    let options = serde_saphyr::options! {
+        budget: serde_saphyr::budget! {
+            max_depth: MAX_DEPTH,
+            flow_nesting_limit: MAX_DEPTH,
+            max_documents: 2,
+            max_events: 8_000_000,
+            max_nodes: 4_000_000,
+            max_aliases: 10_000,
+            max_anchors: 10_000,
+            max_buffered_comment_events: 100_000,
+        },
+        alias_limits: serde_saphyr::alias_limits! {
+            max_total_replayed_events: 20_000,
+            max_replay_stack_depth: 16,
+        },
+        emit_comments: false,
+        strict_booleans: true,
+        leading_zero_numbers_as_strings: true,
+        underscored_numbers_as_strings: true,
+        reject_unsupported_tags: true,
+        non_finite_float_policy: serde_saphyr::NonFiniteFloatPolicy::PassThrough,
+        with_snippet: false,
+    };
+    match serde_saphyr::from_str_with_options::<Raw>(text, options) {
+        Ok(raw) => Some(raw.into_node(file)),
+        Err(error) => {
+            record(file, text, &error, problems);
+            None
+        }
+    }
 }
+
+fn record(file: FileId, text: &str, error: &Error, problems: &mut Problems) {
+    let error = error.without_snippet();
+    let span = error.location().map_or(
+        Span {
+            file,
+            line: 1,
+            column: 1,
+            ..Span::default()
+        },
+        |location| span_of(file, location),
+    );
+    let (message, hint) = match error {
+        Error::DuplicateMappingKey { key: Some(key), .. } => (
+            format!("key `{key}` stands twice in one mapping"),
+            Some("keep one of them; only the lines below the same parent count as one mapping"),
+        ),
+        Error::Budget { .. } => (
+            format!("the file is refused: {}", plain(error)),
+            Some("a configuration needs no such nesting, size or number of aliases"),
+        ),
+        Error::AliasReplayLimitExceeded { .. } | Error::AliasReplayStackDepthExceeded { .. } => (
+            "the file is refused: its aliases multiply beyond every bound".to_owned(),
+            Some("write the values out, or use `for_each` in a mapping"),
+        ),
+        Error::MultipleDocuments { .. } => (
+            "the file holds more than one document".to_owned(),
+            Some("remove `---`, or split the file"),
+        ),
+        Error::UnsupportedTag { tag, .. } => (
+            format!("tag `{tag}` is unknown"),
+            Some("put text that begins with `!` in quotes"),
+        ),
+        Error::UnknownAnchor { .. } => (
+            "the alias has no anchor".to_owned(),
+            Some("put text that begins with `*` in quotes, or name the anchor with `&` before it is used"),
+        ),
+        _ => (
+            format!("not readable as YAML: {}", plain(error)),
+            syntax_hint(text, span),
+        ),
+    };
+    let problem = problems.error(span, message);
+    if let Some(hint) = hint {
+        problem.hint(hint);
+    }
+}
+
+/// The parser's message in this product's form: one line, no capital, no full stop, no position.
+fn plain(error: &Error) -> String {
+    let text = error.render_with_formatter(&UserMessageFormatter);
+    let text = text.lines().next().unwrap_or_default();
+    let text = text.split(" at line ").next().unwrap_or(text);
+    let text = text.strip_prefix("error: ").unwrap_or(text);
+    text.trim_end_matches('.').to_owned()
+}
+
+fn syntax_hint(text: &str, span: Span) -> Option<&'static str> {
+    let line_number = usize::try_from(span.line).unwrap_or_default().saturating_sub(1);
+    let line = text.lines().nth(line_number).unwrap_or_default();
+    if text
+        .lines()
+        .take(line_number + 1)
+        .any(|line| line.trim_start_matches(' ').starts_with('\t'))
+    {
+        return Some("indent with spaces; YAML takes no tabs there");
+    }
+    if line.contains(": {") || line.contains(": \"{") {
+        return Some("text that begins with `{` needs quotes, as in \"{line}\"; `{a: 1}` is a mapping");
+    }
+    Some("look for a missing colon, quote, comma or bracket here or on the line before")
+}
+
+fn span_of(file: FileId, location: Location) -> Span {
+    let small = |value: u64| u32::try_from(value).unwrap_or(u32::MAX);
+    let span = location.span();
+    Span {
+        file,
+        line: small(location.line()),
+        column: small(location.column()),
+        offset: small(span.byte_offset().unwrap_or_default()),
+        len: small(span.byte_len().unwrap_or_default()),
+    }
+}
+
+/// A node as the parser's deserializer gives it.
+struct Raw(serde_saphyr::Spanned<RawKind>);
+
+enum RawKind {
+    Leaf(NodeKind),
+    List(Vec<Raw>),
+    Map(Vec<(serde_saphyr::Spanned<String>, Raw)>),
+}
+
+impl Raw {
+    fn into_node(self, file: FileId) -> Node {
+        let mut span = span_of(file, self.0.referenced);
+        let kind = match self.0.value {
+            RawKind::Leaf(kind) => kind,
+            RawKind::List(items) => {
+                span.len = 0;
+                NodeKind::List(items.into_iter().map(|item| item.into_node(file)).collect())
+            }
+            RawKind::Map(entries) => {
+                span.len = 0;
+                NodeKind::Map(
+                    entries
+                        .into_iter()
+                        .map(|(key, value)| (key.value, span_of(file, key.referenced), value.into_node(file)))
+                        .collect(),
+                )
+            }
+        };
+        Node { span, kind }
+    }
+}
+
+impl<'de> Deserialize<'de> for Raw {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        serde_saphyr::Spanned::deserialize(deserializer).map(Raw)
+    }
+}
+
+impl<'de> Deserialize<'de> for RawKind {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(KindVisitor)
+    }
+}
+
+struct KindVisitor;
+
+impl<'de> Visitor<'de> for KindVisitor {
+    type Value = RawKind;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a value")
+    }
+
+    fn visit_unit<E: de::Error>(self) -> Result<RawKind, E> {
+        Ok(RawKind::Leaf(NodeKind::Null))
+    }
+
+    fn visit_none<E: de::Error>(self) -> Result<RawKind, E> {
+        Ok(RawKind::Leaf(NodeKind::Null))
+    }
+
+    fn visit_bool<E: de::Error>(self, value: bool) -> Result<RawKind, E> {
+        Ok(RawKind::Leaf(NodeKind::Bool(value)))
+    }
+
+    fn visit_i64<E: de::Error>(self, value: i64) -> Result<RawKind, E> {
+        Ok(RawKind::Leaf(NodeKind::Int(value.into())))
+    }
+
+    fn visit_u64<E: de::Error>(self, value: u64) -> Result<RawKind, E> {
+        Ok(RawKind::Leaf(NodeKind::Int(value.into())))
+    }
+
+    fn visit_i128<E: de::Error>(self, value: i128) -> Result<RawKind, E> {
+        Ok(RawKind::Leaf(NodeKind::Int(value)))
+    }
+
+    fn visit_f64<E: de::Error>(self, value: f64) -> Result<RawKind, E> {
+        Ok(RawKind::Leaf(NodeKind::Float(value)))
+    }
+
+    fn visit_str<E: de::Error>(self, value: &str) -> Result<RawKind, E> {
+        Ok(RawKind::Leaf(NodeKind::Text(value.to_owned())))
+    }
+
+    fn visit_string<E: de::Error>(self, value: String) -> Result<RawKind, E> {
+        Ok(RawKind::Leaf(NodeKind::Text(value)))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<RawKind, A::Error> {
+        let mut items = Vec::new();
+        while let Some(item) = access.next_element()? {
+            items.push(item);
+        }
+        Ok(RawKind::List(items))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<RawKind, A::Error> {
+        let mut entries = Vec::new();
+        while let Some(entry) = access.next_entry()? {
+            entries.push(entry);
+        }
+        Ok(RawKind::Map(entries))
+    }
+}
+
+#[cfg(test)]
+#[path = "node_tests.rs"]
+mod tests;

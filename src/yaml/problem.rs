@@ -43,7 +43,17 @@ impl Problems {
     /// Path and text of a file.
     #[must_use]
     pub fn file(&self, id: FileId) -> Option<(&Path, &str)> {
-        self.files.get(usize::from(id.0)).map(|(path, text)| (path.as_path(), text.as_str()))
+        self.files
+            .get(usize::from(id.0))
+            .map(|(path, text)| (path.as_path(), text.as_str()))
+    }
+
+    /// The text that a span covers, as it stands in its file.
+    #[must_use]
+    pub fn text(&self, span: Span) -> Option<&str> {
+        let (_, text) = self.file(span.file)?;
+        let start = usize::try_from(span.offset).ok()?;
+        text.get(start..start.checked_add(usize::try_from(span.len).ok()?)?)
     }
 
     /// Records an error; the returned problem takes a hint.
@@ -57,7 +67,12 @@ impl Problems {
     }
 
     fn push(&mut self, severity: Severity, span: Option<Span>, message: String) -> &mut Problem {
-        self.list.push(Problem { severity, span, message, hint: None });
+        self.list.push(Problem {
+            severity,
+            span,
+            message,
+            hint: None,
+        });
         let last = self.list.len() - 1;
         &mut self.list[last]
     }
@@ -71,7 +86,24 @@ impl Problems {
     /// Whether anything makes the configuration unusable.
     #[must_use]
     pub fn has_errors(&self) -> bool {
-        self.list.iter().any(|problem| problem.severity == Severity::Error)
+        self.list
+            .iter()
+            .any(|problem| problem.severity == Severity::Error)
+    }
+
+    /// How many errors there are.
+    #[must_use]
+    pub fn error_count(&self) -> usize {
+        self.list
+            .iter()
+            .filter(|problem| problem.severity == Severity::Error)
+            .count()
+    }
+
+    /// Whether nothing at all was found.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.list.is_empty()
     }
 }
 

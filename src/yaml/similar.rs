@@ -1,0 +1,54 @@
+//! "Did you mean": the known name that an unknown one resembles most.
+
+/// The candidate that `name` was probably meant to be: at most one edit in three characters away, whatever
+/// the case, or the same but for `-`, `_` and blanks. The first of equals.
+pub fn closest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let plain = |text: &str| -> String {
+        text.chars()
+            .filter(|c| !matches!(c, '-' | '_' | ' '))
+            .flat_map(char::to_lowercase)
+            .collect()
+    };
+    let wanted = plain(name);
+    let bound = (wanted.chars().count() / 3).max(1);
+    let mut best: Option<(usize, &str)> = None;
+    for candidate in candidates {
+        let known = plain(candidate);
+        let mut distance = strsim::osa_distance(&wanted, &known);
+        // A name of three letters or more that is a part of the other one was cut short or spelt out.
+        if wanted.len() >= 3 && known.len() >= 3 && (known.starts_with(&wanted) || wanted.starts_with(&known))
+        {
+            distance = distance.min(bound);
+        }
+        let short = wanted.chars().count().min(known.chars().count()) < 3;
+        if distance <= bound
+            && !(short && distance > 0 && wanted.len().abs_diff(known.len()) > 0)
+            && best.is_none_or(|(least, _)| distance < least)
+        {
+            best = Some((distance, candidate));
+        }
+    }
+    best.map(|(_, candidate)| candidate)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::closest;
+
+    #[test]
+    fn slips_are_recognised_and_other_words_are_not() {
+        let keys = ["deadband", "at_least_every", "unit", "node", "counter", "order"];
+        for (name, wanted) in [
+            ("dedband", Some("deadband")),
+            ("atLeastEvery", Some("at_least_every")),
+            ("noed", Some("node")),
+            ("units", Some("unit")),
+            ("count", Some("counter")),
+            ("Node", Some("node")),
+            ("voltage", None),
+            ("x", None),
+        ] {
+            assert_eq!(closest(name, keys), wanted, "{name}");
+        }
+    }
+}
