@@ -30,6 +30,19 @@ async fn started<R: Rig>(rig: &mut R, planned: &Planned, value: i16) -> Running 
     run
 }
 
+/// Changes all tags until a source whose intake nobody empties has stopped reading; the last value that was set.
+async fn fill<R: Rig>(rig: &mut R, run: &Running) -> i16 {
+    for value in 100..200 {
+        let before = run.metrics.requests.get();
+        set_all(rig, value).await;
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        if before > 0 && run.metrics.requests.get() == before {
+            return value;
+        }
+    }
+    panic!("the source goes on reading though nothing is taken from it");
+}
+
 /// A mistake in the settings and one in each address are all recorded in one run, each with its place, and
 /// nothing is planned.
 #[allow(clippy::unused_async)] // called like the others
@@ -300,24 +313,7 @@ pub async fn back_pressure_stops_reading<R: Rig>(rig: &mut R) {
     set_all(rig, 0).await;
     rig.start().await;
     let mut run = planned.run(1);
-    let mut value = 0;
-    let mut quiet = false;
-    // Nothing is taken out of the intake here: after the first batches there is no room.
-    for _ in 0..100 {
-        let before = run.metrics.requests.get();
-        value += 1;
-        set_all(rig, value).await;
-        tokio::time::sleep(Duration::from_millis(100)).await;
-        quiet = before > 0 && run.metrics.requests.get() == before;
-        if quiet {
-            break;
-        }
-    }
-    assert!(
-        quiet,
-        "the source goes on reading though nothing is taken from it"
-    );
-    value += 1;
+    let value = fill(rig, &run).await + 1;
     set_all(rig, value).await;
     run.until_shown(
         "the newest values arrive once there is room",
@@ -370,16 +366,7 @@ pub async fn stops_within_two_seconds<R: Rig>(rig: &mut R) {
     run.stop("while connected").await;
 
     let full = planned.run(1);
-    let deadline = tokio::time::Instant::now() + rig.patience();
-    let mut before = u64::MAX;
-    while full.metrics.requests.get() != before || before == 0 {
-        assert!(
-            tokio::time::Instant::now() < deadline,
-            "the source goes on reading though nothing is taken from it"
-        );
-        before = full.metrics.requests.get();
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
+    fill(rig, &full).await;
     full.stop("while the intake is full").await;
 
     rig.stop().await;
