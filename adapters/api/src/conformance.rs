@@ -1,1 +1,107 @@
 //! The kit of promises that every adapter is held to.
+//!
+//! An adapter's tests implement [`Rig`] for a peer of its protocol and then ask for one test per promise:
+//!
+//! ```ignore
+//! mod conformance {
+//!     floorgate_adapter_api::conformance_tests!(super::PlcRig::new().await);
+//! }
+//! ```
+//!
+//! Every test gets a rig of its own, so that they may run side by side. A broken promise panics with the
+//! promise's name and with everything that was received until then.
+//!
+//! The kit is behind the feature `conformance`, which an adapter turns on in its `[dev-dependencies]` only.
+
+// A failed expectation is the kit's way to report: every function here may panic.
+#![allow(clippy::missing_panics_doc)]
+
+mod harness;
+mod promises;
+
+use std::future::Future;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::{Adapter, Value};
+
+pub use promises::{
+    back_pressure_stops_reading, changes_arrive_in_order, keys_of_a_tag_are_in_the_schema,
+    mistakes_are_placed, online_comes_before_initial_values, receipts_may_be_dropped,
+    refused_tag_is_bad_alone, returns_after_a_loss_with_the_hole_marked, runs_again_after_it_ended,
+    stops_within_two_seconds, tells_a_loss_once_with_a_reason, waits_for_a_peer_that_is_not_there_yet,
+};
+
+/// A peer that the adapter under test is pointed at, and how the adapter is told to reach it.
+///
+/// The peer has at least [`Rig::TAGS`] integer tags that the rig can set. Time-outs and back-off in the settings
+/// should be short (tens of milliseconds), or the tests take long.
+pub trait Rig: Send {
+    /// How many tags the peer has; at least 2.
+    const TAGS: usize = 3;
+
+    /// The adapter under test.
+    fn adapter(&self) -> Box<dyn Adapter>;
+
+    /// A source's settings as YAML, without `adapter`. Always the same for one rig, also after the peer was
+    /// stopped and started: it keeps its port.
+    fn settings(&self) -> String;
+
+    /// The address of the tag with this number as YAML.
+    fn address(&self, tag: usize) -> String;
+
+    /// The address of a tag that is well-formed and that the peer refuses, as YAML.
+    fn refused_address(&self) -> String;
+
+    /// How the adapter shows the number `value` of the tag with this number.
+    fn shown(&self, tag: usize, value: i16) -> Value;
+
+    /// Starts the peer; it returns when the peer can be connected to. Tags hold what was last set, or 0.
+    fn start(&mut self) -> impl Future<Output = ()> + Send;
+
+    /// Stops the peer as a fault would: connections break and new ones are refused.
+    fn stop(&mut self) -> impl Future<Output = ()> + Send;
+
+    /// Sets a tag. While the peer is stopped the value is kept for the next start.
+    fn set(&mut self, tag: usize, value: i16) -> impl Future<Output = ()> + Send;
+
+    /// The folder for the adapter's own files and for relative paths in the settings.
+    fn folder(&self) -> PathBuf {
+        std::env::temp_dir()
+    }
+
+    /// How long the kit waits for something that must happen.
+    fn patience(&self) -> Duration {
+        Duration::from_secs(15)
+    }
+}
+
+/// One test for each promise, each with a rig of its own. The argument is an expression that makes a [`Rig`] and
+/// may await; the calling crate needs `tokio` with `macros` and `rt-multi-thread`.
+#[macro_export]
+macro_rules! conformance_tests {
+    ($rig:expr) => {
+        $crate::conformance_tests! { @each $rig =>
+            mistakes_are_placed,
+            keys_of_a_tag_are_in_the_schema,
+            online_comes_before_initial_values,
+            changes_arrive_in_order,
+            tells_a_loss_once_with_a_reason,
+            returns_after_a_loss_with_the_hole_marked,
+            waits_for_a_peer_that_is_not_there_yet,
+            refused_tag_is_bad_alone,
+            back_pressure_stops_reading,
+            receipts_may_be_dropped,
+            runs_again_after_it_ended,
+            stops_within_two_seconds,
+        }
+    };
+    (@each $rig:expr => $($promise:ident),+ $(,)?) => {
+        $(
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $promise() {
+                $crate::conformance::$promise(&mut $rig).await;
+            }
+        )+
+    };
+}

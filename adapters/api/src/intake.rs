@@ -67,7 +67,10 @@ impl Intake {
     /// The same way, for another source.
     #[must_use]
     pub fn for_source(&self, source: SourceId) -> Self {
-        Self { source, ..self.clone() }
+        Self {
+            source,
+            ..self.clone()
+        }
     }
 
     /// The source whose batches go through this end.
@@ -81,8 +84,13 @@ impl Intake {
     /// # Errors
     /// [`Closed`] when the gateway has stopped; the batch is then not stored and its receipt does not fire.
     pub async fn send(&self, batch: Batch) -> Result<(), Closed> {
-        let weight = u32::try_from(batch.samples.len()).unwrap_or(u32::MAX).clamp(1, self.capacity);
-        let permit = Arc::clone(&self.room).acquire_many_owned(weight).await.map_err(|_| Closed)?;
+        let weight = u32::try_from(batch.samples.len())
+            .unwrap_or(u32::MAX)
+            .clamp(1, self.capacity);
+        let permit = Arc::clone(&self.room)
+            .acquire_many_owned(weight)
+            .await
+            .map_err(|_| Closed)?;
         self.deliver.deliver(batch, Admission(permit))
     }
 }

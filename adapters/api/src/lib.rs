@@ -18,6 +18,7 @@
 
 mod adapter;
 mod batch;
+#[cfg(feature = "conformance")]
 pub mod conformance;
 mod intake;
 
