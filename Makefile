@@ -1,0 +1,92 @@
+# `make help` says what there is.
+
+CARGO ?= cargo
+TARGET := $(abspath $(or $(CARGO_TARGET_DIR),target))
+
+# Where `make install` puts things. A package sets PREFIX=/usr and DESTDIR.
+PREFIX ?= /usr/local
+DESTDIR ?=
+BINDIR ?= $(PREFIX)/bin
+SYSCONFDIR ?= /etc
+UNITDIR ?= $(PREFIX)/lib/systemd/system
+SYSUSERSDIR ?= $(PREFIX)/lib/sysusers.d
+DOCDIR ?= $(PREFIX)/share/doc/floorgate
+
+# Arguments of the programs: `make demo ARGS='--for 20s --lines 40'`.
+ARGS ?=
+
+.DELETE_ON_ERROR:
+.PHONY: help build release setup test demo bench soak lint format install uninstall clean
+
+help: ## this list
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 12
+
+build: ## build everything, with debug information
+	$(CARGO) build --workspace --locked
+
+release: ## build the gateway as it is shipped
+	$(CARGO) build --release --locked --package floorgate
+
+setup: ## install what the tests need under target/test
+	@tests/setup $(TARGET)/test
+
+test: setup build ## run all tests, against a real Kafka, OPC UA server and Modbus server
+	@rm -rf $(TARGET)/test/run
+	$(CARGO) test --workspace --locked
+	@rm -rf $(TARGET)/test/run
+
+demo: ## a simulated plant, a broker and the gateway in one command
+	$(CARGO) run --release --locked --package floorgate -- demo $(ARGS)
+
+bench: setup ## measure latency, CPU and memory: plant, gateway, Kafka and consumer as processes
+	$(CARGO) build --release --locked --workspace
+	$(CARGO) run --release --locked --package floorgate-tests --bin bench -- $(ARGS)
+
+soak: setup ## run the plant for hours with faults, and compare its journal with what was consumed
+	$(CARGO) build --release --locked --workspace
+	$(CARGO) run --release --locked --package floorgate-tests --bin bench -- soak $(ARGS)
+
+lint: ## formatting and clippy, as the continuous integration does
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+
+format: ## format the sources
+	$(CARGO) fmt --all
+
+# The configuration is only installed where there is none yet: it is the operator's. The paths of the unit follow PREFIX.
+install: ## install program, unit, user and sample configuration (PREFIX, DESTDIR)
+	@test -x $(TARGET)/release/floorgate || { echo "run 'make release' first, as yourself" >&2; exit 1; }
+	install -D -m 0755 $(TARGET)/release/floorgate $(DESTDIR)$(BINDIR)/floorgate
+	install -d $(DESTDIR)$(UNITDIR) $(DESTDIR)$(SYSUSERSDIR)
+	sed 's|/usr/local/bin/|$(BINDIR)/|; s|/etc/floorgate|$(SYSCONFDIR)/floorgate|' systemd/floorgate.service \
+		>$(DESTDIR)$(UNITDIR)/floorgate.service
+	chmod 0644 $(DESTDIR)$(UNITDIR)/floorgate.service
+	install -m 0644 systemd/floorgate.sysusers $(DESTDIR)$(SYSUSERSDIR)/floorgate.conf
+	install -D -m 0644 systemd/floorgate.service.d/serial.conf $(DESTDIR)$(DOCDIR)/serial.conf
+	install -d -m 0755 $(DESTDIR)$(SYSCONFDIR)/floorgate
+	install -d -m 0700 $(DESTDIR)$(SYSCONFDIR)/floorgate/secrets
+	cd config && find . -type f -exec sh -c 'for file; do \
+		test -e "$(DESTDIR)$(SYSCONFDIR)/floorgate/$$file" || \
+		install -D -m 0644 "$$file" "$(DESTDIR)$(SYSCONFDIR)/floorgate/$$file"; done' sh {} +
+	test ! -d mappings || { cd mappings && find . -type f -name '*.yaml' -exec sh -c 'for file; do \
+		test -e "$(DESTDIR)$(SYSCONFDIR)/floorgate/mappings/$$file" || \
+		install -D -m 0644 "$$file" "$(DESTDIR)$(SYSCONFDIR)/floorgate/mappings/$$file"; done' sh {} +; }
+ifeq ($(DESTDIR),)
+	@if command -v systemd-sysusers >/dev/null; then systemd-sysusers $(SYSUSERSDIR)/floorgate.conf; fi
+	@if test -d /run/systemd/system; then systemctl daemon-reload; fi
+	@echo "Edit $(SYSCONFDIR)/floorgate, then: systemctl enable --now floorgate"
+endif
+
+uninstall: ## remove what install put there; configuration and state stay
+ifeq ($(DESTDIR),)
+	@if test -d /run/systemd/system; then systemctl disable --now floorgate || true; fi
+endif
+	rm -f $(DESTDIR)$(BINDIR)/floorgate $(DESTDIR)$(UNITDIR)/floorgate.service \
+		$(DESTDIR)$(SYSUSERSDIR)/floorgate.conf $(DESTDIR)$(DOCDIR)/serial.conf
+	-rmdir $(DESTDIR)$(DOCDIR)
+ifeq ($(DESTDIR),)
+	@if test -d /run/systemd/system; then systemctl daemon-reload; fi
+endif
+
+clean: ## delete everything that was built or installed for tests
+	$(CARGO) clean

@@ -1,0 +1,171 @@
+"""An OPC UA server for tests: variables under Objects, in a namespace of their own, set from outside."""
+
+import argparse
+import asyncio
+import datetime
+import pathlib
+import socket
+
+from asyncua import Server, ua
+from asyncua.crypto.cert_gen import setup_self_signed_certificate
+from asyncua.crypto.permission_rules import User, UserRole
+from cryptography.x509.oid import ExtendedKeyUsageOID
+
+import line_protocol
+
+POLICIES = {
+    "None": ua.SecurityPolicyType.NoSecurity,
+    "Basic256Sha256-Sign": ua.SecurityPolicyType.Basic256Sha256_Sign,
+    "Basic256Sha256-SignAndEncrypt": ua.SecurityPolicyType.Basic256Sha256_SignAndEncrypt,
+    "Aes128Sha256RsaOaep-SignAndEncrypt": ua.SecurityPolicyType.Aes128Sha256RsaOaep_SignAndEncrypt,
+    "Aes256Sha256RsaPss-SignAndEncrypt": ua.SecurityPolicyType.Aes256Sha256RsaPss_SignAndEncrypt,
+}
+
+
+class OneUser:
+    """Lets in the one user that the command line named, and anybody when it named none."""
+
+    def __init__(self, name, password):
+        self.name, self.password = name, password
+
+    def get_user(self, iserver, username=None, password=None, certificate=None):
+        if self.name and (username, password) != (self.name, self.password):
+            return None
+        return User(role=UserRole.User)
+
+
+class Plant:
+    """The variables, by the text of their identifiers."""
+
+    def __init__(self, server, index):
+        self.server, self.index = server, index
+        self.types = {}
+        self.runs = {}
+
+    def node(self, node):
+        if node not in self.types:
+            raise KeyError(f"no variable {node}")
+        return self.server.get_node(ua.NodeId(node, self.index))
+
+    async def add(self, node, type, value):
+        """Adds a variable; `type` is the name of an OPC UA built-in type."""
+        variant = ua.Variant(value, ua.VariantType[type])
+        await self.server.nodes.objects.add_variable(
+            ua.NodeId(node, self.index), ua.QualifiedName(node, self.index), variant
+        )
+        self.types[node] = ua.VariantType[type]
+
+    async def delete(self, node):
+        await self.server.delete_nodes([self.node(node)])
+        del self.types[node]
+
+    async def set(self, node, value, status=0, source_time=None):
+        """Sets value, status code and source time (RFC 3339, now when absent) as one write."""
+        moment = datetime.datetime.now(datetime.timezone.utc)
+        if source_time:
+            moment = datetime.datetime.fromisoformat(source_time)
+        await self.server.write_attribute_value(
+            self.node(node).nodeid,
+            ua.DataValue(
+                ua.Variant(value, self.types[node]),
+                ua.StatusCode(status),
+                moment,
+                datetime.datetime.now(datetime.timezone.utc),
+            ),
+        )
+        return {"source_time": moment.isoformat()}
+
+    async def set_many(self, values):
+        """Sets [[node, value], ...] one after the other with one source time."""
+        moment = datetime.datetime.now(datetime.timezone.utc).isoformat()
+        for node, value in values:
+            await self.set(node, value, source_time=moment)
+        return {"source_time": moment}
+
+    async def count_up(self, node, first, last, interval_ms):
+        """Starts to write first..=last to a variable, one every `interval_ms`, and answers at once."""
+        async def run():
+            for value in range(first, last + 1):
+                await self.set(node, value)
+                self.runs[node] = value
+                await asyncio.sleep(interval_ms / 1000)
+
+        self.runs[node] = None
+        self.run = asyncio.create_task(run())
+
+    async def progress(self, node):
+        """The value that `count_up` wrote last, null before the first."""
+        return {"value": self.runs[node]}
+
+    async def count(self):
+        """How many connections, subscriptions and monitored items there are."""
+        subscriptions = self.server.iserver.subscription_service.subscriptions.values()
+        items = [len(s.monitored_item_srv._monitored_items) for s in subscriptions]
+        return {
+            "connections": len(self.server.bserver.clients),
+            "subscriptions": len(items),
+            "items": sum(items),
+        }
+
+    async def drop(self):
+        """Closes every connection; the sessions stay."""
+        for client in list(self.server.bserver.clients):
+            client.transport.abort()
+
+
+async def secure(server, folder):
+    """Gives the server a key and a self-signed certificate, kept in `folder` from then on."""
+    folder.mkdir(parents=True, exist_ok=True)
+    key, certificate = folder / "server.key.pem", folder / "server.crt.der"
+    await setup_self_signed_certificate(
+        key,
+        certificate,
+        server.get_application_uri(),
+        socket.gethostname(),
+        [ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.SERVER_AUTH],
+        {"organizationName": "Floorgate tests"},
+    )
+    await server.load_certificate(certificate)
+    await server.load_private_key(key)
+
+
+async def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--namespace", default="urn:floorgate:test:plant")
+    parser.add_argument("--before", action="append", default=[], help="a namespace registered before the plant's")
+    parser.add_argument("--policy", action="append", choices=POLICIES, help="default: None")
+    parser.add_argument("--pki", type=pathlib.Path, help="folder of the server's key and certificate")
+    parser.add_argument("--user")
+    parser.add_argument("--password-file", type=pathlib.Path)
+    options = parser.parse_args()
+
+    password = options.password_file.read_text().strip() if options.password_file else None
+    server = Server(user_manager=OneUser(options.user, password))
+    await server.init()
+    await server.set_application_uri("urn:floorgate:test:server")
+    server.set_endpoint(f"opc.tcp://127.0.0.1:{options.port}/")
+    if options.pki:
+        await secure(server, options.pki)
+    server.set_security_policy([POLICIES[name] for name in options.policy or ["None"]])
+    if options.user:
+        server.set_identity_tokens([ua.UserNameIdentityToken])
+    for namespace in options.before:
+        await server.register_namespace(namespace)
+    plant = Plant(server, await server.register_namespace(options.namespace))
+    async with server:
+        await line_protocol.serve(
+            {
+                "add": plant.add,
+                "delete": plant.delete,
+                "set": plant.set,
+                "set_many": plant.set_many,
+                "count_up": plant.count_up,
+                "progress": plant.progress,
+                "count": plant.count,
+                "drop": plant.drop,
+            }
+        )
+
+
+asyncio.run(main())

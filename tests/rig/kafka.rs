@@ -1,0 +1,187 @@
+//! An Apache Kafka broker.
+
+use std::fmt::Write as _;
+use std::process::Command;
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use anyhow::{Context, Result, anyhow, ensure};
+use rdkafka::ClientConfig;
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+
+use crate::folder::Folder;
+use crate::installation::kafka_jars;
+use crate::ports::free_port;
+use crate::process::{Process, Signal};
+use crate::wait::{Patience, until};
+
+/// One node that is broker and controller (`KRaft`), with topics created on first use, three partitions each.
+#[derive(Debug)]
+pub struct Kafka {
+    port: u16,
+    process: Option<Process>,
+    // Deleted after the process is gone.
+    folder: Folder,
+}
+
+impl Kafka {
+    /// The broker that tests share; whoever stops one starts its own. It runs until the test process ends.
+    pub fn shared() -> Result<&'static Self> {
+        static SHARED: OnceLock<Result<Kafka, String>> = OnceLock::new();
+        let kafka = SHARED.get_or_init(|| Self::start().map_err(|error| format!("{error:#}")));
+        kafka.as_ref().map_err(|error| anyhow!("{error}"))
+    }
+
+    /// Starts a broker on ports and data of its own, and waits until it answers.
+    pub fn start() -> Result<Self> {
+        let folder = Folder::new("kafka")?;
+        let (port, controller) = (free_port()?, free_port()?);
+        let mut settings = String::new();
+        for (key, value) in [
+            ("process.roles", "broker,controller".to_owned()),
+            ("node.id", "1".to_owned()),
+            (
+                "listeners",
+                format!("PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}"),
+            ),
+            ("advertised.listeners", format!("PLAINTEXT://127.0.0.1:{port}")),
+            ("controller.listener.names", "CONTROLLER".to_owned()),
+            ("controller.quorum.voters", format!("1@127.0.0.1:{controller}")),
+            ("log.dirs", folder.path().join("data").display().to_string()),
+            ("num.partitions", "3".to_owned()),
+            ("auto.create.topics.enable", "true".to_owned()),
+            ("offsets.topic.num.partitions", "1".to_owned()),
+            ("offsets.topic.replication.factor", "1".to_owned()),
+            ("transaction.state.log.num.partitions", "1".to_owned()),
+            ("transaction.state.log.replication.factor", "1".to_owned()),
+            ("transaction.state.log.min.isr", "1".to_owned()),
+            ("share.coordinator.state.topic.replication.factor", "1".to_owned()),
+            ("share.coordinator.state.topic.min.isr", "1".to_owned()),
+            ("group.initial.rebalance.delay.ms", "0".to_owned()),
+            // A broker that was killed may come back after this, instead of after 9 s.
+            ("broker.session.timeout.ms", "3000".to_owned()),
+            ("log.cleaner.enable", "false".to_owned()),
+        ] {
+            writeln!(settings, "{key}={value}")?;
+        }
+        folder.write("server.properties", &settings)?;
+        let mut kafka = Self {
+            port,
+            process: None,
+            folder,
+        };
+        kafka.format()?;
+        kafka.resume()?;
+        Ok(kafka)
+    }
+
+    /// `host:port`, for `bootstrap.servers`.
+    #[must_use]
+    pub fn bootstrap(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
+    /// Stops it in order (SIGTERM).
+    pub fn stop(&mut self) -> Result<()> {
+        let mut process = self.process.take().context("the broker does not run")?;
+        process.signal(Signal::Term)?;
+        process.wait(Patience::Long.duration())?;
+        Ok(())
+    }
+
+    /// Kills it (SIGKILL).
+    pub fn kill(&mut self) -> Result<()> {
+        self.process.take().context("the broker does not run")?.kill()
+    }
+
+    /// Starts it again after `stop` or `kill`, on the same port and data.
+    pub fn resume(&mut self) -> Result<()> {
+        ensure!(self.process.is_none(), "the broker runs");
+        let settings = self.folder.path().join("server.properties");
+        let mut command = self.java("kafka.Kafka")?;
+        command.arg(settings);
+        let mut process = Process::start("kafka", &command, &self.folder.path().join("kafka.log"))?;
+        let consumer: BaseConsumer = ClientConfig::new()
+            .set("bootstrap.servers", self.bootstrap())
+            .set("log_level", "0")
+            .create()?;
+        until("the broker's answer", Patience::Long, || {
+            ensure!(process.is_running()?, "kafka has ended: {}", process.output()?);
+            let metadata = consumer.fetch_metadata(None, Duration::from_millis(500));
+            Ok(metadata
+                .ok()
+                .filter(|known| !known.brokers().is_empty())
+                .map(drop))
+        })?;
+        self.process = Some(process);
+        Ok(())
+    }
+
+    /// Creates a topic with so many partitions.
+    pub fn create_topic(&self, name: &str, partitions: i32) -> Result<()> {
+        let admin: AdminClient<DefaultClientContext> = ClientConfig::new()
+            .set("bootstrap.servers", self.bootstrap())
+            .create()?;
+        let topic = NewTopic::new(name, partitions, TopicReplication::Fixed(1));
+        let options = AdminOptions::new().operation_timeout(Some(Duration::from_secs(30)));
+        let results = block_on(admin.create_topics([&topic], &options))?;
+        for result in results {
+            result.map_err(|(name, error)| anyhow!("cannot create {name}: {error}"))?;
+        }
+        Ok(())
+    }
+
+    /// Gives the data folder its identity, as the first start of a broker demands.
+    fn format(&self) -> Result<()> {
+        let mut command = self.java("kafka.tools.StorageTool")?;
+        command.args(["format", "--cluster-id", "Zmxvb3JnYXRlLXRlc3RzMQ", "--config"]);
+        command.arg(self.folder.path().join("server.properties"));
+        let output = command.output().context("cannot start java")?;
+        ensure!(
+            output.status.success(),
+            "cannot format: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        Ok(())
+    }
+
+    fn java(&self, class: &str) -> Result<Command> {
+        let mut command = Command::new("java");
+        command
+            .args([
+                "-Xms128m",
+                "-Xmx512m",
+                "-XX:+UseSerialGC",
+                "-XX:TieredStopAtLevel=1",
+                "-Xshare:auto",
+            ])
+            .args(["-XX:-UsePerfData", "-Djava.awt.headless=true"])
+            .arg("-cp")
+            .arg(kafka_jars()?.join("*"))
+            .arg(class)
+            .current_dir(self.folder.path());
+        Ok(command)
+    }
+}
+
+/// Waits for a future of rdkafka, which completes on a thread of its own.
+fn block_on<F: Future>(future: F) -> F::Output {
+    use std::sync::Arc;
+    use std::task::{Context, Poll, Wake, Waker};
+    struct Unpark(std::thread::Thread);
+    impl Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+    let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
+    let mut future = std::pin::pin!(future);
+    loop {
+        match future.as_mut().poll(&mut Context::from_waker(&waker)) {
+            Poll::Ready(output) => return output,
+            Poll::Pending => std::thread::park(),
+        }
+    }
+}

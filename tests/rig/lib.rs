@@ -1,0 +1,39 @@
+//! What the end-to-end tests stand on: real peers, started for a test and gone with it.
+//!
+//! | peer | what it is |
+//! |---|---|
+//! | [`Kafka`] | one Apache Kafka node (`KRaft`) and [`Reader`], a real consumer |
+//! | [`OpcUaPeer`] | an asyncua server whose variables a test sets |
+//! | [`ModbusPeer`] | a pymodbus server whose registers a test sets |
+//! | [`Gateway`] | the built `floorgate`, with a configuration of the test's own |
+//!
+//! Everything listens on 127.0.0.1 only and writes under `target/test/run` only. A process ends when its handle
+//! is dropped, and also when the test process dies in any way: each one watches a pipe that the kernel closes.
+//! What a failed test leaves in its folder stays there until the next `make test`.
+//!
+//! `make setup` installs what the peers need; without it each of them says so.
+
+mod folder;
+mod gateway;
+mod http;
+mod installation;
+mod kafka;
+mod modbus;
+mod opcua;
+mod peer;
+mod ports;
+mod process;
+mod reader;
+mod wait;
+
+pub use folder::Folder;
+pub use gateway::{Check, Gateway};
+pub use http::{Response, get};
+pub use installation::{binary, repository, target};
+pub use kafka::Kafka;
+pub use modbus::{Framing, ModbusPeer, Table};
+pub use opcua::{OpcUaOptions, OpcUaPeer};
+pub use ports::free_port;
+pub use process::{Process, Signal};
+pub use reader::{Reader, Record};
+pub use wait::{Patience, until};

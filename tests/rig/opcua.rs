@@ -1,0 +1,201 @@
+//! An OPC UA server.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+use serde_json::{Value, json};
+
+use crate::folder::Folder;
+use crate::peer::Peer;
+use crate::ports::free_port;
+
+/// What is special about a server; the default is no security and nobody asked for a name.
+#[derive(Clone, Debug, Default)]
+pub struct OpcUaOptions {
+    /// Security policies with their mode, `Basic256Sha256-SignAndEncrypt` for one; none means `None`.
+    pub policies: Vec<&'static str>,
+    /// Namespaces that are registered before the plant's own, so that its index is another.
+    pub namespaces_before: Vec<&'static str>,
+    /// A user name and password that clients must give.
+    pub user: Option<(&'static str, &'static str)>,
+}
+
+/// An asyncua server. Its variables lie in the namespace [`OpcUaPeer::NAMESPACE`].
+#[derive(Debug)]
+pub struct OpcUaPeer {
+    port: u16,
+    options: OpcUaOptions,
+    /// What was added and what it was set to last, so that a restarted server has the same variables.
+    variables: Vec<(String, &'static str, Value)>,
+    peer: Option<Peer>,
+    // Deleted after the peer is gone.
+    folder: Folder,
+}
+
+impl OpcUaPeer {
+    /// The namespace of the variables.
+    pub const NAMESPACE: &'static str = "urn:floorgate:test:plant";
+
+    /// Starts a server without variables.
+    pub fn start(options: OpcUaOptions) -> Result<Self> {
+        let folder = Folder::new("opcua")?;
+        let mut server = Self {
+            port: free_port()?,
+            options,
+            variables: Vec::new(),
+            peer: None,
+            folder,
+        };
+        server.resume()?;
+        Ok(server)
+    }
+
+    /// The server's URL.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("opc.tcp://127.0.0.1:{}/", self.port)
+    }
+
+    /// A variable's address by namespace URI.
+    #[must_use]
+    pub fn address(node: &str) -> String {
+        format!("nsu={};s={node}", Self::NAMESPACE)
+    }
+
+    /// The server's certificate (DER), when it has a policy other than `None`.
+    #[must_use]
+    pub fn certificate(&self) -> PathBuf {
+        self.folder.path().join("pki/server.crt.der")
+    }
+
+    /// Adds a variable; `kind` is the name of an OPC UA built-in type, `Int32` for one.
+    pub fn add(&mut self, node: &str, kind: &'static str, value: impl Into<Value>) -> Result<()> {
+        let value = value.into();
+        self.ask(&json!({"op": "add", "node": node, "type": kind, "value": value}))?;
+        self.variables.push((node.to_owned(), kind, value));
+        Ok(())
+    }
+
+    /// Deletes a variable.
+    pub fn delete(&mut self, node: &str) -> Result<()> {
+        self.ask(&json!({"op": "delete", "node": node}))?;
+        self.variables.retain(|(name, ..)| name != node);
+        Ok(())
+    }
+
+    /// Sets a variable, status Good, and gives the source time (RFC 3339) that it was given.
+    pub fn set(&mut self, node: &str, value: impl Into<Value>) -> Result<String> {
+        self.set_all(&[(node, value.into())])
+    }
+
+    /// Sets several variables one after the other with one source time, which it gives.
+    pub fn set_all(&mut self, values: &[(&str, Value)]) -> Result<String> {
+        let answer = self.ask(&json!({"op": "set_many", "values": values}))?;
+        for (node, value) in values {
+            for (_, _, last) in self.variables.iter_mut().filter(|(name, ..)| name == node) {
+                last.clone_from(value);
+            }
+        }
+        Ok(answer["source_time"]
+            .as_str()
+            .context("no source time")?
+            .to_owned())
+    }
+
+    /// Sets a variable with a status code (OPC 10000-4 clause 7.39), and the source time that it names if any.
+    pub fn set_with(&mut self, node: &str, value: Value, status: u32, time: Option<&str>) -> Result<()> {
+        let request =
+            json!({"op": "set", "node": node, "value": value, "status": status, "source_time": time});
+        self.ask(&request).map(drop)
+    }
+
+    /// Starts to write `first..=last` to a variable, one each `interval_ms`, without waiting for the end.
+    pub fn count_up(&mut self, node: &str, first: i64, last: i64, interval_ms: u32) -> Result<()> {
+        self.ask(&json!({
+            "op": "count_up", "node": node, "first": first, "last": last, "interval_ms": interval_ms,
+        }))?;
+        Ok(())
+    }
+
+    /// The number that `count_up` wrote last.
+    pub fn progress(&mut self, node: &str) -> Result<Option<i64>> {
+        Ok(self.ask(&json!({"op": "progress", "node": node}))?["value"].as_i64())
+    }
+
+    /// How many clients are connected.
+    pub fn connections(&mut self) -> Result<u64> {
+        self.counted("connections")
+    }
+
+    /// How many items are monitored, over all subscriptions.
+    pub fn monitored_items(&mut self) -> Result<u64> {
+        self.counted("items")
+    }
+
+    /// Closes every connection without a word; sessions and subscriptions stay.
+    pub fn drop_connections(&mut self) -> Result<()> {
+        self.ask(&json!({"op": "drop"})).map(drop)
+    }
+
+    /// Stops the server in order.
+    pub fn stop(&mut self) -> Result<()> {
+        self.peer.take().context("the server does not run")?.stop()
+    }
+
+    /// Kills the server (SIGKILL).
+    pub fn kill(&mut self) {
+        self.peer = None;
+    }
+
+    /// Starts the server after `stop` or `kill` on the same port, with the variables and values that it had (as far
+    /// as `set` set them). Namespaces registered before the plant's are as the options say now.
+    pub fn resume(&mut self) -> Result<()> {
+        let mut arguments = vec!["--port".to_owned(), self.port.to_string()];
+        for (name, values) in [
+            ("--before", &self.options.namespaces_before),
+            ("--policy", &self.options.policies),
+        ] {
+            arguments.extend(
+                values
+                    .iter()
+                    .flat_map(|value| [name.to_owned(), (*value).to_owned()]),
+            );
+        }
+        if !self.options.policies.is_empty() {
+            arguments.extend([
+                "--pki".to_owned(),
+                self.folder.path().join("pki").display().to_string(),
+            ]);
+        }
+        if let Some((name, password)) = self.options.user {
+            let file = self.folder.write("password", password)?;
+            arguments.extend(["--user".to_owned(), name.to_owned()]);
+            arguments.extend(["--password-file".to_owned(), file.display().to_string()]);
+        }
+        let log = self.folder.path().join("opcua.log");
+        let mut peer = Peer::start("opcua_server.py", &arguments, &log)?;
+        for (node, kind, value) in &self.variables {
+            peer.ask(&json!({"op": "add", "node": node, "type": kind, "value": value}))?;
+        }
+        self.peer = Some(peer);
+        Ok(())
+    }
+
+    /// Changes what is special, for the next `resume`.
+    pub fn options(&mut self) -> &mut OpcUaOptions {
+        &mut self.options
+    }
+
+    fn counted(&mut self, what: &str) -> Result<u64> {
+        self.ask(&json!({"op": "count"}))?[what]
+            .as_u64()
+            .with_context(|| format!("no count of {what}"))
+    }
+
+    fn ask(&mut self, request: &Value) -> Result<Value> {
+        self.peer
+            .as_mut()
+            .context("the server does not run")?
+            .ask(request)
+    }
+}

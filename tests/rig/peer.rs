@@ -1,0 +1,97 @@
+//! A peer written in Python: a process and the line protocol of `tests/peers/line_protocol.py`.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+
+use anyhow::{Context, Result, anyhow, bail};
+use serde_json::Value;
+
+use crate::installation::{python, repository};
+use crate::wait::Patience;
+
+/// A running peer. It ends by itself when its standard input is closed, so also when the test process dies.
+#[derive(Debug)]
+pub(crate) struct Peer {
+    script: String,
+    child: Child,
+    requests: Option<ChildStdin>,
+    answers: Receiver<String>,
+}
+
+impl Peer {
+    /// Starts a script of `tests/peers` and waits until it is ready; its errors are appended to `log`.
+    pub(crate) fn start(script: &str, arguments: &[String], log: &Path) -> Result<Self> {
+        let errors = File::options().create(true).append(true).open(log)?;
+        let mut child = Command::new(python()?)
+            .arg(repository().join("tests/peers").join(script))
+            .args(arguments)
+            // No compiled modules beside the sources.
+            .env("PYTHONDONTWRITEBYTECODE", "1")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(errors)
+            .spawn()
+            .with_context(|| format!("cannot start {script}"))?;
+        let requests = child.stdin.take();
+        let output = BufReader::new(child.stdout.take().context("the peer's output")?);
+        // A thread of its own, so that an answer that never comes is a time-out and not a test that hangs.
+        let (sender, answers) = channel();
+        std::thread::spawn(move || {
+            for line in output.lines().map_while(Result::ok) {
+                if sender.send(line).is_err() {
+                    break;
+                }
+            }
+        });
+        let peer = Self {
+            script: script.to_owned(),
+            child,
+            requests,
+            answers,
+        };
+        peer.answer().with_context(|| {
+            let log = std::fs::read_to_string(log).unwrap_or_default();
+            format!("{script} does not start: {log}")
+        })?;
+        Ok(peer)
+    }
+
+    /// Asks and waits for the answer.
+    pub(crate) fn ask(&mut self, request: &Value) -> Result<Value> {
+        let requests = self.requests.as_mut().context("the peer is stopped")?;
+        writeln!(requests, "{request}").with_context(|| format!("{} has ended", self.script))?;
+        self.answer()
+            .with_context(|| format!("{} was asked {request}", self.script))
+    }
+
+    /// Lets it end in order: connections are closed.
+    pub(crate) fn stop(mut self) -> Result<()> {
+        self.requests = None;
+        crate::wait::until("the peer's end", Patience::Short, || Ok(self.child.try_wait()?)).map(drop)
+    }
+
+    fn answer(&self) -> Result<Value> {
+        let line = self
+            .answers
+            .recv_timeout(Patience::Short.duration())
+            .map_err(|error| anyhow!("no answer: {error}"))?;
+        let mut answer: Value = serde_json::from_str(&line)?;
+        if let Some(error) = answer.get("error") {
+            bail!("{error}");
+        }
+        Ok(answer["ok"].take())
+    }
+}
+
+impl Drop for Peer {
+    /// Kills it: its connections break as those of a device that loses power and is restarted.
+    fn drop(&mut self) {
+        let killed = self.child.kill().and_then(|()| self.child.wait());
+        if let Err(error) = killed {
+            eprintln!("cannot end {}: {error}", self.script);
+        }
+    }
+}
