@@ -27,6 +27,8 @@ pub use batch::{Batch, Receipt};
 pub use intake::{Admission, Closed, Intake, intake};
 
 pub use floorgate_metrics::SourceMetrics;
-pub use floorgate_sample::{Continuity, GapScope, Notice, Quality, QualityClass, Sample, SourceId, TagId, Timestamp, Value};
+pub use floorgate_sample::{
+    Continuity, GapScope, Notice, Quality, QualityClass, Sample, SourceId, TagId, Timestamp, Value,
+};
 pub use floorgate_yaml::{Node, NodeKind, Problems, Span, Spanned, decode};
 pub use tokio_util::sync::CancellationToken;

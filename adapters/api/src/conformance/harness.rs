@@ -13,7 +13,9 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::Rig;
-use crate::{Admission, Batch, GapScope, Notice, Source, SourceContext, SourceSpec, TagSpec, intake};
+use crate::{
+    Admission, Batch, Continuity, GapScope, Notice, Source, SourceContext, SourceSpec, TagSpec, intake,
+};
 
 /// Room in the intake where a test is not about it.
 pub(super) const AMPLE: u32 = 10_000;
@@ -41,7 +43,7 @@ impl Seen {
     }
 
     pub(super) fn is_online(&self) -> bool {
-        matches!(self, Self::Notice(Notice::Online))
+        matches!(self, Self::Notice(Notice::Online(_)))
     }
 
     pub(super) fn is_offline(&self) -> bool {
@@ -51,10 +53,13 @@ impl Seen {
     /// Whether this says that changes of the tag may have been missed.
     pub(super) fn is_gap_of(&self, tag: usize) -> bool {
         match self {
-            Self::Notice(Notice::Gap {
-                scope: GapScope::Source,
-                ..
-            }) => true,
+            Self::Notice(
+                Notice::Online(Continuity::New)
+                | Notice::Gap {
+                    scope: GapScope::Source,
+                    ..
+                },
+            ) => true,
             Self::Notice(Notice::Gap {
                 scope: GapScope::Tags(tags),
                 ..
