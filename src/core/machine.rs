@@ -227,6 +227,21 @@ impl Core {
         self.emitter.save(cells);
     }
 
+    /// All cells, for a core of another plan that goes on from here.
+    #[must_use]
+    pub fn export(&mut self) -> Vec<(String, String)> {
+        let mut cells = Vec::new();
+        for (tag, state) in self.plan.tags.iter().zip(&self.tags) {
+            cells.extend(state.save().map(|text| (tag_cell(&tag.key), text)));
+        }
+        for (rule, state) in self.plan.rules.iter().zip(&mut self.rules) {
+            cells.extend(state.save().map(|text| (rule_cell(&rule.id), text)));
+        }
+        cells.extend(self.sources.iter().filter_map(SourceState::save));
+        self.emitter.export(&mut cells);
+        cells
+    }
+
     /// Hands out why rules made no event since the last call (the first few, when there are many).
     pub fn take_failures(&mut self) -> Vec<Failure> {
         std::mem::take(&mut self.failures)

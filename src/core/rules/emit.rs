@@ -92,6 +92,11 @@ impl Emitter {
         }
     }
 
+    /// Cells of all streams.
+    pub(crate) fn export(&self, cells: &mut Vec<(String, String)>) {
+        cells.extend(self.streams.all.iter().map(|stream| stream.save()));
+    }
+
     /// Short and full name of a type; made once each.
     fn type_names(&mut self, domain: &str, name: &str) -> (Arc<str>, Arc<str>) {
         let known = self

@@ -1,0 +1,441 @@
+//! The core as the engine drives it: batches in, events and cells out.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use floorgate_core::plan::{
+    AlarmBit, Counter, Equipment, EquipmentId, Field, Plan, Rule, RuleKind, RuleSpec, Slot, SourceRow, Tag,
+    TagSpec,
+};
+use floorgate_core::table::ValueTable;
+use floorgate_core::{Core, Encoding, Event, Input, Now, Settings};
+use floorgate_sample::{Continuity, GapScope, Notice, Quality, Sample, SourceId, TagId, Timestamp, Value};
+use serde_json::{Value as Json, json};
+
+const ORDER: TagId = TagId(0);
+const STATUS: TagId = TagId(1);
+const STATE: TagId = TagId(2);
+const GOOD: TagId = TagId(3);
+const ALARMS: TagId = TagId(4);
+const TEMPERATURE: TagId = TagId(5);
+
+fn plan() -> Arc<Plan> {
+    let table = |name| ValueTable::standard(name).map(Arc::new);
+    let specs = [
+        TagSpec {
+            name: "order".into(),
+            ..TagSpec::default()
+        },
+        TagSpec {
+            name: "status".into(),
+            values: table("isa95-job-state"),
+            ..TagSpec::default()
+        },
+        TagSpec {
+            name: "state".into(),
+            values: table("packml-state"),
+            ..TagSpec::default()
+        },
+        TagSpec {
+            name: "good".into(),
+            counter: Some(Counter {
+                max: 65_535,
+                largest_step: Some(1000),
+            }),
+            ..TagSpec::default()
+        },
+        TagSpec {
+            name: "alarms".into(),
+            bits: Some(
+                [AlarmBit {
+                    bit: 0,
+                    code: "E-STOP".into(),
+                    text: None,
+                    severity: 900,
+                    category: None,
+                }]
+                .into(),
+            ),
+            ..TagSpec::default()
+        },
+        TagSpec {
+            name: "temperature".into(),
+            unit: Some("CEL".into()),
+            at_least_every: Some(Duration::from_secs(60)),
+            ..TagSpec::default()
+        },
+    ];
+    let tags = specs
+        .into_iter()
+        .map(|spec| Tag {
+            key: format!("line/{}", spec.name).into(),
+            source: SourceId(0),
+            spec: Arc::new(spec),
+        })
+        .collect();
+    let quantity = vec![(
+        Arc::from("quantity"),
+        Field::Object(vec![
+            ("good".into(), Field::Input(Slot(2))),
+            ("unit".into(), Field::Constant(json!("C62"))),
+        ]),
+    )];
+    let rule = |kind, inputs: &[TagId], data| {
+        let id: Arc<str> = format!("line.{}", inputs[0].0).into();
+        Rule {
+            id,
+            equipment: EquipmentId(0),
+            inputs: inputs.into(),
+            topic: "acme.busan.mes.x.v1".into(),
+            spec: Arc::new(RuleSpec {
+                kind,
+                when: None,
+                data,
+                version: "sha256:0".into(),
+            }),
+        }
+    };
+    Arc::new(Plan {
+        sources: vec![SourceRow {
+            name: "plc".into(),
+            topic: "acme.busan.mes.source-connection.v1".into(),
+        }],
+        equipment: vec![Equipment {
+            path: "acme/busan/filling/line1/filler".into(),
+        }],
+        tags,
+        rules: vec![
+            rule(
+                RuleKind::WorkOrderStatus { order: Slot(1) },
+                &[STATUS, ORDER, GOOD],
+                quantity,
+            ),
+            rule(RuleKind::EquipmentState, &[STATE], vec![]),
+            rule(
+                RuleKind::ProductionCount {
+                    kind: "good".into(),
+                    unit: "C62".into(),
+                },
+                &[GOOD],
+                vec![],
+            ),
+            rule(RuleKind::Alarm, &[ALARMS], vec![]),
+            rule(
+                RuleKind::Measurement {
+                    name: "temperature".into(),
+                },
+                &[TEMPERATURE],
+                vec![],
+            ),
+        ],
+    })
+}
+
+/// A core whose cells survive it.
+struct Gateway {
+    core: Core,
+    cells: HashMap<String, String>,
+    time: i64,
+}
+
+impl Gateway {
+    fn start(cells: HashMap<String, String>) -> Self {
+        let settings = Settings {
+            gateway: "gw".into(),
+            type_prefix: "io.floorgate".into(),
+            encoding: Encoding::Binary,
+            stream_epoch: 1,
+            incarnation: uuid::Uuid::nil(),
+        };
+        let core = Core::new(plan(), settings, &|key| cells.get(key).cloned());
+        Self { core, cells, time: 0 }
+    }
+
+    fn restart(mut self) -> Self {
+        self.store();
+        Self {
+            time: self.time,
+            ..Self::start(self.cells)
+        }
+    }
+
+    fn store(&mut self) {
+        let mut cells = Vec::new();
+        self.core.save(&mut cells);
+        self.cells.extend(cells);
+    }
+
+    fn notice(&mut self, notice: Notice) -> Vec<Event> {
+        self.batch(&[notice], &[])
+    }
+
+    /// Samples of one moment, a second after the last.
+    fn tick(&mut self, samples: &[(TagId, Value)]) -> Vec<Event> {
+        self.time += 1_000_000_000;
+        let time = Timestamp::from_nanos(self.time);
+        let samples: Vec<Sample> = samples
+            .iter()
+            .map(|(tag, value)| sample(*tag, value.clone(), time))
+            .collect();
+        self.batch(&[], &samples)
+    }
+
+    fn batch(&mut self, notices: &[Notice], samples: &[Sample]) -> Vec<Event> {
+        let mut events = Vec::new();
+        let received = Timestamp::from_nanos(self.time + 5_000_000);
+        let now = Now {
+            wall: received,
+            monotonic: Duration::ZERO,
+        };
+        self.core.apply(
+            Input {
+                source: SourceId(0),
+                received,
+                notices,
+                samples,
+                now,
+            },
+            &mut events,
+        );
+        self.store();
+        assert_eq!(self.core.take_failures(), []);
+        events
+    }
+}
+
+fn sample(tag: TagId, value: Value, time: Timestamp) -> Sample {
+    Sample {
+        tag,
+        value: Some(value),
+        quality: Quality::GOOD,
+        source_time: Some(time),
+        server_time: None,
+        gap: false,
+    }
+}
+
+fn online() -> Gateway {
+    let mut gateway = Gateway::start(HashMap::new());
+    gateway.notice(Notice::Online(Continuity::New));
+    gateway
+}
+
+fn data(event: &Event) -> Json {
+    serde_json::from_slice(&event.value).unwrap_or_default()
+}
+
+fn names(events: &[Event]) -> Vec<&str> {
+    events.iter().map(|event| &*event.name).collect()
+}
+
+fn one(events: &[Event]) -> Json {
+    assert_eq!(events.len(), 1, "{:?}", names(events));
+    data(&events[0])
+}
+
+#[test]
+fn an_order_and_its_status_of_one_moment_are_seen_together_whatever_their_order() {
+    let mut gateway = online();
+    let event = one(&gateway.tick(&[(STATUS, Value::Int(2)), (ORDER, Value::text("WO-1"))]));
+    assert_eq!(event["workOrderId"], "WO-1");
+    assert_eq!(event["status"], "AllowedToStart");
+    assert_eq!(event["previousStatus"], Json::Null);
+    assert_eq!(event["runId"], "WO-1/filling/line1/filler/0");
+    gateway.tick(&[(GOOD, Value::UInt(7))]);
+    let event = one(&gateway.tick(&[(STATUS, Value::Int(3))]));
+    assert_eq!(event["runId"], "WO-1/filling/line1/filler/1");
+    assert_eq!(event["previousStatus"], "AllowedToStart");
+    assert_eq!(event["vendorStatus"], json!({"tag": "status", "raw": 3}));
+    assert_eq!(event["quantity"], json!({"good": 7, "unit": "C62"}));
+}
+
+#[test]
+fn the_envelope_names_stream_key_and_run() {
+    let mut gateway = online();
+    gateway.tick(&[(ORDER, Value::text("WO-1"))]);
+    let events = gateway.tick(&[(STATUS, Value::Int(3))]);
+    let headers = &events[0].headers;
+    for line in [
+        "ce_type: io.floorgate.mes.WorkOrderStatusChanged.v1",
+        "ce_source: urn:floorgate:gw:acme:busan:filling:line1:filler",
+        "ce_subject: work-order/WO-1",
+        "ce_partitionkey: acme/busan/filling/line1/filler",
+        "ce_sequence: 00000001-00000000000000000001",
+        "ce_correlationid: WO-1/filling/line1/filler/1",
+        "ce_emission: initial",
+        "ce_time: 1970-01-01T00:00:02.000Z",
+    ] {
+        assert!(
+            headers.lines().any(|found| found == line),
+            "{line} is not in\n{headers}"
+        );
+    }
+}
+
+#[test]
+fn a_restart_tells_only_what_changed_and_marks_the_gap() {
+    let mut gateway = online();
+    gateway.tick(&[(STATE, Value::Int(6)), (GOOD, Value::UInt(10))]);
+    let mut gateway = gateway.restart();
+    assert_eq!(gateway.notice(Notice::Online(Continuity::New)), []);
+    let events = gateway.tick(&[(STATE, Value::Int(6)), (GOOD, Value::UInt(15))]);
+    let event = one(&events);
+    assert_eq!(
+        (&event["delta"], &event["total"], &event["gap"]),
+        (&json!(5), &json!(15), &json!(true))
+    );
+    let event = one(&gateway.tick(&[(STATE, Value::Int(11))]));
+    assert_eq!(
+        (&event["state"], &event["gap"]),
+        (&json!("Held"), &json!(true)),
+        "nobody saw what was between"
+    );
+    assert_eq!(event["previousDurationMs"], 2000);
+    let event = one(&gateway.tick(&[(STATE, Value::Int(6))]));
+    assert_eq!(event["gap"], Json::Null);
+}
+
+#[test]
+fn a_lost_source_makes_states_unknown_and_its_resumption_known_again() {
+    let mut gateway = online();
+    gateway.tick(&[(STATE, Value::Int(6)), (ORDER, Value::text("WO-1"))]);
+    let lost = gateway.notice(Notice::Offline {
+        reason: "connection refused".into(),
+    });
+    assert_eq!(names(&lost), ["SourceConnectionChanged", "EquipmentStateChanged"]);
+    assert_eq!(data(&lost[0])["reason"], "connection refused");
+    let state = data(&lost[1]);
+    assert_eq!(
+        (&state["state"], &state["quality"]["class"]),
+        (&json!("unknown"), &json!("bad"))
+    );
+    let back = gateway.notice(Notice::Online(Continuity::Resumed));
+    assert_eq!(names(&back), ["SourceConnectionChanged", "EquipmentStateChanged"]);
+    let state = data(&back[1]);
+    assert_eq!(
+        (&state["state"], &state["previousState"], &state["gap"]),
+        (&json!("Execute"), &json!("unknown"), &Json::Null)
+    );
+    let event = one(&gateway.tick(&[(STATUS, Value::Int(3))]));
+    assert_eq!(event["workOrderId"], "WO-1", "what was known before holds again");
+}
+
+#[test]
+fn after_a_new_session_nothing_is_known_until_it_is_sent() {
+    let mut gateway = online();
+    gateway.tick(&[(STATE, Value::Int(6)), (ORDER, Value::text("WO-1"))]);
+    gateway.notice(Notice::Offline {
+        reason: "reset".into(),
+    });
+    assert_eq!(
+        names(&gateway.notice(Notice::Online(Continuity::New))),
+        ["SourceConnectionChanged"]
+    );
+    let event = one(&gateway.tick(&[(STATUS, Value::Int(3))]));
+    assert_eq!(event["workOrderId"], "unknown");
+    let event = one(&gateway.tick(&[(STATE, Value::Int(6))]));
+    assert_eq!(
+        (&event["state"], &event["gap"]),
+        (&json!("Execute"), &json!(true))
+    );
+}
+
+#[test]
+fn an_alarm_is_raised_and_cleared_under_one_occurrence_also_over_a_restart() {
+    let mut gateway = online();
+    gateway.tick(&[(ALARMS, Value::UInt(0))]);
+    let events = gateway.tick(&[(ALARMS, Value::UInt(0b101))]);
+    assert_eq!(names(&events), ["AlarmRaised", "AlarmRaised"]);
+    let (known, unknown) = (data(&events[0]), data(&events[1]));
+    assert_eq!(
+        (&known["code"], &known["severity"]),
+        (&json!("E-STOP"), &json!(900))
+    );
+    assert_eq!(
+        (&unknown["code"], &unknown["unmapped"]),
+        (&json!("alarms.2"), &json!(true))
+    );
+    let mut gateway = gateway.restart();
+    gateway.notice(Notice::Online(Continuity::New));
+    let cleared = one(&gateway.tick(&[(ALARMS, Value::UInt(0b100))]));
+    assert_eq!(cleared["occurrenceId"], known["occurrenceId"]);
+    assert_eq!(
+        (&cleared["durationMs"], &cleared["raisedAt"]),
+        (&json!(1000), &json!("1970-01-01T00:00:02.000Z"))
+    );
+}
+
+#[test]
+fn every_change_of_a_tag_within_a_batch_is_told_in_its_order() {
+    let mut gateway = online();
+    let at = |nanos| Timestamp::from_nanos(nanos);
+    let samples = [
+        sample(STATE, Value::Int(6), at(30)),
+        sample(TEMPERATURE, Value::Float64(1.0), at(10)),
+        sample(TEMPERATURE, Value::Float64(2.0), at(20)),
+        sample(TEMPERATURE, Value::Float64(3.0), at(20)),
+    ];
+    let events = gateway.batch(&[], &samples);
+    let values: Vec<Json> = events.iter().map(|event| data(event)["value"].clone()).collect();
+    assert_eq!(values, [json!(1.0), json!(2.0), json!(3.0), Json::Null]);
+    let mut ids: Vec<_> = events.iter().map(|event| event.id).collect();
+    ids.dedup();
+    assert_eq!(ids.len(), 4);
+}
+
+#[test]
+fn a_gap_of_one_tag_is_said_by_its_next_event_only() {
+    let mut gateway = online();
+    gateway.tick(&[(STATE, Value::Int(6)), (GOOD, Value::UInt(1))]);
+    gateway.notice(Notice::Gap {
+        scope: GapScope::Tags(vec![STATE]),
+        reason: "overflow".into(),
+    });
+    assert_eq!(one(&gateway.tick(&[(GOOD, Value::UInt(2))]))["gap"], Json::Null);
+    assert_eq!(one(&gateway.tick(&[(STATE, Value::Int(2))]))["gap"], true);
+    assert_eq!(one(&gateway.tick(&[(STATE, Value::Int(6))]))["gap"], Json::Null);
+}
+
+#[test]
+fn a_silent_tag_is_told_again_after_its_longest_silence_and_not_while_unknown() {
+    let mut gateway = online();
+    gateway.tick(&[(TEMPERATURE, Value::Float64(21.5))]);
+    let mut at = |seconds| {
+        let mut events = Vec::new();
+        let monotonic = Duration::from_secs(seconds);
+        gateway.core.advance(
+            Now {
+                wall: Timestamp::from_nanos(0),
+                monotonic,
+            },
+            &mut events,
+        );
+        events
+    };
+    assert_eq!(at(59), []);
+    assert_eq!(one(&at(60))["value"], 21.5);
+    assert_eq!(at(119), []);
+    assert_eq!(at(120).len(), 1);
+    gateway.notice(Notice::Offline {
+        reason: "gone".into(),
+    });
+    let mut events = Vec::new();
+    let now = Now {
+        wall: Timestamp::from_nanos(0),
+        monotonic: Duration::from_secs(300),
+    };
+    gateway.core.advance(now, &mut events);
+    assert_eq!(events, []);
+}
+
+#[test]
+fn the_same_input_gives_the_same_bytes() {
+    let run = || {
+        let mut gateway = online();
+        let mut events = gateway.tick(&[(STATE, Value::Int(6)), (GOOD, Value::UInt(1))]);
+        events.extend(gateway.notice(Notice::Offline { reason: "x".into() }));
+        events
+    };
+    assert_eq!(run(), run());
+}
