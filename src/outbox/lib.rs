@@ -1,1 +1,71 @@
-//! outbox
+//! The durable outbox: events wait here, in order, from the moment they are derived until a broker has them, together with the
+//! state that they were derived from.
+//!
+//! # Files
+//! One SQLite database in WAL mode (`outbox.db`, beside it `-wal` and `-shm` while it is open) and a lock file (`outbox.db.lock`)
+//! that one process holds. `application_id` is [`APPLICATION_ID`], `user_version` is [`FORMAT_VERSION`]. An operator reads it with
+//! `sqlite3 -readonly outbox.db 'SELECT * FROM outbox LIMIT 10'` while the gateway runs; a long read keeps the write-ahead log from
+//! being reset, so that it grows.
+//!
+//! # Tables
+//! | table | row |
+//! |---|---|
+//! | `meta` | `store_id` (made once), `incarnation` (rises at every open) |
+//! | `topic` | a topic's name and its pinned number of partitions; NULL until a broker told |
+//! | `lane` | (topic, partition, epoch): last sequence given out, last one acknowledged and its offset; partition NULL: waits for the count |
+//! | `event` | one event; its `position` is lane · 2⁴⁴ + sequence |
+//! | `cell` | a state cell as it was at commit `at` |
+//! | `journal` | the cells that one commit changed |
+//! | `outbox` | a view: every event with topic, partition, epoch, sequence and whether it is delivered |
+//!
+//! # Invariants
+//! 1. Events, changed cells and acknowledgements of a [`Commit`] are one transaction, synced to the disk when [`Store::commit`] returns.
+//!    A failed commit has left nothing behind, in the file and in memory, and its events still belong to the caller.
+//! 2. The sequences of a lane are contiguous from 1. In the file are those from some first one to `last_sequence`, without a hole.
+//! 3. `sequence ≤ acknowledged_sequence` means delivered; no event row is touched for it. Rows above the watermark are never deleted, and
+//!    neither is the row *at* it: reconciliation looks for that record on the log by its id.
+//! 4. The next commit's journal number is above every number in `journal` and every `at` in `cell`. A cell is its row in `cell` with the journal rows
+//!    younger than `at` applied in order. Journal rows are deleted from the oldest on, and only up to a number at which all cells that
+//!    they name have been written to `cell`.
+//! 5. A new epoch is a new lane row. What the old epoch delivered stays readable under its own numbers.
+//! 6. While a topic's partition count is unknown its events wait in the lane without partition. After [`Store::pin_topic`] they are
+//!    moved from there in order, and until that lane is empty new events queue behind them. An event with a partition of its own choice
+//!    ([`Event::partition`]) never waits there.
+//! 7. Only snapshot and pruning steps are committed without a sync of their own. They are repeatable, nothing depends on them, and the log keeps the order: a
+//!    power cut can undo them but not what came before. Everything that gives out a sequence is synced before it is visible.
+//!
+//! # Recovery order
+//! 1. Take the lock; refuse when another process has it ([`Error::Locked`]).
+//! 2. Open the database; SQLite replays the write-ahead log up to its last whole transaction. Check application id and format version.
+//! 3. Raise the incarnation, synced.
+//! 4. Read topics and lanes, then `cell`, then apply `journal`.
+//! 5. A move of waiting events that was interrupted is visible as a pinned topic whose waiting lane is not empty ([`Store::moving`]).
+//!
+//! None of it is proportional to the number of stored events.
+//!
+//! # Incarnation
+//! The incarnation is the larger of "one more than the stored" and the wall clock's milliseconds since 1970. A counter alone would
+//! give a store restored from a backup, or a clone, a number that has been used before; ids built from it would then name two events.
+
+mod catalog;
+mod cells;
+mod error;
+mod event;
+mod maintenance;
+mod murmur2;
+mod placement;
+mod reader;
+mod restore;
+mod schema;
+mod store;
+
+pub use catalog::{Lane, Topic};
+pub use error::Error;
+pub use event::{Acknowledged, Cell, Commit, Committed, Event, LaneId, Row};
+pub use maintenance::{Progress, Stats};
+pub use murmur2::{murmur2, partition_of};
+pub use placement::Moved;
+pub use reader::Reader;
+pub use restore::Restored;
+pub use schema::{APPLICATION_ID, FORMAT_VERSION};
+pub use store::{Options, Store};

@@ -1,0 +1,67 @@
+//! What a start finds.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use rusqlite::{Connection, TransactionBehavior};
+use uuid::Uuid;
+
+use crate::catalog::Catalog;
+use crate::cells::Cells;
+use crate::{Error, Lane, Topic};
+
+/// What was found when the store was opened.
+#[derive(Clone, Debug)]
+pub struct Restored {
+    /// Made when the store was created; a copy of the store has the same.
+    pub store_id: Uuid,
+    /// Larger than at any earlier open of this file, and about the milliseconds since 1970 at this one.
+    pub incarnation: u64,
+    /// The topics.
+    pub topics: Vec<Topic>,
+    /// The lanes, by their number.
+    pub lanes: Vec<Lane>,
+    /// The state as of the last commit.
+    pub cells: HashMap<Arc<str>, String>,
+}
+
+pub(crate) fn restore(connection: &mut Connection, path: &Path) -> Result<(Catalog, Cells, Restored), Error> {
+    let sqlite = |error| Error::sqlite(path, "read its state", error);
+    let (store_id, incarnation) =
+        new_incarnation(connection).map_err(|error| Error::sqlite(path, "raise its incarnation", error))?;
+    let store_id = Uuid::parse_str(&store_id)
+        .map_err(|_| Error::damaged(path, format!("its id is {store_id:?}, which is not a UUID")))?;
+    let catalog = Catalog::read(connection)
+        .map_err(sqlite)?
+        .map_err(|found| Error::damaged(path, found))?;
+    let (cells, content) = Cells::read(connection)
+        .map_err(sqlite)?
+        .map_err(|found| Error::damaged(path, found))?;
+    let restored = Restored {
+        store_id,
+        incarnation,
+        topics: catalog.topics().to_vec(),
+        lanes: catalog.lanes().to_vec(),
+        cells: content,
+    };
+    Ok((catalog, cells, restored))
+}
+
+fn new_incarnation(connection: &mut Connection) -> rusqlite::Result<(String, u64)> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let meta = |key: &str| format!("SELECT value FROM meta WHERE key = '{key}'");
+    let store_id = transaction.query_row(&meta("store_id"), [], |row| row.get(0))?;
+    let last: i64 = transaction.query_row(&meta("incarnation"), [], |row| row.get(0))?;
+    let clock = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_millis());
+    let incarnation = last.saturating_add(1).max(i64::try_from(clock).unwrap_or(0));
+    transaction.execute(
+        "UPDATE meta SET value = ?1 WHERE key = 'incarnation'",
+        [incarnation],
+    )?;
+    transaction.commit()?;
+    Ok((store_id, incarnation.cast_unsigned()))
+}

@@ -1,0 +1,199 @@
+//! The file: creating it, recognising it, setting it up.
+
+use std::fs::{File, OpenOptions};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rusqlite::{Connection, OpenFlags, TransactionBehavior};
+
+use crate::{Error, Options};
+
+/// SQLite's `application_id` of a store: "flgt".
+pub const APPLICATION_ID: i32 = 0x666c_6774;
+
+/// SQLite's `user_version` of a store. A program opens stores of its own version; a newer one is refused.
+pub const FORMAT_VERSION: u32 = 1;
+
+/// How long a foreign lock on the database (an operator's tool that writes) is waited for.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// What the write-ahead log is cut to after it had to grow beyond it.
+const WAL_SIZE_LIMIT: i64 = 64 << 20;
+
+const TABLES: &str = "
+CREATE TABLE meta (key TEXT PRIMARY KEY, value ANY NOT NULL) STRICT, WITHOUT ROWID;
+CREATE TABLE topic (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, partitions INTEGER) STRICT;
+CREATE TABLE lane (
+    id INTEGER PRIMARY KEY,
+    topic INTEGER NOT NULL,
+    partition INTEGER,
+    epoch INTEGER NOT NULL,
+    last_sequence INTEGER NOT NULL,
+    acknowledged_sequence INTEGER NOT NULL,
+    acknowledged_offset INTEGER,
+    UNIQUE (topic, partition, epoch)
+) STRICT;
+CREATE TABLE event (
+    position INTEGER PRIMARY KEY,
+    recorded INTEGER NOT NULL,
+    id TEXT NOT NULL,
+    type TEXT NOT NULL,
+    subject TEXT NOT NULL,
+    key TEXT NOT NULL,
+    headers TEXT NOT NULL,
+    value BLOB NOT NULL
+) STRICT;
+CREATE TABLE cell (key TEXT PRIMARY KEY, value TEXT NOT NULL, at INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+CREATE TABLE journal (number INTEGER PRIMARY KEY, cells TEXT NOT NULL) STRICT;
+CREATE VIEW outbox AS
+SELECT topic.name AS topic,
+       lane.partition AS partition,
+       lane.epoch AS epoch,
+       event.position & 0xfffffffffff AS sequence,
+       iif((event.position & 0xfffffffffff) <= lane.acknowledged_sequence, 'yes', 'no') AS delivered,
+       strftime('%Y-%m-%dT%H:%M:%S', event.recorded / 1000000000, 'unixepoch')
+           || printf('.%03dZ', event.recorded / 1000000 % 1000) AS recorded,
+       event.id AS id,
+       event.type AS type,
+       event.subject AS subject,
+       event.key AS key,
+       event.headers AS headers,
+       CAST(event.value AS TEXT) AS value
+FROM event JOIN lane ON lane.id = event.position >> 44 JOIN topic ON topic.id = lane.topic;
+";
+
+/// Takes the lock file of the store at `path`; it is released when the file is dropped or the process ends.
+pub(crate) fn lock(path: &Path) -> Result<File, Error> {
+    let name = with_suffix(path, ".lock");
+    let file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(&name)
+        .map_err(|error| Error::io(&name, "open its lock file", error))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(std::fs::TryLockError::WouldBlock) => Err(Error::Locked {
+            path: path.to_path_buf(),
+        }),
+        Err(std::fs::TryLockError::Error(error)) => Err(Error::io(&name, "lock its lock file", error)),
+    }
+}
+
+pub(crate) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_os_string();
+    name.push(suffix);
+    name.into()
+}
+
+/// Opens the database, creating it when there is none, and sets the connection up. The caller holds the lock.
+pub(crate) fn open(options: &Options) -> Result<Connection, Error> {
+    let path = options.path.as_path();
+    create_file(path)?;
+    let mut connection = Connection::open_with_flags(
+        path,
+        OpenFlags::SQLITE_OPEN_READ_WRITE
+            | OpenFlags::SQLITE_OPEN_NO_MUTEX
+            | OpenFlags::SQLITE_OPEN_EXRESCODE,
+    )
+    .map_err(|error| Error::sqlite(path, "open its file", error))?;
+    connection
+        .busy_timeout(BUSY_TIMEOUT)
+        .map_err(|error| Error::sqlite(path, "open its file", error))?;
+    if is_new(&connection, path)? {
+        create(&mut connection, options).map_err(|error| Error::sqlite(path, "create its tables", error))?;
+    }
+    set_up(&connection, options).map_err(|error| Error::sqlite(path, "open its file", error))?;
+    Ok(connection)
+}
+
+/// SQLite gives the log and its index the mode of the main file, so that file has to exist with ours first.
+fn create_file(path: &Path) -> Result<(), Error> {
+    match OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)
+    {
+        Ok(_) => {
+            let folder = match path.parent() {
+                Some(folder) if !folder.as_os_str().is_empty() => folder,
+                _ => Path::new("."),
+            };
+            // The file's name is durable only with its folder.
+            File::open(folder)
+                .and_then(|folder| folder.sync_all())
+                .map_err(|error| Error::io(path, "create its file", error))
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(Error::io(path, "create its file", error)),
+    }
+}
+
+/// Whether the database is still empty; refuses what is not a store of this format.
+fn is_new(connection: &Connection, path: &Path) -> Result<bool, Error> {
+    let identity = (|| {
+        let application_id: i32 = connection.pragma_query_value(None, "application_id", |row| row.get(0))?;
+        let version: u32 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+        let objects: u32 =
+            connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
+        Ok((application_id, version, objects))
+    })();
+    let not_a_store = |found: String| Error::NotAStore {
+        path: path.to_path_buf(),
+        found,
+    };
+    match identity {
+        Ok((APPLICATION_ID, FORMAT_VERSION, _)) => Ok(false),
+        Ok((APPLICATION_ID, found, _)) if found > FORMAT_VERSION => Err(Error::NewerFormat {
+            path: path.to_path_buf(),
+            found,
+            known: FORMAT_VERSION,
+        }),
+        Ok((0, 0, 0)) => Ok(true),
+        Ok((id, version, _)) => Err(not_a_store(format!(
+            "an SQLite database with application id {id:#x} and user version {version}"
+        ))),
+        Err(rusqlite::Error::SqliteFailure(failure, _))
+            if failure.code == rusqlite::ErrorCode::NotADatabase =>
+        {
+            Err(not_a_store("not an SQLite database".to_owned()))
+        }
+        Err(error) => Err(Error::sqlite(path, "read its header", error)),
+    }
+}
+
+fn create(connection: &mut Connection, options: &Options) -> rusqlite::Result<()> {
+    connection.pragma_update(None, "page_size", options.page_size)?;
+    // Tables and format version appear together: a file that has the version has everything.
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    transaction.execute_batch(TABLES)?;
+    transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
+    transaction.pragma_update(None, "user_version", FORMAT_VERSION)?;
+    transaction.execute(
+        "INSERT INTO meta (key, value) VALUES ('store_id', ?1), ('incarnation', 0)",
+        [uuid::Uuid::new_v4().to_string()],
+    )?;
+    transaction.commit()
+}
+
+fn set_up(connection: &Connection, options: &Options) -> rusqlite::Result<()> {
+    connection.pragma_update_and_check(None, "journal_mode", "wal", |row| {
+        let mode: String = row.get(0)?;
+        if mode == "wal" {
+            Ok(())
+        } else {
+            Err(rusqlite::Error::InvalidColumnName(mode))
+        }
+    })?;
+    connection.pragma_update(None, "synchronous", "full")?;
+    connection.pragma_update_and_check(None, "wal_autocheckpoint", 0, |_| Ok(()))?;
+    connection.pragma_update_and_check(None, "journal_size_limit", WAL_SIZE_LIMIT, |_| Ok(()))?;
+    // Negative: kibibytes instead of pages.
+    connection.pragma_update(None, "cache_size", -i64::from(options.cache_kib))?;
+    connection.pragma_update(None, "temp_store", "memory")?;
+    connection.set_prepared_statement_cache_capacity(32);
+    Ok(())
+}

@@ -1,0 +1,259 @@
+//! The one writer.
+
+use std::fs::File;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use rusqlite::{Connection, Transaction, TransactionBehavior, params};
+
+use crate::catalog::Catalog;
+use crate::cells::Cells;
+use crate::maintenance::Kept;
+use crate::restore::{Restored, restore};
+use crate::{Commit, Committed, Error, Event, Lane, LaneId, Row, Topic, schema};
+
+/// Where the store is and how much it may use.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The database's file; its folder has to exist.
+    pub path: PathBuf,
+    /// The page size of a store that is created, a power of two from 512 to 65536.
+    pub page_size: u32,
+    /// The most memory that the writer's page cache takes, in KiB.
+    pub cache_kib: u32,
+    /// How long delivered events are kept, at least.
+    pub keep: Duration,
+    /// When the file's used part grows beyond this, delivered events go before their time. It does not bound what is undelivered.
+    pub keep_bytes: u64,
+}
+
+impl Options {
+    /// The defaults: 8 KiB pages, 4 MiB of cache, delivered events are kept for a day and in 1 GiB.
+    #[must_use]
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self {
+            path: path.into(),
+            page_size: 8192,
+            cache_kib: 4096,
+            keep: Duration::from_secs(24 * 60 * 60),
+            keep_bytes: 1 << 30,
+        }
+    }
+}
+
+/// The store, held for writing by this process alone.
+#[derive(Debug)]
+pub struct Store {
+    pub(crate) options: Options,
+    pub(crate) connection: Connection,
+    pub(crate) catalog: Catalog,
+    pub(crate) cells: Cells,
+    pub(crate) kept: Kept,
+    failed: bool,
+    /// Held as long as the store is open; dropped after the connection.
+    _lock: File,
+}
+
+impl Store {
+    /// Opens the store, creating it when there is none, and raises its incarnation.
+    pub fn open(options: &Options) -> Result<(Self, Restored), Error> {
+        let path = options.path.as_path();
+        let lock = schema::lock(path)?;
+        let mut connection = schema::open(options)?;
+        let (catalog, cells, restored) = restore(&mut connection, path)?;
+        let kept = Kept::read(&connection, catalog.lanes())
+            .map_err(|error| Error::sqlite(path, "read its state", error))?;
+        let store = Self {
+            options: options.clone(),
+            connection,
+            catalog,
+            cells,
+            kept,
+            failed: false,
+            _lock: lock,
+        };
+        Ok((store, restored))
+    }
+
+    /// Stores events, changed cells and acknowledgements in one transaction; they are on the disk when this returns.
+    ///
+    /// Events, cells and acknowledgements are taken out of `commit`, whose vectors keep their capacity. After an error `commit` is
+    /// as it was, and nothing of it is stored.
+    pub fn commit(&mut self, commit: &mut Commit) -> Result<Committed, Error> {
+        if commit.is_empty() {
+            return Ok(Committed::default());
+        }
+        let places = self.place(commit)?;
+        let new_lanes = self.transact("store a commit", |transaction, catalog, cells| {
+            write_events(transaction, &commit.events, &places)?;
+            cells.write(transaction, &commit.cells)?;
+            catalog.write(transaction)?;
+            Ok(catalog.new_lanes().to_vec())
+        })?;
+
+        self.cells.keep(&mut commit.cells);
+        commit.acknowledged.clear();
+        let mut committed = Committed {
+            rows: Vec::with_capacity(places.len()),
+            waiting: 0,
+            new_lanes,
+        };
+        for (event, place) in commit.events.drain(..).zip(places) {
+            if place.waits {
+                committed.waiting += 1;
+                continue;
+            }
+            committed.rows.push(Row {
+                lane: place.lane,
+                sequence: place.sequence,
+                recorded: event.recorded,
+                id: event.id,
+                key: event.key,
+                headers: event.headers,
+                value: event.value,
+            });
+        }
+        Ok(committed)
+    }
+
+    /// The topics, including those that only commits named.
+    #[must_use]
+    pub fn topics(&self) -> &[Topic] {
+        self.catalog.topics()
+    }
+
+    /// The lanes, by their number.
+    #[must_use]
+    pub fn lanes(&self) -> &[Lane] {
+        self.catalog.lanes()
+    }
+
+    /// The lane with that number.
+    #[must_use]
+    pub fn lane(&self, id: LaneId) -> Option<&Lane> {
+        self.catalog.lane(id)
+    }
+
+    /// Advances the watermarks and gives every event its place, in memory.
+    fn place(&mut self, commit: &Commit) -> Result<Vec<Place>, Error> {
+        let catalog = &mut self.catalog;
+        let places = commit
+            .acknowledged
+            .iter()
+            .try_for_each(|acknowledged| catalog.acknowledge(*acknowledged))
+            .and_then(|()| commit.events.iter().map(|event| catalog.place(event)).collect());
+        if places.is_err() {
+            self.catalog.undo();
+        }
+        places
+    }
+
+    /// Runs `work` in a transaction that is synced at its end. What was changed in the catalog is kept with it or undone with it.
+    pub(crate) fn transact<T>(
+        &mut self,
+        action: &'static str,
+        work: impl FnOnce(&Transaction<'_>, &mut Catalog, &mut Cells) -> rusqlite::Result<T>,
+    ) -> Result<T, Error> {
+        let result = self.usable().and_then(|()| {
+            let Self {
+                connection,
+                catalog,
+                cells,
+                ..
+            } = self;
+            in_transaction(connection, |transaction| work(transaction, catalog, cells))
+                .map_err(|error| Error::sqlite(&self.options.path, action, error))
+        });
+        match &result {
+            Ok(_) => self.catalog.keep(),
+            Err(error) => {
+                self.catalog.undo();
+                self.note(error);
+            }
+        }
+        result
+    }
+
+    /// Runs `work` without a sync of its own; only for what may be undone by a power cut (invariant 7).
+    pub(crate) fn transact_unsynced<T>(
+        &mut self,
+        action: &'static str,
+        work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>,
+    ) -> Result<T, Error> {
+        self.usable()?;
+        let connection = &mut self.connection;
+        let result = connection
+            .pragma_update(None, "synchronous", "normal")
+            .and_then(|()| in_transaction(connection, work));
+        if let Err(error) = connection.pragma_update(None, "synchronous", "full") {
+            // Without this a commit would return before it is durable.
+            self.failed = true;
+            return Err(Error::Io {
+                path: self.options.path.clone(),
+                action,
+                source: error.into(),
+            });
+        }
+        result.map_err(|error| {
+            let error = Error::sqlite(&self.options.path, action, error);
+            self.note(&error);
+            error
+        })
+    }
+
+    pub(crate) fn usable(&self) -> Result<(), Error> {
+        if self.failed {
+            Err(Error::Failed {
+                path: self.options.path.clone(),
+            })
+        } else {
+            Ok(())
+        }
+    }
+
+    /// After a failure of the storage, and when a transaction could not even be rolled back, the handle is done for.
+    pub(crate) fn note(&mut self, error: &Error) {
+        if matches!(error, Error::Io { .. } | Error::Damaged { .. }) || !self.connection.is_autocommit() {
+            self.failed = true;
+        }
+    }
+}
+
+/// Where an event goes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Place {
+    pub(crate) lane: LaneId,
+    pub(crate) sequence: u64,
+    /// Its partition is not known yet.
+    pub(crate) waits: bool,
+}
+
+fn in_transaction<T>(
+    connection: &mut Connection,
+    work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>,
+) -> rusqlite::Result<T> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let result = work(&transaction)?;
+    transaction.commit()?;
+    Ok(result)
+}
+
+fn write_events(connection: &Connection, events: &[Event], places: &[Place]) -> rusqlite::Result<()> {
+    let mut insert = connection.prepare_cached(
+        "INSERT INTO event (position, recorded, id, type, subject, key, headers, value)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+    )?;
+    for (event, place) in events.iter().zip(places) {
+        insert.execute(params![
+            place.lane.position(place.sequence),
+            event.recorded.as_nanos(),
+            event.id,
+            event.kind,
+            event.subject,
+            event.key,
+            event.headers,
+            event.value,
+        ])?;
+    }
+    Ok(())
+}
