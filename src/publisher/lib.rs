@@ -1,1 +1,5 @@
-//! publisher
+//! Publication to Kafka.
+
+mod settings;
+
+pub use settings::{Compression, KafkaSettings, Mechanism, Protocol, SecuritySettings, TopicSettings};
