@@ -1,1 +1,44 @@
-//! publisher
+//! Publication to Kafka: what is stored is sent, in order, and what the brokers acknowledge is reported back.
+//!
+//! # What is guaranteed
+//! - Every stored row is sent until a broker acknowledges it, `acks=all`. No outage is too long: nothing expires.
+//! - Within a lane (one partition of one topic, in one epoch) rows are sent in the order of their sequence. An error stops the lane; it goes on at the first row
+//!   that is not acknowledged. The idempotent producer keeps the brokers from storing its own retries twice or out of order.
+//! - A lane's watermark is contiguous: [`Report::Delivered`] means that row and all before it are acknowledged.
+//! - A lane that is refused, or a topic that is missing, holds up nothing but itself.
+//! - Memory is bounded: rows handed over (4 MiB), rows at hand (8 MiB), records in flight (`in_flight_mib`, one lane its share of it).
+//!   What does not fit stays in the store and is read from there.
+//!
+//! # Where a record can be on the log twice
+//! | window | what is sent again | how it is recognised |
+//! |---|---|---|
+//! | the process dies after a broker wrote a record and before the watermark was stored | what was not acknowledged in the store | marked |
+//! | the producer is replaced after a fatal error | what was in flight | marked |
+//! | a record in the middle of a lane is refused while later ones are in flight | the later ones | marked |
+//!
+//! Marked means the header `floorgate_possible_duplicate: true`, counted in `floorgate_possible_duplicates_total`. Lane epoch and sequence are the same on both,
+//! so that a consumer drops the second by comparing with the last sequence of the partition: equal or lower, drop; higher by more than one, skip, since
+//! it comes again.
+//!
+//! # Threads
+//! One publisher thread that owns all state; one that asks about topics and may wait for a silent broker; librdkafka's own. [`Publisher::offer`] and
+//! [`Publisher::take_reports`] never wait for any of them.
+
+mod backlog;
+mod client;
+mod inbox;
+mod lane;
+mod publisher;
+mod record;
+mod report;
+mod sending;
+mod settings;
+mod topics;
+mod worker;
+
+pub use backlog::{Backlog, BacklogError, Row, StoredLane};
+pub use client::ClientError;
+pub use publisher::{Publisher, StartError, Wiring};
+pub use record::{HEADER_INCARNATION, HEADER_LANE_EPOCH, HEADER_LANE_SEQUENCE, HEADER_POSSIBLE_DUPLICATE};
+pub use report::{Report, Status};
+pub use settings::{Compression, KafkaSettings, Mechanism, Protocol, SecuritySettings, TopicSettings};

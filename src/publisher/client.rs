@@ -1,0 +1,226 @@
+//! The Kafka client: its configuration, and the context that collects what it has to say.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use rdkafka::ClientContext;
+use rdkafka::Message;
+use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::producer::{DeliveryResult, ProducerContext};
+use thiserror::Error;
+
+use crate::settings::{KafkaSettings, SecuritySettings};
+
+/// Longest pause between two attempts to connect, in milliseconds.
+const RECONNECT_AT_MOST_MS: &str = "5000";
+
+/// Why no Kafka client can be made from the settings.
+#[derive(Debug, Error)]
+pub enum ClientError {
+    /// A setting contradicts another or is out of its range.
+    #[error("kafka setting {setting}: {problem}")]
+    Setting {
+        /// Path of the setting below `kafka`.
+        setting: &'static str,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// A file that holds a secret cannot be read.
+    #[error("cannot read kafka {setting} {path}", path = path.display())]
+    Secret {
+        /// The setting that names the file.
+        setting: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The client refuses the settings: a certificate or key is not readable, for one.
+    #[error("the kafka client refuses its settings: {reason}")]
+    Refused {
+        /// What the client says.
+        reason: String,
+    },
+}
+
+/// The configuration that producer and administration share. It holds secrets: it is never printed.
+pub(crate) fn connection(settings: &KafkaSettings, client_id: &str) -> Result<ClientConfig, ClientError> {
+    if let Some((setting, problem)) = settings.problems().into_iter().next() {
+        return Err(ClientError::Setting { setting, problem });
+    }
+    let mut config = ClientConfig::new();
+    config
+        .set("bootstrap.servers", settings.brokers.join(","))
+        .set("client.id", client_id)
+        .set("security.protocol", settings.security.protocol.name())
+        // A topic that a broker makes up has the broker's partition count, not the one that was asked for.
+        .set("allow.auto.create.topics", "false")
+        .set("socket.keepalive.enable", "true")
+        .set("socket.connection.setup.timeout.ms", "10000")
+        .set("reconnect.backoff.ms", "100")
+        .set("reconnect.backoff.max.ms", RECONNECT_AT_MOST_MS)
+        .set_log_level(RDKafkaLogLevel::Info);
+    secure(&mut config, &settings.security)?;
+    Ok(config)
+}
+
+fn secure(config: &mut ClientConfig, security: &SecuritySettings) -> Result<(), ClientError> {
+    if security.protocol.is_tls() {
+        let algorithm = if security.skip_host_verification_insecure {
+            "none"
+        } else {
+            "https"
+        };
+        config
+            .set("enable.ssl.certificate.verification", "true")
+            .set("ssl.endpoint.identification.algorithm", algorithm);
+        for (key, file) in [
+            ("ssl.ca.location", &security.ca_file),
+            ("ssl.certificate.location", &security.certificate_file),
+            ("ssl.key.location", &security.key_file),
+        ] {
+            if let Some(file) = file {
+                config.set(key, file.to_string_lossy());
+            }
+        }
+        if let Some(file) = &security.key_password_file {
+            config.set("ssl.key.password", secret("security.key_password_file", file)?);
+        }
+    }
+    if security.protocol.is_sasl() {
+        if let Some(mechanism) = security.mechanism {
+            config.set("sasl.mechanism", mechanism.name());
+        }
+        if let Some(username) = &security.username {
+            config.set("sasl.username", username);
+        }
+        if let Some(file) = &security.password_file {
+            config.set("sasl.password", secret("security.password_file", file)?);
+        }
+    }
+    Ok(())
+}
+
+/// The first line of a file: editors end it with a line feed that is no part of the secret.
+fn secret(setting: &'static str, path: &Path) -> Result<String, ClientError> {
+    let text = std::fs::read_to_string(path).map_err(|source| ClientError::Secret {
+        setting,
+        path: path.to_owned(),
+        source,
+    })?;
+    Ok(text.lines().next().unwrap_or_default().to_owned())
+}
+
+/// Adds what makes the connection a producer that keeps order and repeats nothing by itself.
+pub(crate) fn producing(connection: &ClientConfig, settings: &KafkaSettings) -> ClientConfig {
+    let mut config = connection.clone();
+    let in_flight_kib = u64::from(settings.in_flight_mib) * 1024;
+    config
+        .set("enable.idempotence", "true")
+        .set("acks", "all")
+        // Messages never expire: how long an event may wait is the store's business.
+        .set("message.timeout.ms", "0")
+        .set(
+            "request.timeout.ms",
+            (settings.request_timeout_s * 1000).to_string(),
+        )
+        .set("queue.buffering.max.ms", settings.linger_ms.to_string())
+        // The publisher itself bounds what is in flight; the client's own bounds stand just above that.
+        .set("queue.buffering.max.kbytes", (in_flight_kib * 2).to_string())
+        .set("queue.buffering.max.messages", "1000000")
+        .set("message.max.bytes", settings.max_record_bytes.to_string())
+        .set("compression.type", settings.compression.name());
+    config
+}
+
+/// What became of one record.
+pub(crate) struct Delivery {
+    /// The number that the record was sent with.
+    pub(crate) position: usize,
+    /// The record's offset, where the broker told it, or why it is not known to be on the log.
+    pub(crate) outcome: Result<Option<i64>, RDKafkaErrorCode>,
+}
+
+/// Collects; the publisher's thread alone polls, so the lock is never waited for.
+#[derive(Default)]
+pub(crate) struct Collector {
+    collected: Mutex<Collected>,
+}
+
+/// What one client said since it was last asked.
+#[derive(Default)]
+pub(crate) struct Collected {
+    pub(crate) deliveries: Vec<Delivery>,
+    pub(crate) errors: Vec<(RDKafkaErrorCode, String)>,
+}
+
+impl Collector {
+    /// Moves everything collected into `into`, which is empty, and leaves its room for the next ones.
+    pub(crate) fn take(&self, into: &mut Collected) {
+        std::mem::swap(&mut *self.lock(), into);
+    }
+
+    /// How much is collected.
+    pub(crate) fn len(&self) -> usize {
+        let collected = self.lock();
+        collected.deliveries.len() + collected.errors.len()
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Collected> {
+        self.collected.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl ClientContext for Collector {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        log(level, facility, message);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Unknown);
+        self.lock().errors.push((code, reason.to_owned()));
+    }
+}
+
+impl ProducerContext for Collector {
+    type DeliveryOpaque = usize;
+
+    fn delivery(&self, result: &DeliveryResult<'_>, position: usize) {
+        let outcome = match result {
+            Ok(message) => Ok(Some(message.offset()).filter(|offset| *offset >= 0)),
+            Err((error, _)) => Err(error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Unknown)),
+        };
+        self.lock().deliveries.push(Delivery { position, outcome });
+    }
+}
+
+/// The context of a client that only asks and creates.
+#[derive(Clone)]
+pub(crate) struct Quiet;
+
+impl ClientContext for Quiet {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        log(level, facility, message);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        tracing::debug!(%error, reason, "kafka administration");
+    }
+}
+
+fn log(level: RDKafkaLogLevel, facility: &str, message: &str) {
+    match level {
+        RDKafkaLogLevel::Emerg
+        | RDKafkaLogLevel::Alert
+        | RDKafkaLogLevel::Critical
+        | RDKafkaLogLevel::Error => {
+            tracing::error!(target: "librdkafka", facility, "{message}");
+        }
+        RDKafkaLogLevel::Warning => tracing::warn!(target: "librdkafka", facility, "{message}"),
+        RDKafkaLogLevel::Notice | RDKafkaLogLevel::Info => {
+            tracing::info!(target: "librdkafka", facility, "{message}");
+        }
+        RDKafkaLogLevel::Debug => tracing::debug!(target: "librdkafka", facility, "{message}"),
+    }
+}

@@ -1,0 +1,186 @@
+//! Where the engine's and the helpers' words wait for the publisher's thread, and its words for the engine.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use floorgate_sample::Timestamp;
+
+use crate::backlog::Row;
+use crate::lane::footprint;
+use crate::report::{Report, Status};
+use crate::topics::TopicAnswer;
+
+/// Memory of rows that wait to be taken. What does not fit is read from the store.
+const ROOM: usize = 4 * 1024 * 1024;
+
+/// Shared by the publisher's thread and everyone who speaks to it.
+pub(crate) struct Shared {
+    inbox: Mutex<Inbox>,
+    arrived: Condvar,
+    outbox: Mutex<Outbox>,
+    status: Mutex<Status>,
+    wake_engine: Box<dyn Fn() + Send + Sync>,
+}
+
+/// What arrived since the publisher's thread last looked, beside rows.
+pub(crate) struct News {
+    pub(crate) answers: Vec<TopicAnswer>,
+    /// Topics that will be needed.
+    pub(crate) topics: Vec<Arc<str>>,
+    /// Rows were refused, or the lanes changed: the store knows.
+    pub(crate) rescan: bool,
+    /// When to have stopped, once that is asked.
+    pub(crate) stop_at: Option<Instant>,
+}
+
+#[derive(Default)]
+struct Inbox {
+    rows: Vec<(Row, Timestamp)>,
+    bytes: usize,
+    answers: Vec<TopicAnswer>,
+    topics: Vec<Arc<str>>,
+    rescan: bool,
+    stop_at: Option<Instant>,
+    /// The stop was told to the thread.
+    stopping: bool,
+    asleep: bool,
+}
+
+#[derive(Default)]
+struct Outbox {
+    delivered: BTreeMap<u32, (u64, Option<i64>)>,
+    others: Vec<Report>,
+}
+
+impl Inbox {
+    fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+            && self.answers.is_empty()
+            && self.topics.is_empty()
+            && !self.rescan
+            && (self.stop_at.is_none() || self.stopping)
+    }
+}
+
+impl Shared {
+    pub(crate) fn new(wake_engine: Box<dyn Fn() + Send + Sync>) -> Self {
+        Self {
+            inbox: Mutex::default(),
+            arrived: Condvar::new(),
+            outbox: Mutex::default(),
+            status: Mutex::default(),
+            wake_engine,
+        }
+    }
+
+    /// Hands rows over as far as there is room. What is refused is not lost: it is stored.
+    pub(crate) fn offer(&self, rows: impl IntoIterator<Item = Row>, committed: Timestamp) {
+        let mut inbox = lock(&self.inbox);
+        for row in rows {
+            if inbox.bytes >= ROOM {
+                inbox.rescan = true;
+                break;
+            }
+            inbox.bytes += footprint(&row);
+            inbox.rows.push((row, committed));
+        }
+        self.notify(inbox);
+    }
+
+    pub(crate) fn rescan(&self) {
+        let mut inbox = lock(&self.inbox);
+        inbox.rescan = true;
+        self.notify(inbox);
+    }
+
+    pub(crate) fn prepare(&self, topics: impl IntoIterator<Item = Arc<str>>) {
+        let mut inbox = lock(&self.inbox);
+        inbox.topics.extend(topics);
+        self.notify(inbox);
+    }
+
+    pub(crate) fn answer(&self, answer: TopicAnswer) {
+        let mut inbox = lock(&self.inbox);
+        inbox.answers.push(answer);
+        self.notify(inbox);
+    }
+
+    pub(crate) fn stop(&self, at: Instant) {
+        let mut inbox = lock(&self.inbox);
+        inbox.stop_at = Some(at);
+        self.notify(inbox);
+    }
+
+    fn notify(&self, inbox: MutexGuard<'_, Inbox>) {
+        let asleep = inbox.asleep;
+        drop(inbox);
+        if asleep {
+            self.arrived.notify_one();
+        }
+    }
+
+    /// Takes what arrived, after waiting for it at most so long. Rows go into `rows`, which is empty, and keeps its room.
+    pub(crate) fn receive(&self, patience: Duration, rows: &mut Vec<(Row, Timestamp)>) -> News {
+        let mut inbox = lock(&self.inbox);
+        if inbox.is_empty() && !patience.is_zero() {
+            inbox.asleep = true;
+            let waited = self
+                .arrived
+                .wait_timeout_while(inbox, patience, |inbox| inbox.is_empty());
+            inbox = waited.unwrap_or_else(PoisonError::into_inner).0;
+            inbox.asleep = false;
+        }
+        // Two vectors change places for ever, so that live traffic allocates neither.
+        std::mem::swap(&mut inbox.rows, rows);
+        inbox.bytes = 0;
+        inbox.stopping = inbox.stop_at.is_some();
+        News {
+            answers: std::mem::take(&mut inbox.answers),
+            topics: std::mem::take(&mut inbox.topics),
+            rescan: std::mem::take(&mut inbox.rescan),
+            stop_at: inbox.stop_at,
+        }
+    }
+
+    /// Notes how far a lane is delivered; the engine takes it when it next commits.
+    pub(crate) fn delivered(&self, lane: u32, sequence: u64, offset: Option<i64>) {
+        let mut outbox = lock(&self.outbox);
+        let entry = outbox.delivered.entry(lane).or_insert((0, None));
+        *entry = (sequence, offset.or(entry.1));
+    }
+
+    /// Passes on what the engine has to act on, and wakes it.
+    pub(crate) fn report(&self, report: Report) {
+        lock(&self.outbox).others.push(report);
+        (self.wake_engine)();
+    }
+
+    pub(crate) fn take_reports(&self) -> Vec<Report> {
+        let mut outbox = lock(&self.outbox);
+        let mut reports = std::mem::take(&mut outbox.others);
+        let delivered = std::mem::take(&mut outbox.delivered);
+        reports.extend(
+            delivered
+                .into_iter()
+                .map(|(lane, (sequence, offset))| Report::Delivered {
+                    lane,
+                    sequence,
+                    offset,
+                }),
+        );
+        reports
+    }
+
+    pub(crate) fn status(&self) -> Status {
+        lock(&self.status).clone()
+    }
+
+    pub(crate) fn set_status(&self, status: Status) {
+        *lock(&self.status) = status;
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,277 @@
+//! The order of one lane: what is acknowledged, what is on its way, what comes next. No input or output here.
+
+use std::collections::VecDeque;
+
+use floorgate_sample::Timestamp;
+
+use crate::backlog::{Row, StoredLane};
+
+/// Memory that the producer holds for a record beside its bytes: the message, its headers, its place in a batch.
+const RECORD_OVERHEAD: usize = 512;
+
+/// One lane as the publisher sees it.
+///
+/// Invariants: `flights` holds exactly the sequences `acked + 1 ..= next - 1`, and its front is not delivered; `cached` is contiguous
+/// and starts at `next`; rows up to `doubt` may be on the log without our knowing.
+pub(crate) struct Lane {
+    pub(crate) id: u32,
+    /// Index of the topic in the publisher's table.
+    pub(crate) topic: usize,
+    pub(crate) partition: i32,
+    pub(crate) epoch: i64,
+    acked: u64,
+    acked_offset: Option<i64>,
+    next: u64,
+    stored: u64,
+    doubt: u64,
+    /// Up to here one record is sent at a time, to find the one that is refused.
+    careful: u64,
+    flights: VecDeque<Flight>,
+    pending: usize,
+    in_flight_bytes: usize,
+    /// Rows at hand, each with the time of its commit.
+    cached: VecDeque<(Row, Timestamp)>,
+    cached_bytes: usize,
+    failure: Option<Failure>,
+    stopped: bool,
+}
+
+/// The first record that failed since the lane last flowed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Failure {
+    pub(crate) sequence: u64,
+    pub(crate) reason: String,
+}
+
+struct Flight {
+    bytes: usize,
+    committed: Timestamp,
+    outcome: Outcome,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Outcome {
+    Pending,
+    Delivered(Option<i64>),
+    Failed,
+}
+
+impl Lane {
+    /// A lane as the store knows it. What was stored before this process may have been sent by an earlier one.
+    pub(crate) fn new(stored: &StoredLane, topic: usize, from_earlier_process: bool) -> Self {
+        Self {
+            id: stored.id,
+            topic,
+            partition: stored.partition,
+            epoch: stored.epoch,
+            acked: stored.acked_sequence,
+            acked_offset: None,
+            next: stored.acked_sequence + 1,
+            stored: stored.last_sequence,
+            doubt: if from_earlier_process {
+                stored.last_sequence
+            } else {
+                0
+            },
+            careful: 0,
+            flights: VecDeque::new(),
+            pending: 0,
+            in_flight_bytes: 0,
+            cached: VecDeque::new(),
+            cached_bytes: 0,
+            failure: None,
+            stopped: false,
+        }
+    }
+
+    /// Everything up to here is on the log.
+    pub(crate) fn acked(&self) -> u64 {
+        self.acked
+    }
+
+    /// The highest offset that was acknowledged, where the broker told one.
+    pub(crate) fn acked_offset(&self) -> Option<i64> {
+        self.acked_offset
+    }
+
+    /// The next sequence to send.
+    pub(crate) fn next(&self) -> u64 {
+        self.next
+    }
+
+    /// Records that are sent and whose outcome is not known.
+    pub(crate) fn pending(&self) -> usize {
+        self.pending
+    }
+
+    /// Memory of the records whose outcome is not known.
+    pub(crate) fn in_flight_bytes(&self) -> usize {
+        self.in_flight_bytes
+    }
+
+    /// Memory of the rows at hand.
+    pub(crate) fn cached_bytes(&self) -> usize {
+        self.cached_bytes
+    }
+
+    /// Whether rows are stored that were not sent yet.
+    pub(crate) fn has_unsent(&self) -> bool {
+        self.next <= self.stored
+    }
+
+    /// Whether the record at `next` must go alone.
+    pub(crate) fn is_careful(&self) -> bool {
+        self.next <= self.careful
+    }
+
+    /// Whether a record failed and what is on its way is waited for.
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.stopped
+    }
+
+    /// What holds the lane up, if something failed.
+    pub(crate) fn failure(&self) -> Option<&Failure> {
+        self.failure.as_ref()
+    }
+
+    /// Notes that the store holds rows up to a sequence.
+    pub(crate) fn note_stored(&mut self, sequence: u64) {
+        self.stored = self.stored.max(sequence);
+    }
+
+    /// Takes a row that may save reading it later. Returns false where it is not the one that comes after what is at hand.
+    pub(crate) fn cache(&mut self, row: Row, committed: Timestamp) -> bool {
+        self.note_stored(row.sequence);
+        if row.sequence != self.next + self.cached.len() as u64 {
+            return false;
+        }
+        self.cached_bytes += footprint(&row);
+        self.cached.push_back((row, committed));
+        true
+    }
+
+    /// The row to send next, if it is at hand.
+    pub(crate) fn front(&self) -> Option<&Row> {
+        self.cached.front().map(|(row, _)| row)
+    }
+
+    /// Whether the row to send next may be on the log already.
+    pub(crate) fn front_is_doubtful(&self) -> bool {
+        self.next <= self.doubt
+    }
+
+    /// Notes that the front row was handed to the producer. Returns the memory it holds until its outcome is known.
+    pub(crate) fn sent(&mut self) -> usize {
+        let Some((row, committed)) = self.cached.pop_front() else {
+            return 0;
+        };
+        let bytes = footprint(&row);
+        self.cached_bytes = self.cached_bytes.saturating_sub(bytes);
+        self.flights.push_back(Flight {
+            bytes,
+            committed,
+            outcome: Outcome::Pending,
+        });
+        self.in_flight_bytes += bytes;
+        self.pending += 1;
+        self.next += 1;
+        bytes
+    }
+
+    /// Notes an acknowledgement. `each` is called with the commit time of every record that the watermark passes.
+    /// Returns the memory that is free again.
+    pub(crate) fn delivered(
+        &mut self,
+        sequence: u64,
+        offset: Option<i64>,
+        mut each: impl FnMut(Timestamp),
+    ) -> usize {
+        let freed = self.settle_one(sequence, Outcome::Delivered(offset));
+        while let Some(Flight {
+            committed,
+            outcome: Outcome::Delivered(offset),
+            ..
+        }) = self.flights.front()
+        {
+            // A resend that the broker recognised is acknowledged without an offset: the last known one stays.
+            self.acked_offset = offset.or(self.acked_offset);
+            self.acked += 1;
+            each(*committed);
+            self.flights.pop_front();
+        }
+        if self
+            .failure
+            .as_ref()
+            .is_some_and(|failure| failure.sequence <= self.acked)
+        {
+            self.failure = None;
+        }
+        freed
+    }
+
+    /// Notes a refusal: the lane stops here. Returns the memory that is free again.
+    pub(crate) fn failed(&mut self, sequence: u64, reason: String) -> usize {
+        let freed = self.settle_one(sequence, Outcome::Failed);
+        self.stopped = true;
+        if sequence > self.acked
+            && self
+                .failure
+                .as_ref()
+                .is_none_or(|failure| sequence <= failure.sequence)
+        {
+            self.failure = Some(Failure { sequence, reason });
+        }
+        freed
+    }
+
+    /// Notes that the front row cannot even be handed to the producer: the lane stops before it.
+    pub(crate) fn refused(&mut self, reason: String) {
+        self.stopped = true;
+        let sequence = self.next;
+        if self
+            .failure
+            .as_ref()
+            .is_none_or(|failure| sequence <= failure.sequence)
+        {
+            self.failure = Some(Failure { sequence, reason });
+        }
+    }
+
+    fn settle_one(&mut self, sequence: u64, outcome: Outcome) -> usize {
+        let place = sequence
+            .checked_sub(self.acked + 1)
+            .and_then(|place| usize::try_from(place).ok());
+        let Some(flight) = place.and_then(|place| self.flights.get_mut(place)) else {
+            return 0;
+        };
+        if flight.outcome != Outcome::Pending {
+            return 0;
+        }
+        flight.outcome = outcome;
+        self.pending = self.pending.saturating_sub(1);
+        self.in_flight_bytes = self.in_flight_bytes.saturating_sub(flight.bytes);
+        flight.bytes
+    }
+
+    /// Goes back to the first record that is not acknowledged; all that was sent after it is in doubt from now on.
+    /// Returns the memory that is free again.
+    pub(crate) fn rewind(&mut self) -> usize {
+        let sent = self.next - 1;
+        self.doubt = self.doubt.max(sent);
+        if let Some(failure) = &self.failure {
+            self.careful = self.careful.max(failure.sequence.max(sent));
+        }
+        self.next = self.acked + 1;
+        self.stopped = false;
+        self.flights.clear();
+        self.pending = 0;
+        self.cached.clear();
+        self.cached_bytes = 0;
+        std::mem::take(&mut self.in_flight_bytes)
+    }
+}
+
+/// Memory that a row takes, at hand or in flight.
+pub(crate) fn footprint(row: &Row) -> usize {
+    row.key.len() + row.headers.len() + row.value.len() + RECORD_OVERHEAD
+}

@@ -1,0 +1,152 @@
+//! The handle that the engine holds.
+
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use floorgate_metrics::Metrics;
+use floorgate_sample::Timestamp;
+use thiserror::Error;
+
+use crate::backlog::{Backlog, BacklogError, Row};
+use crate::client::{ClientError, connection, producing};
+use crate::inbox::Shared;
+use crate::report::{Report, Status};
+use crate::settings::KafkaSettings;
+use crate::topics::TopicKeeper;
+use crate::worker::{Outfit, Worker};
+
+/// What a publisher is connected to.
+pub struct Wiring<B> {
+    /// Reads what is stored.
+    pub backlog: B,
+    /// Names the gateway to the brokers, whose logs and quotas show it.
+    pub client_id: String,
+    /// Tells the processes that wrote to a lane apart; goes into every record.
+    pub incarnation: String,
+    /// Where figures are kept.
+    pub metrics: Metrics,
+    /// Called when [`Publisher::take_reports`] has more than watermarks. It must not wait.
+    pub wake: Box<dyn Fn() + Send + Sync>,
+}
+
+/// Why publishing cannot start. A broker that is away is no such reason.
+#[derive(Debug, Error)]
+pub enum StartError {
+    /// The Kafka client cannot be made from the settings.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    /// The store cannot be read.
+    #[error("the publisher cannot read the store")]
+    Store(#[source] BacklogError),
+    /// The system gives no thread.
+    #[error("the publisher's thread cannot be started")]
+    Thread(#[source] std::io::Error),
+}
+
+/// Publishes what the store holds, on a thread of its own.
+pub struct Publisher {
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Publisher {
+    /// Starts publishing everything in the store that is not acknowledged. Returns without waiting for a broker.
+    pub fn start<B: Backlog + 'static>(
+        settings: &KafkaSettings,
+        wiring: Wiring<B>,
+    ) -> Result<Self, StartError> {
+        let Wiring {
+            mut backlog,
+            client_id,
+            incarnation,
+            metrics,
+            wake,
+        } = wiring;
+        let connection = connection(settings, &client_id)?;
+        let lanes = backlog.lanes().map_err(StartError::Store)?;
+        let shared = Arc::new(Shared::new(wake));
+        let answers = Arc::clone(&shared);
+        let keeper = TopicKeeper::start(connection.clone(), settings.topics.clone(), move |answer| {
+            answers.answer(answer)
+        })
+        .map_err(StartError::Thread)?;
+        let outfit = Outfit {
+            shared: Arc::clone(&shared),
+            backlog,
+            config: producing(&connection, settings),
+            keeper,
+            incarnation,
+            metrics,
+            in_flight_limit: settings.in_flight_mib as usize * 1024 * 1024,
+        };
+        let worker = Worker::new(outfit, &lanes)?;
+        let thread = std::thread::Builder::new()
+            .name("publisher".to_owned())
+            .spawn(move || worker.run())
+            .map_err(StartError::Thread)?;
+        Ok(Self {
+            shared,
+            thread: Some(thread),
+        })
+    }
+
+    /// Hands over rows that were just committed, in the order of their lanes. Never waits. Rows for which there is no room are read from the
+    /// store when their turn comes.
+    pub fn offer(&self, rows: impl IntoIterator<Item = Row>, committed: Timestamp) {
+        self.shared.offer(rows, committed);
+    }
+
+    /// Names topics that events will go to, so that they are looked up, and created if that is allowed, before the first event.
+    pub fn prepare(&self, topics: impl IntoIterator<Item = Arc<str>>) {
+        self.shared.prepare(topics);
+    }
+
+    /// Says that lanes changed in the store: a topic was pinned and its waiting events were placed.
+    pub fn rescan(&self) {
+        self.shared.rescan();
+    }
+
+    /// Everything new since the last call; of each lane the newest watermark only. Never waits.
+    #[must_use]
+    pub fn take_reports(&self) -> Vec<Report> {
+        self.shared.take_reports()
+    }
+
+    /// How publishing stands.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        self.shared.status()
+    }
+
+    /// Whether the thread ended without being asked to, which is a defect.
+    #[must_use]
+    pub fn has_died(&self) -> bool {
+        self.thread.as_ref().is_none_or(JoinHandle::is_finished)
+    }
+
+    /// Sends what is stored and waits for what is in flight, for at most so long, and stops. Returns the last reports.
+    /// What is not acknowledged by then stays in the store. Without a broker it returns at once.
+    #[must_use]
+    pub fn stop(mut self, within: Duration) -> Vec<Report> {
+        self.end(within);
+        self.shared.take_reports()
+    }
+
+    fn end(&mut self, within: Duration) {
+        self.shared.stop(Instant::now() + within);
+        if let Some(thread) = self.thread.take() {
+            if thread.join().is_err() {
+                tracing::error!("the publisher's thread panicked");
+            }
+        }
+    }
+}
+
+impl Drop for Publisher {
+    fn drop(&mut self) {
+        if self.thread.is_some() {
+            self.end(Duration::ZERO);
+        }
+    }
+}

@@ -1,0 +1,277 @@
+//! Finds out about topics, and creates them, on a thread of its own: every question here may take as long as a broker is silent.
+
+use std::collections::VecDeque;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
+use rdkafka::config::{ClientConfig, FromClientConfigAndContext};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use thiserror::Error;
+
+use crate::client::Quiet;
+use crate::settings::TopicSettings;
+
+/// How long one question may take.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// The client for questions is dropped when none came for this long.
+const IDLE: Duration = Duration::from_secs(20);
+/// Replicas of a new topic, where the cluster has that many brokers and the operator says nothing.
+const USUAL_REPLICATION: usize = 3;
+
+/// Why a topic cannot be published to.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub(crate) enum TopicProblem {
+    #[error("no broker answers: {0}")]
+    Unreachable(String),
+    #[error("topic {0} does not exist, and creating topics is switched off")]
+    Missing(String),
+    #[error("topic {topic} does not exist and cannot be created: {reason}")]
+    NotCreated { topic: String, reason: String },
+    #[error("topic {topic} is refused by the broker: {reason}")]
+    Refused { topic: String, reason: String },
+    #[error("topic {0} is being created")]
+    Emerging(String),
+    #[error(
+        "topic {0} has cleanup.policy=compact, which deletes events that share a key; set it to delete or choose another topic"
+    )]
+    Compacted(String),
+}
+
+/// What became of a question.
+#[derive(Clone, Debug)]
+pub(crate) struct TopicAnswer {
+    pub(crate) topic: String,
+    /// The topic's partition count.
+    pub(crate) result: Result<u32, TopicProblem>,
+}
+
+/// Asks in the background.
+pub(crate) struct TopicKeeper {
+    questions: Option<Sender<String>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl TopicKeeper {
+    /// Starts the thread; `answer` is called from it.
+    pub(crate) fn start(
+        connection: ClientConfig,
+        settings: TopicSettings,
+        answer: impl Fn(TopicAnswer) + Send + 'static,
+    ) -> std::io::Result<Self> {
+        let (questions, asked) = channel();
+        let thread = std::thread::Builder::new()
+            .name("kafka-topics".to_owned())
+            .spawn(move || {
+                Keeper {
+                    connection,
+                    settings,
+                    client: None,
+                }
+                .run(&asked, &answer)
+            })?;
+        Ok(Self {
+            questions: Some(questions),
+            thread: Some(thread),
+        })
+    }
+
+    /// Asks about a topic; it is created if it is missing and may be created. One answer follows.
+    pub(crate) fn ask(&self, topic: &str) {
+        if let Some(questions) = &self.questions {
+            // The thread ends only when this sender is gone.
+            let _ = questions.send(topic.to_owned());
+        }
+    }
+
+    /// Ends the thread, without waiting for a silent broker.
+    pub(crate) fn stop(mut self) {
+        self.questions = None;
+        drop(self.thread.take());
+    }
+}
+
+struct Keeper {
+    connection: ClientConfig,
+    settings: TopicSettings,
+    client: Option<AdminClient<Quiet>>,
+}
+
+impl Keeper {
+    fn run(mut self, asked: &Receiver<String>, answer: &impl Fn(TopicAnswer)) {
+        loop {
+            let first = match asked.recv_timeout(IDLE) {
+                Ok(topic) => topic,
+                Err(RecvTimeoutError::Timeout) => {
+                    self.client = None;
+                    continue;
+                }
+                Err(RecvTimeoutError::Disconnected) => return,
+            };
+            let mut topics: VecDeque<String> = std::iter::once(first).chain(asked.try_iter()).collect();
+            while let Some(topic) = topics.pop_front() {
+                let result = self.resolve(&topic);
+                if let Err(unreachable @ TopicProblem::Unreachable(_)) = &result {
+                    // The silence is the cluster's: nobody waits for it once per topic.
+                    for topic in topics.drain(..) {
+                        answer(TopicAnswer {
+                            topic,
+                            result: Err(unreachable.clone()),
+                        });
+                    }
+                    self.client = None;
+                }
+                answer(TopicAnswer { topic, result });
+            }
+        }
+    }
+
+    fn resolve(&mut self, topic: &str) -> Result<u32, TopicProblem> {
+        if self.client.is_none() {
+            let client = AdminClient::from_config_and_context(&self.connection, Quiet)
+                .map_err(|error| TopicProblem::Unreachable(error.to_string()))?;
+            self.client = Some(client);
+        }
+        let Some(client) = &self.client else {
+            return Err(TopicProblem::Unreachable(
+                "the client could not be made".to_owned(),
+            ));
+        };
+        match partitions(client, topic)? {
+            Found::Partitions(count) => {
+                refuse_compacted(client, topic)?;
+                Ok(count)
+            }
+            Found::Nothing { .. } if !self.settings.create => Err(TopicProblem::Missing(topic.to_owned())),
+            Found::Nothing { brokers } => {
+                create(client, &self.settings, topic, brokers)?;
+                match partitions(client, topic)? {
+                    Found::Partitions(count) => Ok(count),
+                    Found::Nothing { .. } => Err(TopicProblem::Emerging(topic.to_owned())),
+                }
+            }
+        }
+    }
+}
+
+enum Found {
+    Partitions(u32),
+    Nothing { brokers: usize },
+}
+
+fn partitions(client: &AdminClient<Quiet>, topic: &str) -> Result<Found, TopicProblem> {
+    let metadata = client
+        .inner()
+        .fetch_metadata(Some(topic), PATIENCE)
+        .map_err(|error| unreachable_or_refused(topic, &error))?;
+    let brokers = metadata.brokers().len();
+    let Some(found) = metadata.topics().iter().find(|found| found.name() == topic) else {
+        return Ok(Found::Nothing { brokers });
+    };
+    match found.error().map(RDKafkaErrorCode::from) {
+        None => {}
+        Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic) => {
+            return Ok(Found::Nothing { brokers });
+        }
+        Some(RDKafkaErrorCode::LeaderNotAvailable) => return Err(TopicProblem::Emerging(topic.to_owned())),
+        Some(code) => {
+            return Err(TopicProblem::Refused {
+                topic: topic.to_owned(),
+                reason: code.to_string(),
+            });
+        }
+    }
+    match u32::try_from(found.partitions().len()) {
+        Ok(count) if count > 0 => Ok(Found::Partitions(count)),
+        _ => Err(TopicProblem::Emerging(topic.to_owned())),
+    }
+}
+
+fn unreachable_or_refused(topic: &str, error: &KafkaError) -> TopicProblem {
+    match error.rdkafka_error_code() {
+        Some(
+            code @ (RDKafkaErrorCode::TopicAuthorizationFailed
+            | RDKafkaErrorCode::ClusterAuthorizationFailed
+            | RDKafkaErrorCode::InvalidTopic),
+        ) => TopicProblem::Refused {
+            topic: topic.to_owned(),
+            reason: code.to_string(),
+        },
+        Some(code) => TopicProblem::Unreachable(code.to_string()),
+        None => TopicProblem::Unreachable(error.to_string()),
+    }
+}
+
+fn create(
+    client: &AdminClient<Quiet>,
+    settings: &TopicSettings,
+    topic: &str,
+    brokers: usize,
+) -> Result<(), TopicProblem> {
+    let not_created = |reason: String| TopicProblem::NotCreated {
+        topic: topic.to_owned(),
+        reason,
+    };
+    let usual = brokers.clamp(1, USUAL_REPLICATION);
+    let replication = settings.replication.map_or(usual, usize::from);
+    let replication = i32::try_from(replication).unwrap_or(i32::MAX);
+    let new = NewTopic::new(
+        topic,
+        i32::from(settings.partitions),
+        TopicReplication::Fixed(replication),
+    );
+    let options = AdminOptions::new()
+        .request_timeout(Some(PATIENCE))
+        .operation_timeout(Some(PATIENCE));
+    let results =
+        wait(client.create_topics([&new], &options)).map_err(|error| not_created(error.to_string()))?;
+    match results.into_iter().next() {
+        Some(Err((_, code))) if code != RDKafkaErrorCode::TopicAlreadyExists => {
+            Err(not_created(code.to_string()))
+        }
+        _ => {
+            tracing::info!(
+                topic,
+                partitions = settings.partitions,
+                replication,
+                "kafka topic created"
+            );
+            Ok(())
+        }
+    }
+}
+
+/// Refuses a topic whose older events vanish by key. A cluster that does not tell, or forbids asking, is taken at its word.
+fn refuse_compacted(client: &AdminClient<Quiet>, topic: &str) -> Result<(), TopicProblem> {
+    let options = AdminOptions::new().request_timeout(Some(PATIENCE));
+    let described = wait(client.describe_configs([&ResourceSpecifier::Topic(topic)], &options));
+    let policy = match described.map(|results| results.into_iter().next()) {
+        Ok(Some(Ok(resource))) => resource
+            .get("cleanup.policy")
+            .and_then(|entry| entry.value.clone()),
+        Ok(Some(Err(code))) => {
+            tracing::debug!(topic, %code, "cleanup.policy of the topic is not known");
+            None
+        }
+        Ok(None) => None,
+        Err(error) => {
+            tracing::debug!(topic, %error, "cleanup.policy of the topic is not known");
+            None
+        }
+    };
+    match policy {
+        Some(policy) if policy.split(',').any(|part| part.trim() == "compact") => {
+            Err(TopicProblem::Compacted(topic.to_owned()))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Waits for an answer of the administration client, which completes it from a thread of its own.
+fn wait<T>(answer: impl Future<Output = rdkafka::error::KafkaResult<T>>) -> rdkafka::error::KafkaResult<T> {
+    match tokio::runtime::Builder::new_current_thread().build() {
+        Ok(runtime) => runtime.block_on(answer),
+        Err(_) => Err(KafkaError::AdminOp(RDKafkaErrorCode::Fail)),
+    }
+}

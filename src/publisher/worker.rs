@@ -1,0 +1,636 @@
+//! The publisher's thread: takes rows, sends them in order, notes what became of them.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use floorgate_metrics::Metrics;
+use floorgate_sample::Timestamp;
+use prometheus::{Histogram, IntCounter};
+use rdkafka::config::{ClientConfig, FromClientConfigAndContext};
+use rdkafka::error::RDKafkaErrorCode;
+use rdkafka::producer::{BaseProducer, Producer, PurgeConfig};
+
+use crate::backlog::{Backlog, BacklogError, Row, StoredLane};
+use crate::client::{ClientError, Collected, Collector, Delivery};
+use crate::inbox::{News, Shared};
+use crate::lane::Lane;
+use crate::report::{Report, Status};
+use crate::topics::{TopicAnswer, TopicKeeper, TopicProblem};
+
+/// Bits of a record's number that are its sequence; the rest is the lane's place in the table.
+pub(crate) const SEQUENCE_BITS: u32 = 44;
+/// Memory of rows at hand, in all lanes and in one.
+const CACHE: usize = 8 * 1024 * 1024;
+const LANE_CACHE: usize = 1024 * 1024;
+/// Pauses before a lane is tried again after a refusal: the first finds the record, the others wait for help.
+const LANE_PAUSES: [Duration; 3] = [
+    Duration::from_millis(100),
+    Duration::from_secs(10),
+    Duration::from_secs(60),
+];
+/// Pause before a topic is asked about again.
+const TOPIC_PAUSE: Duration = Duration::from_secs(10);
+/// The same while no broker answers, or the topic has just been made.
+const SHORT_PAUSE: Duration = Duration::from_millis(500);
+/// Pause before a new producer after a fatal error, and before the store is read again after it failed.
+const REBUILD_PAUSE: Duration = Duration::from_secs(1);
+/// While no broker is known to be reachable, one is asked for this often.
+const PROBE_PAUSE: Duration = Duration::from_secs(5);
+/// Longest sleep: the client's errors are collected this often at least.
+const LONGEST_SLEEP: Duration = Duration::from_secs(1);
+/// Acknowledgements are looked for at least and at most this often while some are due.
+const SOONEST_LOOK: Duration = Duration::from_millis(1);
+const LATEST_LOOK: Duration = Duration::from_millis(100);
+
+/// A lane and what holds it up.
+pub(crate) struct Slot {
+    pub(crate) lane: Lane,
+    /// Nothing is sent before.
+    pub(crate) held_until: Option<Instant>,
+    attempts: usize,
+    failed_at: u64,
+    reported: u64,
+}
+
+/// A topic as far as it is known.
+pub(crate) struct Topic {
+    pub(crate) name: Arc<str>,
+    pub(crate) state: TopicState,
+    pinned: Option<u32>,
+    published: IntCounter,
+    wanted: bool,
+    problem: Option<String>,
+}
+
+/// Whether records may be sent to a topic.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum TopicState {
+    Unknown,
+    Asked,
+    Open { partitions: u32 },
+    Closed { until: Instant },
+}
+
+/// What the thread is given at its start.
+pub(crate) struct Outfit<B> {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) backlog: B,
+    pub(crate) config: ClientConfig,
+    pub(crate) keeper: TopicKeeper,
+    pub(crate) incarnation: String,
+    pub(crate) metrics: Metrics,
+    pub(crate) in_flight_limit: usize,
+}
+
+/// The state of the publisher's thread.
+pub(crate) struct Worker<B> {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) backlog: B,
+    config: ClientConfig,
+    keeper: TopicKeeper,
+    pub(crate) incarnation: String,
+    pub(crate) metrics: Metrics,
+    acknowledged_seconds: Histogram,
+    pub(crate) producer: Option<BaseProducer<Collector>>,
+    pub(crate) slots: Vec<Slot>,
+    by_id: HashMap<u32, usize>,
+    pub(crate) topics: Vec<Topic>,
+    /// Memory of records whose outcome is not known.
+    pub(crate) in_flight: usize,
+    pub(crate) in_flight_limit: usize,
+    /// Memory of rows at hand.
+    pub(crate) cached: usize,
+    /// Where the next round over the lanes begins.
+    pub(crate) first_lane: usize,
+    pub(crate) must_rebuild: Option<String>,
+    rebuild_at: Instant,
+    pub(crate) store_retry_at: Option<Instant>,
+    rescan: bool,
+    last_progress: Instant,
+    probe_at: Instant,
+    /// Not known before a broker answered or all of them were found away.
+    reachable: Option<bool>,
+    connection_problem: Option<String>,
+    status: Status,
+    collected: Collected,
+    rows: Vec<(Row, Timestamp)>,
+}
+
+/// How a round over the lanes ended.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Round {
+    /// Everything that may be sent is sent.
+    Done,
+    /// Something waits for acknowledgements of what was sent before.
+    Throttled,
+    /// There is more to send at once.
+    More,
+}
+
+impl<B: Backlog> Worker<B> {
+    pub(crate) fn new(outfit: Outfit<B>, stored: &[StoredLane]) -> Result<Self, ClientError> {
+        let now = Instant::now();
+        let mut worker = Self {
+            acknowledged_seconds: outfit.metrics.stages().committed_to_acknowledged,
+            shared: outfit.shared,
+            backlog: outfit.backlog,
+            config: outfit.config,
+            keeper: outfit.keeper,
+            incarnation: outfit.incarnation,
+            metrics: outfit.metrics,
+            producer: None,
+            slots: Vec::new(),
+            by_id: HashMap::new(),
+            topics: Vec::new(),
+            in_flight: 0,
+            in_flight_limit: outfit.in_flight_limit,
+            cached: 0,
+            first_lane: 0,
+            must_rebuild: None,
+            rebuild_at: now,
+            store_retry_at: None,
+            rescan: false,
+            last_progress: now,
+            probe_at: now + PROBE_PAUSE,
+            reachable: None,
+            connection_problem: None,
+            status: Status::default(),
+            collected: Collected::default(),
+            rows: Vec::new(),
+        };
+        worker.producer = Some(worker.make_producer()?);
+        for lane in stored {
+            worker.learn(lane, true);
+        }
+        worker.metrics.kafka_up.set(0);
+        Ok(worker)
+    }
+
+    fn make_producer(&self) -> Result<BaseProducer<Collector>, ClientError> {
+        BaseProducer::from_config_and_context(&self.config, Collector::default()).map_err(|error| {
+            ClientError::Refused {
+                reason: error.to_string(),
+            }
+        })
+    }
+
+    /// Works until a stop is asked and done.
+    pub(crate) fn run(mut self) {
+        let mut round = Round::More;
+        loop {
+            let news = self.receive(round);
+            self.collect();
+            self.resume(Instant::now());
+            round = self.send();
+            self.show();
+            if news
+                .stop_at
+                .is_some_and(|at| Instant::now() >= at || self.is_finished(round))
+            {
+                break;
+            }
+        }
+        self.keeper.stop();
+        // What is in flight now is purged with the producer. It is stored, and in doubt at the next start.
+    }
+
+    fn receive(&mut self, round: Round) -> News {
+        let patience = match round {
+            Round::More => Duration::ZERO,
+            Round::Throttled => {
+                if let Some(producer) = &self.producer {
+                    producer.poll(SOONEST_LOOK);
+                }
+                Duration::ZERO
+            }
+            Round::Done if self.in_flight > 0 => {
+                // Looking is cheap beside the time that the answer has taken already.
+                (self.last_progress.elapsed() / 8).clamp(SOONEST_LOOK, LATEST_LOOK)
+            }
+            Round::Done => self.until_next_timer(),
+        };
+        let mut rows = std::mem::take(&mut self.rows);
+        let mut news = self.shared.receive(patience, &mut rows);
+        for (row, committed) in rows.drain(..) {
+            self.take_row(row, committed);
+        }
+        self.rows = rows;
+        for name in std::mem::take(&mut news.topics) {
+            let topic = self.topic(&name, None);
+            self.topics[topic].wanted = true;
+        }
+        for answer in std::mem::take(&mut news.answers) {
+            self.take_answer(answer);
+        }
+        self.rescan |= news.rescan;
+        if self.rescan && self.store_retry_at.is_none() {
+            self.scan_lanes();
+        }
+        news
+    }
+
+    fn until_next_timer(&self) -> Duration {
+        let holds = self.slots.iter().filter_map(|slot| slot.held_until);
+        let topics = self.topics.iter().filter_map(|topic| match topic.state {
+            TopicState::Closed { until } => Some(until),
+            _ => None,
+        });
+        let rebuild = self.producer.is_none().then_some(self.rebuild_at);
+        holds
+            .chain(topics)
+            .chain(self.store_retry_at)
+            .chain(rebuild)
+            .map(|at| at.saturating_duration_since(Instant::now()))
+            .fold(LONGEST_SLEEP, Duration::min)
+            .max(SOONEST_LOOK)
+    }
+
+    fn take_row(&mut self, row: Row, committed: Timestamp) {
+        let Some(&place) = self.by_id.get(&row.lane) else {
+            // A lane that came into being with this row: the store knows its topic.
+            self.rescan = true;
+            return;
+        };
+        let Some(slot) = self.slots.get_mut(place) else {
+            return;
+        };
+        if self.cached >= CACHE || slot.lane.cached_bytes() >= LANE_CACHE {
+            slot.lane.note_stored(row.sequence);
+            return;
+        }
+        let before = slot.lane.cached_bytes();
+        slot.lane.cache(row, committed);
+        self.cached += slot.lane.cached_bytes() - before;
+    }
+
+    fn scan_lanes(&mut self) {
+        match self.backlog.lanes() {
+            Ok(lanes) => {
+                self.rescan = false;
+                for lane in &lanes {
+                    self.learn(lane, false);
+                }
+            }
+            Err(error) => self.store_failed(&error),
+        }
+    }
+
+    pub(crate) fn store_failed(&mut self, error: &BacklogError) {
+        let mut reason = error.to_string();
+        let mut source = error.source();
+        while let Some(cause) = source {
+            reason = format!("{reason}: {cause}");
+            source = cause.source();
+        }
+        tracing::error!(reason, "the publisher cannot read the store");
+        self.store_retry_at = Some(Instant::now() + REBUILD_PAUSE);
+        self.shared.report(Report::StoreFailed { reason });
+    }
+
+    fn learn(&mut self, stored: &StoredLane, from_earlier_process: bool) {
+        let topic = self.topic(&stored.topic, stored.partitions);
+        if let Some(slot) = self
+            .by_id
+            .get(&stored.id)
+            .and_then(|place| self.slots.get_mut(*place))
+        {
+            slot.lane.note_stored(stored.last_sequence);
+            return;
+        }
+        self.by_id.insert(stored.id, self.slots.len());
+        self.slots.push(Slot {
+            lane: Lane::new(stored, topic, from_earlier_process),
+            held_until: None,
+            attempts: 0,
+            failed_at: 0,
+            reported: stored.acked_sequence,
+        });
+    }
+
+    fn topic(&mut self, name: &Arc<str>, pinned: Option<u32>) -> usize {
+        if let Some(place) = self.topics.iter().position(|topic| topic.name == *name) {
+            let topic = &mut self.topics[place];
+            topic.pinned = topic.pinned.or(pinned);
+            return place;
+        }
+        self.topics.push(Topic {
+            name: Arc::clone(name),
+            state: TopicState::Unknown,
+            pinned,
+            published: self.metrics.published.with_label_values(&[&**name]),
+            wanted: false,
+            problem: None,
+        });
+        self.topics.len() - 1
+    }
+
+    fn take_answer(&mut self, answer: TopicAnswer) {
+        let unreachable = matches!(answer.result, Err(TopicProblem::Unreachable(_)));
+        if !unreachable {
+            self.reached();
+        }
+        let Some(topic) = self.topics.iter_mut().find(|topic| *topic.name == *answer.topic) else {
+            return;
+        };
+        match answer.result {
+            Ok(partitions) => {
+                topic.state = TopicState::Open { partitions };
+                topic.problem = None;
+                match topic.pinned {
+                    None => {
+                        topic.pinned = Some(partitions);
+                        let topic = Arc::clone(&topic.name);
+                        self.shared.report(Report::TopicPinned { topic, partitions });
+                    }
+                    Some(pinned) if partitions > pinned => tracing::warn!(
+                        topic = &*topic.name,
+                        partitions,
+                        pinned,
+                        "partitions were added; the first ones stay in use, so that no key changes its place"
+                    ),
+                    Some(pinned) if partitions < pinned => {
+                        topic.problem = Some(format!(
+                            "topic {} has {partitions} partitions where it had {pinned}; events of the missing ones wait",
+                            topic.name
+                        ));
+                    }
+                    Some(_) => {}
+                }
+            }
+            Err(problem) => {
+                let short = unreachable || matches!(problem, TopicProblem::Emerging(_));
+                let pause = if short { SHORT_PAUSE } else { TOPIC_PAUSE };
+                topic.state = TopicState::Closed {
+                    until: Instant::now() + pause,
+                };
+                let text = problem.to_string();
+                if topic.problem.as_ref() != Some(&text) && !short {
+                    tracing::error!(topic = &*topic.name, "{text}");
+                }
+                topic.problem = Some(text);
+            }
+        }
+    }
+
+    /// Collects what the client has to say, and acts on it.
+    fn collect(&mut self) {
+        let Some(producer) = &self.producer else { return };
+        let context = producer.context();
+        loop {
+            let before = context.len();
+            producer.poll(Duration::ZERO);
+            if context.len() == before {
+                break;
+            }
+        }
+        self.settle();
+    }
+
+    fn settle(&mut self) {
+        let Some(producer) = &self.producer else { return };
+        let mut collected = std::mem::take(&mut self.collected);
+        producer.context().take(&mut collected);
+        if !collected.deliveries.is_empty() {
+            self.last_progress = Instant::now();
+            let now = Timestamp::now();
+            for delivery in collected.deliveries.drain(..) {
+                self.take_delivery(&delivery, now);
+            }
+            self.after_deliveries();
+        }
+        for (code, reason) in collected.errors.drain(..) {
+            self.take_error(code, reason);
+        }
+        self.collected = collected;
+    }
+
+    fn take_delivery(&mut self, delivery: &Delivery, now: Timestamp) {
+        let sequence = (delivery.position & ((1 << SEQUENCE_BITS) - 1)) as u64;
+        let Some(slot) = self.slots.get_mut(delivery.position >> SEQUENCE_BITS) else {
+            return;
+        };
+        match delivery.outcome {
+            Ok(offset) => {
+                let latency = &self.acknowledged_seconds;
+                let freed = slot.lane.delivered(sequence, offset, |committed| {
+                    latency.observe(now.since(committed).as_secs_f64());
+                });
+                self.in_flight = self.in_flight.saturating_sub(freed);
+            }
+            // What we threw away ourselves is unknown, not failed; the lanes are rewound.
+            Err(RDKafkaErrorCode::PurgeQueue | RDKafkaErrorCode::PurgeInflight) => {}
+            Err(code) => {
+                self.metrics
+                    .publish_errors
+                    .with_label_values(&[&format!("{code:?}")])
+                    .inc();
+                if is_unsure(code) {
+                    self.must_rebuild.get_or_insert_with(|| code.to_string());
+                    return;
+                }
+                self.in_flight = self
+                    .in_flight
+                    .saturating_sub(slot.lane.failed(sequence, code.to_string()));
+                if is_about_topic(code) {
+                    if let Some(topic) = self.topics.get_mut(slot.lane.topic) {
+                        topic.state = TopicState::Unknown;
+                    }
+                }
+            }
+        }
+    }
+
+    fn after_deliveries(&mut self) {
+        let mut progress = false;
+        for slot in &mut self.slots {
+            let acked = slot.lane.acked();
+            if acked > slot.reported {
+                progress = true;
+                self.shared
+                    .delivered(slot.lane.id, acked, slot.lane.acked_offset());
+                if let Some(topic) = self.topics.get(slot.lane.topic) {
+                    topic.published.inc_by(acked - slot.reported);
+                }
+                slot.reported = acked;
+            }
+        }
+        if progress {
+            self.reached();
+        }
+    }
+
+    fn take_error(&mut self, code: RDKafkaErrorCode, reason: String) {
+        if code == RDKafkaErrorCode::Fatal {
+            self.must_rebuild.get_or_insert(reason);
+            return;
+        }
+        self.metrics
+            .publish_errors
+            .with_label_values(&[&format!("{code:?}")])
+            .inc();
+        if code == RDKafkaErrorCode::AllBrokersDown {
+            if self.reachable != Some(false) {
+                tracing::warn!("no broker is reachable; events wait in the store");
+            }
+            self.reachable = Some(false);
+            self.metrics.kafka_up.set(0);
+        } else {
+            self.connection_problem = Some(format!("kafka: {reason}"));
+        }
+    }
+
+    fn reached(&mut self) {
+        if self.reachable != Some(true) {
+            tracing::info!("kafka is reachable");
+        }
+        self.reachable = Some(true);
+        self.metrics.kafka_up.set(1);
+        self.connection_problem = None;
+    }
+
+    /// Brings back what waited long enough: lanes, topics, the producer, the store.
+    fn resume(&mut self, now: Instant) {
+        if self.must_rebuild.is_some() {
+            self.rebuild();
+        }
+        if self.producer.is_none() && now >= self.rebuild_at {
+            match self.make_producer() {
+                Ok(producer) => self.producer = Some(producer),
+                Err(error) => {
+                    tracing::error!(%error, "no new kafka producer");
+                    self.rebuild_at = now + PROBE_PAUSE;
+                }
+            }
+        }
+        self.store_retry_at = self.store_retry_at.filter(|at| now < *at);
+        for slot in &mut self.slots {
+            slot.held_until = slot.held_until.filter(|at| now < *at);
+            let lane = &slot.lane;
+            if lane.is_stopped() && lane.pending() == 0 {
+                hold(slot, &self.topics, now, &mut self.in_flight, &mut self.cached);
+            }
+            let lane = &slot.lane;
+            let wants = lane.has_unsent() && slot.held_until.is_none();
+            if let Some(topic) = self.topics.get_mut(lane.topic) {
+                topic.wanted |= wants;
+            }
+        }
+        let probe = self.reachable != Some(true) && now >= self.probe_at;
+        for topic in &mut self.topics {
+            let due = match topic.state {
+                TopicState::Unknown => topic.wanted,
+                TopicState::Closed { until } => now >= until,
+                TopicState::Asked => false,
+                TopicState::Open { .. } => {
+                    if probe && now >= self.probe_at {
+                        self.probe_at = now + PROBE_PAUSE;
+                        self.keeper.ask(&topic.name);
+                    }
+                    false
+                }
+            };
+            if due {
+                topic.state = TopicState::Asked;
+                self.keeper.ask(&topic.name);
+            }
+        }
+    }
+
+    /// Throws the producer away and goes back to the last acknowledged record of each lane.
+    fn rebuild(&mut self) {
+        let reason = self.must_rebuild.take().unwrap_or_default();
+        tracing::error!(reason, "the kafka producer is of no more use and is replaced");
+        self.metrics.publish_errors.with_label_values(&["Fatal"]).inc();
+        if let Some(producer) = &self.producer {
+            producer.purge(PurgeConfig::default().queue().inflight());
+        }
+        // Successes that are reported already are not thrown away with it.
+        self.collect();
+        self.must_rebuild = None;
+        self.producer = None;
+        for slot in &mut self.slots {
+            self.cached = self.cached.saturating_sub(slot.lane.cached_bytes());
+            self.in_flight = self.in_flight.saturating_sub(slot.lane.rewind());
+        }
+        self.rebuild_at = Instant::now() + REBUILD_PAUSE;
+    }
+
+    fn is_finished(&self, round: Round) -> bool {
+        let nothing_moves = self.producer.is_none() || self.reachable == Some(false);
+        nothing_moves || (round == Round::Done && self.in_flight == 0)
+    }
+
+    /// Lets the operator see how things stand.
+    fn show(&mut self) {
+        let topics = self.topics.iter().filter_map(|topic| topic.problem.as_ref());
+        let lanes = self.slots.iter().filter_map(|slot| {
+            let failure = slot.lane.failure()?;
+            let topic = self.topics.get(slot.lane.topic).map_or("", |topic| &*topic.name);
+            Some(format!(
+                "topic {topic} partition {} is held at sequence {}: {}",
+                slot.lane.partition, failure.sequence, failure.reason
+            ))
+        });
+        let problems = self.connection_problem.iter().chain(topics).cloned().chain(lanes);
+        let kafka_up = self.reachable == Some(true);
+        if self.status.kafka_up == kafka_up && problems.clone().eq(self.status.problems.iter().cloned()) {
+            return;
+        }
+        self.status = Status {
+            kafka_up,
+            problems: problems.collect(),
+        };
+        self.shared.set_status(self.status.clone());
+    }
+
+    /// Notes that something was sent.
+    pub(crate) fn progressed(&mut self) {
+        self.last_progress = Instant::now();
+    }
+}
+
+/// Rewinds a lane whose records all have an outcome, and lets it rest.
+fn hold(slot: &mut Slot, topics: &[Topic], now: Instant, in_flight: &mut usize, cached: &mut usize) {
+    *cached = cached.saturating_sub(slot.lane.cached_bytes());
+    *in_flight = in_flight.saturating_sub(slot.lane.rewind());
+    let Some(failure) = slot.lane.failure() else {
+        return;
+    };
+    if failure.sequence != slot.failed_at {
+        slot.failed_at = failure.sequence;
+        slot.attempts = 0;
+    }
+    let pause = LANE_PAUSES
+        .get(slot.attempts)
+        .copied()
+        .unwrap_or(LANE_PAUSES[LANE_PAUSES.len() - 1]);
+    if slot.attempts > 0 {
+        tracing::error!(
+            topic = topics.get(slot.lane.topic).map_or("", |topic| &*topic.name),
+            partition = slot.lane.partition,
+            sequence = failure.sequence,
+            reason = failure.reason,
+            again_in = pause.as_secs(),
+            "kafka refuses a record; its lane is held, the others flow"
+        );
+    }
+    slot.attempts += 1;
+    slot.held_until = Some(now + pause);
+}
+
+/// Errors after which it is not known what the log holds, or the producer is of no more use.
+fn is_unsure(code: RDKafkaErrorCode) -> bool {
+    matches!(code, RDKafkaErrorCode::Fatal | RDKafkaErrorCode::MessageTimedOut)
+}
+
+/// Errors that say something of the topic rather than of the record.
+fn is_about_topic(code: RDKafkaErrorCode) -> bool {
+    matches!(
+        code,
+        RDKafkaErrorCode::UnknownTopic
+            | RDKafkaErrorCode::UnknownPartition
+            | RDKafkaErrorCode::UnknownTopicOrPartition
+            | RDKafkaErrorCode::TopicAuthorizationFailed
+    )
+}
