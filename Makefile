@@ -6,6 +6,8 @@ TARGET := $(abspath $(or $(CARGO_TARGET_DIR),target))
 # Where `make install` puts things. A package sets PREFIX=/usr and DESTDIR.
 PREFIX ?= /usr/local
 DESTDIR ?=
+# The program to install.
+BINARY ?= $(TARGET)/release/floorgate
 BINDIR ?= $(PREFIX)/bin
 SYSCONFDIR ?= /etc
 UNITDIR ?= $(PREFIX)/lib/systemd/system
@@ -55,8 +57,8 @@ format: ## format the sources
 
 # The configuration is only installed where there is none yet: it is the operator's. The paths of the unit follow PREFIX.
 install: ## install program, unit, user and sample configuration (PREFIX, DESTDIR)
-	@test -x $(TARGET)/release/floorgate || { echo "run 'make release' first, as yourself" >&2; exit 1; }
-	install -D -m 0755 $(TARGET)/release/floorgate $(DESTDIR)$(BINDIR)/floorgate
+	@test -x $(BINARY) || { echo "$(BINARY) is not built: run 'make release' first, as yourself" >&2; exit 1; }
+	install -D -m 0755 $(BINARY) $(DESTDIR)$(BINDIR)/floorgate
 	install -d $(DESTDIR)$(UNITDIR) $(DESTDIR)$(SYSUSERSDIR)
 	sed 's|/usr/local/bin/|$(BINDIR)/|; s|/etc/floorgate|$(SYSCONFDIR)/floorgate|' systemd/floorgate.service \
 		>$(DESTDIR)$(UNITDIR)/floorgate.service
