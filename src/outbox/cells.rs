@@ -1,8 +1,11 @@
 //! State cells: the journal, what of it is not in `cell` yet, and the rounds that write it there.
 //!
-//! A *round* freezes the dirty cells at commit `at` and writes them to `cell` in small steps, each with `at`, while commits go on. A cell that
-//! changes meanwhile is dirty again and has a younger journal row, which start applies over the frozen value. When the round is through, the journal up
-//! to `at` is superfluous and is deleted in small steps from the oldest on.
+//! A *round* freezes the dirty cells and writes them to `cell` in small steps while commits go on. A cell that changes meanwhile is dirty
+//! again and has a younger journal row. When the round is through, the journal up to the commit at which it froze them is superfluous and
+//! is deleted in small steps from the oldest row on.
+//!
+//! Start reads `cell` and applies all of the journal in order. That is right at every moment: what a row of `cell` has missed since it was
+//! written is in the journal, and what it is ahead of the journal's older rows is brought back by the younger ones.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -58,6 +61,7 @@ pub(crate) struct Cells {
 
 #[derive(Debug)]
 struct Round {
+    /// The commit as of which the cells are frozen.
     at: u64,
     /// What is left, in the reverse of the table's order, so that a step takes neighbours from the end.
     left: Vec<(Arc<str>, Option<String>)>,
@@ -76,14 +80,10 @@ impl Cells {
         connection: &Connection,
     ) -> rusqlite::Result<Result<(Self, HashMap<Arc<str>, String>), String>> {
         let mut this = Self::default();
-        let mut cells: HashMap<Arc<str>, (String, u64)> = HashMap::new();
-        let mut statement = connection.prepare("SELECT key, value, at FROM cell")?;
-        let mut rows = statement.query([])?;
-        while let Some(row) = rows.next()? {
-            let at = row.get::<_, i64>(2)?.cast_unsigned();
-            this.last = this.last.max(at);
-            cells.insert(row.get(0)?, (row.get(1)?, at));
-        }
+        let mut cells: HashMap<Arc<str>, String> = connection
+            .prepare("SELECT key, value FROM cell")?
+            .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
+            .collect::<rusqlite::Result<_>>()?;
         let mut statement = connection.prepare("SELECT number, cells FROM journal ORDER BY number")?;
         let mut rows = statement.query([])?;
         while let Some(row) = rows.next()? {
@@ -95,16 +95,12 @@ impl Cells {
             this.last = this.last.max(number);
             this.journal_bytes += text.len();
             let applied = decode(text, |key, value| {
-                let key = match cells.get_key_value(key.as_str()) {
-                    Some((_, (_, at))) if *at >= number => return,
-                    Some((known, _)) => Arc::clone(known),
-                    None => match this.dirty.cells.get_key_value(key.as_str()) {
-                        Some((known, _)) => Arc::clone(known),
-                        None => Arc::from(key),
-                    },
-                };
+                let known = cells.get_key_value(key.as_str()).map(|(key, _)| key);
+                let known =
+                    known.or_else(|| this.dirty.cells.get_key_value(key.as_str()).map(|(key, _)| key));
+                let key = known.map_or_else(|| Arc::from(key), Arc::clone);
                 match &value {
-                    Some(value) => cells.insert(Arc::clone(&key), (value.clone(), 0)),
+                    Some(value) => cells.insert(Arc::clone(&key), value.clone()),
                     None => cells.remove(&key),
                 };
                 this.dirty.insert(key, value);
@@ -116,7 +112,6 @@ impl Cells {
         if this.oldest == 0 {
             this.oldest = this.last + 1;
         }
-        let cells = cells.into_iter().map(|(key, (value, _))| (key, value)).collect();
         Ok(Ok((this, cells)))
     }
 
@@ -173,10 +168,10 @@ impl Cells {
                 match value {
                     Some(value) => connection
                         .prepare_cached(
-                            "INSERT INTO cell (key, value, at) VALUES (?1, ?2, ?3)
-                             ON CONFLICT (key) DO UPDATE SET value = excluded.value, at = excluded.at",
+                            "INSERT INTO cell (key, value) VALUES (?1, ?2)
+                             ON CONFLICT (key) DO UPDATE SET value = excluded.value",
                         )?
-                        .execute(params![key, value, round.at.cast_signed()])?,
+                        .execute(params![key, value])?,
                     None => connection
                         .prepare_cached("DELETE FROM cell WHERE key = ?1")?
                         .execute([key])?,

@@ -14,7 +14,7 @@
 //! | `topic` | a topic's name and its pinned number of partitions; NULL until a broker told |
 //! | `lane` | (topic, partition, epoch): last sequence given out, last one acknowledged and its offset; partition NULL: waits for the count |
 //! | `event` | one event; its `position` is lane · 2⁴⁴ + sequence |
-//! | `cell` | a state cell as it was at commit `at` |
+//! | `cell` | a state cell as it was at some commit; the journal tells what changed since |
 //! | `journal` | the cells that one commit changed |
 //! | `outbox` | a view: every event with topic, partition, epoch, sequence and whether it is delivered |
 //!
@@ -24,9 +24,8 @@
 //! 2. The sequences of a lane are contiguous from 1. In the file are those from some first one to `last_sequence`, without a hole.
 //! 3. `sequence ≤ acknowledged_sequence` means delivered; no event row is touched for it. Rows above the watermark are never deleted, and
 //!    neither is the row *at* it: reconciliation looks for that record on the log by its id.
-//! 4. The next commit's journal number is above every number in `journal` and every `at` in `cell`. A cell is its row in `cell` with the journal rows
-//!    younger than `at` applied in order. Journal rows are deleted from the oldest on, and only up to a number at which all cells that
-//!    they name have been written to `cell`.
+//! 4. `cell` with all of `journal` applied in order is the state as of the last commit. Journal rows are deleted from the oldest on, and
+//!    only up to a commit at which all cells that they name have been written to `cell`.
 //! 5. A new epoch is a new lane row. What the old epoch delivered stays readable under its own numbers.
 //! 6. While a topic's partition count is unknown its events wait in the lane without partition. After [`Store::pin_topic`] they are
 //!    moved from there in order, and until that lane is empty new events queue behind them. An event with a partition of its own choice

@@ -25,10 +25,13 @@ pub struct Options {
     pub keep: Duration,
     /// When the file's used part grows beyond this, delivered events go before their time. It does not bound what is undelivered.
     pub keep_bytes: u64,
+    /// The database's file does not grow beyond this: a commit that needs more is refused as [`Error::Full`].
+    pub max_bytes: Option<u64>,
 }
 
 impl Options {
-    /// The defaults: 8 KiB pages, 4 MiB of cache, delivered events are kept for a day and in 1 GiB.
+    /// The defaults: 8 KiB pages, 4 MiB of cache, delivered events are kept for a day and in 1 GiB, no limit of
+    /// its own for what is not delivered.
     #[must_use]
     pub fn new(path: impl Into<PathBuf>) -> Self {
         Self {
@@ -37,6 +40,7 @@ impl Options {
             cache_kib: 4096,
             keep: Duration::from_secs(24 * 60 * 60),
             keep_bytes: 1 << 30,
+            max_bytes: None,
         }
     }
 }
@@ -114,6 +118,19 @@ impl Store {
             });
         }
         Ok(committed)
+    }
+
+    /// Changes [`Options::max_bytes`]. A file that is larger already stays as it is and does not grow.
+    pub fn set_max_bytes(&mut self, max_bytes: Option<u64>) -> Result<(), Error> {
+        // SQLite's own limit, which is also what a number that is too large is taken as.
+        const MOST_PAGES: u64 = u32::MAX as u64 - 1;
+        let page_size = u64::from(self.options.page_size.max(1));
+        let pages = max_bytes.map_or(MOST_PAGES, |bytes| (bytes / page_size).clamp(1, MOST_PAGES));
+        self.connection
+            .pragma_update_and_check(None, "max_page_count", pages.cast_signed(), |_| Ok(()))
+            .map_err(|error| Error::sqlite(&self.options.path, "limit its size", error))?;
+        self.options.max_bytes = max_bytes;
+        Ok(())
     }
 
     /// The topics, including those that only commits named.

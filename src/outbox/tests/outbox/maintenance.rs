@@ -1,1 +1,233 @@
-//! later
+//! Pruning, the write-ahead log, the operator's view.
+
+use std::time::Duration;
+
+use floorgate_outbox::{Acknowledged, Commit, LaneId, Options, Reader, Row, Store};
+use floorgate_sample::Timestamp;
+use rusqlite::{Connection, OpenFlags};
+
+use super::{Folder, assert_contiguous, cells, commit, event, events, open, options, pin};
+
+const HOUR: Duration = Duration::from_secs(3600);
+const WHOLE: Duration = Duration::from_secs(60);
+
+fn acknowledge(store: &mut Store, lane: LaneId, sequence: u64) {
+    let acknowledged = vec![Acknowledged {
+        lane,
+        sequence,
+        offset: None,
+    }];
+    commit(
+        store,
+        Commit {
+            acknowledged,
+            ..Commit::default()
+        },
+    );
+}
+
+fn start() -> Timestamp {
+    event("", "", "").recorded
+}
+
+/// A store with 1,000 events in a lane, one a second from [`start`] on.
+fn with_thousand(options: &Options) -> (Store, LaneId) {
+    let (mut store, _) = open(options);
+    pin(&mut store, "orders", 1);
+    let rows = commit(
+        &mut store,
+        events((0..1000).map(|n| floorgate_outbox::Event {
+            recorded: start().after(Duration::from_secs(n)),
+            value: vec![b'v'; 500],
+            ..event("orders", "k", &n.to_string())
+        })),
+    )
+    .rows;
+    (store, rows[0].lane)
+}
+
+fn rows(options: &Options, lane: LaneId) -> Vec<Row> {
+    let reader = Reader::open(&options.path).expect("the reader opens");
+    reader
+        .lane_rows(lane, 0, usize::MAX, usize::MAX)
+        .expect("rows are read")
+}
+
+#[test]
+fn delivered_events_go_after_their_time_and_no_others() {
+    let folder = Folder::new();
+    let options = Options {
+        keep: HOUR,
+        ..options(&folder)
+    };
+    let (mut store, lane) = with_thousand(&options);
+    let maintain = |store: &mut Store, now: Timestamp| store.maintain(now, WHOLE).expect("it works").pruned;
+
+    assert_eq!(
+        maintain(&mut store, start().after(100 * HOUR)),
+        0,
+        "nothing is delivered"
+    );
+    acknowledge(&mut store, lane, 700);
+    assert_eq!(
+        maintain(&mut store, start().after(HOUR)),
+        0,
+        "nothing is an hour old"
+    );
+    // Event n was derived at second n and has sequence n + 1.
+    assert_eq!(
+        maintain(&mut store, start().after(HOUR + Duration::from_secs(300))),
+        300
+    );
+    assert_eq!(rows(&options, lane)[0].sequence, 301);
+    assert_eq!(
+        maintain(&mut store, start().after(100 * HOUR)),
+        399,
+        "the last delivered one stays"
+    );
+    let left = rows(&options, lane);
+    assert_eq!(left.len(), 301);
+    assert_contiguous(&left, 700);
+    let stats = store.stats().expect("it is measured");
+    assert_eq!((stats.depth, stats.events), (300, 301));
+    assert_eq!(stats.oldest, Some(start().after(Duration::from_secs(700))));
+
+    drop(store);
+    let (mut store, _) = open(&options);
+    assert_eq!(
+        store.stats().expect("it is measured").events,
+        301,
+        "a start finds where the lane begins"
+    );
+    acknowledge(&mut store, lane, 1000);
+    assert_eq!(maintain(&mut store, start().after(100 * HOUR)), 300);
+    assert_eq!(store.stats().expect("it is measured").oldest, None);
+    assert_eq!(rows(&options, lane).len(), 1);
+}
+
+#[test]
+fn delivered_events_go_early_when_the_store_is_too_large() {
+    let folder = Folder::new();
+    let options = Options {
+        keep_bytes: 400 << 10,
+        ..options(&folder)
+    };
+    let (mut store, lane) = with_thousand(&options);
+    assert_eq!(
+        store.maintain(start(), WHOLE).expect("it works").pruned,
+        0,
+        "nothing is delivered"
+    );
+    assert!(store.stats().expect("it is measured").used_bytes > options.keep_bytes);
+    acknowledge(&mut store, lane, 1000);
+    let pruned = store.maintain(start(), WHOLE).expect("it works").pruned;
+    assert!((256..1000).contains(&pruned), "{pruned}: only as many as have to");
+    assert!(store.stats().expect("it is measured").used_bytes <= options.keep_bytes);
+    let left = rows(&options, lane);
+    assert_contiguous(&left, pruned + 1);
+    assert_eq!(left.len() as u64, 1000 - pruned);
+}
+
+#[test]
+fn a_step_is_small_and_says_that_more_is_due() {
+    let folder = Folder::new();
+    let options = options(&folder);
+    let (mut store, lane) = with_thousand(&options);
+    acknowledge(&mut store, lane, 1000);
+    let progress = store
+        .maintain(start().after(100 * HOUR), Duration::ZERO)
+        .expect("it works");
+    assert!(progress.more);
+    assert_eq!(progress.pruned, 256);
+}
+
+#[test]
+fn the_log_does_not_grow_without_bound_and_neither_does_the_journal() {
+    let folder = Folder::new();
+    let options = Options {
+        keep: Duration::ZERO,
+        ..options(&folder)
+    };
+    let (mut store, _) = open(&options);
+    pin(&mut store, "orders", 1);
+    let (mut cell_steps, mut checkpoints, mut log) = (0, 0, 0);
+    for n in 0..600_u64 {
+        let value = format!("{n:0>300}");
+        let mut batch = cells((0..100).map(|_| ("", None)));
+        for (index, cell) in batch.cells.iter_mut().enumerate() {
+            cell.key = format!("tag:{index}").into();
+            cell.value = Some(value.clone());
+        }
+        batch.events = (0..20)
+            .map(|_| floorgate_outbox::Event {
+                value: vec![b'v'; 600],
+                ..event("orders", "k", "e")
+            })
+            .collect();
+        let lane = commit(&mut store, batch).rows[0].lane;
+        acknowledge(&mut store, lane, 20 * (n + 1));
+        let progress = store
+            .maintain(start().after(HOUR), Duration::ZERO)
+            .expect("it works");
+        cell_steps += progress.cell_steps;
+        checkpoints += usize::from(progress.checkpointed);
+        log = log.max(store.stats().expect("it is measured").wal_bytes);
+    }
+    assert!(cell_steps > 2 && checkpoints > 2, "{cell_steps} {checkpoints}");
+    // What was written: 600 · 100 · 300 bytes of cells alone are 18 MB.
+    assert!(log < 12 << 20, "{log}");
+    let reader =
+        Connection::open_with_flags(&options.path, OpenFlags::SQLITE_OPEN_READ_ONLY).expect("it opens");
+    let journal: i64 = reader
+        .query_row("SELECT sum(octet_length(cells)) FROM journal", [], |row| {
+            row.get(0)
+        })
+        .expect("the journal is measured");
+    assert!(journal < 4 << 20, "{journal}");
+    drop(store);
+    let (_store, restored) = open(&options);
+    assert_eq!(restored.cells.len(), 100);
+    assert!(
+        restored
+            .cells
+            .values()
+            .all(|value| *value == format!("{:0>300}", 599))
+    );
+}
+
+#[test]
+fn an_operator_reads_the_outbox_with_a_standard_tool() {
+    let folder = Folder::new();
+    let options = options(&folder);
+    let (mut store, _) = open(&options);
+    pin(&mut store, "orders", 1);
+    let lane = commit(
+        &mut store,
+        events([event("orders", "k", "1"), event("orders", "k", "2")]),
+    )
+    .rows[0]
+        .lane;
+    commit(&mut store, events([event("other", "k", "3")]));
+    acknowledge(&mut store, lane, 1);
+    let reader =
+        Connection::open_with_flags(&options.path, OpenFlags::SQLITE_OPEN_READ_ONLY).expect("it opens");
+    let mut statement = reader
+        .prepare(
+            "SELECT topic || '/' || coalesce(partition, '?') || '/' || epoch || '/' || sequence || ' ' || delivered
+                 || ' ' || recorded || ' ' || type || ' ' || subject || ' ' || value FROM outbox ORDER BY id",
+        )
+        .expect("the view is there");
+    let lines: Vec<String> = statement
+        .query_map([], |row| row.get(0))
+        .and_then(Iterator::collect)
+        .expect("the view is read");
+    let rest = "2023-11-14T22:13:20.000Z EquipmentStateChanged acme/busan/filling/line1/filler";
+    assert_eq!(
+        lines,
+        [
+            format!("orders/0/1/1 yes {rest} {{\"id\":\"1\"}}"),
+            format!("orders/0/1/2 no {rest} {{\"id\":\"2\"}}"),
+            format!("other/?/1/1 no {rest} {{\"id\":\"3\"}}"),
+        ]
+    );
+}
