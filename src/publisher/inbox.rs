@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use floorgate_outbox::{Acknowledged, LaneId, Row};
 use floorgate_sample::Timestamp;
 
-use crate::backlog::Row;
 use crate::lane::footprint;
 use crate::report::{Report, Status};
 use crate::topics::TopicAnswer;
@@ -49,8 +49,8 @@ struct Inbox {
 
 #[derive(Default)]
 struct Outbox {
-    delivered: BTreeMap<u32, (u64, Option<i64>)>,
-    others: Vec<Report>,
+    acknowledged: BTreeMap<LaneId, Acknowledged>,
+    reports: Vec<Report>,
 }
 
 impl Inbox {
@@ -144,32 +144,27 @@ impl Shared {
     }
 
     /// Notes how far a lane is delivered; the engine takes it when it next commits.
-    pub(crate) fn delivered(&self, lane: u32, sequence: u64, offset: Option<i64>) {
+    pub(crate) fn delivered(&self, news: Acknowledged) {
         let mut outbox = lock(&self.outbox);
-        let entry = outbox.delivered.entry(lane).or_insert((0, None));
-        *entry = (sequence, offset.or(entry.1));
+        let known = outbox.acknowledged.entry(news.lane).or_insert(news);
+        *known = Acknowledged {
+            offset: news.offset.or(known.offset),
+            ..news
+        };
     }
 
     /// Passes on what the engine has to act on, and wakes it.
     pub(crate) fn report(&self, report: Report) {
-        lock(&self.outbox).others.push(report);
+        lock(&self.outbox).reports.push(report);
         (self.wake_engine)();
     }
 
+    pub(crate) fn take_acknowledged(&self, into: &mut Vec<Acknowledged>) {
+        into.extend(std::mem::take(&mut lock(&self.outbox).acknowledged).into_values());
+    }
+
     pub(crate) fn take_reports(&self) -> Vec<Report> {
-        let mut outbox = lock(&self.outbox);
-        let mut reports = std::mem::take(&mut outbox.others);
-        let delivered = std::mem::take(&mut outbox.delivered);
-        reports.extend(
-            delivered
-                .into_iter()
-                .map(|(lane, (sequence, offset))| Report::Delivered {
-                    lane,
-                    sequence,
-                    offset,
-                }),
-        );
-        reports
+        std::mem::take(&mut lock(&self.outbox).reports)
     }
 
     pub(crate) fn status(&self) -> Status {

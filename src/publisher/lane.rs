@@ -2,9 +2,8 @@
 
 use std::collections::VecDeque;
 
+use floorgate_outbox::{Acknowledged, Lane as StoredLane, LaneId, Row};
 use floorgate_sample::Timestamp;
-
-use crate::backlog::{Row, StoredLane};
 
 /// Memory that the producer holds for a record beside its bytes: the message, its headers, its place in a batch.
 const RECORD_OVERHEAD: usize = 512;
@@ -14,11 +13,12 @@ const RECORD_OVERHEAD: usize = 512;
 /// Invariants: `flights` holds exactly the sequences `acked + 1 ..= next - 1`, and its front is not delivered; `cached` is contiguous
 /// and starts at `next`; rows up to `doubt` may be on the log without our knowing.
 pub(crate) struct Lane {
-    pub(crate) id: u32,
+    pub(crate) id: LaneId,
     /// Index of the topic in the publisher's table.
     pub(crate) topic: usize,
-    pub(crate) partition: i32,
-    pub(crate) epoch: i64,
+    /// None where events wait until the topic's partition count is known.
+    pub(crate) partition: Option<u32>,
+    pub(crate) epoch: u32,
     acked: u64,
     acked_offset: Option<i64>,
     next: u64,
@@ -64,9 +64,9 @@ impl Lane {
             topic,
             partition: stored.partition,
             epoch: stored.epoch,
-            acked: stored.acked_sequence,
+            acked: stored.acknowledged_sequence,
             acked_offset: None,
-            next: stored.acked_sequence + 1,
+            next: stored.acknowledged_sequence + 1,
             stored: stored.last_sequence,
             doubt: if from_earlier_process {
                 stored.last_sequence
@@ -89,9 +89,13 @@ impl Lane {
         self.acked
     }
 
-    /// The highest offset that was acknowledged, where the broker told one.
-    pub(crate) fn acked_offset(&self) -> Option<i64> {
-        self.acked_offset
+    /// How far the lane is delivered, with the highest offset that was told.
+    pub(crate) fn acknowledged(&self) -> Acknowledged {
+        Acknowledged {
+            lane: self.id,
+            sequence: self.acked,
+            offset: self.acked_offset,
+        }
     }
 
     /// The next sequence to send.
@@ -273,5 +277,5 @@ impl Lane {
 
 /// Memory that a row takes, at hand or in flight.
 pub(crate) fn footprint(row: &Row) -> usize {
-    row.key.len() + row.headers.len() + row.value.len() + RECORD_OVERHEAD
+    row.size() + RECORD_OVERHEAD
 }

@@ -4,7 +4,7 @@
 //! - Every stored row is sent until a broker acknowledges it, `acks=all`. No outage is too long: nothing expires.
 //! - Within a lane (one partition of one topic, in one epoch) rows are sent in the order of their sequence. An error stops the lane; it goes on at the first row
 //!   that is not acknowledged. The idempotent producer keeps the brokers from storing its own retries twice or out of order.
-//! - A lane's watermark is contiguous: [`Report::Delivered`] means that row and all before it are acknowledged.
+//! - A lane's watermark is contiguous: what is reported as acknowledged, is, and so is everything before it.
 //! - A lane that is refused, or a topic that is missing, holds up nothing but itself.
 //! - Memory is bounded: rows handed over (4 MiB), rows at hand (8 MiB), records in flight (`in_flight_mib`, one lane its share of it).
 //!   What does not fit stays in the store and is read from there.
@@ -24,7 +24,6 @@
 //! One publisher thread that owns all state; one that asks about topics and may wait for a silent broker; librdkafka's own. [`Publisher::offer`] and
 //! [`Publisher::take_reports`] never wait for any of them.
 
-mod backlog;
 mod client;
 mod inbox;
 mod lane;
@@ -36,7 +35,6 @@ mod settings;
 mod topics;
 mod worker;
 
-pub use backlog::{Backlog, BacklogError, Row, StoredLane};
 pub use client::ClientError;
 pub use publisher::{Publisher, StartError, Wiring};
 pub use record::{HEADER_INCARNATION, HEADER_LANE_EPOCH, HEADER_LANE_SEQUENCE, HEADER_POSSIBLE_DUPLICATE};

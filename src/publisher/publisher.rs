@@ -5,10 +5,10 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use floorgate_metrics::Metrics;
+use floorgate_outbox::{Acknowledged, Reader, Row, Topic};
 use floorgate_sample::Timestamp;
 use thiserror::Error;
 
-use crate::backlog::{Backlog, BacklogError, Row};
 use crate::client::{ClientError, connection, producing};
 use crate::inbox::Shared;
 use crate::report::{Report, Status};
@@ -17,9 +17,11 @@ use crate::topics::TopicKeeper;
 use crate::worker::{Outfit, Worker};
 
 /// What a publisher is connected to.
-pub struct Wiring<B> {
+pub struct Wiring {
     /// Reads what is stored.
-    pub backlog: B,
+    pub reader: Reader,
+    /// The topics that the store knows, with their pinned partition counts.
+    pub topics: Vec<Topic>,
     /// Names the gateway to the brokers, whose logs and quotas show it.
     pub client_id: String,
     /// Tells the processes that wrote to a lane apart; goes into every record.
@@ -38,7 +40,7 @@ pub enum StartError {
     Client(#[from] ClientError),
     /// The store cannot be read.
     #[error("the publisher cannot read the store")]
-    Store(#[source] BacklogError),
+    Store(#[source] floorgate_outbox::Error),
     /// The system gives no thread.
     #[error("the publisher's thread cannot be started")]
     Thread(#[source] std::io::Error),
@@ -52,19 +54,20 @@ pub struct Publisher {
 
 impl Publisher {
     /// Starts publishing everything in the store that is not acknowledged. Returns without waiting for a broker.
-    pub fn start<B: Backlog + 'static>(
+    pub fn start(
         settings: &KafkaSettings,
-        wiring: Wiring<B>,
+        wiring: Wiring,
     ) -> Result<Self, StartError> {
         let Wiring {
-            mut backlog,
+            reader,
+            topics,
             client_id,
             incarnation,
             metrics,
             wake,
         } = wiring;
         let connection = connection(settings, &client_id)?;
-        let lanes = backlog.lanes().map_err(StartError::Store)?;
+        let lanes = reader.lanes().map_err(StartError::Store)?;
         let shared = Arc::new(Shared::new(wake));
         let answers = Arc::clone(&shared);
         let keeper = TopicKeeper::start(connection.clone(), settings.topics.clone(), move |answer| {
@@ -73,14 +76,14 @@ impl Publisher {
         .map_err(StartError::Thread)?;
         let outfit = Outfit {
             shared: Arc::clone(&shared),
-            backlog,
+            reader,
             config: producing(&connection, settings),
             keeper,
             incarnation,
             metrics,
             in_flight_limit: settings.in_flight_mib as usize * 1024 * 1024,
         };
-        let worker = Worker::new(outfit, &lanes)?;
+        let worker = Worker::new(outfit, &topics, &lanes)?;
         let thread = std::thread::Builder::new()
             .name("publisher".to_owned())
             .spawn(move || worker.run())
@@ -107,7 +110,12 @@ impl Publisher {
         self.shared.rescan();
     }
 
-    /// Everything new since the last call; of each lane the newest watermark only. Never waits.
+    /// Adds how far lanes were delivered since the last call, for the next commit. Never waits.
+    pub fn take_acknowledged(&self, into: &mut Vec<Acknowledged>) {
+        self.shared.take_acknowledged(into);
+    }
+
+    /// What the engine has to act on since the last call. Never waits.
     #[must_use]
     pub fn take_reports(&self) -> Vec<Report> {
         self.shared.take_reports()
@@ -125,12 +133,14 @@ impl Publisher {
         self.thread.as_ref().is_none_or(JoinHandle::is_finished)
     }
 
-    /// Sends what is stored and waits for what is in flight, for at most so long, and stops. Returns the last reports.
+    /// Sends what is stored and waits for what is in flight, for at most so long, and stops. Returns the last watermarks.
     /// What is not acknowledged by then stays in the store. Without a broker it returns at once.
     #[must_use]
-    pub fn stop(mut self, within: Duration) -> Vec<Report> {
+    pub fn stop(mut self, within: Duration) -> Vec<Acknowledged> {
         self.end(within);
-        self.shared.take_reports()
+        let mut acknowledged = Vec::new();
+        self.shared.take_acknowledged(&mut acknowledged);
+        acknowledged
     }
 
     fn end(&mut self, within: Duration) {

@@ -19,7 +19,7 @@ const OWN_HEADERS: usize = 4;
 
 /// What every record of a lane carries.
 pub(crate) struct LaneMark<'a> {
-    pub(crate) epoch: i64,
+    pub(crate) epoch: u32,
     pub(crate) sequence: u64,
     pub(crate) incarnation: &'a str,
     pub(crate) possible_duplicate: bool,

@@ -2,31 +2,19 @@
 
 use std::sync::Arc;
 
-/// News for the engine, which alone writes the store.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// News that the engine has to act on.
+#[derive(Debug)]
 pub enum Report {
-    /// All records of a lane up to a sequence are on the log.
-    Delivered {
-        /// The lane's number in the store.
-        lane: u32,
-        /// The highest sequence of which it and all before it are acknowledged.
-        sequence: u64,
-        /// The offset of that record, where the broker told it.
-        offset: Option<i64>,
-    },
     /// A broker told how many partitions a topic has. The count is to be pinned, and the topic's waiting events to be placed;
     /// then [`Publisher::rescan`](crate::Publisher::rescan).
     TopicPinned {
         /// The topic's name.
         topic: Arc<str>,
-        /// Its partition count.
+        /// Its partition count, at least 1.
         partitions: u32,
     },
-    /// The store could not be read.
-    StoreFailed {
-        /// Why, with all causes.
-        reason: String,
-    },
+    /// The store could not be read. Reading is tried again every second.
+    StoreFailed(floorgate_outbox::Error),
 }
 
 /// How publishing stands, for an operator.

@@ -3,7 +3,6 @@
 use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::producer::BaseRecord;
 
-use crate::backlog::Backlog;
 use crate::record::{LaneMark, headers};
 use crate::worker::{Round, SEQUENCE_BITS, TopicState, Worker};
 
@@ -24,7 +23,7 @@ enum Handed {
     Stopped,
 }
 
-impl<B: Backlog> Worker<B> {
+impl Worker {
     /// Gives every lane its turn.
     pub(crate) fn send(&mut self) -> Round {
         if self.producer.is_none() {
@@ -85,9 +84,7 @@ impl<B: Backlog> Worker<B> {
             .topics
             .get(lane.topic)
             .is_some_and(|topic| match topic.state {
-                TopicState::Open { partitions } => {
-                    u32::try_from(lane.partition).is_ok_and(|own| own < partitions)
-                }
+                TopicState::Open { partitions } => lane.partition.is_some_and(|own| own < partitions),
                 _ => false,
             });
         open && slot.held_until.is_none() && lane.has_unsent() && !lane.is_stopped()
@@ -102,30 +99,31 @@ impl<B: Backlog> Worker<B> {
             return false;
         };
         let lane = &mut slot.lane;
-        match self.backlog.rows(lane.id, lane.next() - 1, READ_ROWS, READ_BYTES) {
-            Ok(rows) => {
-                let before = lane.cached_bytes();
-                for row in rows {
-                    let recorded = row.recorded;
-                    lane.cache(row, recorded);
-                }
-                self.cached += lane.cached_bytes() - before;
-                if lane.front().is_none() {
-                    let error = format!(
-                        "lane {} has no row {} though later ones are stored",
-                        lane.id,
-                        lane.next()
-                    );
-                    self.store_failed(&error.into());
-                    return false;
-                }
-                true
-            }
+        let rows = match self
+            .reader
+            .lane_rows(lane.id, lane.next() - 1, READ_ROWS, READ_BYTES)
+        {
+            Ok(rows) => rows,
             Err(error) => {
-                self.store_failed(&error);
-                false
+                self.store_failed(error);
+                return false;
             }
+        };
+        let before = lane.cached_bytes();
+        for row in rows {
+            let recorded = row.recorded;
+            lane.cache(row, recorded);
         }
+        self.cached += lane.cached_bytes() - before;
+        let found = lane.front().is_some();
+        if !found {
+            lane.refused(format!(
+                "the store has no row {} of lane {}",
+                lane.next(),
+                lane.id
+            ));
+        }
+        found
     }
 
     /// Hands the front row of a lane to the producer.
@@ -134,7 +132,10 @@ impl<B: Backlog> Worker<B> {
             return Handed::Stopped;
         };
         let lane = &mut slot.lane;
-        let (Some(row), Some(topic)) = (lane.front(), self.topics.get(lane.topic)) else {
+        let partition = lane.partition.and_then(|partition| i32::try_from(partition).ok());
+        let (Some(row), Some(topic), Some(partition)) =
+            (lane.front(), self.topics.get(lane.topic), partition)
+        else {
             return Handed::Stopped;
         };
         let possible_duplicate = lane.front_is_doubtful();
@@ -156,7 +157,7 @@ impl<B: Backlog> Worker<B> {
             return Handed::Stopped;
         };
         let record = BaseRecord::with_opaque_to(&topic.name, position)
-            .partition(lane.partition)
+            .partition(partition)
             .key(row.key.as_bytes())
             .payload(row.value.as_slice())
             .timestamp(row.recorded.as_nanos().div_euclid(1_000_000))

@@ -5,13 +5,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use floorgate_metrics::Metrics;
+use floorgate_outbox::{Lane as StoredLane, LaneId, Reader, Row, Topic as StoredTopic};
 use floorgate_sample::Timestamp;
 use prometheus::{Histogram, IntCounter};
 use rdkafka::config::{ClientConfig, FromClientConfigAndContext};
 use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::producer::{BaseProducer, Producer, PurgeConfig};
 
-use crate::backlog::{Backlog, BacklogError, Row, StoredLane};
 use crate::client::{ClientError, Collected, Collector, Delivery};
 use crate::inbox::{News, Shared};
 use crate::lane::Lane;
@@ -73,9 +73,9 @@ pub(crate) enum TopicState {
 }
 
 /// What the thread is given at its start.
-pub(crate) struct Outfit<B> {
+pub(crate) struct Outfit {
     pub(crate) shared: Arc<Shared>,
-    pub(crate) backlog: B,
+    pub(crate) reader: Reader,
     pub(crate) config: ClientConfig,
     pub(crate) keeper: TopicKeeper,
     pub(crate) incarnation: String,
@@ -84,9 +84,9 @@ pub(crate) struct Outfit<B> {
 }
 
 /// The state of the publisher's thread.
-pub(crate) struct Worker<B> {
+pub(crate) struct Worker {
     pub(crate) shared: Arc<Shared>,
-    pub(crate) backlog: B,
+    pub(crate) reader: Reader,
     config: ClientConfig,
     keeper: TopicKeeper,
     pub(crate) incarnation: String,
@@ -94,7 +94,7 @@ pub(crate) struct Worker<B> {
     acknowledged_seconds: Histogram,
     pub(crate) producer: Option<BaseProducer<Collector>>,
     pub(crate) slots: Vec<Slot>,
-    by_id: HashMap<u32, usize>,
+    by_id: HashMap<LaneId, usize>,
     pub(crate) topics: Vec<Topic>,
     /// Memory of records whose outcome is not known.
     pub(crate) in_flight: usize,
@@ -128,13 +128,17 @@ pub(crate) enum Round {
     More,
 }
 
-impl<B: Backlog> Worker<B> {
-    pub(crate) fn new(outfit: Outfit<B>, stored: &[StoredLane]) -> Result<Self, ClientError> {
+impl Worker {
+    pub(crate) fn new(
+        outfit: Outfit,
+        topics: &[StoredTopic],
+        lanes: &[StoredLane],
+    ) -> Result<Self, ClientError> {
         let now = Instant::now();
         let mut worker = Self {
             acknowledged_seconds: outfit.metrics.stages().committed_to_acknowledged,
             shared: outfit.shared,
-            backlog: outfit.backlog,
+            reader: outfit.reader,
             config: outfit.config,
             keeper: outfit.keeper,
             incarnation: outfit.incarnation,
@@ -160,7 +164,10 @@ impl<B: Backlog> Worker<B> {
             rows: Vec::new(),
         };
         worker.producer = Some(worker.make_producer()?);
-        for lane in stored {
+        for topic in topics {
+            worker.topic(&topic.name, topic.partitions);
+        }
+        for lane in lanes {
             worker.learn(lane, true);
         }
         worker.metrics.kafka_up.set(0);
@@ -265,31 +272,24 @@ impl<B: Backlog> Worker<B> {
     }
 
     fn scan_lanes(&mut self) {
-        match self.backlog.lanes() {
+        match self.reader.lanes() {
             Ok(lanes) => {
                 self.rescan = false;
                 for lane in &lanes {
                     self.learn(lane, false);
                 }
             }
-            Err(error) => self.store_failed(&error),
+            Err(error) => self.store_failed(error),
         }
     }
 
-    pub(crate) fn store_failed(&mut self, error: &BacklogError) {
-        let mut reason = error.to_string();
-        let mut source = error.source();
-        while let Some(cause) = source {
-            reason = format!("{reason}: {cause}");
-            source = cause.source();
-        }
-        tracing::error!(reason, "the publisher cannot read the store");
+    pub(crate) fn store_failed(&mut self, error: floorgate_outbox::Error) {
         self.store_retry_at = Some(Instant::now() + REBUILD_PAUSE);
-        self.shared.report(Report::StoreFailed { reason });
+        self.shared.report(Report::StoreFailed(error));
     }
 
     fn learn(&mut self, stored: &StoredLane, from_earlier_process: bool) {
-        let topic = self.topic(&stored.topic, stored.partitions);
+        let topic = self.topic(&stored.topic, None);
         if let Some(slot) = self
             .by_id
             .get(&stored.id)
@@ -304,7 +304,7 @@ impl<B: Backlog> Worker<B> {
             held_until: None,
             attempts: 0,
             failed_at: 0,
-            reported: stored.acked_sequence,
+            reported: stored.acknowledged_sequence,
         });
     }
 
@@ -447,8 +447,7 @@ impl<B: Backlog> Worker<B> {
             let acked = slot.lane.acked();
             if acked > slot.reported {
                 progress = true;
-                self.shared
-                    .delivered(slot.lane.id, acked, slot.lane.acked_offset());
+                self.shared.delivered(slot.lane.acknowledged());
                 if let Some(topic) = self.topics.get(slot.lane.topic) {
                     topic.published.inc_by(acked - slot.reported);
                 }
@@ -569,7 +568,9 @@ impl<B: Backlog> Worker<B> {
             let topic = self.topics.get(slot.lane.topic).map_or("", |topic| &*topic.name);
             Some(format!(
                 "topic {topic} partition {} is held at sequence {}: {}",
-                slot.lane.partition, failure.sequence, failure.reason
+                slot.lane.partition.unwrap_or_default(),
+                failure.sequence,
+                failure.reason
             ))
         });
         let problems = self.connection_problem.iter().chain(topics).cloned().chain(lanes);
