@@ -127,6 +127,13 @@ impl Publisher {
         self.shared.status()
     }
 
+    /// [`Publisher::status`] for others than the owner.
+    #[must_use]
+    pub fn status_handle(&self) -> Arc<dyn Fn() -> Status + Send + Sync> {
+        let shared = Arc::clone(&self.shared);
+        Arc::new(move || shared.status())
+    }
+
     /// Whether the thread ended without being asked to, which is a defect.
     #[must_use]
     pub fn has_died(&self) -> bool {
