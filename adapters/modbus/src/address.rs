@@ -1,0 +1,471 @@
+//! Where a tag is in the device, and what its registers mean.
+
+use std::time;
+
+use floorgate_adapter_api::TagSpec;
+use floorgate_sample::TagId;
+use floorgate_yaml::{Duration, Problems, Span, Spanned, salvage};
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use crate::decimal::{Decimal, Linear};
+use crate::decode::{Decode, Encoding, Kind, Shown, WordOrder};
+use crate::planner::Extent;
+use crate::settings::{Checked, MOST_REGISTERS, check_interval, check_unit};
+
+/// Where a tag is: exactly one of `coil`, `discrete`, `input` and `holding`, and how it is read.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Address {
+    /// Address of a coil (function 1).
+    #[schemars(with = "Option<u32>", range(max = 65536))]
+    pub coil: Option<Spanned<u32>>,
+    /// Address of a discrete input (function 2).
+    #[schemars(with = "Option<u32>", range(max = 65536))]
+    pub discrete: Option<Spanned<u32>>,
+    /// Address of an input register (function 4).
+    #[schemars(with = "Option<u32>", range(max = 65536))]
+    pub input: Option<Spanned<u32>>,
+    /// Address of a holding register (function 3).
+    #[schemars(with = "Option<u32>", range(max = 65536))]
+    pub holding: Option<Spanned<u32>>,
+    /// Type of the value; `u16` unless said, `bool` for coils, discrete inputs and with `bit`.
+    #[serde(rename = "type")]
+    #[schemars(with = "Option<Type>")]
+    pub kind: Option<Spanned<Type>>,
+    /// The bit of the register, 0 (least significant) to 15.
+    #[schemars(with = "Option<u8>", range(max = 15))]
+    pub bit: Option<Spanned<u8>>,
+    /// Order of the bytes over the registers; the source's `word_order` unless said.
+    #[schemars(with = "Option<WordOrder>")]
+    pub word_order: Option<Spanned<WordOrder>>,
+    /// Length of a `string` in bytes, 1 to 250.
+    #[schemars(with = "Option<u16>", range(min = 1, max = 250))]
+    pub length: Option<Spanned<u16>>,
+    /// Encoding of a `string`.
+    #[schemars(with = "Option<Encoding>")]
+    pub encoding: Option<Spanned<Encoding>>,
+    /// Whether a `string` ends at its first NUL and loses white space at its end; true unless said.
+    #[schemars(with = "Option<bool>")]
+    pub trim: Option<Spanned<bool>>,
+    /// The raw number is multiplied by this; 1 unless said.
+    #[schemars(with = "Option<f64>")]
+    pub scale: Option<Spanned<f64>>,
+    /// This is added after scaling; 0 unless said.
+    #[schemars(with = "Option<f64>")]
+    pub offset: Option<Spanned<f64>>,
+    /// Unit id (slave address); the source's `unit` unless said.
+    #[schemars(with = "Option<u8>")]
+    pub unit_id: Option<Spanned<u8>>,
+    /// How often the tag is read; the source's `poll_interval` unless said.
+    #[schemars(with = "Option<Duration>")]
+    pub every: Option<Spanned<Duration>>,
+}
+
+/// The keys of [`Address`].
+pub(crate) const KEYS: &[&str] = &[
+    "coil",
+    "discrete",
+    "input",
+    "holding",
+    "type",
+    "bit",
+    "word_order",
+    "length",
+    "encoding",
+    "trim",
+    "scale",
+    "offset",
+    "unit_id",
+    "every",
+];
+
+/// Type of a value.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Type {
+    /// A bit.
+    Bool,
+    /// 16 bits, signed.
+    I16,
+    /// 16 bits, unsigned.
+    U16,
+    /// 32 bits, signed.
+    I32,
+    /// 32 bits, unsigned.
+    U32,
+    /// 64 bits, signed.
+    I64,
+    /// 64 bits, unsigned.
+    U64,
+    /// 32 bits, IEEE 754.
+    F32,
+    /// 64 bits, IEEE 754.
+    F64,
+    /// Text of `length` bytes.
+    String,
+}
+
+/// One of the four tables of a Modbus device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Table {
+    Coil,
+    Discrete,
+    Input,
+    Holding,
+}
+
+impl Table {
+    pub(crate) const ALL: [Self; 4] = [Self::Coil, Self::Discrete, Self::Input, Self::Holding];
+
+    pub(crate) fn has_bits(self) -> bool {
+        matches!(self, Self::Coil | Self::Discrete)
+    }
+
+    /// The key that names it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Coil => "coil",
+            Self::Discrete => "discrete",
+            Self::Input => "input",
+            Self::Holding => "holding",
+        }
+    }
+}
+
+/// A tag, ready to be read.
+#[derive(Clone, Debug)]
+pub(crate) struct Point {
+    pub tag: TagId,
+    pub name: String,
+    pub unit: u8,
+    pub every: time::Duration,
+    pub table: Table,
+    /// Zero-based, as on the wire.
+    pub extent: Extent,
+    pub decode: Decode,
+}
+
+/// Decodes and checks an address. `None` where anything was wrong; what is in `problems`.
+pub(crate) fn check(spec: &TagSpec<'_>, settings: &Checked, problems: &mut Problems) -> Option<Point> {
+    let before = problems.list().len();
+    let address: Address = salvage(spec.address, problems)?;
+    let (table, place) = table(&address, spec, problems)?;
+    let kind = kind(&address, table, problems);
+    let words = kind.map(|kind| registers(kind, &address));
+    let extent = extent(table, place, words.unwrap_or(1), settings, problems);
+    let decode = kind.map(|kind| decode(&address, kind, settings, problems));
+    let unit = address.unit_id.map_or(settings.unit, |unit| {
+        check_unit(unit, settings.endpoint.is_rtu(), problems);
+        unit.value
+    });
+    let every = address.every.map_or(settings.poll_interval, |every| {
+        check_interval("every", every, problems);
+        every.get()
+    });
+    let sound = problems.list()[before..]
+        .iter()
+        .all(|problem| problem.severity != floorgate_yaml::Severity::Error);
+    let (extent, decode) = (extent?, decode?);
+    sound.then(|| Point {
+        tag: spec.id,
+        name: spec.name.to_owned(),
+        unit,
+        every,
+        table,
+        extent,
+        decode,
+    })
+}
+
+/// The one table that the address names.
+fn table(address: &Address, spec: &TagSpec<'_>, problems: &mut Problems) -> Option<(Table, Spanned<u32>)> {
+    let named = [
+        (Table::Coil, address.coil),
+        (Table::Discrete, address.discrete),
+        (Table::Input, address.input),
+        (Table::Holding, address.holding),
+    ];
+    let mut named = named
+        .into_iter()
+        .filter_map(|(table, place)| place.map(|place| (table, place)));
+    let Some(first) = named.next() else {
+        problems
+            .error(
+                spec.address.span,
+                format!("tag `{}` names no register", spec.name),
+            )
+            .hint("give one of `coil`, `discrete`, `input` and `holding` with an address");
+        return None;
+    };
+    for (other, place) in named {
+        problems
+            .error(
+                place.span,
+                format!(
+                    "tag `{}` is a `{}` and a `{}`",
+                    spec.name,
+                    first.0.name(),
+                    other.name()
+                ),
+            )
+            .hint("a tag is in one table; remove one of the two keys");
+    }
+    Some(first)
+}
+
+/// The type, and that the keys that only some types have belong to it.
+fn kind(address: &Address, table: Table, problems: &mut Problems) -> Option<Type> {
+    let bits = table.has_bits();
+    let implied = if bits || address.bit.is_some() {
+        Type::Bool
+    } else {
+        Type::U16
+    };
+    let kind = address.kind.map_or(implied, |kind| kind.value);
+    let before = problems.list().len();
+    if let Some(given) = address.kind {
+        match kind {
+            Type::Bool if !bits && address.bit.is_none() => {
+                problems
+                    .error(given.span, "a `bool` of a register needs `bit`")
+                    .hint("add `bit: 0` for the least significant bit, up to 15");
+            }
+            Type::Bool => {}
+            _ if bits => {
+                problems
+                    .error(
+                        given.span,
+                        format!("a {} is a `bool`, not `{}`", table.name(), written(kind)),
+                    )
+                    .hint("remove `type`, or read a register with `input` or `holding`");
+            }
+            _ => {}
+        }
+    }
+    if let Some(bit) = address.bit {
+        if bits {
+            problems
+                .error(bit.span, format!("a {} has no `bit`", table.name()))
+                .hint("it is a single bit; remove the key");
+        } else if bit.value > 15 {
+            problems
+                .error(bit.span, format!("`bit: {}` is out of range", bit.value))
+                .hint("0 (least significant) to 15; the bits of a 32-bit word are in two registers");
+        } else if kind != Type::Bool {
+            problems
+                .error(
+                    bit.span,
+                    format!("`bit` has no meaning with `type: {}`", written(kind)),
+                )
+                .hint("remove `type`, or remove `bit`");
+        }
+    }
+    let text = kind == Type::String;
+    let numeric = !text && kind != Type::Bool;
+    only(text, "length", address.length.map(|key| key.span), kind, problems);
+    only(
+        text,
+        "encoding",
+        address.encoding.map(|key| key.span),
+        kind,
+        problems,
+    );
+    only(text, "trim", address.trim.map(|key| key.span), kind, problems);
+    only(
+        numeric,
+        "scale",
+        address.scale.map(|key| key.span),
+        kind,
+        problems,
+    );
+    only(
+        numeric,
+        "offset",
+        address.offset.map(|key| key.span),
+        kind,
+        problems,
+    );
+    only(
+        !bits,
+        "word_order",
+        address.word_order.map(|key| key.span),
+        kind,
+        problems,
+    );
+    if text {
+        check_text(address, problems);
+    }
+    (problems.list().len() == before).then_some(kind)
+}
+
+fn check_text(address: &Address, problems: &mut Problems) {
+    match address.length {
+        None => {
+            let span = address.kind.map(|kind| kind.span);
+            problems
+                .error(span, "a `string` needs `length`")
+                .hint("its length in bytes, two for each register");
+        }
+        Some(length) if length.value == 0 || length.value > 2 * MOST_REGISTERS => {
+            problems
+                .error(length.span, format!("`length: {}` is out of range", length.value))
+                .hint("1 to 250 bytes: a value is read in one request");
+        }
+        Some(_) => {}
+    }
+    if let Some(order) = address.word_order
+        && order.swaps_words()
+    {
+        problems
+            .error(order.span, "text has no order of its registers")
+            .hint("ABCD where the first character is a register's high byte, BADC where it is the low byte");
+    }
+}
+
+/// A key that only some types have.
+fn only(fits: bool, key: &str, span: Option<Span>, kind: Type, problems: &mut Problems) {
+    if let Some(span) = span
+        && !fits
+    {
+        problems
+            .error(
+                span,
+                format!("`{key}` has no meaning with `type: {}`", written(kind)),
+            )
+            .hint("remove it, or give another `type`");
+    }
+}
+
+fn written(kind: Type) -> &'static str {
+    match kind {
+        Type::Bool => "bool",
+        Type::I16 => "i16",
+        Type::U16 => "u16",
+        Type::I32 => "i32",
+        Type::U32 => "u32",
+        Type::I64 => "i64",
+        Type::U64 => "u64",
+        Type::F32 => "f32",
+        Type::F64 => "f64",
+        Type::String => "string",
+    }
+}
+
+/// How many registers (or bits) the value takes.
+fn registers(kind: Type, address: &Address) -> u32 {
+    match kind {
+        Type::Bool | Type::I16 | Type::U16 => 1,
+        Type::I32 | Type::U32 | Type::F32 => 2,
+        Type::I64 | Type::U64 | Type::F64 => 4,
+        Type::String => address
+            .length
+            .map_or(1, |length| u32::from(length.value).div_ceil(2).max(1)),
+    }
+}
+
+/// The registers, zero-based, within the table and within one request.
+fn extent(
+    table: Table,
+    place: Spanned<u32>,
+    len: u32,
+    settings: &Checked,
+    problems: &mut Problems,
+) -> Option<Extent> {
+    let base = u32::from(settings.base);
+    let last = 65_535 + base;
+    let name = table.name();
+    let start = place
+        .value
+        .checked_sub(base)
+        .filter(|start| start + len <= 65_536 && *start <= 65_535);
+    let Some(start) = start else {
+        problems
+            .error(
+                place.span,
+                format!("`{name}: {}` is outside of the table", place.value),
+            )
+            .hint(format!(
+                "with `base: {base}`, {len} from here must be within {base} to {last}"
+            ));
+        return None;
+    };
+    if !table.has_bits() && len > u32::from(settings.max_registers) {
+        problems
+            .error(
+                place.span,
+                format!(
+                    "`{name}: {}` takes {len} registers, more than `max_registers: {}`",
+                    place.value, settings.max_registers
+                ),
+            )
+            .hint("a value is never split over two requests");
+        return None;
+    }
+    Some(Extent { start, len })
+}
+
+fn decode(address: &Address, kind: Type, settings: &Checked, problems: &mut Problems) -> Decode {
+    let scale = decimal("scale", address.scale, Decimal::ONE, problems);
+    let offset = decimal("offset", address.offset, Decimal::ZERO, problems);
+    if let Some(scale) = address.scale
+        && scale.value == 0.0
+    {
+        problems
+            .error(scale.span, "`scale: 0` makes every value the same")
+            .hint("remove it, or give the factor");
+    }
+    let linear = Linear::new(scale, offset);
+    let integer = |bits: u32, signed: bool| {
+        let (least, most) = if signed {
+            (-(1_i128 << (bits - 1)), (1 << (bits - 1)) - 1)
+        } else {
+            (0, (1_i128 << bits) - 1)
+        };
+        Kind::Integer {
+            signed,
+            shown: Shown::of(least, most, signed, &linear),
+        }
+    };
+    let kind = match kind {
+        Type::Bool => Kind::Bit(address.bit.map_or(0, |bit| bit.value)),
+        Type::I16 => integer(16, true),
+        Type::U16 => integer(16, false),
+        Type::I32 => integer(32, true),
+        Type::U32 => integer(32, false),
+        Type::I64 => integer(64, true),
+        Type::U64 => integer(64, false),
+        Type::F32 => Kind::Float32,
+        Type::F64 => Kind::Float64,
+        Type::String => Kind::Text {
+            bytes: address.length.map_or(0, |length| length.value),
+            encoding: address
+                .encoding
+                .map(|encoding| encoding.value)
+                .unwrap_or_default(),
+            trim: address.trim.is_none_or(|trim| trim.value),
+        },
+    };
+    let bits = address.coil.is_some() || address.discrete.is_some();
+    let order = if bits {
+        WordOrder::Abcd
+    } else {
+        address
+            .word_order
+            .map_or(settings.word_order, |order| order.value)
+    };
+    Decode { kind, order, linear }
+}
+
+fn decimal(key: &str, written: Option<Spanned<f64>>, default: Decimal, problems: &mut Problems) -> Decimal {
+    let Some(written) = written else { return default };
+    Decimal::from_written(written.value).unwrap_or_else(|| {
+        problems
+            .error(
+                written.span,
+                format!("`{key}: {}` is no decimal number of use here", written.value),
+            )
+            .hint("at most 18 digits and 18 decimal places");
+        default
+    })
+}

@@ -1,0 +1,408 @@
+//! The run of a source: when what is asked, and what becomes of the answers.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use backon::ExponentialBackoff;
+use floorgate_adapter_api::{Batch, Closed, Continuity, GapScope, Notice, Sample, SourceContext};
+use floorgate_sample::{Quality, TagId, Timestamp};
+use tokio::time::{Instant, sleep_until};
+use tracing::{info, warn};
+
+use crate::Layout;
+use crate::address::Table;
+use crate::group::Group;
+use crate::link::{Failure, Link};
+use crate::planner::Extent;
+use crate::settings::Checked;
+use crate::unit::{Reaction, Unit, pauses, reaction};
+
+/// Most missed polls that are counted one by one.
+const MOST_COUNTED: u32 = 10_000;
+
+/// Polls until told to stop.
+pub(crate) async fn run(layout: Arc<Layout>, context: SourceContext) {
+    let stop = context.stop.clone();
+    let up = context.metrics.up.clone();
+    let mut poller = Poller::new(&layout, context);
+    tokio::select! {
+        () = stop.cancelled() => {}
+        Closed = poller.forever() => stop.cancelled().await,
+    }
+    poller.link.close().await;
+    up.set(0);
+}
+
+/// What the gateway was told of the source.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Presence {
+    Unknown,
+    Online,
+    Offline,
+}
+
+struct Poller {
+    context: SourceContext,
+    settings: Checked,
+    link: Link,
+    link_pauses: ExponentialBackoff,
+    link_retry: Instant,
+    groups: Vec<Group>,
+    units: Vec<Unit>,
+    presence: Presence,
+    /// Why changes may have been missed before the next batch.
+    gap: Option<String>,
+}
+
+/// What one poll of a group has brought so far.
+#[derive(Default)]
+struct Cycle {
+    samples: Vec<Sample>,
+    /// Tags of which changes may have been missed.
+    missed: Vec<TagId>,
+    missed_why: String,
+    answered: bool,
+}
+
+impl Poller {
+    fn new(layout: &Layout, context: SourceContext) -> Self {
+        let now = Instant::now();
+        let settings = layout.settings.clone();
+        let groups = Group::all(&context.name, &layout.points, &settings, now);
+        let mut ids: Vec<u8> = groups.iter().map(|group| group.unit).collect();
+        ids.dedup();
+        Self {
+            link: Link::new(&settings),
+            link_pauses: pauses(settings.backoff_max),
+            link_retry: now,
+            groups,
+            units: ids.into_iter().map(|id| Unit { id, trouble: None }).collect(),
+            presence: Presence::Unknown,
+            gap: None,
+            context,
+            settings,
+        }
+    }
+
+    /// Ends only when the gateway takes no more samples.
+    async fn forever(&mut self) -> Closed {
+        loop {
+            let next = (0..self.groups.len()).map(|index| (self.due(index), index)).min();
+            let Some((due, index)) = next else {
+                // Nothing to read: there is nothing to say either.
+                return std::future::pending().await;
+            };
+            sleep_until(due).await;
+            if !self.link.is_open() {
+                match self.connect().await {
+                    Ok(true) => {}
+                    Ok(false) => continue,
+                    Err(closed) => return closed,
+                }
+            }
+            if let Err(closed) = self.poll(index).await {
+                return closed;
+            }
+        }
+    }
+
+    /// When a group can be read next: not while its unit is left alone.
+    fn due(&self, index: usize) -> Instant {
+        let group = &self.groups[index];
+        let unit = self.units.iter().find(|unit| unit.id == group.unit);
+        let pause = unit
+            .and_then(|unit| unit.trouble.as_ref())
+            .map(|trouble| trouble.next_try);
+        pause.map_or(group.due(), |pause| pause.max(group.due()))
+    }
+
+    async fn connect(&mut self) -> Result<bool, Closed> {
+        sleep_until(self.link_retry).await;
+        match self.link.open().await {
+            Ok(()) => {
+                self.context.metrics.connects.inc();
+                self.link_pauses = pauses(self.settings.backoff_max);
+                Ok(true)
+            }
+            Err(error) => {
+                self.context.metrics.error("link");
+                self.link_retry =
+                    Instant::now() + self.link_pauses.next().unwrap_or(self.settings.backoff_max);
+                self.lose(error.to_string()).await?;
+                Ok(false)
+            }
+        }
+    }
+
+    /// One poll of a group: its requests one after the other, then a batch.
+    async fn poll(&mut self, index: usize) -> Result<(), Closed> {
+        let mut cycle = Cycle::default();
+        self.count_missed(index);
+        let failure = self.read_all(index, &mut cycle).await;
+        self.groups[index].settle();
+        let unit = self.groups[index].unit;
+        if let Some(failure) = failure {
+            self.note(unit, &failure);
+        }
+        let refused: usize = self.groups.iter().map(Group::refused_count).sum();
+        self.context
+            .metrics
+            .failed_tags
+            .set(i64::try_from(refused).unwrap_or(i64::MAX));
+        let lost = self.units.iter().all(Unit::is_down);
+        self.deliver(unit, cycle, lost).await?;
+        if lost {
+            let reason = self
+                .units
+                .iter()
+                .find(|known| known.id == unit)
+                .and_then(|unit| unit.trouble.as_ref());
+            self.lose(reason.map(|trouble| trouble.reason.clone()).unwrap_or_default())
+                .await?;
+        }
+        Ok(())
+    }
+
+    fn count_missed(&mut self, index: usize) {
+        let missed = self.groups[index].begin(Instant::now());
+        let unit = self.groups[index].unit;
+        let sound = self
+            .units
+            .iter()
+            .any(|known| known.id == unit && known.trouble.is_none());
+        if sound && self.presence == Presence::Online {
+            for _ in 0..missed.min(MOST_COUNTED) {
+                self.context.metrics.error("late");
+            }
+        }
+    }
+
+    /// Sends the group's requests; the failure that ended them.
+    async fn read_all(&mut self, index: usize, cycle: &mut Cycle) -> Option<(Failure, Table, Extent)> {
+        let unit = self.groups[index].unit;
+        let mut request = 0;
+        while let Some((table, extent)) = self.groups[index].request(request) {
+            match self.ask(unit, table, extent).await {
+                Ok(words) => {
+                    self.heard(unit, cycle);
+                    self.groups[index].answered(request, words, &mut cycle.samples);
+                    request += 1;
+                }
+                Err(failure) => match refusal(&failure) {
+                    Some((quality, divisible)) => {
+                        self.heard(unit, cycle);
+                        let now = Instant::now();
+                        request +=
+                            self.groups[index].refused(request, quality, divisible, now, &mut cycle.samples);
+                    }
+                    None => return Some((failure, table, extent)),
+                },
+            }
+        }
+        self.retry_refused(index, cycle).await
+    }
+
+    /// Tries one refused tag again where it is time: one request more in a poll, not many.
+    async fn retry_refused(&mut self, index: usize, cycle: &mut Cycle) -> Option<(Failure, Table, Extent)> {
+        let (table, extent) = self.groups[index].retry(Instant::now())?;
+        let unit = self.groups[index].unit;
+        match self.ask(unit, table, extent).await {
+            Ok(words) => {
+                self.heard(unit, cycle);
+                cycle
+                    .missed
+                    .extend(self.groups[index].readmitted(&words, &mut cycle.samples));
+                "the device refused the tag until now".clone_into(&mut cycle.missed_why);
+                None
+            }
+            Err(failure) => match refusal(&failure) {
+                Some((quality, _)) => {
+                    self.heard(unit, cycle);
+                    self.groups[index].still_refused(quality, Instant::now(), &mut cycle.samples);
+                    None
+                }
+                None => Some((failure, table, extent)),
+            },
+        }
+    }
+
+    async fn ask(&mut self, unit: u8, table: Table, extent: Extent) -> Result<Vec<u16>, Failure> {
+        self.context.metrics.requests.inc();
+        let asked = Instant::now();
+        let answer = self.link.read(unit, table, extent).await;
+        match &answer {
+            Ok(_) => self
+                .context
+                .metrics
+                .request_seconds
+                .observe(asked.elapsed().as_secs_f64()),
+            Err(Failure::Exception(_)) => self.context.metrics.error("exception"),
+            Err(Failure::Timeout(_)) => self.context.metrics.error("timeout"),
+            Err(Failure::Protocol(_)) => self.context.metrics.error("protocol"),
+            Err(Failure::Transport(_)) => self.context.metrics.error("link"),
+        }
+        answer
+    }
+
+    /// The unit has answered.
+    fn heard(&mut self, unit: u8, cycle: &mut Cycle) {
+        cycle.answered = true;
+        let Some(known) = self.units.iter_mut().find(|known| known.id == unit) else {
+            return;
+        };
+        if let Some(trouble) = known.trouble.take() {
+            info!(source = self.context.name, unit, "the unit answers again");
+            let tags = self
+                .groups
+                .iter()
+                .filter(|group| group.unit == unit)
+                .flat_map(Group::tags);
+            cycle.missed.extend(tags);
+            cycle.missed_why = trouble.reason;
+        }
+    }
+
+    /// The unit has not answered: it is left alone for a while. What broke the link is no reason to leave the other
+    /// units alone; the connection is made anew for the next of them.
+    fn note(&mut self, unit: u8, (failure, table, extent): &(Failure, Table, Extent)) {
+        let first = extent.start + u32::from(self.settings.base);
+        let reason = format!(
+            "unit {unit}, {} {first} to {}: {failure}",
+            table.name(),
+            first + extent.len - 1
+        );
+        let rtu = self.settings.endpoint.is_rtu();
+        let (quality, least, brief) = match failure {
+            Failure::Exception(exception) => match reaction(*exception) {
+                Reaction::Busy(quality) => (quality, Duration::ZERO, Some(self.settings.timeout)),
+                Reaction::Unreachable(quality) | Reaction::Refused { quality, .. } => {
+                    (quality, Duration::ZERO, None)
+                }
+            },
+            // On a line without transaction numbers a late answer must have passed before the unit is asked again.
+            Failure::Timeout(timeout) => (
+                Quality::BAD_TIMEOUT,
+                if rtu { *timeout } else { Duration::ZERO },
+                None,
+            ),
+            Failure::Protocol(_) | Failure::Transport(_) => {
+                (Quality::BAD_COMMUNICATION_ERROR, Duration::ZERO, None)
+            }
+        };
+        if !self.link.is_open() && self.presence == Presence::Online {
+            self.gap = Some(format!("the connection was made anew: {reason}"));
+        }
+        if let Some(known) = self.units.iter_mut().find(|known| known.id == unit) {
+            if known.trouble.is_none() {
+                warn!(
+                    source = self.context.name,
+                    unit, "the unit is left alone for a while: {reason}"
+                );
+            }
+            known.failed(
+                Instant::now(),
+                (quality, reason),
+                least,
+                brief,
+                self.settings.backoff_max,
+            );
+        }
+    }
+
+    /// Sends what a poll has brought.
+    async fn deliver(&mut self, unit: u8, cycle: Cycle, lost: bool) -> Result<(), Closed> {
+        let Cycle {
+            mut samples,
+            missed,
+            missed_why,
+            answered,
+        } = cycle;
+        let mut notices = Vec::new();
+        if answered && self.presence != Presence::Online {
+            if self.presence == Presence::Offline {
+                self.context.metrics.gaps.inc();
+            }
+            info!(source = self.context.name, "the source is online");
+            self.presence = Presence::Online;
+            self.context.metrics.up.set(1);
+            self.gap = None;
+            notices.push(Notice::Online(Continuity::New));
+            for group in &mut self.groups {
+                group.retell_refused(Instant::now(), &mut samples);
+            }
+        } else if answered {
+            self.tell_gaps(missed, missed_why, &mut notices);
+        }
+        if self.presence == Presence::Online && !lost {
+            for known in &self.units {
+                let newly_bad = known.id == unit || !notices.is_empty();
+                if let Some(trouble) = known.trouble.as_ref().filter(|trouble| trouble.told && newly_bad) {
+                    let own = self.groups.iter_mut().filter(|group| group.unit == known.id);
+                    own.for_each(|group| group.fail(trouble.quality, &mut samples));
+                }
+            }
+        }
+        if notices.is_empty() && samples.is_empty() {
+            return Ok(());
+        }
+        self.send(notices, samples).await
+    }
+
+    fn tell_gaps(&mut self, missed: Vec<TagId>, missed_why: String, notices: &mut Vec<Notice>) {
+        if let Some(reason) = self.gap.take() {
+            self.context.metrics.gaps.inc();
+            notices.push(Notice::Gap {
+                scope: GapScope::Source,
+                reason,
+            });
+        } else if !missed.is_empty() {
+            self.context.metrics.gaps.inc();
+            notices.push(Notice::Gap {
+                scope: GapScope::Tags(missed),
+                reason: missed_why,
+            });
+        }
+    }
+
+    /// Says once that the source is lost.
+    async fn lose(&mut self, reason: String) -> Result<(), Closed> {
+        if self.presence == Presence::Offline {
+            return Ok(());
+        }
+        warn!(source = self.context.name, "the source is offline: {reason}");
+        self.presence = Presence::Offline;
+        self.context.metrics.up.set(0);
+        self.groups.iter_mut().for_each(Group::forget);
+        self.send(vec![Notice::Offline { reason }], Vec::new()).await
+    }
+
+    /// Hands a batch over. While the gateway has no room nothing is read, and what happens meanwhile may be missed.
+    async fn send(&mut self, notices: Vec<Notice>, samples: Vec<Sample>) -> Result<(), Closed> {
+        self.context.metrics.samples.inc_by(samples.len() as u64);
+        let batch = Batch {
+            source: self.context.intake.source(),
+            received: Timestamp::now(),
+            notices,
+            samples,
+            receipt: None,
+        };
+        let offered = Instant::now();
+        self.context.intake.send(batch).await?;
+        let waited = offered.elapsed();
+        if self.presence == Presence::Online && self.groups.iter().any(|group| waited > 2 * group.every()) {
+            self.gap = Some(format!("the gateway took no samples for {waited:.1?}"));
+        }
+        Ok(())
+    }
+}
+
+/// Quality and divisibility where a failure is a refusal of what was asked.
+fn refusal(failure: &Failure) -> Option<(Quality, bool)> {
+    match failure {
+        Failure::Exception(exception) => match reaction(*exception) {
+            Reaction::Refused { quality, divisible } => Some((quality, divisible)),
+            Reaction::Busy(_) | Reaction::Unreachable(_) => None,
+        },
+        _ => None,
+    }
+}

@@ -1,0 +1,460 @@
+//! Settings of a source.
+
+use std::time;
+
+use floorgate_yaml::{Duration, Node, Problems, Span, Spanned, salvage};
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use crate::decode::WordOrder;
+
+/// How a Modbus device, or a link with several units, is reached and read.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Settings {
+    /// Where the device is: `tcp://HOST[:PORT]` (Modbus TCP, port 502 unless said), `rtu+tcp://HOST:PORT` (RTU frames
+    /// through a TCP gateway or terminal server) or `rtu:///dev/ttyUSB0` (a serial line).
+    pub connect: Spanned<String>,
+    /// The serial line; only with `rtu://`.
+    pub serial: Option<Spanned<Serial>>,
+    /// Unit id (slave address) of tags that name none: 0 to 255 with TCP, 1 to 247 with RTU.
+    #[serde(default = "unit")]
+    #[schemars(default = "unit_number")]
+    pub unit: Spanned<u8>,
+    /// How often tags are read that say nothing else with `every`.
+    #[serde(default = "poll_interval")]
+    #[schemars(with = "Duration", default = "poll_interval_written")]
+    pub poll_interval: Spanned<Duration>,
+    /// How long an answer, or a connection, may take. After it the connection is dropped and made anew.
+    #[serde(default = "timeout")]
+    #[schemars(with = "Duration", default = "timeout_written")]
+    pub timeout: Spanned<Duration>,
+    /// Least time between an answer and the next request. A serial line never has less than 3.5 characters.
+    #[serde(default)]
+    pub request_pause: Duration,
+    /// Most registers of one request, 1 to 125.
+    #[serde(default = "max_registers")]
+    #[schemars(with = "u16", range(min = 1, max = 125), default = "max_registers_number")]
+    pub max_registers: Spanned<u16>,
+    /// Most coils or discrete inputs of one request, 1 to 2000.
+    #[serde(default = "max_bits")]
+    #[schemars(with = "u16", range(min = 1, max = 2000), default = "max_bits_number")]
+    pub max_bits: Spanned<u16>,
+    /// Most neighbouring registers that no tag names and that may be read over to save a request (for coils and
+    /// discrete inputs sixteen times as many). 0 reads only what is named.
+    #[serde(default)]
+    #[schemars(with = "u16", range(max = 124))]
+    pub max_gap: Spanned<u16>,
+    /// The address of the first register in the device's documentation: 0 as on the wire, or 1.
+    #[serde(default)]
+    #[schemars(with = "u8", range(max = 1))]
+    pub base: Spanned<u8>,
+    /// Word order of tags that name none.
+    #[serde(default)]
+    pub word_order: WordOrder,
+    /// Longest pause between attempts to reach a lost device or a unit that does not answer. Pauses begin at 100 ms,
+    /// double, and are spread by chance.
+    #[serde(default = "backoff_max")]
+    #[schemars(with = "Duration", default = "backoff_max_written")]
+    pub backoff_max: Spanned<Duration>,
+    /// How often a tag that the device refuses is tried again.
+    #[serde(default = "retry_refused")]
+    #[schemars(with = "Duration", default = "retry_refused_written")]
+    pub retry_refused: Spanned<Duration>,
+}
+
+/// A serial line. The defaults are those of the Modbus serial line specification (V1.02 §2.5.1, §3.3).
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Serial {
+    /// Bits a second, 300 to 4,000,000.
+    #[serde(default = "baud")]
+    pub baud: u32,
+    /// Parity.
+    #[serde(default)]
+    pub parity: Parity,
+    /// Stop bits, 1 or 2. By default 1, and 2 without parity.
+    pub stop_bits: Option<u8>,
+}
+
+/// Parity of a serial line.
+#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Parity {
+    /// Even.
+    #[default]
+    Even,
+    /// Odd.
+    Odd,
+    /// None.
+    None,
+}
+
+const fn spanned<T>(value: T) -> Spanned<T> {
+    Spanned {
+        value,
+        span: Span {
+            file: floorgate_yaml::FileId(0),
+            line: 0,
+            column: 0,
+            offset: 0,
+            len: 0,
+        },
+    }
+}
+fn unit_number() -> u8 {
+    1
+}
+fn unit() -> Spanned<u8> {
+    spanned(unit_number())
+}
+fn poll_interval_written() -> Duration {
+    Duration::from_millis(100)
+}
+fn poll_interval() -> Spanned<Duration> {
+    spanned(poll_interval_written())
+}
+fn timeout_written() -> Duration {
+    Duration::from_secs(1)
+}
+fn timeout() -> Spanned<Duration> {
+    spanned(timeout_written())
+}
+fn max_registers_number() -> u16 {
+    MOST_REGISTERS
+}
+fn max_registers() -> Spanned<u16> {
+    spanned(MOST_REGISTERS)
+}
+fn max_bits_number() -> u16 {
+    MOST_BITS
+}
+fn max_bits() -> Spanned<u16> {
+    spanned(MOST_BITS)
+}
+fn backoff_max_written() -> Duration {
+    Duration::from_secs(30)
+}
+fn backoff_max() -> Spanned<Duration> {
+    spanned(backoff_max_written())
+}
+fn retry_refused_written() -> Duration {
+    Duration::from_secs(60)
+}
+fn retry_refused() -> Spanned<Duration> {
+    spanned(retry_refused_written())
+}
+fn baud() -> u32 {
+    19_200
+}
+
+/// Most registers that one request can ask for (MODBUS Application Protocol V1.1b3 §6.3, §6.4).
+pub(crate) const MOST_REGISTERS: u16 = 125;
+/// Most coils or discrete inputs that one request can ask for (V1.1b3 §6.1, §6.2).
+pub(crate) const MOST_BITS: u16 = 2000;
+/// The port that is registered for Modbus TCP.
+const TCP_PORT: u16 = 502;
+/// Shortest interval of polling: below it a timer of the operating system is no schedule.
+const SHORTEST_INTERVAL: time::Duration = time::Duration::from_millis(1);
+
+/// Where the device is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Endpoint {
+    /// Modbus TCP: host and port as the resolver takes them.
+    Tcp(String),
+    /// RTU frames over TCP.
+    RtuOverTcp(String),
+    /// RTU on a serial line.
+    Rtu { path: String, line: Line },
+}
+
+/// A serial line, checked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Line {
+    pub baud: u32,
+    pub parity: Parity,
+    pub stop_bits: u8,
+}
+
+impl Line {
+    /// The silence between two frames: 3.5 characters of 11 bits, and 1.75 ms above 19,200 baud (serial line
+    /// specification V1.02 §2.5.1.1).
+    pub(crate) fn silence(self) -> time::Duration {
+        if self.baud > 19_200 {
+            time::Duration::from_micros(1_750)
+        } else {
+            time::Duration::from_micros(38_500_000 / u64::from(self.baud))
+        }
+    }
+}
+
+impl Endpoint {
+    /// Whether frames are RTU, where no transaction number tells a late answer from the right one.
+    pub(crate) fn is_rtu(&self) -> bool {
+        !matches!(self, Self::Tcp(_))
+    }
+}
+
+/// Settings that passed every check.
+#[derive(Clone, Debug)]
+pub(crate) struct Checked {
+    pub endpoint: Endpoint,
+    pub unit: u8,
+    pub poll_interval: time::Duration,
+    pub timeout: time::Duration,
+    pub request_pause: time::Duration,
+    pub max_registers: u16,
+    pub max_bits: u16,
+    pub max_gap: u16,
+    pub base: u8,
+    pub word_order: WordOrder,
+    pub backoff_max: time::Duration,
+    pub retry_refused: time::Duration,
+}
+
+impl Checked {
+    /// What addresses are checked against where the settings cannot be read: the defaults.
+    pub(crate) fn assumed() -> Self {
+        Self {
+            endpoint: Endpoint::Tcp(String::new()),
+            unit: unit_number(),
+            poll_interval: poll_interval_written().get(),
+            timeout: timeout_written().get(),
+            request_pause: time::Duration::ZERO,
+            max_registers: MOST_REGISTERS,
+            max_bits: MOST_BITS,
+            max_gap: 0,
+            base: 0,
+            word_order: WordOrder::default(),
+            backoff_max: backoff_max_written().get(),
+            retry_refused: retry_refused_written().get(),
+        }
+    }
+}
+
+/// Decodes and checks. What is wrong is recorded; what is right is returned, so that addresses can be checked
+/// against it all the same.
+pub(crate) fn check(node: &Node, problems: &mut Problems) -> Option<Checked> {
+    let settings: Settings = salvage(node, problems)?;
+    let endpoint = endpoint(&settings, problems);
+    within(
+        "max_registers",
+        settings.max_registers,
+        1,
+        MOST_REGISTERS,
+        problems,
+    );
+    within("max_bits", settings.max_bits, 1, MOST_BITS, problems);
+    within("max_gap", settings.max_gap, 0, MOST_REGISTERS - 1, problems);
+    if settings.base.value > 1 {
+        problems
+            .error(
+                settings.base.span,
+                format!("`base: {}` is neither 0 nor 1", settings.base.value),
+            )
+            .hint("0 where the documentation counts registers from 0, 1 where it counts from 1");
+    }
+    at_least(
+        "poll_interval",
+        settings.poll_interval,
+        SHORTEST_INTERVAL,
+        problems,
+    );
+    at_least(
+        "timeout",
+        settings.timeout,
+        time::Duration::from_millis(5),
+        problems,
+    );
+    at_least(
+        "backoff_max",
+        settings.backoff_max,
+        time::Duration::from_millis(10),
+        problems,
+    );
+    at_least(
+        "retry_refused",
+        settings.retry_refused,
+        time::Duration::from_millis(10),
+        problems,
+    );
+    let endpoint = endpoint?;
+    check_unit(settings.unit, endpoint.is_rtu(), problems);
+    Some(Checked {
+        endpoint,
+        unit: settings.unit.value,
+        poll_interval: settings.poll_interval.get(),
+        timeout: settings.timeout.get(),
+        request_pause: settings.request_pause.get(),
+        max_registers: settings.max_registers.clamp(1, MOST_REGISTERS),
+        max_bits: settings.max_bits.clamp(1, MOST_BITS),
+        max_gap: settings.max_gap.value,
+        base: settings.base.value,
+        word_order: settings.word_order,
+        backoff_max: settings.backoff_max.get(),
+        retry_refused: settings.retry_refused.get(),
+    })
+}
+
+/// On a serial line 0 is the broadcast, which nobody answers, and 248 to 255 are reserved (V1.02 §2.2).
+pub(crate) fn check_unit(unit: Spanned<u8>, rtu: bool, problems: &mut Problems) {
+    if !rtu {
+        return;
+    }
+    match unit.value {
+        0 => {
+            problems
+                .error(
+                    unit.span,
+                    "unit 0 is the broadcast address of RTU, which no device answers",
+                )
+                .hint("give the device's slave address, 1 to 247");
+        }
+        248.. => {
+            problems
+                .warning(unit.span, format!("unit {} is reserved in RTU", unit.value))
+                .hint("slave addresses are 1 to 247");
+        }
+        _ => {}
+    }
+}
+
+/// An interval of polling.
+pub(crate) fn check_interval(key: &str, interval: Spanned<Duration>, problems: &mut Problems) {
+    at_least(key, interval, SHORTEST_INTERVAL, problems);
+}
+
+fn within(key: &str, number: Spanned<u16>, least: u16, most: u16, problems: &mut Problems) {
+    if !(least..=most).contains(&number.value) {
+        problems
+            .error(number.span, format!("`{key}: {}` is out of range", number.value))
+            .hint(format!("{least} to {most}"));
+    }
+}
+
+fn at_least(key: &str, duration: Spanned<Duration>, least: time::Duration, problems: &mut Problems) {
+    if duration.get() < least {
+        problems
+            .error(duration.span, format!("`{key}: {}` is too short", duration.value))
+            .hint(format!("at least {least:?}"));
+    }
+}
+
+fn endpoint(settings: &Settings, problems: &mut Problems) -> Option<Endpoint> {
+    let Spanned { value: text, span } = &settings.connect;
+    let line = line(settings.serial, problems);
+    let endpoint = match text.split_once("://") {
+        Some(("tcp", authority)) => host_and_port(authority, Some(TCP_PORT)).map(Endpoint::Tcp),
+        Some(("rtu+tcp", authority)) => host_and_port(authority, None).map(Endpoint::RtuOverTcp),
+        Some(("rtu", path)) if path.starts_with('/') && path.len() > 1 => Some(Endpoint::Rtu {
+            path: path.to_owned(),
+            line,
+        }),
+        _ => None,
+    };
+    if endpoint.is_none() {
+        problems.error(*span, format!("`{text}` is no address of a Modbus device")).hint(
+            "tcp://HOST[:PORT] for Modbus TCP, rtu+tcp://HOST:PORT for RTU through a gateway, rtu:///dev/ttyUSB0 for a \
+             serial line",
+        );
+    }
+    if let (Some(Endpoint::Tcp(_) | Endpoint::RtuOverTcp(_)), Some(serial)) = (&endpoint, &settings.serial) {
+        problems
+            .error(serial.span, format!("`serial` has no meaning with `{text}`"))
+            .hint("remove it; the gateway's own settings rule the line");
+    }
+    endpoint
+}
+
+fn line(serial: Option<Spanned<Serial>>, problems: &mut Problems) -> Line {
+    let Spanned { value: serial, span } = serial.unwrap_or_else(|| {
+        spanned(Serial {
+            baud: baud(),
+            parity: Parity::Even,
+            stop_bits: None,
+        })
+    });
+    let default_stop_bits = if serial.parity == Parity::None { 2 } else { 1 };
+    let line = Line {
+        baud: serial.baud,
+        parity: serial.parity,
+        stop_bits: serial.stop_bits.unwrap_or(default_stop_bits),
+    };
+    if !(300..=4_000_000).contains(&line.baud) {
+        problems
+            .error(span, format!("`baud: {}` is out of range", line.baud))
+            .hint("300 to 4000000");
+    }
+    if !(1..=2).contains(&line.stop_bits) {
+        problems.error(
+            span,
+            format!("`stop_bits: {}` is neither 1 nor 2", line.stop_bits),
+        );
+    }
+    line
+}
+
+/// `HOST[:PORT]`, the host a name, an IPv4 address or an IPv6 address in brackets.
+fn host_and_port(text: &str, default_port: Option<u16>) -> Option<String> {
+    let text = text.strip_suffix('/').unwrap_or(text);
+    let (host, port) = match text.rsplit_once(':') {
+        Some((host, port)) if !port.contains(']') => (host, port.parse().ok()?),
+        _ => (text, default_port?),
+    };
+    let plain = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+    let valid = match plain {
+        Some(address) => address.parse::<std::net::Ipv6Addr>().is_ok(),
+        None => !host.is_empty() && !host.contains(|c: char| c.is_whitespace() || "/:@?#[]".contains(c)),
+    };
+    (valid && port != 0).then(|| format!("{host}:{port}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_have_ports() {
+        assert_eq!(host_and_port("plc", Some(502)).as_deref(), Some("plc:502"));
+        assert_eq!(
+            host_and_port("10.0.0.5:5020", Some(502)).as_deref(),
+            Some("10.0.0.5:5020")
+        );
+        assert_eq!(
+            host_and_port("[fe80::1]", Some(502)).as_deref(),
+            Some("[fe80::1]:502")
+        );
+        assert_eq!(
+            host_and_port("[fe80::1]:99", None).as_deref(),
+            Some("[fe80::1]:99")
+        );
+        for wrong in [
+            "",
+            ":502",
+            "plc:0",
+            "plc:99999",
+            "fe80::1",
+            "a b",
+            "user@plc:502",
+            "plc:",
+        ] {
+            assert_eq!(host_and_port(wrong, Some(502)), None, "{wrong}");
+        }
+        assert_eq!(
+            host_and_port("gateway", None),
+            None,
+            "RTU over TCP has no port of its own"
+        );
+    }
+
+    #[test]
+    fn the_silence_between_frames_is_three_and_a_half_characters() {
+        let line = |baud| Line {
+            baud,
+            parity: Parity::Even,
+            stop_bits: 1,
+        };
+        assert_eq!(line(9_600).silence(), time::Duration::from_micros(4_010));
+        assert_eq!(line(115_200).silence(), time::Duration::from_micros(1_750));
+    }
+}

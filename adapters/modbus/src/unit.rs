@@ -1,0 +1,118 @@
+//! The health of a unit: how an exception is taken, and how long a unit that is in trouble is left alone.
+
+use std::collections::hash_map::RandomState;
+use std::hash::{BuildHasher, Hasher};
+use std::time::Duration;
+
+use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
+use floorgate_sample::Quality;
+use tokio::time::Instant;
+use tokio_modbus::ExceptionCode;
+
+/// `BadServerTooBusy` (OPC 10000-6 Annex A.2).
+const BAD_SERVER_TOO_BUSY: Quality = Quality(0x80EE_0000);
+/// `BadNotSupported` (OPC 10000-6 Annex A.2).
+const BAD_NOT_SUPPORTED: Quality = Quality(0x803D_0000);
+
+/// The first pause after a failure, before chance spreads it over up to twice its length.
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+
+/// What an exception means for what was asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reaction {
+    /// These registers are refused for good. Where `divisible`, a part of them may be the reason.
+    Refused { quality: Quality, divisible: bool },
+    /// The unit cannot answer now and may soon.
+    Busy(Quality),
+    /// The gateway does not reach the unit.
+    Unreachable(Quality),
+}
+
+/// MODBUS Application Protocol V1.1b3 §7. Many devices answer 04 where the address is wrong.
+pub(crate) fn reaction(exception: ExceptionCode) -> Reaction {
+    match exception {
+        ExceptionCode::IllegalFunction => Reaction::Refused {
+            quality: BAD_NOT_SUPPORTED,
+            divisible: false,
+        },
+        ExceptionCode::IllegalDataAddress | ExceptionCode::IllegalDataValue => Reaction::Refused {
+            quality: Quality::BAD_OUT_OF_RANGE,
+            divisible: true,
+        },
+        ExceptionCode::Acknowledge | ExceptionCode::ServerDeviceBusy => Reaction::Busy(BAD_SERVER_TOO_BUSY),
+        ExceptionCode::GatewayPathUnavailable | ExceptionCode::GatewayTargetDevice => {
+            Reaction::Unreachable(Quality::BAD_NO_COMMUNICATION)
+        }
+        ExceptionCode::ServerDeviceFailure | ExceptionCode::MemoryParityError | ExceptionCode::Custom(_) => {
+            Reaction::Refused {
+                quality: Quality::BAD_DEVICE_FAILURE,
+                divisible: true,
+            }
+        }
+    }
+}
+
+/// Growing pauses, spread by chance, none longer than `longest`.
+pub(crate) fn pauses(longest: Duration) -> ExponentialBackoff {
+    // The chance adds up to the pause itself, so that half of the longest is the base of the last one.
+    let last = longest / 2;
+    ExponentialBuilder::new()
+        .with_min_delay(FIRST_PAUSE.min(last))
+        .with_max_delay(last)
+        .without_max_times()
+        .with_jitter()
+        .with_jitter_seed(RandomState::new().build_hasher().finish())
+        .build()
+}
+
+/// A unit on the link.
+pub(crate) struct Unit {
+    pub id: u8,
+    pub trouble: Option<Trouble>,
+}
+
+/// Why a unit is left alone for a while.
+pub(crate) struct Trouble {
+    since: Instant,
+    /// Not asked before.
+    pub next_try: Instant,
+    pauses: ExponentialBackoff,
+    /// What its tags are meanwhile.
+    pub quality: Quality,
+    /// Why, for people.
+    pub reason: String,
+    /// Whether its tags are bad: at once, or when a busy unit stays busy.
+    pub told: bool,
+}
+
+impl Unit {
+    /// Notes a failure. The unit is asked again after a pause that grows with each failure and is at least `least`.
+    /// A failure that may be `brief` is not told before it lasts that long.
+    pub(crate) fn failed(
+        &mut self,
+        now: Instant,
+        (quality, reason): (Quality, String),
+        least: Duration,
+        brief: Option<Duration>,
+        longest: Duration,
+    ) {
+        let trouble = self.trouble.get_or_insert_with(|| Trouble {
+            since: now,
+            next_try: now,
+            pauses: pauses(longest),
+            quality,
+            reason: String::new(),
+            told: false,
+        });
+        let pause = trouble.pauses.next().unwrap_or(longest).max(least);
+        trouble.next_try = now + pause;
+        trouble.quality = quality;
+        trouble.reason = reason;
+        trouble.told |= brief.is_none_or(|brief| now.saturating_duration_since(trouble.since) >= brief);
+    }
+
+    /// Whether its tags are known to be bad.
+    pub(crate) fn is_down(&self) -> bool {
+        self.trouble.as_ref().is_some_and(|trouble| trouble.told)
+    }
+}
