@@ -1,1 +1,61 @@
-//! opcua
+//! OPC UA sources: subscriptions and polling reads over the binary protocol (OPC 10000-4, OPC 10000-6).
+//!
+//! The session, its secure channel and the encoding are `async-opcua`'s; everything that decides whether a
+//! value can be missed is done here, on the raw services:
+//!
+//! - **Acknowledgement** (`publish`): a notification message is acknowledged only after the gateway has stored
+//!   what it held. Until then the server keeps it, and it can be asked for again.
+//! - **Back-pressure** (`publish`): a publish request is sent for each message that was handed on. When the intake
+//!   is full, none is sent, and the server queues.
+//! - **Reconnection** (`connection`, `subscription`): a re-activated session goes on with its subscriptions after the missed
+//!   messages were republished; a new session takes the subscriptions over where the server allows it, and
+//!   otherwise makes new ones and says that something may have been missed.
+//! - **Node addresses** (`address`): the namespace index is looked up by its URI on every new session, as a server may
+//!   number its namespaces anew at every start.
+//!
+//! Certificates and trust are in [`pki`].
+
+mod address;
+mod connection;
+mod items;
+mod outlet;
+pub mod pki;
+mod plan;
+mod poll;
+mod publish;
+mod server;
+mod settings;
+mod source;
+mod subscription;
+mod transport;
+mod value;
+
+use floorgate_adapter_api::{Adapter, Problems, Source, SourceSpec};
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+
+/// The OPC UA adapter (`adapter: opcua`).
+#[derive(Clone, Copy, Debug, Default)]
+pub struct OpcUa;
+
+impl Adapter for OpcUa {
+    fn name(&self) -> &'static str {
+        "opcua"
+    }
+
+    fn settings_schema(&self, generator: &mut SchemaGenerator) -> Schema {
+        settings::Settings::json_schema(generator)
+    }
+
+    fn address_schema(&self, generator: &mut SchemaGenerator) -> Schema {
+        address::Address::json_schema(generator)
+    }
+
+    fn address_keys(&self) -> &'static [&'static str] {
+        &["node", "sampling_interval", "queue_size"]
+    }
+
+    fn plan(&self, spec: SourceSpec<'_>, problems: &mut Problems) -> Option<Box<dyn Source>> {
+        let plan = plan::Plan::new(&spec, problems)?;
+        Some(Box::new(source::OpcUaSource::new(plan)))
+    }
+}

@@ -1,0 +1,266 @@
+//! From a plan to a session: which endpoint, which certificate, which login.
+
+use std::fmt::Write;
+use std::fs;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use floorgate_adapter_api::Timestamp;
+use opcua::client::{
+    Client, ClientBuilder, ConnectionSource, IdentityToken, Password, Session, SessionEventLoop,
+};
+use opcua::crypto::SecurityPolicy;
+use opcua::types::{EndpointDescription, Error, MessageSecurityMode, UAString};
+
+use crate::pki::{self, Own, PkiError};
+use crate::plan::{Credentials, Plan};
+use crate::settings::{Policy, SecurityMode};
+use crate::transport::{Cutter, Limited, LimitedConnector};
+
+/// Binary encoding over UA TCP (OPC 10000-7), the only transport spoken here.
+const BINARY_TRANSPORT: &str = "uatcp-uasc-uabinary";
+/// Largest message that is taken: 5,000 notifications of long texts fit, a hostile server cannot fill the memory.
+const MOST_MESSAGE_BYTES: usize = 32 << 20;
+/// Most chunks of 64 KiB in a message.
+const MOST_CHUNKS: usize = 512;
+/// Longest array: the notifications of a message, the results of a request, values.
+const MOST_ELEMENTS: usize = 100_000;
+/// How long a secure channel's keys are used. The library renews them after three quarters of it.
+const CHANNEL_LIFETIME_MILLIS: u32 = 600_000;
+/// Each attempt of the library is followed at once by the next; the pauses between them are made by
+/// whoever polls its event loop, which knows jitter.
+const LIBRARY_PAUSE: Duration = Duration::from_millis(1);
+
+/// Why a server cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// Keys, certificates or trust.
+    #[error(transparent)]
+    Pki(#[from] PkiError),
+    /// The server did not say which endpoints it has.
+    #[error("{endpoint} does not answer: {}", crate::server::reason(source))]
+    Endpoints {
+        /// The address.
+        endpoint: String,
+        /// Why.
+        source: Error,
+    },
+    /// The server has no endpoint with the wanted security.
+    #[error("the server has no endpoint with {wanted}; it has {offered}")]
+    NoEndpoint {
+        /// Policy and mode as configured.
+        wanted: String,
+        /// What the server has.
+        offered: String,
+    },
+    /// A secret cannot be read.
+    #[error("cannot read {}", path.display())]
+    Secret {
+        /// Its file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A user certificate or its key cannot be read.
+    #[error("cannot use the user certificate {}: {reason}", path.display())]
+    UserCertificate {
+        /// Its file.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
+    /// The library refuses its configuration.
+    #[error("cannot make a session: {0}")]
+    Session(String),
+}
+
+/// A session that is not connected yet, and what makes it work.
+pub struct Connection {
+    /// The session.
+    pub session: Arc<Session>,
+    /// Connects it, over and over, while it is polled.
+    pub event_loop: SessionEventLoop<LimitedConnector>,
+    /// Cuts its connection.
+    pub cutter: Cutter,
+}
+
+/// Asks the server for its endpoints, checks its certificate, and prepares a session.
+pub async fn prepare(plan: &Arc<Plan>) -> Result<Connection, ConnectError> {
+    let settings = &plan.settings;
+    let timeout = settings.request_timeout.0;
+    let (own, identity) = {
+        let plan = Arc::clone(plan);
+        // Making a key takes up to seconds, and files may be slow.
+        let work = move || -> Result<_, ConnectError> { Ok((pki::own(&plan.pki)?, identity(&plan)?)) };
+        let work = tokio::task::spawn_blocking(work);
+        work.await
+            .map_err(|error| ConnectError::Session(error.to_string()))??
+    };
+    warn_of_expiry(&plan.name, "gateway's", own.valid_to);
+
+    let limited = Limited {
+        timeout,
+        cutter: Cutter::default(),
+    };
+    let endpoint = endpoint(plan, &own, &limited).await?;
+    if settings.security.policy != Policy::None && !settings.trust_any_server_certificate {
+        let server = pki::check_server(
+            &plan.pki,
+            endpoint.server_certificate.as_ref(),
+            endpoint.server.application_uri.as_ref(),
+        )?;
+        warn_of_expiry(&plan.name, "server's", server.valid_to);
+    }
+
+    let client = client(plan, &own, -1)?;
+    let (session, event_loop) = client
+        .session_builder()
+        .with_connector(limited.clone())
+        .user_identity_token(identity)
+        .connect_to_endpoint_directly(endpoint)
+        .and_then(|builder| builder.build(Arc::clone(client.certificate_store())))
+        .map_err(|error| ConnectError::Session(error.to_string()))?;
+    Ok(Connection {
+        session,
+        event_loop,
+        cutter: limited.cutter,
+    })
+}
+
+fn client(plan: &Plan, own: &Own, attempts: i32) -> Result<Client, ConnectError> {
+    let settings = &plan.settings;
+    // Certificates that are accepted unseen must not become trusted ones.
+    let store = if settings.trust_any_server_certificate {
+        plan.pki.join("unverified")
+    } else {
+        plan.pki.clone()
+    };
+    let millis = |duration: Duration| u32::try_from(duration.as_millis()).unwrap_or(u32::MAX);
+    ClientBuilder::new()
+        .application_name("floorgate")
+        .application_uri(own.application_uri.clone())
+        .product_uri("urn:floorgate")
+        .session_name(format!("floorgate {}", plan.name))
+        .pki_dir(store)
+        .certificate_path(own.certificate.clone())
+        .private_key_path(own.key.clone())
+        .create_sample_keypair(false)
+        .trust_server_certs(settings.trust_any_server_certificate)
+        // Trust, validity and application are checked when the endpoint is chosen, with words that help.
+        .verify_server_certs(false)
+        .session_retry_limit(attempts)
+        .session_retry_initial(LIBRARY_PAUSE)
+        .session_retry_max(LIBRARY_PAUSE)
+        // The library would close the session of a server that is slow; `source` cuts only the connection.
+        .keep_alive_interval(Duration::from_hours(24 * 365))
+        .max_failed_keep_alive_count(0)
+        .request_timeout(settings.request_timeout.0)
+        .session_timeout(millis(settings.session_timeout.0))
+        .recreate_subscriptions(false)
+        .channel_lifetime(CHANNEL_LIFETIME_MILLIS)
+        .max_message_size(MOST_MESSAGE_BYTES)
+        .max_chunk_count(MOST_CHUNKS)
+        .max_array_length(MOST_ELEMENTS)
+        .max_string_length(1 << 20)
+        .max_byte_string_length(16 << 20)
+        .client()
+        .map_err(|errors| ConnectError::Session(errors.join(", ")))
+}
+
+/// The server's endpoint with the configured security, at the configured address.
+async fn endpoint(plan: &Plan, own: &Own, limited: &Limited) -> Result<EndpointDescription, ConnectError> {
+    let settings = &plan.settings;
+    let unreachable = |source| ConnectError::Endpoints {
+        endpoint: settings.endpoint.clone(),
+        source,
+    };
+    // One attempt only: the library's own retries would know neither pause nor end.
+    let client = client(plan, own, 0)?;
+    let connector = limited
+        .get_connector(&EndpointDescription::from(settings.endpoint.as_str()))
+        .map_err(unreachable)?;
+    let asked = client.get_server_endpoints_from_url(connector);
+    let endpoints = tokio::time::timeout(settings.request_timeout.0 * 2, asked)
+        .await
+        .map_err(|_| Error::new(opcua::types::StatusCode::BadTimeout, "no answer in time"))
+        .and_then(|result| result)
+        .map_err(unreachable)?;
+
+    let (policy, mode) = security(plan);
+    let fits = |endpoint: &&EndpointDescription| {
+        endpoint.security_policy_uri.as_ref() == policy.to_uri()
+            && endpoint.security_mode == mode
+            && (endpoint.transport_profile_uri.is_empty()
+                || endpoint
+                    .transport_profile_uri
+                    .as_ref()
+                    .ends_with(BINARY_TRANSPORT))
+    };
+    let best = endpoints
+        .iter()
+        .filter(fits)
+        .max_by_key(|endpoint| endpoint.security_level);
+    let Some(best) = best else {
+        let mut offered = String::new();
+        for endpoint in &endpoints {
+            let policy = SecurityPolicy::from_uri(endpoint.security_policy_uri.as_ref());
+            let comma = if offered.is_empty() { "" } else { ", " };
+            let _ = write!(offered, "{comma}{policy}/{}", endpoint.security_mode);
+        }
+        return Err(ConnectError::NoEndpoint {
+            wanted: format!("{policy}/{mode}"),
+            offered,
+        });
+    };
+    let mut endpoint = best.clone();
+    // The advertised address may be wrong from here: another name, or an address behind a translation.
+    endpoint.endpoint_url = UAString::from(settings.endpoint.as_str());
+    Ok(endpoint)
+}
+
+fn security(plan: &Plan) -> (SecurityPolicy, MessageSecurityMode) {
+    let policy = match plan.settings.security.policy {
+        Policy::None => SecurityPolicy::None,
+        Policy::Basic256Sha256 => SecurityPolicy::Basic256Sha256,
+        Policy::Aes128Sha256RsaOaep => SecurityPolicy::Aes128Sha256RsaOaep,
+        Policy::Aes256Sha256RsaPss => SecurityPolicy::Aes256Sha256RsaPss,
+    };
+    let mode = match plan.settings.security.mode {
+        SecurityMode::None => MessageSecurityMode::None,
+        SecurityMode::Sign => MessageSecurityMode::Sign,
+        SecurityMode::SignAndEncrypt => MessageSecurityMode::SignAndEncrypt,
+    };
+    (policy, mode)
+}
+
+fn identity(plan: &Plan) -> Result<IdentityToken, ConnectError> {
+    match &plan.credentials {
+        Credentials::Anonymous => Ok(IdentityToken::Anonymous),
+        Credentials::Password { user, file } => {
+            let password = fs::read_to_string(file).map_err(|source| ConnectError::Secret {
+                path: file.clone(),
+                source,
+            })?;
+            let password = password.trim_end_matches(['\r', '\n']);
+            Ok(IdentityToken::UserName(user.clone(), Password::new(password)))
+        }
+        Credentials::Certificate { certificate, key } => IdentityToken::new_x509_path(certificate, key)
+            .map_err(|error| ConnectError::UserCertificate {
+                path: certificate.clone(),
+                reason: error.to_string(),
+            }),
+    }
+}
+
+fn warn_of_expiry(source: &str, whose: &str, valid_to: Timestamp) {
+    const DAY: u64 = 86_400;
+    let left = valid_to.since(Timestamp::now()).as_secs() / DAY;
+    if i64::try_from(left).is_ok_and(|days| days < pki::WARN_DAYS) {
+        tracing::warn!(
+            source,
+            days_left = left,
+            "the {whose} certificate ends at {valid_to}"
+        );
+    }
+}

@@ -1,0 +1,292 @@
+//! Monitored items: which tag goes into which subscription, and which tags the server refuses.
+
+use std::time::Duration;
+
+use floorgate_adapter_api::Sample;
+use opcua::client::UARequest;
+use opcua::client::services::CreateMonitoredItems;
+use opcua::types::{
+    Error, MonitoredItemCreateRequest, MonitoringMode, MonitoringParameters, ReadValueId, StatusCode,
+    TimestampsToReturn,
+};
+
+use crate::plan::{SLOW, Tag};
+use crate::publish::Connected;
+use crate::server::reason;
+use crate::subscription::duration;
+use crate::value;
+
+/// How long the server may take to make a batch of items. Some look each node up in a device.
+const CREATE_TIMEOUT: Duration = Duration::from_secs(30);
+/// Refused tags that are named in the log one by one.
+const MOST_NAMED: usize = 20;
+
+/// What the server made of what was asked for the items, over all of them.
+#[derive(Debug, Default)]
+struct Revisions {
+    slowest_sampling: Duration,
+    smallest_queue: Option<u32>,
+    differing: usize,
+    placed: usize,
+}
+
+/// The tags that a pass over them refused.
+#[derive(Debug, Default)]
+struct Refusals {
+    samples: Vec<Sample>,
+    named: usize,
+}
+
+impl Connected<'_> {
+    /// Has all tags monitored that are not, and refused ones tried again when `again` is set. What is refused (anew)
+    /// comes back as samples.
+    pub async fn place_tags(&mut self, again: bool) -> Result<Vec<Sample>, Error> {
+        let mut waiting = self.unplaced(again);
+        let mut refusals = Refusals::default();
+        let mut revisions = Revisions::default();
+        let mut batch = self.facts.items_per_call;
+
+        while let Some(last) = waiting.last().copied() {
+            if self.request(last).is_none() {
+                waiting.pop();
+                self.refuse(last, StatusCode::BadNodeIdUnknown, &mut refusals);
+                continue;
+            }
+            let place = match self.subscription_with_room().await {
+                Ok(place) => place,
+                Err(error) if is_refusal(error.status()) => {
+                    for tag in waiting.drain(..) {
+                        self.refuse(tag, error.status(), &mut refusals);
+                    }
+                    break;
+                }
+                Err(error) => return Err(error),
+            };
+            let room = self.plan.settings.items_per_subscription as usize
+                - self.state.subscriptions[place].tags.len();
+            let (tags, requests) = self.take(&mut waiting, batch.min(room));
+            let response = CreateMonitoredItems::new(self.state.subscriptions[place].id, self.session)
+                .items_to_create(requests)
+                .timestamps_to_return(TimestampsToReturn::Both)
+                .timeout(CREATE_TIMEOUT)
+                .send(self.session.channel())
+                .await;
+            let response = match response {
+                Ok(response) => response,
+                Err(error) if is_too_large(error.status()) && batch > 1 => {
+                    batch /= 2;
+                    waiting.extend(tags.into_iter().rev());
+                    continue;
+                }
+                Err(error) => {
+                    // The items may have been made: the subscription is not what it is taken for.
+                    let lost = self.state.subscriptions.swap_remove(place);
+                    self.state.discarded.push(lost.id);
+                    return Err(error);
+                }
+            };
+            let mut returned = Vec::new();
+            for (tag, created) in tags.into_iter().zip(response.results) {
+                let status = created.result.status_code;
+                if status == StatusCode::BadTooManyMonitoredItems {
+                    self.state.subscriptions[place].full = true;
+                    returned.push(tag);
+                } else if status.is_bad() {
+                    self.refuse(tag, status, &mut refusals);
+                } else {
+                    self.state.refused.remove(&tag);
+                    self.state.subscriptions[place].tags.push(tag);
+                    revisions.add(&created.requested_parameters, &created.result);
+                }
+            }
+            waiting.extend(returned.into_iter().rev());
+            let subscription = &self.state.subscriptions[place];
+            if subscription.full && subscription.tags.is_empty() {
+                // Not even an empty subscription takes one: the server's limit is on the session.
+                let lost = self.state.subscriptions.swap_remove(place);
+                self.state.discarded.push(lost.id);
+                for tag in waiting.drain(..) {
+                    self.refuse(tag, StatusCode::BadTooManyMonitoredItems, &mut refusals);
+                }
+            }
+        }
+        self.report(&revisions, refusals.named);
+        Ok(refusals.samples)
+    }
+
+    /// Tags without an item, the first of the plan last.
+    fn unplaced(&self, again: bool) -> Vec<u32> {
+        let mut placed = vec![false; self.plan.tags.len()];
+        for tag in self
+            .state
+            .subscriptions
+            .iter()
+            .flat_map(|subscription| &subscription.tags)
+        {
+            placed[*tag as usize] = true;
+        }
+        let count = u32::try_from(placed.len()).unwrap_or(u32::MAX);
+        (0..count)
+            .rev()
+            .filter(|tag| !placed[*tag as usize] && (again || !self.state.refused.contains_key(tag)))
+            .collect()
+    }
+
+    fn take(&self, waiting: &mut Vec<u32>, most: usize) -> (Vec<u32>, Vec<MonitoredItemCreateRequest>) {
+        let (mut tags, mut requests) = (Vec::with_capacity(most), Vec::with_capacity(most));
+        while tags.len() < most {
+            let Some(tag) = waiting.pop() else { break };
+            match self.request(tag) {
+                Some(request) => {
+                    tags.push(tag);
+                    requests.push(request);
+                }
+                None => {
+                    // It is refused when it is the next one.
+                    waiting.push(tag);
+                    break;
+                }
+            }
+        }
+        (tags, requests)
+    }
+
+    /// The request for a tag's item; `None` where the tag's namespace is not on the server.
+    fn request(&self, place: u32) -> Option<MonitoredItemCreateRequest> {
+        let tag = &self.plan.tags[place as usize];
+        let node = self.plan.node_id(tag, &self.facts.namespaces)?;
+        Some(MonitoredItemCreateRequest {
+            item_to_monitor: ReadValueId::new_value(node),
+            monitoring_mode: MonitoringMode::Reporting,
+            requested_parameters: MonitoringParameters {
+                client_handle: place + 1,
+                sampling_interval: self.plan.sampling_millis(tag),
+                queue_size: self.plan.queue_size(tag),
+                discard_oldest: true,
+                ..Default::default()
+            },
+        })
+    }
+
+    async fn subscription_with_room(&mut self) -> Result<usize, Error> {
+        let most = self.plan.settings.items_per_subscription as usize;
+        let has_room = |s: &crate::subscription::Subscription| !s.full && s.tags.len() < most;
+        if let Some(place) = self.state.subscriptions.iter().position(has_room) {
+            return Ok(place);
+        }
+        let revised = self.state.create(self.session, self.plan).await?;
+        revised.report(self.plan, &self.outlet.metrics);
+        self.publishing = revised.publishing;
+        Ok(self.state.subscriptions.len() - 1)
+    }
+
+    fn refuse(&mut self, place: u32, status: StatusCode, refusals: &mut Refusals) {
+        let tag = &self.plan.tags[place as usize];
+        if self.state.refused.insert(place, status) == Some(status) {
+            return;
+        }
+        refusals.samples.push(value::refusal(tag.id, status));
+        refusals.named += 1;
+        if refusals.named <= MOST_NAMED {
+            self.warn_of(tag, status);
+        }
+    }
+
+    fn warn_of(&self, tag: &Tag, status: StatusCode) {
+        let (source, name) = (&self.plan.name, &tag.name);
+        match (self.plan.node_id(tag, &self.facts.namespaces), self.plan.uri(tag)) {
+            (Some(node), _) => tracing::warn!(source, tag = %name, "the server refuses {node}: {status}"),
+            (None, uri) => {
+                let uri = uri.unwrap_or_default();
+                tracing::warn!(source, tag = %name, "the server has no namespace `{uri}`");
+            }
+        }
+    }
+
+    fn report(&self, revisions: &Revisions, refused: usize) {
+        let (plan, metrics) = (self.plan, &self.outlet.metrics);
+        metrics
+            .failed_tags
+            .set(i64::try_from(self.state.refused.len()).unwrap_or(i64::MAX));
+        if refused > MOST_NAMED {
+            tracing::warn!(
+                source = plan.name,
+                "the server refuses {} more tags",
+                refused - MOST_NAMED
+            );
+        }
+        let Some(queue) = revisions.smallest_queue else {
+            return;
+        };
+        let sampling = revisions.slowest_sampling;
+        metrics.revised("sampling_interval", sampling.as_secs_f64());
+        metrics.revised("queue_size", f64::from(queue));
+        let millis = sampling.as_secs_f64() * 1e3;
+        tracing::info!(
+            source = plan.name,
+            tags = revisions.placed,
+            slowest_sampling_ms = millis,
+            smallest_queue = queue,
+            "tags are monitored"
+        );
+        if revisions.differing > 0 {
+            tracing::warn!(
+                source = plan.name,
+                tags = revisions.differing,
+                "the server revised sampling interval or queue size: the slowest sampling is {millis}ms, the smallest queue {queue}"
+            );
+        }
+        let both = sampling + self.publishing;
+        if both > SLOW {
+            let both = both.as_secs_f64() * 1e3;
+            tracing::warn!(
+                source = plan.name,
+                "sampling and publishing together take up to {both}ms, more than 200 ms"
+            );
+        }
+    }
+}
+
+impl Revisions {
+    fn add(&mut self, asked: &MonitoringParameters, revised: &opcua::types::MonitoredItemCreateResult) {
+        self.placed += 1;
+        self.slowest_sampling = self
+            .slowest_sampling
+            .max(duration(revised.revised_sampling_interval));
+        let queue = revised.revised_queue_size;
+        self.smallest_queue = Some(self.smallest_queue.map_or(queue, |smallest| smallest.min(queue)));
+        let slower = revised.revised_sampling_interval > asked.sampling_interval + 0.5;
+        if slower || queue < asked.queue_size {
+            self.differing += 1;
+        }
+    }
+}
+
+/// Whether the server refuses a subscription for a reason that does not end the connection.
+fn is_refusal(status: StatusCode) -> bool {
+    matches!(
+        status,
+        StatusCode::BadTooManySubscriptions
+            | StatusCode::BadTooManyMonitoredItems
+            | StatusCode::BadServiceUnsupported
+            | StatusCode::BadUserAccessDenied
+            | StatusCode::BadResourceUnavailable
+    )
+}
+
+/// Whether a request was refused for its size.
+pub fn is_too_large(status: StatusCode) -> bool {
+    matches!(
+        status,
+        StatusCode::BadTooManyOperations
+            | StatusCode::BadRequestTooLarge
+            | StatusCode::BadResponseTooLarge
+            | StatusCode::BadEncodingLimitsExceeded
+            | StatusCode::BadTcpMessageTooLarge
+    )
+}
+
+/// The words for a request that failed.
+pub fn failed(what: &str, error: &Error) -> String {
+    format!("{what}: {}", reason(error))
+}

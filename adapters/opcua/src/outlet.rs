@@ -1,0 +1,94 @@
+//! The way of a source's samples and notices into the gateway.
+
+use floorgate_adapter_api::{
+    Batch, CancellationToken, Continuity, Intake, Notice, Receipt, Sample, SourceContext, SourceMetrics,
+    Timestamp,
+};
+
+/// Why a connection is not served any longer.
+#[derive(Debug)]
+pub enum Halt {
+    /// The source is to stop.
+    Stop,
+    /// The connection, or the server's use of it, failed.
+    Lost(String),
+}
+
+/// Where samples and notices go.
+#[derive(Debug)]
+pub struct Outlet {
+    /// Cancelled when the source is to stop.
+    pub stop: CancellationToken,
+    /// The source's metrics.
+    pub metrics: SourceMetrics,
+    intake: Intake,
+    /// Whether the gateway has been told that the source is lost, and nothing since.
+    offline: bool,
+}
+
+impl Outlet {
+    /// The way of a source that is not connected yet.
+    pub fn new(context: SourceContext) -> Self {
+        Self {
+            stop: context.stop,
+            metrics: context.metrics,
+            intake: context.intake,
+            offline: false,
+        }
+    }
+
+    /// Hands samples on, waiting while the gateway has no room.
+    pub async fn samples(&self, samples: Vec<Sample>, receipt: Option<Receipt>) -> Result<(), Halt> {
+        let count = samples.len() as u64;
+        self.send(Vec::new(), samples, receipt).await?;
+        self.metrics.samples.inc_by(count);
+        Ok(())
+    }
+
+    /// Says that changes may have been missed.
+    pub async fn gap(&self, notice: Notice) -> Result<(), Halt> {
+        self.metrics.gaps.inc();
+        self.send(vec![notice], Vec::new(), None).await
+    }
+
+    /// Says that the source is connected.
+    pub async fn online(&mut self, continuity: Continuity) -> Result<(), Halt> {
+        self.send(vec![Notice::Online(continuity)], Vec::new(), None)
+            .await?;
+        self.offline = false;
+        Ok(())
+    }
+
+    /// Says that the source is lost, once for each loss.
+    pub async fn offline(&mut self, reason: String) -> Result<(), Halt> {
+        self.metrics.up.set(0);
+        if self.offline {
+            return Ok(());
+        }
+        self.send(vec![Notice::Offline { reason }], Vec::new(), None)
+            .await?;
+        self.offline = true;
+        Ok(())
+    }
+
+    async fn send(
+        &self,
+        notices: Vec<Notice>,
+        samples: Vec<Sample>,
+        receipt: Option<Receipt>,
+    ) -> Result<(), Halt> {
+        let batch = Batch {
+            source: self.intake.source(),
+            received: Timestamp::now(),
+            notices,
+            samples,
+            receipt,
+        };
+        // A gateway that takes nothing any more is about to stop the source; both end it.
+        tokio::select! {
+            biased;
+            sent = self.intake.send(batch) => sent.map_err(|_| Halt::Stop),
+            () = self.stop.cancelled() => Err(Halt::Stop),
+        }
+    }
+}

@@ -1,0 +1,346 @@
+//! From what is written to what is done: every mistake is found here, before anything is opened.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use floorgate_adapter_api::{Node, Problems, SourceSpec, Span, TagId, TagSpec, decode};
+use opcua::core::comms::url::hostname_port_from_url;
+use opcua::types::{Identifier, NodeId};
+
+use crate::address::{Address, NamespaceName, NodeAddress};
+use crate::settings::{Interval, LoginFields, Mode, Policy, SecurityMode, Settings};
+
+/// Publishing plus sampling interval above which the shipped promise of 200 ms at p99 cannot hold.
+pub const SLOW: Duration = Duration::from_millis(200);
+
+/// Everything a running source needs to know.
+#[derive(Debug)]
+pub struct Plan {
+    /// The source's name.
+    pub name: String,
+    /// Its settings.
+    pub settings: Settings,
+    /// Who the gateway is to the server.
+    pub credentials: Credentials,
+    /// Where keys and certificates are.
+    pub pki: PathBuf,
+    /// The namespace URIs that tags name.
+    pub uris: Vec<String>,
+    /// The tags; a tag's place here is its handle minus one in monitored items.
+    pub tags: Vec<Tag>,
+}
+
+/// Who the gateway is to the server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Credentials {
+    /// Nobody in particular.
+    Anonymous,
+    /// A user with a password.
+    Password {
+        /// The name.
+        user: String,
+        /// The file with the password.
+        file: PathBuf,
+    },
+    /// A user with a certificate.
+    Certificate {
+        /// The certificate's file.
+        certificate: PathBuf,
+        /// The private key's file.
+        key: PathBuf,
+    },
+}
+
+/// A tag.
+#[derive(Debug)]
+pub struct Tag {
+    /// Its number in the gateway.
+    pub id: TagId,
+    /// Its name, for messages.
+    pub name: Box<str>,
+    namespace: Namespace,
+    identifier: Identifier,
+    sampling_millis: Option<f32>,
+    queue_size: Option<u32>,
+}
+
+/// A tag's namespace; a URI is a place in [`Plan::uris`].
+#[derive(Clone, Copy, Debug)]
+enum Namespace {
+    Index(u16),
+    Uri(u16),
+}
+
+impl Plan {
+    /// Checks settings and tags; everything wrong is recorded.
+    pub fn new(spec: &SourceSpec<'_>, problems: &mut Problems) -> Option<Self> {
+        let settings = decode::<Settings>(spec.settings, problems);
+        let credentials = settings.as_ref().and_then(|settings| {
+            let checked = check(settings, spec.settings, problems);
+            let credentials = credentials(settings, spec.settings, spec.base, problems);
+            if checked { credentials } else { None }
+        });
+        let (tags, uris) = tags(&spec.tags, problems)?;
+        Some(Self {
+            name: spec.name.to_owned(),
+            settings: settings?,
+            credentials: credentials?,
+            pki: spec.state.join("pki"),
+            uris,
+            tags,
+        })
+    }
+
+    /// The tag's node on a server with these namespaces; `None` where its namespace is not among them.
+    pub fn node_id(&self, tag: &Tag, namespaces: &[Option<u16>]) -> Option<NodeId> {
+        let namespace = match tag.namespace {
+            Namespace::Index(index) => index,
+            Namespace::Uri(uri) => namespaces.get(usize::from(uri)).copied().flatten()?,
+        };
+        Some(NodeId {
+            namespace,
+            identifier: tag.identifier.clone(),
+        })
+    }
+
+    /// The URI of a tag's namespace, where it is named by URI.
+    pub fn uri(&self, tag: &Tag) -> Option<&str> {
+        match tag.namespace {
+            Namespace::Index(_) => None,
+            Namespace::Uri(uri) => self.uris.get(usize::from(uri)).map(String::as_str),
+        }
+    }
+
+    /// The sampling interval that is asked for, in milliseconds.
+    pub fn sampling_millis(&self, tag: &Tag) -> f64 {
+        let source = self
+            .settings
+            .sampling_interval
+            .unwrap_or(self.settings.publishing_interval);
+        tag.sampling_millis.map_or(source.millis(), f64::from)
+    }
+
+    /// The queue size that is asked for.
+    pub fn queue_size(&self, tag: &Tag) -> u32 {
+        tag.queue_size.unwrap_or(self.settings.queue_size)
+    }
+}
+
+fn span(node: &Node, key: &str) -> Span {
+    node.get(key).map_or(node.span, |value| value.span)
+}
+
+/// Whether the settings make sense together.
+fn check(settings: &Settings, node: &Node, problems: &mut Problems) -> bool {
+    let mut errors = Vec::new();
+    if hostname_port_from_url(&settings.endpoint, 4840).is_err() {
+        errors.push((
+            "endpoint",
+            format!("`{}` is no OPC UA address", settings.endpoint),
+            "write opc.tcp://HOST:PORT/PATH, for example opc.tcp://plc1:4840".to_owned(),
+        ));
+    }
+    let none = (
+        settings.security.policy == Policy::None,
+        settings.security.mode == SecurityMode::None,
+    );
+    if none.0 != none.1 {
+        errors.push((
+            "security",
+            "security policy and mode do not fit together: both are `none` or neither".to_owned(),
+            "write {policy: none, mode: none} for no security, or leave both out for basic256sha256, signed and encrypted".to_owned(),
+        ));
+    }
+    if settings.mode == Mode::Subscribe && node.get("poll_interval").is_some() {
+        errors.push((
+            "poll_interval",
+            "`poll_interval` has no effect in mode `subscribe`".to_owned(),
+            "write `mode: poll`, or set `publishing_interval`".to_owned(),
+        ));
+    }
+    let hour = Duration::from_hours(1);
+    let ranges = [
+        (
+            "publishing_interval",
+            settings.publishing_interval,
+            Duration::from_millis(1),
+            hour,
+        ),
+        (
+            "poll_interval",
+            settings.poll_interval,
+            Duration::from_millis(1),
+            hour,
+        ),
+        (
+            "keep_alive",
+            settings.keep_alive,
+            Duration::from_millis(100),
+            hour,
+        ),
+        (
+            "request_timeout",
+            settings.request_timeout,
+            Duration::from_millis(100),
+            hour,
+        ),
+        (
+            "session_timeout",
+            settings.session_timeout,
+            Duration::from_secs(1),
+            hour * 24,
+        ),
+        (
+            "reconnect_limit",
+            settings.reconnect_limit,
+            Duration::from_millis(500),
+            hour,
+        ),
+        (
+            "retry_refused_nodes",
+            settings.retry_refused_nodes,
+            Duration::from_secs(1),
+            hour * 24,
+        ),
+    ];
+    for (key, value, least, most) in ranges {
+        if value.0 < least || value.0 > most {
+            let (least, most) = (Interval(least), Interval(most));
+            errors.push((
+                key,
+                format!("`{key}` is {value}"),
+                format!("it can be {least} to {most}"),
+            ));
+        }
+    }
+    for (key, value) in [
+        ("queue_size", settings.queue_size),
+        ("items_per_subscription", settings.items_per_subscription),
+    ] {
+        if value == 0 {
+            errors.push((key, format!("`{key}` is 0"), "it is at least 1".to_owned()));
+        }
+    }
+    let good = errors.is_empty();
+    for (key, message, hint) in errors {
+        problems.error(span(node, key), message).hint(hint);
+    }
+    good
+}
+
+fn credentials(
+    settings: &Settings,
+    node: &Node,
+    base: &Path,
+    problems: &mut Problems,
+) -> Option<Credentials> {
+    let Some(fields) = &settings.login.0 else {
+        return Some(Credentials::Anonymous);
+    };
+    let at = span(node, "login");
+    let credentials = match fields {
+        LoginFields {
+            user: Some(user),
+            password_file: Some(file),
+            certificate_file: None,
+            key_file: None,
+        } => Credentials::Password {
+            user: user.clone(),
+            file: base.join(file),
+        },
+        LoginFields {
+            user: None,
+            password_file: None,
+            certificate_file: Some(certificate),
+            key_file: Some(key),
+        } => Credentials::Certificate {
+            certificate: base.join(certificate),
+            key: base.join(key),
+        },
+        _ => {
+            problems
+                .error(
+                    at,
+                    "the login is neither a user with a password nor a certificate with its key",
+                )
+                .hint("write {user, password_file}, or {certificate_file, key_file}, or `anonymous`");
+            return None;
+        }
+    };
+    let clear = matches!(credentials, Credentials::Password { .. })
+        && settings.security.policy == Policy::None
+        && !settings.send_password_in_clear;
+    if clear {
+        problems
+            .error(
+                at,
+                "a password over a connection without security can be read by anybody on the path",
+            )
+            .hint("set `security`, or say `send_password_in_clear: true`");
+        return None;
+    }
+    Some(credentials)
+}
+
+fn tags(specs: &[TagSpec<'_>], problems: &mut Problems) -> Option<(Vec<Tag>, Vec<String>)> {
+    let mut uris: Vec<String> = Vec::new();
+    let mut known: HashMap<String, u16> = HashMap::new();
+    let mut tags = Vec::with_capacity(specs.len());
+    for spec in specs {
+        let Some(address) = decode::<Address>(spec.address, problems) else {
+            continue;
+        };
+        if address.queue_size == Some(0) {
+            problems
+                .error(
+                    span(spec.address, "queue_size"),
+                    format!("`queue_size` of tag {} is 0", spec.name),
+                )
+                .hint("it is at least 1");
+            continue;
+        }
+        let node = match NodeAddress::parse(&address.node) {
+            Ok(node) => node,
+            Err(error) => {
+                problems
+                    .error(
+                        span(spec.address, "node"),
+                        format!("node of tag {}: {error}", spec.name),
+                    )
+                    .hint("write nsu=NAMESPACE-URI;s=NAME, ns=2;s=NAME, ns=2;i=42 or i=2258");
+                continue;
+            }
+        };
+        let namespace = match node.namespace {
+            NamespaceName::Index(index) => Namespace::Index(index),
+            NamespaceName::Uri(uri) => Namespace::Uri(match known.get(uri) {
+                Some(number) => *number,
+                None => {
+                    let Ok(number) = u16::try_from(uris.len()) else {
+                        problems.error(spec.address.span, "more than 65536 namespaces in one source");
+                        return None;
+                    };
+                    uris.push(uri.to_owned());
+                    known.insert(uri.to_owned(), number);
+                    number
+                }
+            }),
+        };
+        #[allow(clippy::cast_possible_truncation)] // milliseconds in the precision of a float are enough
+        let sampling_millis = address.sampling_interval.map(|interval| interval.millis() as f32);
+        tags.push(Tag {
+            id: spec.id,
+            name: spec.name.into(),
+            namespace,
+            identifier: node.identifier,
+            sampling_millis,
+            queue_size: address.queue_size,
+        });
+    }
+    (tags.len() == specs.len()).then_some((tags, uris))
+}
+
+#[cfg(test)]
+#[path = "plan_tests.rs"]
+mod tests;

@@ -1,0 +1,144 @@
+//! Polling reads, for servers without subscriptions or with subscriptions that cannot be relied on.
+
+use std::collections::HashMap;
+use std::time::Instant;
+
+use floorgate_adapter_api::Sample;
+use opcua::types::{DataValue, ReadValueId, StatusCode, TimestampsToReturn};
+
+use crate::outlet::Halt;
+use crate::publish::{Connected, is_lost};
+use crate::server::read;
+use crate::value;
+
+impl Connected<'_> {
+    /// Reads all tags every poll interval until the connection is lost or the source is to stop.
+    pub async fn poll(&mut self) -> Halt {
+        match self.poll_until_halt().await {
+            Ok(never) => match never {},
+            Err(halt) => halt,
+        }
+    }
+
+    async fn poll_until_halt(&mut self) -> Result<std::convert::Infallible, Halt> {
+        let every = self.plan.settings.poll_interval.0;
+        let mut ticks = tokio::time::interval(every);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+        // Bad statuses that were handed on: a refusal is said once, not every poll.
+        let mut told: HashMap<u32, StatusCode> = HashMap::new();
+        let mut was_slow = false;
+        loop {
+            tokio::select! {
+                biased;
+                () = self.outlet.stop.cancelled() => return Err(Halt::Stop),
+                lost = self.link.lost() => return Err(Halt::Lost(lost)),
+                _ = ticks.tick() => {}
+            }
+            let begun = Instant::now();
+            let mut batch = self.facts.nodes_per_read;
+            let mut from = 0;
+            while from < self.plan.tags.len() {
+                let until = (from + batch).min(self.plan.tags.len());
+                match self.read_tags(from, until, &mut told).await? {
+                    Some(samples) => {
+                        from = until;
+                        self.outlet.samples(samples, None).await?;
+                    }
+                    None => {
+                        batch = (batch / 2).max(1);
+                        self.facts.nodes_per_read = batch;
+                    }
+                }
+            }
+            let failing = i64::try_from(told.len()).unwrap_or(i64::MAX);
+            self.outlet.metrics.failed_tags.set(failing);
+            let is_slow = begun.elapsed() > every;
+            if is_slow && !was_slow {
+                let took = begun.elapsed().as_secs_f64() * 1e3;
+                tracing::warn!(
+                    source = self.plan.name,
+                    "reading all tags took {took:.0}ms, longer than the poll interval"
+                );
+            }
+            was_slow = is_slow;
+        }
+    }
+
+    /// Reads some tags; `None` where the request was too large and is to be made smaller.
+    async fn read_tags(
+        &mut self,
+        from: usize,
+        until: usize,
+        told: &mut HashMap<u32, StatusCode>,
+    ) -> Result<Option<Vec<Sample>>, Halt> {
+        let mut nodes = Vec::with_capacity(until - from);
+        let mut asked = Vec::with_capacity(until - from);
+        let mut samples = Vec::with_capacity(until - from);
+        for place in from..until {
+            let number = u32::try_from(place).unwrap_or(u32::MAX);
+            match self.plan.node_id(&self.plan.tags[place], &self.facts.namespaces) {
+                Some(node) => {
+                    nodes.push(ReadValueId::new_value(node));
+                    asked.push(number);
+                }
+                None => {
+                    let missing = DataValue {
+                        status: Some(StatusCode::BadNodeIdUnknown),
+                        ..DataValue::null()
+                    };
+                    self.take_over(number, missing, told, &mut samples);
+                }
+            }
+        }
+        if nodes.is_empty() {
+            return Ok(Some(samples));
+        }
+        let begun = Instant::now();
+        self.outlet.metrics.requests.inc();
+        let timeout = self.plan.settings.request_timeout.0;
+        let values = match read(self.session, nodes, TimestampsToReturn::Both, timeout).await {
+            Ok(values) => values,
+            Err(error) if crate::items::is_too_large(error.status()) && until - from > 1 => return Ok(None),
+            Err(error) => {
+                if !is_lost(error.status()) {
+                    tracing::debug!("reading failed: {error}");
+                }
+                return Err(self.lost_with("reading", &error));
+            }
+        };
+        self.outlet
+            .metrics
+            .request_seconds
+            .observe(begun.elapsed().as_secs_f64());
+        for (number, value) in asked.into_iter().zip(values) {
+            self.take_over(number, value, told, &mut samples);
+        }
+        Ok(Some(samples))
+    }
+
+    fn take_over(
+        &mut self,
+        place: u32,
+        data: DataValue,
+        told: &mut HashMap<u32, StatusCode>,
+        samples: &mut Vec<Sample>,
+    ) {
+        let tag = &self.plan.tags[place as usize];
+        let status = data.status.unwrap_or(StatusCode::Good);
+        if status.is_bad() {
+            if told.insert(place, status) == Some(status) {
+                return;
+            }
+            tracing::warn!(source = self.plan.name, tag = %tag.name, "the server refuses the node: {status}");
+        } else {
+            told.remove(&place);
+        }
+        let (sample, unsupported) = value::sample(tag.id, data);
+        if let Some(kind) = unsupported
+            && self.state.unsupported.insert(place)
+        {
+            tracing::warn!(source = self.plan.name, tag = %tag.name, "values of type {} are not supported; the tag stays bad", kind.0);
+        }
+        samples.push(sample);
+    }
+}

@@ -1,0 +1,446 @@
+//! The publish loop of a connected session.
+//!
+//! Invariants:
+//! - Messages of a subscription are handed on in the order of their numbers, each once. [`Subscription::last`] is moved only after
+//!   a message was handed on as a whole, so that after a broken connection the rest is asked for again.
+//! - A message is acknowledged only after its receipt fired.
+//! - A publish request is sent for each one that was answered and handed on: while the gateway takes nothing, the
+//!   server is asked for nothing.
+//!
+//! [`Subscription::last`]: crate::subscription::Subscription::last
+
+use std::time::{Duration, Instant};
+
+use floorgate_adapter_api::Sample;
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use opcua::client::services::Publish;
+use opcua::client::{Session, UARequest};
+use opcua::types::{
+    DataChangeNotification, Error, ExtensionObject, NotificationMessage, PublishResponse,
+    StatusChangeNotification, StatusCode, SubscriptionAcknowledgement,
+};
+
+use crate::items::failed;
+use crate::outlet::{Halt, Outlet};
+use crate::plan::Plan;
+use crate::server::{Facts, reason};
+use crate::source::LinkWatch;
+use crate::subscription::{State, Stored, is_newer, missing, next, republish};
+use crate::value;
+
+/// Most samples in one batch.
+const SAMPLES_PER_BATCH: usize = 5_000;
+/// Publish requests in flight for each subscription: one is answered while the next waits at the server, and one is on its way.
+const REQUESTS_PER_SUBSCRIPTION: usize = 3;
+/// Publish requests in flight at most; each may hold a message in memory.
+const MOST_REQUESTS: usize = 20;
+/// How often subscriptions are looked at for their signs of life.
+const CHECK: Duration = Duration::from_millis(500);
+/// Pause after a publish request that failed for another reason than a lost connection.
+const FAILURE_PAUSE: Duration = Duration::from_millis(250);
+
+/// A connected session and all that is known around it.
+pub struct Connected<'a> {
+    /// The plan.
+    pub plan: &'a Plan,
+    /// The session.
+    pub session: &'a Session,
+    /// Where samples go.
+    pub outlet: &'a mut Outlet,
+    /// What is known across connections.
+    pub state: &'a mut State,
+    /// What this session found out.
+    pub facts: Facts,
+    /// The revised publishing interval.
+    pub publishing: Duration,
+    /// Whether the connection is still the same.
+    pub link: LinkWatch,
+}
+
+impl Connected<'_> {
+    /// Publishes until the connection is lost or the source is to stop.
+    pub async fn publish(&mut self) -> Halt {
+        match self.publish_until_halt().await {
+            Ok(never) => match never {},
+            Err(halt) => halt,
+        }
+    }
+
+    async fn publish_until_halt(&mut self) -> Result<std::convert::Infallible, Halt> {
+        let session = self.session;
+        let mut in_flight = FuturesUnordered::new();
+        let mut most = MOST_REQUESTS;
+        let mut check = tokio::time::interval(CHECK);
+        check.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+        let mut retry = Instant::now() + self.plan.settings.retry_refused_nodes.0;
+        let timeout = self.publish_timeout();
+        loop {
+            let wanted = (self.state.subscriptions.len() * REQUESTS_PER_SUBSCRIPTION).min(most);
+            while in_flight.len() < wanted {
+                in_flight.push(send(session, self.acknowledgements(), timeout));
+                self.outlet.metrics.requests.inc();
+            }
+            tokio::select! {
+                biased;
+                () = self.outlet.stop.cancelled() => return Err(Halt::Stop),
+                lost = self.link.lost() => return Err(Halt::Lost(lost)),
+                Some(answer) = in_flight.next() => match answer {
+                    Ok(response) => self.response(response).await?,
+                    Err(error) => {
+                        let requests = in_flight.len();
+                        self.publish_failed(&error, requests, &mut most).await?;
+                    }
+                },
+                _ = check.tick() => {
+                    self.check_signs_of_life().await?;
+                    if Instant::now() >= retry {
+                        retry = Instant::now() + self.plan.settings.retry_refused_nodes.0;
+                        self.retry_refused().await?;
+                    }
+                }
+            }
+            if !self.state.discarded.is_empty() {
+                self.replace_discarded().await?;
+            }
+        }
+    }
+
+    /// Longer than the server may be silent, so that no answer is thrown away that is only late.
+    fn publish_timeout(&self) -> Duration {
+        let patience = self
+            .state
+            .subscriptions
+            .iter()
+            .map(|subscription| subscription.patience)
+            .max();
+        patience.unwrap_or_default() * 10 + Duration::from_mins(1)
+    }
+
+    fn acknowledgements(&mut self) -> Vec<SubscriptionAcknowledgement> {
+        let mut acknowledgements = Vec::new();
+        while let Ok(stored) = self.state.stored.try_recv() {
+            let known = self
+                .state
+                .subscriptions
+                .iter()
+                .find(|s| s.generation == stored.generation);
+            if let Some(subscription) = known {
+                acknowledgements.push(SubscriptionAcknowledgement {
+                    subscription_id: subscription.id,
+                    sequence_number: stored.sequence,
+                });
+            }
+        }
+        acknowledgements
+    }
+
+    async fn response(&mut self, response: PublishResponse) -> Result<(), Halt> {
+        let known = self
+            .state
+            .subscriptions
+            .iter()
+            .position(|s| s.id == response.subscription_id);
+        // A subscription that was deleted may still have had an answer on its way.
+        let Some(place) = known else { return Ok(()) };
+        let subscription = &mut self.state.subscriptions[place];
+        subscription.heard = Instant::now();
+        let (id, last) = (subscription.id, subscription.last);
+        let message = response.notification_message;
+        let sequence = message.sequence_number;
+        let is_keep_alive = message.notification_data.as_ref().is_none_or(Vec::is_empty);
+        if sequence != next(last) {
+            // A keep-alive has the number of the next message (OPC 10000-4 §5.14.1.1), so `last` repeated is a message that came twice.
+            if !is_newer(sequence, last) {
+                return Ok(());
+            }
+            if !self.recover(place, sequence).await? {
+                return Ok(());
+            }
+        }
+        // The place may have changed only if the subscription was lost, and then nothing is left to do here.
+        if is_keep_alive || self.state.subscriptions.get(place).is_none_or(|s| s.id != id) {
+            return Ok(());
+        }
+        self.hand_on(place, message).await
+    }
+
+    /// Asks for the messages before `until` that did not come. Where one cannot be had, the subscription is lost.
+    async fn recover(&mut self, place: usize, until: u32) -> Result<bool, Halt> {
+        let subscription = &self.state.subscriptions[place];
+        let (id, last) = (subscription.id, subscription.last);
+        tracing::debug!(
+            source = self.plan.name,
+            subscription = id,
+            last,
+            until,
+            "messages are missing"
+        );
+        for sequence in missing(last, until).unwrap_or_default() {
+            match republish(self.session, id, sequence).await {
+                Ok(Some(message)) => self.hand_on(place, message).await?,
+                Ok(None) => break,
+                Err(error) if is_lost(error.status()) => return Err(self.lost_with("republish", &error)),
+                Err(error) => {
+                    self.outlet.metrics.error("status");
+                    tracing::debug!("republishing failed: {}", reason(&error));
+                    break;
+                }
+            }
+            if self.state.subscriptions.get(place).is_none_or(|s| s.id != id) {
+                return Ok(false);
+            }
+        }
+        if next(self.state.subscriptions[place].last) == until {
+            return Ok(true);
+        }
+        let first = next(self.state.subscriptions[place].last);
+        self.lose(
+            place,
+            format!("the server has no message {first} to {until} any more"),
+        )
+        .await?;
+        Ok(false)
+    }
+
+    /// After a connection was lost: asks for what came meanwhile, until the server has nothing more.
+    pub async fn catch_up(&mut self) -> Result<(), Halt> {
+        let mut place = 0;
+        while let Some(subscription) = self.state.subscriptions.get_mut(place) {
+            subscription.heard = Instant::now();
+            let id = subscription.id;
+            let mut lost = None;
+            loop {
+                let Some(subscription) = self.state.subscriptions.get(place).filter(|s| s.id == id) else {
+                    break;
+                };
+                match republish(self.session, id, next(subscription.last)).await {
+                    Ok(Some(message)) => self.hand_on(place, message).await?,
+                    // Whether this is the end or a hole, the number of the next published message tells.
+                    Ok(None) => break,
+                    Err(error) if is_lost(error.status()) => return Err(self.lost_with("republish", &error)),
+                    Err(error) => {
+                        lost = Some(failed("the subscription is gone", &error));
+                        break;
+                    }
+                }
+            }
+            match lost {
+                Some(reason) => self.lose(place, reason).await?,
+                None if self.state.subscriptions.get(place).is_some_and(|s| s.id == id) => place += 1,
+                None => {}
+            }
+        }
+        Ok(())
+    }
+
+    async fn hand_on(&mut self, place: usize, message: NotificationMessage) -> Result<(), Halt> {
+        let sequence = message.sequence_number;
+        let objects = message.notification_data.unwrap_or_default();
+        let (mut samples, ended) = self.samples(objects);
+        let stored = Stored {
+            generation: self.state.subscriptions[place].generation,
+            sequence,
+        };
+        if samples.is_empty() {
+            self.state.acknowledge(stored);
+        } else {
+            let begun = Instant::now();
+            while samples.len() > SAMPLES_PER_BATCH {
+                let rest = samples.split_off(SAMPLES_PER_BATCH);
+                self.outlet
+                    .samples(std::mem::replace(&mut samples, rest), None)
+                    .await?;
+            }
+            self.outlet
+                .samples(samples, Some(self.state.receipt(stored)))
+                .await?;
+            if begun.elapsed() > CHECK {
+                // The gateway was full: not the server was silent, it was not asked.
+                for subscription in &mut self.state.subscriptions {
+                    subscription.heard = Instant::now();
+                }
+            }
+        }
+        self.state.subscriptions[place].last = sequence;
+        match ended {
+            Some(status) => {
+                self.lose(place, format!("the server ended the subscription: {status}"))
+                    .await
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// The samples of a message, and the status with which it ends its subscription, if it does.
+    fn samples(&mut self, objects: Vec<ExtensionObject>) -> (Vec<Sample>, Option<StatusCode>) {
+        let mut samples = Vec::new();
+        let mut ended = None;
+        for object in objects {
+            if let Some(change) = object.inner_as::<StatusChangeNotification>() {
+                ended = Some(change.status);
+                continue;
+            }
+            let Some(changes) = object.into_inner_as::<DataChangeNotification>() else {
+                continue;
+            };
+            let items = changes.monitored_items.unwrap_or_default();
+            samples.reserve(items.len());
+            for item in items {
+                let place = item.client_handle.wrapping_sub(1);
+                let Some(tag) = self.plan.tags.get(place as usize) else {
+                    continue;
+                };
+                let (sample, unsupported) = value::sample(tag.id, item.value);
+                if sample.gap {
+                    self.outlet.metrics.gaps.inc();
+                }
+                if let Some(kind) = unsupported
+                    && self.state.unsupported.insert(place)
+                {
+                    let (source, name) = (&self.plan.name, &tag.name);
+                    tracing::warn!(source, tag = %name, "values of type {} are not supported; the tag stays bad", kind.0);
+                }
+                samples.push(sample);
+            }
+        }
+        (samples, ended)
+    }
+
+    async fn lose(&mut self, place: usize, reason: String) -> Result<(), Halt> {
+        let notice = self.state.lose(place, self.plan, reason);
+        self.outlet.gap(notice).await
+    }
+
+    /// Makes new subscriptions for those that were lost.
+    async fn replace_discarded(&mut self) -> Result<(), Halt> {
+        if let Err(error) = self.state.delete_discarded(self.session).await {
+            return Err(self.lost_with("deleting a subscription", &error));
+        }
+        self.place(false).await
+    }
+
+    /// Has tags monitored, and hands on which are refused.
+    pub async fn place(&mut self, again: bool) -> Result<(), Halt> {
+        let begun = Instant::now();
+        match self.place_tags(again).await {
+            Ok(refusals) if refusals.is_empty() => {}
+            Ok(refusals) => self.outlet.samples(refusals, None).await?,
+            Err(error) => return Err(self.lost_with("making monitored items", &error)),
+        }
+        self.outlet
+            .metrics
+            .request_seconds
+            .observe(begun.elapsed().as_secs_f64());
+        for subscription in &mut self.state.subscriptions {
+            subscription.heard = Instant::now();
+        }
+        Ok(())
+    }
+
+    async fn retry_refused(&mut self) -> Result<(), Halt> {
+        if self.state.refused.is_empty() {
+            return Ok(());
+        }
+        // The missing node may have come with a namespace of its own.
+        match Facts::read(self.session, self.plan).await {
+            Ok(facts) => self.facts = facts,
+            Err(error) => return Err(self.lost_with("reading the namespaces", &error)),
+        }
+        self.place(true).await
+    }
+
+    async fn check_signs_of_life(&mut self) -> Result<(), Halt> {
+        while let Some(place) = self
+            .state
+            .subscriptions
+            .iter()
+            .position(|s| s.heard.elapsed() > s.patience)
+        {
+            let silent = self.state.subscriptions[place].heard.elapsed().as_secs_f64();
+            self.outlet.metrics.error("timeout");
+            self.lose(place, format!("the subscription was silent for {silent:.1} s"))
+                .await?;
+        }
+        Ok(())
+    }
+
+    async fn publish_failed(&mut self, error: &Error, requests: usize, most: &mut usize) -> Result<(), Halt> {
+        let status = error.status();
+        match status {
+            // The server was only slow with it; the next one is on its way.
+            StatusCode::BadTimeout => self.outlet.metrics.error("timeout"),
+            StatusCode::BadTooManyPublishRequests => {
+                *most = requests.max(1);
+                tracing::debug!(
+                    source = self.plan.name,
+                    "the server takes {most} publish requests at a time"
+                );
+            }
+            StatusCode::BadNoSubscription => {
+                self.outlet.metrics.error("status");
+                while !self.state.subscriptions.is_empty() {
+                    self.lose(0, "the server has no subscription any more".to_owned())
+                        .await?;
+                }
+            }
+            _ if is_lost(status) => return Err(self.lost_with("publishing", error)),
+            _ => {
+                self.outlet.metrics.error("status");
+                tracing::warn!(
+                    source = self.plan.name,
+                    "{}",
+                    failed("a publish request failed", error)
+                );
+                tokio::select! {
+                    () = self.outlet.stop.cancelled() => return Err(Halt::Stop),
+                    () = tokio::time::sleep(FAILURE_PAUSE) => {}
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The connection is not to be used any longer, because of a failed request.
+    pub fn lost_with(&self, what: &str, error: &Error) -> Halt {
+        let kind = if error.status() == StatusCode::BadTimeout {
+            "timeout"
+        } else {
+            "status"
+        };
+        self.outlet.metrics.error(kind);
+        Halt::Lost(failed(what, error))
+    }
+}
+
+async fn send(
+    session: &Session,
+    acknowledgements: Vec<SubscriptionAcknowledgement>,
+    timeout: Duration,
+) -> Result<PublishResponse, Error> {
+    Publish::new(session)
+        .acks(acknowledgements)
+        .timeout(timeout)
+        .send(session.channel())
+        .await
+}
+
+/// Whether a status says that connection or session cannot be used any longer.
+pub fn is_lost(status: StatusCode) -> bool {
+    matches!(
+        status,
+        StatusCode::BadTimeout
+            | StatusCode::BadConnectionClosed
+            | StatusCode::BadNotConnected
+            | StatusCode::BadCommunicationError
+            | StatusCode::BadSecureChannelClosed
+            | StatusCode::BadSecureChannelIdInvalid
+            | StatusCode::BadSecureChannelTokenUnknown
+            | StatusCode::BadSessionIdInvalid
+            | StatusCode::BadSessionClosed
+            | StatusCode::BadSessionNotActivated
+            | StatusCode::BadShutdown
+            | StatusCode::BadServerHalted
+            | StatusCode::BadTcpInternalError
+    )
+}

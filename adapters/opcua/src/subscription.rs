@@ -1,0 +1,317 @@
+//! Subscriptions: what is known of them across connections, and how they are made, taken over and dropped.
+
+use std::collections::{HashMap, HashSet};
+use std::time::{Duration, Instant};
+
+use floorgate_adapter_api::{GapScope, Notice, Receipt};
+use opcua::client::services::{CreateSubscription, DeleteSubscriptions, Republish, TransferSubscriptions};
+use opcua::client::{Session, UARequest};
+use opcua::types::{Error, NotificationMessage, StatusCode};
+use tokio::sync::mpsc;
+
+use crate::plan::{Plan, SLOW};
+
+/// Most values that one notification message may hold; a server with more sends several.
+const NOTIFICATIONS_PER_MESSAGE: u32 = 5_000;
+/// Missed messages that are asked for at most; a server keeps far fewer.
+const MOST_REPUBLISHED: usize = 10_000;
+
+/// A subscription on the server.
+#[derive(Debug)]
+pub struct Subscription {
+    /// The server's number for it.
+    pub id: u32,
+    /// Our number for it, never used again: the server may give another subscription the same `id` after a restart.
+    pub generation: u64,
+    /// Number of the last notification message that was handed on; 0 before the first.
+    pub last: u32,
+    /// Places in the plan of the tags that it reports.
+    pub tags: Vec<u32>,
+    /// Whether the server takes no more items into it.
+    pub full: bool,
+    /// When it gave its last sign of life.
+    pub heard: Instant,
+    /// How long it may be silent.
+    pub patience: Duration,
+}
+
+/// A notification message of which everything is durable in the gateway.
+#[derive(Clone, Copy, Debug)]
+pub struct Stored {
+    /// [`Subscription::generation`].
+    pub generation: u64,
+    /// Its number.
+    pub sequence: u32,
+}
+
+/// What is known across connections.
+#[derive(Debug)]
+pub struct State {
+    /// The subscriptions.
+    pub subscriptions: Vec<Subscription>,
+    /// Subscriptions to delete when there is time: the server may still hold them.
+    pub discarded: Vec<u32>,
+    /// Tags that the server refuses, with its status.
+    pub refused: HashMap<u32, StatusCode>,
+    /// Tags whose type was warned about.
+    pub unsupported: HashSet<u32>,
+    /// When the server of the subscriptions started.
+    pub server_started: Option<i64>,
+    /// Messages to acknowledge.
+    pub stored: mpsc::UnboundedReceiver<Stored>,
+    on_stored: mpsc::UnboundedSender<Stored>,
+    generations: u64,
+}
+
+impl Default for State {
+    fn default() -> Self {
+        let (on_stored, stored) = mpsc::unbounded_channel();
+        Self {
+            subscriptions: Vec::new(),
+            discarded: Vec::new(),
+            refused: HashMap::new(),
+            unsupported: HashSet::new(),
+            server_started: None,
+            stored,
+            on_stored,
+            generations: 0,
+        }
+    }
+}
+
+impl State {
+    /// A receipt that has a message acknowledged.
+    pub fn receipt(&self, stored: Stored) -> Receipt {
+        let on_stored = self.on_stored.clone();
+        // The receiver is gone only when the source has ended; there is nobody to acknowledge to then.
+        Receipt::new(move || {
+            let _ = on_stored.send(stored);
+        })
+    }
+
+    /// Has a message acknowledged that held nothing to store.
+    pub fn acknowledge(&self, stored: Stored) {
+        let _ = self.on_stored.send(stored);
+    }
+
+    /// Forgets a subscription whose messages cannot be relied on, and returns what is to be said of it.
+    pub fn lose(&mut self, place: usize, plan: &Plan, reason: String) -> Notice {
+        let lost = self.subscriptions.swap_remove(place);
+        self.discarded.push(lost.id);
+        let scope = if self.subscriptions.is_empty() {
+            GapScope::Source
+        } else {
+            let tags = lost
+                .tags
+                .iter()
+                .filter_map(|place| plan.tags.get(*place as usize));
+            GapScope::Tags(tags.map(|tag| tag.id).collect())
+        };
+        tracing::warn!(
+            source = plan.name,
+            subscription = lost.id,
+            "changes may have been missed: {reason}"
+        );
+        Notice::Gap { scope, reason }
+    }
+
+    /// Forgets all subscriptions.
+    pub fn lose_all(&mut self) {
+        self.subscriptions.clear();
+        self.discarded.clear();
+        self.refused.clear();
+    }
+
+    /// Makes a subscription; it is the last one afterwards.
+    pub async fn create(&mut self, session: &Session, plan: &Plan) -> Result<Revised, Error> {
+        let settings = &plan.settings;
+        let asked = settings.publishing_interval.0;
+        let periods = |span: Duration| {
+            let periods = (span.as_secs_f64() / asked.as_secs_f64()).ceil();
+            #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // clamped to the type's range
+            let periods = periods.clamp(1.0, f64::from(u32::MAX / 4)) as u32;
+            periods
+        };
+        let keep_alive = periods(settings.keep_alive.0);
+        // OPC 10000-4 §5.14.2: the lifetime is at least three keep-alives.
+        let lifetime = periods(settings.session_timeout.0).max(3 * keep_alive);
+        let response = CreateSubscription::new(session)
+            .publishing_interval(asked)
+            .max_keep_alive_count(keep_alive)
+            .max_lifetime_count(lifetime)
+            .max_notifications_per_publish(NOTIFICATIONS_PER_MESSAGE)
+            .send(session.channel())
+            .await?;
+        let revised = Revised {
+            publishing: duration(response.revised_publishing_interval),
+            keep_alive: response.revised_max_keep_alive_count,
+            lifetime: response.revised_lifetime_count,
+        };
+        self.generations += 1;
+        self.subscriptions.push(Subscription {
+            id: response.subscription_id,
+            generation: self.generations,
+            last: 0,
+            tags: Vec::new(),
+            full: false,
+            heard: Instant::now(),
+            patience: revised.publishing * revised.keep_alive * 3 + settings.request_timeout.0,
+        });
+        Ok(revised)
+    }
+
+    /// Deletes what was discarded. A server that knows it no more is as good.
+    pub async fn delete_discarded(&mut self, session: &Session) -> Result<(), Error> {
+        if self.discarded.is_empty() {
+            return Ok(());
+        }
+        let ids = std::mem::take(&mut self.discarded);
+        let request = DeleteSubscriptions::new(session).subscription_ids(ids);
+        match request.send(session.channel()).await {
+            Err(error) if error.status() == StatusCode::BadTimeout => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    /// Takes over the subscriptions of a session that is gone. Those that cannot be are forgotten; whether all could be.
+    pub async fn transfer(&mut self, session: &Session) -> bool {
+        if self.subscriptions.is_empty() {
+            return false;
+        }
+        let ids = self
+            .subscriptions
+            .iter()
+            .map(|subscription| subscription.id)
+            .collect();
+        let request = TransferSubscriptions::new(session)
+            .subscription_ids(ids)
+            .send_initial_values(false);
+        let results = match request.send(session.channel()).await {
+            Ok(response) => response.results.unwrap_or_default(),
+            Err(error) => {
+                tracing::debug!("subscriptions cannot be taken over: {error}");
+                Vec::new()
+            }
+        };
+        results.len() == self.subscriptions.len() && results.iter().all(|result| result.status_code.is_good())
+    }
+}
+
+/// What the server made of the requested subscription.
+#[derive(Clone, Copy, Debug)]
+pub struct Revised {
+    /// The publishing interval.
+    pub publishing: Duration,
+    /// Publishing intervals between two signs of life.
+    pub keep_alive: u32,
+    /// Publishing intervals until an unused subscription is deleted.
+    pub lifetime: u32,
+}
+
+impl Revised {
+    /// Logs and exports it, and warns where it is not what was asked for or too slow for the promise.
+    pub fn report(&self, plan: &Plan, metrics: &floorgate_adapter_api::SourceMetrics) {
+        metrics.revised("publishing_interval", self.publishing.as_secs_f64());
+        let millis = self.publishing.as_secs_f64() * 1e3;
+        tracing::info!(
+            source = plan.name,
+            publishing_interval_ms = millis,
+            keep_alive_count = self.keep_alive,
+            lifetime_count = self.lifetime,
+            "made a subscription"
+        );
+        let asked = plan.settings.publishing_interval;
+        if (millis - asked.millis()).abs() > 0.5 {
+            tracing::warn!(
+                source = plan.name,
+                "the server revised the publishing interval from {asked} to {millis}ms"
+            );
+        }
+        if self.publishing >= SLOW {
+            tracing::warn!(
+                source = plan.name,
+                "the publishing interval of {millis}ms alone makes changes late by 200 ms and more"
+            );
+        }
+    }
+}
+
+/// Milliseconds as the server gives them, held to what is sensible.
+pub fn duration(millis: f64) -> Duration {
+    Duration::try_from_secs_f64(millis / 1e3)
+        .unwrap_or(Duration::ZERO)
+        .min(Duration::from_hours(24))
+}
+
+/// The number after a message's (OPC 10000-4 §7.25: from 1, 0 is left out when it wraps).
+pub fn next(sequence: u32) -> u32 {
+    sequence.checked_add(1).unwrap_or(1)
+}
+
+/// The numbers from after `last` until before `until`; `None` where they are too many to be asked for.
+pub fn missing(last: u32, until: u32) -> Option<Vec<u32>> {
+    let mut numbers = Vec::new();
+    let mut sequence = next(last);
+    while sequence != until {
+        if numbers.len() >= MOST_REPUBLISHED {
+            return None;
+        }
+        numbers.push(sequence);
+        sequence = next(sequence);
+    }
+    Some(numbers)
+}
+
+/// Whether a message comes after the last one that was handed on.
+pub fn is_newer(sequence: u32, last: u32) -> bool {
+    // Half of the circle is ahead, half behind.
+    let ahead = sequence.wrapping_sub(last);
+    ahead != 0 && ahead < u32::MAX / 2
+}
+
+/// Asks for one message again; `None` where the server does not have it.
+pub async fn republish(
+    session: &Session,
+    subscription: u32,
+    sequence: u32,
+) -> Result<Option<NotificationMessage>, Error> {
+    match Republish::new(subscription, sequence, session)
+        .send(session.channel())
+        .await
+    {
+        // Some servers answer Good with an empty message for ever.
+        Ok(response) if response.notification_message.sequence_number == sequence => {
+            Ok(Some(response.notification_message))
+        }
+        Ok(_) => Ok(None),
+        Err(error)
+            if matches!(
+                error.status(),
+                StatusCode::BadMessageNotAvailable | StatusCode::BadServiceUnsupported
+            ) =>
+        {
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_go_round_without_zero() {
+        assert_eq!(next(1), 2);
+        assert_eq!(next(u32::MAX), 1);
+        assert_eq!(missing(u32::MAX - 1, 3), Some(vec![u32::MAX, 1, 2]));
+        assert_eq!(missing(4, 5), Some(vec![]));
+        assert_eq!(missing(7, 5), None, "a number from before is never reached");
+    }
+
+    #[test]
+    fn newer_is_ahead_by_less_than_half_the_circle() {
+        assert!(is_newer(1, 0) && is_newer(6, 5) && is_newer(1, u32::MAX));
+        assert!(!is_newer(5, 5) && !is_newer(4, 5) && !is_newer(u32::MAX, 1));
+    }
+}

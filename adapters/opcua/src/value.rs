@@ -1,0 +1,214 @@
+//! From OPC UA's values to ours.
+
+use std::sync::Arc;
+
+use floorgate_adapter_api::{Quality, Sample, TagId, Timestamp, Value};
+use opcua::types::{DataValue, DateTime, StatusCode, Variant};
+
+/// Nanoseconds from 1601-01-01, where OPC UA's time begins (OPC 10000-6 §5.2.2.5), to 1970-01-01.
+const EPOCH_1601_TICKS: i64 = 116_444_736_000_000_000;
+
+/// A value that the gateway has no type for: a structure of the server's own, for example.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unsupported(pub &'static str);
+
+/// A sample of a data value. The type that could not be taken over is returned beside it, for a warning.
+pub fn sample(tag: TagId, data: DataValue) -> (Sample, Option<Unsupported>) {
+    let status = data.status.unwrap_or(StatusCode::Good);
+    let mut quality = Quality(status.bits());
+    let mut unsupported = None;
+    let value = match data.value.map_or(Ok(None), value_of) {
+        Ok(value) => value,
+        Err(kind) => {
+            // What cannot be shown must not look as if it were there and good.
+            if !quality.is_bad() {
+                quality = Quality::BAD_DECODING_ERROR;
+            }
+            unsupported = Some(kind);
+            None
+        }
+    };
+    let sample = Sample {
+        tag,
+        value: if status.is_bad() { None } else { value },
+        quality,
+        source_time: time_of(data.source_timestamp, data.source_picoseconds),
+        server_time: time_of(data.server_timestamp, data.server_picoseconds),
+        gap: status.overflow(),
+    };
+    (sample, unsupported)
+}
+
+/// A sample that says that a node is refused.
+pub fn refusal(tag: TagId, status: StatusCode) -> Sample {
+    Sample {
+        tag,
+        value: None,
+        quality: Quality(status.bits()),
+        source_time: None,
+        server_time: None,
+        gap: false,
+    }
+}
+
+/// `None` for what is absent, null, or out of the range of a [`Timestamp`] (1678 to 2261).
+fn time_of(time: Option<DateTime>, picoseconds: Option<u16>) -> Option<Timestamp> {
+    let ticks = time?.ticks();
+    if ticks <= 0 {
+        return None;
+    }
+    // The field counts intervals of 10 ps, up to 9999 (OPC 10000-6 §5.2.2.17).
+    let below = i64::from(picoseconds.unwrap_or(0).min(9_999) / 100);
+    let nanos = (ticks - EPOCH_1601_TICKS).checked_mul(100)?.checked_add(below)?;
+    Some(Timestamp::from_nanos(nanos))
+}
+
+fn text(text: &opcua::types::UAString) -> Option<Value> {
+    text.value().as_deref().map(Value::text)
+}
+
+fn value_of(variant: Variant) -> Result<Option<Value>, Unsupported> {
+    Ok(Some(match variant {
+        Variant::Empty => return Ok(None),
+        Variant::Boolean(v) => Value::Bool(v),
+        Variant::SByte(v) => Value::Int(i64::from(v)),
+        Variant::Int16(v) => Value::Int(i64::from(v)),
+        Variant::Int32(v) => Value::Int(i64::from(v)),
+        Variant::Int64(v) => Value::Int(v),
+        Variant::Byte(v) => Value::UInt(u64::from(v)),
+        Variant::UInt16(v) => Value::UInt(u64::from(v)),
+        Variant::UInt32(v) => Value::UInt(u64::from(v)),
+        Variant::UInt64(v) => Value::UInt(v),
+        Variant::StatusCode(v) => Value::UInt(u64::from(v.bits())),
+        Variant::Float(v) => Value::Float32(v),
+        Variant::Double(v) => Value::Float64(v),
+        Variant::String(v) => return Ok(text(&v)),
+        Variant::XmlElement(v) => Value::text(v.to_string()),
+        Variant::LocalizedText(v) => return Ok(text(&v.text)),
+        Variant::QualifiedName(v) => return Ok(text(&v.name)),
+        Variant::DateTime(v) => return Ok(time_of(Some(*v), None).map(Value::Time)),
+        Variant::Guid(v) => Value::text(v.to_string()),
+        Variant::NodeId(v) => Value::text(v.to_string()),
+        Variant::ExpandedNodeId(v) => Value::text(v.to_string()),
+        Variant::ByteString(v) => return Ok(v.value.map(|bytes| Value::Bytes(bytes.into()))),
+        Variant::Variant(v) => return value_of(*v),
+        Variant::Array(array) => {
+            // An element that is null has no place in a list of values: the list would lie about its length.
+            let items: Option<Vec<Value>> =
+                array.values.into_iter().map(value_of).collect::<Result<_, _>>()?;
+            Value::List(Arc::from(items.ok_or(Unsupported("array with null elements"))?))
+        }
+        Variant::ExtensionObject(object) => {
+            return Err(Unsupported(object.type_name().unwrap_or("structure")));
+        }
+        Variant::DataValue(_) => return Err(Unsupported("DataValue")),
+        Variant::DiagnosticInfo(_) => return Err(Unsupported("DiagnosticInfo")),
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use opcua::types::{
+        Argument, ByteString, ExtensionObject, Guid, LocalizedText, NodeId, QualifiedName, UAString,
+    };
+
+    use super::*;
+
+    fn value(variant: impl Into<Variant>) -> Option<Value> {
+        value_of(variant.into()).unwrap()
+    }
+
+    #[test]
+    fn scalars_keep_their_type() {
+        assert_eq!(value(true), Some(Value::Bool(true)));
+        assert_eq!(value(-3_i8), Some(Value::Int(-3)));
+        assert_eq!(value(i64::MIN), Some(Value::Int(i64::MIN)));
+        assert_eq!(value(u64::MAX), Some(Value::UInt(u64::MAX)));
+        assert_eq!(value(0.1_f32), Some(Value::Float32(0.1)));
+        assert_eq!(value(0.1_f64), Some(Value::Float64(0.1)));
+        assert_eq!(value("Halt"), Some(Value::text("Halt")));
+        assert_eq!(
+            value(LocalizedText::new("de", "Läuft")),
+            Some(Value::text("Läuft"))
+        );
+        assert_eq!(value(QualifiedName::new(2, "State")), Some(Value::text("State")));
+        assert_eq!(value(NodeId::new(2, 7_u32)), Some(Value::text("ns=2;i=7")));
+        assert_eq!(value(StatusCode::BadTimeout), Some(Value::UInt(0x800A_0000)));
+        assert_eq!(
+            value(ByteString::from(vec![1, 255])),
+            Some(Value::Bytes(Arc::from([1, 255])))
+        );
+        let guid: Guid = "09087e75-8e5e-499b-954f-f2a9603db28a".parse().unwrap();
+        assert_eq!(
+            value(guid),
+            Some(Value::text("09087e75-8e5e-499b-954f-f2a9603db28a"))
+        );
+    }
+
+    #[test]
+    fn null_is_no_value() {
+        assert_eq!(value(Variant::Empty), None);
+        assert_eq!(value(UAString::null()), None);
+        assert_eq!(value(ByteString::null()), None);
+        assert_eq!(value(DateTime::null()), None);
+        assert_eq!(value(LocalizedText::null()), None);
+    }
+
+    #[test]
+    fn times_begin_in_1601_and_end_with_our_range() {
+        assert_eq!(
+            value(DateTime::ymd_hms(1970, 1, 1, 0, 0, 1)),
+            Some(Value::Time(Timestamp::from_nanos(1_000_000_000)))
+        );
+        assert_eq!(
+            value(DateTime::ymd_hms(1969, 12, 31, 23, 59, 59)),
+            Some(Value::Time(Timestamp::from_nanos(-1_000_000_000)))
+        );
+        assert_eq!(value(DateTime::ymd(1650, 1, 1)), None);
+        assert_eq!(value(DateTime::endtimes()), None);
+    }
+
+    #[test]
+    fn arrays_become_lists_and_structures_do_not_look_good() {
+        assert_eq!(
+            value(vec![1_u16, 2]),
+            Some(Value::List(Arc::from([Value::UInt(1), Value::UInt(2)])))
+        );
+        let structure = Variant::from(ExtensionObject::new(Argument::default()));
+        let (sample, unsupported) = sample(TagId(3), DataValue::value_only(structure));
+        assert!(sample.quality.is_bad() && sample.value.is_none());
+        assert!(unsupported.is_some());
+    }
+
+    #[test]
+    fn status_and_times_are_carried() {
+        let data = DataValue {
+            value: Some(Variant::from(5_i32)),
+            status: Some(StatusCode::UncertainLastUsableValue.set_overflow(true)),
+            source_timestamp: Some(DateTime::ymd_hms(2026, 1, 2, 3, 4, 5)),
+            source_picoseconds: Some(5_000),
+            server_timestamp: Some(DateTime::null()),
+            server_picoseconds: None,
+        };
+        let (sample, _) = sample(TagId(1), data);
+        assert!(sample.gap, "the overflow bit says that values were lost");
+        assert_eq!(sample.value, Some(Value::Int(5)));
+        assert!(!sample.quality.is_good() && !sample.quality.is_bad());
+        assert_eq!(sample.source_time.unwrap().as_nanos() % 1_000_000_000, 50);
+        assert_eq!(sample.server_time, None);
+    }
+
+    #[test]
+    fn a_bad_value_is_not_shown() {
+        let data = DataValue {
+            value: Some(Variant::from(5_i32)),
+            status: Some(StatusCode::BadSensorFailure),
+            ..DataValue::null()
+        };
+        let (sample, _) = sample(TagId(1), data);
+        assert_eq!(
+            (sample.value, sample.quality),
+            (None, Quality(StatusCode::BadSensorFailure.bits()))
+        );
+    }
+}
