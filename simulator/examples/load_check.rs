@@ -52,7 +52,9 @@ impl Seen {
         self.received += 1;
         if let Some(written) = value.source_timestamp.filter(|_| measure) {
             let written = written.as_chrono().timestamp_micros().unsigned_abs();
-            let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+            let now = SystemTime::now()
+                .duration_since(SystemTime::UNIX_EPOCH)
+                .unwrap_or_default();
             self.ages.push((now.as_micros() as u64).saturating_sub(written));
         }
     }
@@ -74,7 +76,9 @@ fn item(namespace: u16, tag: u32) -> MonitoredItemCreateRequest {
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let [url, tags, seconds] = &arguments[..] else { return Err(anyhow!("wants URL TAGS SECONDS")) };
+    let [url, tags, seconds] = &arguments[..] else {
+        return Err(anyhow!("wants URL TAGS SECONDS"));
+    };
     let (tags, seconds): (u32, u64) = (tags.parse()?, seconds.parse()?);
 
     let mut client = ClientBuilder::new()
@@ -87,19 +91,31 @@ async fn main() -> anyhow::Result<()> {
         .max_array_length(1_000_000)
         .client()
         .map_err(|errors| anyhow!("client settings: {}", errors.join(", ")))?;
-    let endpoint: EndpointDescription =
-        (url.as_str(), "None", MessageSecurityMode::None, UserTokenPolicy::anonymous()).into();
-    let (session, event_loop) =
-        client.connect_to_endpoint_directly(endpoint, IdentityToken::Anonymous).context("no connection")?;
+    let endpoint: EndpointDescription = (
+        url.as_str(),
+        "None",
+        MessageSecurityMode::None,
+        UserTokenPolicy::anonymous(),
+    )
+        .into();
+    let (session, event_loop) = client
+        .connect_to_endpoint_directly(endpoint, IdentityToken::Anonymous)
+        .context("no connection")?;
     let event_loop = event_loop.spawn();
     session.wait_for_connection().await;
-    let namespace = session.get_namespace_index(floorgate_simulator::NAMESPACE_URI).await.context("no namespace")?;
+    let namespace = session
+        .get_namespace_index(floorgate_simulator::NAMESPACE_URI)
+        .await
+        .context("no namespace")?;
 
     let measure = Arc::new(AtomicBool::new(false));
     let mut parts = Vec::new();
     for first in (0..tags).step_by(TAGS_A_SUBSCRIPTION as usize) {
         let count = TAGS_A_SUBSCRIPTION.min(tags - first);
-        let seen = Arc::new(Mutex::new(Seen { last: vec![-1; count as usize], ..Seen::default() }));
+        let seen = Arc::new(Mutex::new(Seen {
+            last: vec![-1; count as usize],
+            ..Seen::default()
+        }));
         let (into, measure) = (Arc::clone(&seen), Arc::clone(&measure));
         let callback = DataChangeCallback::new(move |value, item| {
             let measure = measure.load(Ordering::Relaxed);
@@ -107,13 +123,20 @@ async fn main() -> anyhow::Result<()> {
                 seen.take((item.client_handle() - 1 - first) as usize, &value, measure);
             }
         });
-        let subscription =
-            session.create_subscription(Duration::from_millis(10), 10_000, 100, 0, 0, true, callback).await?;
+        let subscription = session
+            .create_subscription(Duration::from_millis(10), 10_000, 100, 0, 0, true, callback)
+            .await?;
         for from in (first..first + count).step_by(1_000) {
-            let items = (from..(from + 1_000).min(first + count)).map(|tag| item(namespace, tag)).collect();
-            let created =
-                session.create_monitored_items(subscription, TimestampsToReturn::Both, items).await?;
-            anyhow::ensure!(created.iter().all(|item| item.result.status_code.is_good()), "an item is refused");
+            let items = (from..(from + 1_000).min(first + count))
+                .map(|tag| item(namespace, tag))
+                .collect();
+            let created = session
+                .create_monitored_items(subscription, TimestampsToReturn::Both, items)
+                .await?;
+            anyhow::ensure!(
+                created.iter().all(|item| item.result.status_code.is_good()),
+                "an item is refused"
+            );
         }
         parts.push(seen);
     }
@@ -132,7 +155,10 @@ async fn main() -> anyhow::Result<()> {
         ages.append(&mut part.ages);
     }
     ages.sort_unstable();
-    let age = |share: f64| ages.get(((ages.len() - 1) as f64 * share) as usize).map_or(0.0, |age| *age as f64 / 1e3);
+    let age = |share: f64| {
+        ages.get(((ages.len() - 1) as f64 * share) as usize)
+            .map_or(0.0, |age| *age as f64 / 1e3)
+    };
     println!(
         "{}",
         serde_json::json!({

@@ -21,8 +21,8 @@ use crate::{
 /// How often due load is written.
 const TICK: Duration = Duration::from_millis(1);
 
-/// Longest sleep of a hall in which little happens.
-const LONGEST_PAUSE: Duration = Duration::from_millis(50);
+/// Longest sleep of a hall in which little happens; new subscribers wait for it.
+const LONGEST_PAUSE: Duration = Duration::from_millis(10);
 
 /// Most moments played before the thread looks at the load and at the wish to stop again.
 const MOMENTS_A_TURN: usize = 1_000;
@@ -60,7 +60,9 @@ pub(crate) struct WriteClock {
 
 impl WriteClock {
     pub(crate) fn now(&mut self) -> i64 {
-        let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let since_1970 = SystemTime::now()
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .unwrap_or_default();
         let wall = i64::try_from(since_1970.as_micros()).unwrap_or(i64::MAX);
         self.last = wall.max(self.last.saturating_add(1));
         self.last
@@ -79,10 +81,16 @@ impl Driver {
             new: tag.value.clone(),
         };
         self.journal.append(names.iter().zip(tags).map(record))?;
-        self.units.write(tags.iter().map(|tag| (tag.name.as_str(), &tag.value)));
-        if let Some(schedule) = self.modbus_load.as_ref().filter(|load| load.load().value == LoadValue::Time) {
+        self.units
+            .write(tags.iter().map(|tag| (tag.name.as_str(), &tag.value)));
+        if let Some(schedule) = self
+            .modbus_load
+            .as_ref()
+            .filter(|load| load.load().value == LoadValue::Time)
+        {
             let tags = schedule.load().tags;
-            self.units.write_load((0..tags).map(|tag| (tag, now.cast_unsigned())));
+            self.units
+                .write_load((0..tags).map(|tag| (tag, now.cast_unsigned())));
         }
         Ok(())
     }
@@ -95,6 +103,7 @@ impl Driver {
             self.play(start.elapsed(), &mut changes)?;
             self.write_opcua_load(start.elapsed())?;
             self.write_modbus_load(start.elapsed());
+            self.opcua.tell_new_items();
             match stop.recv_timeout(self.pause(start.elapsed())) {
                 Err(RecvTimeoutError::Timeout) => {}
                 Ok(()) | Err(RecvTimeoutError::Disconnected) => return Ok(()),
@@ -120,7 +129,9 @@ impl Driver {
         let now = elapsed.mul_f64(self.rate);
         let late = elapsed.saturating_sub(LATE).mul_f64(self.rate);
         for _ in 0..MOMENTS_A_TURN {
-            let Some(due) = self.hall.advance(now, changes) else { break };
+            let Some(due) = self.hall.advance(now, changes) else {
+                break;
+            };
             if !changes.is_empty() {
                 let count = changes.len() as u64;
                 if due < late {
@@ -148,9 +159,12 @@ impl Driver {
         self.journal.append(changes.iter().map(record))?;
         // All changes of a moment are of one machine, and so of one protocol.
         match changes.first().map(|change| tags[change.tag].protocol) {
-            Some(Protocol::OpcUa) => self.opcua.write(changes.iter().map(|change| (change.tag, &change.new)), now),
+            Some(Protocol::OpcUa) => self
+                .opcua
+                .write(changes.iter().map(|change| (change.tag, &change.new)), now),
             Some(Protocol::Modbus) => {
-                self.units.write(changes.iter().map(|change| (&*names[change.tag], &change.new)));
+                self.units
+                    .write(changes.iter().map(|change| (&*names[change.tag], &change.new)));
                 Ok(())
             }
             None => Ok(()),
@@ -158,14 +172,19 @@ impl Driver {
     }
 
     fn write_opcua_load(&mut self, elapsed: Duration) -> Result<(), PlantError> {
-        let Some(schedule) = &mut self.opcua_load else { return Ok(()) };
+        let Some(schedule) = &mut self.opcua_load else {
+            return Ok(());
+        };
         let value = schedule.load().value;
         loop {
             let (writes, late) = schedule.take(elapsed);
             let now = self.clock.now();
             let mut count = 0;
             let values = writes.inspect(|_| count += 1);
-            self.opcua.write_load(values.map(|write| (write.tag, load_variant(value, write.counter, now))), now)?;
+            self.opcua.write_load(
+                values.map(|write| (write.tag, load_variant(value, write.counter, now))),
+                now,
+            )?;
             if count == 0 {
                 return Ok(());
             }
@@ -175,7 +194,9 @@ impl Driver {
     }
 
     fn write_modbus_load(&mut self, elapsed: Duration) {
-        let Some(schedule) = &mut self.modbus_load else { return };
+        let Some(schedule) = &mut self.modbus_load else {
+            return;
+        };
         let value = schedule.load().value;
         loop {
             let (writes, late) = schedule.take(elapsed);

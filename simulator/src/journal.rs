@@ -57,8 +57,14 @@ impl Journal {
             JournalTarget::Memory => Self::Memory(Arc::default()),
             JournalTarget::File(path) => {
                 let file = File::options().create(true).append(true).open(path);
-                let file = file.map_err(|source| PlantError::Journal { path: path.clone(), source })?;
-                Self::File { path: path.clone(), file: BufWriter::new(file) }
+                let file = file.map_err(|source| PlantError::Journal {
+                    path: path.clone(),
+                    source,
+                })?;
+                Self::File {
+                    path: path.clone(),
+                    file: BufWriter::new(file),
+                }
             }
         })
     }
@@ -76,7 +82,10 @@ impl Journal {
         match self {
             Self::Off => Ok(()),
             Self::Memory(entries) => {
-                entries.lock().unwrap_or_else(PoisonError::into_inner).extend(records);
+                entries
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .extend(records);
                 Ok(())
             }
             Self::File { path, file } => {
@@ -87,7 +96,10 @@ impl Journal {
                     })
                     .collect::<std::io::Result<()>>()
                     .and_then(|()| file.flush());
-                written.map_err(|source| PlantError::Journal { path: path.clone(), source })
+                written.map_err(|source| PlantError::Journal {
+                    path: path.clone(),
+                    source,
+                })
             }
         }
     }

@@ -5,6 +5,7 @@
 //! repeatable; [`Load`] adds tags that change at a high and even rate. Tags, registers and states are listed in the crate's README.
 
 mod driver;
+mod filling_hall;
 mod journal;
 mod load;
 mod modbus;

@@ -70,7 +70,10 @@ impl Schedule {
     pub(crate) fn take(&mut self, elapsed: Duration) -> (impl Iterator<Item = LoadWrite> + use<>, u64) {
         let from = self.written;
         let until = self.due_by(elapsed).min(from + u64::from(self.load.tags));
-        let late = self.due_by(elapsed.saturating_sub(LATE)).clamp(from, until.max(from)) - from;
+        let late = self
+            .due_by(elapsed.saturating_sub(LATE))
+            .clamp(from, until.max(from))
+            - from;
         self.written = until.max(from);
         let tags = u64::from(self.load.tags);
         let writes = (from..until).map(move |write| LoadWrite {
@@ -87,7 +90,11 @@ mod tests {
     use std::time::Duration;
 
     fn schedule(tags: u32, rate: f64) -> Schedule {
-        Schedule::new(Load { tags, rate, value: LoadValue::Int64 })
+        Schedule::new(Load {
+            tags,
+            rate,
+            value: LoadValue::Int64,
+        })
     }
 
     #[test]

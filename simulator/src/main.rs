@@ -62,15 +62,23 @@ struct Arguments {
 }
 
 fn load(text: &str) -> Result<(u32, f64), String> {
-    let (tags, rate) = text.split_once(':').ok_or("wants TAGS:CHANGES, for example 10000:30000")?;
-    let tags = tags.parse().map_err(|_| format!("{tags:?} is no number of tags"))?;
-    let rate = rate.parse().map_err(|_| format!("{rate:?} is no number of changes a second"))?;
+    let (tags, rate) = text
+        .split_once(':')
+        .ok_or("wants TAGS:CHANGES, for example 10000:30000")?;
+    let tags = tags
+        .parse()
+        .map_err(|_| format!("{tags:?} is no number of tags"))?;
+    let rate = rate
+        .parse()
+        .map_err(|_| format!("{rate:?} is no number of changes a second"))?;
     Ok((tags, rate))
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {
     let number = text.strip_suffix('s').unwrap_or(text);
-    let seconds: f64 = number.parse().map_err(|_| format!("{text:?} is no number of seconds"))?;
+    let seconds: f64 = number
+        .parse()
+        .map_err(|_| format!("{text:?} is no number of seconds"))?;
     Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())
 }
 
@@ -102,12 +110,20 @@ impl Arguments {
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
-    let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "warn".into());
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    // The OPC UA library calls the key that was not wanted an error, with each connection anew.
+    let quiet = "warn,opcua_crypto=off,opcua_core=off,opcua_server::server=error";
+    let default = if arguments.no_encryption { quiet } else { "warn" };
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| default.into());
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .init();
     let mut terminate = signal(SignalKind::terminate()).context("cannot wait for SIGTERM")?;
 
     let duration = arguments.duration;
-    let plant = Plant::start(arguments.options()).await.context("the plant does not start")?;
+    let plant = Plant::start(arguments.options())
+        .await
+        .context("the plant does not start")?;
     let ready = serde_json::json!({
         "opcua": plant.opcua_url(),
         "modbus": plant.modbus_address(),

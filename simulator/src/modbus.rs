@@ -72,11 +72,20 @@ fn words(value: &TagValue) -> Option<Vec<u16>> {
 
 impl Units {
     pub(crate) fn new(conveyors: u8, load_tags: Option<u32>) -> Self {
-        let conveyor = Unit { registers: vec![0; CONVEYOR_SIZE], bits: vec![false; CONVEYOR_SIZE] };
+        let conveyor = Unit {
+            registers: vec![0; CONVEYOR_SIZE],
+            bits: vec![false; CONVEYOR_SIZE],
+        };
         let mut units: BTreeMap<u8, Unit> = (1..=conveyors).map(|unit| (unit, conveyor.clone())).collect();
         if let Some(tags) = load_tags {
             let registers = vec![0; (tags * LOAD_REGISTERS) as usize];
-            units.insert(LOAD_UNIT, Unit { registers, bits: Vec::new() });
+            units.insert(
+                LOAD_UNIT,
+                Unit {
+                    registers,
+                    bits: Vec::new(),
+                },
+            );
         }
         Self(Arc::new(RwLock::new(units)))
     }
@@ -86,11 +95,14 @@ impl Units {
         let mut units = self.0.write().unwrap_or_else(PoisonError::into_inner);
         for (tag, value) in values {
             let place = tag.strip_prefix("Conveyor").and_then(|rest| rest.split_once('.'));
-            let Some((unit, address)) = place.and_then(|(unit, name)| Some((unit.parse().ok()?, address(name)?)))
+            let Some((unit, address)) =
+                place.and_then(|(unit, name)| Some((unit.parse().ok()?, address(name)?)))
             else {
                 continue;
             };
-            let Some(unit): Option<&mut Unit> = units.get_mut(&unit) else { continue };
+            let Some(unit): Option<&mut Unit> = units.get_mut(&unit) else {
+                continue;
+            };
             if let TagValue::Flag(flag) = value {
                 unit.bits[address] = *flag;
             } else if let Some(words) = words(value) {
@@ -102,7 +114,9 @@ impl Units {
     /// Writes load tags: the tag's number and its 64 bits.
     pub(crate) fn write_load(&self, values: impl Iterator<Item = (u32, u64)>) {
         let mut units = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        let Some(unit) = units.get_mut(&LOAD_UNIT) else { return };
+        let Some(unit) = units.get_mut(&LOAD_UNIT) else {
+            return;
+        };
         for (tag, bits) in values {
             let first = (tag * LOAD_REGISTERS) as usize;
             for (register, shift) in unit.registers[first..].iter_mut().zip([48, 32, 16, 0]) {
@@ -115,18 +129,30 @@ impl Units {
         let units = self.0.read().unwrap_or_else(PoisonError::into_inner);
         let unit = units.get(&unit).ok_or(ExceptionCode::GatewayTargetDevice)?;
         match *request {
-            Request::ReadHoldingRegisters(from, count) => {
-                Ok(Response::ReadHoldingRegisters(range(&unit.registers, from, count, MAX_READ_REGISTERS)?))
-            }
-            Request::ReadInputRegisters(from, count) => {
-                Ok(Response::ReadInputRegisters(range(&unit.registers, from, count, MAX_READ_REGISTERS)?))
-            }
-            Request::ReadCoils(from, count) => {
-                Ok(Response::ReadCoils(range(&unit.bits, from, count, MAX_READ_BITS)?))
-            }
-            Request::ReadDiscreteInputs(from, count) => {
-                Ok(Response::ReadDiscreteInputs(range(&unit.bits, from, count, MAX_READ_BITS)?))
-            }
+            Request::ReadHoldingRegisters(from, count) => Ok(Response::ReadHoldingRegisters(range(
+                &unit.registers,
+                from,
+                count,
+                MAX_READ_REGISTERS,
+            )?)),
+            Request::ReadInputRegisters(from, count) => Ok(Response::ReadInputRegisters(range(
+                &unit.registers,
+                from,
+                count,
+                MAX_READ_REGISTERS,
+            )?)),
+            Request::ReadCoils(from, count) => Ok(Response::ReadCoils(range(
+                &unit.bits,
+                from,
+                count,
+                MAX_READ_BITS,
+            )?)),
+            Request::ReadDiscreteInputs(from, count) => Ok(Response::ReadDiscreteInputs(range(
+                &unit.bits,
+                from,
+                count,
+                MAX_READ_BITS,
+            )?)),
             _ => Err(ExceptionCode::IllegalFunction),
         }
     }
@@ -137,7 +163,9 @@ fn range<T: Clone>(all: &[T], from: u16, count: u16, most: u16) -> Result<Vec<T>
         return Err(ExceptionCode::IllegalDataValue);
     }
     let from = usize::from(from);
-    all.get(from..from + usize::from(count)).map(<[T]>::to_vec).ok_or(ExceptionCode::IllegalDataAddress)
+    all.get(from..from + usize::from(count))
+        .map(<[T]>::to_vec)
+        .ok_or(ExceptionCode::IllegalDataAddress)
 }
 
 impl Service for Units {
@@ -152,7 +180,11 @@ impl Service for Units {
 }
 
 /// Serves the units until `stop`; open connections end with it.
-pub(crate) async fn serve(listener: TcpListener, units: Units, stop: CancellationToken) -> std::io::Result<()> {
+pub(crate) async fn serve(
+    listener: TcpListener,
+    units: Units,
+    stop: CancellationToken,
+) -> std::io::Result<()> {
     let on_connected = |stream: tokio::net::TcpStream, peer| {
         let units = units.clone();
         async move {
@@ -163,7 +195,10 @@ pub(crate) async fn serve(listener: TcpListener, units: Units, stop: Cancellatio
     };
     let on_error = |error: std::io::Error| tracing::debug!(%error, "a modbus connection ended");
     let server = Server::new(listener);
-    match stop.run_until_cancelled(server.serve(&on_connected, on_error)).await {
+    match stop
+        .run_until_cancelled(server.serve(&on_connected, on_error))
+        .await
+    {
         Some(ended) => ended,
         None => Ok(()),
     }
@@ -183,8 +218,16 @@ mod tests {
         ];
         units.write(values.iter().map(|(tag, value)| (*tag, value)));
         let read = units.read(2, &Request::ReadHoldingRegisters(0, 6));
-        assert_eq!(read, Ok(Response::ReadHoldingRegisters(vec![0, 0x0102, 0x0304, 0, 0, 0xFFFB])));
-        assert_eq!(units.read(2, &Request::ReadCoils(0, 2)), Ok(Response::ReadCoils(vec![true, false])));
+        assert_eq!(
+            read,
+            Ok(Response::ReadHoldingRegisters(vec![
+                0, 0x0102, 0x0304, 0, 0, 0xFFFB
+            ]))
+        );
+        assert_eq!(
+            units.read(2, &Request::ReadCoils(0, 2)),
+            Ok(Response::ReadCoils(vec![true, false]))
+        );
         let other = units.read(1, &Request::ReadInputRegisters(1, 2));
         assert_eq!(other, Ok(Response::ReadInputRegisters(vec![0, 0])));
 
@@ -197,11 +240,31 @@ mod tests {
     fn what_cannot_be_read_is_refused_with_the_standards_codes() {
         let units = Units::new(1, None);
         for (unit, request, refusal) in [
-            (1, Request::ReadHoldingRegisters(10, 7), ExceptionCode::IllegalDataAddress),
-            (1, Request::ReadHoldingRegisters(65_535, 2), ExceptionCode::IllegalDataAddress),
-            (1, Request::ReadHoldingRegisters(0, 126), ExceptionCode::IllegalDataValue),
-            (1, Request::ReadHoldingRegisters(0, 0), ExceptionCode::IllegalDataValue),
-            (1, Request::WriteSingleRegister(0, 1), ExceptionCode::IllegalFunction),
+            (
+                1,
+                Request::ReadHoldingRegisters(10, 7),
+                ExceptionCode::IllegalDataAddress,
+            ),
+            (
+                1,
+                Request::ReadHoldingRegisters(65_535, 2),
+                ExceptionCode::IllegalDataAddress,
+            ),
+            (
+                1,
+                Request::ReadHoldingRegisters(0, 126),
+                ExceptionCode::IllegalDataValue,
+            ),
+            (
+                1,
+                Request::ReadHoldingRegisters(0, 0),
+                ExceptionCode::IllegalDataValue,
+            ),
+            (
+                1,
+                Request::WriteSingleRegister(0, 1),
+                ExceptionCode::IllegalFunction,
+            ),
             (9, Request::ReadCoils(0, 1), ExceptionCode::GatewayTargetDevice),
         ] {
             assert_eq!(units.read(unit, &request), Err(refusal), "{request:?}");

@@ -7,8 +7,10 @@ use opcua::{
     server::{
         ANONYMOUS_USER_TOKEN_ID, ServerBuilder, ServerEndpoint, ServerHandle, ServerUserToken,
         address_space::{AddressSpace, Variable, VariableBuilder},
-        diagnostics::NamespaceMetadata,
-        node_manager::memory::{SimpleNodeManager, simple_node_manager},
+        node_manager::{
+            ServerContext,
+            memory::{InMemoryNodeManager, InMemoryNodeManagerBuilder},
+        },
     },
     types::{DataTypeId, DataValue, DateTime, MessageSecurityMode, NodeId, ObjectId, StatusCode, Variant},
 };
@@ -16,6 +18,7 @@ use tokio::{net::TcpListener, task::JoinHandle};
 
 use crate::{
     Load, LoadValue, PlantError,
+    filling_hall::{self, FillingHall},
     model::{Protocol, Tag, TagValue},
 };
 
@@ -40,7 +43,7 @@ const UNIX_EPOCH_TICKS: i64 = 116_444_736_000_000_000;
 /// The running server with the nodes that are written.
 pub(crate) struct OpcUaServer {
     handle: ServerHandle,
-    nodes: Arc<SimpleNodeManager>,
+    nodes: Arc<InMemoryNodeManager<FillingHall>>,
     /// One per tag of the hall; `None` for tags of the other protocol.
     tags: Vec<Option<NodeId>>,
     load: Vec<NodeId>,
@@ -78,10 +81,26 @@ fn builder(endpoints: &Endpoints<'_>) -> ServerBuilder {
         builder = builder.add_user_token(DEMO_TOKEN, ServerUserToken::user_pass(DEMO_USER, DEMO_PASSWORD));
         let users = &[anonymous, DEMO_TOKEN] as &[&str];
         for (name, policy, mode) in [
-            ("basic256sha256-sign", SecurityPolicy::Basic256Sha256, MessageSecurityMode::Sign),
-            ("basic256sha256", SecurityPolicy::Basic256Sha256, MessageSecurityMode::SignAndEncrypt),
-            ("aes128sha256", SecurityPolicy::Aes128Sha256RsaOaep, MessageSecurityMode::SignAndEncrypt),
-            ("aes256sha256", SecurityPolicy::Aes256Sha256RsaPss, MessageSecurityMode::SignAndEncrypt),
+            (
+                "basic256sha256-sign",
+                SecurityPolicy::Basic256Sha256,
+                MessageSecurityMode::Sign,
+            ),
+            (
+                "basic256sha256",
+                SecurityPolicy::Basic256Sha256,
+                MessageSecurityMode::SignAndEncrypt,
+            ),
+            (
+                "aes128sha256",
+                SecurityPolicy::Aes128Sha256RsaOaep,
+                MessageSecurityMode::SignAndEncrypt,
+            ),
+            (
+                "aes256sha256",
+                SecurityPolicy::Aes256Sha256RsaPss,
+                MessageSecurityMode::SignAndEncrypt,
+            ),
         ] {
             builder = builder.add_endpoint(name, ("/", policy, mode, users));
         }
@@ -124,29 +143,48 @@ impl OpcUaServer {
         now: i64,
     ) -> Result<(Self, JoinHandle<()>), PlantError> {
         let port = listener.local_addr().map_or(0, |address| address.port());
-        let namespace = NamespaceMetadata { namespace_uri: NAMESPACE_URI.to_owned(), ..Default::default() };
+        let hall = |context: ServerContext, space: &mut AddressSpace| {
+            FillingHall::new(NAMESPACE_URI, &context, space)
+        };
         let (server, handle) = builder(endpoints)
             .port(port)
-            .with_node_manager(simple_node_manager(namespace, "filling-hall"))
+            .with_node_manager(InMemoryNodeManagerBuilder::new(hall))
             .build()
             .map_err(PlantError::OpcUa)?;
         let missing = || PlantError::OpcUa("the server has no filling hall".to_owned());
-        let nodes: Arc<SimpleNodeManager> = handle.node_managers().get_of_type().ok_or_else(missing)?;
+        let nodes: Arc<InMemoryNodeManager<FillingHall>> =
+            handle.node_managers().get_of_type().ok_or_else(missing)?;
         let namespace = handle.get_namespace_index(NAMESPACE_URI).ok_or_else(missing)?;
         let (tags, load) = {
             let mut space = nodes.address_space().write();
-            (add_tags(&mut space, namespace, tags, now), add_load(&mut space, namespace, load, now))
+            (
+                add_tags(&mut space, namespace, tags, now),
+                add_load(&mut space, namespace, load, now),
+            )
         };
         let task = tokio::spawn(async move {
             if let Err(error) = server.run_with(listener).await {
                 tracing::error!(%error, "the opc ua server ended");
             }
         });
-        Ok((Self { handle, nodes, tags, load }, task))
+        Ok((
+            Self {
+                handle,
+                nodes,
+                tags,
+                load,
+            },
+            task,
+        ))
     }
 
     pub(crate) fn handle(&self) -> ServerHandle {
         self.handle.clone()
+    }
+
+    /// Tells new monitored items what they may have missed while they were created. To be called often.
+    pub(crate) fn tell_new_items(&self) {
+        filling_hall::tell_new_items(&self.nodes, self.handle.subscriptions());
     }
 
     /// Shows the changed tags of one moment, all with the same time; the tag is its place among the hall's tags.
@@ -159,7 +197,9 @@ impl OpcUaServer {
             let node = self.tags.get(tag)?.as_ref()?;
             Some((node, None, data_value(variant(value), now)))
         });
-        self.nodes.set_values(self.handle.subscriptions(), values).map_err(refused)
+        self.nodes
+            .set_values(self.handle.subscriptions(), values)
+            .map_err(refused)
     }
 
     /// Shows load values, each tag at most once.
@@ -172,14 +212,19 @@ impl OpcUaServer {
             let node = self.load.get(usize::try_from(tag).ok()?)?;
             Some((node, None, data_value(value, now)))
         });
-        self.nodes.set_values(self.handle.subscriptions(), values).map_err(refused)
+        self.nodes
+            .set_values(self.handle.subscriptions(), values)
+            .map_err(refused)
     }
 }
 
 /// Stops the server and waits for its end, but not for ever: a client that does not read can keep a connection open.
 pub(crate) async fn stop(handle: &ServerHandle, task: &mut JoinHandle<()>) {
     handle.cancel();
-    if tokio::time::timeout(Duration::from_secs(3), &mut *task).await.is_err() {
+    if tokio::time::timeout(Duration::from_secs(3), &mut *task)
+        .await
+        .is_err()
+    {
         tracing::warn!("the opc ua server did not end in 3 s and is cut off");
         task.abort();
     }
@@ -232,7 +277,9 @@ fn data_type(value: &Variant) -> DataTypeId {
 }
 
 fn variable(node: &NodeId, name: &str, value: Variant, now: i64) -> Variable {
-    let mut variable = VariableBuilder::new(node, name, name).data_type(data_type(&value)).build();
+    let mut variable = VariableBuilder::new(node, name, name)
+        .data_type(data_type(&value))
+        .build();
     variable.set_data_value(data_value(value, now));
     variable
 }
@@ -264,7 +311,10 @@ fn add_load(space: &mut AddressSpace, namespace: u16, load: Option<Load>, now: i
         .map(|tag| {
             let name = format!("T{tag:06}");
             let node = NodeId::new(namespace, format!("Load.{name}"));
-            space.add_variables(vec![variable(&node, &name, load_variant(load.value, 0, 0), now)], &folder);
+            space.add_variables(
+                vec![variable(&node, &name, load_variant(load.value, 0, 0), now)],
+                &folder,
+            );
             node
         })
         .collect()

@@ -196,11 +196,17 @@ impl KeyDirectory {
     fn open(security: &Security) -> Result<Self, PlantError> {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let directory = match security {
-            Security::Encrypted { keys: Some(path) } => Self { path: path.clone(), temporary: false },
+            Security::Encrypted { keys: Some(path) } => Self {
+                path: path.clone(),
+                temporary: false,
+            },
             _ => {
                 let number = NEXT.fetch_add(1, Ordering::Relaxed);
                 let name = format!("floorgate-simulator-{}-{number}", std::process::id());
-                Self { path: std::env::temp_dir().join(name), temporary: true }
+                Self {
+                    path: std::env::temp_dir().join(name),
+                    temporary: true,
+                }
             }
         };
         let made = if directory.temporary {
@@ -255,14 +261,25 @@ fn check(options: &Options) -> Result<(), PlantError> {
             return wrong(name, format!("{} tags", load.tags), format!("1 to {most} tags"));
         }
         if !(load.rate.is_finite() && (0.0..=10_000_000.0).contains(&load.rate)) {
-            return wrong(name, format!("{} changes a second", load.rate), "0 to 10000000 changes a second".into());
+            return wrong(
+                name,
+                format!("{} changes a second", load.rate),
+                "0 to 10000000 changes a second".into(),
+            );
         }
     }
     Ok(())
 }
 
-async fn listen(protocol: &'static str, address: SocketAddr) -> Result<(TcpListener, SocketAddr), PlantError> {
-    let failed = |source| PlantError::Listen { protocol, address, source };
+async fn listen(
+    protocol: &'static str,
+    address: SocketAddr,
+) -> Result<(TcpListener, SocketAddr), PlantError> {
+    let failed = |source| PlantError::Listen {
+        protocol,
+        address,
+        source,
+    };
     let listener = TcpListener::bind(address).await.map_err(failed)?;
     let bound = listener.local_addr().map_err(failed)?;
     Ok((listener, bound))
@@ -278,7 +295,12 @@ impl Plant {
         let (opcua_listener, opcua) = listen("opc ua", (options.bind, options.opcua_port).into()).await?;
         let (modbus_listener, modbus) = listen("modbus", (options.bind, options.modbus_port).into()).await?;
 
-        let hall = Hall::new(options.lines, options.conveyors, options.seed, options.counter_start);
+        let hall = Hall::new(
+            options.lines,
+            options.conveyors,
+            options.seed,
+            options.counter_start,
+        );
         let mut clock = WriteClock::default();
         let now = clock.now();
         let endpoints = Endpoints {
@@ -298,7 +320,13 @@ impl Plant {
                 }
             })
         };
-        let servers = Servers { opcua: server.handle(), opcua_task, modbus_stop, modbus_task, _keys: keys };
+        let servers = Servers {
+            opcua: server.handle(),
+            opcua_task,
+            modbus_stop,
+            modbus_task,
+            _keys: keys,
+        };
 
         let (counters, entries) = (Arc::new(Counters::default()), journal.entries());
         let mut driver = Driver {

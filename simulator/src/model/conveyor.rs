@@ -53,12 +53,21 @@ impl Conveyor {
             ("Speed", TagValue::Float(NOMINAL_SPEED as f32)),
             ("MotorTemperature", TagValue::Int16(tenths(conveyor.temperature))),
         ]
-        .map(|(name, value)| Tag { name: format!("Conveyor{number}.{name}"), protocol: Protocol::Modbus, value });
+        .map(|(name, value)| Tag {
+            name: format!("Conveyor{number}.{name}"),
+            protocol: Protocol::Modbus,
+            value,
+        });
         (conveyor, tags.into())
     }
 
     pub(super) fn due(&self) -> Duration {
-        self.timers.iter().flatten().min().copied().unwrap_or(Duration::MAX)
+        self.timers
+            .iter()
+            .flatten()
+            .min()
+            .copied()
+            .unwrap_or(Duration::MAX)
     }
 
     fn plan_jam(&mut self, at: Duration) {

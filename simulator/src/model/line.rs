@@ -47,11 +47,18 @@ struct Step {
 
 impl Step {
     fn after(seconds: f64, state: PackState) -> Self {
-        Self { after: Duration::from_secs_f64(seconds), state: Some(state), ..Self::default() }
+        Self {
+            after: Duration::from_secs_f64(seconds),
+            state: Some(state),
+            ..Self::default()
+        }
     }
 
     fn job(self, job: JobState) -> Self {
-        Self { job: Some(job), ..self }
+        Self {
+            job: Some(job),
+            ..self
+        }
     }
 
     fn raise(self, bits: u16) -> Self {
@@ -117,13 +124,22 @@ impl Line {
             ("Vibration", TagValue::Double(line.vibration)),
             ("Power", TagValue::Double(line.power)),
         ]
-        .map(|(name, value)| Tag { name: format!("Line{number}.{name}"), protocol: Protocol::OpcUa, value });
+        .map(|(name, value)| Tag {
+            name: format!("Line{number}.{name}"),
+            protocol: Protocol::OpcUa,
+            value,
+        });
         line.plan_start(Duration::ZERO);
         (line, tags.into())
     }
 
     pub(super) fn due(&self) -> Duration {
-        self.timers.iter().flatten().min().copied().unwrap_or(Duration::MAX)
+        self.timers
+            .iter()
+            .flatten()
+            .min()
+            .copied()
+            .unwrap_or(Duration::MAX)
     }
 
     pub(super) fn advance(&mut self, moment: &mut Moment<'_>) {
@@ -152,13 +168,22 @@ impl Line {
         let wait = self.random.between(1.0, 4.0);
         self.plan(
             at,
-            [Step::after(wait, PackState::Starting), Step::after(0.8, PackState::Execute).job(JobState::Running)],
+            [
+                Step::after(wait, PackState::Starting),
+                Step::after(0.8, PackState::Execute).job(JobState::Running),
+            ],
         );
     }
 
     fn next_order_steps(&mut self, from: f64) -> [Step; 2] {
         let idle = Step::after(1.0, PackState::Idle).job(JobState::AllowedToStart);
-        [Step::after(from, PackState::Resetting), Step { new_order: true, ..idle }]
+        [
+            Step::after(from, PackState::Resetting),
+            Step {
+                new_order: true,
+                ..idle
+            },
+        ]
     }
 
     fn play(&mut self, at: Duration, moment: &mut Moment<'_>) {
@@ -216,7 +241,10 @@ impl Line {
             self.timers[STOP] = None;
             let [resetting, idle] = self.next_order_steps(2.0);
             let complete = Step::after(0.7, PackState::Complete).job(JobState::Ended);
-            self.plan(at, [Step::after(0.2, PackState::Completing), complete, resetting, idle]);
+            self.plan(
+                at,
+                [Step::after(0.2, PackState::Completing), complete, resetting, idle],
+            );
         }
     }
 
@@ -229,18 +257,38 @@ impl Line {
         let kind = self.random.unit();
         if kind < 0.05 {
             let [resetting, idle] = self.next_order_steps(1.0);
-            let aborting = Step::after(0.0, PackState::Aborting).job(JobState::Aborted).raise(EMERGENCY_STOP);
+            let aborting = Step::after(0.0, PackState::Aborting)
+                .job(JobState::Aborted)
+                .raise(EMERGENCY_STOP);
             let clearing = Step::after(repair, PackState::Clearing).clear(EMERGENCY_STOP);
-            let (aborted, stopped) = (Step::after(0.3, PackState::Aborted), Step::after(0.5, PackState::Stopped));
+            let (aborted, stopped) = (
+                Step::after(0.3, PackState::Aborted),
+                Step::after(0.5, PackState::Stopped),
+            );
             self.plan(at, [aborting, aborted, clearing, stopped, resetting, idle]);
         } else if kind < 0.6 {
-            let holding = Step::after(0.0, PackState::Holding).job(JobState::Interrupted).raise(CAP_HOPPER_EMPTY);
+            let holding = Step::after(0.0, PackState::Holding)
+                .job(JobState::Interrupted)
+                .raise(CAP_HOPPER_EMPTY);
             let unholding = Step::after(repair, PackState::Unholding).clear(CAP_HOPPER_EMPTY);
-            self.plan(at, [holding, Step::after(0.5, PackState::Held), unholding, resume]);
+            self.plan(
+                at,
+                [holding, Step::after(0.5, PackState::Held), unholding, resume],
+            );
         } else {
-            let suspending = Step::after(0.0, PackState::Suspending).job(JobState::Interrupted).raise(OUTFEED_BLOCKED);
+            let suspending = Step::after(0.0, PackState::Suspending)
+                .job(JobState::Interrupted)
+                .raise(OUTFEED_BLOCKED);
             let unsuspending = Step::after(repair, PackState::Unsuspending).clear(OUTFEED_BLOCKED);
-            self.plan(at, [suspending, Step::after(0.4, PackState::Suspended), unsuspending, resume]);
+            self.plan(
+                at,
+                [
+                    suspending,
+                    Step::after(0.4, PackState::Suspended),
+                    unsuspending,
+                    resume,
+                ],
+            );
         }
     }
 
@@ -251,7 +299,10 @@ impl Line {
         match timer - MEASURE {
             0 => {
                 let target = if executing { 62.0 } else { 24.0 };
-                self.temperature = rounded(self.temperature + 0.03 * (target - self.temperature) + 0.15 * noise, 100.0);
+                self.temperature = rounded(
+                    self.temperature + 0.03 * (target - self.temperature) + 0.15 * noise,
+                    100.0,
+                );
                 moment.set(TEMPERATURE, TagValue::Double(self.temperature));
             }
             1 => {
@@ -259,8 +310,10 @@ impl Line {
                     self.vibration_target = if self.vibration_target > 2.0 { 1.8 } else { 5.2 };
                 }
                 let target = if executing { self.vibration_target } else { 0.3 };
-                self.vibration =
-                    rounded((self.vibration + 0.3 * (target - self.vibration) + 0.1 * noise).max(0.0), 1000.0);
+                self.vibration = rounded(
+                    (self.vibration + 0.3 * (target - self.vibration) + 0.1 * noise).max(0.0),
+                    1000.0,
+                );
                 moment.set(VIBRATION, TagValue::Double(self.vibration));
                 if self.vibration > VIBRATION_ALARM.0 {
                     self.set_alarms(self.alarms | VIBRATION_HIGH, 0, moment);
@@ -270,7 +323,10 @@ impl Line {
             }
             _ => {
                 let target = if executing { 11.0 } else { 1.5 };
-                self.power = rounded((self.power + 0.5 * (target - self.power) + 0.2 * noise).max(0.0), 1000.0);
+                self.power = rounded(
+                    (self.power + 0.5 * (target - self.power) + 0.2 * noise).max(0.0),
+                    1000.0,
+                );
                 moment.set(POWER, TagValue::Double(self.power));
             }
         }

@@ -45,9 +45,16 @@ impl Hall {
     /// A hall at time zero. All counters start at `counter_start`, so that their wrap-around can be brought near.
     #[must_use]
     pub fn new(lines: u32, conveyors: u8, seed: u64, counter_start: u32) -> Self {
-        let mut hall = Self { tags: Vec::new(), machines: Vec::new() };
+        let mut hall = Self {
+            tags: Vec::new(),
+            machines: Vec::new(),
+        };
         for number in 1..=lines {
-            let (line, tags) = Line::new(number, Random::new(seed ^ (u64::from(number) << 32)), counter_start);
+            let (line, tags) = Line::new(
+                number,
+                Random::new(seed ^ (u64::from(number) << 32)),
+                counter_start,
+            );
             hall.add(Machine::Line(line), tags);
         }
         for number in 1..=conveyors {
@@ -79,13 +86,20 @@ impl Hall {
     /// change nothing, as when a measured value did not move.
     pub fn advance(&mut self, now: Duration, changes: &mut Vec<Change>) -> Option<Duration> {
         let place = (0..self.machines.len()).min_by_key(|&place| self.machines[place].1.due())?;
-        let end = self.machines.get(place + 1).map_or(self.tags.len(), |(first, _)| *first);
+        let end = self
+            .machines
+            .get(place + 1)
+            .map_or(self.tags.len(), |(first, _)| *first);
         let (first, machine) = &mut self.machines[place];
         let due = machine.due();
         if due > now {
             return None;
         }
-        let mut moment = Moment { tags: &mut self.tags[*first..end], first: *first, changes };
+        let mut moment = Moment {
+            tags: &mut self.tags[*first..end],
+            first: *first,
+            changes,
+        };
         match machine {
             Machine::Line(line) => line.advance(&mut moment),
             Machine::Conveyor(conveyor) => conveyor.advance(&mut moment),

@@ -2,7 +2,10 @@
 
 /// State of a machine by PackML (OPC 30050, ISA-TR88.00.02), with the number it has there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[allow(missing_docs, reason = "the names are the standard's own and say all there is to say")]
+#[allow(
+    missing_docs,
+    reason = "the names are the standard's own and say all there is to say"
+)]
 pub enum PackState {
     Clearing = 1,
     Stopped = 2,
@@ -54,15 +57,17 @@ impl PackState {
     /// The state with this number, if there is one.
     #[must_use]
     pub fn from_code(code: i32) -> Option<Self> {
-        Self::ALL.into_iter().find(|state| i32::from(state.code()) == code)
+        Self::ALL
+            .into_iter()
+            .find(|state| i32::from(state.code()) == code)
     }
 
     /// Whether the standard's state diagram has an arrow from here to `next`.
     #[must_use]
     pub fn may_become(self, next: Self) -> bool {
         use PackState::{
-            Aborted, Aborting, Clearing, Complete, Completing, Execute, Held, Holding, Idle, Resetting, Starting,
-            Stopped, Stopping, Suspended, Suspending, Unholding, Unsuspending,
+            Aborted, Aborting, Clearing, Complete, Completing, Execute, Held, Holding, Idle, Resetting,
+            Starting, Stopped, Stopping, Suspended, Suspending, Unholding, Unsuspending,
         };
         match next {
             Aborting => !matches!(self, Aborting | Aborted),
@@ -88,7 +93,10 @@ impl PackState {
 
 /// State of a work order by ISA-95 Job Control (OPC 10031-4, version 2.0, Annex B.2), with the number it has there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[allow(missing_docs, reason = "the names are the standard's own and say all there is to say")]
+#[allow(
+    missing_docs,
+    reason = "the names are the standard's own and say all there is to say"
+)]
 pub enum JobState {
     NotAllowedToStart = 1,
     AllowedToStart = 2,
@@ -100,8 +108,14 @@ pub enum JobState {
 
 impl JobState {
     /// Every state, in the order of the numbers.
-    pub const ALL: [Self; 6] =
-        [Self::NotAllowedToStart, Self::AllowedToStart, Self::Running, Self::Interrupted, Self::Ended, Self::Aborted];
+    pub const ALL: [Self; 6] = [
+        Self::NotAllowedToStart,
+        Self::AllowedToStart,
+        Self::Running,
+        Self::Interrupted,
+        Self::Ended,
+        Self::Aborted,
+    ];
 
     /// The number of the state on the wire, 1 to 6.
     #[must_use]
@@ -112,7 +126,9 @@ impl JobState {
     /// The state with this number, if there is one.
     #[must_use]
     pub fn from_code(code: i32) -> Option<Self> {
-        Self::ALL.into_iter().find(|state| i32::from(state.code()) == code)
+        Self::ALL
+            .into_iter()
+            .find(|state| i32::from(state.code()) == code)
     }
 
     /// Whether one and the same order may go from here to `next`.

@@ -64,7 +64,11 @@ impl Moment<'_> {
         let tag = &mut self.tags[slot];
         if tag.value != value {
             let old = std::mem::replace(&mut tag.value, value.clone());
-            self.changes.push(Change { tag: self.first + slot, old, new: value });
+            self.changes.push(Change {
+                tag: self.first + slot,
+                old,
+                new: value,
+            });
         }
     }
 }

@@ -9,8 +9,10 @@ fn play(mut hall: Hall, length: Duration, mut look: impl FnMut(Duration, &HashMa
     let mut changes = Vec::new();
     while let Some(at) = hall.advance(length, &mut changes) {
         let count = changes.len();
-        let named: HashMap<_, _> =
-            changes.drain(..).map(|change| (hall.tags()[change.tag].name.clone(), change)).collect();
+        let named: HashMap<_, _> = changes
+            .drain(..)
+            .map(|change| (hall.tags()[change.tag].name.clone(), change))
+            .collect();
         assert_eq!(named.len(), count, "a tag changed twice in one moment");
         look(at, &named);
     }
@@ -27,30 +29,51 @@ fn number(value: &TagValue) -> i32 {
 
 #[test]
 fn every_transition_is_one_that_the_standards_allow() {
-    let (mut pack_states, mut job_states) = (std::collections::HashSet::new(), std::collections::HashSet::new());
+    let (mut pack_states, mut job_states) =
+        (std::collections::HashSet::new(), std::collections::HashSet::new());
     play(Hall::new(6, 2, 42, 0), HOUR * 4, |at, changes| {
         for (name, change) in changes {
             assert_ne!(change.old, change.new, "{name} at {at:?} is no change");
             if name.ends_with(".State") {
                 let (old, new) = (number(&change.old), number(&change.new));
                 let allowed = PackState::from_code(old).zip(PackState::from_code(new));
-                assert!(allowed.is_some_and(|(old, new)| old.may_become(new)), "{name} at {at:?}: {old} to {new}");
+                assert!(
+                    allowed.is_some_and(|(old, new)| old.may_become(new)),
+                    "{name} at {at:?}: {old} to {new}"
+                );
                 pack_states.insert(new);
             }
             if name.ends_with(".Status") {
                 let (old, new) = (number(&change.old), number(&change.new));
                 let order = changes.contains_key(&name.replace(".Status", ".WorkOrderId"));
-                let (old, new) = (JobState::from_code(old).unwrap(), JobState::from_code(new).unwrap());
-                let next_order = matches!(old, JobState::Ended | JobState::Aborted) && new == JobState::AllowedToStart;
-                assert!(if order { next_order } else { old.may_become(new) }, "{name} at {at:?}: {old:?} to {new:?}");
+                let (old, new) = (
+                    JobState::from_code(old).unwrap(),
+                    JobState::from_code(new).unwrap(),
+                );
+                let next_order =
+                    matches!(old, JobState::Ended | JobState::Aborted) && new == JobState::AllowedToStart;
+                assert!(
+                    if order { next_order } else { old.may_become(new) },
+                    "{name} at {at:?}: {old:?} to {new:?}"
+                );
                 job_states.insert(new.code());
             }
         }
     });
-    assert_eq!(job_states.len(), 5, "an order goes through every state but NotAllowedToStart: {job_states:?}");
-    let seen_nowhere: Vec<_> =
-        PackState::ALL.into_iter().filter(|state| !pack_states.contains(&i32::from(state.code()))).collect();
-    assert_eq!(seen_nowhere, [PackState::Stopping], "states that four hours did not show");
+    assert_eq!(
+        job_states.len(),
+        5,
+        "an order goes through every state but NotAllowedToStart: {job_states:?}"
+    );
+    let seen_nowhere: Vec<_> = PackState::ALL
+        .into_iter()
+        .filter(|state| !pack_states.contains(&i32::from(state.code())))
+        .collect();
+    assert_eq!(
+        seen_nowhere,
+        [PackState::Stopping],
+        "states that four hours did not show"
+    );
 }
 
 #[test]
@@ -72,8 +95,15 @@ fn counters_rise_by_one_and_only_while_the_machine_executes() {
             }
         }
     });
-    for tag in hall.tags().iter().filter(|tag| tag.name.ends_with("Good") || tag.name.ends_with("Total")) {
-        assert!(matches!(tag.value, TagValue::UInt32(count) if count < 1_000_000), "{tag:?} has not wrapped");
+    for tag in hall
+        .tags()
+        .iter()
+        .filter(|tag| tag.name.ends_with("Good") || tag.name.ends_with("Total"))
+    {
+        assert!(
+            matches!(tag.value, TagValue::UInt32(count) if count < 1_000_000),
+            "{tag:?} has not wrapped"
+        );
     }
 }
 
@@ -89,8 +119,13 @@ fn every_alarm_that_is_raised_is_cleared() {
                 match (old >> bit & 1, new >> bit & 1) {
                     (0, 1) => assert_eq!(raised.insert(key, at), None, "{name} bit {bit} raised twice"),
                     (1, 0) => {
-                        let since = raised.remove(&key).unwrap_or_else(|| panic!("{name} bit {bit} cleared unraised"));
-                        assert!(at > since, "{name} bit {bit} cleared in the moment of its raising");
+                        let since = raised
+                            .remove(&key)
+                            .unwrap_or_else(|| panic!("{name} bit {bit} cleared unraised"));
+                        assert!(
+                            at > since,
+                            "{name} bit {bit} cleared in the moment of its raising"
+                        );
                         *pairs.entry(bit).or_default() += 1;
                     }
                     _ => {}
@@ -99,9 +134,15 @@ fn every_alarm_that_is_raised_is_cleared() {
         }
     });
     for bit in 0..4 {
-        assert!(pairs.get(&bit).is_some_and(|count| *count > 0), "bit {bit} never went through: {pairs:?}");
+        assert!(
+            pairs.get(&bit).is_some_and(|count| *count > 0),
+            "bit {bit} never went through: {pairs:?}"
+        );
     }
-    assert!(raised.values().all(|since| HOUR * 4 - *since < HOUR), "stuck: {raised:?}");
+    assert!(
+        raised.values().all(|since| HOUR * 4 - *since < HOUR),
+        "stuck: {raised:?}"
+    );
 }
 
 #[test]
@@ -109,8 +150,14 @@ fn an_interrupted_order_says_why() {
     play(Hall::new(6, 0, 11, 0), HOUR, |at, changes| {
         for (name, change) in changes.iter().filter(|(name, _)| name.ends_with(".Status")) {
             if number(&change.new) == i32::from(JobState::Interrupted.code()) {
-                assert!(changes.contains_key(&name.replace("Status", "Alarms")), "{name} at {at:?} has no alarm");
-                assert!(changes.contains_key(&name.replace("Status", "State")), "{name} at {at:?} has no state");
+                assert!(
+                    changes.contains_key(&name.replace("Status", "Alarms")),
+                    "{name} at {at:?} has no alarm"
+                );
+                assert!(
+                    changes.contains_key(&name.replace("Status", "State")),
+                    "{name} at {at:?} has no state"
+                );
             }
         }
     });
@@ -126,7 +173,9 @@ fn measured_values_stay_plausible() {
                 "Power" => 0.0..15.0,
                 _ => continue,
             };
-            let TagValue::Double(value) = change.new else { panic!("{name} is no double") };
+            let TagValue::Double(value) = change.new else {
+                panic!("{name} is no double")
+            };
             assert!(range.contains(&value), "{name} at {at:?}: {value}");
         }
     });
@@ -136,11 +185,15 @@ fn measured_values_stay_plausible() {
 fn the_seed_fixes_the_run() {
     let record = |seed| {
         let mut row = Vec::new();
-        play(Hall::new(2, 1, seed, 0), Duration::from_secs(600), |at, changes| {
-            let mut changes: Vec<_> = changes.values().cloned().collect();
-            changes.sort_by_key(|change| change.tag);
-            row.push((at, changes));
-        });
+        play(
+            Hall::new(2, 1, seed, 0),
+            Duration::from_secs(600),
+            |at, changes| {
+                let mut changes: Vec<_> = changes.values().cloned().collect();
+                changes.sort_by_key(|change| change.tag);
+                row.push((at, changes));
+            },
+        );
         row
     };
     assert_eq!(record(9), record(9));
