@@ -60,11 +60,13 @@ install: ## install program, unit, user and sample configuration (PREFIX, DESTDI
 	@test -x $(BINARY) || { echo "$(BINARY) is not built: run 'make release' first, as yourself" >&2; exit 1; }
 	install -D -m 0755 $(BINARY) $(DESTDIR)$(BINDIR)/floorgate
 	install -d $(DESTDIR)$(UNITDIR) $(DESTDIR)$(SYSUSERSDIR)
-	sed 's|/usr/local/bin/|$(BINDIR)/|; s|/etc/floorgate|$(SYSCONFDIR)/floorgate|' systemd/floorgate.service \
+	sed 's|/usr/local/bin/|$(BINDIR)/|; s|/usr/local/share/doc/floorgate|$(DOCDIR)|; s|/etc/floorgate|$(SYSCONFDIR)/floorgate|' \
+		systemd/floorgate.service \
 		>$(DESTDIR)$(UNITDIR)/floorgate.service
 	chmod 0644 $(DESTDIR)$(UNITDIR)/floorgate.service
 	install -m 0644 systemd/floorgate.sysusers $(DESTDIR)$(SYSUSERSDIR)/floorgate.conf
-	install -D -m 0644 systemd/floorgate.service.d/serial.conf $(DESTDIR)$(DOCDIR)/serial.conf
+	install -d $(DESTDIR)$(DOCDIR)
+	install -m 0644 README.md LICENSE systemd/floorgate.service.d/serial.conf $(DESTDIR)$(DOCDIR)
 	install -d -m 0755 $(DESTDIR)$(SYSCONFDIR)/floorgate
 	install -d -m 0700 $(DESTDIR)$(SYSCONFDIR)/floorgate/secrets
 	cd config && find . -type f -exec sh -c 'for file; do \
@@ -84,8 +86,8 @@ ifeq ($(DESTDIR),)
 	@if test -d /run/systemd/system; then systemctl disable --now floorgate || true; fi
 endif
 	rm -f $(DESTDIR)$(BINDIR)/floorgate $(DESTDIR)$(UNITDIR)/floorgate.service \
-		$(DESTDIR)$(SYSUSERSDIR)/floorgate.conf $(DESTDIR)$(DOCDIR)/serial.conf
-	-rmdir $(DESTDIR)$(DOCDIR)
+		$(DESTDIR)$(SYSUSERSDIR)/floorgate.conf
+	rm -rf $(DESTDIR)$(DOCDIR)
 ifeq ($(DESTDIR),)
 	@if test -d /run/systemd/system; then systemctl daemon-reload; fi
 endif

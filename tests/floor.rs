@@ -1,8 +1,22 @@
 //! The end-to-end tests: one program, so that they link once and share one broker.
 
+#[path = "floor/change.rs"]
+mod change;
+#[path = "floor/check.rs"]
+mod check;
 #[path = "floor/layering.rs"]
 mod layering;
+#[path = "floor/modbus.rs"]
+mod modbus;
+#[path = "floor/operation.rs"]
+mod operation;
 #[path = "floor/peers.rs"]
 mod peers;
+#[path = "floor/plant.rs"]
+mod plant;
 #[path = "floor/sources.rs"]
 mod sources;
+#[path = "floor/survival.rs"]
+mod survival;
+#[path = "floor/systemd.rs"]
+mod systemd;

@@ -13,11 +13,13 @@
 //!
 //! `make setup` installs what the peers need; without it each of them says so.
 
+mod delivery;
 mod folder;
 mod gateway;
 mod http;
 mod installation;
 mod kafka;
+mod machine;
 mod modbus;
 mod opcua;
 mod peer;
@@ -26,11 +28,13 @@ mod process;
 mod reader;
 mod wait;
 
+pub use delivery::Delivery;
 pub use folder::Folder;
 pub use gateway::{Check, Gateway};
 pub use http::{Response, get};
 pub use installation::{binary, repository, target};
 pub use kafka::Kafka;
+pub use machine::Machine;
 pub use modbus::{Framing, ModbusPeer, Table};
 pub use opcua::{OpcUaOptions, OpcUaPeer};
 pub use ports::free_port;

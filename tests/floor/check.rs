@@ -1,0 +1,90 @@
+//! `floorgate check`.
+
+use anyhow::{Context, Result};
+use floorgate_tests::{Gateway, free_port};
+
+use crate::plant::Plant;
+
+const SETTINGS: &str = r#"gateway: press shop
+state_dir: "{state}"
+mappings: ["mappings/*.yaml"]
+sources:
+  plc:
+    adapter: opcua
+    endpoint: http://plc:4840/
+    publishing_interval: 10 parsecs
+  oven: {adapter: modbuss, connect: "tcp://oven"}
+kafka:
+  brokers: ["kafka"]
+  lingr: 5ms
+  topics: {partitions: 0}
+"#;
+
+const MAPPING: &str = r#"mapping: filling
+source: plc
+equipment: acme/busan/filling/line1/filler
+tags:
+  status: {node: "nsu=urn:plant;s=Status", values: isa95-job-stat}
+  good: {node: "nsu=urn:plant;s=Good", counter: {width: 33}}
+  temp: {node: "nsu=urn:plant;s=Temp", deadband: warm}
+events:
+  - {type: WorkOrderStatusChanged, trigger: statuss, order: status}
+  - {type: ProductionCountRecorded, trigger: good, kind: good}
+  - {type: MeasurementRecorded, trigger: temp}
+"#;
+
+/// Each mistake: the file, and the wrong text in it.
+const MISTAKES: [(&str, &str, &str); 10] = [
+    ("floorgate.yaml", SETTINGS, "press shop"),
+    ("floorgate.yaml", SETTINGS, "http://plc:4840/"),
+    ("floorgate.yaml", SETTINGS, "10 parsecs"),
+    ("floorgate.yaml", SETTINGS, "modbuss"),
+    ("floorgate.yaml", SETTINGS, "\"kafka\""),
+    ("floorgate.yaml", SETTINGS, "lingr"),
+    ("floorgate.yaml", SETTINGS, "0}"),
+    ("filling.yaml", MAPPING, "isa95-job-stat}"),
+    ("filling.yaml", MAPPING, "warm"),
+    ("filling.yaml", MAPPING, "statuss"),
+];
+
+/// Line and column, both from 1, of a text in a file.
+fn place(text: &str, wrong: &str) -> Result<(usize, usize)> {
+    let at = text.find(wrong).with_context(|| format!("no {wrong}"))?;
+    let before = &text[..at];
+    let column = at - before.rfind('\n').map_or(0, |newline| newline + 1) + 1;
+    Ok((before.matches('\n').count() + 1, column))
+}
+
+#[test]
+fn ten_mistakes_are_ten_reports() -> Result<()> {
+    let gateway = Gateway::new(SETTINGS, &[("filling.yaml", MAPPING)])?;
+    let check = gateway.check()?;
+    assert_eq!(check.code, Some(3), "{}", check.output);
+    // A report begins with `path:line:column: error`.
+    for (file, text, wrong) in MISTAKES {
+        let (line, column) = place(text, wrong)?;
+        let head = format!("{file}:{line}:{column}: error: ");
+        let (_, report) = check
+            .output
+            .split_once(&head)
+            .with_context(|| format!("no {head}{wrong} in\n{}", check.output))?;
+        let report = report.split("\n\n").next().unwrap_or_default();
+        assert!(
+            report.contains(wrong.trim_matches(['"', '}'])),
+            "{wrong} is not shown in\n{report}"
+        );
+        assert!(report.contains("= hint: "), "no hint in\n{report}");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_right_configuration_passes_without_a_socket() -> Result<()> {
+    // Nothing listens on either port: `check` does not find out.
+    let mut plant = Plant::new(&format!("127.0.0.1:{}", free_port()?))?;
+    plant.plc.kill();
+    let check = plant.gateway.check()?;
+    assert_eq!(check.code, Some(0), "{}", check.output);
+    assert!(!plant.gateway.state().exists(), "check writes nothing");
+    Ok(())
+}

@@ -1,0 +1,179 @@
+//! Modbus equipment on the way to the broker.
+
+use anyhow::Result;
+use floorgate_tests::{Delivery, Framing, Gateway, Kafka, ModbusPeer, Patience, Reader, Record, Table};
+use serde_json::json;
+
+use crate::plant::{settings, topic, unique_site};
+
+const MAPPING: &str = r#"
+mapping: conveyor
+source: plc
+equipment: acme/{site}/packaging/line1/conveyor
+tags:
+  state:   {holding: 100, values: packml-state}
+  total:   {input: 200, type: u32, counter: {width: 32}}
+  running: {coil: 5}
+  speed:   {holding: 110, type: f32, word_order: CDAB, scale: 2, unit: MTS, unit_id: 2}
+events:
+  - {type: EquipmentStateChanged, trigger: state}
+  - {type: ProductionCountRecorded, trigger: total, kind: total}
+  - {type: MeasurementRecorded, trigger: speed}
+  - {type: ConveyorSwitched, trigger: running, data: {running: running}}
+"#;
+
+/// A conveyor, its gateway, and where its events are.
+struct Conveyor {
+    gateway: Gateway,
+    plc: ModbusPeer,
+    site: String,
+    bootstrap: String,
+}
+
+impl Conveyor {
+    fn start(framing: Framing) -> Result<Self> {
+        let bootstrap = Kafka::shared()?.bootstrap();
+        let site = unique_site();
+        let mut plc = ModbusPeer::start(framing, &[1, 2])?;
+        plc.set_registers(1, Table::Holding, 100, &[4])?;
+        let scheme = match framing {
+            Framing::Tcp => "tcp",
+            Framing::Rtu => "rtu+tcp",
+        };
+        let source = format!(
+            "adapter: modbus\n    connect: {scheme}://127.0.0.1:{}\n    poll_interval: 20ms\n    backoff_max: 1s",
+            plc.port()
+        );
+        let mapping = MAPPING.replace("{site}", &site);
+        let mut gateway = Gateway::new(
+            &settings(&site, &bootstrap, &source),
+            &[("conveyor.yaml", &mapping)],
+        )?;
+        gateway.start()?;
+        let conveyor = Self {
+            gateway,
+            plc,
+            site,
+            bootstrap,
+        };
+        conveyor.reader("equipment")?.at_least(1, Patience::Long)?;
+        Ok(conveyor)
+    }
+
+    fn reader(&self, entity: &str) -> Result<Reader> {
+        Reader::new(&self.bootstrap, &topic(&self.site, entity))
+    }
+
+    /// Waits for the last of the expected states, and compares all of them.
+    fn expect_states(&self, expected: &[&str]) -> Result<()> {
+        let state = |record: &Record| {
+            record
+                .json()
+                .map(|data| data["state"].as_str().unwrap_or_default().to_owned())
+        };
+        let mut reader = self.reader("equipment")?;
+        let records = reader.at_least(expected.len(), Patience::Long)?;
+        let found: Vec<_> = Delivery::of(records)?
+            .accepted
+            .iter()
+            .map(state)
+            .collect::<Result<_>>()?;
+        assert_eq!(found, expected);
+        Ok(())
+    }
+}
+
+#[test]
+fn a_change_in_every_table_is_on_the_broker() -> Result<()> {
+    for framing in [Framing::Tcp, Framing::Rtu] {
+        let mut conveyor = Conveyor::start(framing)?;
+        conveyor.plc.set_registers(1, Table::Holding, 100, &[6])?;
+        // 70,000 over two registers, the high word first.
+        conveyor.plc.set_registers(1, Table::Input, 200, &[1, 4_464])?;
+        conveyor.plc.set_bits(1, Table::Coil, 5, &[true])?;
+        // 1.5 (0x3FC00000) with its words swapped, on another unit.
+        conveyor
+            .plc
+            .set_registers(2, Table::Holding, 110, &[0x0000, 0x3FC0])?;
+        conveyor.expect_states(&["Idle", "Execute"])?;
+
+        let mut reader = conveyor.reader("production-count")?;
+        let count = reader.at_least(1, Patience::Short)?[0].json()?;
+        assert_eq!(
+            (&count["delta"], &count["rawValue"]),
+            (&json!(70_000), &json!(70_000)),
+            "{framing:?}"
+        );
+        assert_eq!(count["timeBasis"], "received", "Modbus has no times of its own");
+        assert_eq!(count["timestamps"]["source"], json!(null));
+
+        let mut reader = conveyor.reader("measurement")?;
+        let speed = |record: &Record| {
+            record
+                .json()
+                .is_ok_and(|data| data["value"] == 3.0 && data["unit"] == "MTS")
+        };
+        reader.until("the speed", Patience::Short, |records| records.iter().any(speed))?;
+
+        let mut reader = conveyor.reader("conveyor-switched")?;
+        let on = |record: &Record| record.json().is_ok_and(|data| data["running"] == true);
+        reader.until("the switch", Patience::Short, |records| records.iter().any(on))?;
+        let (status, _) = conveyor.gateway.stop()?;
+        assert!(status.success(), "{status}");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_restarted_device_comes_back_by_itself() -> Result<()> {
+    let mut conveyor = Conveyor::start(Framing::Tcp)?;
+    conveyor.plc.kill();
+    let up = "floorgate_source_up{source=\"plc\"}";
+    floorgate_tests::until("the loss", Patience::Long, || {
+        Ok(conveyor.gateway.metric(up)?.filter(|up| *up == 0.0).map(drop))
+    })?;
+    conveyor.plc.resume()?;
+    floorgate_tests::until("the return", Patience::Long, || {
+        Ok(conveyor.gateway.metric(up)?.filter(|up| *up == 1.0).map(drop))
+    })?;
+    conveyor.plc.set_registers(1, Table::Holding, 100, &[6])?;
+    let mut reader = conveyor.reader("equipment")?;
+    let executing = |record: &Record| record.json().is_ok_and(|data| data["state"] == "Execute");
+    let records = reader.until("the change", Patience::Long, |records| {
+        records.iter().any(executing)
+    })?;
+    Delivery::of(records).map(drop)
+}
+
+#[test]
+fn a_late_answer_is_never_taken_for_anothers() -> Result<()> {
+    let mut conveyor = Conveyor::start(Framing::Rtu)?;
+    // Longer than the gateway waits: the answer comes when the next request is out.
+    conveyor.plc.delay(1, 1.5)?;
+    let errors = "floorgate_source_errors_total{kind=\"timeout\",source=\"plc\"}";
+    floorgate_tests::until("two time-outs", Patience::Long, || {
+        Ok(conveyor
+            .gateway
+            .metric(errors)?
+            .filter(|count| *count >= 2.0)
+            .map(drop))
+    })?;
+    conveyor.plc.delay(1, 0.0)?;
+    conveyor.plc.set_registers(1, Table::Holding, 100, &[6])?;
+    let mut reader = conveyor.reader("equipment")?;
+    let executing = |record: &Record| record.json().is_ok_and(|data| data["state"] == "Execute");
+    let records = reader.until("the change", Patience::Long, |records| {
+        records.iter().any(executing)
+    })?;
+    for record in records {
+        let state = record.json()?["state"].clone();
+        // The register never held anything but 4 and 6; what is unknown may be said to be.
+        assert!(
+            ["Idle", "Execute", "unknown"]
+                .map(|known| json!(known))
+                .contains(&state),
+            "{state}"
+        );
+    }
+    Ok(())
+}

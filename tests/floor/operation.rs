@@ -1,0 +1,203 @@
+//! What an operator does: start, stop, reload, look.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use floorgate_tests::{Delivery, Gateway, Kafka, Patience, Process, Record, binary, until};
+
+use crate::plant::Plant;
+
+#[test]
+fn a_stop_under_load_is_quick_and_loses_nothing() -> Result<()> {
+    let mut plant = Plant::new(&Kafka::shared()?.bootstrap())?;
+    plant.gateway.start()?;
+    plant.reader("equipment")?.at_least(2, Patience::Long)?;
+    plant.plc.count_up("Line1.Good", 1, 100_000, 2)?;
+    let mut reader = plant.reader("production-count")?;
+    reader.at_least(100, Patience::Long)?;
+    let (status, duration) = plant.gateway.stop()?;
+    assert_eq!(status.code(), Some(0));
+    assert!(duration <= Gateway::STOP_LIMIT, "{duration:?}");
+    let before: Vec<Record> = Delivery::of(reader.to_end()?)?.accepted;
+    let value = |record: &Record| record.json().map(|data| data["rawValue"].as_i64());
+    let last = value(&before[before.len() - 1])?;
+    // Everything stored was published, so that what follows begins where it ended.
+    plant.gateway.start()?;
+    let more = before.len() + 1;
+    let after = Delivery::of(reader.at_least(more, Patience::Long)?)?.accepted;
+    let next = after[before.len()].json()?;
+    assert_eq!(next["rawPrevious"].as_i64(), last);
+    assert_eq!(next["gap"], true, "nobody looked between stop and start");
+    Ok(())
+}
+
+#[test]
+fn a_stop_without_a_broker_is_quick_and_loses_nothing() -> Result<()> {
+    let mut kafka = Kafka::start()?;
+    let mut plant = Plant::new(&kafka.bootstrap())?;
+    plant.gateway.start()?;
+    plant.reader("equipment")?.at_least(2, Patience::Long)?;
+    kafka.stop()?;
+    plant.plc.set("Line1.State", 6)?;
+    let stored = "floorgate_events_total{type=\"EquipmentStateChanged\"}";
+    until("the stored change", Patience::Short, || {
+        Ok(plant
+            .gateway
+            .metric(stored)?
+            .filter(|count| *count >= 3.0)
+            .map(drop))
+    })?;
+    let (status, duration) = plant.gateway.stop()?;
+    assert_eq!(status.code(), Some(0));
+    assert!(
+        duration <= Gateway::STOP_LIMIT + Duration::from_secs(1),
+        "{duration:?}"
+    );
+    kafka.resume()?;
+    plant.gateway.start()?;
+    let mut reader = plant.reader("equipment")?;
+    let records = reader.at_least(3, Patience::Long)?;
+    assert_eq!(Delivery::of(records)?.accepted[2].json()?["state"], "Execute");
+    Ok(())
+}
+
+#[test]
+fn a_bad_configuration_leaves_the_old_one_at_work() -> Result<()> {
+    let mut plant = Plant::new(&Kafka::shared()?.bootstrap())?;
+    plant.gateway.start()?;
+    plant.reader("equipment")?.at_least(2, Patience::Long)?;
+    let good = plant.settings()?;
+    plant
+        .gateway
+        .write("floorgate.yaml", &good.replace("brokers:", "brokres:"))?;
+    plant.gateway.reload()?;
+    plant
+        .gateway
+        .process()?
+        .wait_for_output("brokres", Patience::Short)?;
+    let reloads = |result: &str| format!("floorgate_reloads_total{{result=\"{result}\"}}");
+    until("the refusal", Patience::Short, || {
+        Ok(plant
+            .gateway
+            .metric(&reloads("refused"))?
+            .filter(|count| *count == 1.0)
+            .map(drop))
+    })?;
+    plant.plc.set("Line1.State", 6)?;
+    plant.reader("equipment")?.at_least(3, Patience::Short)?;
+
+    // A good one is taken over: line 1 has another path from now on, and line 2 goes on as it was.
+    plant.gateway.write("floorgate.yaml", &good)?;
+    let mapping = std::fs::read_to_string(plant.gateway.folder().join("mappings/filling.yaml"))?;
+    plant
+        .gateway
+        .write("mappings/filling.yaml", &mapping.replace("/filler", "/packer"))?;
+    plant.gateway.reload()?;
+    until("the reload", Patience::Short, || {
+        Ok(plant
+            .gateway
+            .metric(&reloads("ok"))?
+            .filter(|count| *count == 1.0)
+            .map(drop))
+    })?;
+    // The PLC is read anew; the change is told under the new path as soon as it is seen.
+    until("the lines in sight", Patience::Long, || {
+        Ok((plant.plc.monitored_items()? == 12).then_some(()))
+    })?;
+    plant.plc.set("Line1.State", 11)?;
+    let mut reader = plant.reader("equipment")?;
+    reader.until("the new path", Patience::Long, |records| {
+        let moved = |record: &Record| {
+            record
+                .key
+                .as_deref()
+                .is_some_and(|key| key.ends_with("line1/packer"))
+        };
+        let held = |record: &Record| record.json().is_ok_and(|data| data["state"] == "Held");
+        records.iter().any(|record| moved(record) && held(record))
+    })?;
+    Ok(())
+}
+
+#[test]
+fn a_second_gateway_on_one_store_is_refused() -> Result<()> {
+    let mut plant = Plant::new(&Kafka::shared()?.bootstrap())?;
+    plant.gateway.start()?;
+    let log = plant.gateway.folder().join("second.log");
+    let mut command = plant.gateway.command(&["run"])?;
+    command.env("FLOORGATE_HTTP__LISTEN", "127.0.0.1:0");
+    let mut second = Process::start("the second floorgate", &command, &log)?;
+    let status = second.wait(Patience::Short.duration())?;
+    assert_eq!(status.code(), Some(5), "{}", second.output()?);
+    assert_eq!(plant.gateway.get("/healthz")?.status, 200, "the first goes on");
+    Ok(())
+}
+
+#[test]
+fn the_pages_say_how_it_stands() -> Result<()> {
+    let mut plant = Plant::new(&Kafka::shared()?.bootstrap())?;
+    plant.gateway.start()?;
+    plant.reader("equipment")?.at_least(2, Patience::Long)?;
+    assert_eq!(plant.gateway.get("/healthz")?.status, 200);
+    assert_eq!(plant.gateway.get("/readyz")?.status, 200);
+    assert_eq!(plant.gateway.get("/nothing")?.status, 404);
+    plant.plc.set("Line1.Good", 1)?;
+    until("the acknowledged events", Patience::Short, || {
+        Ok(plant
+            .gateway
+            .metric("floorgate_outbox_depth")?
+            .filter(|depth| *depth == 0.0)
+            .map(drop))
+    })?;
+    let page = plant.gateway.get("/metrics")?;
+    assert!(page.head.contains("text/plain"), "{}", page.head);
+    for line in [
+        "floorgate_source_up{source=\"plc\"} 1",
+        "floorgate_kafka_up 1",
+        "# HELP floorgate_outbox_depth ",
+        "# TYPE floorgate_stage_seconds histogram",
+    ] {
+        assert!(page.body.contains(line), "no {line} in\n{}", page.body);
+    }
+    for stage in [
+        "source_to_received",
+        "received_to_committed",
+        "committed_to_acknowledged",
+    ] {
+        let count = plant
+            .gateway
+            .metric(&format!("floorgate_stage_seconds_count{{stage=\"{stage}\"}}"))?;
+        assert!(count.is_some_and(|count| count > 0.0), "{stage}: {count:?}");
+    }
+    Ok(())
+}
+
+#[test]
+fn the_program_tells_its_version_and_how_to_use_it() -> Result<()> {
+    let run = |words: &[&str]| {
+        std::process::Command::new(binary("floorgate")?)
+            .args(words)
+            .output()
+            .map_err(anyhow::Error::from)
+    };
+    let version = run(&["version"])?;
+    assert_eq!(
+        String::from_utf8(version.stdout)?.trim(),
+        format!("floorgate {}", env!("CARGO_PKG_VERSION"))
+    );
+    let help = String::from_utf8(run(&["--help"])?.stdout)?;
+    for command in ["run", "check", "demo", "pki", "version"] {
+        assert!(
+            help.lines().any(|line| line.trim_start().starts_with(command)),
+            "no {command} in\n{help}"
+        );
+    }
+    assert_eq!(run(&["runn"])?.status.code(), Some(2));
+    assert_eq!(
+        run(&["run", "--config", "/nowhere/floorgate.yaml"])?
+            .status
+            .code(),
+        Some(3)
+    );
+    Ok(())
+}

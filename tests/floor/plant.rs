@@ -1,0 +1,122 @@
+//! A small plant with a gateway, for the tests of this folder: two filling lines on one OPC UA server.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use anyhow::Result;
+use floorgate_tests::{Gateway, OpcUaOptions, OpcUaPeer, Reader};
+use serde_json::Value;
+
+/// The mapping of the filling lines.
+const MAPPING: &str = r#"
+mapping: filling
+for_each: [{line: 1}, {line: 2}]
+source: plc
+equipment: acme/{site}/filling/line{line}/filler
+tags:
+  order:  {node: "nsu=urn:floorgate:test:plant;s=Line{line}.WorkOrderId"}
+  status: {node: "nsu=urn:floorgate:test:plant;s=Line{line}.Status", values: isa95-job-state}
+  state:  {node: "nsu=urn:floorgate:test:plant;s=Line{line}.State", values: packml-state}
+  good:   {node: "nsu=urn:floorgate:test:plant;s=Line{line}.Good", counter: {width: 32}}
+  temp:   {node: "nsu=urn:floorgate:test:plant;s=Line{line}.Temp", unit: CEL, deadband: 0.5}
+  alarms: {node: "nsu=urn:floorgate:test:plant;s=Line{line}.Alarms", bits: {0: {code: E-STOP, severity: 900, text: Emergency stop}}}
+events:
+  - {type: WorkOrderStatusChanged, trigger: status, order: order, data: {quantity: {good: good}}}
+  - {type: EquipmentStateChanged, trigger: state}
+  - {type: ProductionCountRecorded, trigger: good, kind: good}
+  - {type: Alarm, trigger: alarms}
+  - {type: MeasurementRecorded, trigger: temp}
+"#;
+
+/// The variables of one line, with type and first value.
+const VARIABLES: [(&str, &str, fn() -> Value); 6] = [
+    ("WorkOrderId", "String", || "WO-1".into()),
+    ("Status", "Int32", || 2.into()),
+    ("State", "Int32", || 4.into()),
+    ("Good", "UInt32", || 0.into()),
+    ("Temp", "Double", || 20.5.into()),
+    ("Alarms", "UInt16", || 0.into()),
+];
+
+/// The lines, their PLC, and a gateway that is configured for them and not started.
+pub struct Plant {
+    /// The gateway.
+    pub gateway: Gateway,
+    /// The PLC.
+    pub plc: OpcUaPeer,
+    site: String,
+    bootstrap: String,
+}
+
+impl Plant {
+    /// Starts the PLC and configures a gateway for it and a broker.
+    pub fn new(bootstrap: &str) -> Result<Self> {
+        let mut plc = OpcUaPeer::start(OpcUaOptions::default())?;
+        for line in 1..=2 {
+            for (name, kind, value) in VARIABLES {
+                plc.add(&format!("Line{line}.{name}"), kind, value())?;
+            }
+        }
+        let site = unique_site();
+        let source = format!(
+            "adapter: opcua\n    endpoint: {}\n    security: {{policy: none, mode: none}}\n    \
+             publishing_interval: 10ms\n    sampling_interval: 0ms\n    reconnect_limit: 1s",
+            plc.url()
+        );
+        let settings = settings(&site, bootstrap, &source);
+        let gateway = Gateway::new(&settings, &[("filling.yaml", &MAPPING.replace("{site}", &site))])?;
+        Ok(Self {
+            gateway,
+            plc,
+            site,
+            bootstrap: bootstrap.to_owned(),
+        })
+    }
+
+    /// The site's name, which is also the gateway's id.
+    pub fn site(&self) -> &str {
+        &self.site
+    }
+
+    /// Reads the topic of a kind of events.
+    pub fn reader(&self, entity: &str) -> Result<Reader> {
+        Reader::new(&self.bootstrap, &topic(&self.site, entity))
+    }
+
+    /// The configuration file's text.
+    pub fn settings(&self) -> Result<String> {
+        Ok(std::fs::read_to_string(self.gateway.config())?)
+    }
+}
+
+/// A site that no other test has, so that its topics are its own.
+pub fn unique_site() -> String {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    format!(
+        "site{}-{}",
+        std::process::id(),
+        COUNT.fetch_add(1, Ordering::Relaxed)
+    )
+}
+
+/// A configuration with one source, `plc`, whose settings are given.
+pub fn settings(site: &str, bootstrap: &str, source: &str) -> String {
+    format!(
+        r#"gateway: {site}
+state_dir: "{{state}}"
+mappings: ["mappings/*.yaml"]
+sources:
+  plc:
+    {source}
+kafka:
+  brokers: ["{bootstrap}"]
+  security: {{protocol: plaintext}}
+  topics: {{partitions: 3, replication: 1}}
+http: {{listen: "127.0.0.1:{{http}}"}}
+"#
+    )
+}
+
+/// The topic of a kind of events at a site.
+pub fn topic(site: &str, entity: &str) -> String {
+    format!("acme.{site}.mes.{entity}.v1")
+}

@@ -1,0 +1,300 @@
+//! What dies in between: the gateway, the broker, the PLC. Nothing that was taken in is lost, nothing is told twice, and
+//! where something may have been missed it is said.
+
+use std::ops::RangeInclusive;
+
+use anyhow::{Context, Result, ensure};
+use floorgate_tests::{Delivery, Kafka, Patience, Reader, Record, until};
+use serde_json::{Value, json};
+
+use crate::plant::Plant;
+
+/// The counter that the PLC counts up with one after the other, and its journal.
+const COUNTER: &str = "Line1.Good";
+
+fn number(data: &Value, field: &str) -> Result<i64> {
+    data[field]
+        .as_i64()
+        .with_context(|| format!("no number {field} in {data}"))
+}
+
+/// Compares what a consumer got with what the PLC wrote: each number of the range in a step of its own, unless the event
+/// says that there is a gap. Returns the steps that lead over a gap.
+fn compare(records: &[Record], written: &RangeInclusive<i64>) -> Result<usize> {
+    let mut before = written.start() - 1;
+    let mut gaps = 0;
+    for record in records {
+        let data = record.json()?;
+        // The baseline and the event are one transaction: each step begins where the one before ended.
+        ensure!(
+            number(&data, "rawPrevious")? == before,
+            "after {before} comes {data}"
+        );
+        let value = number(&data, "rawValue")?;
+        ensure!(number(&data, "delta")? == value - before, "{data}");
+        if data["gap"] == true {
+            gaps += 1;
+        } else {
+            ensure!(
+                value == before + 1,
+                "{} left out without a gap: {data}",
+                value - before - 1
+            );
+        }
+        before = value;
+    }
+    ensure!(
+        before == *written.end(),
+        "the last value is {before} and not {}",
+        written.end()
+    );
+    Ok(gaps)
+}
+
+/// Reads until the counter's event has this value.
+fn read_to(reader: &mut Reader, value: i64) -> Result<&[Record]> {
+    let reached = |record: &Record| record.json().is_ok_and(|data| data["rawValue"] == value);
+    reader.until(&format!("the count {value}"), Patience::Long, |records| {
+        records.iter().any(reached)
+    })
+}
+
+/// Waits until the PLC has written this number.
+fn written(plant: &mut Plant, value: i64) -> Result<()> {
+    until(&format!("the PLC's {value}"), Patience::Long, || {
+        Ok(plant
+            .plc
+            .progress(COUNTER)?
+            .filter(|last| *last >= value)
+            .map(drop))
+    })
+}
+
+/// Waits until the gateway knows the lines, so that what comes is a change.
+fn known(plant: &Plant) -> Result<()> {
+    plant.reader("equipment")?.at_least(2, Patience::Long).map(drop)
+}
+
+#[test]
+fn a_killed_gateway_loses_nothing() -> Result<()> {
+    const LAST: i64 = 1_500;
+    let mut plant = Plant::new(&Kafka::shared()?.bootstrap())?;
+    plant.gateway.start()?;
+    known(&plant)?;
+    let mut reader = plant.reader("production-count")?;
+    plant.plc.count_up(COUNTER, 1, LAST, 4)?;
+    for kill_at in [200, 700] {
+        // The events around the kill are in every stage between the PLC and the broker.
+        written(&mut plant, kill_at)?;
+        plant.gateway.kill()?;
+        plant.gateway.start()?;
+    }
+    let records = read_to(&mut reader, LAST)?;
+    let delivery = Delivery::of(records)?;
+    let gaps = compare(&delivery.accepted, &(1..=LAST))?;
+    assert!(gaps <= 2, "{gaps} gaps of two kills");
+    for record in records
+        .iter()
+        .filter(|record| record.has_header("floorgate_possible_duplicate"))
+    {
+        assert_eq!(record.header("floorgate_possible_duplicate")?, "true");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_broker_that_is_away_for_a_while_gets_everything_later() -> Result<()> {
+    const LAST: i64 = 1_500;
+    let mut kafka = Kafka::start()?;
+    let mut plant = Plant::new(&kafka.bootstrap())?;
+    plant.gateway.start()?;
+    known(&plant)?;
+    let mut reader = plant.reader("production-count")?;
+    plant.plc.count_up(COUNTER, 1, LAST, 4)?;
+    written(&mut plant, 100)?;
+    kafka.stop()?;
+    written(&mut plant, 600)?;
+    let depth = "floorgate_outbox_depth";
+    until("events that wait", Patience::Short, || {
+        Ok(plant
+            .gateway
+            .metric(depth)?
+            .filter(|waiting| *waiting >= 100.0)
+            .map(drop))
+    })?;
+    assert_eq!(
+        plant.gateway.get("/readyz")?.status,
+        200,
+        "the outbox takes events in without a broker"
+    );
+    kafka.resume()?;
+    written(&mut plant, 1_000)?;
+    kafka.kill()?;
+    written(&mut plant, LAST)?;
+    kafka.resume()?;
+    let delivery = Delivery::of(read_to(&mut reader, LAST)?)?;
+    assert_eq!(
+        compare(&delivery.accepted, &(1..=LAST))?,
+        0,
+        "the floor was never out of sight"
+    );
+    until("an empty outbox", Patience::Long, || {
+        Ok(plant
+            .gateway
+            .metric(depth)?
+            .filter(|waiting| *waiting == 0.0)
+            .map(drop))
+    })
+}
+
+#[test]
+fn what_was_stored_without_a_broker_survives_a_kill() -> Result<()> {
+    let mut kafka = Kafka::start()?;
+    kafka.stop()?;
+    let mut plant = Plant::new(&kafka.bootstrap())?;
+    // Ready, although there has never been a broker.
+    plant.gateway.start()?;
+    let stored = |name: &str| format!("floorgate_events_total{{type=\"{name}\"}}");
+    until("the lines' first values", Patience::Long, || {
+        Ok(plant
+            .gateway
+            .metric(&stored("EquipmentStateChanged"))?
+            .filter(|count| *count >= 2.0)
+            .map(drop))
+    })?;
+    plant.plc.set(COUNTER, 1)?;
+    until("the stored count", Patience::Short, || {
+        Ok(plant
+            .gateway
+            .metric(&stored("ProductionCountRecorded"))?
+            .filter(|count| *count >= 1.0)
+            .map(drop))
+    })?;
+    plant.gateway.kill()?;
+    plant.plc.set(COUNTER, 4)?;
+    kafka.resume()?;
+    plant.gateway.start()?;
+    let mut reader = plant.reader("production-count")?;
+    let delivery = Delivery::of(read_to(&mut reader, 4)?)?;
+    assert_eq!(
+        compare(&delivery.accepted, &(1..=4))?,
+        1,
+        "the gateway did not see 2 and 3"
+    );
+    Ok(())
+}
+
+#[test]
+fn a_restart_tells_only_what_changed_meanwhile() -> Result<()> {
+    let mut plant = Plant::new(&Kafka::shared()?.bootstrap())?;
+    plant.gateway.start()?;
+    known(&plant)?;
+    plant.plc.set("Line1.State", 6)?;
+    plant.reader("equipment")?.at_least(3, Patience::Short)?;
+    let (status, _) = plant.gateway.stop()?;
+    assert!(status.success(), "{status}");
+    plant.plc.set("Line2.State", 6)?;
+    plant.gateway.start()?;
+    let mut reader = plant.reader("equipment")?;
+    reader.at_least(4, Patience::Long)?;
+    // A change of line 1 afterwards, so that an event too many would lie before it.
+    plant.plc.set("Line1.State", 11)?;
+    let records = reader.until("the last change", Patience::Short, |records| {
+        records
+            .iter()
+            .any(|record| record.json().is_ok_and(|data| data["state"] == "Held"))
+    })?;
+    let delivery = Delivery::of(records)?;
+    let told: Vec<_> = delivery
+        .accepted
+        .iter()
+        .map(|record| {
+            let data = record.json()?;
+            let line = record.key.clone().unwrap_or_default().contains("line2");
+            Ok(json!([line, data["state"], data["previousState"], data["gap"]]))
+        })
+        .collect::<Result<_>>()?;
+    let of_line = |line: bool| {
+        told.iter()
+            .filter(|event| event[0] == line)
+            .cloned()
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(
+        of_line(false),
+        [
+            json!([false, "Idle", null, null]),
+            json!([false, "Execute", "Idle", null]),
+            json!([false, "Held", "Execute", null])
+        ]
+    );
+    assert_eq!(
+        of_line(true),
+        [
+            json!([true, "Idle", null, null]),
+            json!([true, "Execute", "Idle", true])
+        ]
+    );
+    Ok(())
+}
+
+#[test]
+fn a_restarted_plc_comes_back_by_itself() -> Result<()> {
+    let mut plant = Plant::new(&Kafka::shared()?.bootstrap())?;
+    plant.gateway.start()?;
+    known(&plant)?;
+    let mut sources = plant.reader("source")?;
+    let states = |records: &[Record]| -> Vec<String> {
+        let state = |record: &Record| Some(record.json().ok()?["state"].as_str()?.to_owned());
+        records.iter().filter_map(state).collect()
+    };
+    sources.until("Online", Patience::Short, |records| states(records) == ["Online"])?;
+    plant.plc.kill();
+    sources.until("Offline", Patience::Long, |records| {
+        states(records) == ["Online", "Offline"]
+    })?;
+    let up = "floorgate_source_up{source=\"plc\"}";
+    assert_eq!(plant.gateway.metric(up)?, Some(0.0));
+    assert_eq!(
+        plant.gateway.get("/readyz")?.status,
+        200,
+        "a lost source is no reason to be restarted"
+    );
+
+    // It comes back with its namespaces in another order: an index that was kept would name another node.
+    plant
+        .plc
+        .options()
+        .namespaces_before
+        .push("urn:floorgate:test:intruder");
+    plant.plc.resume()?;
+    sources.until("Online again", Patience::Long, |records| {
+        states(records) == ["Online", "Offline", "Online"]
+    })?;
+    let mut reader = plant.reader("production-count")?;
+    until("the lines in sight", Patience::Long, || {
+        Ok((plant.plc.monitored_items()? >= 12).then_some(()))
+    })?;
+    plant.plc.set(COUNTER, 1)?;
+    plant.plc.set(COUNTER, 2)?;
+    let delivery = Delivery::of(read_to(&mut reader, 2)?)?;
+    compare(&delivery.accepted, &(1..=2))?;
+    Ok(())
+}
+
+#[test]
+fn a_connection_that_breaks_costs_nothing() -> Result<()> {
+    const LAST: i64 = 600;
+    let mut plant = Plant::new(&Kafka::shared()?.bootstrap())?;
+    plant.gateway.start()?;
+    known(&plant)?;
+    let mut reader = plant.reader("production-count")?;
+    // Half a second of changes fits into the queue that the server keeps for a session without a connection.
+    plant.plc.count_up(COUNTER, 1, LAST, 20)?;
+    written(&mut plant, 100)?;
+    plant.plc.drop_connections()?;
+    let delivery = Delivery::of(read_to(&mut reader, LAST)?)?;
+    // What could not be had again is marked; `compare` holds the rest to steps of one.
+    assert!(compare(&delivery.accepted, &(1..=LAST))? <= 1);
+    Ok(())
+}

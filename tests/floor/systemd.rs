@@ -1,0 +1,221 @@
+//! The unit, in a real systemd: installed by `make install`, started, watched, reloaded, stopped.
+
+use std::process::Command;
+
+use anyhow::{Context, Result};
+use floorgate_tests::{Kafka, Machine, Patience, binary, free_port, repository, until};
+
+use crate::plant::Plant;
+
+const UNIT: &str = "floorgate.service";
+const CONFIG: &str = "/etc/floorgate/floorgate.yaml";
+
+/// Boots a machine and installs the built program there; `None`, and the reason on standard error, where that cannot be done.
+/// The continuous integration says that everything has to run, and then it is an error.
+fn installed() -> Result<Option<Machine>> {
+    if let Some(reason) = Machine::missing() {
+        anyhow::ensure!(
+            std::env::var_os("TESTS_COMPLETE").is_none(),
+            "not tested: {reason}"
+        );
+        eprintln!("not tested: {reason}");
+        return Ok(None);
+    }
+    let program = binary("floorgate")?.canonicalize()?;
+    let machine = Machine::boot(&[program.parent().context("no folder")?.to_owned()])?;
+    let root = repository().canonicalize()?.display().to_string();
+    machine.text(&[
+        "make",
+        "-C",
+        &root,
+        "install",
+        &format!("BINARY={}", program.display()),
+    ])?;
+    Ok(Some(machine))
+}
+
+/// The plant's configuration and mapping, put where the unit expects them.
+fn configure(machine: &Machine, plant: &Plant) -> Result<()> {
+    let state = plant.gateway.state().display().to_string();
+    machine.write(CONFIG, &plant.settings()?.replace(&state, "/var/lib/floorgate"))?;
+    let mapping = std::fs::read_to_string(plant.gateway.folder().join("mappings/filling.yaml"))?;
+    machine.text(&["rm", "-rf", "/etc/floorgate/mappings"])?;
+    machine.write("/etc/floorgate/mappings/filling.yaml", &mapping)
+}
+
+#[test]
+fn the_installed_service_runs_is_watched_reloads_and_stops() -> Result<()> {
+    let Some(machine) = installed()? else {
+        return Ok(());
+    };
+    let mut plant = Plant::new(&Kafka::shared()?.bootstrap())?;
+    configure(&machine, &plant)?;
+    machine.write(
+        "/etc/systemd/system/floorgate.service.d/test.conf",
+        "[Service]\nWatchdogSec=3s\nLoadCredential=kafka-password:/etc/floorgate/secrets/kafka-password\n",
+    )?;
+    machine.write("/etc/floorgate/secrets/kafka-password", "secret")?;
+    machine.text(&["systemctl", "daemon-reload"])?;
+    let show = || {
+        machine
+            .text(&["journalctl", "--no-pager", "-n", "50", "-u", UNIT])
+            .unwrap_or_default()
+    };
+    machine.text(&["systemctl", "start", UNIT]).with_context(show)?;
+
+    // Type=notify: `start` returned because READY=1 was said.
+    assert_eq!(machine.property(UNIT, "ActiveState")?, "active");
+    let pid = machine.property(UNIT, "MainPID")?;
+    assert_eq!(
+        machine.text(&["stat", "-c", "%U", &format!("/proc/{pid}")])?,
+        "floorgate"
+    );
+    assert_eq!(
+        machine.text(&["stat", "-c", "%U %a", "/var/lib/floorgate"])?,
+        "floorgate 700"
+    );
+    plant
+        .reader("equipment")?
+        .at_least(2, Patience::Long)
+        .with_context(show)?;
+
+    // The watchdog is fed: the moment of the last sign of life moves on.
+    let fed = || machine.property(UNIT, "WatchdogTimestampMonotonic");
+    let first = fed()?;
+    until("two signs of life", Patience::Short, || {
+        Ok((fed()? != first).then_some(()))
+    })?;
+    let second = fed()?;
+    until("a third sign of life", Patience::Short, || {
+        Ok((fed()? != second).then_some(()))
+    })?;
+
+    // A reload with a wrong configuration fails, tells why, and leaves the service as it was.
+    let good = machine.text(&["cat", CONFIG])?;
+    machine.write(CONFIG, &good.replace("brokers:", "brokres:"))?;
+    assert!(!machine.run(&["systemctl", "reload", UNIT])?.status.success());
+    assert!(show().contains("brokres"), "{}", show());
+    machine.write(CONFIG, &good)?;
+    machine.text(&["systemctl", "reload", UNIT])?;
+    plant.plc.set("Line1.State", 6)?;
+    plant
+        .reader("equipment")?
+        .at_least(3, Patience::Long)
+        .with_context(show)?;
+    assert_eq!(
+        (
+            machine.property(UNIT, "MainPID")?,
+            machine.property(UNIT, "NRestarts")?
+        ),
+        (pid, "0".to_owned())
+    );
+
+    machine.text(&["systemctl", "stop", UNIT])?;
+    assert_eq!(machine.property(UNIT, "Result")?, "success", "{}", show());
+    machine.text(&["systemctl", "kill", "--signal=KILL", UNIT]).ok();
+    Ok(())
+}
+
+#[test]
+fn a_crash_is_restarted_and_a_wrong_configuration_is_not() -> Result<()> {
+    let Some(machine) = installed()? else {
+        return Ok(());
+    };
+    // Neither broker nor PLC are there: READY does not wait for them.
+    let mut plant = Plant::new(&format!("127.0.0.1:{}", free_port()?))?;
+    plant.plc.kill();
+    configure(&machine, &plant)?;
+    machine.text(&["systemctl", "start", UNIT])?;
+    machine.text(&["systemctl", "kill", "--signal=KILL", UNIT])?;
+    until("the restart", Patience::Short, || {
+        let again =
+            machine.property(UNIT, "NRestarts")? == "1" && machine.property(UNIT, "ActiveState")? == "active";
+        Ok(again.then_some(()))
+    })?;
+    machine.text(&["systemctl", "stop", UNIT])?;
+
+    machine.write(CONFIG, "gateway: [")?;
+    assert!(!machine.run(&["systemctl", "start", UNIT])?.status.success());
+    assert_eq!(machine.property(UNIT, "ExecMainStatus")?, "3");
+    assert_eq!(
+        machine.property(UNIT, "ActiveState")?,
+        "failed",
+        "no start that waits for its turn"
+    );
+    Ok(())
+}
+
+#[test]
+fn the_sample_configuration_is_right_where_it_is_installed() -> Result<()> {
+    let Some(machine) = installed()? else {
+        return Ok(());
+    };
+    machine.text(&["floorgate", "check", "--config", CONFIG])?;
+    let root = repository().canonicalize()?.display().to_string();
+    machine.write(CONFIG, "# the operator's own\n")?;
+    let program = binary("floorgate")?.canonicalize()?;
+    machine.text(&[
+        "make",
+        "-C",
+        &root,
+        "install",
+        &format!("BINARY={}", program.display()),
+    ])?;
+    assert_eq!(
+        machine.text(&["cat", CONFIG])?,
+        "# the operator's own",
+        "an upgrade leaves the configuration alone"
+    );
+    machine.text(&["make", "-C", &root, "uninstall"])?;
+    assert!(
+        !machine
+            .run(&["test", "-e", "/usr/local/bin/floorgate"])?
+            .status
+            .success()
+    );
+    assert!(machine.run(&["test", "-e", CONFIG])?.status.success());
+    Ok(())
+}
+
+#[test]
+fn the_unit_is_right_and_hardened() -> Result<()> {
+    // On systemd's own scale from 0 (safe) to 10. What is left is the network and the machine's files, read-only; and
+    // with the drop-in the serial ports.
+    const EXPOSURE: f64 = 1.2;
+    const EXPOSURE_WITH_PORTS: f64 = 1.6;
+    if Command::new("systemd-analyze").arg("--version").output().is_err() {
+        anyhow::ensure!(
+            std::env::var_os("TESTS_COMPLETE").is_none(),
+            "there is no systemd-analyze"
+        );
+        eprintln!("not tested: there is no systemd-analyze");
+        return Ok(());
+    }
+    let folder = floorgate_tests::Folder::new("unit")?;
+    let read = |name: &str| std::fs::read_to_string(repository().join("systemd").join(name));
+    let unit = read("floorgate.service")?.replace("/usr/local/bin/floorgate", "/bin/true");
+    let path = folder.write("floorgate.service", &unit)?;
+    let analyze = |words: &[&str]| Command::new("systemd-analyze").args(words).arg(&path).output();
+    let exposure = || -> Result<f64> {
+        let judged = String::from_utf8(analyze(&["security", "--offline=yes", "--no-pager"])?.stdout)?;
+        let (_, level) = judged
+            .rsplit_once("exposure level for floorgate.service: ")
+            .context("no level")?;
+        Ok(level.split_whitespace().next().unwrap_or_default().parse()?)
+    };
+    let alone = exposure()?;
+    assert!(alone <= EXPOSURE, "{alone}");
+    folder.write(
+        "floorgate.service.d/serial.conf",
+        &read("floorgate.service.d/serial.conf")?,
+    )?;
+    let with_ports = exposure()?;
+    assert!(with_ports <= EXPOSURE_WITH_PORTS, "{with_ports}");
+    let verified = analyze(&["verify", "--man=no"])?;
+    assert!(
+        verified.status.success() && verified.stderr.is_empty(),
+        "{}",
+        String::from_utf8_lossy(&verified.stderr)
+    );
+    Ok(())
+}
