@@ -67,12 +67,7 @@ fn run<T: DeserializeOwned>(node: &Node, problems: &mut Problems) -> Outcome<T> 
     let unknown = repairs.unknown.into_inner();
     let unknown_keys = !unknown.list.is_empty();
     for key in unknown.list {
-        let problem = problems.error(key.span, format!("unknown key `{}`", key.name));
-        match closest(&key.name, key.allowed.iter().copied()) {
-            Some(similar) => problem.hint(format!("did you mean `{similar}`?")),
-            None if key.allowed.is_empty() => problem.hint("remove it; there are no keys here"),
-            None => problem.hint(format!("keys here: {}", key.allowed.join(", "))),
-        };
+        record_unknown_key(&key.name, key.span, key.allowed, problems);
     }
     Outcome {
         value: value.filter(|_| whole),
@@ -119,17 +114,13 @@ impl Repairs {
         !self.skipped.is_empty() && self.skipped.contains(&identity(value))
     }
 
-    /// The keys of `fields` that a stand-in is given for in this mapping.
-    pub(crate) fn supplied(&self, mapping: &Node, fields: &'static [&'static str]) -> Vec<&'static str> {
+    /// The keys that a stand-in is given for in this mapping.
+    pub(crate) fn supplied(&self, mapping: &Node) -> Vec<&'static str> {
         if self.supplied.is_empty() {
             return Vec::new();
         }
         let mapping = identity(mapping);
-        fields
-            .iter()
-            .copied()
-            .filter(|field| self.supplied.contains(&(mapping, *field)))
-            .collect()
+        self.supplied.iter().filter(|(of, _)| *of == mapping).map(|(_, field)| *field).collect()
     }
 
     /// Notes an unknown key, once.

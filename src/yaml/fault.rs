@@ -126,6 +126,7 @@ impl Fault {
                     None => problem.hint(format!("one of: {}", variants.join(", "))),
                 };
             }
+            FaultKind::UnknownKey { name, keys } => record_unknown_key(name, span, keys, problems),
             FaultKind::Missing(field) => {
                 problems.error(span, format!("{subject}lacks the key `{field}`"));
             }
@@ -141,6 +142,16 @@ impl Fault {
             }
         }
     }
+}
+
+/// Reports a key that a mapping does not take.
+pub(crate) fn record_unknown_key(name: &str, span: Span, keys: &[&str], problems: &mut Problems) {
+    let problem = problems.error(span, format!("unknown key `{name}`"));
+    match closest(name, keys.iter().copied()) {
+        Some(similar) => problem.hint(format!("did you mean `{similar}`?")),
+        None if keys.is_empty() => problem.hint("remove it; there are no keys here"),
+        None => problem.hint(format!("keys here: {}", keys.join(", "))),
+    };
 }
 
 /// serde's names of types in words for those who write YAML.
@@ -209,6 +220,7 @@ impl fmt::Display for DecodeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0.kind {
             FaultKind::Expected(expected) => write!(f, "expected {expected}"),
+            FaultKind::UnknownKey { name, .. } => write!(f, "unknown key `{name}`"),
             FaultKind::UnknownVariant { name, .. } => write!(f, "unknown value `{name}`"),
             FaultKind::Missing(field) => write!(f, "key `{field}` is missing"),
             FaultKind::Other(text) => f.write_str(text),
@@ -242,6 +254,10 @@ impl de::Error for DecodeError {
             name: name.to_owned(),
             variants,
         }))
+    }
+
+    fn unknown_field(name: &str, keys: &'static [&'static str]) -> Self {
+        Self(Fault::new(FaultKind::UnknownKey { name: name.to_owned(), keys }))
     }
 
     fn missing_field(field: &'static str) -> Self {

@@ -100,6 +100,17 @@ impl Problems {
             .count()
     }
 
+    /// Drops what was found after the first `checked` problems at a place where one of these was found
+    /// already: what is wrong with one line of a template is said once, not for each of its instances.
+    pub fn once_per_place(&mut self, checked: usize) {
+        let mut seen = std::collections::HashSet::new();
+        let mut index = 0;
+        self.list.retain(|problem| {
+            index += 1;
+            index <= checked || problem.span.is_none_or(|span| seen.insert(span))
+        });
+    }
+
     /// Whether nothing at all was found.
     #[must_use]
     pub fn is_empty(&self) -> bool {

@@ -99,7 +99,7 @@ impl<'a> Tree<'a> {
         let NodeKind::Map(entries) = &self.node.kind else {
             return Err(DecodeError::expected("a map").at(|_| self.place()));
         };
-        let supplied = fields.map_or_else(Vec::new, |fields| self.repairs.supplied(self.node, fields));
+        let supplied = self.repairs.supplied(self.node);
         let mut access = Entries {
             of: self,
             fields,
