@@ -120,7 +120,11 @@ impl Repairs {
             return Vec::new();
         }
         let mapping = identity(mapping);
-        self.supplied.iter().filter(|(of, _)| *of == mapping).map(|(_, field)| *field).collect()
+        self.supplied
+            .iter()
+            .filter(|(of, _)| *of == mapping)
+            .map(|(_, field)| *field)
+            .collect()
     }
 
     /// Notes an unknown key, once.

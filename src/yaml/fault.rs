@@ -19,6 +19,10 @@ pub(crate) struct Fault {
 #[derive(Debug)]
 pub(crate) enum FaultKind {
     Expected(String),
+    UnknownKey {
+        name: String,
+        keys: &'static [&'static str],
+    },
     UnknownVariant {
         name: String,
         variants: &'static [&'static str],
@@ -257,7 +261,10 @@ impl de::Error for DecodeError {
     }
 
     fn unknown_field(name: &str, keys: &'static [&'static str]) -> Self {
-        Self(Fault::new(FaultKind::UnknownKey { name: name.to_owned(), keys }))
+        Self(Fault::new(FaultKind::UnknownKey {
+            name: name.to_owned(),
+            keys,
+        }))
     }
 
     fn missing_field(field: &'static str) -> Self {
