@@ -5,7 +5,7 @@ use std::collections::HashSet;
 
 use serde::de::DeserializeOwned;
 
-use crate::fault::{DecodeError, Fault, FaultKind, Place};
+use crate::fault::{DecodeError, Fault, FaultKind, Place, record_unknown_key};
 use crate::tree::Tree;
 use crate::{Node, Problems, Span, closest};
 
