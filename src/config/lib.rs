@@ -1,1 +1,358 @@
-//! config
+//! Configuration: the daemon's settings and the mapping language, from files to a plan.
+//!
+//! [`load`] reads the settings, lays the environment over them, compiles every mapping and lets each source's
+//! adapter lay out its work. It opens no socket, and it reports everything wrong in one run.
+
+mod data;
+mod environment;
+mod event;
+mod files;
+mod form;
+mod mapping;
+mod schema;
+pub mod secret;
+pub mod settings;
+mod skip;
+mod tag;
+mod template;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use floorgate_adapter_api::{Adapter, Source, SourceSpec, TagSpec};
+use floorgate_core::plan::{Plan, SourceRow};
+use floorgate_yaml::{Node, NodeKind, Problems, Span, Spanned, closest, salvage};
+
+use mapping::{Compiler, KnownSource};
+pub use schema::{mapping_schema, reference, settings_schema};
+pub use settings::Settings;
+
+/// A configuration that can be run.
+pub struct Loaded {
+    /// The daemon's settings; paths in them are relative to [`Loaded::base`].
+    pub settings: Settings,
+    /// The folder of the settings' file.
+    pub base: PathBuf,
+    /// What the core runs.
+    pub plan: Arc<Plan>,
+    /// The sources, in the order of [`Plan::sources`].
+    pub sources: Vec<LoadedSource>,
+    /// Every file that was read, the settings first.
+    pub files: Vec<PathBuf>,
+}
+
+/// A source that is laid out and not started.
+pub struct LoadedSource {
+    /// Its name.
+    pub name: Arc<str>,
+    /// The name of its adapter.
+    pub adapter: &'static str,
+    /// Hash of its settings and addresses, to see whether a changed configuration concerns it.
+    pub fingerprint: u64,
+    /// How many tags it delivers.
+    pub tags: usize,
+    /// The source itself.
+    pub source: Box<dyn Source>,
+}
+
+impl std::fmt::Debug for LoadedSource {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "LoadedSource({}, {}, {} tags)",
+            self.name, self.adapter, self.tags
+        )
+    }
+}
+
+impl std::fmt::Debug for Loaded {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Loaded")
+            .field("settings", &self.settings)
+            .field("sources", &self.sources)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Loads a configuration with the environment of the process. No socket is opened. `None` where anything is
+/// wrong; warnings alone do not prevent it.
+#[must_use]
+pub fn load(path: &Path, adapters: &[&dyn Adapter]) -> (Option<Loaded>, Problems) {
+    let variables = std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .filter(|(name, _)| name.starts_with("FLOORGATE_"));
+    load_with(path, adapters, variables.collect())
+}
+
+/// [`load`] with an environment of the caller's.
+#[must_use]
+pub fn load_with(
+    path: &Path,
+    adapters: &[&dyn Adapter],
+    variables: BTreeMap<String, String>,
+) -> (Option<Loaded>, Problems) {
+    let mut problems = Problems::default();
+    let loaded = load_into(path, adapters, variables, &mut problems);
+    (loaded.filter(|_| !problems.has_errors()), problems)
+}
+
+fn load_into(
+    path: &Path,
+    adapters: &[&dyn Adapter],
+    variables: BTreeMap<String, String>,
+    problems: &mut Problems,
+) -> Option<Loaded> {
+    let (mut node, _) = files::read(path, None, problems)?;
+    environment::overlay(&mut node, variables, problems);
+    let settings = salvage::<Settings>(&node, problems);
+    if let Some(settings) = &settings {
+        settings.check(problems);
+    }
+    let base = path.parent().unwrap_or(Path::new("")).to_path_buf();
+    let mut files = vec![path.to_path_buf()];
+    let mut mappings = Vec::new();
+    for pattern in patterns(&node) {
+        for path in files::matching(&base, &pattern, problems) {
+            if files.contains(&path) {
+                problems.error(pattern.span, format!("file {} is named twice", path.display()));
+                continue;
+            }
+            files.push(path.clone());
+            mappings.extend(files::read(&path, Some(pattern.span), problems));
+        }
+    }
+    let nothing = BTreeMap::new();
+    let overrides = settings
+        .as_ref()
+        .map_or(&nothing, |settings| &settings.kafka.topics.overrides);
+    let sources = read_sources(&node, adapters, problems);
+    let known = sources
+        .iter()
+        .map(|source| KnownSource {
+            name: source.name,
+            adapter: source.adapter,
+        })
+        .collect();
+    let mut compiler = Compiler::new(known, overrides);
+    for (mapping, text) in &mappings {
+        compiler.add(mapping, text, problems);
+    }
+    for event in overrides.iter().filter(|(event, _)| !event::is_built_in(event)) {
+        if !compiler.events.contains(event.0) {
+            problems.warning(
+                event.1.span,
+                format!("topic of `{}`: no mapping makes such events", event.0),
+            );
+        }
+    }
+    let state = settings.as_ref().map_or_else(
+        || PathBuf::from("state"),
+        |settings| base.join(&settings.state_dir),
+    );
+    let gateway = settings
+        .as_ref()
+        .map_or("", |settings| settings.gateway.value.as_str());
+    let loaded = plan_sources(&sources, &mut compiler, gateway, &base, &state, problems);
+    let plan = Arc::new(compiler.plan);
+    Some(Loaded {
+        settings: settings?,
+        base,
+        plan,
+        sources: loaded?,
+        files,
+    })
+}
+
+/// The patterns of mapping files, also where other settings are wrong.
+fn patterns(node: &Node) -> Vec<Spanned<String>> {
+    match node.get("mappings").map(|node| &node.kind) {
+        Some(NodeKind::List(items)) => items
+            .iter()
+            .filter_map(|item| {
+                Some(Spanned {
+                    value: item.as_text()?.to_owned(),
+                    span: item.span,
+                })
+            })
+            .collect(),
+        _ => Vec::new(),
+    }
+}
+
+/// A source of the settings.
+struct SourceEntry<'n> {
+    name: &'n str,
+    span: Span,
+    adapter: Option<&'n dyn Adapter>,
+    /// The adapter's own settings.
+    settings: Node,
+}
+
+fn read_sources<'n>(
+    node: &'n Node,
+    adapters: &[&'n dyn Adapter],
+    problems: &mut Problems,
+) -> Vec<SourceEntry<'n>> {
+    let Some(sources) = node.get("sources") else {
+        return Vec::new();
+    };
+    tag::expect_mapping("sources", sources, problems);
+    let names: Vec<&'static str> = adapters.iter().map(|adapter| adapter.name()).collect();
+    if sources.entries().len() > usize::from(u16::MAX) {
+        problems.error(sources.span, "more than 65535 sources");
+        return Vec::new();
+    }
+    let mut read = Vec::new();
+    for (name, span, source) in sources.entries() {
+        if !settings::is_plain_name(name, 64) {
+            problems
+                .error(*span, format!("source {name:?} is no plain name"))
+                .hint("up to 64 letters, digits, `-`, `_` and `.`");
+        }
+        let adapter = match source.get("adapter") {
+            None => {
+                problems
+                    .error(source.span, format!("source `{name}` lacks the key `adapter`"))
+                    .hint(format!("add `adapter: …`, one of: {}", names.join(", ")));
+                None
+            }
+            Some(word) => {
+                let found = adapters
+                    .iter()
+                    .find(|adapter| word.as_text() == Some(adapter.name()));
+                if found.is_none() {
+                    let text = word
+                        .as_text()
+                        .map_or_else(|| word.describe(), |text| format!("`{text}`"));
+                    let problem =
+                        problems.error(word.span, format!("source `{name}`: adapter {text} is unknown"));
+                    match closest(word.as_text().unwrap_or_default(), names.iter().copied()) {
+                        Some(similar) => problem.hint(format!("did you mean `{similar}`?")),
+                        None => problem.hint(format!("one of: {}", names.join(", "))),
+                    };
+                }
+                found.copied()
+            }
+        };
+        let own = source
+            .entries()
+            .iter()
+            .filter(|(key, ..)| key != "adapter")
+            .cloned()
+            .collect();
+        let settings = Node {
+            span: source.span,
+            kind: NodeKind::Map(own),
+        };
+        read.push(SourceEntry {
+            name,
+            span: *span,
+            adapter,
+            settings,
+        });
+    }
+    read
+}
+
+/// Completes the plan's sources and lets the adapters lay out their work.
+fn plan_sources(
+    sources: &[SourceEntry<'_>],
+    compiler: &mut Compiler<'_>,
+    gateway: &str,
+    base: &Path,
+    state: &Path,
+    problems: &mut Problems,
+) -> Option<Vec<LoadedSource>> {
+    let (event, entity) = event::SOURCE_CONNECTION;
+    let mut loaded = Vec::new();
+    for (number, entry) in sources.iter().enumerate() {
+        let topic = match (compiler.overrides.get(event), &compiler.sites[number]) {
+            (Some(topic), _) => topic.value.clone(),
+            (None, Some(site)) => format!("{site}.mes.{entity}.v1"),
+            (None, None) => format!("{gateway}.mes.{entity}.v1"),
+        };
+        let name: Arc<str> = entry.name.into();
+        compiler.plan.sources.push(SourceRow {
+            name: Arc::clone(&name),
+            topic: topic.into(),
+        });
+        let addresses = std::mem::take(&mut compiler.addresses[number]);
+        if addresses.is_empty() && !problems.has_errors() {
+            problems.warning(entry.span, format!("source `{}` has no tags", entry.name));
+        }
+        let Some(adapter) = entry.adapter else { continue };
+        let fingerprint = fingerprint(&entry.settings, &addresses, &compiler.plan);
+        let tags: Vec<TagSpec<'_>> = addresses
+            .iter()
+            .filter_map(|(id, address)| {
+                Some(TagSpec {
+                    id: *id,
+                    name: &compiler.plan.tags.get(id.index())?.key,
+                    address,
+                })
+            })
+            .collect();
+        let count = tags.len();
+        let spec = SourceSpec {
+            name: entry.name,
+            settings: &entry.settings,
+            tags,
+            base,
+            state,
+        };
+        let before = problems.list().len();
+        let source = adapter.plan(spec, problems);
+        problems.once_per_place(before);
+        if let Some(source) = source {
+            let adapter = adapter.name();
+            loaded.push(LoadedSource {
+                name,
+                adapter,
+                fingerprint,
+                tags: count,
+                source,
+            });
+        }
+    }
+    (loaded.len() == sources.len()).then_some(loaded)
+}
+
+/// Differs when anything differs that the source was planned from.
+fn fingerprint(
+    settings: &Node,
+    addresses: &[(floorgate_sample::TagId, std::borrow::Cow<'_, Node>)],
+    plan: &Plan,
+) -> u64 {
+    use std::hash::{DefaultHasher, Hash, Hasher};
+
+    fn add(node: &Node, hasher: &mut DefaultHasher) {
+        match &node.kind {
+            NodeKind::Null => 0_u8.hash(hasher),
+            NodeKind::Bool(value) => (1_u8, value).hash(hasher),
+            NodeKind::Int(value) => (2_u8, value).hash(hasher),
+            NodeKind::Float(value) => (3_u8, value.to_bits()).hash(hasher),
+            NodeKind::Text(text) => (4_u8, text).hash(hasher),
+            NodeKind::List(items) => {
+                (5_u8, items.len()).hash(hasher);
+                items.iter().for_each(|item| add(item, hasher));
+            }
+            NodeKind::Map(entries) => {
+                (6_u8, entries.len()).hash(hasher);
+                for (key, _, value) in entries {
+                    key.hash(hasher);
+                    add(value, hasher);
+                }
+            }
+        }
+    }
+
+    let mut hasher = DefaultHasher::new();
+    add(settings, &mut hasher);
+    for (id, address) in addresses {
+        id.hash(&mut hasher);
+        plan.tags.get(id.index()).map(|tag| &tag.key).hash(&mut hasher);
+        add(address, &mut hasher);
+    }
+    hasher.finish()
+}

@@ -20,5 +20,5 @@ pub use decode::{decode, salvage};
 pub use duration::{Duration, NoDuration};
 pub use node::{FileId, Node, NodeKind, Span, parse};
 pub use problem::{Problem, Problems, Severity};
-pub use similar::closest;
+pub use similar::{closest, slip};
 pub use spanned::Spanned;

@@ -31,9 +31,35 @@ pub fn closest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) ->
     best.map(|(_, candidate)| candidate)
 }
 
+/// The candidate that differs from `name` by one or two slips of the keyboard, where names of the writer's own
+/// are possible too. `None` where one is the same.
+pub fn slip<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let mut best = None;
+    for candidate in candidates {
+        match strsim::osa_distance(name, candidate) {
+            0 => return None,
+            1 | 2 if name.chars().count() > 6 => best = Some(candidate),
+            _ => {}
+        }
+    }
+    best
+}
+
 #[cfg(test)]
 mod tests {
-    use super::closest;
+    use super::{closest, slip};
+
+    #[test]
+    fn only_near_misses_are_slips() {
+        let standard = ["WorkOrderStatusChanged", "Alarm"];
+        assert_eq!(
+            slip("WorkOrderStatusChnaged", standard),
+            Some("WorkOrderStatusChanged")
+        );
+        assert_eq!(slip("WorkOrderStatusChanged", standard), None);
+        assert_eq!(slip("WorkOrderPrinted", standard), None);
+        assert_eq!(slip("Alert", standard), None);
+    }
 
     #[test]
     fn slips_are_recognised_and_other_words_are_not() {

@@ -1,0 +1,179 @@
+//! The fields of an event's data, and the tags that a rule reads.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use floorgate_core::expression::{Expression, ExpressionError};
+use floorgate_core::plan::{Field, Slot};
+use floorgate_yaml::{Node, NodeKind, Problems, Span, closest};
+
+use crate::tag::TagPlan;
+use crate::template::{Template, fill};
+
+/// What the parts of a rule refer to, while the rule is read.
+pub(crate) struct Scope<'s> {
+    pub tags: &'s [TagPlan<'s>],
+    /// Places in `tags` by name.
+    pub by_name: &'s HashMap<&'s str, usize>,
+    pub parameters: &'s [String],
+    /// The parameters' values in the instance that the rule is read for.
+    pub values: &'s [NodeKind],
+    /// The tags that the rule reads, by slot.
+    pub inputs: Vec<usize>,
+    /// Whether anything in the rule differs between instances.
+    pub differs: bool,
+}
+
+impl Scope<'_> {
+    fn slot_of(&mut self, tag: usize) -> Slot {
+        let place = self
+            .inputs
+            .iter()
+            .position(|input| *input == tag)
+            .unwrap_or_else(|| {
+                self.inputs.push(tag);
+                self.inputs.len() - 1
+            });
+        Slot(u16::try_from(place).unwrap_or(u16::MAX))
+    }
+
+    /// The slot of a tag by name; an unknown one is a problem of `role`.
+    pub(crate) fn tag(
+        &mut self,
+        role: &str,
+        name: &str,
+        span: Span,
+        problems: &mut Problems,
+    ) -> Option<Slot> {
+        if let Some(&tag) = self.by_name.get(name) {
+            return Some(self.slot_of(tag));
+        }
+        let problem = problems.error(
+            span,
+            format!("`{role}`: there is no tag `{name}` in this mapping"),
+        );
+        self.suggest(name, problem);
+        None
+    }
+
+    fn suggest(&self, name: &str, problem: &mut floorgate_yaml::Problem) {
+        let names: Vec<&str> = self.tags.iter().map(|tag| tag.name).collect();
+        match closest(name, names.iter().copied()) {
+            Some(similar) => problem.hint(format!("did you mean `{similar}`?")),
+            None if names.len() <= 20 => problem.hint(format!("tags here: {}", names.join(", "))),
+            None => problem.hint(format!(
+                "this mapping has {} tags, none with such a name",
+                names.len()
+            )),
+        };
+    }
+
+    /// Compiles an expression over tags.
+    pub(crate) fn expression(
+        &mut self,
+        role: &str,
+        text: &str,
+        span: Span,
+        problems: &mut Problems,
+    ) -> Option<Expression> {
+        let compiled = Expression::compile(text, |name| {
+            self.by_name.get(name).copied().map(|tag| self.slot_of(tag))
+        });
+        match compiled {
+            Ok(expression) => Some(expression),
+            Err(ExpressionError::UnknownTag(name)) => {
+                let problem = problems.error(
+                    span,
+                    format!("`{role}`: there is no tag `{name}` in this mapping"),
+                );
+                self.suggest(&name, problem);
+                None
+            }
+            Err(error) => {
+                problems.error(span, format!("`{role}`: {error}"));
+                None
+            }
+        }
+    }
+
+    /// The fields of `data`; what is wrong is left out and reported.
+    pub(crate) fn fields(&mut self, node: &Node, problems: &mut Problems) -> Vec<(Arc<str>, Field)> {
+        node.entries()
+            .iter()
+            .filter_map(|(name, _, value)| Some((name.as_str().into(), self.field(name, value, problems)?)))
+            .collect()
+    }
+
+    fn field(&mut self, name: &str, node: &Node, problems: &mut Problems) -> Option<Field> {
+        match &node.kind {
+            NodeKind::Text(text) => match text.strip_prefix('=') {
+                Some(expression) => self
+                    .expression(name, expression.trim(), node.span, problems)
+                    .map(Field::Computed),
+                None => match self.by_name.get(text.as_str()) {
+                    Some(&tag) => Some(Field::Input(self.slot_of(tag))),
+                    None => {
+                        let problem = problems.error(
+                            node.span,
+                            format!("`{name}`: there is no tag `{text}` in this mapping"),
+                        );
+                        match closest(text, self.tags.iter().map(|tag| tag.name)) {
+                            Some(similar) => problem.hint(format!("did you mean `{similar}`?")),
+                            None => problem.hint(format!(
+                                "fixed text is written `{{constant: {text}}}`, an expression `= …`"
+                            )),
+                        };
+                        None
+                    }
+                },
+            },
+            NodeKind::Map(entries) => match entries.as_slice() {
+                [(key, _, value)] if key == "constant" => {
+                    self.check_constant(value, problems)?;
+                    Some(Field::Constant(json(&fill(value, self.parameters, self.values))))
+                }
+                _ => Some(Field::Object(self.fields(node, problems))),
+            },
+            NodeKind::List(_) => {
+                problems
+                    .error(node.span, format!("`{name}`: a list is no field"))
+                    .hint("write `{constant: […]}` for a fixed list, or `= [a, b]` for one of tags");
+                None
+            }
+            _ => Some(Field::Constant(json(node))),
+        }
+    }
+
+    fn check_constant(&mut self, node: &Node, problems: &mut Problems) -> Option<()> {
+        match &node.kind {
+            NodeKind::Text(text) => {
+                let template = Template::parse(text, node.span, self.parameters, problems)?;
+                self.differs |= !template.is_constant();
+                Some(())
+            }
+            NodeKind::List(items) => items
+                .iter()
+                .try_for_each(|item| self.check_constant(item, problems)),
+            NodeKind::Map(entries) => entries
+                .iter()
+                .try_for_each(|(_, _, value)| self.check_constant(value, problems)),
+            _ => Some(()),
+        }
+    }
+}
+
+/// A node as JSON; integers beyond 64 bits as text.
+fn json(node: &Node) -> serde_json::Value {
+    match &node.kind {
+        NodeKind::Null => serde_json::Value::Null,
+        NodeKind::Bool(value) => (*value).into(),
+        NodeKind::Int(value) => i64::try_from(*value).map_or_else(|_| value.to_string().into(), Into::into),
+        NodeKind::Float(value) => (*value).into(),
+        NodeKind::Text(text) => text.as_str().into(),
+        NodeKind::List(items) => items.iter().map(json).collect(),
+        NodeKind::Map(entries) => entries
+            .iter()
+            .map(|(key, _, value)| (key.clone(), json(value)))
+            .collect(),
+    }
+}

@@ -1,0 +1,124 @@
+//! Finding and reading files.
+
+use std::path::{Path, PathBuf};
+
+use floorgate_yaml::{Node, Problems, Spanned, parse};
+
+/// A configuration that is larger was not written by people.
+const LARGEST: u64 = 256 * 1024 * 1024;
+
+/// Reads a file as YAML. What is wrong is reported at `named`, where the file is named, or in the file.
+pub(crate) fn read(
+    path: &Path,
+    named: Option<floorgate_yaml::Span>,
+    problems: &mut Problems,
+) -> Option<(Node, String)> {
+    let text = std::fs::metadata(path).and_then(|metadata| {
+        if metadata.len() > LARGEST {
+            return Err(std::io::Error::other("it is larger than 256 MiB"));
+        }
+        std::fs::read(path)
+    });
+    let bytes = match text {
+        Ok(bytes) => bytes,
+        Err(error) => {
+            problems.error(named, format!("file {} cannot be read: {error}", path.display()));
+            return None;
+        }
+    };
+    let Ok(text) = String::from_utf8(bytes) else {
+        problems.error(named, format!("file {} is not UTF-8 text", path.display()));
+        return None;
+    };
+    let file = problems.add_file(path, text.clone());
+    Some((parse(file, &text, problems)?, text))
+}
+
+/// The files that a pattern means, in the order of their names. Only the last part of it may have `*` and `?`.
+pub(crate) fn matching(base: &Path, pattern: &Spanned<String>, problems: &mut Problems) -> Vec<PathBuf> {
+    let path = base.join(&pattern.value);
+    let last = path
+        .file_name()
+        .map(|name| name.to_string_lossy().into_owned())
+        .unwrap_or_default();
+    let folder = path.parent().unwrap_or(base);
+    if folder.to_string_lossy().contains(['*', '?']) {
+        problems
+            .error(
+                pattern.span,
+                format!("pattern {:?} has `*` or `?` in a folder", pattern.value),
+            )
+            .hint("only the last part may have them; name each folder");
+        return Vec::new();
+    }
+    if !last.contains(['*', '?']) {
+        return vec![path];
+    }
+    let entries = match std::fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) => {
+            problems.error(
+                pattern.span,
+                format!("folder {} cannot be read: {error}", folder.display()),
+            );
+            return Vec::new();
+        }
+    };
+    let mut found: Vec<PathBuf> = entries
+        .filter_map(Result::ok)
+        .filter(|entry| {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            !name.starts_with('.') && matches(last.as_bytes(), name.as_bytes())
+        })
+        .map(|entry| entry.path())
+        .filter(|path| path.is_file())
+        .collect();
+    found.sort();
+    if found.is_empty() {
+        problems.error(pattern.span, format!("no file matches {:?}", pattern.value));
+    }
+    found
+}
+
+/// Whether a name matches a pattern with `*` and `?`, in time linear in their product.
+fn matches(pattern: &[u8], name: &[u8]) -> bool {
+    let mut reached = vec![false; name.len() + 1];
+    reached[0] = true;
+    for &symbol in pattern {
+        if symbol == b'*' {
+            let first = reached.iter().position(|at| *at).unwrap_or(reached.len());
+            reached.iter_mut().skip(first).for_each(|at| *at = true);
+            continue;
+        }
+        for at in (0..name.len()).rev() {
+            reached[at + 1] = reached[at] && (symbol == b'?' || symbol == name[at]);
+        }
+        reached[0] = false;
+    }
+    reached.last().copied().unwrap_or(false)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::matches;
+
+    #[test]
+    fn patterns_match_whole_names() {
+        for (pattern, name, wanted) in [
+            ("*.yaml", "a.yaml", true),
+            ("*.yaml", "a.yaml.bak", false),
+            ("line?.yaml", "line1.yaml", true),
+            ("line?.yaml", "line10.yaml", false),
+            ("*", "anything", true),
+            ("a*b*c", "a-bb-c", true),
+            ("a*b*c", "a-c-b", false),
+            ("", "", true),
+        ] {
+            assert_eq!(
+                matches(pattern.as_bytes(), name.as_bytes()),
+                wanted,
+                "{pattern} {name}"
+            );
+        }
+    }
+}

@@ -1,0 +1,489 @@
+//! The mapping compiler: instances, tags and events of a file become rows of the plan.
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use floorgate_adapter_api::Adapter;
+use floorgate_core::plan::{Equipment, EquipmentId, Plan, Rule, Tag};
+use floorgate_sample::{SourceId, TagId};
+use floorgate_yaml::{Node, NodeKind, Problems, Span, Spanned, closest, salvage};
+use sha2::{Digest, Sha256};
+
+use crate::data::Scope;
+use crate::event::{self, EventPlan, Topic};
+use crate::form::MappingForm;
+use crate::settings::is_plain_name;
+use crate::tag::{self, Tables, TagPlan};
+use crate::template::{Instance, Instances, Template};
+
+/// A source as far as mappings need it.
+pub(crate) struct KnownSource<'n> {
+    pub name: &'n str,
+    /// `None` where its adapter is wrong or missing.
+    pub adapter: Option<&'n dyn Adapter>,
+}
+
+/// Compiles mapping files, one after the other, into one plan.
+pub(crate) struct Compiler<'n> {
+    pub sources: Vec<KnownSource<'n>>,
+    /// Topics by event type, from the settings.
+    pub overrides: &'n BTreeMap<String, Spanned<String>>,
+    pub plan: Plan,
+    /// Tags of each source: number and address.
+    pub addresses: Vec<Vec<(TagId, Cow<'n, Node>)>>,
+    /// For each source `enterprise.site` of the first equipment that reads from it.
+    pub sites: Vec<Option<String>>,
+    equipment: HashMap<Arc<str>, EquipmentId>,
+    topics: HashMap<String, Arc<str>>,
+    rule_ids: HashSet<Arc<str>>,
+    mappings: HashSet<String>,
+    /// Event types that the mappings use.
+    pub events: HashSet<String>,
+}
+
+/// Everything of one mapping file that its instances share.
+struct Mapping<'n> {
+    name: String,
+    instances: Instances,
+    source: Option<(Template, Span)>,
+    equipment: Option<(Template, Span)>,
+    tags: Vec<TagPlan<'n>>,
+    events: Vec<EventPlan<'n>>,
+    version: Arc<str>,
+}
+
+/// Version of a mapping: of its content, so that any change shows.
+fn version(text: &str) -> Arc<str> {
+    let digest = Sha256::digest(text.as_bytes());
+    let hex = digest
+        .iter()
+        .take(6)
+        .fold(String::from("sha256:"), |mut hex, byte| {
+            let _ = write!(hex, "{byte:02x}");
+            hex
+        });
+    hex.into()
+}
+
+impl<'n> Compiler<'n> {
+    pub(crate) fn new(
+        sources: Vec<KnownSource<'n>>,
+        overrides: &'n BTreeMap<String, Spanned<String>>,
+    ) -> Self {
+        let (addresses, sites) = (
+            sources.iter().map(|_| Vec::new()).collect(),
+            vec![None; sources.len()],
+        );
+        Self {
+            sources,
+            overrides,
+            plan: Plan::default(),
+            addresses,
+            sites,
+            equipment: HashMap::new(),
+            topics: HashMap::new(),
+            rule_ids: HashSet::new(),
+            mappings: HashSet::new(),
+            events: HashSet::new(),
+        }
+    }
+
+    /// Compiles one file.
+    pub(crate) fn add(&mut self, node: &'n Node, text: &str, problems: &mut Problems) {
+        // The keys of the file are checked as a whole; each part is then taken from the tree, so that a wrong
+        // part keeps no other from being checked.
+        let _ = salvage::<MappingForm>(node, problems);
+        let name = text_at(node, "mapping")
+            .map(|name| self.mapping_name(&name, problems))
+            .unwrap_or_default();
+        let naming = text_at(node, "instance");
+        let instances = Instances::read(node.get("for_each"), naming.as_ref(), node.span, problems);
+        let template = |key: &str, problems: &mut Problems| {
+            let text = text_at(node, key)?;
+            Some((
+                Template::parse(&text, text.span, &instances.parameters, problems)?,
+                text.span,
+            ))
+        };
+        let source = template("source", problems);
+        let equipment = template("equipment", problems);
+        let mut tables = Tables::read(node.get("tables"), problems);
+        let tags = self.tags(node, source.as_ref(), &instances, &mut tables, problems);
+        let mut mapping = Mapping {
+            name,
+            instances,
+            source,
+            equipment,
+            tags,
+            events: Vec::new(),
+            version: version(text),
+        };
+        let mut used = vec![false; mapping.tags.len()];
+        let events_right = self.events(node, &mut mapping, &mut used, problems);
+        if events_right {
+            for (tag, _) in mapping.tags.iter().zip(&used).filter(|(_, used)| !**used) {
+                problems
+                    .warning(
+                        tag.span,
+                        format!("tag `{}` is read and no event uses it", tag.name),
+                    )
+                    .hint("remove it, or add an event with it as trigger or in its data");
+            }
+        }
+        let before = problems.list().len();
+        for instance in &mapping.instances.list {
+            self.instance(&mapping, instance, problems);
+        }
+        problems.once_per_place(before);
+    }
+
+    fn mapping_name(&mut self, name: &Spanned<String>, problems: &mut Problems) -> String {
+        if !is_plain_name(name, 100) {
+            problems
+                .error(name.span, format!("`mapping`: {:?} is no plain name", name.value))
+                .hint("letters, digits, `-`, `_` and `.`");
+        }
+        if !self.mappings.insert(name.value.clone()) {
+            problems
+                .error(
+                    name.span,
+                    format!("another file has a mapping `{}` already", name.value),
+                )
+                .hint("names of mappings are unique: state is stored under them");
+        }
+        name.value.clone()
+    }
+
+    /// The source with a name, or the problem that there is none.
+    fn source(&self, name: &str, span: Span, problems: &mut Problems) -> Option<usize> {
+        let found = self.sources.iter().position(|source| source.name == name);
+        if found.is_none() {
+            let problem = problems.error(span, format!("source `{name}` is not in the settings"));
+            match closest(name, self.sources.iter().map(|source| source.name)) {
+                Some(similar) => problem.hint(format!("did you mean `{similar}`?")),
+                None if self.sources.is_empty() => problem.hint("add it below `sources` of the settings"),
+                None => {
+                    let names: Vec<_> = self.sources.iter().map(|source| source.name).collect();
+                    problem.hint(format!("sources: {}", names.join(", ")))
+                }
+            };
+        }
+        found
+    }
+
+    /// Keys that addresses may have: those of the adapters of all instances' sources. `None` where any is unknown.
+    fn address_keys(&self, template: &Template, instances: &Instances) -> Option<Vec<&'static str>> {
+        let mut keys: Vec<&'static str> = Vec::new();
+        let mut seen = HashSet::new();
+        for instance in &instances.list {
+            let name = template.fill(&instance.values);
+            if seen.contains(&name) {
+                continue;
+            }
+            let source = self.sources.iter().find(|source| source.name == name)?;
+            for key in source.adapter?.address_keys() {
+                if !keys.contains(key) {
+                    keys.push(key);
+                }
+            }
+            seen.insert(name);
+            if template.is_constant() {
+                break;
+            }
+        }
+        Some(keys)
+    }
+
+    fn tags(
+        &self,
+        node: &'n Node,
+        source: Option<&(Template, Span)>,
+        instances: &Instances,
+        tables: &mut Tables,
+        problems: &mut Problems,
+    ) -> Vec<TagPlan<'n>> {
+        let Some(tags) = node.get("tags") else {
+            return Vec::new();
+        };
+        tag::expect_mapping("tags", tags, problems);
+        let keys = source.and_then(|(template, _)| self.address_keys(template, instances));
+        tags.entries()
+            .iter()
+            .map(|entry| {
+                let own = entry.2.get("source").and_then(Node::as_text);
+                let own_keys = own.and_then(|text| {
+                    let template =
+                        Template::parse(text, entry.1, &instances.parameters, &mut Problems::default())?;
+                    self.address_keys(&template, instances)
+                });
+                let keys = if own.is_some() {
+                    own_keys.as_deref()
+                } else {
+                    keys.as_deref()
+                };
+                tag::read(entry, keys, &instances.parameters, tables, problems)
+            })
+            .collect()
+    }
+
+    /// Reads the events; `false` where any is wrong. Marks the tags that events use.
+    fn events(
+        &mut self,
+        node: &'n Node,
+        mapping: &mut Mapping<'n>,
+        used: &mut [bool],
+        problems: &mut Problems,
+    ) -> bool {
+        let Some(events) = node.get("events") else {
+            return false;
+        };
+        let NodeKind::List(items) = &events.kind else {
+            if events.kind != NodeKind::Null {
+                problems
+                    .error(
+                        events.span,
+                        format!("`events`: expected a list, found {}", events.describe()),
+                    )
+                    .hint("write `- {type: …, trigger: …}` lines below it");
+            }
+            return false;
+        };
+        let by_name: HashMap<&str, usize> = mapping
+            .tags
+            .iter()
+            .enumerate()
+            .map(|(place, tag)| (tag.name, place))
+            .collect();
+        let first = mapping
+            .instances
+            .list
+            .first()
+            .map(|instance| instance.values.as_slice());
+        let mut names = HashSet::new();
+        let mut plans = Vec::new();
+        let mut right = true;
+        for item in items {
+            let mut scope = Scope {
+                tags: &mapping.tags,
+                by_name: &by_name,
+                parameters: &mapping.instances.parameters,
+                values: first.unwrap_or_default(),
+                inputs: Vec::new(),
+                differs: false,
+            };
+            let plan = event::read(item, self.overrides, &mut scope, &mapping.version, problems);
+            let Some(plan) = plan else {
+                right = false;
+                continue;
+            };
+            for input in &plan.inputs {
+                used[*input] = true;
+            }
+            self.events.insert(plan.form.event.value.clone());
+            if !names.insert(plan.name.clone()) {
+                let span = plan
+                    .form
+                    .name
+                    .as_ref()
+                    .map_or(plan.form.event.span, |name| name.span);
+                problems
+                    .error(
+                        span,
+                        format!("two events of this mapping are named `{}`", plan.name),
+                    )
+                    .hint("give each its own `name`");
+            }
+            plans.push(plan);
+        }
+        mapping.events = plans;
+        right
+    }
+
+    /// Adds the rows of one instance.
+    fn instance(&mut self, mapping: &Mapping<'n>, instance: &Instance, problems: &mut Problems) {
+        let (Some((source, source_span)), Some((equipment, equipment_span))) =
+            (&mapping.source, &mapping.equipment)
+        else {
+            return;
+        };
+        let values = instance.values.as_slice();
+        let path = equipment.fill(values);
+        let equipment = self.equipment(&path, *equipment_span, problems);
+        let source = self.source(&source.fill(values), *source_span, problems);
+        let (Some(equipment), Some(source)) = (equipment, source) else {
+            return;
+        };
+        let site = site_of(&path);
+        if self.sites[source].is_none() {
+            self.sites[source] = Some(site.clone());
+        }
+        let prefix = |separator: char| match instance.name.as_str() {
+            "" => format!("{}{separator}", mapping.name),
+            name => format!("{}{separator}{name}{separator}", mapping.name),
+        };
+        let Ok(first) = u32::try_from(self.plan.tags.len()) else {
+            return;
+        };
+        let mut numbers = Vec::with_capacity(mapping.tags.len());
+        let key_prefix = prefix('/');
+        for (tag, number) in mapping.tags.iter().zip(first..) {
+            // Rows of wrong tags are left out; the plan is not used then, and sources are still checked.
+            let (Some(spec), Some(address)) = (&tag.spec, &tag.address) else {
+                continue;
+            };
+            let source = match &tag.source {
+                None => source,
+                Some(own) => {
+                    let template = Template::parse(own, own.span, &mapping.instances.parameters, problems);
+                    let Some(name) = template.map(|template| template.fill(values)) else {
+                        continue;
+                    };
+                    let Some(own) = self.source(&name, own.span, problems) else {
+                        continue;
+                    };
+                    own
+                }
+            };
+            let id = TagId(number);
+            numbers.push(id);
+            let node = match address.shared() {
+                Some(node) => Cow::Borrowed(node),
+                None => Cow::Owned(address.fill(&mapping.instances.parameters, values)),
+            };
+            self.addresses[source].push((id, node));
+            self.plan.tags.push(Tag {
+                key: format!("{key_prefix}{}", tag.name).into(),
+                source: SourceId(u16::try_from(source).unwrap_or(u16::MAX)),
+                spec: Arc::clone(spec),
+            });
+        }
+        if numbers.len() < mapping.tags.len() {
+            // Numbers and rows would no longer agree.
+            self.plan.tags.truncate(self.plan.tags.len() - numbers.len());
+            for addresses in &mut self.addresses {
+                addresses.retain(|(id, _)| id.0 < first);
+            }
+            return;
+        }
+        let id_prefix = prefix('.');
+        for event in &mapping.events {
+            let topic = match &event.topic {
+                Topic::Template(template, span) => self.topic(template.fill(values), *span, problems),
+                Topic::Standard(rest) => self.topic(format!("{site}.{rest}"), *equipment_span, problems),
+            };
+            let Some(spec) = event.spec(|| respecify(mapping, event, values)) else {
+                continue;
+            };
+            let id: Arc<str> = format!("{id_prefix}{}", event.name).into();
+            if !self.rule_ids.insert(Arc::clone(&id)) {
+                problems.error(instance.span, format!("two rules have the id `{id}`"));
+            }
+            let inputs = event
+                .inputs
+                .iter()
+                .filter_map(|place| numbers.get(*place).copied())
+                .collect();
+            self.plan.rules.push(Rule {
+                id,
+                equipment,
+                inputs,
+                topic,
+                spec,
+            });
+        }
+    }
+
+    fn equipment(&mut self, path: &str, span: Span, problems: &mut Problems) -> Option<EquipmentId> {
+        if let Some(&id) = self.equipment.get(path) {
+            return Some(id);
+        }
+        let levels: Vec<&str> = path.split('/').collect();
+        if let Some(wrong) = levels.iter().find(|level| !is_plain_name(level, 64)) {
+            problems
+                .error(
+                    span,
+                    format!("equipment {path:?}: {wrong:?} is no name of a level"),
+                )
+                .hint("letters, digits, `-`, `_` and `.` between the slashes");
+            return None;
+        }
+        if !(3..=8).contains(&levels.len()) {
+            problems
+                .error(span, format!("equipment {path:?} has {} levels", levels.len()))
+                .hint("`enterprise/site/area/line/cell`; at least enterprise, site and one more");
+            return None;
+        }
+        let id = EquipmentId(u32::try_from(self.plan.equipment.len()).ok()?);
+        let path: Arc<str> = path.into();
+        self.plan.equipment.push(Equipment {
+            path: Arc::clone(&path),
+        });
+        self.equipment.insert(path, id);
+        Some(id)
+    }
+
+    /// One `Arc` for each topic.
+    fn topic(&mut self, name: String, span: Span, problems: &mut Problems) -> Arc<str> {
+        if let Some(topic) = self.topics.get(&name) {
+            return Arc::clone(topic);
+        }
+        check_topic(&name, span, problems);
+        let topic: Arc<str> = name.as_str().into();
+        self.topics.insert(name, Arc::clone(&topic));
+        topic
+    }
+}
+
+/// Kafka's rule for names of topics (`org.apache.kafka.common.internals.Topic`).
+fn check_topic(name: &str, span: Span, problems: &mut Problems) {
+    if !is_plain_name(name, 249) || name == "." || name == ".." {
+        problems
+            .error(span, format!("topic {name:?} is no name of a topic"))
+            .hint("up to 249 letters, digits, `-`, `_` and `.`");
+    }
+}
+
+/// The rule's form in an instance whose constants are its own. Everything was checked in the first instance.
+fn respecify(
+    mapping: &Mapping<'_>,
+    event: &EventPlan<'_>,
+    values: &[NodeKind],
+) -> Option<floorgate_core::plan::RuleSpec> {
+    let by_name = mapping
+        .tags
+        .iter()
+        .enumerate()
+        .map(|(place, tag)| (tag.name, place))
+        .collect();
+    let mut scope = Scope {
+        tags: &mapping.tags,
+        by_name: &by_name,
+        parameters: &mapping.instances.parameters,
+        values,
+        inputs: Vec::new(),
+        differs: false,
+    };
+    event::rule_spec(
+        &event.form,
+        event.data,
+        &mut scope,
+        &mapping.version,
+        &mut Problems::default(),
+    )
+}
+
+/// `enterprise.site` of an equipment path.
+fn site_of(path: &str) -> String {
+    path.split('/').take(2).collect::<Vec<_>>().join(".")
+}
+
+/// The text under a key, where there is one.
+fn text_at(node: &Node, key: &str) -> Option<Spanned<String>> {
+    let node = node.get(key)?;
+    Some(Spanned {
+        value: node.as_text()?.to_owned(),
+        span: node.span,
+    })
+}

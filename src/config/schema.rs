@@ -1,0 +1,288 @@
+//! JSON Schema of the files, and the reference of settings made from it.
+
+use std::fmt::Write as _;
+
+use floorgate_adapter_api::Adapter;
+use schemars::{JsonSchema, Schema, SchemaGenerator, generate::SchemaSettings};
+use serde_json::{Map, Value, json};
+
+use crate::form::{MappingForm, TagForm};
+use crate::settings::Settings;
+
+/// JSON Schema (2020-12) of the settings' file, with the settings of the given adapters.
+#[must_use]
+pub fn settings_schema(adapters: &[&dyn Adapter]) -> String {
+    let mut generator = SchemaSettings::draft2020_12().into_generator();
+    let mut root = root::<Settings>(&mut generator, "floorgate settings");
+    let mut variants = Vec::new();
+    for adapter in adapters {
+        let mut variant = resolved(adapter.settings_schema(&mut generator), &generator);
+        let properties = object(&mut variant, "properties");
+        properties.insert(
+            "adapter".to_owned(),
+            json!({ "const": adapter.name(), "description": "The protocol." }),
+        );
+        required(&mut variant, "adapter");
+        variants.push(variant);
+    }
+    root["properties"]["sources"]["additionalProperties"] = json!({ "oneOf": variants });
+    finish(root, generator)
+}
+
+/// JSON Schema (2020-12) of a mapping file, with the addresses of the given adapters.
+#[must_use]
+pub fn mapping_schema(adapters: &[&dyn Adapter]) -> String {
+    let mut generator = SchemaSettings::draft2020_12().into_generator();
+    let mut root = root::<MappingForm>(&mut generator, "floorgate mapping");
+    let generic = resolved(generator.subschema_for::<TagForm>(), &generator);
+    let mut variants = Vec::new();
+    for adapter in adapters {
+        let mut variant = generic.clone();
+        let mut address = resolved(adapter.address_schema(&mut generator), &generator);
+        let keys = std::mem::take(object(&mut address, "properties"));
+        object(&mut variant, "properties").extend(keys);
+        if let Some(names) = address.get("required").and_then(Value::as_array) {
+            names
+                .iter()
+                .filter_map(Value::as_str)
+                .for_each(|name| required(&mut variant, name));
+        }
+        variant["title"] = json!(format!("tag by {}", adapter.name()));
+        variants.push(variant);
+    }
+    root["properties"]["tags"]["additionalProperties"] = json!({ "anyOf": variants });
+    finish(root, generator)
+}
+
+fn root<T: JsonSchema>(generator: &mut SchemaGenerator, title: &str) -> Value {
+    let mut root = resolved(generator.subschema_for::<T>(), generator);
+    root["title"] = json!(title);
+    root
+}
+
+/// The schema itself where it is a reference to a definition.
+fn resolved(schema: Schema, generator: &SchemaGenerator) -> Value {
+    let value = schema.to_value();
+    let name = value
+        .get("$ref")
+        .and_then(Value::as_str)
+        .and_then(|reference| reference.rsplit('/').next());
+    match name.and_then(|name| generator.definitions().get(name)) {
+        Some(definition) => definition.clone(),
+        None => value,
+    }
+}
+
+fn object<'v>(schema: &'v mut Value, key: &str) -> &'v mut Map<String, Value> {
+    if !schema.is_object() {
+        *schema = json!({});
+    }
+    if !schema[key].is_object() {
+        schema[key] = json!({});
+    }
+    match &mut schema[key] {
+        Value::Object(map) => map,
+        _ => unreachable!("the value was made an object above"),
+    }
+}
+
+fn required(schema: &mut Value, name: &str) {
+    if !schema["required"].is_array() {
+        schema["required"] = json!([]);
+    }
+    if let Value::Array(names) = &mut schema["required"] {
+        names.push(json!(name));
+    }
+}
+
+fn finish(mut root: Value, mut generator: SchemaGenerator) -> String {
+    let mut whole = Map::new();
+    whole.insert(
+        "$schema".to_owned(),
+        json!("https://json-schema.org/draft/2020-12/schema"),
+    );
+    let definitions = generator.take_definitions(true);
+    if let Value::Object(root) = &mut root {
+        whole.append(root);
+    }
+    if !definitions.is_empty() {
+        whole.insert("$defs".to_owned(), Value::Object(definitions));
+    }
+    let mut text = serde_json::to_string_pretty(&Value::Object(whole)).unwrap_or_default();
+    text.push('\n');
+    text
+}
+
+/// The reference of all settings and of the mapping language, in Markdown.
+#[must_use]
+pub fn reference(adapters: &[&dyn Adapter]) -> String {
+    let mut text = String::from(
+        "# Reference\n\nMade from the program itself. Lengths of time are a whole number and a unit: `us`, `ms`, \
+         `s`, `m`, `h`, `d`.\n",
+    );
+    let settings = serde_json::from_str(&settings_schema(adapters)).unwrap_or_default();
+    section("Settings (`floorgate.yaml`)", &settings, "", &mut text);
+    let mapping = serde_json::from_str(&mapping_schema(adapters)).unwrap_or_default();
+    section("Mappings", &mapping, "", &mut text);
+    text
+}
+
+fn section(title: &str, root: &Value, path: &str, text: &mut String) {
+    let _ = write!(text, "\n## {title}\n\n");
+    if let Some(description) = root["description"].as_str() {
+        let _ = writeln!(text, "{}\n", paragraphs(description));
+    }
+    text.push_str("| key | type | default | meaning |\n|---|---|---|---|\n");
+    let mut seen = Vec::new();
+    rows(root, root, path, &mut seen, text);
+}
+
+fn paragraphs(text: &str) -> String {
+    text.replace('\n', "\n\n").replace("\n\n\n\n", "\n\n")
+}
+
+/// The definition that a schema refers to, through `$ref` and through an optional's `anyOf`.
+fn definition<'v>(root: &'v Value, schema: &'v Value) -> (&'v Value, Option<&'v str>) {
+    if let Some(name) = schema["$ref"]
+        .as_str()
+        .and_then(|reference| reference.rsplit('/').next())
+    {
+        return (&root["$defs"][name], Some(name));
+    }
+    for list in ["anyOf", "allOf"] {
+        if let Some(options) = schema[list].as_array() {
+            let mut options = options.iter().filter(|option| option["type"] != "null");
+            if let (Some(only), None) = (options.next(), options.next()) {
+                return definition(root, only);
+            }
+        }
+    }
+    (schema, None)
+}
+
+fn rows<'v>(root: &'v Value, schema: &'v Value, path: &str, seen: &mut Vec<&'v str>, text: &mut String) {
+    let Some(properties) = schema["properties"].as_object() else {
+        return;
+    };
+    let needed = |name: &str| {
+        schema["required"]
+            .as_array()
+            .is_some_and(|names| names.iter().any(|required| required == name))
+    };
+    for (name, property) in properties {
+        let (target, definition_name) = definition(root, property);
+        let meaning = property["description"]
+            .as_str()
+            .or(target["description"].as_str())
+            .unwrap_or_default();
+        let default = match &property["default"] {
+            _ if needed(name) => "**required**".to_owned(),
+            Value::Null => String::new(),
+            Value::Object(_) => String::new(),
+            value => format!("`{}`", value.to_string().replace('"', "")),
+        };
+        let _ = writeln!(
+            text,
+            "| `{path}{name}` | {} | {default} | {} |",
+            type_name(root, target),
+            cell(meaning)
+        );
+        if let Some(definition_name) = definition_name {
+            if seen.contains(&definition_name) {
+                continue;
+            }
+            seen.push(definition_name);
+        }
+        nested(root, target, &format!("{path}{name}"), seen, text);
+        if let Some(definition_name) = definition_name {
+            seen.retain(|seen| *seen != definition_name);
+        }
+    }
+}
+
+fn nested<'v>(root: &'v Value, target: &'v Value, path: &str, seen: &mut Vec<&'v str>, text: &mut String) {
+    rows(root, target, &format!("{path}."), seen, text);
+    let (element, _) = definition(root, &target["items"]);
+    rows(root, element, &format!("{path}[]."), seen, text);
+    let values = &target["additionalProperties"];
+    let (element, _) = definition(root, values);
+    rows(root, element, &format!("{path}.NAME."), seen, text);
+    for list in ["oneOf", "anyOf"] {
+        for variant in values[list].as_array().into_iter().flatten() {
+            let kind = variant["properties"]["adapter"]["const"].as_str();
+            let kind = kind.or_else(|| {
+                variant["title"]
+                    .as_str()
+                    .and_then(|title| title.strip_prefix("tag by "))
+            });
+            if let Some(kind) = kind {
+                rows(root, variant, &format!("{path}.NAME ({kind})."), seen, text);
+            }
+        }
+    }
+}
+
+fn cell(text: &str) -> String {
+    text.replace('\n', " ").replace('|', "\\|")
+}
+
+fn type_name(root: &Value, schema: &Value) -> String {
+    if let Some(values) = schema["enum"].as_array() {
+        return choice(values.iter());
+    }
+    if let Some(variants) = schema["oneOf"].as_array() {
+        let names: Vec<&Value> = variants
+            .iter()
+            .flat_map(|variant| match variant["enum"].as_array() {
+                Some(values) => values.iter().collect(),
+                None => vec![&variant["const"]],
+            })
+            .filter(|value| !value.is_null())
+            .collect();
+        if !names.is_empty() {
+            return choice(names.into_iter());
+        }
+    }
+    match &schema["const"] {
+        Value::Null => {}
+        value => return choice(std::iter::once(value)),
+    }
+    if schema["pattern"]
+        .as_str()
+        .is_some_and(|pattern| pattern.contains("us|"))
+    {
+        return "length of time".to_owned();
+    }
+    let types: Vec<&str> = match &schema["type"] {
+        Value::String(name) => vec![name],
+        Value::Array(names) => names
+            .iter()
+            .filter_map(Value::as_str)
+            .filter(|name| *name != "null")
+            .collect(),
+        _ => schema["anyOf"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(|option| definition(root, option).0["type"].as_str())
+            .collect(),
+    };
+    let spoken: Vec<&str> = types
+        .into_iter()
+        .map(|name| match name {
+            "string" => "text",
+            "boolean" => "true, false",
+            "object" => "mapping",
+            "array" => "list",
+            name => name,
+        })
+        .collect();
+    spoken.join(" or ")
+}
+
+fn choice<'v>(values: impl Iterator<Item = &'v Value>) -> String {
+    let names: Vec<String> = values
+        .map(|value| format!("`{}`", value.to_string().replace('"', "")))
+        .collect();
+    names.join(", ")
+}

@@ -1,0 +1,342 @@
+//! Tags and value tables of a mapping: from what is written to what the core knows.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use floorgate_core::plan::{AlarmBit, Counter, Deadband, InitialPolicy, TagSpec};
+use floorgate_core::table::{Entry, Key, Unmapped, ValueTable};
+use floorgate_yaml::{Node, NodeKind, Problems, Span, Spanned, closest, decode, salvage};
+
+use crate::form::{BitForm, CounterForm, DeadbandForm, InitialForm, TAG_KEYS, TableForm, TagForm};
+use crate::template::NodeTemplate;
+
+/// A tag of a mapping, for all of its instances.
+#[derive(Debug)]
+pub(crate) struct TagPlan<'n> {
+    pub name: &'n str,
+    pub span: Span,
+    /// `None` where it is wrong, so that what refers to it is not reported as well.
+    pub spec: Option<Arc<TagSpec>>,
+    pub source: Option<Spanned<String>>,
+    pub address: Option<NodeTemplate<'n>>,
+}
+
+/// The tables that a mapping may name.
+#[derive(Debug, Default)]
+pub(crate) struct Tables {
+    /// `None` for a table that is wrong.
+    own: HashMap<String, Option<Arc<ValueTable>>>,
+    standard: HashMap<String, Arc<ValueTable>>,
+}
+
+impl Tables {
+    pub(crate) fn read(node: Option<&Node>, problems: &mut Problems) -> Self {
+        let mut tables = Self::default();
+        let Some(node) = node else { return tables };
+        expect_mapping("tables", node, problems);
+        for (name, span, table) in node.entries() {
+            if ValueTable::STANDARD.contains(&name.as_str()) {
+                problems
+                    .error(*span, format!("table `{name}` is one of the standards"))
+                    .hint("give the plant's own table another name");
+            }
+            let form = decode::<TableForm>(table, problems);
+            tables
+                .own
+                .insert(name.clone(), form.map(|form| Arc::new(table_of(name, form))));
+        }
+        tables
+    }
+
+    fn find(&mut self, name: &Spanned<String>, problems: &mut Problems) -> Option<Arc<ValueTable>> {
+        if let Some(table) = self.own.get(&name.value) {
+            return table.clone();
+        }
+        if let Some(table) = self.standard.get(&name.value) {
+            return Some(Arc::clone(table));
+        }
+        if let Some(table) = ValueTable::standard(name) {
+            let table = Arc::new(table);
+            self.standard.insert(name.value.clone(), Arc::clone(&table));
+            return Some(table);
+        }
+        let mut known: Vec<&str> = self.own.keys().map(String::as_str).collect();
+        known.sort_unstable();
+        known.extend(ValueTable::STANDARD);
+        let problem = problems.error(name.span, format!("value table `{}` is unknown", name.value));
+        match closest(name, known.iter().copied()) {
+            Some(similar) => problem.hint(format!("did you mean `{similar}`?")),
+            None => problem.hint(format!(
+                "tables here: {}; more can stand below `tables`",
+                known.join(", ")
+            )),
+        };
+        None
+    }
+}
+
+fn table_of(name: &str, form: TableForm) -> ValueTable {
+    let entries = form
+        .values
+        .into_iter()
+        .map(|(key, entry)| Entry {
+            key: key
+                .parse()
+                .map_or_else(|_| Key::Text(key.as_str().into()), Key::Number),
+            name: entry.0.name.into(),
+            category: entry.0.category.map(|category| category.name().into()),
+            sub_state: entry.0.sub_state.map(Into::into),
+        })
+        .collect();
+    ValueTable {
+        name: name.into(),
+        model: form.model.as_deref().unwrap_or("custom").into(),
+        entries,
+        unmapped: match form.unmapped.as_deref() {
+            None | Some("unknown") => Unmapped::Unknown,
+            Some("ignore") => Unmapped::Ignore,
+            Some(name) => Unmapped::Named(name.into()),
+        },
+    }
+}
+
+/// Says so where a node is no mapping (nothing at all counts as an empty one).
+pub(crate) fn expect_mapping(name: &str, node: &Node, problems: &mut Problems) {
+    if !matches!(node.kind, NodeKind::Map(_) | NodeKind::Null) {
+        problems
+            .error(
+                node.span,
+                format!("`{name}`: expected a mapping, found {}", node.describe()),
+            )
+            .hint("write `name: …` lines below it");
+    }
+}
+
+/// Whether a name can stand in an expression: a letter, then letters, digits and `_`.
+fn is_tag_name(name: &str) -> bool {
+    name.starts_with(|c: char| c.is_ascii_alphabetic())
+        && name
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+}
+
+/// Words that CEL keeps for itself.
+const RESERVED: &[&str] = &["true", "false", "null", "in"];
+
+/// Reads one tag. `address_keys` are the adapter's own; `None` where the source is not known.
+pub(crate) fn read<'n>(
+    (name, span, node): &'n (String, Span, Node),
+    address_keys: Option<&[&'static str]>,
+    parameters: &[String],
+    tables: &mut Tables,
+    problems: &mut Problems,
+) -> TagPlan<'n> {
+    let mut plan = TagPlan {
+        name,
+        span: *span,
+        spec: None,
+        source: None,
+        address: None,
+    };
+    if !is_tag_name(name) || RESERVED.contains(&name.as_str()) {
+        problems
+            .error(*span, format!("tag name {name:?} cannot stand in an expression"))
+            .hint("a letter, then letters, digits and `_`");
+    }
+    let NodeKind::Map(entries) = &node.kind else {
+        problems
+            .error(
+                node.span,
+                format!("tag `{name}`: expected its address, found {}", node.describe()),
+            )
+            .hint("such as `{node: \"nsu=urn:plant;s=Line1.State\"}`");
+        return plan;
+    };
+    let before = problems.error_count();
+    if let Some(address_keys) = address_keys {
+        for (key, span, _) in entries {
+            if !TAG_KEYS.contains(&key.as_str()) && !address_keys.contains(&key.as_str()) {
+                let known: Vec<&str> = address_keys.iter().chain(TAG_KEYS).copied().collect();
+                let problem = problems.error(*span, format!("unknown key `{key}` of tag `{name}`"));
+                match closest(key, known.iter().copied()) {
+                    Some(similar) => problem.hint(format!("did you mean `{similar}`?")),
+                    None => problem.hint(format!("keys here: {}", known.join(", "))),
+                };
+            }
+        }
+    }
+    plan.address = NodeTemplate::parse(node, TAG_KEYS, parameters, problems);
+    let own: Vec<_> = entries
+        .iter()
+        .filter(|(key, ..)| TAG_KEYS.contains(&key.as_str()))
+        .cloned()
+        .collect();
+    let spec = if own.is_empty() {
+        Some(TagSpec {
+            name: name.as_str().into(),
+            ..TagSpec::default()
+        })
+    } else {
+        let own = Node {
+            span: node.span,
+            kind: NodeKind::Map(own),
+        };
+        salvage::<TagForm>(&own, problems).and_then(|form| {
+            plan.source.clone_from(&form.source);
+            spec_of(name, form, tables, problems)
+        })
+    };
+    plan.spec = spec.filter(|_| problems.error_count() == before).map(Arc::new);
+    plan
+}
+
+fn spec_of(name: &str, form: TagForm, tables: &mut Tables, problems: &mut Problems) -> Option<TagSpec> {
+    let values = match &form.values {
+        Some(table) => Some(tables.find(table, problems)?),
+        None => None,
+    };
+    let range = form.range.filter(|range| {
+        let right = range.0 < range.1;
+        if !right {
+            problems.error(
+                range.span,
+                format!("`range` of tag `{name}`: {} is not below {}", range.0, range.1),
+            );
+        }
+        right
+    });
+    let deadband = match form.deadband {
+        None => None,
+        Some(Spanned {
+            value: DeadbandForm::Absolute(absolute),
+            ..
+        }) => Some(Deadband { absolute }),
+        Some(Spanned {
+            value: DeadbandForm::Percent(percent),
+            span,
+        }) => match &range {
+            Some(range) => Some(Deadband {
+                absolute: percent / 100.0 * (range.1 - range.0),
+            }),
+            None => {
+                problems
+                    .error(
+                        span,
+                        format!("deadband of {percent}% of tag `{name}` has no range to refer to"),
+                    )
+                    .hint("add `range: [lowest, highest]`, or give the deadband in the tag's unit");
+                None
+            }
+        },
+    };
+    if let Some(every) = &form.at_least_every
+        && every.as_millis() < 100
+    {
+        problems.error(
+            every.span,
+            format!("`at_least_every` of tag `{name}`: {} is below 100ms", every.value),
+        );
+    }
+    if let (Some(values), Some(deadband)) = (&form.values, &form.deadband) {
+        problems
+            .error(
+                deadband.span,
+                format!("tag `{name}` has a table `{}`, and a deadband", values.value),
+            )
+            .hint("an enumeration has no deadband; remove one of them");
+    }
+    Some(TagSpec {
+        name: name.into(),
+        unit: form.unit.map(Into::into),
+        deadband,
+        at_least_every: form.at_least_every.map(|every| every.get()),
+        values,
+        counter: form
+            .counter
+            .and_then(|counter| counter_of(name, &counter, problems)),
+        bits: form.bits.map(|bits| {
+            bits.value
+                .into_iter()
+                .map(|(bit, form)| alarm_of(bit, form, problems))
+                .collect()
+        }),
+        initial: match form.initial {
+            None | Some(InitialForm::Compare) => InitialPolicy::Compare,
+            Some(InitialForm::Emit) => InitialPolicy::Emit,
+            Some(InitialForm::Silent) => InitialPolicy::Silent,
+        },
+    })
+}
+
+fn counter_of(name: &str, form: &Spanned<CounterForm>, problems: &mut Problems) -> Option<Counter> {
+    let max = match (form.width, form.max) {
+        (Some(width @ 1..=64), None) => u64::MAX >> (64 - u32::from(width)),
+        (Some(width), None) => {
+            problems.error(
+                form.span,
+                format!("counter `{name}`: a width of {width} bits is not within 1 to 64"),
+            );
+            return None;
+        }
+        (None, Some(max)) if max > 0 => max,
+        (None, Some(_)) => {
+            problems.error(
+                form.span,
+                format!("counter `{name}`: a largest value of 0 counts nothing"),
+            );
+            return None;
+        }
+        (Some(_), Some(_)) => {
+            problems
+                .error(form.span, format!("counter `{name}` has both `width` and `max`"))
+                .hint("keep `max` where the counter rolls over before its width ends, else `width`");
+            return None;
+        }
+        (None, None) => {
+            problems
+                .error(
+                    form.span,
+                    format!("counter `{name}` has neither `width` nor `max`"),
+                )
+                .hint("such as `{width: 32}`, or `{max: 2147483647}` for PackML's counters");
+            return None;
+        }
+    };
+    if form.largest_step.is_some_and(|step| step > max || step == 0) {
+        problems.error(
+            form.span,
+            format!("counter `{name}`: `largest_step` is not within 1 to {max}"),
+        );
+    }
+    Some(Counter {
+        max,
+        largest_step: form.largest_step,
+    })
+}
+
+fn alarm_of(bit: u8, Spanned { value: form, span }: Spanned<BitForm>, problems: &mut Problems) -> AlarmBit {
+    if bit > 63 {
+        problems
+            .error(span, format!("bit {bit} is beyond the widest word"))
+            .hint("bits are 0 to 63");
+    }
+    let severity = form.severity.map_or(500, |severity| {
+        if !(1..=1000).contains(&severity.value) {
+            problems.error(
+                severity.span,
+                format!(
+                    "severity {} of alarm `{}` is not within 1 to 1000",
+                    severity.value, form.code
+                ),
+            );
+        }
+        severity.value
+    });
+    AlarmBit {
+        bit,
+        code: form.code.into(),
+        text: form.text.map(Into::into),
+        severity,
+        category: form.category.map(Into::into),
+    }
+}
