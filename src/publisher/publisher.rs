@@ -54,10 +54,7 @@ pub struct Publisher {
 
 impl Publisher {
     /// Starts publishing everything in the store that is not acknowledged. Returns without waiting for a broker.
-    pub fn start(
-        settings: &KafkaSettings,
-        wiring: Wiring,
-    ) -> Result<Self, StartError> {
+    pub fn start(settings: &KafkaSettings, wiring: Wiring) -> Result<Self, StartError> {
         let Wiring {
             reader,
             topics,

@@ -327,7 +327,9 @@ impl Worker {
 
     fn take_answer(&mut self, answer: TopicAnswer) {
         let unreachable = matches!(answer.result, Err(TopicProblem::Unreachable(_)));
-        if !unreachable {
+        if unreachable {
+            self.lost();
+        } else {
             self.reached();
         }
         let Some(topic) = self.topics.iter_mut().find(|topic| *topic.name == *answer.topic) else {
@@ -469,14 +471,18 @@ impl Worker {
             .with_label_values(&[&format!("{code:?}")])
             .inc();
         if code == RDKafkaErrorCode::AllBrokersDown {
-            if self.reachable != Some(false) {
-                tracing::warn!("no broker is reachable; events wait in the store");
-            }
-            self.reachable = Some(false);
-            self.metrics.kafka_up.set(0);
+            self.lost();
         } else {
             self.connection_problem = Some(format!("kafka: {reason}"));
         }
+    }
+
+    fn lost(&mut self) {
+        if self.reachable != Some(false) {
+            tracing::warn!("no broker is reachable; events wait in the store");
+        }
+        self.reachable = Some(false);
+        self.metrics.kafka_up.set(0);
     }
 
     fn reached(&mut self) {
@@ -556,8 +562,14 @@ impl Worker {
     }
 
     fn is_finished(&self, round: Round) -> bool {
-        let nothing_moves = self.producer.is_none() || self.reachable == Some(false);
-        nothing_moves || (round == Round::Done && self.in_flight == 0)
+        if self.producer.is_none() || self.reachable == Some(false) {
+            return true;
+        }
+        let asking = self
+            .topics
+            .iter()
+            .any(|topic| topic.wanted && topic.state == TopicState::Asked);
+        round == Round::Done && self.in_flight == 0 && !asking
     }
 
     /// Lets the operator see how things stand.

@@ -1,0 +1,133 @@
+//! What happens when a broker refuses, or loses an answer.
+
+use rdkafka::mocking::MockCluster;
+use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
+
+use crate::engine::{Engine, by_the_rule, numbered, read};
+
+fn marked(engine: &Engine) -> u64 {
+    engine.metrics.possible_duplicates.get()
+}
+
+#[test]
+fn lost_answers_and_moved_leaders_are_the_clients_business() {
+    let cluster = MockCluster::new(3).unwrap();
+    let brokers = cluster.bootstrap_servers();
+    cluster.create_topic("t", 1, 3).unwrap();
+    let mut engine = Engine::start(&brokers);
+    engine.commit("t", Some(0), numbered(1..=10));
+    engine.drained();
+    cluster.request_errors(
+        RDKafkaApiKey::Produce,
+        &[
+            RDKafkaRespErr::RD_KAFKA_RESP_ERR__TRANSPORT,
+            RDKafkaRespErr::RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION,
+            RDKafkaRespErr::RD_KAFKA_RESP_ERR_NOT_ENOUGH_REPLICAS,
+            RDKafkaRespErr::RD_KAFKA_RESP_ERR_REQUEST_TIMED_OUT,
+        ],
+    );
+    for leader in [1, 2, 3, 1] {
+        cluster.partition_leader("t", 0, Some(leader)).unwrap();
+        let next = engine.store.lanes()[0].last_sequence + 1;
+        engine.commit("t", Some(0), numbered(next..=next + 9));
+        engine.drained();
+    }
+    assert_eq!(by_the_rule(&read(&brokers, "t", 1)), (numbered(1..=50), 0));
+    assert_eq!(marked(&engine), 0);
+}
+
+#[test]
+fn a_refused_record_holds_its_lane_and_nothing_else() {
+    let cluster = MockCluster::new(1).unwrap();
+    let brokers = cluster.bootstrap_servers();
+    cluster.create_topic("t", 2, 1).unwrap();
+    let mut engine = Engine::start(&brokers);
+    let too_large = vec![b'x'; 1_100_000];
+    engine.commit("t", Some(0), numbered(1..=2));
+    engine.commit_bytes("t", Some(0), [too_large]);
+    engine.commit("t", Some(0), numbered(4..=5));
+    engine.until("the held lane in the status", |engine| {
+        let problems = engine.publisher().status().problems;
+        problems
+            .iter()
+            .any(|problem| problem.contains("topic t partition 0 is held at sequence 3"))
+    });
+    engine.commit("t", Some(1), numbered(1..=100));
+    engine.until("the other lane", |engine| engine.acknowledged("t", 1) == 100);
+    assert_eq!(engine.acknowledged("t", 0), 2);
+    assert_eq!(read(&brokers, "t", 1).len(), 2);
+}
+
+#[test]
+fn a_lane_goes_on_when_a_refusal_was_for_a_moment() {
+    let cluster = MockCluster::new(1).unwrap();
+    let brokers = cluster.bootstrap_servers();
+    cluster.create_topic("t", 2, 1).unwrap();
+    let mut engine = Engine::start(&brokers);
+    engine.commit("t", Some(0), numbered(1..=10));
+    engine.commit("t", Some(1), numbered(1..=10));
+    engine.drained();
+    cluster.request_errors(
+        RDKafkaApiKey::Produce,
+        &[RDKafkaRespErr::RD_KAFKA_RESP_ERR_INVALID_RECORD],
+    );
+    engine.commit("t", Some(0), numbered(11..=30));
+    engine.drained();
+    let seen = read(&brokers, "t", 1);
+    assert_eq!(by_the_rule(&seen).0, numbered(1..=30));
+    assert!(
+        seen.iter()
+            .any(|record| record.sequence() == 11 && record.is_marked())
+    );
+    assert!(marked(&engine) > 0);
+    assert!(
+        engine
+            .metrics
+            .publish_errors
+            .with_label_values(&["InvalidRecord"])
+            .get()
+            > 0
+    );
+}
+
+#[test]
+fn a_fatal_error_replaces_the_producer_and_order_is_kept() {
+    let cluster = MockCluster::new(1).unwrap();
+    let brokers = cluster.bootstrap_servers();
+    cluster.create_topic("t", 1, 1).unwrap();
+    let mut engine = Engine::start(&brokers);
+    engine.commit("t", Some(0), numbered(1..=10));
+    engine.drained();
+    cluster.request_errors(
+        RDKafkaApiKey::Produce,
+        &[RDKafkaRespErr::RD_KAFKA_RESP_ERR_OUT_OF_ORDER_SEQUENCE_NUMBER],
+    );
+    engine.commit("t", Some(0), numbered(11..=20));
+    engine.drained();
+    engine.commit("t", Some(0), numbered(21..=30));
+    engine.drained();
+    assert_eq!(by_the_rule(&read(&brokers, "t", 1)).0, numbered(1..=30));
+    assert!(engine.metrics.publish_errors.with_label_values(&["Fatal"]).get() > 0);
+    assert!(marked(&engine) >= 10);
+}
+
+#[test]
+fn a_missing_topic_is_named_and_holds_up_only_itself() {
+    let cluster = MockCluster::new(1).unwrap();
+    let brokers = cluster.bootstrap_servers();
+    cluster.create_topic("here", 1, 1).unwrap();
+    let mut settings = floorgate_publisher::KafkaSettings::new(vec![brokers.clone()]);
+    settings.topics.create = false;
+    let mut engine = Engine::with(settings);
+    engine.commit("absent", None, numbered(1..=5));
+    engine.commit("here", None, numbered(1..=5));
+    engine.until("the missing topic in the status", |engine| {
+        engine.publisher().status().problems
+            == ["topic absent does not exist, and creating topics is switched off"]
+    });
+    engine.until("the other topic", |engine| engine.acknowledged("here", 0) == 5);
+
+    cluster.create_topic("absent", 2, 1).unwrap();
+    engine.drained();
+    assert_eq!(by_the_rule(&read(&brokers, "absent", 2)), (numbered(1..=5), 0));
+}
