@@ -206,7 +206,7 @@ fn bad_quality_is_never_shown_as_good() -> Result<()> {
     reader.at_least(2, Patience::Long)?;
     plant
         .plc
-        .set_with("Line1.Temp", json!(99.0), BAD_SENSOR_FAILURE, None)?;
+        .set_with("Line1.Temp", &json!(99.0), BAD_SENSOR_FAILURE, None)?;
     plant.plc.set("Line1.Temp", 30.0)?;
     let good = |record: &Record| record.json().is_ok_and(|data| data["value"] == 30.0);
     let records = reader.until("the good value", Patience::Short, |records| {

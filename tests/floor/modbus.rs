@@ -6,7 +6,7 @@ use serde_json::json;
 
 use crate::plant::{settings, topic, unique_site};
 
-const MAPPING: &str = r#"
+const MAPPING: &str = r"
 mapping: conveyor
 source: plc
 equipment: acme/{site}/packaging/line1/conveyor
@@ -20,7 +20,7 @@ events:
   - {type: ProductionCountRecorded, trigger: total, kind: total}
   - {type: MeasurementRecorded, trigger: speed}
   - {type: ConveyorSwitched, trigger: running, data: {running: running}}
-"#;
+";
 
 /// A conveyor, its gateway, and where its events are.
 struct Conveyor {
@@ -129,13 +129,9 @@ fn a_restarted_device_comes_back_by_itself() -> Result<()> {
     let mut conveyor = Conveyor::start(Framing::Tcp)?;
     conveyor.plc.kill();
     let up = "floorgate_source_up{source=\"plc\"}";
-    floorgate_tests::until("the loss", Patience::Long, || {
-        Ok(conveyor.gateway.metric(up)?.filter(|up| *up == 0.0).map(drop))
-    })?;
+    conveyor.gateway.wait_for_metric(up, 0.0..=0.0, Patience::Long)?;
     conveyor.plc.resume()?;
-    floorgate_tests::until("the return", Patience::Long, || {
-        Ok(conveyor.gateway.metric(up)?.filter(|up| *up == 1.0).map(drop))
-    })?;
+    conveyor.gateway.wait_for_metric(up, 1.0..=1.0, Patience::Long)?;
     conveyor.plc.set_registers(1, Table::Holding, 100, &[6])?;
     let mut reader = conveyor.reader("equipment")?;
     let executing = |record: &Record| record.json().is_ok_and(|data| data["state"] == "Execute");
@@ -151,13 +147,7 @@ fn a_late_answer_is_never_taken_for_anothers() -> Result<()> {
     // Longer than the gateway waits: the answer comes when the next request is out.
     conveyor.plc.delay(1, 1.5)?;
     let errors = "floorgate_source_errors_total{kind=\"timeout\",source=\"plc\"}";
-    floorgate_tests::until("two time-outs", Patience::Long, || {
-        Ok(conveyor
-            .gateway
-            .metric(errors)?
-            .filter(|count| *count >= 2.0)
-            .map(drop))
-    })?;
+    conveyor.gateway.wait_for_metric(errors, 2.0.., Patience::Long)?;
     conveyor.plc.delay(1, 0.0)?;
     conveyor.plc.set_registers(1, Table::Holding, 100, &[6])?;
     let mut reader = conveyor.reader("equipment")?;

@@ -40,13 +40,7 @@ fn a_stop_without_a_broker_is_quick_and_loses_nothing() -> Result<()> {
     kafka.stop()?;
     plant.plc.set("Line1.State", 6)?;
     let stored = "floorgate_events_total{type=\"EquipmentStateChanged\"}";
-    until("the stored change", Patience::Short, || {
-        Ok(plant
-            .gateway
-            .metric(stored)?
-            .filter(|count| *count >= 3.0)
-            .map(drop))
-    })?;
+    plant.gateway.wait_for_metric(stored, 3.0.., Patience::Short)?;
     let (status, duration) = plant.gateway.stop()?;
     assert_eq!(status.code(), Some(0));
     assert!(
@@ -76,13 +70,9 @@ fn a_bad_configuration_leaves_the_old_one_at_work() -> Result<()> {
         .process()?
         .wait_for_output("brokres", Patience::Short)?;
     let reloads = |result: &str| format!("floorgate_reloads_total{{result=\"{result}\"}}");
-    until("the refusal", Patience::Short, || {
-        Ok(plant
-            .gateway
-            .metric(&reloads("refused"))?
-            .filter(|count| *count == 1.0)
-            .map(drop))
-    })?;
+    plant
+        .gateway
+        .wait_for_metric(&reloads("refused"), 1.0..=1.0, Patience::Short)?;
     plant.plc.set("Line1.State", 6)?;
     plant.reader("equipment")?.at_least(3, Patience::Short)?;
 
@@ -93,13 +83,9 @@ fn a_bad_configuration_leaves_the_old_one_at_work() -> Result<()> {
         .gateway
         .write("mappings/filling.yaml", &mapping.replace("/filler", "/packer"))?;
     plant.gateway.reload()?;
-    until("the reload", Patience::Short, || {
-        Ok(plant
-            .gateway
-            .metric(&reloads("ok"))?
-            .filter(|count| *count == 1.0)
-            .map(drop))
-    })?;
+    plant
+        .gateway
+        .wait_for_metric(&reloads("ok"), 1.0..=1.0, Patience::Short)?;
     // The PLC is read anew; the change is told under the new path as soon as it is seen.
     until("the lines in sight", Patience::Long, || {
         Ok((plant.plc.monitored_items()? == 12).then_some(()))
@@ -142,13 +128,9 @@ fn the_pages_say_how_it_stands() -> Result<()> {
     assert_eq!(plant.gateway.get("/readyz")?.status, 200);
     assert_eq!(plant.gateway.get("/nothing")?.status, 404);
     plant.plc.set("Line1.Good", 1)?;
-    until("the acknowledged events", Patience::Short, || {
-        Ok(plant
-            .gateway
-            .metric("floorgate_outbox_depth")?
-            .filter(|depth| *depth == 0.0)
-            .map(drop))
-    })?;
+    plant
+        .gateway
+        .wait_for_metric("floorgate_outbox_depth", 0.0..=0.0, Patience::Short)?;
     let page = plant.gateway.get("/metrics")?;
     assert!(page.head.contains("text/plain"), "{}", page.head);
     for line in [

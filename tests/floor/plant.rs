@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::Result;
 use floorgate_tests::{Gateway, OpcUaOptions, OpcUaPeer, Reader};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// The mapping of the filling lines.
 const MAPPING: &str = r#"
@@ -28,14 +28,16 @@ events:
 "#;
 
 /// The variables of one line, with type and first value.
-const VARIABLES: [(&str, &str, fn() -> Value); 6] = [
-    ("WorkOrderId", "String", || "WO-1".into()),
-    ("Status", "Int32", || 2.into()),
-    ("State", "Int32", || 4.into()),
-    ("Good", "UInt32", || 0.into()),
-    ("Temp", "Double", || 20.5.into()),
-    ("Alarms", "UInt16", || 0.into()),
-];
+fn variables() -> [(&'static str, &'static str, Value); 6] {
+    [
+        ("WorkOrderId", "String", json!("WO-1")),
+        ("Status", "Int32", json!(2)),
+        ("State", "Int32", json!(4)),
+        ("Good", "UInt32", json!(0)),
+        ("Temp", "Double", json!(20.5)),
+        ("Alarms", "UInt16", json!(0)),
+    ]
+}
 
 /// The lines, their PLC, and a gateway that is configured for them and not started.
 pub struct Plant {
@@ -52,8 +54,8 @@ impl Plant {
     pub fn new(bootstrap: &str) -> Result<Self> {
         let mut plc = OpcUaPeer::start(OpcUaOptions::default())?;
         for line in 1..=2 {
-            for (name, kind, value) in VARIABLES {
-                plc.add(&format!("Line{line}.{name}"), kind, value())?;
+            for (name, kind, value) in variables() {
+                plc.add(&format!("Line{line}.{name}"), kind, value)?;
             }
         }
         let site = unique_site();

@@ -115,13 +115,7 @@ fn a_broker_that_is_away_for_a_while_gets_everything_later() -> Result<()> {
     kafka.stop()?;
     written(&mut plant, 600)?;
     let depth = "floorgate_outbox_depth";
-    until("events that wait", Patience::Short, || {
-        Ok(plant
-            .gateway
-            .metric(depth)?
-            .filter(|waiting| *waiting >= 100.0)
-            .map(drop))
-    })?;
+    plant.gateway.wait_for_metric(depth, 100.0.., Patience::Short)?;
     assert_eq!(
         plant.gateway.get("/readyz")?.status,
         200,
@@ -138,13 +132,7 @@ fn a_broker_that_is_away_for_a_while_gets_everything_later() -> Result<()> {
         0,
         "the floor was never out of sight"
     );
-    until("an empty outbox", Patience::Long, || {
-        Ok(plant
-            .gateway
-            .metric(depth)?
-            .filter(|waiting| *waiting == 0.0)
-            .map(drop))
-    })
+    plant.gateway.wait_for_metric(depth, 0.0..=0.0, Patience::Long)
 }
 
 #[test]
@@ -155,21 +143,13 @@ fn what_was_stored_without_a_broker_survives_a_kill() -> Result<()> {
     // Ready, although there has never been a broker.
     plant.gateway.start()?;
     let stored = |name: &str| format!("floorgate_events_total{{type=\"{name}\"}}");
-    until("the lines' first values", Patience::Long, || {
-        Ok(plant
-            .gateway
-            .metric(&stored("EquipmentStateChanged"))?
-            .filter(|count| *count >= 2.0)
-            .map(drop))
-    })?;
+    plant
+        .gateway
+        .wait_for_metric(&stored("EquipmentStateChanged"), 2.0.., Patience::Long)?;
     plant.plc.set(COUNTER, 1)?;
-    until("the stored count", Patience::Short, || {
-        Ok(plant
-            .gateway
-            .metric(&stored("ProductionCountRecorded"))?
-            .filter(|count| *count >= 1.0)
-            .map(drop))
-    })?;
+    plant
+        .gateway
+        .wait_for_metric(&stored("ProductionCountRecorded"), 1.0.., Patience::Short)?;
     plant.gateway.kill()?;
     plant.plc.set(COUNTER, 4)?;
     kafka.resume()?;

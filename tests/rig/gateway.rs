@@ -1,5 +1,6 @@
 //! The program under test.
 
+use std::ops::RangeBounds;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
 use std::time::{Duration, Instant};
@@ -175,6 +176,21 @@ impl Gateway {
         found
             .map(|value| value.trim().parse().with_context(|| format!("{line} {value}")))
             .transpose()
+    }
+
+    /// Waits until a metric's line has a value within the range.
+    pub fn wait_for_metric(
+        &self,
+        line: &str,
+        range: impl RangeBounds<f64>,
+        patience: Patience,
+    ) -> Result<()> {
+        let mut last = None;
+        until(&format!("the metric {line}"), patience, || {
+            last = self.metric(line)?;
+            Ok(last.filter(|value| range.contains(value)).map(drop))
+        })
+        .with_context(|| format!("it was {last:?} in the end"))
     }
 
     /// Its folder.

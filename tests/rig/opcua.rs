@@ -103,7 +103,7 @@ impl OpcUaPeer {
     }
 
     /// Sets a variable with a status code (OPC 10000-4 clause 7.39), and the source time that it names if any.
-    pub fn set_with(&mut self, node: &str, value: Value, status: u32, time: Option<&str>) -> Result<()> {
+    pub fn set_with(&mut self, node: &str, value: &Value, status: u32, time: Option<&str>) -> Result<()> {
         let request =
             json!({"op": "set", "node": node, "value": value, "status": status, "source_time": time});
         self.ask(&request).map(drop)
