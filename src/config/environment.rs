@@ -10,7 +10,7 @@ use floorgate_yaml::{Node, NodeKind, Problems, Span, parse};
 const PREFIX: &str = "FLOORGATE";
 
 /// Variables of the command line, which are no settings.
-const OF_THE_COMMAND_LINE: &[&str] = &["config", "log"];
+const OF_THE_COMMAND_LINE: &[&str] = &["config", "log", "log_format"];
 
 /// Lays variables over the settings. What is wrong in a variable's value is reported under its name.
 pub(crate) fn overlay(settings: &mut Node, variables: BTreeMap<String, String>, problems: &mut Problems) {

@@ -42,6 +42,14 @@ pub struct Loaded {
     pub files: Vec<PathBuf>,
 }
 
+impl Loaded {
+    /// The folder for the store, keys and certificates.
+    #[must_use]
+    pub fn state_dir(&self) -> PathBuf {
+        self.base.join(&self.settings.state_dir)
+    }
+}
+
 /// A source that is laid out and not started.
 pub struct LoadedSource {
     /// Its name.

@@ -37,6 +37,9 @@ pub struct Settings {
     /// How events are written.
     #[serde(default)]
     pub events: Events,
+    /// The store where events wait, and stay for a while.
+    #[serde(default)]
+    pub outbox: Outbox,
     /// Metrics and health over HTTP.
     #[serde(default)]
     pub http: Http,
@@ -229,6 +232,23 @@ pub enum Encoding {
     Structured,
 }
 
+/// The store where events wait, and stay for a while.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Outbox {
+    /// How long published events are kept, so that a broker that lost them can be given them again. At most 30d.
+    pub keep: Spanned<Duration>,
+    /// When the store is larger than this, in MiB, published events go before their time. It does not bound what
+    /// is not published yet. 16 to 1048576.
+    pub keep_mib: Spanned<u32>,
+}
+
+impl Default for Outbox {
+    fn default() -> Self {
+        Self { keep: without_place(Duration::from_secs(24 * 60 * 60)), keep_mib: without_place(1024) }
+    }
+}
+
 /// Metrics and health over HTTP.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -292,6 +312,23 @@ pub(crate) fn is_plain_name(name: &str, longest: usize) -> bool {
 }
 
 impl Settings {
+    /// Names the settings that differ from those of `running` and are taken over at a start only. Paths of the
+    /// differing settings themselves are not told apart below their section.
+    #[must_use]
+    pub fn that_need_a_restart(&self, running: &Self) -> Vec<&'static str> {
+        let differs = |a: &dyn std::fmt::Debug, b: &dyn std::fmt::Debug| format!("{a:?}") != format!("{b:?}");
+        let sections: [(&'static str, &dyn std::fmt::Debug, &dyn std::fmt::Debug); 7] = [
+            ("gateway", &self.gateway.value, &running.gateway.value),
+            ("state_dir", &self.state_dir, &running.state_dir),
+            ("kafka", &self.kafka, &running.kafka),
+            ("events", &self.events, &running.events),
+            ("outbox", &self.outbox, &running.outbox),
+            ("http", &self.http, &running.http),
+            ("limits", &self.limits, &running.limits),
+        ];
+        sections.into_iter().filter(|(_, new, old)| differs(new, old)).map(|(name, ..)| name).collect()
+    }
+
     /// What decoding cannot see: values that contradict each other or are out of range.
     pub(crate) fn check(&self, problems: &mut Problems) {
         if !is_plain_name(&self.gateway, 64) {
@@ -325,6 +362,8 @@ impl Settings {
         );
         let (least, most) = (Duration::from_secs(1), Duration::from_secs(300));
         in_range("stop_within", &self.limits.stop_within, least, most, problems);
+        in_range("keep", &self.outbox.keep, Duration::from_secs(0), Duration::from_secs(30 * 24 * 60 * 60), problems);
+        in_range("keep_mib", &self.outbox.keep_mib, 16, 1_048_576, problems);
         self.kafka.check(problems);
     }
 }

@@ -1,2 +1,64 @@
-//! floorgate
-fn main() {}
+//! floorgate: from the plant floor to Kafka.
+
+mod check;
+mod cli;
+mod demo;
+mod engine;
+mod exit;
+mod http;
+mod kafka;
+mod logging;
+mod pki;
+mod registry;
+mod run;
+mod supervisor;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use cli::{Cli, Command, SchemaOf};
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match dispatch(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // What is wrong with a configuration was printed where it stands; there is nothing to add.
+            if !error.is::<exit::Refused>() {
+                eprintln!("floorgate: {error:#}");
+            }
+            exit::code(&error)
+        }
+    }
+}
+
+fn dispatch(cli: Cli) -> anyhow::Result<()> {
+    match cli.command {
+        Command::Run(arguments) => {
+            logging::start(cli.log_format);
+            run::run(&arguments.config)
+        }
+        Command::Check(arguments) => check::check(&arguments.config),
+        Command::Demo(options) => demo::demo(&options),
+        Command::Pki(command) => pki::pki(&command),
+        Command::Schema { of } => {
+            print!(
+                "{}",
+                match of {
+                    SchemaOf::Config => floorgate_config::settings_schema(registry::ADAPTERS),
+                    SchemaOf::Mapping => floorgate_config::mapping_schema(registry::ADAPTERS),
+                }
+            );
+            Ok(())
+        }
+        Command::Reference => {
+            print!("{}", floorgate_config::reference(registry::ADAPTERS));
+            Ok(())
+        }
+        Command::Version => {
+            println!("floorgate {}", env!("CARGO_PKG_VERSION"));
+            Ok(())
+        }
+    }
+}

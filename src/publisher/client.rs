@@ -18,14 +18,6 @@ const RECONNECT_AT_MOST_MS: &str = "5000";
 /// Why no Kafka client can be made from the settings.
 #[derive(Debug, Error)]
 pub enum ClientError {
-    /// A setting contradicts another or is out of its range.
-    #[error("kafka setting {setting}: {problem}")]
-    Setting {
-        /// Path of the setting below `kafka`.
-        setting: &'static str,
-        /// What is wrong with it.
-        problem: String,
-    },
     /// A file that holds a secret cannot be read.
     #[error("cannot read kafka {setting} {path}", path = path.display())]
     Secret {
@@ -46,9 +38,6 @@ pub enum ClientError {
 
 /// The configuration that producer and administration share. It holds secrets: it is never printed.
 pub(crate) fn connection(settings: &KafkaSettings, client_id: &str) -> Result<ClientConfig, ClientError> {
-    if let Some((setting, problem)) = settings.problems().into_iter().next() {
-        return Err(ClientError::Setting { setting, problem });
-    }
     let mut config = ClientConfig::new();
     config
         .set("bootstrap.servers", settings.brokers.join(","))
@@ -123,9 +112,12 @@ pub(crate) fn producing(connection: &ClientConfig, settings: &KafkaSettings) -> 
         .set("message.timeout.ms", "0")
         .set(
             "request.timeout.ms",
-            (settings.request_timeout_s * 1000).to_string(),
+            settings.request_timeout.as_millis().to_string(),
         )
-        .set("queue.buffering.max.ms", settings.linger_ms.to_string())
+        .set(
+            "queue.buffering.max.ms",
+            (settings.linger.as_secs_f64() * 1000.0).to_string(),
+        )
         // The publisher itself bounds what is in flight; the client's own bounds stand just above that.
         .set("queue.buffering.max.kbytes", (in_flight_kib * 2).to_string())
         .set("queue.buffering.max.messages", "1000000")

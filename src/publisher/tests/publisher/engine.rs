@@ -63,9 +63,9 @@ pub struct Engine {
 
 impl Engine {
     pub fn start(brokers: &str) -> Self {
-        Self::with(KafkaSettings::new(
-            brokers.split(',').map(str::to_owned).collect(),
-        ))
+        let mut settings = KafkaSettings::new(brokers.split(',').map(str::to_owned).collect());
+        settings.security = floorgate_publisher::SecuritySettings::plaintext();
+        Self::with(settings)
     }
 
     pub fn with(settings: KafkaSettings) -> Self {

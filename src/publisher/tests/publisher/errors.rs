@@ -117,6 +117,7 @@ fn a_missing_topic_is_named_and_holds_up_only_itself() {
     let brokers = cluster.bootstrap_servers();
     cluster.create_topic("here", 1, 1).unwrap();
     let mut settings = floorgate_publisher::KafkaSettings::new(vec![brokers.clone()]);
+    settings.security = floorgate_publisher::SecuritySettings::plaintext();
     settings.topics.create = false;
     let mut engine = Engine::with(settings);
     engine.commit("absent", None, numbered(1..=5));

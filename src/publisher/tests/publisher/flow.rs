@@ -193,6 +193,7 @@ fn a_small_bound_on_what_is_in_flight_only_slows() {
     let brokers = cluster.bootstrap_servers();
     cluster.create_topic("t", 4, 1).unwrap();
     let mut settings = KafkaSettings::new(vec![brokers.clone()]);
+    settings.security = floorgate_publisher::SecuritySettings::plaintext();
     settings.in_flight_mib = 1;
     let mut engine = Engine::with(settings);
     for partition in 0..4 {

@@ -1,0 +1,166 @@
+//! Reads events from the broker as any consumer would, and makes readable lines of them.
+
+use std::collections::HashSet;
+use std::sync::mpsc::{Receiver, channel};
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use floorgate_sample::Timestamp;
+use rdkafka::config::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::message::{BorrowedMessage, Headers, Message};
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use serde_json::Value;
+
+/// An event as a consumer sees it.
+#[derive(Debug)]
+pub struct Consumed {
+    /// When it was consumed.
+    pub at: Timestamp,
+    /// CloudEvents `id`.
+    pub id: String,
+    /// Type name without prefix and version.
+    pub name: String,
+    /// CloudEvents `subject`.
+    pub subject: String,
+    /// Key of the record.
+    pub key: String,
+    /// Topic and partition.
+    pub lane: (String, i32),
+    /// Epoch and sequence in the lane.
+    pub place: (u64, u64),
+    /// CloudEvents extension `emission` is `initial`.
+    pub initial: bool,
+    /// The data.
+    pub data: Value,
+}
+
+/// Reads all topics whose name begins with `prefix`, from their end where they existed before (`only_new`).
+pub fn consume(broker: &str, prefix: &'static str, only_new: bool) -> anyhow::Result<Receiver<Consumed>> {
+    let consumer: BaseConsumer = ClientConfig::new()
+        .set("bootstrap.servers", broker)
+        .set("group.id", "floorgate-demo")
+        .set("enable.auto.commit", "false")
+        .set("fetch.wait.max.ms", "10")
+        .set("log_level", "0")
+        .create()
+        .context("cannot make a consumer")?;
+    let (sender, receiver) = channel();
+    std::thread::Builder::new().name("consumer".to_owned()).spawn(move || {
+        let mut known = HashSet::new();
+        let mut looked: Option<Instant> = None;
+        let mut start = if only_new { Offset::End } else { Offset::Beginning };
+        loop {
+            if looked.is_none_or(|at| at.elapsed() > Duration::from_millis(250)) {
+                looked = Some(Instant::now());
+                if assign_new(&consumer, prefix, &mut known, start).is_ok() {
+                    start = Offset::Beginning;
+                }
+            }
+            if let Some(Ok(message)) = consumer.poll(Duration::from_millis(50))
+                && let Some(event) = read(&message)
+                && sender.send(event).is_err()
+            {
+                return;
+            }
+        }
+    })?;
+    Ok(receiver)
+}
+
+/// Assigns partitions that were not there before.
+fn assign_new(
+    consumer: &BaseConsumer,
+    prefix: &str,
+    known: &mut HashSet<(String, i32)>,
+    start: Offset,
+) -> Result<(), rdkafka::error::KafkaError> {
+    let metadata = consumer.fetch_metadata(None, Duration::from_secs(2))?;
+    let mut found = TopicPartitionList::new();
+    for topic in metadata.topics().iter().filter(|topic| topic.name().starts_with(prefix)) {
+        for partition in topic.partitions() {
+            if known.insert((topic.name().to_owned(), partition.id())) {
+                found.add_partition_offset(topic.name(), partition.id(), start)?;
+            }
+        }
+    }
+    if found.count() > 0 {
+        consumer.incremental_assign(&found)?;
+    }
+    Ok(())
+}
+
+fn read(message: &BorrowedMessage<'_>) -> Option<Consumed> {
+    let headers = message.headers()?;
+    let header = |name: &str| {
+        let found = headers.iter().find(|header| header.key == name)?;
+        Some(String::from_utf8_lossy(found.value?).into_owned())
+    };
+    let full = header("ce_type")?;
+    Some(Consumed {
+        at: Timestamp::now(),
+        id: header("ce_id")?,
+        name: full.rsplit('.').nth(1)?.to_owned(),
+        subject: header("ce_subject")?,
+        key: String::from_utf8_lossy(message.key()?).into_owned(),
+        lane: (message.topic().to_owned(), message.partition()),
+        place: (header("floorgate_lane_epoch")?.parse().ok()?, header("floorgate_lane_sequence")?.parse().ok()?),
+        initial: header("ce_emission").as_deref() == Some("initial"),
+        data: serde_json::from_slice(message.payload()?).ok()?,
+    })
+}
+
+impl Consumed {
+    /// When it happened on the floor, by the device's clock; `None` where the device has none.
+    pub fn source_time(&self) -> Option<Timestamp> {
+        let text = self.data.get("timestamps")?.get("source")?.as_str()?;
+        let time: jiff::Timestamp = text.parse().ok()?;
+        i64::try_from(time.as_nanosecond()).ok().map(Timestamp::from_nanos)
+    }
+
+    /// From the change on the floor to the consumer.
+    pub fn latency(&self) -> Option<Duration> {
+        self.source_time().map(|time| self.at.since(time))
+    }
+
+    /// Time, type, subject, what changed, latency.
+    pub fn line(&self) -> String {
+        let time = self.at.to_string();
+        let clock = time.get(11..23).unwrap_or(&time);
+        let latency = self.latency().map_or_else(
+            || "      –".to_owned(),
+            |latency| format!("{:5.1} ms", latency.as_secs_f64() * 1000.0),
+        );
+        format!("{clock}  {latency}  {:<24} {:<34} {}", self.name, self.place_on_floor(), self.what())
+    }
+
+    fn place_on_floor(&self) -> String {
+        let unit = self.key.splitn(3, '/').nth(2).unwrap_or(&self.key);
+        unit.to_owned()
+    }
+
+    fn what(&self) -> String {
+        let text = |name: &str| match &self.data[name] {
+            Value::String(text) => text.clone(),
+            Value::Null => "–".to_owned(),
+            other => other.to_string(),
+        };
+        let mut what = match self.name.as_str() {
+            "WorkOrderStatusChanged" => {
+                format!("{}: {} → {}", text("workOrderId"), text("previousStatus"), text("status"))
+            }
+            "EquipmentStateChanged" => format!("{} → {}", text("previousState"), text("state")),
+            "ProductionCountRecorded" => {
+                format!("{} +{} = {}", text("kind"), text("delta"), text("total"))
+            }
+            "AlarmRaised" | "AlarmCleared" => format!("{} {}", text("code"), text("text")),
+            "MeasurementRecorded" => format!("{} {} {}", text("name"), text("value"), text("unit")),
+            "SourceConnectionChanged" => text("state"),
+            _ => String::new(),
+        };
+        if self.data["gap"] == Value::Bool(true) {
+            what.push_str("  (gap before)");
+        }
+        what
+    }
+}

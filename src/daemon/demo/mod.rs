@@ -1,0 +1,237 @@
+//! `floorgate demo`: a simulated plant, a broker and the gateway in one command.
+//!
+//! The gateway is a process of its own, started as `floorgate run` with the repository's configuration; only addresses and
+//! the folder of its state are given by environment variables. What is shown was consumed from the broker.
+
+mod consumer;
+mod tally;
+
+use std::io::{IsTerminal, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+use clap::Args;
+use floorgate_simulator::{JournalTarget, Options, Plant, Security};
+use rdkafka::mocking::MockCluster;
+use rdkafka::producer::DefaultProducerContext;
+
+use consumer::{Consumed, consume};
+use tally::Tally;
+
+/// How long the gateway gets to deliver what the plant did last.
+const DRAIN: Duration = Duration::from_secs(5);
+
+/// Options of `floorgate demo`.
+#[derive(Debug, Args)]
+pub struct DemoOptions {
+    /// End after this time (`20s`, `5m`) and print the summary; without it, Ctrl-C ends the demonstration.
+    #[arg(long = "for", value_name = "TIME")]
+    duration: Option<floorgate_yaml::Duration>,
+    /// A real broker instead of the embedded one.
+    #[arg(long, value_name = "HOST:PORT")]
+    kafka: Option<String>,
+    /// Filling lines in the hall.
+    #[arg(long, default_value_t = 6, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
+    lines: u32,
+    /// How many seconds of the hall's life pass in one; at 1 a line makes about five changes a second.
+    #[arg(long, default_value_t = 1.0, value_name = "N")]
+    rate: f64,
+    /// The configuration to run.
+    #[arg(long, short, value_name = "FILE", default_value = "config/floorgate.yaml")]
+    config: PathBuf,
+    /// Print the summary only.
+    #[arg(long, short)]
+    quiet: bool,
+}
+
+/// The broker of the demonstration.
+enum Broker {
+    /// librdkafka's mock cluster: the real protocol on a TCP port, everything in memory.
+    Embedded(MockCluster<'static, DefaultProducerContext>),
+    Real(String),
+}
+
+impl Broker {
+    fn start(kafka: Option<&String>) -> anyhow::Result<Self> {
+        match kafka {
+            Some(address) => Ok(Self::Real(address.clone())),
+            None => Ok(Self::Embedded(MockCluster::new(1).context("cannot start the embedded broker")?)),
+        }
+    }
+
+    fn address(&self) -> String {
+        match self {
+            Self::Embedded(cluster) => cluster.bootstrap_servers(),
+            Self::Real(address) => address.clone(),
+        }
+    }
+}
+
+/// The gateway's process; ended when dropped.
+struct Gateway(Child);
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Runs the demonstration.
+pub fn demo(options: &DemoOptions) -> anyhow::Result<()> {
+    if !options.config.is_file() {
+        bail!(
+            "there is no {}; run the demonstration in the project's folder, or give --config",
+            options.config.display()
+        );
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    runtime.block_on(async {
+        let plant = Plant::start(Options {
+            lines: options.lines,
+            rate: options.rate,
+            seed: std::process::id().into(),
+            journal: JournalTarget::Memory,
+            security: Security::NoneOnly,
+            ..Options::default()
+        })
+        .await
+        .context("cannot start the simulated plant")?;
+        let broker = Broker::start(options.kafka.as_ref())?;
+        let folder = std::env::temp_dir().join(format!("floorgate-demo-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
+        let result = show(options, plant, &broker, &folder).await;
+        let _ = std::fs::remove_dir_all(&folder);
+        result
+    })
+}
+
+async fn show(options: &DemoOptions, plant: Plant, broker: &Broker, folder: &Path) -> anyhow::Result<()> {
+    let started = Instant::now();
+    println!(
+        "plant    {} lines on {}, 2 conveyors on modbus://{}",
+        options.lines,
+        plant.opcua_url(),
+        plant.modbus_address()
+    );
+    match broker {
+        Broker::Embedded(_) => println!("broker   embedded at {} (librdkafka's mock cluster)", broker.address()),
+        Broker::Real(address) => println!("broker   {address}"),
+    }
+    let events = consume(&broker.address(), "acme.", matches!(broker, Broker::Real(_)))?;
+    let mut gateway = start_gateway(options, &plant, broker, folder)?;
+    println!("gateway  floorgate run --config {}\n", options.config.display());
+
+    let mut tally = Tally::default();
+    let mut status = StatusLine::new(options.quiet);
+    let (interrupted, mut interrupt) = tokio::sync::watch::channel(false);
+    tokio::spawn(async move {
+        let _ = tokio::signal::ctrl_c().await;
+        let _ = interrupted.send(true);
+    });
+    loop {
+        let ended = options.duration.is_some_and(|limit| started.elapsed() >= Duration::from(limit));
+        if ended || *interrupt.borrow_and_update() {
+            break;
+        }
+        if let Some(exit) = gateway.0.try_wait()? {
+            status.clear();
+            bail!("the gateway ended with {exit}; its log is above");
+        }
+        tokio::task::block_in_place(|| take(&events, &mut tally, &mut status, Duration::from_millis(200)));
+        status.refresh(&tally, started.elapsed(), &plant);
+    }
+    let journal = plant.journal();
+    // The plant goes on while the last of what was noted is delivered: stopping it would be a loss of the source.
+    let deadline = Instant::now() + DRAIN;
+    while Instant::now() < deadline && tally.missing(&journal) > 0 {
+        tokio::task::block_in_place(|| take(&events, &mut tally, &mut status, Duration::from_millis(50)));
+    }
+    status.clear();
+    let depth = outbox_depth(folder);
+    drop(gateway);
+    plant.stop().await.context("the simulated plant failed")?;
+    print!("{}", tally.summary(started.elapsed(), &journal, depth));
+    Ok(())
+}
+
+fn start_gateway(options: &DemoOptions, plant: &Plant, broker: &Broker, folder: &Path) -> anyhow::Result<Gateway> {
+    let program = std::env::current_exe().context("cannot find the own program")?;
+    let mut command = Command::new(program);
+    command
+        .args(["run", "--config"])
+        .arg(&options.config)
+        .env("FLOORGATE_STATE_DIR", folder.join("state"))
+        .env("FLOORGATE_KAFKA__BROKERS", broker.address())
+        .env("FLOORGATE_SOURCES__filler-plc__ENDPOINT", plant.opcua_url())
+        .env("FLOORGATE_SOURCES__conveyors__CONNECT", format!("tcp://{}", plant.modbus_address()))
+        .env("FLOORGATE_HTTP__LISTEN", "127.0.0.1:0")
+        .env("FLOORGATE_LOG", std::env::var("FLOORGATE_LOG").unwrap_or_else(|_| "warn".to_owned()))
+        .stdin(Stdio::null());
+    if options.lines != 6 {
+        command.env("FLOORGATE_PARAMETERS__LINES", options.lines.to_string());
+    }
+    Ok(Gateway(command.spawn().context("cannot start the gateway")?))
+}
+
+/// What the store holds that Kafka has not acknowledged.
+fn outbox_depth(folder: &Path) -> Option<u64> {
+    let lanes = floorgate_outbox::Reader::open(folder.join("state/outbox.db")).and_then(|reader| reader.lanes());
+    lanes.map(|lanes| lanes.iter().map(floorgate_outbox::Lane::depth).sum()).ok()
+}
+
+/// Takes events for at most so long, and prints them.
+fn take(events: &Receiver<Consumed>, tally: &mut Tally, status: &mut StatusLine, patience: Duration) {
+    let until = Instant::now() + patience;
+    loop {
+        match events.recv_timeout(until.saturating_duration_since(Instant::now())) {
+            Ok(event) => {
+                tally.add(&event);
+                status.line(&event.line());
+            }
+            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => return,
+        }
+    }
+}
+
+/// The line at the bottom of the terminal; nothing where standard output is no terminal.
+struct StatusLine {
+    live: bool,
+    quiet: bool,
+    shown: bool,
+    refreshed: Instant,
+}
+
+impl StatusLine {
+    fn new(quiet: bool) -> Self {
+        Self { live: std::io::stdout().is_terminal(), quiet, shown: false, refreshed: Instant::now() }
+    }
+
+    fn clear(&mut self) {
+        if std::mem::take(&mut self.shown) {
+            print!("\r\x1b[2K");
+            let _ = std::io::stdout().flush();
+        }
+    }
+
+    fn line(&mut self, text: &str) {
+        if !self.quiet {
+            self.clear();
+            println!("{text}");
+        }
+    }
+
+    fn refresh(&mut self, tally: &Tally, elapsed: Duration, plant: &Plant) {
+        if !self.live || self.refreshed.elapsed() < Duration::from_millis(200) {
+            return;
+        }
+        self.refreshed = Instant::now();
+        self.clear();
+        print!("{}", tally.status(elapsed, plant.totals().changes));
+        let _ = std::io::stdout().flush();
+        self.shown = true;
+    }
+}

@@ -1,0 +1,64 @@
+//! From the operator's settings to the publisher's: files are found, secrets stay in their files.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use floorgate_config::secret::SecretFile;
+use floorgate_config::settings::{self, Kafka};
+use floorgate_publisher::{Compression, KafkaSettings, Mechanism, Protocol, SecuritySettings, TopicSettings};
+use floorgate_yaml::Spanned;
+
+/// What the publisher is told. `base` is the folder of the configuration.
+pub fn settings(kafka: &Kafka, base: &Path) -> anyhow::Result<KafkaSettings> {
+    Ok(KafkaSettings {
+        brokers: kafka.brokers.iter().map(|broker| broker.value.clone()).collect(),
+        security: security(&kafka.security, base)?,
+        topics: TopicSettings {
+            create: kafka.topics.create,
+            partitions: *kafka.topics.partitions,
+            replication: kafka.topics.replication.map(|replication| replication.value),
+        },
+        compression: match kafka.compression {
+            settings::Compression::None => Compression::None,
+            settings::Compression::Lz4 => Compression::Lz4,
+            settings::Compression::Snappy => Compression::Snappy,
+            settings::Compression::Gzip => Compression::Gzip,
+        },
+        linger: kafka.linger.value.into(),
+        max_record_bytes: *kafka.max_record_bytes,
+        in_flight_mib: *kafka.in_flight_mib,
+        request_timeout: kafka.request_timeout.value.into(),
+    })
+}
+
+fn security(security: &settings::Security, base: &Path) -> anyhow::Result<SecuritySettings> {
+    let file = |path: &Option<Spanned<PathBuf>>| path.as_ref().map(|path| base.join(&path.value));
+    let credentials = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
+    let secret = |name: &str, secret: &Option<Spanned<SecretFile>>| {
+        secret
+            .as_ref()
+            .map(|secret| secret.value.path(base, credentials.as_deref()))
+            .transpose()
+            .with_context(|| format!("kafka.security.{name} cannot be read"))
+    };
+    Ok(SecuritySettings {
+        protocol: match security.protocol {
+            settings::Protocol::Plaintext => Protocol::Plaintext,
+            settings::Protocol::Ssl => Protocol::Ssl,
+            settings::Protocol::SaslPlaintext => Protocol::SaslPlaintext,
+            settings::Protocol::SaslSsl => Protocol::SaslSsl,
+        },
+        ca_file: file(&security.ca_file),
+        certificate_file: file(&security.certificate_file),
+        key_file: secret("key_file", &security.key_file)?,
+        key_password_file: secret("key_password_file", &security.key_password_file)?,
+        mechanism: security.mechanism.as_ref().map(|mechanism| match mechanism.value {
+            settings::Mechanism::Plain => Mechanism::Plain,
+            settings::Mechanism::ScramSha256 => Mechanism::ScramSha256,
+            settings::Mechanism::ScramSha512 => Mechanism::ScramSha512,
+        }),
+        username: security.username.as_ref().map(|name| name.value.clone()),
+        password_file: secret("password_file", &security.password_file)?,
+        skip_host_verification_insecure: security.skip_host_verification_insecure.is_some_and(|skip| skip.value),
+    })
+}

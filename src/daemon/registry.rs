@@ -1,0 +1,10 @@
+//! The adapters. This is the only place that names them.
+
+use floorgate_adapter_api::Adapter;
+
+/// Keys and certificates of the adapter that has them.
+pub use floorgate_adapter_opcua::pki;
+
+/// Every adapter of this build.
+pub const ADAPTERS: &[&dyn Adapter] =
+    &[&floorgate_adapter_opcua::OpcUa, &floorgate_adapter_modbus::Modbus];

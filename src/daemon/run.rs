@@ -1,0 +1,234 @@
+//! `floorgate run`: the daemon from start to clean stop.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::mpsc::Sender;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use floorgate_adapter_api::{CancellationToken, Intake};
+use floorgate_config::settings::Encoding;
+use floorgate_config::{Loaded, Settings};
+use floorgate_core::Core;
+use floorgate_core::plan::Plan;
+use floorgate_metrics::Metrics;
+use floorgate_outbox::{Options, Reader, Store};
+use floorgate_publisher::{Publisher, Wiring};
+use sd_notify::NotifyState;
+use tokio::signal::unix::{SignalKind, signal};
+use tracing::{info, warn};
+use uuid::Uuid;
+
+use crate::check::read;
+use crate::engine::{Engine, EngineError, Message, Pulse, mailbox};
+use crate::http::{self, Pages};
+use crate::kafka;
+use crate::supervisor::Sources;
+
+/// How long sources get to end.
+const SOURCES_PATIENCE: Duration = Duration::from_secs(3);
+/// What is kept of the time for a stop, for storing what the sources delivered last.
+const STORING_RESERVE: Duration = Duration::from_secs(1);
+
+/// Runs the gateway until it is told to stop.
+pub fn run(path: &Path) -> anyhow::Result<()> {
+    let started = Instant::now();
+    let loaded = read(path)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")?;
+    runtime.block_on(serve(path, loaded, started))
+}
+
+/// The parts that live as long as the process.
+struct Gateway {
+    settings: Arc<Settings>,
+    identity: Identity,
+    intake: Intake,
+    engine: Sender<Message>,
+    metrics: Metrics,
+    sources: Sources,
+}
+
+/// What ids and sequences are made from beside the configuration.
+#[derive(Clone, Copy)]
+struct Identity {
+    incarnation: Uuid,
+}
+
+async fn serve(path: &Path, loaded: Loaded, started: Instant) -> anyhow::Result<()> {
+    let (base, state_dir) = (loaded.base.clone(), loaded.state_dir());
+    let Loaded { settings, plan, sources, .. } = loaded;
+    let settings = Arc::new(settings);
+    let publishing = kafka::settings(&settings.kafka, &base)?;
+    let metrics = Metrics::new().context("cannot register metrics")?;
+    metrics.build_info.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1.0);
+    std::fs::create_dir_all(&state_dir)
+        .with_context(|| format!("cannot create state_dir {}", state_dir.display()))?;
+    let mut options = Options::new(state_dir.join("outbox.db"));
+    options.keep = settings.outbox.keep.value.into();
+    options.keep_bytes = u64::from(*settings.outbox.keep_mib) * 1024 * 1024;
+    let (store, restored) = Store::open(&options)?;
+    let identity = Identity { incarnation: Uuid::new_v5(&restored.store_id, &restored.incarnation.to_be_bytes()) };
+    info!(
+        gateway = settings.gateway.value,
+        sources = plan.sources.len(),
+        tags = plan.tags.len(),
+        rules = plan.rules.len(),
+        cells = restored.cells.len(),
+        incarnation = restored.incarnation,
+        "floorgate {} starts",
+        env!("CARGO_PKG_VERSION")
+    );
+    let topics = topics(&plan);
+    let core = core(&settings, identity, plan, &|key| restored.cells.get(key).cloned());
+    drop(restored.cells);
+
+    let (inbox, sender, intake) = mailbox(*settings.limits.samples_in_flight);
+    let wake = sender.clone();
+    let wiring = Wiring {
+        reader: Reader::open(&options.path)?,
+        topics: restored.topics,
+        client_id: format!("floorgate-{}", settings.gateway.value),
+        incarnation: restored.incarnation.to_string(),
+        metrics: metrics.clone(),
+        wake: Box::new(move || {
+            let _ = wake.send(Message::Wake);
+        }),
+    };
+    let publisher = Publisher::start(&publishing, wiring).context("publishing cannot start")?;
+    publisher.prepare(topics);
+    let publishing = publisher.status_handle();
+    let pulse = Arc::new(Pulse::new(started));
+    let engine = Engine { core, store, publisher, metrics: metrics.clone(), pulse: Arc::clone(&pulse), started };
+    let (ended, mut engine_ended) = tokio::sync::oneshot::channel();
+    let thread = std::thread::Builder::new()
+        .name("engine".to_owned())
+        .spawn(move || {
+            let result = engine.run(&inbox);
+            let _ = ended.send(());
+            result
+        })
+        .context("cannot start the engine's thread")?;
+
+    let listener = http::bind(*settings.http.listen).await?;
+    info!(address = %listener.local_addr()?, "HTTP listens");
+    let stop = CancellationToken::new();
+    let pages = Pages { metrics: metrics.clone(), pulse: Arc::clone(&pulse), publishing };
+    tokio::spawn(http::serve(listener, pages, stop.clone()));
+    tokio::spawn(watchdog(pulse, stop.clone()));
+    let mut gateway = Gateway {
+        sources: Sources::start(sources, &intake, &metrics),
+        settings,
+        identity,
+        intake,
+        engine: sender,
+        metrics,
+    };
+    notify(&[NotifyState::Ready]);
+
+    let (mut term, mut interrupt, mut hangup) =
+        (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?, signal(SignalKind::hangup())?);
+    loop {
+        tokio::select! {
+            _ = term.recv() => break,
+            _ = interrupt.recv() => break,
+            _ = &mut engine_ended => break,
+            _ = hangup.recv() => gateway = reload(gateway, path).await,
+        }
+    }
+    info!("stopping");
+    notify(&[NotifyState::Stopping]);
+    stop.cancel();
+    shut_down(gateway, thread).await
+}
+
+/// Sources first, then the engine with everything that is in the intake, then the publisher with what it can still deliver.
+async fn shut_down(gateway: Gateway, thread: JoinHandle<Result<Engine, EngineError>>) -> anyhow::Result<()> {
+    let deadline = Instant::now() + Duration::from(gateway.settings.limits.stop_within.value);
+    gateway.sources.stop(SOURCES_PATIENCE).await;
+    let _ = gateway.engine.send(Message::Stop);
+    let finished = tokio::task::spawn_blocking(move || -> anyhow::Result<()> {
+        let engine = thread.join().map_err(|_| anyhow::anyhow!("the engine panicked"))??;
+        engine.finish(deadline.saturating_duration_since(Instant::now() + STORING_RESERVE))?;
+        Ok(())
+    });
+    finished.await.context("the engine could not be waited for")??;
+    info!("stopped; what is not published is stored");
+    Ok(())
+}
+
+fn core(
+    settings: &Settings,
+    identity: Identity,
+    plan: Arc<Plan>,
+    stored: &dyn Fn(&str) -> Option<String>,
+) -> Core {
+    let of_core = floorgate_core::Settings {
+        gateway: settings.gateway.value.as_str().into(),
+        type_prefix: settings.events.type_prefix.as_str().into(),
+        encoding: match settings.events.encoding {
+            Encoding::Binary => floorgate_core::Encoding::Binary,
+            Encoding::Structured => floorgate_core::Encoding::Structured,
+        },
+        stream_epoch: 1,
+        incarnation: identity.incarnation,
+    };
+    Core::new(plan, of_core, stored)
+}
+
+/// Every topic that the plan's events go to.
+fn topics(plan: &Plan) -> BTreeSet<Arc<str>> {
+    let rules = plan.rules.iter().map(|rule| &rule.topic);
+    rules.chain(plan.sources.iter().map(|source| &source.topic)).cloned().collect()
+}
+
+/// Reads configuration and mappings again. Wrong ones change nothing; of right ones sources and mappings are taken over, and
+/// what needs a restart is said.
+async fn reload(gateway: Gateway, path: &Path) -> Gateway {
+    notify(&[NotifyState::Reloading]);
+    let read = read(path);
+    let gateway = match read {
+        Err(_) => {
+            warn!("the configuration is wrong, the old one stays");
+            gateway.metrics.reloads.with_label_values(&["refused"]).inc();
+            gateway
+        }
+        Ok(Loaded { settings, plan, sources, .. }) => {
+            for setting in settings.that_need_a_restart(&gateway.settings) {
+                warn!(setting, "this setting is taken over at the next start only");
+            }
+            gateway.sources.stop(SOURCES_PATIENCE).await;
+            let (of_core, identity) = (Arc::clone(&gateway.settings), gateway.identity);
+            let replace = Box::new(move |stored: &dyn Fn(&str) -> Option<String>| core(&of_core, identity, plan, stored));
+            let _ = gateway.engine.send(Message::Replace(replace));
+            info!(sources = sources.len(), "configuration taken over");
+            gateway.metrics.reloads.with_label_values(&["ok"]).inc();
+            Gateway { sources: Sources::start(sources, &gateway.intake, &gateway.metrics), ..gateway }
+        }
+    };
+    notify(&[NotifyState::Ready]);
+    gateway
+}
+
+/// Tells systemd that the engine lives, as long as it does.
+async fn watchdog(pulse: Arc<Pulse>, stop: CancellationToken) {
+    let Some(interval) = sd_notify::watchdog_enabled() else { return };
+    let mut tick = tokio::time::interval(interval / 3);
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _ = tick.tick() => if pulse.is_alive() { notify(&[NotifyState::Watchdog]) },
+        }
+    }
+}
+
+fn notify(state: &[NotifyState<'_>]) {
+    if let Err(problem) = sd_notify::notify(state) {
+        warn!(%problem, "cannot tell systemd");
+    }
+}
