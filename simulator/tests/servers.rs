@@ -174,8 +174,8 @@ impl Client {
     /// The stream of all changes of the tags, by the tag's place.
     async fn subscribe(&self, tags: &[String]) -> mpsc::UnboundedReceiver<(usize, DataValue)> {
         let (changes, received) = mpsc::unbounded_channel();
-        let changed = move |tag, value| drop(changes.send((tag, value)));
-        for item in self.monitor(tags, changed).await {
+        let forward = move |tag, value| drop(changes.send((tag, value)));
+        for item in self.monitor(tags, forward).await {
             assert!(item.status_code.is_good(), "{}", item.status_code);
             assert!(
                 item.revised_sampling_interval.abs() < f64::EPSILON,
