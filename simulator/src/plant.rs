@@ -424,3 +424,25 @@ impl Plant {
         result.map(|()| self.totals())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{KeyDirectory, Security};
+
+    #[test]
+    fn temporary_keys_are_private_and_go_and_given_ones_stay() {
+        use std::os::unix::fs::PermissionsExt;
+        let temporary = KeyDirectory::open(&Security::Encrypted { keys: None }).expect("a directory");
+        let path = temporary.path.clone();
+        let mode = path.metadata().expect("it is there").permissions().mode();
+        assert_eq!(mode & 0o777, 0o700);
+
+        let keys = Security::Encrypted {
+            keys: Some(path.join("given")),
+        };
+        drop(KeyDirectory::open(&keys).expect("a directory"));
+        assert!(path.join("given").is_dir());
+        drop(temporary);
+        assert!(!path.exists());
+    }
+}
