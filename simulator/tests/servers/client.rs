@@ -149,17 +149,17 @@ impl Client {
             let node = NodeId::new(self.namespace, tag.as_str());
             MonitoredItemCreateRequest::new(node.into(), MonitoringMode::Reporting, parameters)
         });
-        session
+        let created = session
             .create_monitored_items(
                 subscription.expect("a subscription"),
                 TimestampsToReturn::Both,
                 items.collect(),
             )
             .await
-            .expect("monitored items")
-            .into_iter()
-            .map(|created| created.result)
-            .collect()
+            .expect("monitored items");
+        // The library asks for publishing when the subscription is made, which its own loop misses if it starts later.
+        session.trigger_publish_now();
+        created.into_iter().map(|created| created.result).collect()
     }
 
     /// The stream of all changes of the tags, by the tag's place.
