@@ -36,7 +36,7 @@ impl Seen {
     fn take(&mut self, tag: usize, value: &DataValue, measure: bool) {
         let counter = match value.value {
             Some(Variant::Int64(counter)) => counter,
-            Some(Variant::Double(counter)) => counter as i64,
+            Some(Variant::Double(counter)) => whole(counter),
             _ => return,
         };
         let last = std::mem::replace(&mut self.last[tag], counter);
@@ -55,9 +55,18 @@ impl Seen {
             let now = SystemTime::now()
                 .duration_since(SystemTime::UNIX_EPOCH)
                 .unwrap_or_default();
-            self.ages.push((now.as_micros() as u64).saturating_sub(written));
+            let now = u64::try_from(now.as_micros()).unwrap_or(u64::MAX);
+            self.ages.push(now.saturating_sub(written));
         }
     }
+}
+
+#[allow(
+    clippy::cast_possible_truncation,
+    reason = "counters are whole and far below 2⁵³"
+)]
+fn whole(counter: f64) -> i64 {
+    counter as i64
 }
 
 fn item(namespace: u16, tag: u32) -> MonitoredItemCreateRequest {
@@ -155,16 +164,16 @@ async fn main() -> anyhow::Result<()> {
         ages.append(&mut part.ages);
     }
     ages.sort_unstable();
-    let age = |share: f64| {
-        ages.get(((ages.len() - 1) as f64 * share) as usize)
-            .map_or(0.0, |age| *age as f64 / 1e3)
+    let age = |per_mille: usize| {
+        let place = ages.len().saturating_sub(1) * per_mille / 1_000;
+        ages.get(place).map_or(0.0, |age| *age as f64 / 1e3)
     };
     println!(
         "{}",
         serde_json::json!({
             "changes_per_second": (ages.len() as f64 / elapsed).round(), "received": total.received, "lost": total.lost,
             "doubled_or_out_of_order": total.doubled_or_out_of_order,
-            "age_ms": {"p50": age(0.5), "p99": age(0.99), "max": age(1.0)},
+            "age_ms": {"p50": age(500), "p99": age(990), "max": age(1_000)},
         })
     );
     let _ = session.disconnect().await;

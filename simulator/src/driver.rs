@@ -114,7 +114,7 @@ impl Driver {
     fn pause(&self, elapsed: Duration) -> Duration {
         if self.opcua_load.is_some() || self.modbus_load.is_some() {
             let into_tick = elapsed.subsec_nanos() % TICK.subsec_nanos();
-            return TICK - Duration::from_nanos(into_tick.into());
+            return TICK.saturating_sub(Duration::from_nanos(into_tick.into()));
         }
         match self.hall.next_due() {
             Some(due) if self.rate > 0.0 => {

@@ -95,6 +95,7 @@ pub(crate) fn tell_new_items(hall: &InMemoryNodeManager<FillingHall>, subscripti
 }
 
 #[async_trait]
+#[allow(clippy::mut_mut, reason = "the library's signature")]
 impl InMemoryNodeManagerImpl for FillingHall {
     async fn init(&self, _space: &mut AddressSpace, _context: ServerContext) {}
 
@@ -117,7 +118,10 @@ impl InMemoryNodeManagerImpl for FillingHall {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         for item in items {
             let value = space.read(context, item.item_to_monitor(), 0.0, TimestampsToReturn::Both);
-            if matches!(value.status(), StatusCode::BadNodeIdUnknown | StatusCode::BadAttributeIdInvalid) {
+            if matches!(
+                value.status(),
+                StatusCode::BadNodeIdUnknown | StatusCode::BadAttributeIdInvalid
+            ) {
                 item.set_status(value.status());
                 continue;
             }

@@ -78,7 +78,7 @@ impl Journal {
     }
 
     /// Adds entries and hands them on. An error is the end of the journal: it may hold a part of a line.
-    pub(crate) fn append(&mut self, records: impl Iterator<Item = Record>) -> Result<(), PlantError> {
+    pub(crate) fn append(&mut self, mut records: impl Iterator<Item = Record>) -> Result<(), PlantError> {
         match self {
             Self::Off => Ok(()),
             Self::Memory(entries) => {
@@ -90,11 +90,13 @@ impl Journal {
             }
             Self::File { path, file } => {
                 let written = records
-                    .map(|record| {
+                    .try_for_each(|record| {
                         serde_json::to_writer(&mut *file, &record)?;
-                        file.write_all(b"\n")
+                        file.write_all(
+                            b"
+",
+                        )
                     })
-                    .collect::<std::io::Result<()>>()
                     .and_then(|()| file.flush());
                 written.map_err(|source| PlantError::Journal {
                     path: path.clone(),

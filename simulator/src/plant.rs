@@ -3,7 +3,7 @@
 use std::{
     io,
     net::{IpAddr, Ipv4Addr, SocketAddr},
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -194,44 +194,43 @@ struct KeyDirectory {
 
 impl KeyDirectory {
     fn open(security: &Security) -> Result<Self, PlantError> {
-        static NEXT: AtomicU64 = AtomicU64::new(0);
-        let directory = match security {
-            Security::Encrypted { keys: Some(path) } => Self {
+        let Security::Encrypted { keys: Some(path) } = security else {
+            return Self::temporary();
+        };
+        match std::fs::create_dir_all(path) {
+            Ok(()) => Ok(Self {
                 path: path.clone(),
                 temporary: false,
-            },
-            _ => {
-                let number = NEXT.fetch_add(1, Ordering::Relaxed);
-                let name = format!("floorgate-simulator-{}-{number}", std::process::id());
-                Self {
-                    path: std::env::temp_dir().join(name),
-                    temporary: true,
+            }),
+            Err(source) => Err(PlantError::Keys {
+                path: path.clone(),
+                source,
+            }),
+        }
+    }
+
+    /// Makes a directory that did not exist, for this user alone. A plant that was killed leaves its own behind, and a later
+    /// process may have its number again.
+    fn temporary() -> Result<Self, PlantError> {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let mut builder = std::fs::DirBuilder::new();
+        std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+        loop {
+            let number = NEXT.fetch_add(1, Ordering::Relaxed);
+            let name = format!("floorgate-simulator-{}-{number}", std::process::id());
+            let path = std::env::temp_dir().join(name);
+            match builder.create(&path) {
+                Ok(()) => {
+                    return Ok(Self {
+                        path,
+                        temporary: true,
+                    });
                 }
-            }
-        };
-        let made = if directory.temporary {
-            create_private(&directory.path)
-        } else {
-            std::fs::create_dir_all(&directory.path)
-        };
-        match made {
-            Ok(()) => Ok(directory),
-            Err(source) => {
-                let path = directory.path.clone();
-                // What stands there already is someone else's and stays.
-                std::mem::forget(directory);
-                Err(PlantError::Keys { path, source })
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(source) => return Err(PlantError::Keys { path, source }),
             }
         }
     }
-}
-
-/// Makes a directory that did not exist, for this user alone.
-fn create_private(path: &Path) -> io::Result<()> {
-    let mut builder = std::fs::DirBuilder::new();
-    #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(path)
 }
 
 impl Drop for KeyDirectory {
@@ -423,5 +422,27 @@ impl Plant {
             tracing::warn!(%error, "the modbus server broke");
         }
         result.map(|()| self.totals())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{KeyDirectory, Security};
+
+    #[test]
+    fn temporary_keys_are_private_and_go_and_given_ones_stay() {
+        use std::os::unix::fs::PermissionsExt;
+        let temporary = KeyDirectory::open(&Security::Encrypted { keys: None }).expect("a directory");
+        let path = temporary.path.clone();
+        let mode = path.metadata().expect("it is there").permissions().mode();
+        assert_eq!(mode & 0o777, 0o700);
+
+        let keys = Security::Encrypted {
+            keys: Some(path.join("given")),
+        };
+        drop(KeyDirectory::open(&keys).expect("a directory"));
+        assert!(path.join("given").is_dir());
+        drop(temporary);
+        assert!(!path.exists());
     }
 }

@@ -28,6 +28,12 @@ impl Random {
         low + (high - low) * self.unit()
     }
 
+    /// Evenly distributed over the whole numbers from `low` up to but not including `high`.
+    pub(crate) fn whole(&mut self, low: u32, high: u32) -> u32 {
+        let width = u64::from(high.saturating_sub(low)).max(1);
+        low + u32::try_from(self.next() % width).unwrap_or(0)
+    }
+
     /// Bell-shaped around zero with a standard deviation of one: the sum of twelve even draws less six.
     pub(crate) fn noise(&mut self) -> f64 {
         (0..12).map(|_| self.unit()).sum::<f64>() - 6.0

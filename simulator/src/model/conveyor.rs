@@ -19,7 +19,7 @@ const COUNT: usize = 1;
 const MEASURE: usize = 2;
 
 /// Speed of the running belt in metres a second.
-const NOMINAL_SPEED: f64 = 0.8;
+const NOMINAL_SPEED: f32 = 0.8;
 
 #[derive(Debug)]
 pub(super) struct Conveyor {
@@ -50,7 +50,7 @@ impl Conveyor {
             ("State", state_value(PackState::Execute)),
             ("Total", TagValue::UInt32(counter_start)),
             ("Jam", TagValue::Flag(false)),
-            ("Speed", TagValue::Float(NOMINAL_SPEED as f32)),
+            ("Speed", TagValue::Float(NOMINAL_SPEED)),
             ("MotorTemperature", TagValue::Int16(tenths(conveyor.temperature))),
         ]
         .map(|(name, value)| Tag {
@@ -107,7 +107,7 @@ impl Conveyor {
         moment.set(JAM, TagValue::Flag(jam));
         if state == PackState::Execute {
             self.timers[COUNT] = Some(at + Duration::from_millis(400));
-            moment.set(SPEED, TagValue::Float(NOMINAL_SPEED as f32));
+            moment.set(SPEED, TagValue::Float(NOMINAL_SPEED));
             self.plan_jam(at);
         } else {
             self.timers[COUNT] = None;
@@ -123,8 +123,15 @@ impl Conveyor {
         self.temperature += 0.02 * (target - self.temperature) + 0.1 * noise;
         moment.set(MOTOR_TEMPERATURE, TagValue::Int16(tenths(self.temperature)));
         if running {
-            let speed = NOMINAL_SPEED + 0.01 * noise;
-            moment.set(SPEED, TagValue::Float(((speed * 1000.0).round() / 1000.0) as f32));
+            // A step of the speed transmitter is a hundredth of the nominal speed.
+            let steps: f32 = if noise > 1.0 {
+                0.01
+            } else if noise < -1.0 {
+                -0.01
+            } else {
+                0.0
+            };
+            moment.set(SPEED, TagValue::Float(NOMINAL_SPEED + steps));
         }
     }
 }
@@ -133,7 +140,11 @@ fn state_value(state: PackState) -> TagValue {
     TagValue::UInt16(u16::from(state.code()))
 }
 
-/// Degrees as the whole tenths of the register. The cast saturates, and the model stays far inside the range.
+/// Degrees as the whole tenths of the register.
+#[allow(
+    clippy::cast_possible_truncation,
+    reason = "the cast saturates, and the model stays far inside the range"
+)]
 fn tenths(degrees: f64) -> i16 {
     (degrees * 10.0).round() as i16
 }

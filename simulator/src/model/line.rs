@@ -164,7 +164,7 @@ impl Line {
     }
 
     fn plan_start(&mut self, at: Duration) {
-        self.left = self.random.between(40.0, 120.0) as u32;
+        self.left = self.random.whole(40, 120);
         let wait = self.random.between(1.0, 4.0);
         self.plan(
             at,
@@ -175,7 +175,7 @@ impl Line {
         );
     }
 
-    fn next_order_steps(&mut self, from: f64) -> [Step; 2] {
+    fn next_order_steps(from: f64) -> [Step; 2] {
         let idle = Step::after(1.0, PackState::Idle).job(JobState::AllowedToStart);
         [
             Step::after(from, PackState::Resetting),
@@ -239,7 +239,7 @@ impl Line {
         if self.left == 0 {
             self.timers[COUNT] = None;
             self.timers[STOP] = None;
-            let [resetting, idle] = self.next_order_steps(2.0);
+            let [resetting, idle] = Self::next_order_steps(2.0);
             let complete = Step::after(0.7, PackState::Complete).job(JobState::Ended);
             self.plan(
                 at,
@@ -256,7 +256,7 @@ impl Line {
         let resume = Step::after(0.6, PackState::Execute).job(JobState::Running);
         let kind = self.random.unit();
         if kind < 0.05 {
-            let [resetting, idle] = self.next_order_steps(1.0);
+            let [resetting, idle] = Self::next_order_steps(1.0);
             let aborting = Step::after(0.0, PackState::Aborting)
                 .job(JobState::Aborted)
                 .raise(EMERGENCY_STOP);

@@ -1,6 +1,6 @@
 //! The two state machines that a line follows, as numbers on the wire and as the transitions that the standards allow.
 
-/// State of a machine by PackML (OPC 30050, ISA-TR88.00.02), with the number it has there.
+/// State of a machine by `PackML` (OPC 30050, ISA-TR88.00.02), with the number it has there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[allow(
     missing_docs,
@@ -78,13 +78,11 @@ impl PackState {
             Idle => self == Resetting,
             Starting => self == Idle,
             Execute => matches!(self, Starting | Unholding | Unsuspending),
-            Holding => self == Execute,
+            Holding | Suspending | Completing => self == Execute,
             Held => self == Holding,
             Unholding => self == Held,
-            Suspending => self == Execute,
             Suspended => self == Suspending,
             Unsuspending => self == Suspended,
-            Completing => self == Execute,
             Complete => self == Completing,
             Aborted => self == Aborting,
         }
@@ -136,8 +134,10 @@ impl JobState {
     pub fn may_become(self, next: Self) -> bool {
         use JobState::{Aborted, AllowedToStart, Ended, Interrupted, NotAllowedToStart, Running};
         match (self, next) {
-            (NotAllowedToStart, AllowedToStart) | (AllowedToStart, NotAllowedToStart | Running) => true,
-            (Running, Interrupted | Ended) | (Interrupted, Running | Ended) => true,
+            (NotAllowedToStart, AllowedToStart)
+            | (AllowedToStart, NotAllowedToStart | Running)
+            | (Running, Interrupted | Ended)
+            | (Interrupted, Running | Ended) => true,
             (from, Aborted) => !matches!(from, Ended | Aborted),
             _ => false,
         }

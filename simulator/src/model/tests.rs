@@ -2,7 +2,7 @@ use std::{collections::HashMap, time::Duration};
 
 use super::{Change, Hall, JobState, PackState, TagValue};
 
-const HOUR: Duration = Duration::from_secs(3600);
+const HOUR: Duration = Duration::from_hours(1);
 
 /// Plays a hall for `length` and hands each moment to `look`: its time and its changes, by the tags' names.
 fn play(mut hall: Hall, length: Duration, mut look: impl FnMut(Duration, &HashMap<String, Change>)) -> Hall {
@@ -140,7 +140,7 @@ fn every_alarm_that_is_raised_is_cleared() {
         );
     }
     assert!(
-        raised.values().all(|since| HOUR * 4 - *since < HOUR),
+        raised.values().all(|since| *since > HOUR * 3),
         "stuck: {raised:?}"
     );
 }
@@ -187,7 +187,7 @@ fn the_seed_fixes_the_run() {
         let mut row = Vec::new();
         play(
             Hall::new(2, 1, seed, 0),
-            Duration::from_secs(600),
+            Duration::from_mins(10),
             |at, changes| {
                 let mut changes: Vec<_> = changes.values().cloned().collect();
                 changes.sort_by_key(|change| change.tag);
