@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use rusqlite::{Connection, params};
 
+use crate::error::Unreadable;
 use crate::murmur2::partition_of;
 use crate::store::Place;
 use crate::{Acknowledged, Error, Event, LaneId};
@@ -71,14 +72,17 @@ pub(crate) struct Catalog {
 
 impl Catalog {
     /// Reads topics and lanes.
-    pub(crate) fn read(connection: &Connection) -> rusqlite::Result<Result<Self, String>> {
+    pub(crate) fn read(connection: &Connection) -> Result<Self, Unreadable> {
         let mut catalog = Self::default();
         let mut statement = connection.prepare("SELECT id, name, partitions FROM topic ORDER BY id")?;
         let mut rows = statement.query([])?;
         while let Some(row) = rows.next()? {
             let id: u32 = row.get(0)?;
             if id as usize != catalog.topics.len() + 1 {
-                return Ok(Err(format!("topic {id} follows topic {}", catalog.topics.len())));
+                return Err(Unreadable::Damaged(format!(
+                    "topic {id} follows topic {}",
+                    catalog.topics.len()
+                )));
             }
             catalog.add_topic(Topic {
                 name: row.get(1)?,
@@ -87,17 +91,17 @@ impl Catalog {
         }
         for lane in lanes(connection)? {
             let Some(topic) = catalog.by_name.get(&lane.topic).copied() else {
-                return Ok(Err(format!("lane {} has no topic", lane.id)));
+                return Err(Unreadable::Damaged(format!("lane {} has no topic", lane.id)));
             };
             if lane.id.0 as usize != catalog.lanes.len() + 1 {
-                return Ok(Err(format!(
+                return Err(Unreadable::Damaged(format!(
                     "lane {} follows lane {}",
                     lane.id,
                     catalog.lanes.len()
                 )));
             }
             if lane.acknowledged_sequence > lane.last_sequence {
-                return Ok(Err(format!(
+                return Err(Unreadable::Damaged(format!(
                     "lane {} has acknowledged {} of {} events",
                     lane.id, lane.acknowledged_sequence, lane.last_sequence
                 )));
@@ -105,7 +109,7 @@ impl Catalog {
             catalog.add_lane(topic, lane);
         }
         catalog.keep();
-        Ok(Ok(catalog))
+        Ok(catalog)
     }
 
     pub(crate) fn topics(&self) -> &[Topic] {

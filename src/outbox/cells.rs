@@ -13,6 +13,7 @@ use std::sync::Arc;
 use rusqlite::{Connection, params};
 
 use crate::Cell;
+use crate::error::Unreadable;
 
 /// A round is due when the journal has grown by this many bytes …
 const ROUND_BYTES: usize = 1 << 20;
@@ -75,10 +76,8 @@ pub(crate) enum Step {
 }
 
 impl Cells {
-    /// Reads all cells and applies the journal. `Err`: what is wrong with the content.
-    pub(crate) fn read(
-        connection: &Connection,
-    ) -> rusqlite::Result<Result<(Self, HashMap<Arc<str>, String>), String>> {
+    /// Reads all cells and applies the journal.
+    pub(crate) fn read(connection: &Connection) -> Result<(Self, HashMap<Arc<str>, String>), Unreadable> {
         let mut this = Self::default();
         let mut cells: HashMap<Arc<str>, String> = connection
             .prepare("SELECT key, value FROM cell")?
@@ -88,7 +87,7 @@ impl Cells {
         let mut rows = statement.query([])?;
         while let Some(row) = rows.next()? {
             let number = row.get::<_, i64>(0)?.cast_unsigned();
-            let text = row.get_ref(1)?.as_str()?;
+            let text = row.get_ref(1)?.as_str().map_err(rusqlite::Error::from)?;
             if this.oldest == 0 {
                 this.oldest = number;
             }
@@ -106,13 +105,15 @@ impl Cells {
                 this.dirty.insert(key, value);
             });
             if let Err(line) = applied {
-                return Ok(Err(format!("journal row {number} has an incomplete line {line}")));
+                return Err(Unreadable::Damaged(format!(
+                    "journal row {number} has an incomplete line {line}"
+                )));
             }
         }
         if this.oldest == 0 {
             this.oldest = this.last + 1;
         }
-        Ok(Ok((this, cells)))
+        Ok((this, cells))
     }
 
     /// Writes the journal row of a commit.

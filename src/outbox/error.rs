@@ -39,7 +39,7 @@ pub enum Error {
         path: PathBuf,
         /// What was being done.
         action: &'static str,
-        /// SQLite's report.
+        /// `SQLite`'s report.
         source: Box<dyn StdError + Send + Sync>,
     },
     /// Another program held a lock on the database for longer than the store waits. Nothing was stored, and it can be tried again.
@@ -49,7 +49,7 @@ pub enum Error {
         path: PathBuf,
         /// What was being done.
         action: &'static str,
-        /// SQLite's report.
+        /// `SQLite`'s report.
         source: Box<dyn StdError + Send + Sync>,
     },
     /// The storage failed. The handle must not be used again: what the disk holds is known only after a new start.
@@ -97,7 +97,7 @@ impl Error {
         }
     }
 
-    /// Sorts SQLite's errors.
+    /// Sorts `SQLite`'s errors.
     pub(crate) fn sqlite(path: &Path, action: &'static str, error: rusqlite::Error) -> Self {
         let path = path.to_path_buf();
         let (code, extended) = match &error {
@@ -122,6 +122,10 @@ impl Error {
                 source: error.into(),
             },
             Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => Self::Damaged {
+                path,
+                found: error.to_string(),
+            },
+            None if is_content(&error) => Self::Damaged {
                 path,
                 found: error.to_string(),
             },
@@ -150,10 +154,42 @@ impl Error {
         }
     }
 
+    pub(crate) fn unreadable(path: &Path, error: Unreadable) -> Self {
+        match error {
+            Unreadable::Sqlite(error) => Self::sqlite(path, "read its state", error),
+            Unreadable::Damaged(found) => Self::damaged(path, found),
+        }
+    }
+
     pub(crate) fn damaged(path: &Path, found: impl Into<String>) -> Self {
         Self::Damaged {
             path: path.to_path_buf(),
             found: found.into(),
         }
+    }
+}
+
+/// Whether a value in the file is not what this program writes there.
+fn is_content(error: &rusqlite::Error) -> bool {
+    matches!(
+        error,
+        rusqlite::Error::InvalidColumnType(..)
+            | rusqlite::Error::FromSqlConversionFailure(..)
+            | rusqlite::Error::IntegralValueOutOfRange(..)
+            | rusqlite::Error::QueryReturnedNoRows
+            | rusqlite::Error::Utf8Error(..)
+    )
+}
+
+/// Why the state in the file could not be read.
+#[derive(Debug)]
+pub(crate) enum Unreadable {
+    Sqlite(rusqlite::Error),
+    Damaged(String),
+}
+
+impl From<rusqlite::Error> for Unreadable {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Sqlite(error)
     }
 }

@@ -2,7 +2,7 @@
 //! state that they were derived from.
 //!
 //! # Files
-//! One SQLite database in WAL mode (`outbox.db`, beside it `-wal` and `-shm` while it is open) and a lock file (`outbox.db.lock`)
+//! One `SQLite` database in WAL mode (`outbox.db`, beside it `-wal` and `-shm` while it is open) and a lock file (`outbox.db.lock`)
 //! that one process holds. `application_id` is [`APPLICATION_ID`], `user_version` is [`FORMAT_VERSION`]. An operator reads it with
 //! `sqlite3 -readonly outbox.db 'SELECT * FROM outbox LIMIT 10'` while the gateway runs; a long read keeps the write-ahead log from
 //! being reset, so that it grows.
@@ -35,7 +35,7 @@
 //!
 //! # Recovery order
 //! 1. Take the lock; refuse when another process has it ([`Error::Locked`]).
-//! 2. Open the database; SQLite replays the write-ahead log up to its last whole transaction. Check application id and format version.
+//! 2. Open the database; `SQLite` replays the write-ahead log up to its last whole transaction. Check application id and format version.
 //! 3. Raise the incarnation, synced.
 //! 4. Read topics and lanes, then `cell`, then apply `journal`.
 //! 5. A move of waiting events that was interrupted is visible as a pinned topic whose waiting lane is not empty ([`Store::moving`]).

@@ -28,17 +28,13 @@ pub struct Restored {
 }
 
 pub(crate) fn restore(connection: &mut Connection, path: &Path) -> Result<(Catalog, Cells, Restored), Error> {
-    let sqlite = |error| Error::sqlite(path, "read its state", error);
     let (store_id, incarnation) =
         new_incarnation(connection).map_err(|error| Error::sqlite(path, "raise its incarnation", error))?;
     let store_id = Uuid::parse_str(&store_id)
         .map_err(|_| Error::damaged(path, format!("its id is {store_id:?}, which is not a UUID")))?;
-    let catalog = Catalog::read(connection)
-        .map_err(sqlite)?
-        .map_err(|found| Error::damaged(path, found))?;
-    let (cells, content) = Cells::read(connection)
-        .map_err(sqlite)?
-        .map_err(|found| Error::damaged(path, found))?;
+    let unreadable = |error| Error::unreadable(path, error);
+    let catalog = Catalog::read(connection).map_err(unreadable)?;
+    let (cells, content) = Cells::read(connection).map_err(unreadable)?;
     let restored = Restored {
         store_id,
         incarnation,

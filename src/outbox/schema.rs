@@ -9,10 +9,10 @@ use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
 use crate::{Error, Options};
 
-/// SQLite's `application_id` of a store: "flgt".
+/// `SQLite`'s `application_id` of a store: "flgt".
 pub const APPLICATION_ID: i32 = 0x666c_6774;
 
-/// SQLite's `user_version` of a store. A program opens stores of its own version; a newer one is refused.
+/// `SQLite`'s `user_version` of a store. A program opens stores of its own version; a newer one is refused.
 pub const FORMAT_VERSION: u32 = 1;
 
 /// How long a foreign lock on the database (an operator's tool that writes) is waited for.
@@ -109,7 +109,7 @@ pub(crate) fn open(options: &Options) -> Result<Connection, Error> {
     Ok(connection)
 }
 
-/// SQLite gives the log and its index the mode of the main file, so that file has to exist with ours first.
+/// `SQLite` gives the log and its index the mode of the main file, so that file has to exist with ours first.
 fn create_file(path: &Path) -> Result<(), Error> {
     match OpenOptions::new()
         .write(true)

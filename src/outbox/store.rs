@@ -38,7 +38,7 @@ impl Options {
             path: path.into(),
             page_size: 8192,
             cache_kib: 4096,
-            keep: Duration::from_secs(24 * 60 * 60),
+            keep: Duration::from_hours(24),
             keep_bytes: 1 << 30,
             max_bytes: None,
         }

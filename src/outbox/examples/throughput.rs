@@ -1,6 +1,7 @@
 //! What storing costs: events a second, and microseconds of CPU an event, by page size and batch size.
 //!
-//! `cargo run --release -p floorgate-outbox --example throughput [FOLDER]`; the folder decides which disk is measured.
+//! `cargo run --release -p floorgate-outbox --example throughput [FOLDER [PAGE EVENTS CELLS]]`; the folder decides which
+//! disk is measured.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -27,8 +28,23 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!(
         "page   events  cells | events/s  CPU µs  sync share | commit µs p50    p99     max | step max | file B/event | open ms"
     );
+    let only: Vec<usize> = std::env::args()
+        .skip(2)
+        .filter_map(|number| number.parse().ok())
+        .collect();
+    if let [page_size, batch, cells] = only[..] {
+        return measure(&folder, u32::try_from(page_size)?, batch, cells);
+    }
     for page_size in [4096, 8192, 16384] {
-        for (batch, cells) in [(1, 1), (10, 10), (100, 100), (300, 300), (1000, 1000)] {
+        for (batch, cells) in [
+            (1, 1),
+            (10, 10),
+            (100, 100),
+            (300, 300),
+            (300, 0),
+            (10, 1000),
+            (1000, 1000),
+        ] {
             measure(&folder, page_size, batch, cells)?;
         }
     }

@@ -97,6 +97,13 @@ fn a_newer_format_is_refused() {
 }
 
 #[test]
+fn store_and_reader_can_live_in_their_threads() {
+    fn is_send<T: Send>() {}
+    is_send::<Store>();
+    is_send::<Reader>();
+}
+
+#[test]
 fn a_start_that_died_before_its_tables_is_repeated() {
     let folder = Folder::new();
     let options = options(&folder);
@@ -117,6 +124,7 @@ fn state_that_contradicts_itself_is_reported_as_damage() {
             "UPDATE meta SET value = 'x' WHERE key = 'store_id'",
             "its id is \"x\", which is not a UUID",
         ),
+        ("UPDATE lane SET epoch = -1", "Integer -1 out of range at index 3"),
         (
             "UPDATE journal SET cells = 'cut'",
             "journal row 1 has an incomplete line 1",
@@ -182,7 +190,9 @@ fn the_files_at_any_moment_open_to_what_was_committed_until_then() {
             lanes.iter().map(|(_, _, rows)| rows.len()).sum::<usize>(),
             10 * round
         );
-        lanes.iter().for_each(|(_, _, rows)| assert_contiguous(rows, 1));
+        for (_, _, rows) in &lanes {
+            assert_contiguous(rows, 1);
+        }
     }
 }
 
@@ -270,9 +280,9 @@ fn fill_and_recover(options: &Options, store: &mut Store, make_space: impl FnOnc
     assert_eq!(commit(store, std::mem::take(&mut refused)).rows.len(), 20);
     commit(store, next(stored + 1));
     assert_eq!(rows(options), 20 * (stored + 2));
-    all_rows(options)
-        .iter()
-        .for_each(|(_, _, rows)| assert_contiguous(rows, 1));
+    for (_, _, rows) in all_rows(options) {
+        assert_contiguous(&rows, 1);
+    }
     assert_eq!(refused.events, Commit::default().events);
 }
 
@@ -311,7 +321,7 @@ fn a_full_disk_refuses_whole_commits_and_takes_them_later() {
     std::fs::write(&ballast, vec![0; 2 << 20]).expect("the ballast is written");
     let (mut store, _) = open(&options);
     fill_and_recover(&options, &mut store, |_| {
-        std::fs::remove_file(&ballast).expect("the ballast is removed")
+        std::fs::remove_file(&ballast).expect("the ballast is removed");
     });
     drop(store);
     let (_store, restored) = open(&options);

@@ -8,8 +8,8 @@ use rusqlite::{Connection, OpenFlags};
 
 use super::{Folder, assert_contiguous, cells, commit, event, events, open, options, pin};
 
-const HOUR: Duration = Duration::from_secs(3600);
-const WHOLE: Duration = Duration::from_secs(60);
+const HOUR: Duration = Duration::from_hours(1);
+const WHOLE: Duration = Duration::from_mins(1);
 
 fn acknowledge(store: &mut Store, lane: LaneId, sequence: u64) {
     let acknowledged = vec![Acknowledged {
@@ -76,7 +76,7 @@ fn delivered_events_go_after_their_time_and_no_others() {
     );
     // Event n was derived at second n and has sequence n + 1.
     assert_eq!(
-        maintain(&mut store, start().after(HOUR + Duration::from_secs(300))),
+        maintain(&mut store, start().after(HOUR + Duration::from_mins(5))),
         300
     );
     assert_eq!(rows(&options, lane)[0].sequence, 301);

@@ -35,6 +35,7 @@ fn waiting_events_move_in_order_and_new_ones_stay_behind_them() {
         if moved.done {
             break;
         }
+        assert!(next < 1000, "the move comes to an end");
         // Two more come in with every step of seven; one kill in the middle.
         for _ in 0..2 {
             assert!(add(&mut store, next), "{next} queues behind those that wait");
