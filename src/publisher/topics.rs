@@ -15,6 +15,8 @@ use crate::settings::TopicSettings;
 
 /// How long one question may take.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// How long the question for a cleanup policy may take; publishing waits for it.
+const POLICY_PATIENCE: Duration = Duration::from_secs(1);
 /// The client for questions is dropped when none came for this long.
 const IDLE: Duration = Duration::from_secs(20);
 /// Replicas of a new topic, where the cluster has that many brokers and the operator says nothing.
@@ -68,6 +70,7 @@ impl TopicKeeper {
                     connection,
                     settings,
                     client: None,
+                    tells_policies: true,
                 }
                 .run(&asked, &answer)
             })?;
@@ -96,6 +99,8 @@ struct Keeper {
     connection: ClientConfig,
     settings: TopicSettings,
     client: Option<AdminClient<Quiet>>,
+    /// A cluster that does not answer for one topic's configuration is not asked for the others'.
+    tells_policies: bool,
 }
 
 impl Keeper {
@@ -140,7 +145,9 @@ impl Keeper {
         };
         match partitions(client, topic)? {
             Found::Partitions(count) => {
-                refuse_compacted(client, topic)?;
+                if self.tells_policies {
+                    self.tells_policies = refuse_compacted(client, topic)?;
+                }
                 Ok(count)
             }
             Found::Nothing { .. } if !self.settings.create => Err(TopicProblem::Missing(topic.to_owned())),
@@ -242,29 +249,30 @@ fn create(
     }
 }
 
-/// Refuses a topic whose older events vanish by key. A cluster that does not tell, or forbids asking, is taken at its word.
-fn refuse_compacted(client: &AdminClient<Quiet>, topic: &str) -> Result<(), TopicProblem> {
-    let options = AdminOptions::new().request_timeout(Some(PATIENCE));
+/// Refuses a topic whose older events vanish by key. Returns whether the cluster told: one that does not, or forbids asking, is not
+/// held against the topic.
+fn refuse_compacted(client: &AdminClient<Quiet>, topic: &str) -> Result<bool, TopicProblem> {
+    let options = AdminOptions::new().request_timeout(Some(POLICY_PATIENCE));
     let described = wait(client.describe_configs([&ResourceSpecifier::Topic(topic)], &options));
     let policy = match described.map(|results| results.into_iter().next()) {
         Ok(Some(Ok(resource))) => resource
             .get("cleanup.policy")
             .and_then(|entry| entry.value.clone()),
         Ok(Some(Err(code))) => {
-            tracing::debug!(topic, %code, "cleanup.policy of the topic is not known");
-            None
+            tracing::debug!(topic, %code, "the cluster does not tell the topic's cleanup.policy");
+            return Ok(true);
         }
         Ok(None) => None,
         Err(error) => {
-            tracing::debug!(topic, %error, "cleanup.policy of the topic is not known");
-            None
+            tracing::debug!(topic, %error, "the cluster does not tell cleanup policies");
+            return Ok(false);
         }
     };
     match policy {
         Some(policy) if policy.split(',').any(|part| part.trim() == "compact") => {
             Err(TopicProblem::Compacted(topic.to_owned()))
         }
-        _ => Ok(()),
+        _ => Ok(true),
     }
 }
 

@@ -393,6 +393,11 @@ impl Worker {
         let Some(producer) = &self.producer else { return };
         let mut collected = std::mem::take(&mut self.collected);
         producer.context().take(&mut collected);
+        let failed = !collected.errors.is_empty()
+            || collected
+                .deliveries
+                .iter()
+                .any(|delivery| delivery.outcome.is_err());
         if !collected.deliveries.is_empty() {
             self.last_progress = Instant::now();
             let now = Timestamp::now();
@@ -403,6 +408,9 @@ impl Worker {
         }
         for (code, reason) in collected.errors.drain(..) {
             self.take_error(code, reason);
+        }
+        if failed {
+            self.look_for_fatal();
         }
         self.collected = collected;
     }
@@ -474,6 +482,19 @@ impl Worker {
             self.lost();
         } else {
             self.connection_problem = Some(format!("kafka: {reason}"));
+        }
+    }
+
+    /// A fatal error shows in many ways; the client itself knows for sure.
+    fn look_for_fatal(&mut self) {
+        let fatal = self
+            .producer
+            .as_ref()
+            .and_then(|producer| producer.client().fatal_error());
+        if let Some((code, reason)) = fatal {
+            self.connection_problem = None;
+            self.must_rebuild
+                .get_or_insert_with(|| format!("{code}: {reason}"));
         }
     }
 

@@ -37,12 +37,6 @@ impl Folder {
     pub fn store(&self) -> PathBuf {
         self.0.join("outbox.db")
     }
-
-    pub fn write(&self, name: &str, text: &str) -> PathBuf {
-        let path = self.0.join(name);
-        std::fs::write(&path, text).unwrap();
-        path
-    }
 }
 
 impl Drop for Folder {
