@@ -144,9 +144,15 @@ impl<'de> Deserializer<'de> for Tree<'_> {
 
     fn deserialize_newtype_struct<V: Visitor<'de>>(self, name: &'static str, visitor: V) -> Result<V::Value> {
         if name == SPANNED {
+            // A stand-in stands nowhere.
+            let span = if self.repairs.stands_in(self.node) {
+                Span::default()
+            } else {
+                self.node.span
+            };
             return visitor.visit_seq(ValueAndSpan {
                 value: Some(self),
-                span: Some(self.node.span),
+                span: Some(span),
             });
         }
         visitor.visit_newtype_struct(self)
