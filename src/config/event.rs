@@ -198,7 +198,7 @@ fn kind_of(
             problems
                 .error(
                     span,
-                    format!("`{event}` needs a trigger with {what}, which `{trigger_name}` is not"),
+                    format!("`{event}` needs a trigger with {what}, and tag `{trigger_name}` has none"),
                 )
                 .hint(format!("add `{hint}` to tag `{trigger_name}`"));
         }

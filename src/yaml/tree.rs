@@ -235,12 +235,14 @@ impl<'de> SeqAccess<'de> for &mut Elements<'_> {
         let Some(node) = self.rest.next() else {
             return Ok(None);
         };
-        seed.deserialize(Tree {
+        let tree = Tree {
             node,
             element: true,
             ..self.of
-        })
-        .map(Some)
+        };
+        seed.deserialize(tree)
+            .map(Some)
+            .map_err(|error| error.at(|kind| tree.place_in_mapping(kind)))
     }
 
     fn size_hint(&self) -> Option<usize> {
@@ -292,12 +294,17 @@ impl<'de> MapAccess<'de> for &mut Entries<'_> {
 
     fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value> {
         match self.value.take() {
-            Some((name, node)) => seed.deserialize(Tree {
-                node,
-                repairs: self.of.repairs,
-                name: Some(name),
-                element: false,
-            }),
+            // A type may also refuse a value after it was visited.
+            Some((name, node)) => {
+                let tree = Tree {
+                    node,
+                    repairs: self.of.repairs,
+                    name: Some(name),
+                    element: false,
+                };
+                seed.deserialize(tree)
+                    .map_err(|error| error.at(|kind| tree.place_in_mapping(kind)))
+            }
             None => seed.deserialize(StandIn::default()),
         }
     }
