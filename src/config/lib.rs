@@ -117,7 +117,8 @@ fn load_into(
             }
             let mut found = Problems::default();
             settings.check(&mut found);
-            problems.adopt_placed(found, None);
+            // What is lacking is reported at the protocol.
+        problems.adopt_placed(found, Some(settings.kafka.security.protocol.span));
             None
         },
     );

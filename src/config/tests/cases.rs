@@ -133,3 +133,32 @@ fn the_environment_lies_over_the_file_and_errors_name_the_variable() {
          $FLOORGATE_KAFKA__LINGER: error: `linger`: 9 has no unit\n  = hint: write 9ms, 9s or 9m\n\n2 errors\n"
     );
 }
+
+/// 100,000 tags as a template of 10 tags for 10,000 machines, and written out one by one.
+#[test]
+fn a_hundred_thousand_tags_load() {
+    let folder = std::env::temp_dir().join(format!("floorgate-config-{}", std::process::id()));
+    fs::create_dir_all(&folder).expect("a folder");
+    let settings = "gateway: g\nmappings: [line.yaml]\nsources: {plc: {adapter: opcua, endpoint: \"opc.tcp://a:1\"}}\n\
+                    kafka: {brokers: [\"a:1\"], security: {protocol: plaintext}}\n";
+    fs::write(folder.join("floorgate.yaml"), settings).expect("a file");
+    let mut template = String::from(
+        "mapping: m\nfor_each: {line: 1..10000}\nsource: plc\nequipment: a/b/line{line}\ntags:\n",
+    );
+    let mut events = String::from("events:\n");
+    for tag in 0..10 {
+        template.push_str(&format!("  t{tag}: {{node: \"ns=2;s=Line{{line}}.T{tag}\", deadband: 0.5}}\n"));
+        events.push_str(&format!("  - {{type: MeasurementRecorded, trigger: t{tag}}}\n"));
+    }
+    for text in [template + &events] {
+        fs::write(folder.join("line.yaml"), text).expect("a file");
+        let started = std::time::Instant::now();
+        let (loaded, problems) = load(&folder.join("floorgate.yaml"), &[]);
+        let took = started.elapsed();
+        println!("loaded in {took:?}");
+        let loaded = loaded.unwrap_or_else(|| panic!("{}", problems.render(false)));
+        assert_eq!((loaded.plan.tags.len(), loaded.plan.rules.len()), (100_000, 100_000));
+        assert!(took.as_secs() < 60, "took {took:?} without optimisation");
+    }
+    fs::remove_dir_all(&folder).expect("the folder of the test");
+}
