@@ -89,8 +89,14 @@ impl Scope<'_> {
                 self.suggest(&name, problem);
                 None
             }
+            Err(ExpressionError::Syntax(text)) => {
+                syntax_problem(role, &text, span, problems);
+                None
+            }
             Err(error) => {
-                problems.error(span, format!("`{role}`: {error}"));
+                problems
+                    .error(span, format!("`{role}`: {error}"))
+                    .hint("expressions are for plain conditions and sums over the mapping's tags");
                 None
             }
         }
@@ -160,6 +166,25 @@ impl Scope<'_> {
             _ => Some(()),
         }
     }
+}
+
+/// The parser of expressions lists every word that could follow; what it stumbled over says more.
+fn syntax_problem(role: &str, text: &str, span: Span, problems: &mut Problems) {
+    let column = text
+        .split(':')
+        .nth(3)
+        .and_then(|column| column.trim().parse::<usize>().ok());
+    let text = text.rsplit_once("Syntax error: ").map_or(text, |(_, text)| text);
+    let text = text
+        .split(" expecting ")
+        .next()
+        .unwrap_or(text)
+        .replace("'<EOF>'", "its end");
+    let problem = problems.error(span, format!("`{role}`: the expression is not valid: {text}"));
+    match column {
+        Some(column) => problem.hint(format!("look at character {column} of the expression")),
+        None => problem.hint("such as `good > 0 && state == 6`"),
+    };
 }
 
 /// A node as JSON; integers beyond 64 bits as text.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use floorgate_core::plan::{RuleKind, RuleSpec, Slot, TagSpec};
-use floorgate_yaml::{Node, Problems, Span, Spanned, salvage, slip};
+use floorgate_yaml::{Draft, Node, Problems, Span, Spanned, draft, slip};
 
 use crate::data::Scope;
 use crate::form::{CountKind, Domain, EventForm};
@@ -86,7 +86,13 @@ pub(crate) fn read<'n>(
 ) -> Option<EventPlan<'n>> {
     let data = node.get("data");
     let before = problems.error_count();
-    let form = salvage::<EventForm>(node, problems)?;
+    let Draft { value: form, whole } = draft::<EventForm>(node, problems)?;
+    if !whole {
+        let mut found = Problems::default();
+        let _ = rule_spec(&form, data, scope, version, &mut found);
+        problems.adopt_placed(found, Some(form.event.span));
+        return None;
+    }
     let spec = rule_spec(&form, data, scope, version, problems);
     if let Some(node) = data {
         crate::tag::expect_mapping("data", node, problems);
@@ -192,7 +198,7 @@ fn kind_of(
             problems
                 .error(
                     span,
-                    format!("`{event}` needs a trigger with {what}, which `{trigger_name}` is not"),
+                    format!("`{event}` needs a trigger with {what}, and tag `{trigger_name}` has none"),
                 )
                 .hint(format!("add `{hint}` to tag `{trigger_name}`"));
         }

@@ -186,7 +186,7 @@ pub(crate) struct CounterForm {
     #[serde(default)]
     pub max: Option<u64>,
     /// Largest plausible step. A smaller value than before is a rollover when the step over the end is at most
-    /// this, else a reset. Without it: a quarter of the range.
+    /// this, else a reset. Without it: a hundredth of the largest value.
     #[serde(default)]
     pub largest_step: Option<u64>,
 }

@@ -22,7 +22,7 @@ use std::sync::Arc;
 
 use floorgate_adapter_api::{Adapter, Source, SourceSpec, TagSpec};
 use floorgate_core::plan::{Plan, SourceRow};
-use floorgate_yaml::{Node, NodeKind, Problems, Span, Spanned, closest, salvage};
+use floorgate_yaml::{Draft, Node, NodeKind, Problems, Span, Spanned, closest, draft};
 
 use mapping::{Compiler, KnownSource};
 pub use schema::{mapping_schema, reference, settings_schema};
@@ -113,10 +113,23 @@ fn load_into(
 ) -> Option<Loaded> {
     let (mut node, _) = files::read(path, None, problems)?;
     environment::overlay(&mut node, variables, problems);
-    let settings = salvage::<Settings>(&node, problems);
-    if let Some(settings) = &settings {
-        settings.check(problems);
-    }
+    let settings = draft::<Settings>(&node, problems);
+    let settings = settings.and_then(
+        |Draft {
+             value: settings,
+             whole,
+         }| {
+            if whole {
+                settings.check(problems);
+                return Some(settings);
+            }
+            let mut found = Problems::default();
+            settings.check(&mut found);
+            // What is lacking is reported at the protocol.
+        problems.adopt_placed(found, Some(settings.kafka.security.protocol.span));
+            None
+        },
+    );
     let base = path.parent().unwrap_or(Path::new("")).to_path_buf();
     let mut files = vec![path.to_path_buf()];
     let mut mappings = Vec::new();

@@ -294,6 +294,7 @@ impl<'n> Compiler<'n> {
                         format!("two events of this mapping are named `{}`", plan.name),
                     )
                     .hint("give each its own `name`");
+                continue;
             }
             plans.push(plan);
         }
@@ -377,7 +378,7 @@ impl<'n> Compiler<'n> {
                 continue;
             };
             let id: Arc<str> = format!("{id_prefix}{}", event.name).into();
-            if !self.rule_ids.insert(Arc::clone(&id)) {
+            if !self.rule_ids.insert(Arc::clone(&id)) && !problems.has_errors() {
                 problems.error(instance.span, format!("two rules have the id `{id}`"));
             }
             let inputs = event

@@ -28,7 +28,7 @@ pub struct Settings {
     #[serde(default = "default_state_dir")]
     pub state_dir: PathBuf,
     /// Mapping files; `*` and `?` in the last part of a path stand for any characters.
-    pub mappings: Vec<Spanned<String>>,
+    pub mappings: Spanned<Vec<Spanned<String>>>,
     /// What the gateway reads from, by name. Each source names its `adapter`; the other keys are the adapter's.
     #[schemars(with = "BTreeMap<String, serde_json::Value>")]
     pub(crate) sources: Skip,
@@ -57,7 +57,7 @@ fn default_state_dir() -> PathBuf {
 #[serde(deny_unknown_fields)]
 pub struct Kafka {
     /// Addresses of the first brokers to ask, each `host:port`; the client learns of the others from them.
-    pub brokers: Vec<Spanned<String>>,
+    pub brokers: Spanned<Vec<Spanned<String>>>,
     /// How connections are protected. Without it: TLS with the system's certificate authorities.
     #[serde(default)]
     pub security: Security,
@@ -109,7 +109,7 @@ fn default_request_timeout() -> Spanned<Duration> {
 #[serde(deny_unknown_fields, default)]
 pub struct Security {
     /// Encryption and authentication.
-    pub protocol: Protocol,
+    pub protocol: Spanned<Protocol>,
     /// PEM file with the certificates of the authorities that may sign a broker's certificate. The system's own
     /// when absent.
     pub ca_file: Option<Spanned<PathBuf>>,
@@ -340,7 +340,10 @@ impl Settings {
                 .hint("up to 64 letters, digits, `-`, `_` and `.`");
         }
         if self.mappings.is_empty() {
-            problems.warning(None, "`mappings` is empty: no event will ever be made");
+            problems.warning(
+                self.mappings.span,
+                "`mappings` is empty: no event will ever be made",
+            );
         }
         if !self.http.listen.ip().is_loopback() && !self.http.allow_remote {
             problems
@@ -372,10 +375,10 @@ impl Kafka {
     fn check(&self, problems: &mut Problems) {
         if self.brokers.is_empty() {
             problems
-                .error(None, "`kafka.brokers` is empty")
+                .error(self.brokers.span, "`brokers` is empty")
                 .hint("name at least one `host:port`");
         }
-        for broker in &self.brokers {
+        for broker in &self.brokers.value {
             let port = broker
                 .rsplit_once(':')
                 .and_then(|(host, port)| (!host.is_empty()).then(|| port.parse::<u16>().ok())?);
@@ -437,6 +440,10 @@ fn in_range<T: PartialOrd + std::fmt::Display>(
 
 impl Security {
     fn check(&self, problems: &mut Problems) {
+        if self.protocol.value == Protocol::Plaintext && self.protocol.span == Span::default() {
+            // A stand-in for a protocol that is wrong: nothing can be said of what belongs to it.
+            return;
+        }
         let given = [
             ("ca_file", self.ca_file.as_ref().map(|setting| setting.span), true),
             (
@@ -491,8 +498,8 @@ impl Security {
             if span.is_none() && !of_tls && wanted {
                 problems
                     .error(
-                        None,
-                        format!("`kafka.security` lacks the key `{name}`, which `sasl_…` needs"),
+                        self.protocol.span,
+                        format!("`security` lacks the key `{name}`, which this protocol needs"),
                     )
                     .hint(format!("add `{name}: …` below `security`"));
             }
@@ -504,7 +511,7 @@ impl Security {
                 "`certificate_file` and `key_file` go together, and one is missing",
             );
         }
-        if self.protocol == Protocol::SaslPlaintext
+        if self.protocol.value == Protocol::SaslPlaintext
             && let Some(mechanism) = &self.mechanism
             && mechanism.value == Mechanism::Plain
         {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use floorgate_core::plan::{AlarmBit, Counter, Deadband, InitialPolicy, TagSpec};
 use floorgate_core::table::{Entry, Key, Unmapped, ValueTable};
-use floorgate_yaml::{Node, NodeKind, Problems, Span, Spanned, closest, decode, salvage};
+use floorgate_yaml::{Draft, Node, NodeKind, Problems, Span, Spanned, closest, decode, draft};
 
 use crate::form::{BitForm, CounterForm, DeadbandForm, InitialForm, TAG_KEYS, TableForm, TagForm};
 use crate::template::NodeTemplate;
@@ -181,9 +181,15 @@ pub(crate) fn read<'n>(
             span: node.span,
             kind: NodeKind::Map(own),
         };
-        salvage::<TagForm>(&own, problems).and_then(|form| {
+        draft::<TagForm>(&own, problems).and_then(|Draft { value: form, whole }| {
             plan.source.clone_from(&form.source);
-            spec_of(name, form, tables, problems)
+            if whole {
+                return spec_of(name, form, tables, problems);
+            }
+            let mut found = Problems::default();
+            let _ = spec_of(name, form, tables, &mut found);
+            problems.adopt_placed(found, None);
+            None
         })
     };
     plan.spec = spec.filter(|_| problems.error_count() == before).map(Arc::new);

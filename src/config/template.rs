@@ -338,10 +338,13 @@ impl Instances {
             },
         };
         let mut seen = HashSet::new();
-        for instance in &mut self.list {
+        let parameters = &self.parameters;
+        // An instance that is there twice is left out, so that its rules are not reported as well.
+        self.list.retain_mut(|instance| {
             instance.name = template.fill(&instance.values).replace('/', "-");
-            if !seen.insert(instance.name.clone()) {
-                let all: Vec<_> = self.parameters.iter().map(|name| format!("{{{name}}}")).collect();
+            let new = seen.insert(instance.name.clone());
+            if !new {
+                let all: Vec<_> = parameters.iter().map(|name| format!("{{{name}}}")).collect();
                 problems
                     .error(
                         instance.span,
@@ -351,9 +354,9 @@ impl Instances {
                         "remove one, or name them by more: `instance: \"{}\"`",
                         all.join("-")
                     ));
-                return;
             }
-        }
+            new
+        });
     }
 }
 

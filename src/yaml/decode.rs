@@ -18,24 +18,37 @@ const MOST_PROBLEMS: usize = 200;
 /// lose positions, nor `alias`. Unknown keys of a derived struct are always refused. In the text of
 /// [`serde::de::Error::custom`] a second line is the hint.
 pub fn decode<T: DeserializeOwned>(node: &Node, problems: &mut Problems) -> Option<T> {
-    let outcome = run(node, problems);
-    outcome.value.filter(|_| !outcome.unknown_keys)
+    let before = problems.error_count();
+    salvage(node, problems).filter(|_| problems.error_count() == before)
 }
 
 /// Like [`decode`], but a value whose only fault is unknown keys is returned without them, so that checks
 /// that come after decoding find what else is wrong. `problems` holds the errors all the same.
 pub fn salvage<T: DeserializeOwned>(node: &Node, problems: &mut Problems) -> Option<T> {
-    run(node, problems).value
+    draft(node, problems)
+        .filter(|draft| draft.whole)
+        .map(|draft| draft.value)
 }
 
-struct Outcome<T> {
-    value: Option<T>,
-    unknown_keys: bool,
+/// A decoded value, some of whose parts may be made up.
+#[derive(Clone, Copy, Debug)]
+pub struct Draft<T> {
+    /// The value.
+    pub value: T,
+    /// Whether all of it stood in the file. Otherwise stand-ins (zero, nothing, the first variant) are in place of
+    /// what was wrong or missing, without a span: only for checks of the other parts, see
+    /// [`Problems::adopt_placed`].
+    pub whole: bool,
+}
+
+/// Like [`salvage`], but also returns a value with stand-ins in place of what was wrong.
+pub fn draft<T: DeserializeOwned>(node: &Node, problems: &mut Problems) -> Option<Draft<T>> {
+    run(node, problems)
 }
 
 /// Decodes until it succeeds. After each failure a stand-in takes the place of what was wrong, so that the
-/// next round gets past it; a value that was made with stand-ins is not returned.
-fn run<T: DeserializeOwned>(node: &Node, problems: &mut Problems) -> Outcome<T> {
+/// next round gets past it.
+fn run<T: DeserializeOwned>(node: &Node, problems: &mut Problems) -> Option<Draft<T>> {
     let mut repairs = Repairs::default();
     let mut whole = true;
     let mut rounds = 0;
@@ -65,14 +78,10 @@ fn run<T: DeserializeOwned>(node: &Node, problems: &mut Problems) -> Outcome<T> 
         }
     };
     let unknown = repairs.unknown.into_inner();
-    let unknown_keys = !unknown.list.is_empty();
     for key in unknown.list {
         record_unknown_key(&key.name, key.span, key.allowed, problems);
     }
-    Outcome {
-        value: value.filter(|_| whole),
-        unknown_keys,
-    }
+    value.map(|value| Draft { value, whole })
 }
 
 /// What was wrong in earlier rounds, by the addresses of nodes, which do not move while they are borrowed.

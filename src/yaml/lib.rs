@@ -16,7 +16,7 @@ mod spanned;
 mod stand_in;
 mod tree;
 
-pub use decode::{decode, salvage};
+pub use decode::{Draft, decode, draft, salvage};
 pub use duration::{Duration, NoDuration};
 pub use node::{FileId, Node, NodeKind, Span, parse};
 pub use problem::{Problem, Problems, Severity};

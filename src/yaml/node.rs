@@ -156,15 +156,21 @@ pub fn parse(file: FileId, text: &str, problems: &mut Problems) -> Option<Node> 
 
 fn record(file: FileId, text: &str, error: &Error, problems: &mut Problems) {
     let error = error.without_snippet();
-    let span = error.location().map_or(
-        Span {
-            file,
-            line: 1,
-            column: 1,
-            ..Span::default()
-        },
-        |location| span_of(file, location),
-    );
+    let start = Span {
+        file,
+        line: 1,
+        column: 1,
+        ..Span::default()
+    };
+    let span = error
+        .location()
+        .map_or(start, |location| match location.span().byte_offset() {
+            Some(_) => span_of(file, location),
+            None => Span {
+                offset: offset_of(text, location),
+                ..span_of(file, location)
+            },
+        });
     let (message, hint) = match error {
         Error::DuplicateMappingKey { key: Some(key), .. } => (
             format!("key `{key}` stands twice in one mapping"),
@@ -220,7 +226,8 @@ fn syntax_hint(text: &str, span: Span) -> Option<&'static str> {
     {
         return Some("indent with spaces; YAML takes no tabs there");
     }
-    if line.contains(": {") || line.contains(": \"{") {
+    let column = usize::try_from(span.column).unwrap_or_default();
+    if line.find(": {").is_some_and(|at| at + 3 < column) {
         return Some("text that begins with `{` needs quotes, as in \"{line}\"; `{a: 1}` is a mapping");
     }
     Some("look for a missing colon, quote, comma or bracket here or on the line before")
@@ -236,6 +243,25 @@ fn span_of(file: FileId, location: Location) -> Span {
         offset: small(span.byte_offset().unwrap_or_default()),
         len: small(span.byte_len().unwrap_or_default()),
     }
+}
+
+/// The offset in bytes of a place that the parser knows by line and column only.
+fn offset_of(text: &str, location: Location) -> u32 {
+    let before = usize::try_from(location.line())
+        .unwrap_or_default()
+        .saturating_sub(1);
+    let line_start: usize = text.split_inclusive('\n').take(before).map(str::len).sum();
+    let column = usize::try_from(location.column())
+        .unwrap_or_default()
+        .saturating_sub(1);
+    let line = text
+        .get(line_start..)
+        .unwrap_or_default()
+        .lines()
+        .next()
+        .unwrap_or_default();
+    let in_line = line.char_indices().nth(column).map_or(line.len(), |(at, _)| at);
+    u32::try_from(line_start + in_line).unwrap_or(u32::MAX)
 }
 
 /// A node as the parser's deserializer gives it.

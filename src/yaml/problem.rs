@@ -100,6 +100,14 @@ impl Problems {
             .count()
     }
 
+    /// Takes over what checks of a [`Draft`](crate::Draft) found, except what has no place and so may be about a
+    /// stand-in, and what stands at `owner`, where checks report what is lacking.
+    pub fn adopt_placed(&mut self, found: Self, owner: Option<Span>) {
+        let placed = |span: Option<Span>| span != owner && span.is_some_and(|span| span != Span::default());
+        self.list
+            .extend(found.list.into_iter().filter(|problem| placed(problem.span)));
+    }
+
     /// Drops what was found after the first `checked` problems at a place where one of these was found
     /// already: what is wrong with one line of a template is said once, not for each of its instances.
     pub fn once_per_place(&mut self, checked: usize) {

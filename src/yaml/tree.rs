@@ -144,9 +144,15 @@ impl<'de> Deserializer<'de> for Tree<'_> {
 
     fn deserialize_newtype_struct<V: Visitor<'de>>(self, name: &'static str, visitor: V) -> Result<V::Value> {
         if name == SPANNED {
+            // A stand-in stands nowhere.
+            let span = if self.repairs.stands_in(self.node) {
+                Span::default()
+            } else {
+                self.node.span
+            };
             return visitor.visit_seq(ValueAndSpan {
                 value: Some(self),
-                span: Some(self.node.span),
+                span: Some(span),
             });
         }
         visitor.visit_newtype_struct(self)
@@ -229,12 +235,14 @@ impl<'de> SeqAccess<'de> for &mut Elements<'_> {
         let Some(node) = self.rest.next() else {
             return Ok(None);
         };
-        seed.deserialize(Tree {
+        let tree = Tree {
             node,
             element: true,
             ..self.of
-        })
-        .map(Some)
+        };
+        seed.deserialize(tree)
+            .map(Some)
+            .map_err(|error| error.at(|kind| tree.place_in_mapping(kind)))
     }
 
     fn size_hint(&self) -> Option<usize> {
@@ -286,12 +294,17 @@ impl<'de> MapAccess<'de> for &mut Entries<'_> {
 
     fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value> {
         match self.value.take() {
-            Some((name, node)) => seed.deserialize(Tree {
-                node,
-                repairs: self.of.repairs,
-                name: Some(name),
-                element: false,
-            }),
+            // A type may also refuse a value after it was visited.
+            Some((name, node)) => {
+                let tree = Tree {
+                    node,
+                    repairs: self.of.repairs,
+                    name: Some(name),
+                    element: false,
+                };
+                seed.deserialize(tree)
+                    .map_err(|error| error.at(|kind| tree.place_in_mapping(kind)))
+            }
             None => seed.deserialize(StandIn::default()),
         }
     }

@@ -1,0 +1,129 @@
+//! Two adapters that open nothing and know the keys that the shipped files use.
+
+use floorgate_adapter_api::{Adapter, Node, Problems, RunFuture, Source, SourceContext, SourceSpec, Spanned};
+use floorgate_yaml::salvage;
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+use serde::Deserialize;
+
+/// What the doubles saw, to be compared in tests.
+pub struct Planned;
+
+impl Source for Planned {
+    fn run(&self, context: SourceContext) -> RunFuture {
+        Box::pin(async move { context.stop.cancelled().await })
+    }
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[allow(dead_code, reason = "only decoded")]
+struct ServerSettings {
+    /// Address of the server.
+    endpoint: Spanned<String>,
+    #[serde(default)]
+    security: std::collections::BTreeMap<String, String>,
+    #[serde(default)]
+    publishing_interval: floorgate_yaml::Duration,
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct NodeAddress {
+    /// The node.
+    node: Spanned<String>,
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[allow(dead_code, reason = "only decoded")]
+struct DeviceSettings {
+    /// Address of the device.
+    connect: String,
+    #[serde(default)]
+    poll_interval: floorgate_yaml::Duration,
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[allow(dead_code, reason = "only decoded")]
+struct RegisterAddress {
+    holding: Option<u16>,
+    discrete: Option<u16>,
+    #[serde(rename = "type")]
+    kind: Option<String>,
+    scale: Option<f64>,
+    unit_id: Option<u8>,
+}
+
+pub struct OpcUa;
+
+impl Adapter for OpcUa {
+    fn name(&self) -> &'static str {
+        "opcua"
+    }
+
+    fn settings_schema(&self, generator: &mut SchemaGenerator) -> Schema {
+        generator.subschema_for::<ServerSettings>()
+    }
+
+    fn address_schema(&self, generator: &mut SchemaGenerator) -> Schema {
+        generator.subschema_for::<NodeAddress>()
+    }
+
+    fn address_keys(&self) -> &'static [&'static str] {
+        &["node"]
+    }
+
+    fn plan(&self, spec: SourceSpec<'_>, problems: &mut Problems) -> Option<Box<dyn Source>> {
+        let settings = salvage::<ServerSettings>(spec.settings, problems);
+        if let Some(settings) = &settings
+            && !settings.endpoint.starts_with("opc.tcp://")
+        {
+            problems.error(
+                settings.endpoint.span,
+                format!("endpoint {:?} is not opc.tcp", settings.endpoint.value),
+            );
+        }
+        for tag in &spec.tags {
+            if let Some(address) = salvage::<NodeAddress>(tag.address, problems)
+                && !address.node.contains("=")
+            {
+                problems.error(
+                    address.node.span,
+                    format!("node {:?} of {} is no node id", address.node.value, tag.name),
+                );
+            }
+        }
+        settings.map(|_| Box::new(Planned) as Box<dyn Source>)
+    }
+}
+
+pub struct Modbus;
+
+impl Adapter for Modbus {
+    fn name(&self) -> &'static str {
+        "modbus"
+    }
+
+    fn settings_schema(&self, generator: &mut SchemaGenerator) -> Schema {
+        generator.subschema_for::<DeviceSettings>()
+    }
+
+    fn address_schema(&self, generator: &mut SchemaGenerator) -> Schema {
+        generator.subschema_for::<RegisterAddress>()
+    }
+
+    fn address_keys(&self) -> &'static [&'static str] {
+        &["holding", "discrete", "type", "scale", "unit_id"]
+    }
+
+    fn plan(&self, spec: SourceSpec<'_>, problems: &mut Problems) -> Option<Box<dyn Source>> {
+        let right = salvage::<DeviceSettings>(spec.settings, problems).is_some();
+        let planned: Vec<&Node> = spec.tags.iter().map(|tag| tag.address).collect();
+        let addresses = planned
+            .into_iter()
+            .filter_map(|node| salvage::<RegisterAddress>(node, problems))
+            .count();
+        (right && addresses == spec.tags.len()).then(|| Box::new(Planned) as Box<dyn Source>)
+    }
+}

@@ -1,0 +1,164 @@
+//! Every folder of `cases/` is a configuration, and `expected.txt` in it is what `check` says of it: empty where
+//! all is well. `FLOORGATE_WRITE_EXPECTED=1` writes the files anew; read the difference before it is committed.
+
+mod adapters;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use adapters::{Modbus, OpcUa};
+use floorgate_config::{Loaded, load_with};
+use floorgate_yaml::Problems;
+
+fn load(path: &Path, variables: &[(&str, &str)]) -> (Option<Loaded>, Problems) {
+    let variables: BTreeMap<_, _> = variables
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+        .collect();
+    load_with(path, &[&OpcUa, &Modbus], variables)
+}
+
+/// Reports name files relative to the case, so that they are the same on every machine.
+fn report(folder: &Path, problems: &Problems) -> String {
+    problems
+        .render(false)
+        .replace(&format!("{}/", folder.display()), "")
+}
+
+fn here() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases")
+}
+
+#[test]
+fn every_case_says_what_is_expected() {
+    let mut folders: Vec<PathBuf> = fs::read_dir(here())
+        .expect("the folder of cases")
+        .map(|entry| entry.expect("an entry").path())
+        .collect();
+    folders.sort();
+    let mut wrong = String::new();
+    for folder in folders {
+        let (loaded, problems) = load(&folder.join("floorgate.yaml"), &[]);
+        let report = report(&folder, &problems);
+        assert_eq!(
+            loaded.is_none(),
+            problems.has_errors(),
+            "{}:\n{report}",
+            folder.display()
+        );
+        let expected = folder.join("expected.txt");
+        if std::env::var_os("FLOORGATE_WRITE_EXPECTED").is_some() {
+            fs::write(&expected, &report).expect("a writable folder");
+        }
+        if fs::read_to_string(&expected).unwrap_or_default() != report {
+            wrong.push_str(&format!("--- {}\n{report}\n", folder.display()));
+        }
+    }
+    assert!(wrong.is_empty(), "not as expected:\n{wrong}");
+}
+
+#[test]
+fn ten_mistakes_are_ten_errors() {
+    let (_, problems) = load(&here().join("ten-mistakes/floorgate.yaml"), &[]);
+    assert_eq!(problems.error_count(), 10, "{}", problems.render(false));
+    assert!(
+        problems
+            .list()
+            .iter()
+            .all(|problem| problem.hint.is_some() && problem.span.is_some())
+    );
+}
+
+#[test]
+fn the_shipped_files_are_valid() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../config/floorgate.yaml");
+    let (loaded, problems) = load(&path, &[]);
+    assert_eq!(problems.render(false), "");
+    let loaded = loaded.expect("a valid configuration");
+    assert_eq!((loaded.plan.sources.len(), loaded.plan.equipment.len()), (2, 8));
+    assert_eq!(
+        (loaded.plan.tags.len(), loaded.plan.rules.len()),
+        (6 * 9 + 2 * 5, 6 * 7 + 2 * 5)
+    );
+    let rule = &loaded.plan.rules[7];
+    assert_eq!(&*rule.id, "filling-line.2.WorkOrderStatusChanged.status");
+    assert_eq!(&*rule.topic, "acme.busan.mes.work-order.v1");
+    assert_eq!(
+        &*loaded.plan.tags[rule.inputs[0].index()].key,
+        "filling-line/2/status"
+    );
+    assert!(
+        std::sync::Arc::ptr_eq(&rule.spec, &loaded.plan.rules[0].spec),
+        "instances share their rules' form"
+    );
+    assert_eq!(
+        &*loaded.plan.sources[1].topic,
+        "acme.busan.mes.source-connection.v1"
+    );
+}
+
+#[test]
+fn the_environment_lies_over_the_file_and_errors_name_the_variable() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../config/floorgate.yaml");
+    let (loaded, problems) = load(
+        &path,
+        &[
+            ("FLOORGATE_KAFKA__BROKERS", "[a:1, b:2]"),
+            ("FLOORGATE_SOURCES__FILLER_PLC__ENDPOINT", "opc.tcp://plc:4840"),
+            ("FLOORGATE_CONFIG", "is of the command line"),
+        ],
+    );
+    let loaded = loaded.unwrap_or_else(|| panic!("{}", problems.render(false)));
+    let brokers: Vec<_> = loaded
+        .settings
+        .kafka
+        .brokers
+        .iter()
+        .map(|broker| broker.as_str())
+        .collect();
+    assert_eq!(brokers, ["a:1", "b:2"]);
+
+    let (loaded, problems) = load(
+        &path,
+        &[
+            ("FLOORGATE_KAFKA__LINGER", "9"),
+            ("FLOORGATE_HTTP__LISTN", "127.0.0.1:1"),
+        ],
+    );
+    assert!(loaded.is_none());
+    assert_eq!(
+        problems.render(false),
+        "$FLOORGATE_HTTP__LISTN: error: unknown key `listn`\n  = hint: did you mean `listen`?\n\n\
+         $FLOORGATE_KAFKA__LINGER: error: `linger`: 9 has no unit\n  = hint: write 9ms, 9s or 9m\n\n2 errors\n"
+    );
+}
+
+/// 100,000 tags as a template of 10 tags for 10,000 machines, and written out one by one.
+#[test]
+fn a_hundred_thousand_tags_load() {
+    let folder = std::env::temp_dir().join(format!("floorgate-config-{}", std::process::id()));
+    fs::create_dir_all(&folder).expect("a folder");
+    let settings = "gateway: g\nmappings: [line.yaml]\nsources: {plc: {adapter: opcua, endpoint: \"opc.tcp://a:1\"}}\n\
+                    kafka: {brokers: [\"a:1\"], security: {protocol: plaintext}}\n";
+    fs::write(folder.join("floorgate.yaml"), settings).expect("a file");
+    let mut template = String::from(
+        "mapping: m\nfor_each: {line: 1..10000}\nsource: plc\nequipment: a/b/line{line}\ntags:\n",
+    );
+    let mut events = String::from("events:\n");
+    for tag in 0..10 {
+        template.push_str(&format!("  t{tag}: {{node: \"ns=2;s=Line{{line}}.T{tag}\", deadband: 0.5}}\n"));
+        events.push_str(&format!("  - {{type: MeasurementRecorded, trigger: t{tag}}}\n"));
+    }
+    for text in [template + &events] {
+        fs::write(folder.join("line.yaml"), text).expect("a file");
+        let started = std::time::Instant::now();
+        let (loaded, problems) = load(&folder.join("floorgate.yaml"), &[]);
+        let took = started.elapsed();
+        println!("loaded in {took:?}");
+        let loaded = loaded.unwrap_or_else(|| panic!("{}", problems.render(false)));
+        assert_eq!((loaded.plan.tags.len(), loaded.plan.rules.len()), (100_000, 100_000));
+        assert!(took.as_secs() < 60, "took {took:?} without optimisation");
+    }
+    fs::remove_dir_all(&folder).expect("the folder of the test");
+}
