@@ -16,6 +16,8 @@ DOCDIR ?= $(PREFIX)/share/doc/floorgate
 
 # Arguments of the programs: `make demo ARGS='--for 20s --lines 40'`.
 ARGS ?=
+# How long `make soak` goes on.
+HOURS ?= 8
 
 .DELETE_ON_ERROR:
 .PHONY: help build release setup test demo bench soak lint format install uninstall clean
@@ -41,12 +43,14 @@ demo: ## a simulated plant, a broker and the gateway in one command
 	$(CARGO) run --release --locked --package floorgate -- demo $(ARGS)
 
 bench: setup ## measure latency, CPU and memory: plant, gateway, Kafka and consumer as processes
-	$(CARGO) build --release --locked --workspace
+	$(CARGO) build --release --locked --workspace --bins
+	$(CARGO) build --release --locked --package floorgate-simulator --example load_check
 	$(CARGO) run --release --locked --package floorgate-tests --bin bench -- $(ARGS)
 
-soak: setup ## run the plant for hours with faults, and compare its journal with what was consumed
-	$(CARGO) build --release --locked --workspace
-	$(CARGO) run --release --locked --package floorgate-tests --bin bench -- soak $(ARGS)
+soak: setup ## kill gateway, broker and PLC again and again (HOURS=8)
+	$(CARGO) build --release --locked --workspace --bins
+	end=$$(($$(date +%s) + $(HOURS) * 3600)); while [ $$(date +%s) -lt $$end ]; do \
+		$(CARGO) test --release --locked --package floorgate-tests --test floor -- survival modbus operation || exit 1; done
 
 lint: ## formatting and clippy, as the continuous integration does
 	$(CARGO) fmt --all --check

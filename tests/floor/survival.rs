@@ -72,7 +72,10 @@ fn written(plant: &mut Plant, value: i64) -> Result<()> {
 
 /// Waits until the gateway knows the lines, so that what comes is a change.
 fn known(plant: &Plant) -> Result<()> {
-    plant.reader("equipment-state")?.at_least(2, Patience::Long).map(drop)
+    plant
+        .reader("equipment-state")?
+        .at_least(2, Patience::Long)
+        .map(drop)
 }
 
 #[test]

@@ -15,8 +15,14 @@ fn profile() -> Result<PathBuf> {
     let program = std::env::current_exe().context("the own program")?;
     let folder = program.parent().context("the own program is in no folder")?;
     // A test is target/<profile>/deps/<name>-<hash>, a program is target/<profile>/<name>.
-    let profile = if folder.ends_with("deps") { folder.parent() } else { Some(folder) };
-    Ok(profile.context("the own program is not in a target folder")?.to_owned())
+    let profile = if folder.ends_with("deps") {
+        folder.parent()
+    } else {
+        Some(folder)
+    };
+    Ok(profile
+        .context("the own program is not in a target folder")?
+        .to_owned())
 }
 
 /// Cargo's target folder.
