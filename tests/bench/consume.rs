@@ -91,6 +91,9 @@ const MEASURING: u8 = 1;
 const ENDED: u8 = 2;
 const CLOSED: u8 = 3;
 
+/// What the orchestrating process wants.
+static STATE: AtomicU8 = AtomicU8::new(WAITING);
+
 /// What is counted while records come.
 struct Tally {
     latencies: Histogram<u64>,
@@ -190,7 +193,6 @@ pub fn consume(bootstrap: &str, topic: &str) -> Result<()> {
         partitions.add_partition_offset(topic, partition.id(), Offset::Beginning)?;
     }
     consumer.assign(&partitions)?;
-    static STATE: AtomicU8 = AtomicU8::new(WAITING);
     std::thread::spawn(|| {
         for line in std::io::stdin().lines().map_while(Result::ok) {
             STATE.store(if line == "begin" { MEASURING } else { ENDED }, Ordering::SeqCst);

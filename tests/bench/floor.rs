@@ -86,8 +86,8 @@ fn kafka_alone(load: &Load, kafka: &Kafka, timing: Timing) -> Result<Consumed> {
     timing.warm_up();
     consumer.begin()?;
     timing.measure();
-    let consumed = consumer.end();
+    let seen = consumer.end();
     drop(producer.stdin.take());
     producer.wait()?;
-    consumed
+    seen
 }

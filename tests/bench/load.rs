@@ -160,12 +160,12 @@ impl Load {
         let before = Usage::of(pid)?;
         timing.measure();
         let after = Usage::of(pid)?;
-        let consumed = consumer.end()?;
+        let seen = consumer.end()?;
         let cores = (after.cpu_seconds - before.cpu_seconds) / timing.seconds as f64;
         let (status, _) = gateway.stop()?;
         ensure!(status.success(), "the gateway ended with {status}");
         Ok(Run {
-            consumed,
+            consumed: seen,
             cores,
             peak_mb: after.peak_mb,
         })

@@ -115,7 +115,7 @@ fn bench(options: &Options) -> Result<()> {
                     .with_context(|| format!("the floor of {}", load.name))?,
             )
         };
-        report.add(Row::of(load, runs, floor));
+        report.add(Row::of(load, &runs, floor));
     }
     report.print();
     report.write(&options.json)

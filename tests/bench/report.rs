@@ -40,7 +40,7 @@ pub struct Row {
 
 impl Row {
     /// Takes the middle of several runs.
-    pub fn of(load: &Load, runs: Vec<Run>, floor: Option<Floor>) -> Self {
+    pub fn of(load: &Load, runs: &[Run], floor: Option<Floor>) -> Self {
         let middle = |of: fn(&Run) -> f64| median(runs.iter().map(of).collect());
         let sum = |of: fn(&Run) -> u64| runs.iter().map(of).sum();
         let measured = Consumed {
