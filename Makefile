@@ -62,7 +62,7 @@ format: ## format the sources
 generate: build ## write the files that the program generates: settings reference, schemas
 	$(TARGET)/debug/floorgate reference >config/REFERENCE.md
 	$(TARGET)/debug/floorgate schema config >config/floorgate.schema.json
-	$(TARGET)/debug/floorgate schema mapping >config/mapping.schema.json
+	$(TARGET)/debug/floorgate schema mapping >mappings/mapping.schema.json
 
 # The configuration is only installed where there is none yet: it is the operator's. The paths of the unit follow PREFIX.
 install: ## install program, unit, user and sample configuration (PREFIX, DESTDIR)
@@ -81,13 +81,13 @@ install: ## install program, unit, user and sample configuration (PREFIX, DESTDI
 	install -d -m 0700 $(DESTDIR)$(SYSCONFDIR)/floorgate/secrets
 	install -d -m 0755 $(DESTDIR)$(SYSCONFDIR)/floorgate/mappings
 	install -m 0644 config/*.schema.json $(DESTDIR)$(SYSCONFDIR)/floorgate
+	install -m 0644 mappings/*.schema.json $(DESTDIR)$(SYSCONFDIR)/floorgate/mappings
 	test -e $(DESTDIR)$(SYSCONFDIR)/floorgate/floorgate.yaml || { \
 		sed 's|^state_dir: .*|state_dir: /var/lib/floorgate|; s|\.\./mappings/|mappings/|' config/floorgate.yaml \
 			>$(DESTDIR)$(SYSCONFDIR)/floorgate/floorgate.yaml && \
 		chmod 0644 $(DESTDIR)$(SYSCONFDIR)/floorgate/floorgate.yaml; }
 	for file in mappings/*.yaml; do test -e "$(DESTDIR)$(SYSCONFDIR)/floorgate/$$file" || { \
-		sed 's|\.\./config/|../|' "$$file" >"$(DESTDIR)$(SYSCONFDIR)/floorgate/$$file" && \
-		chmod 0644 "$(DESTDIR)$(SYSCONFDIR)/floorgate/$$file"; } || exit 1; done
+		install -m 0644 "$$file" "$(DESTDIR)$(SYSCONFDIR)/floorgate/$$file"; } || exit 1; done
 ifeq ($(DESTDIR),)
 	@if command -v systemd-sysusers >/dev/null; then systemd-sysusers $(SYSUSERSDIR)/floorgate.conf; fi
 	@if test -d /run/systemd/system; then systemctl daemon-reload; fi

@@ -10,7 +10,7 @@ use floorgate_tests::{binary, repository};
 const GENERATED: [(&str, &[&str]); 3] = [
     ("config/REFERENCE.md", &["reference"]),
     ("config/floorgate.schema.json", &["schema", "config"]),
-    ("config/mapping.schema.json", &["schema", "mapping"]),
+    ("mappings/mapping.schema.json", &["schema", "mapping"]),
 ];
 
 #[test]
