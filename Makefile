@@ -16,9 +16,11 @@ DOCDIR ?= $(PREFIX)/share/doc/floorgate
 
 # Arguments of the programs: `make demo ARGS='--for 20s --lines 40'`.
 ARGS ?=
+# How long `make soak` goes on.
+HOURS ?= 8
 
 .DELETE_ON_ERROR:
-.PHONY: help build release setup test demo bench soak lint format install uninstall clean
+.PHONY: help build release setup test demo bench soak lint format generate install uninstall clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 12
@@ -41,12 +43,14 @@ demo: ## a simulated plant, a broker and the gateway in one command
 	$(CARGO) run --release --locked --package floorgate -- demo $(ARGS)
 
 bench: setup ## measure latency, CPU and memory: plant, gateway, Kafka and consumer as processes
-	$(CARGO) build --release --locked --workspace
+	$(CARGO) build --release --locked --workspace --bins
+	$(CARGO) build --release --locked --package floorgate-simulator --example load_check
 	$(CARGO) run --release --locked --package floorgate-tests --bin bench -- $(ARGS)
 
-soak: setup ## run the plant for hours with faults, and compare its journal with what was consumed
-	$(CARGO) build --release --locked --workspace
-	$(CARGO) run --release --locked --package floorgate-tests --bin bench -- soak $(ARGS)
+soak: setup ## kill gateway, broker and PLC again and again (HOURS=8)
+	$(CARGO) build --release --locked --workspace --bins
+	end=$$(($$(date +%s) + $(HOURS) * 3600)); while [ $$(date +%s) -lt $$end ]; do \
+		$(CARGO) test --release --locked --package floorgate-tests --test floor -- survival modbus operation || exit 1; done
 
 lint: ## formatting and clippy, as the continuous integration does
 	$(CARGO) fmt --all --check
@@ -54,6 +58,11 @@ lint: ## formatting and clippy, as the continuous integration does
 
 format: ## format the sources
 	$(CARGO) fmt --all
+
+generate: build ## write the files that the program generates: settings reference, schemas
+	$(TARGET)/debug/floorgate reference >config/REFERENCE.md
+	$(TARGET)/debug/floorgate schema config >config/floorgate.schema.json
+	$(TARGET)/debug/floorgate schema mapping >mappings/mapping.schema.json
 
 # The configuration is only installed where there is none yet: it is the operator's. The paths of the unit follow PREFIX.
 install: ## install program, unit, user and sample configuration (PREFIX, DESTDIR)
@@ -66,15 +75,19 @@ install: ## install program, unit, user and sample configuration (PREFIX, DESTDI
 	chmod 0644 $(DESTDIR)$(UNITDIR)/floorgate.service
 	install -m 0644 systemd/floorgate.sysusers $(DESTDIR)$(SYSUSERSDIR)/floorgate.conf
 	install -d $(DESTDIR)$(DOCDIR)
-	install -m 0644 README.md LICENSE systemd/floorgate.service.d/serial.conf $(DESTDIR)$(DOCDIR)
+	install -m 0644 README.md LICENSE $(wildcard NOTICE) $(wildcard config/REFERENCE.md) \
+		systemd/floorgate.service.d/serial.conf $(DESTDIR)$(DOCDIR)
 	install -d -m 0755 $(DESTDIR)$(SYSCONFDIR)/floorgate
 	install -d -m 0700 $(DESTDIR)$(SYSCONFDIR)/floorgate/secrets
-	cd config && find . -type f -exec sh -c 'for file; do \
-		test -e "$(DESTDIR)$(SYSCONFDIR)/floorgate/$$file" || \
-		install -D -m 0644 "$$file" "$(DESTDIR)$(SYSCONFDIR)/floorgate/$$file"; done' sh {} +
-	test ! -d mappings || { cd mappings && find . -type f -name '*.yaml' -exec sh -c 'for file; do \
-		test -e "$(DESTDIR)$(SYSCONFDIR)/floorgate/mappings/$$file" || \
-		install -D -m 0644 "$$file" "$(DESTDIR)$(SYSCONFDIR)/floorgate/mappings/$$file"; done' sh {} +; }
+	install -d -m 0755 $(DESTDIR)$(SYSCONFDIR)/floorgate/mappings
+	install -m 0644 config/*.schema.json $(DESTDIR)$(SYSCONFDIR)/floorgate
+	install -m 0644 mappings/*.schema.json $(DESTDIR)$(SYSCONFDIR)/floorgate/mappings
+	test -e $(DESTDIR)$(SYSCONFDIR)/floorgate/floorgate.yaml || { \
+		sed 's|^state_dir: .*|state_dir: /var/lib/floorgate|; s|\.\./mappings/|mappings/|' config/floorgate.yaml \
+			>$(DESTDIR)$(SYSCONFDIR)/floorgate/floorgate.yaml && \
+		chmod 0644 $(DESTDIR)$(SYSCONFDIR)/floorgate/floorgate.yaml; }
+	for file in mappings/*.yaml; do test -e "$(DESTDIR)$(SYSCONFDIR)/floorgate/$$file" || { \
+		install -m 0644 "$$file" "$(DESTDIR)$(SYSCONFDIR)/floorgate/$$file"; } || exit 1; done
 ifeq ($(DESTDIR),)
 	@if command -v systemd-sysusers >/dev/null; then systemd-sysusers $(SYSUSERSDIR)/floorgate.conf; fi
 	@if test -d /run/systemd/system; then systemctl daemon-reload; fi

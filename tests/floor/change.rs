@@ -137,7 +137,7 @@ fn what_is_written_together_is_seen_together() -> Result<()> {
 fn every_standard_event_reaches_its_topic() -> Result<()> {
     let mut plant = Plant::new(&Kafka::shared()?.bootstrap())?;
     plant.gateway.start()?;
-    plant.reader("equipment")?.at_least(2, Patience::Long)?;
+    plant.reader("equipment-state")?.at_least(2, Patience::Long)?;
     for (node, value) in [
         ("State", json!(6)),
         ("Good", json!(5)),
@@ -160,7 +160,7 @@ fn every_standard_event_reaches_its_topic() -> Result<()> {
         assert_eq!(found.len(), count, "{entity}: {found:#?}");
         Ok(found)
     };
-    let state = read("equipment", 1)?[0].json()?;
+    let state = read("equipment-state", 1)?[0].json()?;
     assert_eq!(
         (&state["model"], &state["state"], &state["category"]),
         (&json!("packml"), &json!("Execute"), &json!("Executing"))

@@ -56,7 +56,7 @@ impl Conveyor {
             site,
             bootstrap,
         };
-        conveyor.reader("equipment")?.at_least(1, Patience::Long)?;
+        conveyor.reader("equipment-state")?.at_least(1, Patience::Long)?;
         Ok(conveyor)
     }
 
@@ -71,7 +71,7 @@ impl Conveyor {
                 .json()
                 .map(|data| data["state"].as_str().unwrap_or_default().to_owned())
         };
-        let mut reader = self.reader("equipment")?;
+        let mut reader = self.reader("equipment-state")?;
         let records = reader.at_least(expected.len(), Patience::Long)?;
         let found: Vec<_> = Delivery::of(records)?
             .accepted
@@ -133,7 +133,7 @@ fn a_restarted_device_comes_back_by_itself() -> Result<()> {
     conveyor.plc.resume()?;
     conveyor.gateway.wait_for_metric(up, 1.0..=1.0, Patience::Long)?;
     conveyor.plc.set_registers(1, Table::Holding, 100, &[6])?;
-    let mut reader = conveyor.reader("equipment")?;
+    let mut reader = conveyor.reader("equipment-state")?;
     let executing = |record: &Record| record.json().is_ok_and(|data| data["state"] == "Execute");
     let records = reader.until("the change", Patience::Long, |records| {
         records.iter().any(executing)
@@ -150,7 +150,7 @@ fn a_late_answer_is_never_taken_for_anothers() -> Result<()> {
     conveyor.gateway.wait_for_metric(errors, 2.0.., Patience::Long)?;
     conveyor.plc.delay(1, 0.0)?;
     conveyor.plc.set_registers(1, Table::Holding, 100, &[6])?;
-    let mut reader = conveyor.reader("equipment")?;
+    let mut reader = conveyor.reader("equipment-state")?;
     let executing = |record: &Record| record.json().is_ok_and(|data| data["state"] == "Execute");
     let records = reader.until("the change", Patience::Long, |records| {
         records.iter().any(executing)

@@ -11,7 +11,7 @@ use crate::plant::Plant;
 fn a_stop_under_load_is_quick_and_loses_nothing() -> Result<()> {
     let mut plant = Plant::new(&Kafka::shared()?.bootstrap())?;
     plant.gateway.start()?;
-    plant.reader("equipment")?.at_least(2, Patience::Long)?;
+    plant.reader("equipment-state")?.at_least(2, Patience::Long)?;
     plant.plc.count_up("Line1.Good", 1, 100_000, 2)?;
     let mut reader = plant.reader("production-count")?;
     reader.at_least(100, Patience::Long)?;
@@ -36,7 +36,7 @@ fn a_stop_without_a_broker_is_quick_and_loses_nothing() -> Result<()> {
     let mut kafka = Kafka::start()?;
     let mut plant = Plant::new(&kafka.bootstrap())?;
     plant.gateway.start()?;
-    plant.reader("equipment")?.at_least(2, Patience::Long)?;
+    plant.reader("equipment-state")?.at_least(2, Patience::Long)?;
     kafka.stop()?;
     plant.plc.set("Line1.State", 6)?;
     let stored = "floorgate_events_total{type=\"EquipmentStateChanged\"}";
@@ -49,7 +49,7 @@ fn a_stop_without_a_broker_is_quick_and_loses_nothing() -> Result<()> {
     );
     kafka.resume()?;
     plant.gateway.start()?;
-    let mut reader = plant.reader("equipment")?;
+    let mut reader = plant.reader("equipment-state")?;
     let records = reader.at_least(3, Patience::Long)?;
     assert_eq!(Delivery::of(records)?.accepted[2].json()?["state"], "Execute");
     Ok(())
@@ -59,7 +59,7 @@ fn a_stop_without_a_broker_is_quick_and_loses_nothing() -> Result<()> {
 fn a_bad_configuration_leaves_the_old_one_at_work() -> Result<()> {
     let mut plant = Plant::new(&Kafka::shared()?.bootstrap())?;
     plant.gateway.start()?;
-    plant.reader("equipment")?.at_least(2, Patience::Long)?;
+    plant.reader("equipment-state")?.at_least(2, Patience::Long)?;
     let good = plant.settings()?;
     plant
         .gateway
@@ -74,7 +74,7 @@ fn a_bad_configuration_leaves_the_old_one_at_work() -> Result<()> {
         .gateway
         .wait_for_metric(&reloads("refused"), 1.0..=1.0, Patience::Short)?;
     plant.plc.set("Line1.State", 6)?;
-    plant.reader("equipment")?.at_least(3, Patience::Short)?;
+    plant.reader("equipment-state")?.at_least(3, Patience::Short)?;
 
     // A good one is taken over: line 1 has another path from now on, and line 2 goes on as it was.
     plant.gateway.write("floorgate.yaml", &good)?;
@@ -91,7 +91,7 @@ fn a_bad_configuration_leaves_the_old_one_at_work() -> Result<()> {
         Ok((plant.plc.monitored_items()? == 12).then_some(()))
     })?;
     plant.plc.set("Line1.State", 11)?;
-    let mut reader = plant.reader("equipment")?;
+    let mut reader = plant.reader("equipment-state")?;
     reader.until("the new path", Patience::Long, |records| {
         let moved = |record: &Record| {
             record
@@ -123,7 +123,7 @@ fn a_second_gateway_on_one_store_is_refused() -> Result<()> {
 fn the_pages_say_how_it_stands() -> Result<()> {
     let mut plant = Plant::new(&Kafka::shared()?.bootstrap())?;
     plant.gateway.start()?;
-    plant.reader("equipment")?.at_least(2, Patience::Long)?;
+    plant.reader("equipment-state")?.at_least(2, Patience::Long)?;
     assert_eq!(plant.gateway.get("/healthz")?.status, 200);
     assert_eq!(plant.gateway.get("/readyz")?.status, 200);
     assert_eq!(plant.gateway.get("/nothing")?.status, 404);

@@ -72,7 +72,10 @@ fn written(plant: &mut Plant, value: i64) -> Result<()> {
 
 /// Waits until the gateway knows the lines, so that what comes is a change.
 fn known(plant: &Plant) -> Result<()> {
-    plant.reader("equipment")?.at_least(2, Patience::Long).map(drop)
+    plant
+        .reader("equipment-state")?
+        .at_least(2, Patience::Long)
+        .map(drop)
 }
 
 #[test]
@@ -170,12 +173,12 @@ fn a_restart_tells_only_what_changed_meanwhile() -> Result<()> {
     plant.gateway.start()?;
     known(&plant)?;
     plant.plc.set("Line1.State", 6)?;
-    plant.reader("equipment")?.at_least(3, Patience::Short)?;
+    plant.reader("equipment-state")?.at_least(3, Patience::Short)?;
     let (status, _) = plant.gateway.stop()?;
     assert!(status.success(), "{status}");
     plant.plc.set("Line2.State", 6)?;
     plant.gateway.start()?;
-    let mut reader = plant.reader("equipment")?;
+    let mut reader = plant.reader("equipment-state")?;
     reader.at_least(4, Patience::Long)?;
     // A change of line 1 afterwards, so that an event too many would lie before it.
     plant.plc.set("Line1.State", 11)?;
@@ -223,7 +226,7 @@ fn a_restarted_plc_comes_back_by_itself() -> Result<()> {
     let mut plant = Plant::new(&Kafka::shared()?.bootstrap())?;
     plant.gateway.start()?;
     known(&plant)?;
-    let mut sources = plant.reader("source")?;
+    let mut sources = plant.reader("source-connection")?;
     let states = |records: &[Record]| -> Vec<String> {
         let state = |record: &Record| Some(record.json().ok()?["state"].as_str()?.to_owned());
         records.iter().filter_map(state).collect()

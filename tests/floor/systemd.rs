@@ -75,7 +75,7 @@ fn the_installed_service_runs_is_watched_reloads_and_stops() -> Result<()> {
         "floorgate 700"
     );
     plant
-        .reader("equipment")?
+        .reader("equipment-state")?
         .at_least(2, Patience::Long)
         .with_context(show)?;
 
@@ -99,7 +99,7 @@ fn the_installed_service_runs_is_watched_reloads_and_stops() -> Result<()> {
     machine.text(&["systemctl", "reload", UNIT])?;
     plant.plc.set("Line1.State", 6)?;
     plant
-        .reader("equipment")?
+        .reader("equipment-state")?
         .at_least(3, Patience::Long)
         .with_context(show)?;
     assert_eq!(

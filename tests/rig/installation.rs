@@ -10,12 +10,19 @@ pub fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
-/// The folder of the running test's build profile, `target/debug` for one.
+/// The folder of the running program's build profile, `target/debug` for one.
 fn profile() -> Result<PathBuf> {
-    let program = std::env::current_exe().context("the test's own program")?;
-    // A test is target/<profile>/deps/<name>-<hash>.
-    let folder = program.ancestors().nth(2);
-    Ok(folder.context("the test is not in a target folder")?.to_owned())
+    let program = std::env::current_exe().context("the own program")?;
+    let folder = program.parent().context("the own program is in no folder")?;
+    // A test is target/<profile>/deps/<name>-<hash>, a program is target/<profile>/<name>.
+    let profile = if folder.ends_with("deps") {
+        folder.parent()
+    } else {
+        Some(folder)
+    };
+    Ok(profile
+        .context("the own program is not in a target folder")?
+        .to_owned())
 }
 
 /// Cargo's target folder.
