@@ -18,6 +18,10 @@ use crate::address::Table;
 use crate::planner::Extent;
 use crate::settings::{Checked, Endpoint, Parity};
 
+/// How long a new RTU connection is left alone: what a terminal server kept for the one before arrives meanwhile, and
+/// is thrown away when the first request is sent.
+const SETTLE: Duration = Duration::from_millis(20);
+
 /// Why a request brought no values.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Failure {
@@ -93,7 +97,12 @@ impl Link {
             }
         };
         self.context = Some(context);
-        self.ready = Instant::now();
+        let settle = if self.endpoint.is_rtu() {
+            SETTLE
+        } else {
+            Duration::ZERO
+        };
+        self.ready = Instant::now() + settle;
         Ok(())
     }
 

@@ -68,13 +68,21 @@ async fn a_late_answer_is_never_taken_for_anothers() {
 
 #[tokio::test]
 async fn bytes_that_wait_on_a_new_connection_are_no_answer() {
-    // A terminal server that hands late bytes to whoever connects next: the answer for 100 lies ready when 200 is asked.
-    let rogue = Rogue::start(true, |asked: Asked| {
-        let answer = asked.rtu(&asked.own_addresses());
-        match asked.number {
-            4 => Reply::Close,
-            5 => Reply::Send([answer, asked.rtu(&answer_pdu(3, &[4711]))].concat()),
-            _ => Reply::Send(answer),
+    // A terminal server that hands late bytes to whoever connects next.
+    let stale = |asked: Asked| asked.rtu(&answer_pdu(3, &[4711]));
+    let greeting = stale(Asked {
+        number: 0,
+        transaction: 0,
+        unit: 1,
+        function: 3,
+        start: 0,
+        count: 1,
+    });
+    let rogue = Rogue::start_with(true, Some(greeting), |asked: Asked| {
+        if asked.number == 4 {
+            Reply::Close
+        } else {
+            Reply::Send(asked.rtu(&asked.own_addresses()))
         }
     })
     .await;
@@ -85,6 +93,7 @@ async fn bytes_that_wait_on_a_new_connection_are_no_answer() {
         seen.extend(run.next(Duration::from_millis(20)).await);
     }
     assert_own_values(&seen);
+    assert_eq!(rogue.connections(), 2, "{seen:#?}");
     run.stop("while connected").await;
 }
 
@@ -259,8 +268,13 @@ async fn a_closed_connection_is_told_in_words_that_are_true() {
 async fn device_and_run(device: Device, settings: &str, addresses: &[&str]) -> (Device, Server, Running) {
     let mut server = Server::new(Wire::Tcp, device.clone());
     server.start().await;
+    let timeout = if settings.contains("timeout") {
+        ""
+    } else {
+        "timeout: 100ms\n"
+    };
     let settings = format!(
-        "connect: {}\npoll_interval: 5ms\ntimeout: 100ms\nbackoff_max: 100ms\n{settings}",
+        "connect: {}\npoll_interval: 5ms\nbackoff_max: 100ms\n{timeout}{settings}",
         server.connect()
     );
     let run = planned(&settings, addresses).run(AMPLE);

@@ -80,6 +80,15 @@ type Newest = Arc<tokio::sync::Mutex<Option<OwnedWriteHalf>>>;
 impl Rogue {
     /// A server of RTU frames or of TCP frames.
     pub async fn start(rtu: bool, reply: impl Fn(Asked) -> Reply + Send + Sync + 'static) -> Self {
+        Self::start_with(rtu, None, reply).await
+    }
+
+    /// A server that sends a greeting on every connection but the first.
+    pub async fn start_with(
+        rtu: bool,
+        greeting: Option<Vec<u8>>,
+        reply: impl Fn(Asked) -> Reply + Send + Sync + 'static,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("a bound socket has an address");
         let connections = Arc::new(AtomicUsize::new(0));
@@ -91,8 +100,11 @@ impl Rogue {
         let newest = Newest::default();
         let number = Arc::new(Mutex::new(0));
         tokio::spawn(async move {
-            while let Ok((stream, _)) = listener.accept().await {
-                connections.fetch_add(1, Ordering::SeqCst);
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let earlier = connections.fetch_add(1, Ordering::SeqCst);
+                if let Some(greeting) = greeting.as_ref().filter(|_| earlier > 0) {
+                    stream.write_all(greeting).await.expect("the connection is new");
+                }
                 let session = session(
                     rtu,
                     stream,
