@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use floorgate_adapter_api::{Closed, Continuity, Notice, Quality, SourceContext, Value};
+use floorgate_adapter_api::{Closed, Continuity, GapScope, Notice, Quality, SourceContext, Value};
 use tokio::sync::watch;
 
 use crate::Play;
@@ -17,6 +17,8 @@ struct State {
     up: bool,
     /// How often it was started: a source that finds another number has lost it meanwhile.
     starts: u64,
+    /// How often a value was set: a source that finds it further on than by one has missed something.
+    sets: u64,
     values: BTreeMap<String, Value>,
     refused: BTreeSet<String>,
     pulled: BTreeSet<String>,
@@ -46,6 +48,7 @@ impl Stage {
     pub fn set(&self, signal: &str, value: Value) {
         self.0.send_modify(|state| {
             state.values.insert(signal.to_owned(), value);
+            state.sets += 1;
         });
     }
 
@@ -76,11 +79,12 @@ impl Stage {
 
 /// Follows the stage: what it shows now, then every change that is seen.
 pub(crate) async fn follow(play: &Play, context: &SourceContext) -> Result<(), Closed> {
-    let mut stage = play.stage.0.subscribe();
+    let mut watched = play.stage.0.subscribe();
     let mut shown: BTreeMap<String, Option<Value>> = BTreeMap::new();
     let mut online = None;
+    let mut sets = 0;
     loop {
-        let state = stage.borrow_and_update().clone();
+        let state = watched.borrow_and_update().clone();
         let mut notices = Vec::new();
         if online.is_some_and(|starts| !state.up || starts != state.starts) {
             online = None;
@@ -93,7 +97,14 @@ pub(crate) async fn follow(play: &Play, context: &SourceContext) -> Result<(), C
                 online = Some(state.starts);
                 shown.clear();
                 notices.push(Notice::Online(Continuity::New));
+            } else if state.sets > sets + 1 {
+                let reason = format!("{} changes were not looked at", state.sets - sets - 1);
+                notices.push(Notice::Gap {
+                    scope: GapScope::Source,
+                    reason,
+                });
             }
+            sets = state.sets;
             let samples = changed(play, &state, &mut shown);
             context
                 .metrics
@@ -103,7 +114,7 @@ pub(crate) async fn follow(play: &Play, context: &SourceContext) -> Result<(), C
                 send(context, notices, samples, None).await?;
             }
         }
-        if stage.changed().await.is_err() {
+        if watched.changed().await.is_err() {
             return std::future::pending().await;
         }
     }

@@ -281,7 +281,7 @@ impl Running {
         match timeout(Duration::from_secs(2), self.task).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => panic!("`run` panicked {when}: {error}"),
-            Err(_) => panic!("`run` did not end within 2 s of being told to stop {when}"),
+            Err(error) => panic!("`run` did not end within 2 s of being told to stop {when}: {error}"),
         }
     }
 

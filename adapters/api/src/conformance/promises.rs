@@ -307,19 +307,39 @@ pub async fn refused_tag_is_bad_alone<R: Rig>(rig: &mut R) {
     run.stop("while connected").await;
 }
 
-/// While the intake is full the source sends no more requests; when there is room again, the newest values arrive.
+/// While the intake is full the source sends no more requests; when there is room again the newest values arrive, and
+/// where others were missed, a gap is told before them.
 pub async fn back_pressure_stops_reading<R: Rig>(rig: &mut R) {
     let planned = Planned::of(rig, &[]);
     set_all(rig, 0).await;
     rig.start().await;
     let mut run = planned.run(1);
-    let value = fill(rig, &run).await + 1;
-    set_all(rig, value).await;
-    run.until_shown(
-        "the newest values arrive once there is room",
-        &all_shown(rig, value),
-    )
-    .await;
+    let last = fill(rig, &run).await + 1;
+    set_all(rig, last).await;
+    let seen = run
+        .until_shown(
+            "the newest values arrive once there is room",
+            &all_shown(rig, last),
+        )
+        .await;
+    for tag in 0..R::TAGS {
+        let newest = rig.shown(tag, last);
+        let newest = seen
+            .iter()
+            .position(|seen| seen.shows(tag, &newest))
+            .expect("it was awaited");
+        let opening = seen
+            .iter()
+            .position(Seen::is_online)
+            .map_or(0, |online| online + 1);
+        let marked = seen[opening..=newest].iter().any(|seen| seen.is_gap_of(tag));
+        let complete =
+            (100..=last).all(|value| seen.iter().any(|seen| seen.shows(tag, &rig.shown(tag, value))));
+        assert!(
+            marked || complete,
+            "values of tag {tag} were missed and no gap was told: {seen:#?}"
+        );
+    }
     run.stop("while connected").await;
 }
 

@@ -112,7 +112,7 @@ async fn addresses_may_count_from_one_and_the_source_may_name_the_word_order() {
 #[tokio::test]
 async fn one_poll_is_one_batch_of_few_requests_and_what_stays_the_same_is_not_sent_again() {
     let device = Device::default().with_unit(1, |unit| {
-        unit.holding = (100..160).map(|place| (place, place)).collect()
+        unit.holding = (100..160).map(|place| (place, place)).collect();
     });
     let mut server = Server::new(Wire::Tcp, device.clone());
     server.start().await;
