@@ -11,6 +11,9 @@
 //! Every test gets a rig of its own, so that they may run side by side. A broken promise panics with the
 //! promise's name and with everything that was received until then.
 //!
+//! [`Planned`] and [`Running`] serve an adapter's own tests as well: they run a source as the gateway would, and
+//! wait for what is to arrive.
+//!
 //! The kit is behind the feature `conformance`, which an adapter turns on in its `[dev-dependencies]` only.
 
 // A failed expectation is the kit's way to report: every function here may panic.
@@ -25,6 +28,7 @@ use std::time::Duration;
 
 use crate::{Adapter, Value};
 
+pub use harness::{AMPLE, Planned, Running, Seen, plan};
 pub use promises::{
     back_pressure_stops_reading, changes_arrive_in_order, keys_of_a_tag_are_in_the_schema,
     mistakes_are_placed, online_comes_before_initial_values, receipts_may_be_dropped,

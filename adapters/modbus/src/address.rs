@@ -19,16 +19,16 @@ use crate::settings::{Checked, MOST_REGISTERS, check_interval, check_unit};
 pub(crate) struct Address {
     /// Address of a coil (function 1).
     #[schemars(with = "Option<u32>", range(max = 65536))]
-    pub coil: Option<Spanned<u32>>,
+    pub coil: Option<Spanned<i64>>,
     /// Address of a discrete input (function 2).
     #[schemars(with = "Option<u32>", range(max = 65536))]
-    pub discrete: Option<Spanned<u32>>,
+    pub discrete: Option<Spanned<i64>>,
     /// Address of an input register (function 4).
     #[schemars(with = "Option<u32>", range(max = 65536))]
-    pub input: Option<Spanned<u32>>,
+    pub input: Option<Spanned<i64>>,
     /// Address of a holding register (function 3).
     #[schemars(with = "Option<u32>", range(max = 65536))]
-    pub holding: Option<Spanned<u32>>,
+    pub holding: Option<Spanned<i64>>,
     /// Type of the value; `u16` unless said, `bool` for coils, discrete inputs and with `bit`.
     #[serde(rename = "type")]
     #[schemars(with = "Option<Type>")]
@@ -179,7 +179,7 @@ pub(crate) fn check(spec: &TagSpec<'_>, settings: &Checked, problems: &mut Probl
 }
 
 /// The one table that the address names.
-fn table(address: &Address, spec: &TagSpec<'_>, problems: &mut Problems) -> Option<(Table, Spanned<u32>)> {
+fn table(address: &Address, spec: &TagSpec<'_>, problems: &mut Problems) -> Option<(Table, Spanned<i64>)> {
     let named = [
         (Table::Coil, address.coil),
         (Table::Discrete, address.discrete),
@@ -367,7 +367,7 @@ fn registers(kind: Type, address: &Address) -> u32 {
 /// The registers, zero-based, within the table and within one request.
 fn extent(
     table: Table,
-    place: Spanned<u32>,
+    place: Spanned<i64>,
     len: u32,
     settings: &Checked,
     problems: &mut Problems,
@@ -375,10 +375,10 @@ fn extent(
     let base = u32::from(settings.base);
     let last = 65_535 + base;
     let name = table.name();
-    let start = place
-        .value
-        .checked_sub(base)
-        .filter(|start| start + len <= 65_536 && *start <= 65_535);
+    let start = u32::try_from(place.value)
+        .ok()
+        .and_then(|place| place.checked_sub(base))
+        .filter(|start| *start <= 65_535 && start + len <= 65_536);
     let Some(start) = start else {
         problems
             .error(

@@ -25,7 +25,9 @@ fn registers(big_endian: &[u8], order: WordOrder) -> Vec<u16> {
         words.reverse();
     }
     if order.swaps_bytes() {
-        words.iter_mut().for_each(|word| word.reverse());
+        for word in &mut words {
+            word.reverse();
+        }
     }
     words.into_iter().map(u16::from_be_bytes).collect()
 }

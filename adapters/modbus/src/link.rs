@@ -12,10 +12,15 @@ use tokio_modbus::client::{Client, Context, rtu, tcp};
 use tokio_modbus::slave::{Slave, SlaveContext};
 use tokio_modbus::{ExceptionCode, ProtocolError, Request, Response};
 use tokio_serial::{SerialPort, SerialPortBuilderExt};
+use tracing::debug;
 
 use crate::address::Table;
 use crate::planner::Extent;
 use crate::settings::{Checked, Endpoint, Parity};
+
+/// How long a new RTU connection is left alone: what a terminal server kept for the one before arrives meanwhile, and
+/// is thrown away when the first request is sent.
+const SETTLE: Duration = Duration::from_millis(20);
 
 /// Why a request brought no values.
 #[derive(Debug, thiserror::Error)]
@@ -66,8 +71,10 @@ impl Link {
     /// Connects, or opens the serial line.
     pub(crate) async fn open(&mut self) -> io::Result<()> {
         let context = match &self.endpoint {
-            Endpoint::Tcp(address) => tcp::attach(connect(address, self.timeout).await?),
-            Endpoint::RtuOverTcp(address) => rtu::attach(connect(address, self.timeout).await?),
+            Endpoint::Tcp(address) => tcp::attach(Wire::new(connect(address, self.timeout).await?, false)),
+            Endpoint::RtuOverTcp(address) => {
+                rtu::attach(Wire::new(connect(address, self.timeout).await?, true))
+            }
             Endpoint::Rtu { path, line } => {
                 let stop_bits = if line.stop_bits == 2 {
                     tokio_serial::StopBits::Two
@@ -86,11 +93,16 @@ impl Link {
                     .open_native_async()?;
                 // What arrived while nobody listened answers nothing that will be asked.
                 port.clear(tokio_serial::ClearBuffer::Input)?;
-                rtu::attach(Wire(port))
+                rtu::attach(Wire::new(port, true))
             }
         };
         self.context = Some(context);
-        self.ready = Instant::now();
+        let settle = if self.endpoint.is_rtu() {
+            SETTLE
+        } else {
+            Duration::ZERO
+        };
+        self.ready = Instant::now() + settle;
         Ok(())
     }
 
@@ -133,7 +145,7 @@ impl Link {
     }
 }
 
-async fn connect(address: &str, within: Duration) -> io::Result<Wire<TcpStream>> {
+async fn connect(address: &str, within: Duration) -> io::Result<TcpStream> {
     let stream = timeout(within, TcpStream::connect(address)).await.map_err(|_| {
         io::Error::new(
             io::ErrorKind::TimedOut,
@@ -141,7 +153,7 @@ async fn connect(address: &str, within: Duration) -> io::Result<Wire<TcpStream>>
         )
     })??;
     stream.set_nodelay(true)?;
-    Ok(Wire(stream))
+    Ok(stream)
 }
 
 fn request(table: Table, extent: Extent) -> io::Result<Request<'static>> {
@@ -189,10 +201,51 @@ fn told(mismatch: &ProtocolError) -> String {
     }
 }
 
-/// A transport that says when the other side has closed it. The library reports the last error of the system
-/// instead, which is about something else.
+/// A transport that says when the other side has closed it (the library reports the last error of the system
+/// instead, which is about something else), and that can throw away what arrived before a request is sent.
 #[derive(Debug)]
-struct Wire<T>(T);
+struct Wire<T> {
+    transport: T,
+    /// RTU frames carry no transaction number: what came before the question is no answer to it, though it may look
+    /// like one (a terminal server that hands late bytes to the next connection).
+    drains: bool,
+}
+
+impl<T> Wire<T> {
+    fn new(transport: T, drains: bool) -> Self {
+        Self { transport, drains }
+    }
+}
+
+impl<T: AsyncRead + Unpin> Wire<T> {
+    fn poll_fill(&mut self, cx: &mut TaskContext<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        ready!(Pin::new(&mut self.transport).poll_read(cx, buffer))?;
+        if buffer.filled().len() == before && buffer.remaining() > 0 {
+            let closed = io::Error::new(io::ErrorKind::UnexpectedEof, "the device closed the connection");
+            return Poll::Ready(Err(closed));
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Throws away what can be read without waiting, at most a few frames: a line that never falls silent is not
+    /// listened to for ever.
+    fn drain(&mut self, cx: &mut TaskContext<'_>) -> io::Result<()> {
+        let mut bytes = [0; 512];
+        for _ in 0..16 {
+            let mut buffer = ReadBuf::new(&mut bytes);
+            match self.poll_fill(cx, &mut buffer) {
+                Poll::Pending => return Ok(()),
+                Poll::Ready(Err(error)) => return Err(error),
+                Poll::Ready(Ok(())) => debug!(bytes = buffer.filled().len(), "late bytes thrown away"),
+            }
+        }
+        Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            "the line is never silent",
+        ))
+    }
+}
 
 impl<T: AsyncRead + Unpin> AsyncRead for Wire<T> {
     fn poll_read(
@@ -200,30 +253,27 @@ impl<T: AsyncRead + Unpin> AsyncRead for Wire<T> {
         cx: &mut TaskContext<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let before = buffer.filled().len();
-        ready!(Pin::new(&mut self.0).poll_read(cx, buffer))?;
-        if buffer.filled().len() == before && buffer.remaining() > 0 {
-            let closed = io::Error::new(io::ErrorKind::UnexpectedEof, "the device closed the connection");
-            return Poll::Ready(Err(closed));
-        }
-        Poll::Ready(Ok(()))
+        self.poll_fill(cx, buffer)
     }
 }
 
-impl<T: AsyncWrite + Unpin> AsyncWrite for Wire<T> {
+impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Wire<T> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut TaskContext<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write(cx, bytes)
+        if self.drains {
+            self.drain(cx)?;
+        }
+        Pin::new(&mut self.transport).poll_write(cx, bytes)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_flush(cx)
+        Pin::new(&mut self.transport).poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_shutdown(cx)
+        Pin::new(&mut self.transport).poll_shutdown(cx)
     }
 }

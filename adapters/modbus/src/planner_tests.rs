@@ -121,7 +121,7 @@ fn no_way_needs_fewer_requests_and_every_value_is_read_whole_once() {
             most: 1 + numbers.below(10),
             gap: numbers.below(4),
         };
-        let wanted: Vec<Extent> = (0..1 + numbers.below(6))
+        let wanted: Vec<Extent> = (0..=numbers.below(6))
             .map(|_| extent(numbers.below(24), 1 + numbers.below(limits.most.min(5))))
             .collect();
         let never: Vec<Extent> = (0..numbers.below(3))

@@ -15,7 +15,7 @@ use crate::group::Group;
 use crate::link::{Failure, Link};
 use crate::planner::Extent;
 use crate::settings::Checked;
-use crate::unit::{Reaction, Unit, pauses, reaction};
+use crate::unit::{Patience, Reaction, Unit, pauses, reaction};
 
 /// Most missed polls that are counted one by one.
 const MOST_COUNTED: u32 = 10_000;
@@ -272,21 +272,24 @@ impl Poller {
             first + extent.len - 1
         );
         let rtu = self.settings.endpoint.is_rtu();
-        let (quality, least, brief) = match failure {
+        let retries = Patience::Retries(self.settings.retries);
+        let (quality, patience, least) = match failure {
             Failure::Exception(exception) => match reaction(*exception) {
-                Reaction::Busy(quality) => (quality, Duration::ZERO, Some(self.settings.timeout)),
+                Reaction::Busy(quality) => {
+                    (quality, Patience::Lasting(self.settings.timeout), Duration::ZERO)
+                }
                 Reaction::Unreachable(quality) | Reaction::Refused { quality, .. } => {
-                    (quality, Duration::ZERO, None)
+                    (quality, Patience::Retries(0), Duration::ZERO)
                 }
             },
             // On a line without transaction numbers a late answer must have passed before the unit is asked again.
             Failure::Timeout(timeout) => (
                 Quality::BAD_TIMEOUT,
+                retries,
                 if rtu { *timeout } else { Duration::ZERO },
-                None,
             ),
             Failure::Protocol(_) | Failure::Transport(_) => {
-                (Quality::BAD_COMMUNICATION_ERROR, Duration::ZERO, None)
+                (Quality::BAD_COMMUNICATION_ERROR, retries, Duration::ZERO)
             }
         };
         if !self.link.is_open() && self.presence == Presence::Online {
@@ -302,8 +305,8 @@ impl Poller {
             known.failed(
                 Instant::now(),
                 (quality, reason),
+                patience,
                 least,
-                brief,
                 self.settings.backoff_max,
             );
         }

@@ -29,6 +29,10 @@ pub(crate) struct Settings {
     #[serde(default = "timeout")]
     #[schemars(with = "Duration", default = "timeout_written")]
     pub timeout: Spanned<Duration>,
+    /// How often a request without an answer is sent again, on a new connection, before the unit counts as lost: 0 to 10.
+    /// By default 0 with TCP, which repeats by itself, and 1 with RTU, where noise takes a frame now and then.
+    #[schemars(with = "Option<u8>", range(max = 10))]
+    pub retries: Option<Spanned<u8>>,
     /// Least time between an answer and the next request. A serial line never has less than 3.5 characters.
     #[serde(default)]
     pub request_pause: Duration,
@@ -202,6 +206,7 @@ pub(crate) struct Checked {
     pub unit: u8,
     pub poll_interval: time::Duration,
     pub timeout: time::Duration,
+    pub retries: u8,
     pub request_pause: time::Duration,
     pub max_registers: u16,
     pub max_bits: u16,
@@ -220,6 +225,7 @@ impl Checked {
             unit: unit_number(),
             poll_interval: poll_interval_written().get(),
             timeout: timeout_written().get(),
+            retries: 0,
             request_pause: time::Duration::ZERO,
             max_registers: MOST_REGISTERS,
             max_bits: MOST_BITS,
@@ -246,6 +252,16 @@ pub(crate) fn check(node: &Node, problems: &mut Problems) -> Option<Checked> {
     );
     within("max_bits", settings.max_bits, 1, MOST_BITS, problems);
     within("max_gap", settings.max_gap, 0, MOST_REGISTERS - 1, problems);
+    if let Some(retries) = settings.retries
+        && retries.value > 10
+    {
+        problems
+            .error(
+                retries.span,
+                format!("`retries: {}` is out of range", retries.value),
+            )
+            .hint("0 to 10");
+    }
     if settings.base.value > 1 {
         problems
             .error(
@@ -281,10 +297,12 @@ pub(crate) fn check(node: &Node, problems: &mut Problems) -> Option<Checked> {
     let endpoint = endpoint?;
     check_unit(settings.unit, endpoint.is_rtu(), problems);
     Some(Checked {
-        endpoint,
         unit: settings.unit.value,
         poll_interval: settings.poll_interval.get(),
         timeout: settings.timeout.get(),
+        retries: settings
+            .retries
+            .map_or(u8::from(endpoint.is_rtu()), |retries| retries.value),
         request_pause: settings.request_pause.get(),
         max_registers: settings.max_registers.clamp(1, MOST_REGISTERS),
         max_bits: settings.max_bits.clamp(1, MOST_BITS),
@@ -293,6 +311,7 @@ pub(crate) fn check(node: &Node, problems: &mut Problems) -> Option<Checked> {
         word_order: settings.word_order,
         backoff_max: settings.backoff_max.get(),
         retry_refused: settings.retry_refused.get(),
+        endpoint,
     })
 }
 

@@ -71,9 +71,19 @@ pub(crate) struct Unit {
     pub trouble: Option<Trouble>,
 }
 
+/// How much is borne before the tags of a unit are told to be bad.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Patience {
+    /// So many failures in a row.
+    Retries(u8),
+    /// Failures for so long.
+    Lasting(Duration),
+}
+
 /// Why a unit is left alone for a while.
 pub(crate) struct Trouble {
     since: Instant,
+    failures: u32,
     /// Not asked before.
     pub next_try: Instant,
     pauses: ExponentialBackoff,
@@ -81,23 +91,24 @@ pub(crate) struct Trouble {
     pub quality: Quality,
     /// Why, for people.
     pub reason: String,
-    /// Whether its tags are bad: at once, or when a busy unit stays busy.
+    /// Whether its tags are bad: when it has failed often or long enough.
     pub told: bool,
 }
 
 impl Unit {
-    /// Notes a failure. The unit is asked again after a pause that grows with each failure and is at least `least`.
-    /// A failure that may be `brief` is not told before it lasts that long.
+    /// Notes a failure that is of this quality for the unit's tags. The unit is asked again after a pause that grows
+    /// with each failure and is at least `least`.
     pub(crate) fn failed(
         &mut self,
         now: Instant,
         (quality, reason): (Quality, String),
+        patience: Patience,
         least: Duration,
-        brief: Option<Duration>,
         longest: Duration,
     ) {
         let trouble = self.trouble.get_or_insert_with(|| Trouble {
             since: now,
+            failures: 0,
             next_try: now,
             pauses: pauses(longest),
             quality,
@@ -105,10 +116,14 @@ impl Unit {
             told: false,
         });
         let pause = trouble.pauses.next().unwrap_or(longest).max(least);
+        trouble.failures += 1;
         trouble.next_try = now + pause;
         trouble.quality = quality;
         trouble.reason = reason;
-        trouble.told |= brief.is_none_or(|brief| now.saturating_duration_since(trouble.since) >= brief);
+        trouble.told |= match patience {
+            Patience::Retries(retries) => trouble.failures > u32::from(retries),
+            Patience::Lasting(time) => now.saturating_duration_since(trouble.since) >= time,
+        };
     }
 
     /// Whether its tags are known to be bad.

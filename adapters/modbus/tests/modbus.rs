@@ -1,1 +1,14 @@
-//! tests
+//! The Modbus adapter against real servers, and against servers that misbehave.
+
+#[path = "modbus/configuration.rs"]
+mod configuration;
+#[path = "modbus/device.rs"]
+mod device;
+#[path = "modbus/faults.rs"]
+mod faults;
+#[path = "modbus/promises.rs"]
+mod promises;
+#[path = "modbus/rogue.rs"]
+mod rogue;
+#[path = "modbus/values.rs"]
+mod values;

@@ -14,21 +14,26 @@ use tokio_util::sync::CancellationToken;
 
 use super::Rig;
 use crate::{
-    Admission, Batch, Continuity, GapScope, Notice, Source, SourceContext, SourceSpec, TagSpec, intake,
+    Adapter, Admission, Batch, Continuity, GapScope, Notice, Source, SourceContext, SourceSpec, TagSpec,
+    intake,
 };
 
 /// Room in the intake where a test is not about it.
-pub(super) const AMPLE: u32 = 10_000;
+pub const AMPLE: u32 = 10_000;
 
 /// What was received, notices of a batch before its samples.
 #[derive(Clone, Debug)]
-pub(super) enum Seen {
+pub enum Seen {
+    /// What the source says of itself.
     Notice(Notice),
+    /// A value.
     Sample(Sample),
 }
 
 impl Seen {
-    pub(super) fn sample_of(&self, tag: usize) -> Option<&Sample> {
+    /// The sample, where this is one of the tag with this number.
+    #[must_use]
+    pub fn sample_of(&self, tag: usize) -> Option<&Sample> {
         match self {
             Self::Sample(sample) if sample.tag.index() == tag => Some(sample),
             _ => None,
@@ -36,22 +41,28 @@ impl Seen {
     }
 
     /// Whether this is a good sample of the tag with this value.
-    pub(super) fn shows(&self, tag: usize, value: &Value) -> bool {
+    #[must_use]
+    pub fn shows(&self, tag: usize, value: &Value) -> bool {
         self.sample_of(tag).is_some_and(|sample| {
             sample.quality == Quality::GOOD && sample.value.as_ref().is_some_and(|shown| shown.same(value))
         })
     }
 
-    pub(super) fn is_online(&self) -> bool {
+    /// Whether the source says that it is connected.
+    #[must_use]
+    pub fn is_online(&self) -> bool {
         matches!(self, Self::Notice(Notice::Online(_)))
     }
 
-    pub(super) fn is_offline(&self) -> bool {
+    /// Whether the source says that it is lost.
+    #[must_use]
+    pub fn is_offline(&self) -> bool {
         matches!(self, Self::Notice(Notice::Offline { .. }))
     }
 
     /// Whether this says that changes of the tag may have been missed.
-    pub(super) fn is_gap_of(&self, tag: usize) -> bool {
+    #[must_use]
+    pub fn is_gap_of(&self, tag: usize) -> bool {
         match self {
             Self::Notice(
                 Notice::Online(Continuity::New)
@@ -71,7 +82,7 @@ impl Seen {
 }
 
 /// A planned source. It outlives its runs.
-pub(super) struct Planned {
+pub struct Planned {
     source: Box<dyn Source>,
     patience: Duration,
 }
@@ -85,11 +96,13 @@ pub(super) fn node(text: &str, problems: &mut Problems) -> Node {
     }
 }
 
-/// Plans a source over these addresses; tags are numbered in their order.
-pub(super) fn try_plan(
-    rig: &impl Rig,
+/// Plans a source over these addresses, all as YAML; tags are numbered in their order. `folder` is where relative
+/// paths start and where the adapter keeps its files.
+pub fn plan(
+    adapter: &dyn Adapter,
     settings: &str,
     addresses: &[String],
+    folder: &Path,
 ) -> (Option<Box<dyn Source>>, Problems) {
     let mut problems = Problems::default();
     let settings = node(settings, &mut problems);
@@ -98,7 +111,6 @@ pub(super) fn try_plan(
         .enumerate()
         .map(|(index, address)| (format!("kit/tag{index}"), node(address, &mut problems)))
         .collect();
-    let folder = rig.folder();
     let spec = SourceSpec {
         name: "peer",
         settings: &settings,
@@ -110,10 +122,10 @@ pub(super) fn try_plan(
                 address,
             })
             .collect(),
-        base: &folder,
-        state: &folder,
+        base: folder,
+        state: folder,
     };
-    let source = rig.adapter().plan(spec, &mut problems);
+    let source = adapter.plan(spec, &mut problems);
     (source, problems)
 }
 
@@ -123,22 +135,36 @@ pub(super) fn addresses<R: Rig>(rig: &R) -> Vec<String> {
 }
 
 impl Planned {
-    /// A source over all tags of the rig, then `more`.
-    pub(super) fn new<R: Rig>(rig: &R, more: &[String]) -> Self {
-        let mut all = addresses(rig);
-        all.extend_from_slice(more);
-        let (source, problems) = try_plan(rig, &rig.settings(), &all);
-        match source {
-            Some(source) if !problems.has_errors() => Self {
-                source,
-                patience: rig.patience(),
-            },
-            _ => panic!("the rig's own configuration is refused: {:#?}", problems.list()),
+    /// A source over these addresses. What must happen is waited for as long as `patience`.
+    pub fn new(
+        adapter: &dyn Adapter,
+        settings: &str,
+        addresses: &[String],
+        folder: &Path,
+        patience: Duration,
+    ) -> Self {
+        match plan(adapter, settings, addresses, folder) {
+            (Some(source), problems) if !problems.has_errors() => Self { source, patience },
+            (_, problems) => panic!("the configuration is refused: {:#?}", problems.list()),
         }
     }
 
+    /// A source over all tags of the rig, then `more`.
+    pub(super) fn of<R: Rig>(rig: &R, more: &[String]) -> Self {
+        let mut all = addresses(rig);
+        all.extend_from_slice(more);
+        Self::new(
+            &*rig.adapter(),
+            &rig.settings(),
+            &all,
+            &rig.folder(),
+            rig.patience(),
+        )
+    }
+
     /// Starts a run with room for `capacity` samples in the intake.
-    pub(super) fn run(&self, capacity: u32) -> Running {
+    #[must_use]
+    pub fn run(&self, capacity: u32) -> Running {
         let (sender, from_source) = std::sync::mpsc::channel();
         let (to_test, received) = tokio::sync::mpsc::unbounded_channel();
         // The intake delivers to a thread, as in the gateway. What waits in the second channel still holds its
@@ -173,21 +199,22 @@ impl Planned {
 }
 
 /// A run of a source.
-pub(super) struct Running {
+pub struct Running {
     received: UnboundedReceiver<(Batch, Admission)>,
     waiting: VecDeque<Seen>,
     log: Vec<Seen>,
     stop: CancellationToken,
-    pub(super) metrics: SourceMetrics,
+    /// The source's metrics.
+    pub metrics: SourceMetrics,
     task: JoinHandle<()>,
     /// Receipts are dropped unfired, as when the gateway could not store a batch.
-    pub(super) drop_receipts: bool,
+    pub drop_receipts: bool,
     patience: Duration,
 }
 
 impl Running {
     /// The next thing received within the given time.
-    pub(super) async fn next(&mut self, within: Duration) -> Option<Seen> {
+    pub async fn next(&mut self, within: Duration) -> Option<Seen> {
         let deadline = tokio::time::Instant::now() + within;
         loop {
             if let Some(seen) = self.waiting.pop_front() {
@@ -220,7 +247,7 @@ impl Running {
     }
 
     /// Everything until `done` says so, that one included.
-    pub(super) async fn until(&mut self, what: &str, mut done: impl FnMut(&Seen) -> bool) -> Vec<Seen> {
+    pub async fn until(&mut self, what: &str, mut done: impl FnMut(&Seen) -> bool) -> Vec<Seen> {
         let deadline = tokio::time::Instant::now() + self.patience;
         let mut seen = Vec::new();
         loop {
@@ -238,8 +265,8 @@ impl Running {
         }
     }
 
-    /// Everything until each of the first `tags` tags has shown the value that goes with it.
-    pub(super) async fn until_shown(&mut self, what: &str, wanted: &[(usize, Value)]) -> Vec<Seen> {
+    /// Everything until each of these tags has shown the value that goes with it.
+    pub async fn until_shown(&mut self, what: &str, wanted: &[(usize, Value)]) -> Vec<Seen> {
         let mut open = wanted.to_vec();
         self.until(what, |seen| {
             open.retain(|(tag, value)| !seen.shows(*tag, value));
@@ -249,17 +276,17 @@ impl Running {
     }
 
     /// Cancels the run and waits for its end, for at most two seconds.
-    pub(super) async fn stop(self, when: &str) {
+    pub async fn stop(self, when: &str) {
         self.stop.cancel();
         match timeout(Duration::from_secs(2), self.task).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => panic!("`run` panicked {when}: {error}"),
-            Err(_) => panic!("`run` did not end within 2 s of being told to stop {when}"),
+            Err(error) => panic!("`run` did not end within 2 s of being told to stop {when}: {error}"),
         }
     }
 
     /// Drops the run where it stands, as the gateway does after a panic.
-    pub(super) async fn abandon(self) {
+    pub async fn abandon(self) {
         self.task.abort();
         assert!(
             self.task.await.is_err_and(|error| error.is_cancelled()),

@@ -6,7 +6,7 @@ use floorgate_sample::Value;
 use floorgate_yaml::NodeKind;
 
 use super::Rig;
-use super::harness::{AMPLE, Planned, Running, Seen, addresses, node, try_plan};
+use super::harness::{AMPLE, Planned, Running, Seen, addresses, node, plan};
 use crate::Notice;
 
 /// What all tags show when the rig was set to `values`.
@@ -56,7 +56,7 @@ pub async fn mistakes_are_placed<R: Rig>(rig: &mut R) {
             None => format!("{trimmed}\nno_such_key: 1\n"),
         };
     }
-    let (source, problems) = try_plan(rig, &settings, &tags);
+    let (source, problems) = plan(&*rig.adapter(), &settings, &tags, &rig.folder());
     assert!(source.is_none(), "a configuration with mistakes is not planned");
     let placed = problems
         .list()
@@ -109,7 +109,7 @@ pub async fn keys_of_a_tag_are_in_the_schema<R: Rig>(rig: &mut R) {
 
 /// `Online` is the first thing of all, once; then every tag's value arrives, good.
 pub async fn online_comes_before_initial_values<R: Rig>(rig: &mut R) {
-    let planned = Planned::new(rig, &[]);
+    let planned = Planned::of(rig, &[]);
     set_all(rig, 41).await;
     rig.start().await;
     let mut run = planned.run(AMPLE);
@@ -136,7 +136,7 @@ pub async fn online_comes_before_initial_values<R: Rig>(rig: &mut R) {
 
 /// Values of a tag arrive in the order in which they were set, and the last one always arrives.
 pub async fn changes_arrive_in_order<R: Rig>(rig: &mut R) {
-    let planned = Planned::new(rig, &[]);
+    let planned = Planned::of(rig, &[]);
     let mut run = started(rig, &planned, 0).await;
     let mut seen = Vec::new();
     for value in 1..=30 {
@@ -169,7 +169,7 @@ pub async fn changes_arrive_in_order<R: Rig>(rig: &mut R) {
 
 /// When the peer dies there is one `Offline` with a reason, and nothing more until it is back.
 pub async fn tells_a_loss_once_with_a_reason<R: Rig>(rig: &mut R) {
-    let planned = Planned::new(rig, &[]);
+    let planned = Planned::of(rig, &[]);
     let mut run = started(rig, &planned, 1).await;
     rig.stop().await;
     let seen = run.until("the loss is told", Seen::is_offline).await;
@@ -196,7 +196,7 @@ pub async fn tells_a_loss_once_with_a_reason<R: Rig>(rig: &mut R) {
 /// When the peer is back, so is the source, by itself; either every value that was missed arrives, or a gap is told
 /// before the first value after the hole.
 pub async fn returns_after_a_loss_with_the_hole_marked<R: Rig>(rig: &mut R) {
-    let planned = Planned::new(rig, &[]);
+    let planned = Planned::of(rig, &[]);
     let mut run = started(rig, &planned, 1).await;
     for round in 0..3_i16 {
         rig.stop().await;
@@ -238,7 +238,7 @@ pub async fn returns_after_a_loss_with_the_hole_marked<R: Rig>(rig: &mut R) {
 
 /// A peer that is not there at the start is waited for; `Online` comes when it is.
 pub async fn waits_for_a_peer_that_is_not_there_yet<R: Rig>(rig: &mut R) {
-    let planned = Planned::new(rig, &[]);
+    let planned = Planned::of(rig, &[]);
     // Where the peer listens is known only once it was there.
     rig.start().await;
     rig.stop().await;
@@ -265,7 +265,7 @@ pub async fn waits_for_a_peer_that_is_not_there_yet<R: Rig>(rig: &mut R) {
 
 /// A tag that the peer refuses is one sample, bad and without a value; the others flow on.
 pub async fn refused_tag_is_bad_alone<R: Rig>(rig: &mut R) {
-    let planned = Planned::new(rig, &[rig.refused_address()]);
+    let planned = Planned::of(rig, &[rig.refused_address()]);
     set_all(rig, 7).await;
     rig.start().await;
     let mut run = planned.run(AMPLE);
@@ -307,25 +307,45 @@ pub async fn refused_tag_is_bad_alone<R: Rig>(rig: &mut R) {
     run.stop("while connected").await;
 }
 
-/// While the intake is full the source sends no more requests; when there is room again, the newest values arrive.
+/// While the intake is full the source sends no more requests; when there is room again the newest values arrive, and
+/// where others were missed, a gap is told before them.
 pub async fn back_pressure_stops_reading<R: Rig>(rig: &mut R) {
-    let planned = Planned::new(rig, &[]);
+    let planned = Planned::of(rig, &[]);
     set_all(rig, 0).await;
     rig.start().await;
     let mut run = planned.run(1);
-    let value = fill(rig, &run).await + 1;
-    set_all(rig, value).await;
-    run.until_shown(
-        "the newest values arrive once there is room",
-        &all_shown(rig, value),
-    )
-    .await;
+    let last = fill(rig, &run).await + 1;
+    set_all(rig, last).await;
+    let seen = run
+        .until_shown(
+            "the newest values arrive once there is room",
+            &all_shown(rig, last),
+        )
+        .await;
+    for tag in 0..R::TAGS {
+        let newest = rig.shown(tag, last);
+        let newest = seen
+            .iter()
+            .position(|seen| seen.shows(tag, &newest))
+            .expect("it was awaited");
+        let opening = seen
+            .iter()
+            .position(Seen::is_online)
+            .map_or(0, |online| online + 1);
+        let marked = seen[opening..=newest].iter().any(|seen| seen.is_gap_of(tag));
+        let complete =
+            (100..=last).all(|value| seen.iter().any(|seen| seen.shows(tag, &rig.shown(tag, value))));
+        assert!(
+            marked || complete,
+            "values of tag {tag} were missed and no gap was told: {seen:#?}"
+        );
+    }
     run.stop("while connected").await;
 }
 
 /// A batch whose receipt is dropped was not stored; the source goes on all the same.
 pub async fn receipts_may_be_dropped<R: Rig>(rig: &mut R) {
-    let planned = Planned::new(rig, &[]);
+    let planned = Planned::of(rig, &[]);
     set_all(rig, 1).await;
     rig.start().await;
     let mut run = planned.run(AMPLE);
@@ -343,7 +363,7 @@ pub async fn receipts_may_be_dropped<R: Rig>(rig: &mut R) {
 
 /// `run` may be called again after its future ended and after it was dropped: it is a fresh start.
 pub async fn runs_again_after_it_ended<R: Rig>(rig: &mut R) {
-    let planned = Planned::new(rig, &[]);
+    let planned = Planned::of(rig, &[]);
     let first = started(rig, &planned, 3).await;
     first.stop("while connected").await;
     for _ in 0..2 {
@@ -361,7 +381,7 @@ pub async fn runs_again_after_it_ended<R: Rig>(rig: &mut R) {
 
 /// Told to stop, `run` ends within two seconds: connected, with a full intake, and while the peer is away.
 pub async fn stops_within_two_seconds<R: Rig>(rig: &mut R) {
-    let planned = Planned::new(rig, &[]);
+    let planned = Planned::of(rig, &[]);
     let run = started(rig, &planned, 1).await;
     run.stop("while connected").await;
 

@@ -1,0 +1,75 @@
+//! The promises of every adapter, on each transport.
+
+use floorgate_adapter_api::conformance::Rig;
+use floorgate_adapter_api::{Adapter, Value};
+use floorgate_adapter_modbus::Modbus;
+
+use crate::device::{Device, Server, Wire};
+
+/// A device with a holding register for each tag.
+struct PlcRig {
+    device: Device,
+    server: Server,
+}
+
+impl PlcRig {
+    fn new(wire: Wire) -> Self {
+        let device = Device::default().with_unit(1, |unit| unit.missing = [900].into());
+        Self {
+            server: Server::new(wire, device.clone()),
+            device,
+        }
+    }
+}
+
+impl Rig for PlcRig {
+    fn adapter(&self) -> Box<dyn Adapter> {
+        Box::new(Modbus)
+    }
+
+    fn settings(&self) -> String {
+        format!(
+            "connect: {}\npoll_interval: 10ms\ntimeout: 500ms\nbackoff_max: 100ms\n",
+            self.server.connect()
+        )
+    }
+
+    fn address(&self, tag: usize) -> String {
+        format!("{{holding: {}, type: i16}}", 100 + tag)
+    }
+
+    fn refused_address(&self) -> String {
+        "{holding: 900, type: i16}".to_owned()
+    }
+
+    fn shown(&self, _tag: usize, value: i16) -> Value {
+        Value::Int(value.into())
+    }
+
+    async fn start(&mut self) {
+        self.server.start().await;
+    }
+
+    async fn stop(&mut self) {
+        self.server.stop().await;
+    }
+
+    async fn set(&mut self, tag: usize, value: i16) {
+        let place = 100 + u16::try_from(tag).expect("few tags");
+        self.device.unit(1, |unit| {
+            unit.holding.insert(place, value.cast_unsigned());
+        });
+    }
+}
+
+mod tcp {
+    floorgate_adapter_api::conformance_tests!(super::PlcRig::new(super::Wire::Tcp));
+}
+
+mod rtu_over_tcp {
+    floorgate_adapter_api::conformance_tests!(super::PlcRig::new(super::Wire::RtuOverTcp));
+}
+
+mod serial {
+    floorgate_adapter_api::conformance_tests!(super::PlcRig::new(super::Wire::Serial));
+}
