@@ -1,10 +1,9 @@
 //! Node addresses: `nsu=urn:plant;s=Line1.State`, `ns=2;i=42`, `i=2258` (OPC 10000-6 §5.3.1.10, §5.3.1.11).
 
+use floorgate_yaml::Duration;
 use opcua::types::{ByteString, Guid, Identifier, UAString};
 use schemars::JsonSchema;
 use serde::Deserialize;
-
-use crate::settings::Interval;
 
 /// Where a tag's value comes from.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
@@ -15,7 +14,7 @@ pub struct Address {
     pub node: String,
     /// How often the server looks at this node, in place of the source's setting.
     #[serde(default)]
-    pub sampling_interval: Option<Interval>,
+    pub sampling_interval: Option<Duration>,
     /// How many values of this node the server keeps, in place of the source's setting.
     #[serde(default)]
     pub queue_size: Option<u32>,

@@ -88,7 +88,7 @@ pub struct Connection {
 /// Asks the server for its endpoints, checks its certificate, and prepares a session.
 pub async fn prepare(plan: &Arc<Plan>) -> Result<Connection, ConnectError> {
     let settings = &plan.settings;
-    let timeout = settings.request_timeout.0;
+    let timeout = settings.request_timeout.get();
     let (own, identity) = {
         let plan = Arc::clone(plan);
         // Making a key takes up to seconds, and files may be slow.
@@ -155,8 +155,8 @@ fn client(plan: &Plan, own: &Own, attempts: i32) -> Result<Client, ConnectError>
         // The library would close the session of a server that is slow; `source` cuts only the connection.
         .keep_alive_interval(Duration::from_hours(24 * 365))
         .max_failed_keep_alive_count(0)
-        .request_timeout(settings.request_timeout.0)
-        .session_timeout(millis(settings.session_timeout.0))
+        .request_timeout(settings.request_timeout.get())
+        .session_timeout(millis(settings.session_timeout.get()))
         .recreate_subscriptions(false)
         .channel_lifetime(CHANNEL_LIFETIME_MILLIS)
         .max_message_size(MOST_MESSAGE_BYTES)
@@ -181,7 +181,7 @@ async fn endpoint(plan: &Plan, own: &Own, limited: &Limited) -> Result<EndpointD
         .get_connector(&EndpointDescription::from(settings.endpoint.as_str()))
         .map_err(unreachable)?;
     let asked = client.get_server_endpoints_from_url(connector);
-    let endpoints = tokio::time::timeout(settings.request_timeout.0 * 2, asked)
+    let endpoints = tokio::time::timeout(settings.request_timeout.get() * 2, asked)
         .await
         .map_err(|_| Error::new(opcua::types::StatusCode::BadTimeout, "no answer in time"))
         .and_then(|result| result)

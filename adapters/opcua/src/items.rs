@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use floorgate_adapter_api::Sample;
 use opcua::client::UARequest;
-use opcua::client::services::CreateMonitoredItems;
+use opcua::client::services::{CreateMonitoredItems, DeleteMonitoredItems};
 use opcua::types::{
     Error, MonitoredItemCreateRequest, MonitoringMode, MonitoringParameters, ReadValueId, StatusCode,
     TimestampsToReturn,
@@ -19,7 +19,7 @@ use crate::value;
 /// How long the server may take to make a batch of items. Some look each node up in a device.
 const CREATE_TIMEOUT: Duration = Duration::from_secs(30);
 /// Refused tags that are named in the log one by one.
-const MOST_NAMED: usize = 20;
+pub const MOST_NAMED: usize = 20;
 
 /// What the server made of what was asked for the items, over all of them.
 #[derive(Debug, Default)]
@@ -45,6 +45,7 @@ impl Connected<'_> {
         let mut refusals = Refusals::default();
         let mut revisions = Revisions::default();
         let mut batch = self.facts.items_per_call;
+        let mut capacity = self.plan.settings.items_per_subscription as usize;
 
         while let Some(last) = waiting.last().copied() {
             if self.request(last).is_none() {
@@ -52,7 +53,7 @@ impl Connected<'_> {
                 self.refuse(last, StatusCode::BadNodeIdUnknown, &mut refusals);
                 continue;
             }
-            let place = match self.subscription_with_room().await {
+            let place = match self.subscription_with_room(capacity).await {
                 Ok(place) => place,
                 Err(error) if is_refusal(error.status()) => {
                     for tag in waiting.drain(..) {
@@ -62,8 +63,7 @@ impl Connected<'_> {
                 }
                 Err(error) => return Err(error),
             };
-            let room = self.plan.settings.items_per_subscription as usize
-                - self.state.subscriptions[place].tags.len();
+            let room = capacity - self.state.subscriptions[place].tags.len();
             let (tags, requests) = self.take(&mut waiting, batch.min(room));
             let response = CreateMonitoredItems::new(self.state.subscriptions[place].id, self.session)
                 .items_to_create(requests)
@@ -73,9 +73,21 @@ impl Connected<'_> {
                 .await;
             let response = match response {
                 Ok(response) => response,
-                Err(error) if is_too_large(error.status()) && batch > 1 => {
-                    batch /= 2;
+                Err(error) if is_too_large(error.status()) && tags.len() > 1 => {
+                    batch = tags.len() / 2;
                     waiting.extend(tags.into_iter().rev());
+                    continue;
+                }
+                // Some servers refuse a request as a whole that would exceed the limit.
+                Err(error) if error.status() == StatusCode::BadTooManyMonitoredItems => {
+                    if tags.len() > 1 {
+                        batch = tags.len() / 2;
+                    } else {
+                        self.state.subscriptions[place].full = true;
+                        batch = self.facts.items_per_call;
+                    }
+                    waiting.extend(tags.into_iter().rev());
+                    capacity = self.after_full(place, capacity, &mut waiting, &mut refusals);
                     continue;
                 }
                 Err(error) => {
@@ -94,24 +106,65 @@ impl Connected<'_> {
                 } else if status.is_bad() {
                     self.refuse(tag, status, &mut refusals);
                 } else {
-                    self.state.refused.remove(&tag);
-                    self.state.subscriptions[place].tags.push(tag);
+                    // A tag that was refused stays so until a value of it comes: the item may only repeat the refusal.
+                    let subscription = &mut self.state.subscriptions[place];
+                    subscription.tags.push(tag);
+                    subscription.items.push(created.result.monitored_item_id);
                     revisions.add(&created.requested_parameters, &created.result);
                 }
             }
             waiting.extend(returned.into_iter().rev());
-            let subscription = &self.state.subscriptions[place];
-            if subscription.full && subscription.tags.is_empty() {
-                // Not even an empty subscription takes one: the server's limit is on the session.
-                let lost = self.state.subscriptions.swap_remove(place);
-                self.state.discarded.push(lost.id);
-                for tag in waiting.drain(..) {
-                    self.refuse(tag, StatusCode::BadTooManyMonitoredItems, &mut refusals);
-                }
-            }
+            capacity = self.after_full(place, capacity, &mut waiting, &mut refusals);
         }
         self.report(&revisions, refusals.named);
         Ok(refusals.samples)
+    }
+
+    /// What a full subscription tells: how many the next one takes, or that the session takes no more.
+    fn after_full(
+        &mut self,
+        place: usize,
+        capacity: usize,
+        waiting: &mut Vec<u32>,
+        refusals: &mut Refusals,
+    ) -> usize {
+        let subscription = &self.state.subscriptions[place];
+        match subscription.tags.len() {
+            _ if !subscription.full => capacity,
+            0 => {
+                let lost = self.state.subscriptions.swap_remove(place);
+                self.state.discarded.push(lost.id);
+                for tag in waiting.drain(..) {
+                    self.refuse(tag, StatusCode::BadTooManyMonitoredItems, refusals);
+                }
+                capacity
+            }
+            taken => capacity.min(taken),
+        }
+    }
+
+    /// Deletes the items of tags that the server took and then called unknown, so that they can be made anew.
+    pub async fn remove_refused_items(&mut self) -> Result<(), Error> {
+        let refused = &self.state.refused;
+        for subscription in &mut self.state.subscriptions {
+            let mut removed = Vec::new();
+            let mut place = 0;
+            while let Some(tag) = subscription.tags.get(place) {
+                if refused.contains_key(tag) {
+                    subscription.tags.swap_remove(place);
+                    removed.push(subscription.items.swap_remove(place));
+                } else {
+                    place += 1;
+                }
+            }
+            for batch in removed.chunks(self.facts.items_per_call) {
+                DeleteMonitoredItems::new(subscription.id, self.session)
+                    .items_to_delete(batch.to_vec())
+                    .send(self.session.channel())
+                    .await?;
+            }
+        }
+        Ok(())
     }
 
     /// Tags without an item, the first of the plan last.
@@ -168,8 +221,7 @@ impl Connected<'_> {
         })
     }
 
-    async fn subscription_with_room(&mut self) -> Result<usize, Error> {
-        let most = self.plan.settings.items_per_subscription as usize;
+    async fn subscription_with_room(&mut self, most: usize) -> Result<usize, Error> {
         let has_room = |s: &crate::subscription::Subscription| !s.full && s.tags.len() < most;
         if let Some(place) = self.state.subscriptions.iter().position(has_room) {
             return Ok(place);
@@ -192,7 +244,8 @@ impl Connected<'_> {
         }
     }
 
-    fn warn_of(&self, tag: &Tag, status: StatusCode) {
+    /// Names a refused tag in the log.
+    pub fn warn_of(&self, tag: &Tag, status: StatusCode) {
         let (source, name) = (&self.plan.name, &tag.name);
         match (self.plan.node_id(tag, &self.facts.namespaces), self.plan.uri(tag)) {
             (Some(node), _) => tracing::warn!(source, tag = %name, "the server refuses {node}: {status}"),
@@ -201,6 +254,12 @@ impl Connected<'_> {
                 tracing::warn!(source, tag = %name, "the server has no namespace `{uri}`");
             }
         }
+    }
+
+    /// Shows how many tags are refused.
+    pub fn count_refused(&self) {
+        let refused = i64::try_from(self.state.refused.len()).unwrap_or(i64::MAX);
+        self.outlet.metrics.failed_tags.set(refused);
     }
 
     fn report(&self, revisions: &Revisions, refused: usize) {
@@ -271,6 +330,18 @@ fn is_refusal(status: StatusCode) -> bool {
             | StatusCode::BadServiceUnsupported
             | StatusCode::BadUserAccessDenied
             | StatusCode::BadResourceUnavailable
+    )
+}
+
+/// Whether a status says that the node cannot be read at all, however often it is tried with the same item.
+pub fn is_node_refused(status: StatusCode) -> bool {
+    matches!(
+        status,
+        StatusCode::BadNodeIdUnknown
+            | StatusCode::BadNodeIdInvalid
+            | StatusCode::BadAttributeIdInvalid
+            | StatusCode::BadNotReadable
+            | StatusCode::BadUserAccessDenied
     )
 }
 

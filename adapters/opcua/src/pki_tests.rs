@@ -1,1 +1,154 @@
+use std::os::unix::fs::PermissionsExt;
 
+use super::*;
+
+/// A folder that is removed with its test.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("floorgate-pki-{}-{name}", std::process::id()));
+        let _ = fs::remove_dir_all(&path);
+        Self(path)
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// The certificate of a server, made like a gateway's.
+fn server(folder: &Folder) -> Vec<u8> {
+    let dir = folder.0.join("server");
+    let made = init(&dir, "urn:plc", &["plc1".to_owned()]).unwrap();
+    fs::read(made.path).unwrap()
+}
+
+#[test]
+fn a_made_key_is_private_and_the_certificate_carries_the_application() {
+    let folder = Folder::new("make");
+    let made = init(
+        &folder.0,
+        "urn:plant:gateway",
+        &["gw1".to_owned(), "10.0.0.7".to_owned()],
+    )
+    .unwrap();
+    let contents = show(&folder.0).unwrap();
+    assert_eq!(contents.own, Some(made));
+    assert_eq!(contents.application_uri.as_deref(), Some("urn:plant:gateway"));
+    assert_eq!(
+        fs::metadata(&contents.key).unwrap().permissions().mode() & 0o777,
+        0o600
+    );
+    let key = fs::read_to_string(&contents.key).unwrap();
+    assert!(key.starts_with("-----BEGIN PRIVATE KEY-----\n"));
+    assert!(CertificateStore::read_pkey(&contents.key).is_ok());
+    assert!(matches!(
+        init(&folder.0, "urn:other", &[]),
+        Err(PkiError::Exists(_))
+    ));
+}
+
+#[test]
+fn a_first_start_makes_one_key_and_keeps_it() {
+    let folder = Folder::new("own");
+    let threads: Vec<_> = (0..3)
+        .map(|_| {
+            let dir = folder.0.clone();
+            std::thread::spawn(move || own(&dir).unwrap().application_uri)
+        })
+        .collect();
+    for thread in threads {
+        assert_eq!(thread.join().unwrap(), default_application_uri());
+    }
+    let thumbprint = show(&folder.0).unwrap().own.unwrap().thumbprint;
+    own(&folder.0).unwrap();
+    assert_eq!(show(&folder.0).unwrap().own.unwrap().thumbprint, thumbprint);
+}
+
+#[test]
+fn trust_is_given_by_thumbprint_and_by_file() {
+    let folder = Folder::new("trust");
+    let (dir, server) = (folder.0.join("pki"), server(&folder));
+    own(&dir).unwrap();
+    let error = check_server(&dir, &server, "urn:plc").unwrap_err();
+    let PkiError::Untrusted { thumbprint, .. } = &error else {
+        panic!("{error}")
+    };
+    assert!(
+        error
+            .to_string()
+            .contains(&format!("floorgate pki trust {thumbprint}"))
+    );
+    assert_eq!(show(&dir).unwrap().rejected.len(), 1);
+
+    assert!(matches!(trust(&dir, "00ff"), Err(PkiError::Unknown(_))));
+    // As people paste it: upper case, with colons.
+    let pasted: Vec<String> = thumbprint
+        .to_uppercase()
+        .as_bytes()
+        .chunks(2)
+        .map(|c| String::from_utf8_lossy(c).into())
+        .collect();
+    trust(&dir, &pasted.join(":")).unwrap();
+    assert!(show(&dir).unwrap().rejected.is_empty());
+    check_server(&dir, &server, "urn:plc").unwrap();
+    assert_eq!(
+        trust(&dir, thumbprint).unwrap().thumbprint,
+        *thumbprint,
+        "trusting twice is no mistake"
+    );
+
+    let other = folder.0.join("other");
+    own(&other).unwrap();
+    let file = folder.0.join("server/own/cert.der");
+    trust(&other, file.to_str().unwrap()).unwrap();
+    check_server(&other, &server, "urn:plc").unwrap();
+    assert!(file.exists(), "the file that was given is left alone");
+}
+
+#[test]
+fn a_trusted_certificate_is_still_checked() {
+    let folder = Folder::new("check");
+    let (dir, server) = (folder.0.join("pki"), server(&folder));
+    own(&dir).unwrap();
+    trust(&dir, folder.0.join("server/own/cert.der").to_str().unwrap()).unwrap();
+    let error = check_server(&dir, &server, "urn:someone-else").unwrap_err();
+    assert!(matches!(error, PkiError::Application { .. }), "{error}");
+
+    let certificate = show(&dir).unwrap().trusted.remove(0);
+    let late = certificate.valid_to.after(std::time::Duration::from_secs(1));
+    assert!(validity("server's", &certificate, Timestamp::now()).is_ok());
+    assert!(matches!(
+        validity("server's", &certificate, late),
+        Err(PkiError::Validity { .. })
+    ));
+
+    // Another certificate under the name of a trusted one is not trusted.
+    fs::write(&certificate.path, b"something else").unwrap();
+    assert!(matches!(
+        check_server(&dir, &server, "urn:plc"),
+        Err(PkiError::Untrusted { .. })
+    ));
+}
+
+#[test]
+fn rejected_certificates_cannot_fill_the_disk() {
+    let folder = Folder::new("fill");
+    let (dir, server) = (folder.0.join("pki"), server(&folder));
+    own(&dir).unwrap();
+    for number in 0..MOST_REJECTED {
+        fs::write(dir.join(format!("rejected/{number}")), b"").unwrap();
+    }
+    assert!(matches!(
+        check_server(&dir, &server, ""),
+        Err(PkiError::Untrusted { .. })
+    ));
+    assert!(show(&dir).unwrap().rejected.is_empty());
+    assert!(matches!(
+        check_server(&dir, b"rubbish", ""),
+        Err(PkiError::Unreadable)
+    ));
+}

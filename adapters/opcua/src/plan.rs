@@ -2,17 +2,18 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time;
 
 use floorgate_adapter_api::{Node, Problems, SourceSpec, Span, TagId, TagSpec, decode};
+use floorgate_yaml::Duration;
 use opcua::core::comms::url::hostname_port_from_url;
 use opcua::types::{Identifier, NodeId};
 
 use crate::address::{Address, NamespaceName, NodeAddress};
-use crate::settings::{Interval, LoginFields, Mode, Policy, SecurityMode, Settings};
+use crate::settings::{LoginFields, Mode, Policy, SecurityMode, Settings, millis};
 
 /// Publishing plus sampling interval above which the shipped promise of 200 ms at p99 cannot hold.
-pub const SLOW: Duration = Duration::from_millis(200);
+pub const SLOW: time::Duration = time::Duration::from_millis(200);
 
 /// Everything a running source needs to know.
 #[derive(Debug)]
@@ -118,7 +119,7 @@ impl Plan {
             .settings
             .sampling_interval
             .unwrap_or(self.settings.publishing_interval);
-        tag.sampling_millis.map_or(source.millis(), f64::from)
+        tag.sampling_millis.map_or(millis(source), f64::from)
     }
 
     /// The queue size that is asked for.
@@ -159,7 +160,11 @@ fn check(settings: &Settings, node: &Node, problems: &mut Problems) -> bool {
             "write `mode: poll`, or set `publishing_interval`".to_owned(),
         ));
     }
-    let hour = Duration::from_hours(1);
+    let (second, hour, day) = (
+        Duration::from_secs(1),
+        Duration::from_secs(3_600),
+        Duration::from_secs(86_400),
+    );
     let ranges = [
         (
             "publishing_interval",
@@ -185,28 +190,17 @@ fn check(settings: &Settings, node: &Node, problems: &mut Problems) -> bool {
             Duration::from_millis(100),
             hour,
         ),
-        (
-            "session_timeout",
-            settings.session_timeout,
-            Duration::from_secs(1),
-            hour * 24,
-        ),
+        ("session_timeout", settings.session_timeout, second, day),
         (
             "reconnect_limit",
             settings.reconnect_limit,
             Duration::from_millis(500),
             hour,
         ),
-        (
-            "retry_refused_nodes",
-            settings.retry_refused_nodes,
-            Duration::from_secs(1),
-            hour * 24,
-        ),
+        ("retry_refused_nodes", settings.retry_refused_nodes, second, day),
     ];
     for (key, value, least, most) in ranges {
-        if value.0 < least || value.0 > most {
-            let (least, most) = (Interval(least), Interval(most));
+        if value < least || value > most {
             errors.push((
                 key,
                 format!("`{key}` is {value}"),
@@ -328,7 +322,7 @@ fn tags(specs: &[TagSpec<'_>], problems: &mut Problems) -> Option<(Vec<Tag>, Vec
             }),
         };
         #[allow(clippy::cast_possible_truncation)] // milliseconds in the precision of a float are enough
-        let sampling_millis = address.sampling_interval.map(|interval| interval.millis() as f32);
+        let sampling_millis = address.sampling_interval.map(|interval| millis(interval) as f32);
         tags.push(Tag {
             id: spec.id,
             name: spec.name.into(),

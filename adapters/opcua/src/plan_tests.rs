@@ -1,1 +1,137 @@
+use std::path::Path;
 
+use floorgate_adapter_api::NodeKind;
+use floorgate_yaml::parse;
+
+use super::*;
+
+/// Plans a source from a document with `settings` and a list `tags`.
+fn planned(text: &str) -> (Option<Plan>, Vec<(u32, String, Option<String>)>) {
+    let mut problems = Problems::default();
+    let file = problems.add_file(Path::new("plan.yaml"), text.to_owned());
+    let document = parse(file, text, &mut problems).expect("the test's document is YAML");
+    let NodeKind::List(tags) = &document.get("tags").expect("it has tags").kind else {
+        panic!("tags are a list")
+    };
+    let names: Vec<String> = (0..tags.len()).map(|number| format!("line/{number}")).collect();
+    let specs = (0..)
+        .zip(tags.iter().zip(&names))
+        .map(|(id, (address, name))| TagSpec {
+            id: TagId(id),
+            name,
+            address,
+        });
+    let spec = SourceSpec {
+        name: "plc",
+        settings: document.get("settings").expect("it has settings"),
+        tags: specs.collect(),
+        base: Path::new("/etc/floorgate"),
+        state: Path::new("/var/lib/floorgate"),
+    };
+    let plan = Plan::new(&spec, &mut problems);
+    let said = problems.list().iter().map(|problem| {
+        (
+            problem.span.map_or(0, |span| span.line),
+            problem.message.clone(),
+            problem.hint.clone(),
+        )
+    });
+    (plan, said.collect())
+}
+
+#[test]
+fn without_more_than_an_address_the_source_is_secure_and_fast() {
+    let (plan, problems) = planned("settings: {endpoint: 'opc.tcp://plc1:4840'}\ntags: [{node: i=2258}]\n");
+    assert!(problems.is_empty(), "{problems:?}");
+    let settings = plan.unwrap().settings;
+    assert_eq!(settings.security.policy, Policy::Basic256Sha256);
+    assert_eq!(settings.security.mode, SecurityMode::SignAndEncrypt);
+    assert!(!settings.trust_any_server_certificate && !settings.send_password_in_clear);
+    assert!(
+        settings.publishing_interval.get() * 2 <= SLOW,
+        "sampling and publishing stay below 200 ms"
+    );
+}
+
+#[test]
+fn all_mistakes_are_found_in_one_run() {
+    let text = "settings:
+  endpoint: http://plc1
+  security: {policy: none}
+  login: {user: operator}
+  queue_size: 0
+  poll_interval: 1s
+  keep_alive: 1ms
+tags:
+  - {node: Line1.State}
+  - {node: i=2258}
+  - {node: 'ns=2;i=x'}
+  - {node: 'ns=2;i=1', queue_size: 0}
+  - {node: 'ns=2;i=1', sampling: 1s}
+";
+    let (plan, problems) = planned(text);
+    assert!(plan.is_none());
+    let mut lines: Vec<u32> = problems.iter().map(|(line, ..)| *line).collect();
+    lines.sort_unstable();
+    assert_eq!(lines, [2, 3, 4, 5, 6, 7, 9, 11, 12, 13], "{problems:#?}");
+    assert!(
+        problems.iter().all(|(_, _, hint)| hint.is_some()),
+        "{problems:#?}"
+    );
+}
+
+#[test]
+fn a_password_is_not_sent_in_clear_unless_it_is_said() {
+    let text = |more| {
+        format!(
+            "settings: {{endpoint: 'opc.tcp://plc1', security: {{policy: none, mode: none}}, login: {{user: a, password_file: secret}}{more}}}\ntags: []\n"
+        )
+    };
+    let (plan, problems) = planned(&text(""));
+    assert!(plan.is_none() && problems.len() == 1, "{problems:?}");
+    let (plan, problems) = planned(&text(", send_password_in_clear: true"));
+    assert!(problems.is_empty(), "{problems:?}");
+    let expected = Credentials::Password {
+        user: "a".into(),
+        file: "/etc/floorgate/secret".into(),
+    };
+    assert_eq!(plan.unwrap().credentials, expected);
+}
+
+#[test]
+fn nodes_follow_their_namespace() {
+    let text = "settings: {endpoint: 'opc.tcp://plc1', sampling_interval: 20ms, login: anonymous}
+tags:
+  - {node: 'nsu=urn:a;s=X'}
+  - {node: 'nsu=urn:b;s=X', sampling_interval: 5ms, queue_size: 7}
+  - {node: 'nsu=urn:a;i=4'}
+  - {node: 'ns=9;i=4'}
+";
+    let (plan, problems) = planned(text);
+    assert!(problems.is_empty(), "{problems:?}");
+    let plan = plan.unwrap();
+    assert_eq!(plan.uris, ["urn:a", "urn:b"]);
+    let nodes = |namespaces: &[Option<u16>]| -> Vec<Option<String>> {
+        plan.tags
+            .iter()
+            .map(|tag| plan.node_id(tag, namespaces).map(|node| node.to_string()))
+            .collect()
+    };
+    let some = |node: &str| Some(node.to_owned());
+    assert_eq!(
+        nodes(&[Some(2), Some(3)]),
+        [
+            some("ns=2;s=X"),
+            some("ns=3;s=X"),
+            some("ns=2;i=4"),
+            some("ns=9;i=4")
+        ]
+    );
+    assert_eq!(
+        nodes(&[None, Some(2)]),
+        [None, some("ns=2;s=X"), None, some("ns=9;i=4")]
+    );
+    let asked = |tag: &Tag| (plan.sampling_millis(tag), plan.queue_size(tag));
+    assert_eq!(asked(&plan.tags[0]), (20.0, 100));
+    assert_eq!(asked(&plan.tags[1]), (5.0, 7));
+}

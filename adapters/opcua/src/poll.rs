@@ -21,7 +21,7 @@ impl Connected<'_> {
     }
 
     async fn poll_until_halt(&mut self) -> Result<std::convert::Infallible, Halt> {
-        let every = self.plan.settings.poll_interval.0;
+        let every = self.plan.settings.poll_interval.get();
         let mut ticks = tokio::time::interval(every);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
         // Bad statuses that were handed on: a refusal is said once, not every poll.
@@ -95,7 +95,7 @@ impl Connected<'_> {
         }
         let begun = Instant::now();
         self.outlet.metrics.requests.inc();
-        let timeout = self.plan.settings.request_timeout.0;
+        let timeout = self.plan.settings.request_timeout.get();
         let values = match read(self.session, nodes, TimestampsToReturn::Both, timeout).await {
             Ok(values) => values,
             Err(error) if crate::items::is_too_large(error.status()) && until - from > 1 => return Ok(None),

@@ -21,7 +21,7 @@ use opcua::types::{
     StatusChangeNotification, StatusCode, SubscriptionAcknowledgement,
 };
 
-use crate::items::failed;
+use crate::items::{MOST_NAMED, failed, is_node_refused};
 use crate::outlet::{Halt, Outlet};
 use crate::plan::Plan;
 use crate::server::{Facts, reason};
@@ -73,7 +73,7 @@ impl Connected<'_> {
         let mut most = MOST_REQUESTS;
         let mut check = tokio::time::interval(CHECK);
         check.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
-        let mut retry = Instant::now() + self.plan.settings.retry_refused_nodes.0;
+        let mut retry = Instant::now() + self.plan.settings.retry_refused_nodes.get();
         let timeout = self.publish_timeout();
         loop {
             let wanted = (self.state.subscriptions.len() * REQUESTS_PER_SUBSCRIPTION).min(most);
@@ -95,7 +95,7 @@ impl Connected<'_> {
                 _ = check.tick() => {
                     self.check_signs_of_life().await?;
                     if Instant::now() >= retry {
-                        retry = Instant::now() + self.plan.settings.retry_refused_nodes.0;
+                        retry = Instant::now() + self.plan.settings.retry_refused_nodes.get();
                         self.retry_refused().await?;
                     }
                 }
@@ -276,6 +276,8 @@ impl Connected<'_> {
     fn samples(&mut self, objects: Vec<ExtensionObject>) -> (Vec<Sample>, Option<StatusCode>) {
         let mut samples = Vec::new();
         let mut ended = None;
+        let mut refused = 0;
+        let refused_before = self.state.refused.len();
         for object in objects {
             if let Some(change) = object.inner_as::<StatusChangeNotification>() {
                 ended = Some(change.status);
@@ -291,6 +293,19 @@ impl Connected<'_> {
                 let Some(tag) = self.plan.tags.get(place as usize) else {
                     continue;
                 };
+                let status = item.value.status();
+                if is_node_refused(status) {
+                    // Some servers take every item and give the refusal as its value.
+                    if self.state.refused.insert(place, status) == Some(status) {
+                        continue;
+                    }
+                    refused += 1;
+                    if refused <= MOST_NAMED {
+                        self.warn_of(tag, status);
+                    }
+                } else if !self.state.refused.is_empty() {
+                    self.state.refused.remove(&place);
+                }
                 let (sample, unsupported) = value::sample(tag.id, item.value);
                 if sample.gap {
                     self.outlet.metrics.gaps.inc();
@@ -303,6 +318,16 @@ impl Connected<'_> {
                 }
                 samples.push(sample);
             }
+        }
+        if refused > MOST_NAMED {
+            tracing::warn!(
+                source = self.plan.name,
+                "the server refuses {} more tags",
+                refused - MOST_NAMED
+            );
+        }
+        if refused > 0 || self.state.refused.len() != refused_before {
+            self.count_refused();
         }
         (samples, ended)
     }
@@ -346,6 +371,9 @@ impl Connected<'_> {
         match Facts::read(self.session, self.plan).await {
             Ok(facts) => self.facts = facts,
             Err(error) => return Err(self.lost_with("reading the namespaces", &error)),
+        }
+        if let Err(error) = self.remove_refused_items().await {
+            return Err(self.lost_with("deleting monitored items", &error));
         }
         self.place(true).await
     }

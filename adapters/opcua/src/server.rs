@@ -40,7 +40,7 @@ impl Facts {
             .into_iter()
             .map(|id| ReadValueId::new_value(id.into()))
             .collect();
-        let timeout = plan.settings.request_timeout.0;
+        let timeout = plan.settings.request_timeout.get();
         let mut values = read(session, nodes, TimestampsToReturn::Neither, timeout)
             .await?
             .into_iter();

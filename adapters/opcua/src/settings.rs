@@ -3,8 +3,8 @@
 use std::borrow::Cow;
 use std::fmt;
 use std::path::PathBuf;
-use std::time::Duration;
 
+use floorgate_yaml::Duration;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Error, MapAccess, Visitor};
@@ -35,11 +35,11 @@ pub struct Settings {
     pub mode: Mode,
     /// How often the server sends what changed, as asked for; the server may revise it.
     #[serde(default = "publishing_interval")]
-    pub publishing_interval: Interval,
+    pub publishing_interval: Duration,
     /// How often the server looks at a node, as asked for; without it: the publishing interval. `0ms` is
     /// as fast as the server can.
     #[serde(default)]
-    pub sampling_interval: Option<Interval>,
+    pub sampling_interval: Option<Duration>,
     /// How many values of one node the server keeps between two messages and while the connection is lost.
     #[serde(default = "queue_size")]
     pub queue_size: u32,
@@ -48,29 +48,29 @@ pub struct Settings {
     pub items_per_subscription: u32,
     /// How often nodes are read in mode `poll`.
     #[serde(default = "poll_interval")]
-    pub poll_interval: Interval,
+    pub poll_interval: Duration,
     /// How often the connection is tried when nothing else is said, and at least every how often each
     /// subscription must give a sign of life.
     #[serde(default = "keep_alive")]
-    pub keep_alive: Interval,
+    pub keep_alive: Duration,
     /// How long an answer may take before the connection counts as lost. A frozen server is noticed after
     /// `keep_alive` + `request_timeout`.
     #[serde(default = "request_timeout")]
-    pub request_timeout: Interval,
+    pub request_timeout: Duration,
     /// How long the server keeps session and subscriptions of a lost connection. What changed in an outage
     /// that is shorter is sent afterwards, as far as `queue_size` reaches.
     #[serde(default = "session_timeout")]
-    pub session_timeout: Interval,
+    pub session_timeout: Duration,
     /// The longest pause between two attempts to connect. Pauses begin at 0.5 s, double, and are jittered.
     #[serde(default = "reconnect_limit")]
-    pub reconnect_limit: Interval,
+    pub reconnect_limit: Duration,
     /// How often nodes that the server refused are tried again.
     #[serde(default = "retry_refused_nodes")]
-    pub retry_refused_nodes: Interval,
+    pub retry_refused_nodes: Duration,
 }
 
-fn publishing_interval() -> Interval {
-    Interval(Duration::from_millis(50))
+fn publishing_interval() -> Duration {
+    Duration::from_millis(50)
 }
 fn queue_size() -> u32 {
     100
@@ -78,23 +78,23 @@ fn queue_size() -> u32 {
 fn items_per_subscription() -> u32 {
     10_000
 }
-fn poll_interval() -> Interval {
-    Interval(Duration::from_millis(500))
+fn poll_interval() -> Duration {
+    Duration::from_millis(500)
 }
-fn keep_alive() -> Interval {
-    Interval(Duration::from_secs(2))
+fn keep_alive() -> Duration {
+    Duration::from_secs(2)
 }
-fn request_timeout() -> Interval {
-    Interval(Duration::from_secs(4))
+fn request_timeout() -> Duration {
+    Duration::from_secs(4)
 }
-fn session_timeout() -> Interval {
-    Interval(Duration::from_mins(2))
+fn session_timeout() -> Duration {
+    Duration::from_secs(120)
 }
-fn reconnect_limit() -> Interval {
-    Interval(Duration::from_secs(15))
+fn reconnect_limit() -> Duration {
+    Duration::from_secs(15)
 }
-fn retry_refused_nodes() -> Interval {
-    Interval(Duration::from_mins(1))
+fn retry_refused_nodes() -> Duration {
+    Duration::from_secs(60)
 }
 
 /// How changes come to the gateway.
@@ -208,102 +208,7 @@ impl JsonSchema for Login {
     }
 }
 
-/// A span of time, written as a number and a unit: `10ms`, `2s`, `0.5s`, `1min`, `1h`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Interval(pub Duration);
-
-impl Interval {
-    /// Milliseconds, the unit of OPC UA's `Duration` (OPC 10000-3 §8.13).
-    pub fn millis(self) -> f64 {
-        self.0.as_secs_f64() * 1e3
-    }
-
-    fn parse(text: &str) -> Option<Self> {
-        let split = text.find(|c: char| c.is_ascii_alphabetic())?;
-        let (number, unit) = text.split_at(split);
-        let scale = match unit {
-            "us" => 1e-6,
-            "ms" => 1e-3,
-            "s" => 1.0,
-            "min" => 60.0,
-            "h" => 3600.0,
-            _ => return None,
-        };
-        let number = number.trim_end();
-        if !number.starts_with(|c: char| c.is_ascii_digit()) {
-            return None;
-        }
-        let seconds = number.parse::<f64>().ok()? * scale;
-        Duration::try_from_secs_f64(seconds).ok().map(Self)
-    }
-}
-
-impl fmt::Display for Interval {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let millis = self.millis();
-        if millis >= 1000.0 {
-            write!(f, "{}s", millis / 1e3)
-        } else {
-            write!(f, "{millis}ms")
-        }
-    }
-}
-
-impl<'de> Deserialize<'de> for Interval {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct IntervalVisitor;
-        impl Visitor<'_> for IntervalVisitor {
-            type Value = Interval;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a duration with its unit, such as 10ms, 2s or 1min")
-            }
-
-            fn visit_str<E: Error>(self, text: &str) -> Result<Interval, E> {
-                Interval::parse(text).ok_or_else(|| E::invalid_value(serde::de::Unexpected::Str(text), &self))
-            }
-        }
-        deserializer.deserialize_str(IntervalVisitor)
-    }
-}
-
-impl JsonSchema for Interval {
-    fn schema_name() -> Cow<'static, str> {
-        "Duration".into()
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({
-            "type": "string",
-            "pattern": r"^[0-9]+(\.[0-9]+)? *(us|ms|s|min|h)$",
-            "examples": ["10ms", "2s", "1min"],
-        })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn durations_are_a_number_and_a_unit() {
-        let millis = |text| Interval::parse(text).map(Interval::millis);
-        assert_eq!(millis("10ms"), Some(10.0));
-        assert_eq!(millis("0.5s"), Some(500.0));
-        assert_eq!(millis("2 min"), Some(120_000.0));
-        assert_eq!(millis("0ms"), Some(0.0));
-        for wrong in ["10", "ms", "-1s", "1d", "1e400s", "NaNs", "+1s", ""] {
-            assert_eq!(millis(wrong), None, "{wrong}");
-        }
-    }
-
-    #[test]
-    fn a_duration_is_written_as_it_is_read() {
-        for text in ["10ms", "2s", "0.25ms"] {
-            assert_eq!(
-                Interval::parse(text).map(|i| i.to_string()).as_deref(),
-                Some(text)
-            );
-        }
-    }
+/// Milliseconds, the unit of OPC UA's `Duration` (OPC 10000-3 §8.13).
+pub fn millis(duration: Duration) -> f64 {
+    duration.get().as_secs_f64() * 1e3
 }

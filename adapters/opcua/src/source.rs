@@ -100,7 +100,7 @@ async fn run(plan: Arc<Plan>, mut outlet: Outlet) {
                 error.to_string()
             }
         };
-        let pause = pauses.next().unwrap_or(plan.settings.reconnect_limit.0);
+        let pause = pauses.next().unwrap_or(plan.settings.reconnect_limit.get());
         tracing::warn!(
             source = plan.name,
             "not connected: {reason}; next attempt in {:.1} s",
@@ -121,8 +121,8 @@ async fn run(plan: Arc<Plan>, mut outlet: Outlet) {
 fn pauses(plan: &Plan) -> ExponentialBackoff {
     ExponentialBuilder::new()
         .with_jitter()
-        .with_min_delay(FIRST_PAUSE.min(plan.settings.reconnect_limit.0))
-        .with_max_delay(plan.settings.reconnect_limit.0)
+        .with_min_delay(FIRST_PAUSE.min(plan.settings.reconnect_limit.get()))
+        .with_max_delay(plan.settings.reconnect_limit.get())
         .without_max_times()
         .build()
 }
@@ -199,11 +199,11 @@ async fn drive(
                 link.send_modify(|link| link.reason = status.to_string());
                 // After the session's time the server has none to re-activate: begin with its endpoints again.
                 let hopeless =
-                    lost_since.is_none_or(|since| since.elapsed() > plan.settings.session_timeout.0);
+                    lost_since.is_none_or(|since| since.elapsed() > plan.settings.session_timeout.get());
                 if hopeless || is_about_security(status) {
                     return status.to_string();
                 }
-                let pause = pauses.next().unwrap_or(plan.settings.reconnect_limit.0);
+                let pause = pauses.next().unwrap_or(plan.settings.reconnect_limit.get());
                 tracing::warn!(
                     source = plan.name,
                     "cannot reconnect: {status}; next attempt in {:.1} s",
@@ -240,12 +240,12 @@ async fn keep_alive(
     cutter: &Cutter,
     metrics: &SourceMetrics,
 ) {
-    let timeout = plan.settings.request_timeout.0;
+    let timeout = plan.settings.request_timeout.get();
     loop {
         let Ok(number) = link.wait_for(|link| link.up).await.map(|link| link.number) else {
             return;
         };
-        tokio::time::sleep(plan.settings.keep_alive.0).await;
+        tokio::time::sleep(plan.settings.keep_alive.get()).await;
         let state = ReadValueId::new_value(VariableId::Server_ServerStatus_State.into());
         let begun = Instant::now();
         metrics.requests.inc();
@@ -319,7 +319,7 @@ async fn work(
         if outlet.offline(reason).await.is_err() {
             return (Halt::Stop, true);
         }
-        if begun.elapsed() > plan.settings.reconnect_limit.0 {
+        if begun.elapsed() > plan.settings.reconnect_limit.get() {
             pauses = self::pauses(plan);
         } else if begun.elapsed() < FIRST_PAUSE {
             // A server that takes the connection and then fails must not be asked in a tight loop.
@@ -340,7 +340,7 @@ async fn serve_connection(
         Ok(facts) => facts,
         Err(error) => return Halt::Lost(crate::items::failed("reading namespaces and limits", &error)),
     };
-    let publishing = plan.settings.publishing_interval.0;
+    let publishing = plan.settings.publishing_interval.get();
     let mut connected = Connected {
         plan,
         session,

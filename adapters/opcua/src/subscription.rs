@@ -27,6 +27,8 @@ pub struct Subscription {
     pub last: u32,
     /// Places in the plan of the tags that it reports.
     pub tags: Vec<u32>,
+    /// The server's numbers of their items, in the same order.
+    pub items: Vec<u32>,
     /// Whether the server takes no more items into it.
     pub full: bool,
     /// When it gave its last sign of life.
@@ -125,16 +127,16 @@ impl State {
     /// Makes a subscription; it is the last one afterwards.
     pub async fn create(&mut self, session: &Session, plan: &Plan) -> Result<Revised, Error> {
         let settings = &plan.settings;
-        let asked = settings.publishing_interval.0;
+        let asked = settings.publishing_interval.get();
         let periods = |span: Duration| {
             let periods = (span.as_secs_f64() / asked.as_secs_f64()).ceil();
             #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // clamped to the type's range
             let periods = periods.clamp(1.0, f64::from(u32::MAX / 4)) as u32;
             periods
         };
-        let keep_alive = periods(settings.keep_alive.0);
+        let keep_alive = periods(settings.keep_alive.get());
         // OPC 10000-4 §5.14.2: the lifetime is at least three keep-alives.
-        let lifetime = periods(settings.session_timeout.0).max(3 * keep_alive);
+        let lifetime = periods(settings.session_timeout.get()).max(3 * keep_alive);
         let response = CreateSubscription::new(session)
             .publishing_interval(asked)
             .max_keep_alive_count(keep_alive)
@@ -153,9 +155,10 @@ impl State {
             generation: self.generations,
             last: 0,
             tags: Vec::new(),
+            items: Vec::new(),
             full: false,
             heard: Instant::now(),
-            patience: revised.publishing * revised.keep_alive * 3 + settings.request_timeout.0,
+            patience: revised.publishing * revised.keep_alive * 3 + settings.request_timeout.get(),
         });
         Ok(revised)
     }
@@ -221,7 +224,7 @@ impl Revised {
             "made a subscription"
         );
         let asked = plan.settings.publishing_interval;
-        if (millis - asked.millis()).abs() > 0.5 {
+        if (millis - crate::settings::millis(asked)).abs() > 0.5 {
             tracing::warn!(
                 source = plan.name,
                 "the server revised the publishing interval from {asked} to {millis}ms"

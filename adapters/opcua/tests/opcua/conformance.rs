@@ -1,0 +1,64 @@
+//! The promises of every adapter.
+
+use std::path::PathBuf;
+
+use floorgate_adapter_api::conformance::Rig;
+use floorgate_adapter_api::{Adapter, Value};
+use floorgate_adapter_opcua::OpcUa;
+
+use crate::run::{Folder, addresses, settings};
+use crate::server::{Manner, PLANT, TestServer};
+
+struct PlantRig {
+    server: TestServer,
+    folder: Folder,
+}
+
+impl PlantRig {
+    async fn new() -> Self {
+        Self {
+            server: TestServer::reserved(Manner::default()).await,
+            folder: Folder::new(),
+        }
+    }
+}
+
+impl Rig for PlantRig {
+    fn adapter(&self) -> Box<dyn Adapter> {
+        Box::new(OpcUa)
+    }
+
+    fn settings(&self) -> String {
+        settings(self.server.port, "queue_size: 10\n")
+    }
+
+    fn address(&self, tag: usize) -> String {
+        addresses(tag + 1).remove(tag)
+    }
+
+    fn refused_address(&self) -> String {
+        format!("node: nsu={PLANT};s=NoSuchNode")
+    }
+
+    fn shown(&self, _: usize, value: i16) -> Value {
+        Value::Int(i64::from(value))
+    }
+
+    async fn start(&mut self) {
+        self.server.start().await;
+    }
+
+    async fn stop(&mut self) {
+        self.server.kill();
+    }
+
+    async fn set(&mut self, tag: usize, value: i16) {
+        self.server.set(tag, i32::from(value));
+    }
+
+    fn folder(&self) -> PathBuf {
+        self.folder.0.clone()
+    }
+}
+
+floorgate_adapter_api::conformance_tests!(PlantRig::new().await);

@@ -1,0 +1,9 @@
+//! The adapter against a real server on the loopback interface.
+
+mod conformance;
+mod proxy;
+mod reconnect;
+mod run;
+mod secure;
+mod server;
+mod values;

@@ -1,0 +1,151 @@
+//! Lost connections, restarted servers, frozen peers.
+
+use std::time::Duration;
+
+use floorgate_adapter_api::{Continuity, Notice};
+
+use crate::proxy::Proxy;
+use crate::run::{Folder, Run, Seen, addresses, settings};
+use crate::server::{FOREIGN, Manner, TestServer};
+
+fn is_online(notice: &Notice) -> bool {
+    matches!(notice, Notice::Online(_))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_broken_connection_loses_nothing() {
+    let mut server = TestServer::started(Manner::default()).await;
+    let proxy = Proxy::to(server.port).await;
+    let folder = Folder::new();
+    let mut run = Run::new(
+        &folder,
+        &settings(proxy.port, "queue_size: 5000\n"),
+        &addresses(3),
+    );
+    run.shows(0, 0).await;
+    let mut value = 0;
+    for _ in 0..3 {
+        // Values go on through the cut and the outage.
+        for step in 0..300 {
+            value += 1;
+            server.set(0, value);
+            if step == 100 {
+                proxy.refuse(true);
+                proxy.cut();
+            }
+            if step == 250 {
+                proxy.refuse(false);
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        let seen = run.shows(0, value).await;
+        assert!(
+            seen.contains(&Seen::Notice(Notice::Online(Continuity::Resumed))),
+            "the session was re-activated"
+        );
+    }
+    let expected: Vec<i64> = (0..=i64::from(value)).collect();
+    assert_eq!(run.shown(0), expected, "each value once, in order");
+    let gaps = run
+        .log()
+        .iter()
+        .filter(|s| matches!(s, Seen::Sample(s) if s.gap))
+        .count();
+    assert_eq!(
+        (gaps, run.metrics.gaps.get()),
+        (0, 0),
+        "nothing was missed, and nothing said to be"
+    );
+    run.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_restarted_server_with_reordered_namespaces_gives_no_foreign_value() {
+    let mut server = TestServer::started(Manner::default()).await;
+    let folder = Folder::new();
+    let mut run = Run::new(&folder, &settings(server.port, ""), &addresses(3));
+    server.set(1, 11);
+    run.shows(1, 11).await;
+    for round in 1..=3 {
+        server.kill();
+        run.notice("the loss is told", |notice| {
+            matches!(notice, Notice::Offline { .. })
+        })
+        .await;
+        server.manner.other_first = !server.manner.other_first;
+        server.set(1, 11 + round);
+        server.start().await;
+        let seen = run.notice("the server is back", is_online).await;
+        assert!(
+            seen.contains(&Seen::Notice(Notice::Online(Continuity::New))),
+            "the server knows nothing of before"
+        );
+        run.shows(1, 11 + round).await;
+        server.set(2, 100 + round);
+        run.shows(2, 100 + round).await;
+    }
+    for tag in 0..3 {
+        assert!(
+            !run.shown(tag).contains(&i64::from(FOREIGN)),
+            "a value of another node"
+        );
+    }
+    let offline = run
+        .log()
+        .iter()
+        .filter(|s| matches!(s, Seen::Notice(Notice::Offline { .. })))
+        .count();
+    assert_eq!(offline, 3, "each loss is told once");
+    run.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_frozen_peer_is_noticed_and_nothing_is_lost() {
+    let mut server = TestServer::started(Manner::default()).await;
+    let proxy = Proxy::to(server.port).await;
+    let folder = Folder::new();
+    let mut run = Run::new(
+        &folder,
+        &settings(proxy.port, "queue_size: 5000\n"),
+        &addresses(1),
+    );
+    run.shows(0, 0).await;
+    proxy.freeze(true);
+    for value in 1..=50 {
+        server.set(0, value);
+    }
+    let frozen = std::time::Instant::now();
+    run.notice("the frozen peer is noticed", |notice| {
+        matches!(notice, Notice::Offline { .. })
+    })
+    .await;
+    let limit = Duration::from_millis(300 + 1_000 + 1_000);
+    assert!(
+        frozen.elapsed() < limit,
+        "keep-alive, request time-out and a second: {:?}",
+        frozen.elapsed()
+    );
+    proxy.cut();
+    proxy.freeze(false);
+    run.shows(0, 50).await;
+    assert_eq!(run.shown(0), (0..=50).collect::<Vec<i64>>());
+    run.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_gateway_stops_publishing_and_loses_nothing_that_fits_the_queue() {
+    let mut server = TestServer::started(Manner::default()).await;
+    let folder = Folder::new();
+    let more = "queue_size: 5000\n";
+    let mut run = Run::with_room(&folder, &settings(server.port, more), &addresses(1), 10);
+    run.shows(0, 0).await;
+    for value in 1..=500 {
+        server.set(0, value);
+        if value % 10 == 0 {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    }
+    run.shows(0, 500).await;
+    assert_eq!(run.shown(0), (0..=500).collect::<Vec<i64>>());
+    run.stop().await;
+}

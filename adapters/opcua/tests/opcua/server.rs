@@ -1,0 +1,247 @@
+//! A real OPC UA server that can be killed and started again.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use opcua::crypto::SecurityPolicy;
+use opcua::server::address_space::VariableBuilder;
+use opcua::server::diagnostics::NamespaceMetadata;
+use opcua::server::node_manager::memory::{SimpleNodeManager, simple_node_manager};
+use opcua::server::{ANONYMOUS_USER_TOKEN_ID, ServerBuilder, ServerEndpoint, ServerHandle, ServerUserToken};
+use opcua::types::{
+    DataTypeId, DataValue, DateTime, MessageSecurityMode, NodeId, ObjectId, StatusCode, Variant,
+};
+use tokio::net::TcpListener;
+use tokio::runtime::Runtime;
+
+/// The namespace that tests read from.
+pub const PLANT: &str = "urn:test:plant";
+/// Another namespace with nodes of the same names, all of which have the value [`FOREIGN`].
+pub const OTHER: &str = "urn:test:other";
+/// The value of all nodes of the other namespace.
+pub const FOREIGN: i32 = -77;
+
+/// How the server is to be.
+#[derive(Clone, Debug)]
+pub struct Manner {
+    pub nodes: usize,
+    /// Whether the other namespace comes before the plant's.
+    pub other_first: bool,
+    pub most_items_per_subscription: usize,
+    pub least_publishing_millis: f64,
+    pub keys: Option<PathBuf>,
+}
+
+impl Default for Manner {
+    fn default() -> Self {
+        Self {
+            nodes: 3,
+            other_first: false,
+            most_items_per_subscription: 0,
+            least_publishing_millis: 1.0,
+            keys: None,
+        }
+    }
+}
+
+/// A server. Its values survive it.
+pub struct TestServer {
+    pub port: u16,
+    pub manner: Manner,
+    values: HashMap<usize, Variant>,
+    running: Option<Running>,
+}
+
+struct Running {
+    runtime: Runtime,
+    handle: ServerHandle,
+    plant: Arc<SimpleNodeManager>,
+    namespace: u16,
+}
+
+pub fn node_name(number: usize) -> String {
+    format!("T{number}")
+}
+
+impl TestServer {
+    pub async fn reserved(manner: Manner) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        Self {
+            port,
+            manner,
+            values: HashMap::new(),
+            running: None,
+        }
+    }
+
+    pub async fn started(manner: Manner) -> Self {
+        let mut server = Self::reserved(manner).await;
+        server.start().await;
+        server
+    }
+
+    pub async fn start(&mut self) {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .unwrap();
+        let listener = listen(self.port).await;
+        let port = self.port;
+        let manner = self.manner.clone();
+        // Everything of the server, its listener too, lives and dies with its own runtime.
+        let (handle, plant, namespace) = runtime
+            .spawn(async move {
+                let listener = TcpListener::from_std(listener).unwrap();
+                let (server, handle) = builder(&manner, port).build().unwrap();
+                let plant: Arc<SimpleNodeManager> = handle.node_managers().get_by_name("plant").unwrap();
+                tokio::spawn(server.run_with(listener));
+                let namespace = handle.get_namespace_index(PLANT).unwrap();
+                fill(&plant, namespace, manner.nodes, 0);
+                let other: Arc<SimpleNodeManager> = handle.node_managers().get_by_name("other").unwrap();
+                fill(
+                    &other,
+                    handle.get_namespace_index(OTHER).unwrap(),
+                    manner.nodes,
+                    FOREIGN,
+                );
+                (handle, plant, namespace)
+            })
+            .await
+            .unwrap();
+        self.running = Some(Running {
+            runtime,
+            handle,
+            plant,
+            namespace,
+        });
+        let values: Vec<(usize, Variant)> = self.values.iter().map(|(n, v)| (*n, v.clone())).collect();
+        for (number, value) in values {
+            self.set(number, value);
+        }
+    }
+
+    /// Kills the server: its connections break without a word.
+    pub fn kill(&mut self) {
+        if let Some(running) = self.running.take() {
+            running.runtime.shutdown_background();
+        }
+    }
+
+    pub fn set(&mut self, number: usize, value: impl Into<Variant>) {
+        let value = value.into();
+        self.values.insert(number, value.clone());
+        let now = DateTime::now();
+        self.set_data(number, DataValue::new_at_status(value, now, StatusCode::Good));
+    }
+
+    pub fn set_data(&self, number: usize, data: DataValue) {
+        let Some(running) = &self.running else { return };
+        let node = NodeId::new(running.namespace, node_name(number));
+        running
+            .plant
+            .set_value(running.handle.subscriptions(), &node, None, data)
+            .unwrap();
+    }
+
+    /// Adds a node that was not there.
+    pub fn add(&self, number: usize) {
+        let running = self.running.as_ref().unwrap();
+        add(&running.plant, running.namespace, number, 0);
+    }
+}
+
+impl Drop for TestServer {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// The port of a killed server becomes free when its runtime has ended.
+async fn listen(port: u16) -> std::net::TcpListener {
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(10);
+    loop {
+        match TcpListener::bind(("127.0.0.1", port)).await {
+            Ok(listener) => return listener.into_std().unwrap(),
+            Err(error) => assert!(tokio::time::Instant::now() < deadline, "port {port}: {error}"),
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+fn builder(manner: &Manner, port: u16) -> ServerBuilder {
+    let anonymous = ANONYMOUS_USER_TOKEN_ID;
+    let mut builder = ServerBuilder::new()
+        .application_name("test plant")
+        .application_uri("urn:test:server")
+        .product_uri("urn:test:server")
+        .host("127.0.0.1")
+        .port(port)
+        .discovery_urls(vec!["/".to_owned()])
+        .create_sample_keypair(manner.keys.is_some())
+        .pki_dir(manner.keys.as_deref().unwrap_or(Path::new("/nonexistent")))
+        .trust_client_certs(true)
+        .subscription_poll_interval_ms(1)
+        .add_endpoint("none", ServerEndpoint::new_none("/", &[anonymous.to_owned()]));
+    if manner.keys.is_some() {
+        builder = builder.add_user_token("operator", ServerUserToken::user_pass("operator", "s3cret"));
+        for (name, policy, mode) in [
+            ("sign", SecurityPolicy::Basic256Sha256, MessageSecurityMode::Sign),
+            (
+                "basic256",
+                SecurityPolicy::Basic256Sha256,
+                MessageSecurityMode::SignAndEncrypt,
+            ),
+            (
+                "aes128",
+                SecurityPolicy::Aes128Sha256RsaOaep,
+                MessageSecurityMode::SignAndEncrypt,
+            ),
+            (
+                "aes256",
+                SecurityPolicy::Aes256Sha256RsaPss,
+                MessageSecurityMode::SignAndEncrypt,
+            ),
+        ] {
+            builder = builder.add_endpoint(name, ("/", policy, mode, &[anonymous, "operator"] as &[&str]));
+        }
+    }
+    let limits = &mut builder.limits_mut().subscriptions;
+    limits.min_sampling_interval_ms = 0.0;
+    limits.min_publishing_interval_ms = manner.least_publishing_millis;
+    limits.max_monitored_item_queue_size = 100_000;
+    limits.max_monitored_items_per_sub = manner.most_items_per_subscription;
+    limits.max_queued_notifications = 10_000;
+    let namespace = |uri: &str, name| {
+        let metadata = NamespaceMetadata {
+            namespace_uri: uri.to_owned(),
+            ..Default::default()
+        };
+        simple_node_manager(metadata, name)
+    };
+    let (plant, other) = (namespace(PLANT, "plant"), namespace(OTHER, "other"));
+    if manner.other_first {
+        builder.with_node_manager(other).with_node_manager(plant)
+    } else {
+        builder.with_node_manager(plant).with_node_manager(other)
+    }
+}
+
+fn fill(nodes: &SimpleNodeManager, namespace: u16, count: usize, value: i32) {
+    for number in 0..count {
+        add(nodes, namespace, number, value);
+    }
+}
+
+fn add(nodes: &SimpleNodeManager, namespace: u16, number: usize, value: i32) {
+    let name = node_name(number);
+    let node = NodeId::new(namespace, name.as_str());
+    VariableBuilder::new(&node, name.as_str(), name.as_str())
+        .data_type(DataTypeId::BaseDataType)
+        .value(value)
+        .organized_by(ObjectId::ObjectsFolder)
+        .insert(&mut *nodes.address_space().write());
+}

@@ -1,0 +1,171 @@
+//! Values, refusals and limits.
+
+use floorgate_adapter_api::{Notice, Value};
+use opcua::types::{DataValue, DateTime, StatusCode, Variant};
+
+use crate::run::{Folder, Run, Seen, addresses, settings};
+use crate::server::{Manner, PLANT, TestServer, node_name};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn value_quality_and_times_are_taken_over() {
+    let server = TestServer::started(Manner::default()).await;
+    let folder = Folder::new();
+    let mut run = Run::new(&folder, &settings(server.port, ""), &addresses(2));
+    run.shows(0, 0).await;
+    let at = DateTime::ymd_hms(2026, 3, 4, 5, 6, 7);
+    server.set_data(
+        0,
+        DataValue {
+            value: Some(Variant::from(2.5_f32)),
+            status: Some(StatusCode::UncertainSubNormal),
+            source_timestamp: Some(at),
+            ..DataValue::new_now(0)
+        },
+    );
+    let seen = run
+        .until(
+            "an uncertain value",
+            |seen| matches!(seen, Seen::Sample(s) if s.value == Some(Value::Float32(2.5))),
+        )
+        .await;
+    let Some(Seen::Sample(sample)) = seen.last() else {
+        unreachable!()
+    };
+    assert!(!sample.quality.is_good() && !sample.quality.is_bad());
+    assert_eq!(
+        sample.source_time.unwrap().to_string(),
+        "2026-03-04T05:06:07.000Z"
+    );
+    assert!(sample.server_time.is_some());
+    run.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_refused_node_comes_back_when_the_server_has_it() {
+    let server = TestServer::started(Manner::default()).await;
+    let folder = Folder::new();
+    let mut tags = addresses(1);
+    tags.push(format!("node: nsu={PLANT};s={}", node_name(50)));
+    tags.push("node: nsu=urn:nowhere;s=T0".to_owned());
+    let mut run = Run::new(
+        &folder,
+        &settings(server.port, "retry_refused_nodes: 1s\n"),
+        &tags,
+    );
+    let mut open = 3;
+    run.until("one value and two refusals", |seen| {
+        if let Seen::Sample(sample) = seen {
+            assert_eq!(sample.quality.is_bad(), sample.tag.0 > 0, "{sample:?}");
+            open -= 1;
+        }
+        open == 0
+    })
+    .await;
+    assert_eq!(run.metrics.failed_tags.get(), 2);
+    server.add(50);
+    run.shows(1, 0).await;
+    run.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_with_small_subscriptions_gets_more_of_them() {
+    let manner = Manner {
+        nodes: 95,
+        most_items_per_subscription: 20,
+        ..Manner::default()
+    };
+    let mut server = TestServer::started(manner).await;
+    let folder = Folder::new();
+    let mut run = Run::new(
+        &folder,
+        &settings(server.port, "items_per_subscription: 30\n"),
+        &addresses(95),
+    );
+    let mut missing: std::collections::HashSet<u32> = (0..95).collect();
+    run.until("all tags have a value", |seen| {
+        if let Seen::Sample(sample) = seen {
+            assert!(sample.quality.is_good(), "{sample:?}");
+            missing.remove(&sample.tag.0);
+        }
+        missing.is_empty()
+    })
+    .await;
+    for tag in [0, 40, 94] {
+        server.set(tag, 5);
+        run.shows(tag, 5).await;
+    }
+    run.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn polling_reads_the_same_values() {
+    let mut server = TestServer::started(Manner::default()).await;
+    let folder = Folder::new();
+    let mut tags = addresses(3);
+    tags.push(format!("node: nsu={PLANT};s=NoSuchNode"));
+    let mut run = Run::new(
+        &folder,
+        &settings(server.port, "mode: poll\npoll_interval: 20ms\n"),
+        &tags,
+    );
+    run.shows(2, 0).await;
+    server.set(1, 17);
+    run.shows(1, 17).await;
+    server.set(1, 18);
+    run.shows(1, 18).await;
+    let refusals = run
+        .log()
+        .iter()
+        .filter(|s| matches!(s, Seen::Sample(s) if s.tag.0 == 3))
+        .count();
+    assert_eq!(refusals, 1, "a refusal is said once");
+    run.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_overflowed_queue_is_a_gap() {
+    let mut server = TestServer::started(Manner {
+        least_publishing_millis: 400.0,
+        ..Manner::default()
+    })
+    .await;
+    let folder = Folder::new();
+    let mut run = Run::new(&folder, &settings(server.port, "queue_size: 3\n"), &addresses(1));
+    run.shows(0, 0).await;
+    for value in 1..=20 {
+        server.set(0, value);
+    }
+    let seen = run.shows(0, 20).await;
+    assert!(
+        seen.iter()
+            .any(|seen| matches!(seen, Seen::Sample(sample) if sample.gap)),
+        "17 of 20 values did not fit: {seen:#?}"
+    );
+    assert!(run.metrics.gaps.get() > 0);
+    run.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_acknowledged_before_it_is_stored() {
+    // A server keeps as many unacknowledged messages as it has room for; with receipts withheld, what was sent
+    // can all be had again on another connection.
+    let mut server = TestServer::started(Manner::default()).await;
+    let folder = Folder::new();
+    let mut run = Run::new(&folder, &settings(server.port, ""), &addresses(1));
+    run.receipts = Some(Vec::new());
+    run.shows(0, 0).await;
+    for value in 1..=5 {
+        server.set(0, value);
+        run.shows(0, value).await;
+    }
+    let receipts = run.receipts.take().unwrap();
+    assert!(receipts.len() >= 6, "each message carries a receipt");
+    assert_eq!(run.shown(0), vec![0, 1, 2, 3, 4, 5]);
+    let online = run
+        .log()
+        .iter()
+        .filter(|s| matches!(s, Seen::Notice(Notice::Online(_))))
+        .count();
+    assert_eq!(online, 1);
+    run.stop().await;
+}
