@@ -6,8 +6,6 @@ use crate::engine::EngineError;
 
 /// Something went wrong that nobody foresaw.
 pub const UNEXPECTED: u8 = 1;
-/// The command line is wrong.
-pub const USAGE: u8 = 2;
 /// The configuration is wrong; starting again does not help.
 pub const CONFIGURATION: u8 = 3;
 /// The storage failed.

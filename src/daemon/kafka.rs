@@ -42,7 +42,7 @@ fn security(security: &settings::Security, base: &Path) -> anyhow::Result<Securi
             .with_context(|| format!("kafka.security.{name} cannot be read"))
     };
     Ok(SecuritySettings {
-        protocol: match security.protocol {
+        protocol: match security.protocol.value {
             settings::Protocol::Plaintext => Protocol::Plaintext,
             settings::Protocol::Ssl => Protocol::Ssl,
             settings::Protocol::SaslPlaintext => Protocol::SaslPlaintext,

@@ -21,8 +21,6 @@ pub struct Consumed {
     pub id: String,
     /// Type name without prefix and version.
     pub name: String,
-    /// CloudEvents `subject`.
-    pub subject: String,
     /// Key of the record.
     pub key: String,
     /// Topic and partition.
@@ -101,7 +99,6 @@ fn read(message: &BorrowedMessage<'_>) -> Option<Consumed> {
         at: Timestamp::now(),
         id: header("ce_id")?,
         name: full.rsplit('.').nth(1)?.to_owned(),
-        subject: header("ce_subject")?,
         key: String::from_utf8_lossy(message.key()?).into_owned(),
         lane: (message.topic().to_owned(), message.partition()),
         place: (header("floorgate_lane_epoch")?.parse().ok()?, header("floorgate_lane_sequence")?.parse().ok()?),

@@ -21,6 +21,8 @@ use rdkafka::producer::DefaultProducerContext;
 use consumer::{Consumed, consume};
 use tally::Tally;
 
+/// Lines in the repository's mapping.
+const LINES: u32 = 6;
 /// How long the gateway gets to deliver what the plant did last.
 const DRAIN: Duration = Duration::from_secs(5);
 
@@ -34,7 +36,7 @@ pub struct DemoOptions {
     #[arg(long, value_name = "HOST:PORT")]
     kafka: Option<String>,
     /// Filling lines in the hall.
-    #[arg(long, default_value_t = 6, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
+    #[arg(long, default_value_t = LINES, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
     lines: u32,
     /// How many seconds of the hall's life pass in one; at 1 a line makes about five changes a second.
     #[arg(long, default_value_t = 1.0, value_name = "N")]
@@ -165,16 +167,31 @@ fn start_gateway(options: &DemoOptions, plant: &Plant, broker: &Broker, folder: 
         .args(["run", "--config"])
         .arg(&options.config)
         .env("FLOORGATE_STATE_DIR", folder.join("state"))
-        .env("FLOORGATE_KAFKA__BROKERS", broker.address())
-        .env("FLOORGATE_SOURCES__filler-plc__ENDPOINT", plant.opcua_url())
-        .env("FLOORGATE_SOURCES__conveyors__CONNECT", format!("tcp://{}", plant.modbus_address()))
+        .env("FLOORGATE_KAFKA__BROKERS", format!("[{:?}]", broker.address()))
+        .env("FLOORGATE_SOURCES__FILLER_PLC__ENDPOINT", plant.opcua_url())
+        .env("FLOORGATE_SOURCES__CONVEYORS__CONNECT", format!("tcp://{}", plant.modbus_address()))
         .env("FLOORGATE_HTTP__LISTEN", "127.0.0.1:0")
         .env("FLOORGATE_LOG", std::env::var("FLOORGATE_LOG").unwrap_or_else(|_| "warn".to_owned()))
         .stdin(Stdio::null());
-    if options.lines != 6 {
-        command.env("FLOORGATE_PARAMETERS__LINES", options.lines.to_string());
+    if options.lines != LINES {
+        command.env("FLOORGATE_MAPPINGS", mappings_for(options, folder)?);
     }
     Ok(Gateway(command.spawn().context("cannot start the gateway")?))
+}
+
+/// The repository's mappings with another number of lines, in a folder of their own; returns their list as YAML.
+fn mappings_for(options: &DemoOptions, folder: &Path) -> anyhow::Result<String> {
+    let (loaded, _) = floorgate_config::load(&options.config, crate::registry::ADAPTERS);
+    let loaded = loaded.with_context(|| format!("{} has errors; `floorgate check` shows them", options.config.display()))?;
+    let mut list = Vec::new();
+    for (number, path) in loaded.files.iter().skip(1).enumerate() {
+        let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+        let text = text.replace(&format!("{{line: 1..{LINES}}}"), &format!("{{line: 1..{}}}", options.lines));
+        let copy = folder.join(format!("mapping-{number}.yaml"));
+        std::fs::write(&copy, text).with_context(|| format!("cannot write {}", copy.display()))?;
+        list.push(copy.display().to_string());
+    }
+    Ok(serde_json::to_string(&list)?)
 }
 
 /// What the store holds that Kafka has not acknowledged.
