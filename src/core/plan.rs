@@ -3,6 +3,7 @@
 //! What equal instances share (a tag's meaning, a rule's form) is behind one `Arc`; an instance is a small
 //! row. Keys and rule ids are stable names: stored state is found by them after the mapping changed.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -202,6 +203,13 @@ pub enum RuleKind {
 }
 
 impl Plan {
+    /// Every topic that its events go to.
+    #[must_use]
+    pub fn topics(&self) -> BTreeSet<Arc<str>> {
+        let rules = self.rules.iter().map(|rule| &rule.topic);
+        rules.chain(self.sources.iter().map(|source| &source.topic)).cloned().collect()
+    }
+
     /// The rules of each tag, as an index for [`crate::Core`]: offsets by tag, and rule numbers.
     #[must_use]
     pub(crate) fn rules_by_tag(&self) -> (Vec<u32>, Vec<u32>) {

@@ -15,7 +15,14 @@ use crate::logging::LogFormat;
 #[command(name = "floorgate", version, max_term_width = 100, after_help = EXIT_CODES)]
 pub struct Cli {
     /// How log lines look; `FLOORGATE_LOG` sets what is logged (`info`, `debug`, `floorgate=debug`).
-    #[arg(long, global = true, value_enum, default_value_t, env = "FLOORGATE_LOG_FORMAT", hide_env = true)]
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        default_value_t,
+        env = "FLOORGATE_LOG_FORMAT",
+        hide_env = true
+    )]
     pub log_format: LogFormat,
     #[command(subcommand)]
     pub command: Command,
@@ -39,7 +46,9 @@ pub enum Command {
     #[command(after_help = "Example: floorgate check --config config/floorgate.yaml")]
     Check(ConfigArgs),
     /// Show a simulated plant, a broker and the gateway at work, in one command.
-    #[command(after_help = "Examples:\n  floorgate demo --for 20s\n  floorgate demo --lines 20 --rate 10 --kafka localhost:9092")]
+    #[command(
+        after_help = "Examples:\n  floorgate demo --for 20s\n  floorgate demo --lines 20 --rate 10 --kafka localhost:9092"
+    )]
     Demo(DemoOptions),
     /// The gateway's own key and certificate, and the servers it trusts (OPC UA).
     #[command(subcommand)]
@@ -60,7 +69,13 @@ pub enum Command {
 #[derive(Clone, Debug, Args)]
 pub struct ConfigArgs {
     /// The configuration file.
-    #[arg(long, short, value_name = "FILE", default_value = "config/floorgate.yaml", env = "FLOORGATE_CONFIG")]
+    #[arg(
+        long,
+        short,
+        value_name = "FILE",
+        default_value = "config/floorgate.yaml",
+        env = "FLOORGATE_CONFIG"
+    )]
     pub config: PathBuf,
 }
 
@@ -79,7 +94,9 @@ pub enum PkiCommand {
     /// Show the own certificate, the trusted servers, and those that were refused.
     Show(ConfigArgs),
     /// Trust a server whose certificate was refused.
-    #[command(after_help = "Example: floorgate pki trust 3a5f…  (the thumbprint that `pki show` prints; its beginning is enough)")]
+    #[command(
+        after_help = "Example: floorgate pki trust 3a5f…  (the thumbprint that `pki show` prints; its beginning is enough)"
+    )]
     Trust {
         /// Thumbprint (or its beginning), or a certificate file.
         certificate: String,

@@ -42,7 +42,9 @@ pub async fn serve(listener: TcpListener, pages: Pages, stop: CancellationToken)
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
         .with_state(pages);
-    let served = axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await;
+    let served = axum::serve(listener, router)
+        .with_graceful_shutdown(stop.cancelled_owned())
+        .await;
     if let Err(problem) = served {
         tracing::error!(%problem, "HTTP ended");
     }
@@ -61,7 +63,11 @@ async fn healthz(State(pages): State<Pages>) -> Response {
     if pages.pulse.is_alive() {
         "ok\n".into_response()
     } else {
-        (StatusCode::SERVICE_UNAVAILABLE, "the engine gives no sign of life\n").into_response()
+        (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "the engine gives no sign of life\n",
+        )
+            .into_response()
     }
 }
 
@@ -77,12 +83,20 @@ async fn readyz(State(pages): State<Pages>) -> Response {
     if pages.pulse.is_full() {
         text.push_str("outbox: the disk is full, sources wait\n");
     }
-    text.push_str(if publishing.kafka_up { "kafka: up\n" } else { "kafka: not reachable, events are stored\n" });
+    text.push_str(if publishing.kafka_up {
+        "kafka: up\n"
+    } else {
+        "kafka: not reachable, events are stored\n"
+    });
     for problem in publishing.problems {
         text.push_str("kafka: ");
         text.push_str(&problem);
         text.push('\n');
     }
-    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let status = if ready {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    };
     (status, text).into_response()
 }

@@ -52,13 +52,18 @@ fn security(security: &settings::Security, base: &Path) -> anyhow::Result<Securi
         certificate_file: file(&security.certificate_file),
         key_file: secret("key_file", &security.key_file)?,
         key_password_file: secret("key_password_file", &security.key_password_file)?,
-        mechanism: security.mechanism.as_ref().map(|mechanism| match mechanism.value {
-            settings::Mechanism::Plain => Mechanism::Plain,
-            settings::Mechanism::ScramSha256 => Mechanism::ScramSha256,
-            settings::Mechanism::ScramSha512 => Mechanism::ScramSha512,
-        }),
+        mechanism: security
+            .mechanism
+            .as_ref()
+            .map(|mechanism| match mechanism.value {
+                settings::Mechanism::Plain => Mechanism::Plain,
+                settings::Mechanism::ScramSha256 => Mechanism::ScramSha256,
+                settings::Mechanism::ScramSha512 => Mechanism::ScramSha512,
+            }),
         username: security.username.as_ref().map(|name| name.value.clone()),
         password_file: secret("password_file", &security.password_file)?,
-        skip_host_verification_insecure: security.skip_host_verification_insecure.is_some_and(|skip| skip.value),
+        skip_host_verification_insecure: security
+            .skip_host_verification_insecure
+            .is_some_and(|skip| skip.value),
     })
 }

@@ -33,19 +33,28 @@ pub fn start(format: LogFormat) {
         .add_directive(quiet("opcua_client=off"))
         .add_directive(quiet("opcua_core=off"))
         .add_directive(quiet("opcua_crypto=error"));
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
     match format {
-        LogFormat::Auto if std::env::var_os("JOURNAL_STREAM").is_some() => builder.event_format(Journal).init(),
+        LogFormat::Auto if std::env::var_os("JOURNAL_STREAM").is_some() => {
+            builder.event_format(Journal).init()
+        }
         LogFormat::Journal => builder.event_format(Journal).init(),
         LogFormat::Json => builder.json().flatten_event(true).init(),
         LogFormat::Auto | LogFormat::Text => {
-            builder.with_target(false).with_ansi(std::io::stderr().is_terminal()).init();
+            builder
+                .with_target(false)
+                .with_ansi(std::io::stderr().is_terminal())
+                .init();
         }
     }
 }
 
 fn quiet(directive: &str) -> tracing_subscriber::filter::Directive {
-    directive.parse().unwrap_or_else(|_| tracing::level_filters::LevelFilter::INFO.into())
+    directive
+        .parse()
+        .unwrap_or_else(|_| tracing::level_filters::LevelFilter::INFO.into())
 }
 
 /// `<priority>message fields`, as sd-daemon(3) has it.
@@ -69,7 +78,11 @@ where
             _ => 7,
         };
         write!(writer, "<{priority}>")?;
-        for span in context.event_scope().into_iter().flat_map(tracing_subscriber::registry::Scope::from_root) {
+        for span in context
+            .event_scope()
+            .into_iter()
+            .flat_map(tracing_subscriber::registry::Scope::from_root)
+        {
             write!(writer, "{}", span.name())?;
             if let Some(fields) = span.extensions().get::<FormattedFields<N>>()
                 && !fields.is_empty()

@@ -17,7 +17,10 @@ pub fn pki(command: &PkiCommand) -> anyhow::Result<()> {
                     println!("\nTrust this certificate on every OPC UA server that the gateway reads.");
                 }
                 Err(PkiError::Exists(path)) => {
-                    println!("{} is there already; `floorgate pki show` shows it", path.display());
+                    println!(
+                        "{} is there already; `floorgate pki show` shows it",
+                        path.display()
+                    );
                 }
                 Err(problem) => return Err(problem.into()),
             }
@@ -28,7 +31,10 @@ pub fn pki(command: &PkiCommand) -> anyhow::Result<()> {
             match &contents.own {
                 Some(own) => {
                     print("own", own);
-                    println!("          application {}", contents.application_uri.as_deref().unwrap_or("unknown"));
+                    println!(
+                        "          application {}",
+                        contents.application_uri.as_deref().unwrap_or("unknown")
+                    );
                     println!("          key         {}", contents.key.display());
                 }
                 None => println!("own       none yet; `floorgate pki init` makes it, or the first start"),
@@ -38,7 +44,10 @@ pub fn pki(command: &PkiCommand) -> anyhow::Result<()> {
             }
             for certificate in &contents.rejected {
                 print("refused", certificate);
-                println!("          to trust it: floorgate pki trust {}", certificate.thumbprint);
+                println!(
+                    "          to trust it: floorgate pki trust {}",
+                    certificate.thumbprint
+                );
             }
         }
         PkiCommand::Trust { certificate, config } => {
@@ -56,6 +65,9 @@ fn folder(config: &Path) -> anyhow::Result<PathBuf> {
 fn print(what: &str, certificate: &Certificate) {
     println!("{what:<9} thumbprint  {}", certificate.thumbprint);
     println!("          subject     {}", certificate.subject);
-    println!("          valid       {} to {}", certificate.valid_from, certificate.valid_to);
+    println!(
+        "          valid       {} to {}",
+        certificate.valid_from, certificate.valid_to
+    );
     println!("          file        {}", certificate.path.display());
 }

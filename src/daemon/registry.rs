@@ -6,5 +6,4 @@ use floorgate_adapter_api::Adapter;
 pub use floorgate_adapter_opcua::pki;
 
 /// Every adapter of this build.
-pub const ADAPTERS: &[&dyn Adapter] =
-    &[&floorgate_adapter_opcua::OpcUa, &floorgate_adapter_modbus::Modbus];
+pub const ADAPTERS: &[&dyn Adapter] = &[&floorgate_adapter_opcua::OpcUa, &floorgate_adapter_modbus::Modbus];

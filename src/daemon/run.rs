@@ -1,9 +1,8 @@
 //! `floorgate run`: the daemon from start to clean stop.
 
-use std::collections::BTreeSet;
 use std::path::Path;
-use std::sync::mpsc::Sender;
 use std::sync::Arc;
+use std::sync::mpsc::Sender;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -62,18 +61,28 @@ struct Identity {
 
 async fn serve(path: &Path, loaded: Loaded, started: Instant) -> anyhow::Result<()> {
     let (base, state_dir) = (loaded.base.clone(), loaded.state_dir());
-    let Loaded { settings, plan, sources, .. } = loaded;
+    let Loaded {
+        settings,
+        plan,
+        sources,
+        ..
+    } = loaded;
     let settings = Arc::new(settings);
     let publishing = kafka::settings(&settings.kafka, &base)?;
     let metrics = Metrics::new().context("cannot register metrics")?;
-    metrics.build_info.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1.0);
+    metrics
+        .build_info
+        .with_label_values(&[env!("CARGO_PKG_VERSION")])
+        .set(1.0);
     std::fs::create_dir_all(&state_dir)
         .with_context(|| format!("cannot create state_dir {}", state_dir.display()))?;
     let mut options = Options::new(state_dir.join("outbox.db"));
     options.keep = settings.outbox.keep.value.into();
     options.keep_bytes = u64::from(*settings.outbox.keep_mib) * 1024 * 1024;
     let (store, restored) = Store::open(&options)?;
-    let identity = Identity { incarnation: Uuid::new_v5(&restored.store_id, &restored.incarnation.to_be_bytes()) };
+    let identity = Identity {
+        incarnation: Uuid::new_v5(&restored.store_id, &restored.incarnation.to_be_bytes()),
+    };
     info!(
         gateway = settings.gateway.value,
         sources = plan.sources.len(),
@@ -84,7 +93,7 @@ async fn serve(path: &Path, loaded: Loaded, started: Instant) -> anyhow::Result<
         "floorgate {} starts",
         env!("CARGO_PKG_VERSION")
     );
-    let topics = topics(&plan);
+    let topics = plan.topics();
     let core = core(&settings, identity, plan, &|key| restored.cells.get(key).cloned());
     drop(restored.cells);
 
@@ -104,7 +113,14 @@ async fn serve(path: &Path, loaded: Loaded, started: Instant) -> anyhow::Result<
     publisher.prepare(topics);
     let publishing = publisher.status_handle();
     let pulse = Arc::new(Pulse::new(started));
-    let engine = Engine { core, store, publisher, metrics: metrics.clone(), pulse: Arc::clone(&pulse), started };
+    let engine = Engine {
+        core,
+        store,
+        publisher,
+        metrics: metrics.clone(),
+        pulse: Arc::clone(&pulse),
+        started,
+    };
     let (ended, mut engine_ended) = tokio::sync::oneshot::channel();
     let thread = std::thread::Builder::new()
         .name("engine".to_owned())
@@ -118,7 +134,11 @@ async fn serve(path: &Path, loaded: Loaded, started: Instant) -> anyhow::Result<
     let listener = http::bind(*settings.http.listen).await?;
     info!(address = %listener.local_addr()?, "HTTP listens");
     let stop = CancellationToken::new();
-    let pages = Pages { metrics: metrics.clone(), pulse: Arc::clone(&pulse), publishing };
+    let pages = Pages {
+        metrics: metrics.clone(),
+        pulse: Arc::clone(&pulse),
+        publishing,
+    };
     tokio::spawn(http::serve(listener, pages, stop.clone()));
     tokio::spawn(watchdog(pulse, stop.clone()));
     let mut gateway = Gateway {
@@ -131,8 +151,11 @@ async fn serve(path: &Path, loaded: Loaded, started: Instant) -> anyhow::Result<
     };
     notify(&[NotifyState::Ready]);
 
-    let (mut term, mut interrupt, mut hangup) =
-        (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?, signal(SignalKind::hangup())?);
+    let (mut term, mut interrupt, mut hangup) = (
+        signal(SignalKind::terminate())?,
+        signal(SignalKind::interrupt())?,
+        signal(SignalKind::hangup())?,
+    );
     loop {
         tokio::select! {
             _ = term.recv() => break,
@@ -153,7 +176,9 @@ async fn shut_down(gateway: Gateway, thread: JoinHandle<Result<Engine, EngineErr
     gateway.sources.stop(SOURCES_PATIENCE).await;
     let _ = gateway.engine.send(Message::Stop);
     let finished = tokio::task::spawn_blocking(move || -> anyhow::Result<()> {
-        let engine = thread.join().map_err(|_| anyhow::anyhow!("the engine panicked"))??;
+        let engine = thread
+            .join()
+            .map_err(|_| anyhow::anyhow!("the engine panicked"))??;
         engine.finish(deadline.saturating_duration_since(Instant::now() + STORING_RESERVE))?;
         Ok(())
     });
@@ -181,12 +206,6 @@ fn core(
     Core::new(plan, of_core, stored)
 }
 
-/// Every topic that the plan's events go to.
-fn topics(plan: &Plan) -> BTreeSet<Arc<str>> {
-    let rules = plan.rules.iter().map(|rule| &rule.topic);
-    rules.chain(plan.sources.iter().map(|source| &source.topic)).cloned().collect()
-}
-
 /// Reads configuration and mappings again. Wrong ones change nothing; of right ones sources and mappings are taken over, and
 /// what needs a restart is said.
 async fn reload(gateway: Gateway, path: &Path) -> Gateway {
@@ -198,17 +217,27 @@ async fn reload(gateway: Gateway, path: &Path) -> Gateway {
             gateway.metrics.reloads.with_label_values(&["refused"]).inc();
             gateway
         }
-        Ok(Loaded { settings, plan, sources, .. }) => {
+        Ok(Loaded {
+            settings,
+            plan,
+            sources,
+            ..
+        }) => {
             for setting in settings.that_need_a_restart(&gateway.settings) {
                 warn!(setting, "this setting is taken over at the next start only");
             }
             gateway.sources.stop(SOURCES_PATIENCE).await;
             let (of_core, identity) = (Arc::clone(&gateway.settings), gateway.identity);
-            let replace = Box::new(move |stored: &dyn Fn(&str) -> Option<String>| core(&of_core, identity, plan, stored));
+            let replace = Box::new(move |stored: &dyn Fn(&str) -> Option<String>| {
+                core(&of_core, identity, plan, stored)
+            });
             let _ = gateway.engine.send(Message::Replace(replace));
             info!(sources = sources.len(), "configuration taken over");
             gateway.metrics.reloads.with_label_values(&["ok"]).inc();
-            Gateway { sources: Sources::start(sources, &gateway.intake, &gateway.metrics), ..gateway }
+            Gateway {
+                sources: Sources::start(sources, &gateway.intake, &gateway.metrics),
+                ..gateway
+            }
         }
     };
     notify(&[NotifyState::Ready]);
@@ -217,7 +246,9 @@ async fn reload(gateway: Gateway, path: &Path) -> Gateway {
 
 /// Tells systemd that the engine lives, as long as it does.
 async fn watchdog(pulse: Arc<Pulse>, stop: CancellationToken) {
-    let Some(interval) = sd_notify::watchdog_enabled() else { return };
+    let Some(interval) = sd_notify::watchdog_enabled() else {
+        return;
+    };
     let mut tick = tokio::time::interval(interval / 3);
     loop {
         tokio::select! {

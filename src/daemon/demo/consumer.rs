@@ -44,25 +44,27 @@ pub fn consume(broker: &str, prefix: &'static str, only_new: bool) -> anyhow::Re
         .create()
         .context("cannot make a consumer")?;
     let (sender, receiver) = channel();
-    std::thread::Builder::new().name("consumer".to_owned()).spawn(move || {
-        let mut known = HashSet::new();
-        let mut looked: Option<Instant> = None;
-        let mut start = if only_new { Offset::End } else { Offset::Beginning };
-        loop {
-            if looked.is_none_or(|at| at.elapsed() > Duration::from_millis(250)) {
-                looked = Some(Instant::now());
-                if assign_new(&consumer, prefix, &mut known, start).is_ok() {
-                    start = Offset::Beginning;
+    std::thread::Builder::new()
+        .name("consumer".to_owned())
+        .spawn(move || {
+            let mut known = HashSet::new();
+            let mut looked: Option<Instant> = None;
+            let mut start = if only_new { Offset::End } else { Offset::Beginning };
+            loop {
+                if looked.is_none_or(|at| at.elapsed() > Duration::from_millis(250)) {
+                    looked = Some(Instant::now());
+                    if assign_new(&consumer, prefix, &mut known, start).is_ok() {
+                        start = Offset::Beginning;
+                    }
+                }
+                if let Some(Ok(message)) = consumer.poll(Duration::from_millis(50))
+                    && let Some(event) = read(&message)
+                    && sender.send(event).is_err()
+                {
+                    return;
                 }
             }
-            if let Some(Ok(message)) = consumer.poll(Duration::from_millis(50))
-                && let Some(event) = read(&message)
-                && sender.send(event).is_err()
-            {
-                return;
-            }
-        }
-    })?;
+        })?;
     Ok(receiver)
 }
 
@@ -75,7 +77,11 @@ fn assign_new(
 ) -> Result<(), rdkafka::error::KafkaError> {
     let metadata = consumer.fetch_metadata(None, Duration::from_secs(2))?;
     let mut found = TopicPartitionList::new();
-    for topic in metadata.topics().iter().filter(|topic| topic.name().starts_with(prefix)) {
+    for topic in metadata
+        .topics()
+        .iter()
+        .filter(|topic| topic.name().starts_with(prefix))
+    {
         for partition in topic.partitions() {
             if known.insert((topic.name().to_owned(), partition.id())) {
                 found.add_partition_offset(topic.name(), partition.id(), start)?;
@@ -101,7 +107,10 @@ fn read(message: &BorrowedMessage<'_>) -> Option<Consumed> {
         name: full.rsplit('.').nth(1)?.to_owned(),
         key: String::from_utf8_lossy(message.key()?).into_owned(),
         lane: (message.topic().to_owned(), message.partition()),
-        place: (header("floorgate_lane_epoch")?.parse().ok()?, header("floorgate_lane_sequence")?.parse().ok()?),
+        place: (
+            header("floorgate_lane_epoch")?.parse().ok()?,
+            header("floorgate_lane_sequence")?.parse().ok()?,
+        ),
         initial: header("ce_emission").as_deref() == Some("initial"),
         data: serde_json::from_slice(message.payload()?).ok()?,
     })
@@ -112,7 +121,9 @@ impl Consumed {
     pub fn source_time(&self) -> Option<Timestamp> {
         let text = self.data.get("timestamps")?.get("source")?.as_str()?;
         let time: jiff::Timestamp = text.parse().ok()?;
-        i64::try_from(time.as_nanosecond()).ok().map(Timestamp::from_nanos)
+        i64::try_from(time.as_nanosecond())
+            .ok()
+            .map(Timestamp::from_nanos)
     }
 
     /// From the change on the floor to the consumer.
@@ -128,7 +139,12 @@ impl Consumed {
             || "      –".to_owned(),
             |latency| format!("{:5.1} ms", latency.as_secs_f64() * 1000.0),
         );
-        format!("{clock}  {latency}  {:<24} {:<34} {}", self.name, self.place_on_floor(), self.what())
+        format!(
+            "{clock}  {latency}  {:<24} {:<34} {}",
+            self.name,
+            self.place_on_floor(),
+            self.what()
+        )
     }
 
     fn place_on_floor(&self) -> String {
@@ -144,7 +160,12 @@ impl Consumed {
         };
         let mut what = match self.name.as_str() {
             "WorkOrderStatusChanged" => {
-                format!("{}: {} → {}", text("workOrderId"), text("previousStatus"), text("status"))
+                format!(
+                    "{}: {} → {}",
+                    text("workOrderId"),
+                    text("previousStatus"),
+                    text("status")
+                )
             }
             "EquipmentStateChanged" => format!("{} → {}", text("previousState"), text("state")),
             "ProductionCountRecorded" => {

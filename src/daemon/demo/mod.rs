@@ -6,14 +6,17 @@
 mod consumer;
 mod tally;
 
+use std::collections::BTreeSet;
 use std::io::{IsTerminal, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use clap::Args;
+use floorgate_config::Loaded;
 use floorgate_simulator::{JournalTarget, Options, Plant, Security};
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::DefaultProducerContext;
@@ -23,6 +26,8 @@ use tally::Tally;
 
 /// Lines in the repository's mapping.
 const LINES: u32 = 6;
+/// Partitions of a topic of the embedded broker, which takes about 5 MB for each.
+const PARTITIONS: i32 = 2;
 /// How long the gateway gets to deliver what the plant did last.
 const DRAIN: Duration = Duration::from_secs(5);
 
@@ -57,11 +62,18 @@ enum Broker {
 }
 
 impl Broker {
-    fn start(kafka: Option<&String>) -> anyhow::Result<Self> {
-        match kafka {
-            Some(address) => Ok(Self::Real(address.clone())),
-            None => Ok(Self::Embedded(MockCluster::new(1).context("cannot start the embedded broker")?)),
+    /// The embedded broker does not answer the requests that create topics, so that it is given them beforehand.
+    fn start(kafka: Option<&String>, topics: &BTreeSet<Arc<str>>) -> anyhow::Result<Self> {
+        if let Some(address) = kafka {
+            return Ok(Self::Real(address.clone()));
         }
+        let cluster = MockCluster::new(1).context("cannot start the embedded broker")?;
+        for topic in topics {
+            cluster
+                .create_topic(topic, PARTITIONS, 1)
+                .with_context(|| format!("cannot create the topic {topic}"))?;
+        }
+        Ok(Self::Embedded(cluster))
     }
 
     fn address(&self) -> String {
@@ -90,7 +102,17 @@ pub fn demo(options: &DemoOptions) -> anyhow::Result<()> {
             options.config.display()
         );
     }
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let (loaded, _) = floorgate_config::load(&options.config, crate::registry::ADAPTERS);
+    let loaded = loaded.with_context(|| {
+        format!(
+            "{} has errors; `floorgate check` shows them",
+            options.config.display()
+        )
+    })?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()?;
     runtime.block_on(async {
         let plant = Plant::start(Options {
             lines: options.lines,
@@ -102,16 +124,22 @@ pub fn demo(options: &DemoOptions) -> anyhow::Result<()> {
         })
         .await
         .context("cannot start the simulated plant")?;
-        let broker = Broker::start(options.kafka.as_ref())?;
+        let broker = Broker::start(options.kafka.as_ref(), &loaded.plan.topics())?;
         let folder = std::env::temp_dir().join(format!("floorgate-demo-{}", std::process::id()));
         std::fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
-        let result = show(options, plant, &broker, &folder).await;
+        let result = show(options, &loaded, plant, &broker, &folder).await;
         let _ = std::fs::remove_dir_all(&folder);
         result
     })
 }
 
-async fn show(options: &DemoOptions, plant: Plant, broker: &Broker, folder: &Path) -> anyhow::Result<()> {
+async fn show(
+    options: &DemoOptions,
+    loaded: &Loaded,
+    plant: Plant,
+    broker: &Broker,
+    folder: &Path,
+) -> anyhow::Result<()> {
     let started = Instant::now();
     println!(
         "plant    {} lines on {}, 2 conveyors on modbus://{}",
@@ -120,11 +148,14 @@ async fn show(options: &DemoOptions, plant: Plant, broker: &Broker, folder: &Pat
         plant.modbus_address()
     );
     match broker {
-        Broker::Embedded(_) => println!("broker   embedded at {} (librdkafka's mock cluster)", broker.address()),
+        Broker::Embedded(_) => println!(
+            "broker   embedded at {} (librdkafka's mock cluster)",
+            broker.address()
+        ),
         Broker::Real(address) => println!("broker   {address}"),
     }
     let events = consume(&broker.address(), "acme.", matches!(broker, Broker::Real(_)))?;
-    let mut gateway = start_gateway(options, &plant, broker, folder)?;
+    let mut gateway = start_gateway(options, loaded, &plant, broker, folder)?;
     println!("gateway  floorgate run --config {}\n", options.config.display());
 
     let mut tally = Tally::default();
@@ -135,7 +166,9 @@ async fn show(options: &DemoOptions, plant: Plant, broker: &Broker, folder: &Pat
         let _ = interrupted.send(true);
     });
     loop {
-        let ended = options.duration.is_some_and(|limit| started.elapsed() >= Duration::from(limit));
+        let ended = options
+            .duration
+            .is_some_and(|limit| started.elapsed() >= Duration::from(limit));
         if ended || *interrupt.borrow_and_update() {
             break;
         }
@@ -160,7 +193,13 @@ async fn show(options: &DemoOptions, plant: Plant, broker: &Broker, folder: &Pat
     Ok(())
 }
 
-fn start_gateway(options: &DemoOptions, plant: &Plant, broker: &Broker, folder: &Path) -> anyhow::Result<Gateway> {
+fn start_gateway(
+    options: &DemoOptions,
+    loaded: &Loaded,
+    plant: &Plant,
+    broker: &Broker,
+    folder: &Path,
+) -> anyhow::Result<Gateway> {
     let program = std::env::current_exe().context("cannot find the own program")?;
     let mut command = Command::new(program);
     command
@@ -169,24 +208,32 @@ fn start_gateway(options: &DemoOptions, plant: &Plant, broker: &Broker, folder: 
         .env("FLOORGATE_STATE_DIR", folder.join("state"))
         .env("FLOORGATE_KAFKA__BROKERS", format!("[{:?}]", broker.address()))
         .env("FLOORGATE_SOURCES__FILLER_PLC__ENDPOINT", plant.opcua_url())
-        .env("FLOORGATE_SOURCES__CONVEYORS__CONNECT", format!("tcp://{}", plant.modbus_address()))
+        .env(
+            "FLOORGATE_SOURCES__CONVEYORS__CONNECT",
+            format!("tcp://{}", plant.modbus_address()),
+        )
         .env("FLOORGATE_HTTP__LISTEN", "127.0.0.1:0")
-        .env("FLOORGATE_LOG", std::env::var("FLOORGATE_LOG").unwrap_or_else(|_| "warn".to_owned()))
+        .env(
+            "FLOORGATE_LOG",
+            std::env::var("FLOORGATE_LOG").unwrap_or_else(|_| "warn".to_owned()),
+        )
         .stdin(Stdio::null());
     if options.lines != LINES {
-        command.env("FLOORGATE_MAPPINGS", mappings_for(options, folder)?);
+        command.env("FLOORGATE_MAPPINGS", mappings_for(loaded, options.lines, folder)?);
     }
     Ok(Gateway(command.spawn().context("cannot start the gateway")?))
 }
 
 /// The repository's mappings with another number of lines, in a folder of their own; returns their list as YAML.
-fn mappings_for(options: &DemoOptions, folder: &Path) -> anyhow::Result<String> {
-    let (loaded, _) = floorgate_config::load(&options.config, crate::registry::ADAPTERS);
-    let loaded = loaded.with_context(|| format!("{} has errors; `floorgate check` shows them", options.config.display()))?;
+fn mappings_for(loaded: &Loaded, lines: u32, folder: &Path) -> anyhow::Result<String> {
     let mut list = Vec::new();
     for (number, path) in loaded.files.iter().skip(1).enumerate() {
-        let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-        let text = text.replace(&format!("{{line: 1..{LINES}}}"), &format!("{{line: 1..{}}}", options.lines));
+        let text =
+            std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+        let text = text.replace(
+            &format!("{{line: 1..{LINES}}}"),
+            &format!("{{line: 1..{}}}", lines),
+        );
         let copy = folder.join(format!("mapping-{number}.yaml"));
         std::fs::write(&copy, text).with_context(|| format!("cannot write {}", copy.display()))?;
         list.push(copy.display().to_string());
@@ -196,8 +243,11 @@ fn mappings_for(options: &DemoOptions, folder: &Path) -> anyhow::Result<String> 
 
 /// What the store holds that Kafka has not acknowledged.
 fn outbox_depth(folder: &Path) -> Option<u64> {
-    let lanes = floorgate_outbox::Reader::open(folder.join("state/outbox.db")).and_then(|reader| reader.lanes());
-    lanes.map(|lanes| lanes.iter().map(floorgate_outbox::Lane::depth).sum()).ok()
+    let lanes =
+        floorgate_outbox::Reader::open(folder.join("state/outbox.db")).and_then(|reader| reader.lanes());
+    lanes
+        .map(|lanes| lanes.iter().map(floorgate_outbox::Lane::depth).sum())
+        .ok()
 }
 
 /// Takes events for at most so long, and prints them.
@@ -224,7 +274,12 @@ struct StatusLine {
 
 impl StatusLine {
     fn new(quiet: bool) -> Self {
-        Self { live: std::io::stdout().is_terminal(), quiet, shown: false, refreshed: Instant::now() }
+        Self {
+            live: std::io::stdout().is_terminal(),
+            quiet,
+            shown: false,
+            refreshed: Instant::now(),
+        }
     }
 
     fn clear(&mut self) {

@@ -45,7 +45,10 @@ impl Default for Tally {
 }
 
 /// The event types that a change of a line's tag must make.
-const WATCHED: &[(&str, &str)] = &[("Status", "WorkOrderStatusChanged"), ("State", "EquipmentStateChanged")];
+const WATCHED: &[(&str, &str)] = &[
+    ("Status", "WorkOrderStatusChanged"),
+    ("State", "EquipmentStateChanged"),
+];
 
 impl Tally {
     /// Takes an event, by the consumer's rule: the next sequence of its lane, or a double, or a hole.
@@ -68,7 +71,9 @@ impl Tally {
         }
         // The source time of an initial value may be long ago.
         self.initial += u64::from(event.initial);
-        if !event.initial && let Some(latency) = event.latency() {
+        if !event.initial
+            && let Some(latency) = event.latency()
+        {
             let micros = u64::try_from(latency.as_micros()).unwrap_or(u64::MAX);
             self.latency.saturating_record(micros);
         }
@@ -87,13 +92,21 @@ impl Tally {
             .iter()
             .filter(|record| record.old.is_some())
             .filter(|record| {
-                let Some((line, tag)) = record.tag.strip_prefix("Line").and_then(|rest| rest.split_once('.')) else {
+                let Some((line, tag)) = record
+                    .tag
+                    .strip_prefix("Line")
+                    .and_then(|rest| rest.split_once('.'))
+                else {
                     return false;
                 };
-                let Some((_, name)) = WATCHED.iter().find(|(watched, _)| *watched == tag) else { return false };
+                let Some((_, name)) = WATCHED.iter().find(|(watched, _)| *watched == tag) else {
+                    return false;
+                };
                 let suffix = format!("/line{line}/");
-                let Some(((_, key), first)) =
-                    self.first.iter().find(|((n, key), _)| n == name && key.contains(&suffix))
+                let Some(((_, key), first)) = self
+                    .first
+                    .iter()
+                    .find(|((n, key), _)| n == name && key.contains(&suffix))
                 else {
                     return true;
                 };

@@ -111,7 +111,10 @@ impl Engine {
 
     /// Lets the publisher deliver what it can within the time, and stores how far it came.
     pub fn finish(mut self, within: Duration) -> Result<(), EngineError> {
-        let mut commit = Commit { acknowledged: self.publisher.stop(within), ..Commit::default() };
+        let mut commit = Commit {
+            acknowledged: self.publisher.stop(within),
+            ..Commit::default()
+        };
         self.store.commit(&mut commit)?;
         Ok(())
     }
@@ -119,18 +122,25 @@ impl Engine {
 
 impl Running {
     fn now(&self) -> Now {
-        Now { wall: Timestamp::now(), monotonic: self.engine.started.elapsed() }
+        Now {
+            wall: Timestamp::now(),
+            monotonic: self.engine.started.elapsed(),
+        }
     }
 
     /// Waits for something to do, and evaluates all that is there. Returns whether to stop.
     fn gather(&mut self, inbox: &Receiver<Message>) -> bool {
-        let timer = self
-            .engine
-            .core
-            .next_deadline()
-            .map_or(HEARTBEAT, |deadline| deadline.saturating_sub(self.engine.started.elapsed()));
-        let flush = IDLE_FLUSH.saturating_sub(self.flushed.elapsed()).max(Duration::from_millis(1));
-        let patience = if self.engine.store.moving() { Duration::ZERO } else { timer.min(HEARTBEAT).min(flush) };
+        let timer = self.engine.core.next_deadline().map_or(HEARTBEAT, |deadline| {
+            deadline.saturating_sub(self.engine.started.elapsed())
+        });
+        let flush = IDLE_FLUSH
+            .saturating_sub(self.flushed.elapsed())
+            .max(Duration::from_millis(1));
+        let patience = if self.engine.store.moving() {
+            Duration::ZERO
+        } else {
+            timer.min(HEARTBEAT).min(flush)
+        };
         let mut message = match inbox.recv_timeout(patience) {
             Ok(message) => Some(message),
             Err(RecvTimeoutError::Timeout) => None,
@@ -175,7 +185,9 @@ impl Running {
         let before = self.events.len();
         self.engine.core.apply(input, &mut self.events);
         for event in &self.events[before..] {
-            self.stages.source_to_received.observe(batch.received.since(event.time).as_secs_f64());
+            self.stages
+                .source_to_received
+                .observe(batch.received.since(event.time).as_secs_f64());
         }
         for failure in self.engine.core.take_failures() {
             self.engine.metrics.rule_errors.inc();
@@ -191,7 +203,9 @@ impl Running {
 
     /// Takes what the publisher reports.
     fn reports(&mut self) -> Result<(), EngineError> {
-        self.engine.publisher.take_acknowledged(&mut self.commit.acknowledged);
+        self.engine
+            .publisher
+            .take_acknowledged(&mut self.commit.acknowledged);
         let mut pinned = false;
         for report in self.engine.publisher.take_reports() {
             match report {
@@ -201,7 +215,9 @@ impl Running {
                     pinned = true;
                 }
                 // The publisher tries again; while it cannot read, events are stored and wait.
-                Report::StoreFailed(problem) => warn!(problem = %problem, "the publisher cannot read the outbox"),
+                Report::StoreFailed(problem) => {
+                    warn!(problem = %problem, "the publisher cannot read the outbox")
+                }
             }
         }
         if pinned {
@@ -222,10 +238,15 @@ impl Running {
         self.flushed = Instant::now();
         self.engine.core.save(&mut self.cells);
         let recorded = Timestamp::now();
-        self.commit.events.extend(self.events.drain(..).map(|event| stored_event(event, recorded)));
-        self.commit.cells.extend(
-            self.cells.drain(..).map(|(key, value)| Cell { key: key.into(), value: Some(value) }),
-        );
+        self.commit
+            .events
+            .extend(self.events.drain(..).map(|event| stored_event(event, recorded)));
+        self.commit
+            .cells
+            .extend(self.cells.drain(..).map(|(key, value)| Cell {
+                key: key.into(),
+                value: Some(value),
+            }));
         if self.commit.is_empty() {
             self.fire();
             return Ok(());
@@ -255,7 +276,10 @@ impl Running {
             }
         };
         self.engine.pulse.set_full(false);
-        self.engine.metrics.commit_seconds.observe(begun.elapsed().as_secs_f64());
+        self.engine
+            .metrics
+            .commit_seconds
+            .observe(begun.elapsed().as_secs_f64());
         if count > 0 {
             self.engine.metrics.commit_events.observe(count as f64);
         }
@@ -294,8 +318,14 @@ impl Running {
             Ok(_) => {}
         }
         let stats = self.engine.store.stats()?;
-        self.engine.metrics.outbox_depth.set(i64::try_from(stats.depth).unwrap_or(i64::MAX));
-        self.engine.metrics.outbox_bytes.set(i64::try_from(stats.used_bytes).unwrap_or(i64::MAX));
+        self.engine
+            .metrics
+            .outbox_depth
+            .set(i64::try_from(stats.depth).unwrap_or(i64::MAX));
+        self.engine
+            .metrics
+            .outbox_bytes
+            .set(i64::try_from(stats.used_bytes).unwrap_or(i64::MAX));
         Ok(())
     }
 }

@@ -17,7 +17,11 @@ impl Pulse {
 
     /// A pulse that beats now.
     pub fn new(started: Instant) -> Self {
-        let pulse = Self { started, beat_ms: AtomicU64::new(0), full: AtomicBool::new(false) };
+        let pulse = Self {
+            started,
+            beat_ms: AtomicU64::new(0),
+            full: AtomicBool::new(false),
+        };
         pulse.beat();
         pulse
     }
