@@ -1,7 +1,7 @@
 //! Modbus: TCP, RTU on a serial line, and RTU over TCP.
 //!
-//! The device is polled. Tags are grouped by unit and interval; each group is read in the fewest requests
-//! ([`planner`]), on an absolute schedule, and everything that changed since the last poll leaves as one batch.
+//! The device is polled. Tags are grouped by unit and interval; each group is read in the fewest requests,
+//! on an absolute schedule, and everything that changed since the last poll leaves as one batch.
 //!
 //! Two rules keep answers and questions together. A request is sent only after the answer to the one before it; and
 //! after a time-out or any error of the link or the protocol the connection is dropped and made anew, as RTU frames

@@ -22,6 +22,14 @@ use crate::settings::{Checked, Endpoint, Parity};
 /// is thrown away when the first request is sent.
 const SETTLE: Duration = Duration::from_millis(20);
 
+/// Waits until a moment that may have passed. The timer counts whole milliseconds, rounded up: without the question a
+/// moment that is just over would cost one.
+pub(crate) async fn wait_until(moment: Instant) {
+    if moment > Instant::now() {
+        sleep_until(moment).await;
+    }
+}
+
 /// Why a request brought no values.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Failure {
@@ -114,7 +122,7 @@ impl Link {
             .context
             .take()
             .ok_or_else(|| io::Error::from(io::ErrorKind::NotConnected))?;
-        sleep_until(self.ready).await;
+        wait_until(self.ready).await;
         context.set_slave(Slave(unit));
         let answer = match timeout(self.timeout, context.call(request(table, extent)?)).await {
             Err(_) => return Err(Failure::Timeout(self.timeout)),
@@ -149,7 +157,7 @@ async fn connect(address: &str, within: Duration) -> io::Result<TcpStream> {
     let stream = timeout(within, TcpStream::connect(address)).await.map_err(|_| {
         io::Error::new(
             io::ErrorKind::TimedOut,
-            format!("no connection to {address} within {within:?}"),
+            format!("no connection within {within:?}"),
         )
     })??;
     stream.set_nodelay(true)?;

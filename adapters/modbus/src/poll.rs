@@ -6,13 +6,13 @@ use std::time::Duration;
 use backon::ExponentialBackoff;
 use floorgate_adapter_api::{Batch, Closed, Continuity, GapScope, Notice, Sample, SourceContext};
 use floorgate_sample::{Quality, TagId, Timestamp};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::Instant;
 use tracing::{info, warn};
 
 use crate::Layout;
 use crate::address::Table;
 use crate::group::Group;
-use crate::link::{Failure, Link};
+use crate::link::{Failure, Link, wait_until};
 use crate::planner::Extent;
 use crate::settings::Checked;
 use crate::unit::{Patience, Reaction, Unit, pauses, reaction};
@@ -92,7 +92,7 @@ impl Poller {
                 // Nothing to read: there is nothing to say either.
                 return std::future::pending().await;
             };
-            sleep_until(due).await;
+            wait_until(due).await;
             if !self.link.is_open() {
                 match self.connect().await {
                     Ok(true) => {}
@@ -109,15 +109,28 @@ impl Poller {
     /// When a group can be read next: not while its unit is left alone.
     fn due(&self, index: usize) -> Instant {
         let group = &self.groups[index];
-        let unit = self.units.iter().find(|unit| unit.id == group.unit);
-        let pause = unit
+        let pause = self
+            .unit(group.unit)
             .and_then(|unit| unit.trouble.as_ref())
             .map(|trouble| trouble.next_try);
         pause.map_or(group.due(), |pause| pause.max(group.due()))
     }
 
+    /// The unit with this id. Units are in the order of their ids, as the groups are.
+    fn unit(&self, id: u8) -> Option<&Unit> {
+        self.units
+            .binary_search_by_key(&id, |unit| unit.id)
+            .ok()
+            .and_then(|place| self.units.get(place))
+    }
+
+    fn unit_mut(&mut self, id: u8) -> Option<&mut Unit> {
+        let place = self.units.binary_search_by_key(&id, |unit| unit.id).ok()?;
+        self.units.get_mut(place)
+    }
+
     async fn connect(&mut self) -> Result<bool, Closed> {
-        sleep_until(self.link_retry).await;
+        wait_until(self.link_retry).await;
         match self.link.open().await {
             Ok(()) => {
                 self.context.metrics.connects.inc();
@@ -128,7 +141,7 @@ impl Poller {
                 self.context.metrics.error("link");
                 self.link_retry =
                     Instant::now() + self.link_pauses.next().unwrap_or(self.settings.backoff_max);
-                self.lose(error.to_string()).await?;
+                self.lose(format!("{}: {error}", self.settings.endpoint)).await?;
                 Ok(false)
             }
         }
@@ -152,11 +165,7 @@ impl Poller {
         let lost = self.units.iter().all(Unit::is_down);
         self.deliver(unit, cycle, lost).await?;
         if lost {
-            let reason = self
-                .units
-                .iter()
-                .find(|known| known.id == unit)
-                .and_then(|unit| unit.trouble.as_ref());
+            let reason = self.unit(unit).and_then(|unit| unit.trouble.as_ref());
             self.lose(reason.map(|trouble| trouble.reason.clone()).unwrap_or_default())
                 .await?;
         }
@@ -166,10 +175,7 @@ impl Poller {
     fn count_missed(&mut self, index: usize) {
         let missed = self.groups[index].begin(Instant::now());
         let unit = self.groups[index].unit;
-        let sound = self
-            .units
-            .iter()
-            .any(|known| known.id == unit && known.trouble.is_none());
+        let sound = self.unit(unit).is_some_and(|known| known.trouble.is_none());
         if sound && self.presence == Presence::Online {
             for _ in 0..missed.min(MOST_COUNTED) {
                 self.context.metrics.error("late");
@@ -247,7 +253,7 @@ impl Poller {
     /// The unit has answered.
     fn heard(&mut self, unit: u8, cycle: &mut Cycle) {
         cycle.answered = true;
-        let Some(known) = self.units.iter_mut().find(|known| known.id == unit) else {
+        let Some(known) = self.unit_mut(unit) else {
             return;
         };
         if let Some(trouble) = known.trouble.take() {
@@ -295,20 +301,13 @@ impl Poller {
         if !self.link.is_open() && self.presence == Presence::Online {
             self.gap = Some(format!("the connection was made anew: {reason}"));
         }
-        if let Some(known) = self.units.iter_mut().find(|known| known.id == unit) {
+        let longest = self.settings.backoff_max;
+        let source = self.context.name.clone();
+        if let Some(known) = self.unit_mut(unit) {
             if known.trouble.is_none() {
-                warn!(
-                    source = self.context.name,
-                    unit, "the unit is left alone for a while: {reason}"
-                );
+                warn!(source, unit, "the unit is left alone for a while: {reason}");
             }
-            known.failed(
-                Instant::now(),
-                (quality, reason),
-                patience,
-                least,
-                self.settings.backoff_max,
-            );
+            known.failed(Instant::now(), (quality, reason), patience, least, longest);
         }
     }
 

@@ -1,5 +1,6 @@
 //! Settings of a source.
 
+use std::fmt;
 use std::time;
 
 use floorgate_yaml::{Duration, Node, Problems, Span, Spanned, salvage};
@@ -188,6 +189,17 @@ impl Line {
             time::Duration::from_micros(1_750)
         } else {
             time::Duration::from_micros(38_500_000 / u64::from(self.baud))
+        }
+    }
+}
+
+/// As `connect` was written, for messages.
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => write!(f, "tcp://{address}"),
+            Self::RtuOverTcp(address) => write!(f, "rtu+tcp://{address}"),
+            Self::Rtu { path, .. } => write!(f, "rtu://{path}"),
         }
     }
 }

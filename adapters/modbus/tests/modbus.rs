@@ -6,6 +6,8 @@ mod configuration;
 mod device;
 #[path = "modbus/faults.rs"]
 mod faults;
+#[path = "modbus/isolation.rs"]
+mod isolation;
 #[path = "modbus/promises.rs"]
 mod promises;
 #[path = "modbus/rogue.rs"]
