@@ -29,6 +29,7 @@
 mod client;
 mod inbox;
 mod lane;
+mod outcome;
 mod publisher;
 mod record;
 mod report;
