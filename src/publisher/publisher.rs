@@ -68,7 +68,7 @@ impl Publisher {
         let shared = Arc::new(Shared::new(wake));
         let answers = Arc::clone(&shared);
         let keeper = TopicKeeper::start(connection.clone(), settings.topics.clone(), move |answer| {
-            answers.answer(answer)
+            answers.answer(answer);
         })
         .map_err(StartError::Thread)?;
         let outfit = Outfit {
@@ -149,10 +149,8 @@ impl Publisher {
 
     fn end(&mut self, within: Duration) {
         self.shared.stop(Instant::now() + within);
-        if let Some(thread) = self.thread.take() {
-            if thread.join().is_err() {
-                tracing::error!("the publisher's thread panicked");
-            }
+        if let Some(Err(_)) = self.thread.take().map(JoinHandle::join) {
+            tracing::error!("the publisher's thread panicked");
         }
     }
 }

@@ -72,7 +72,7 @@ impl TopicKeeper {
                     client: None,
                     tells_policies: true,
                 }
-                .run(&asked, &answer)
+                .run(&asked, &answer);
             })?;
         Ok(Self {
             questions: Some(questions),

@@ -9,12 +9,12 @@ use floorgate_outbox::{Lane as StoredLane, LaneId, Reader, Row, Topic as StoredT
 use floorgate_sample::Timestamp;
 use prometheus::{Histogram, IntCounter};
 use rdkafka::config::{ClientConfig, FromClientConfigAndContext};
-use rdkafka::error::RDKafkaErrorCode;
-use rdkafka::producer::{BaseProducer, Producer, PurgeConfig};
+use rdkafka::producer::BaseProducer;
 
-use crate::client::{ClientError, Collected, Collector, Delivery};
+use crate::client::{ClientError, Collected, Collector};
 use crate::inbox::{News, Shared};
 use crate::lane::Lane;
+use crate::outcome::hold;
 use crate::report::{Report, Status};
 use crate::topics::{TopicAnswer, TopicKeeper, TopicProblem};
 
@@ -23,18 +23,12 @@ pub(crate) const SEQUENCE_BITS: u32 = 44;
 /// Memory of rows at hand, in all lanes and in one.
 const CACHE: usize = 8 * 1024 * 1024;
 const LANE_CACHE: usize = 1024 * 1024;
-/// Pauses before a lane is tried again after a refusal: the first finds the record, the others wait for help.
-const LANE_PAUSES: [Duration; 3] = [
-    Duration::from_millis(100),
-    Duration::from_secs(10),
-    Duration::from_secs(60),
-];
 /// Pause before a topic is asked about again.
 const TOPIC_PAUSE: Duration = Duration::from_secs(10);
 /// The same while no broker answers, or the topic has just been made.
 const SHORT_PAUSE: Duration = Duration::from_millis(500);
 /// Pause before a new producer after a fatal error, and before the store is read again after it failed.
-const REBUILD_PAUSE: Duration = Duration::from_secs(1);
+pub(crate) const REBUILD_PAUSE: Duration = Duration::from_secs(1);
 /// While no broker is known to be reachable, one is asked for this often.
 const PROBE_PAUSE: Duration = Duration::from_secs(5);
 /// Longest sleep: the client's errors are collected this often at least.
@@ -48,19 +42,19 @@ pub(crate) struct Slot {
     pub(crate) lane: Lane,
     /// Nothing is sent before.
     pub(crate) held_until: Option<Instant>,
-    attempts: usize,
-    failed_at: u64,
-    reported: u64,
+    pub(crate) attempts: usize,
+    pub(crate) failed_at: u64,
+    pub(crate) reported: u64,
 }
 
 /// A topic as far as it is known.
 pub(crate) struct Topic {
     pub(crate) name: Arc<str>,
     pub(crate) state: TopicState,
-    pinned: Option<u32>,
-    published: IntCounter,
-    wanted: bool,
-    problem: Option<String>,
+    pub(crate) pinned: Option<u32>,
+    pub(crate) published: IntCounter,
+    pub(crate) wanted: bool,
+    pub(crate) problem: Option<String>,
 }
 
 /// Whether records may be sent to a topic.
@@ -87,14 +81,14 @@ pub(crate) struct Outfit {
 pub(crate) struct Worker {
     pub(crate) shared: Arc<Shared>,
     pub(crate) reader: Reader,
-    config: ClientConfig,
-    keeper: TopicKeeper,
+    pub(crate) config: ClientConfig,
+    pub(crate) keeper: TopicKeeper,
     pub(crate) incarnation: String,
     pub(crate) metrics: Metrics,
-    acknowledged_seconds: Histogram,
+    pub(crate) acknowledged_seconds: Histogram,
     pub(crate) producer: Option<BaseProducer<Collector>>,
     pub(crate) slots: Vec<Slot>,
-    by_id: HashMap<LaneId, usize>,
+    pub(crate) by_id: HashMap<LaneId, usize>,
     pub(crate) topics: Vec<Topic>,
     /// Memory of records whose outcome is not known.
     pub(crate) in_flight: usize,
@@ -104,17 +98,17 @@ pub(crate) struct Worker {
     /// Where the next round over the lanes begins.
     pub(crate) first_lane: usize,
     pub(crate) must_rebuild: Option<String>,
-    rebuild_at: Instant,
+    pub(crate) rebuild_at: Instant,
     pub(crate) store_retry_at: Option<Instant>,
-    rescan: bool,
-    last_progress: Instant,
-    probe_at: Instant,
+    pub(crate) rescan: bool,
+    pub(crate) last_progress: Instant,
+    pub(crate) probe_at: Instant,
     /// Not known before a broker answered or all of them were found away.
-    reachable: Option<bool>,
-    connection_problem: Option<String>,
-    status: Status,
-    collected: Collected,
-    rows: Vec<(Row, Timestamp)>,
+    pub(crate) reachable: Option<bool>,
+    pub(crate) connection_problem: Option<String>,
+    pub(crate) status: Status,
+    pub(crate) collected: Collected,
+    pub(crate) rows: Vec<(Row, Timestamp)>,
 }
 
 /// How a round over the lanes ended.
@@ -375,146 +369,6 @@ impl Worker {
         }
     }
 
-    /// Collects what the client has to say, and acts on it.
-    fn collect(&mut self) {
-        let Some(producer) = &self.producer else { return };
-        let context = producer.context();
-        loop {
-            let before = context.len();
-            producer.poll(Duration::ZERO);
-            if context.len() == before {
-                break;
-            }
-        }
-        self.settle();
-    }
-
-    fn settle(&mut self) {
-        let Some(producer) = &self.producer else { return };
-        let mut collected = std::mem::take(&mut self.collected);
-        producer.context().take(&mut collected);
-        let failed = !collected.errors.is_empty()
-            || collected
-                .deliveries
-                .iter()
-                .any(|delivery| delivery.outcome.is_err());
-        if !collected.deliveries.is_empty() {
-            self.last_progress = Instant::now();
-            let now = Timestamp::now();
-            for delivery in collected.deliveries.drain(..) {
-                self.take_delivery(&delivery, now);
-            }
-            self.after_deliveries();
-        }
-        for (code, reason) in collected.errors.drain(..) {
-            self.take_error(code, reason);
-        }
-        if failed {
-            self.look_for_fatal();
-        }
-        self.collected = collected;
-    }
-
-    fn take_delivery(&mut self, delivery: &Delivery, now: Timestamp) {
-        let sequence = (delivery.position & ((1 << SEQUENCE_BITS) - 1)) as u64;
-        let Some(slot) = self.slots.get_mut(delivery.position >> SEQUENCE_BITS) else {
-            return;
-        };
-        match delivery.outcome {
-            Ok(offset) => {
-                let latency = &self.acknowledged_seconds;
-                let freed = slot.lane.delivered(sequence, offset, |committed| {
-                    latency.observe(now.since(committed).as_secs_f64());
-                });
-                self.in_flight = self.in_flight.saturating_sub(freed);
-            }
-            // What we threw away ourselves is unknown, not failed; the lanes are rewound.
-            Err(RDKafkaErrorCode::PurgeQueue | RDKafkaErrorCode::PurgeInflight) => {}
-            Err(code) => {
-                self.metrics
-                    .publish_errors
-                    .with_label_values(&[&format!("{code:?}")])
-                    .inc();
-                if is_unsure(code) {
-                    self.must_rebuild.get_or_insert_with(|| code.to_string());
-                    return;
-                }
-                self.in_flight = self
-                    .in_flight
-                    .saturating_sub(slot.lane.failed(sequence, code.to_string()));
-                if is_about_topic(code) {
-                    if let Some(topic) = self.topics.get_mut(slot.lane.topic) {
-                        topic.state = TopicState::Unknown;
-                    }
-                }
-            }
-        }
-    }
-
-    fn after_deliveries(&mut self) {
-        let mut progress = false;
-        for slot in &mut self.slots {
-            let acked = slot.lane.acked();
-            if acked > slot.reported {
-                progress = true;
-                self.shared.delivered(slot.lane.acknowledged());
-                if let Some(topic) = self.topics.get(slot.lane.topic) {
-                    topic.published.inc_by(acked - slot.reported);
-                }
-                slot.reported = acked;
-            }
-        }
-        if progress {
-            self.reached();
-        }
-    }
-
-    fn take_error(&mut self, code: RDKafkaErrorCode, reason: String) {
-        if code == RDKafkaErrorCode::Fatal {
-            self.must_rebuild.get_or_insert(reason);
-            return;
-        }
-        self.metrics
-            .publish_errors
-            .with_label_values(&[&format!("{code:?}")])
-            .inc();
-        if code == RDKafkaErrorCode::AllBrokersDown {
-            self.lost();
-        } else {
-            self.connection_problem = Some(format!("kafka: {reason}"));
-        }
-    }
-
-    /// A fatal error shows in many ways; the client itself knows for sure.
-    fn look_for_fatal(&mut self) {
-        let fatal = self
-            .producer
-            .as_ref()
-            .and_then(|producer| producer.client().fatal_error());
-        if let Some((code, reason)) = fatal {
-            self.connection_problem = None;
-            self.must_rebuild
-                .get_or_insert_with(|| format!("{code}: {reason}"));
-        }
-    }
-
-    fn lost(&mut self) {
-        if self.reachable != Some(false) {
-            tracing::warn!("no broker is reachable; events wait in the store");
-        }
-        self.reachable = Some(false);
-        self.metrics.kafka_up.set(0);
-    }
-
-    fn reached(&mut self) {
-        if self.reachable != Some(true) {
-            tracing::info!("kafka is reachable");
-        }
-        self.reachable = Some(true);
-        self.metrics.kafka_up.set(1);
-        self.connection_problem = None;
-    }
-
     /// Brings back what waited long enough: lanes, topics, the producer, the store.
     fn resume(&mut self, now: Instant) {
         if self.must_rebuild.is_some() {
@@ -563,25 +417,6 @@ impl Worker {
         }
     }
 
-    /// Throws the producer away and goes back to the last acknowledged record of each lane.
-    fn rebuild(&mut self) {
-        let reason = self.must_rebuild.take().unwrap_or_default();
-        tracing::error!(reason, "the kafka producer is of no more use and is replaced");
-        self.metrics.publish_errors.with_label_values(&["Fatal"]).inc();
-        if let Some(producer) = &self.producer {
-            producer.purge(PurgeConfig::default().queue().inflight());
-        }
-        // Successes that are reported already are not thrown away with it.
-        self.collect();
-        self.must_rebuild = None;
-        self.producer = None;
-        for slot in &mut self.slots {
-            self.cached = self.cached.saturating_sub(slot.lane.cached_bytes());
-            self.in_flight = self.in_flight.saturating_sub(slot.lane.rewind());
-        }
-        self.rebuild_at = Instant::now() + REBUILD_PAUSE;
-    }
-
     fn is_finished(&self, round: Round) -> bool {
         if self.producer.is_none() || self.reachable == Some(false) {
             return true;
@@ -622,49 +457,4 @@ impl Worker {
     pub(crate) fn progressed(&mut self) {
         self.last_progress = Instant::now();
     }
-}
-
-/// Rewinds a lane whose records all have an outcome, and lets it rest.
-fn hold(slot: &mut Slot, topics: &[Topic], now: Instant, in_flight: &mut usize, cached: &mut usize) {
-    *cached = cached.saturating_sub(slot.lane.cached_bytes());
-    *in_flight = in_flight.saturating_sub(slot.lane.rewind());
-    let Some(failure) = slot.lane.failure() else {
-        return;
-    };
-    if failure.sequence != slot.failed_at {
-        slot.failed_at = failure.sequence;
-        slot.attempts = 0;
-    }
-    let pause = LANE_PAUSES
-        .get(slot.attempts)
-        .copied()
-        .unwrap_or(LANE_PAUSES[LANE_PAUSES.len() - 1]);
-    if slot.attempts > 0 {
-        tracing::error!(
-            topic = topics.get(slot.lane.topic).map_or("", |topic| &*topic.name),
-            partition = slot.lane.partition,
-            sequence = failure.sequence,
-            reason = failure.reason,
-            again_in = pause.as_secs(),
-            "kafka refuses a record; its lane is held, the others flow"
-        );
-    }
-    slot.attempts += 1;
-    slot.held_until = Some(now + pause);
-}
-
-/// Errors after which it is not known what the log holds, or the producer is of no more use.
-fn is_unsure(code: RDKafkaErrorCode) -> bool {
-    matches!(code, RDKafkaErrorCode::Fatal | RDKafkaErrorCode::MessageTimedOut)
-}
-
-/// Errors that say something of the topic rather than of the record.
-fn is_about_topic(code: RDKafkaErrorCode) -> bool {
-    matches!(
-        code,
-        RDKafkaErrorCode::UnknownTopic
-            | RDKafkaErrorCode::UnknownPartition
-            | RDKafkaErrorCode::UnknownTopicOrPartition
-            | RDKafkaErrorCode::TopicAuthorizationFailed
-    )
 }

@@ -1,0 +1,229 @@
+//! What became of the records: acknowledgements, refusals, and errors after which nothing is sure.
+
+use std::time::{Duration, Instant};
+
+use floorgate_sample::Timestamp;
+use rdkafka::error::RDKafkaErrorCode;
+use rdkafka::producer::{Producer, PurgeConfig};
+
+use crate::client::Delivery;
+use crate::worker::{REBUILD_PAUSE, SEQUENCE_BITS, Slot, Topic, TopicState, Worker};
+
+/// Pauses before a lane is tried again after a refusal: the first finds the record, the others wait for help.
+const LANE_PAUSES: [Duration; 3] = [
+    Duration::from_millis(100),
+    Duration::from_secs(10),
+    Duration::from_mins(1),
+];
+
+impl Worker {
+    /// Collects what the client has to say, and acts on it.
+    pub(crate) fn collect(&mut self) {
+        let Some(producer) = &self.producer else { return };
+        let context = producer.context();
+        loop {
+            let before = context.len();
+            producer.poll(Duration::ZERO);
+            if context.len() == before {
+                break;
+            }
+        }
+        self.settle();
+    }
+
+    fn settle(&mut self) {
+        let Some(producer) = &self.producer else { return };
+        let mut collected = std::mem::take(&mut self.collected);
+        producer.context().take(&mut collected);
+        let failed = !collected.errors.is_empty()
+            || collected
+                .deliveries
+                .iter()
+                .any(|delivery| delivery.outcome.is_err());
+        if !collected.deliveries.is_empty() {
+            self.last_progress = Instant::now();
+            let now = Timestamp::now();
+            for delivery in collected.deliveries.drain(..) {
+                self.take_delivery(&delivery, now);
+            }
+            self.after_deliveries();
+        }
+        for (code, reason) in collected.errors.drain(..) {
+            self.take_error(code, reason);
+        }
+        if failed {
+            self.look_for_fatal();
+        }
+        self.collected = collected;
+    }
+
+    fn take_delivery(&mut self, delivery: &Delivery, now: Timestamp) {
+        let sequence = (delivery.position & ((1 << SEQUENCE_BITS) - 1)) as u64;
+        let Some(slot) = self.slots.get_mut(delivery.position >> SEQUENCE_BITS) else {
+            return;
+        };
+        match delivery.outcome {
+            Ok(offset) => {
+                let latency = &self.acknowledged_seconds;
+                let freed = slot.lane.delivered(sequence, offset, |committed| {
+                    latency.observe(now.since(committed).as_secs_f64());
+                });
+                self.in_flight = self.in_flight.saturating_sub(freed);
+            }
+            // What we threw away ourselves is unknown, not failed; the lanes are rewound.
+            Err(RDKafkaErrorCode::PurgeQueue | RDKafkaErrorCode::PurgeInflight) => {}
+            Err(code) => {
+                self.metrics
+                    .publish_errors
+                    .with_label_values(&[&format!("{code:?}")])
+                    .inc();
+                if is_unsure(code) {
+                    self.must_rebuild.get_or_insert_with(|| code.to_string());
+                    return;
+                }
+                self.in_flight = self
+                    .in_flight
+                    .saturating_sub(slot.lane.failed(sequence, code.to_string()));
+                if is_about_topic(code)
+                    && let Some(topic) = self.topics.get_mut(slot.lane.topic)
+                {
+                    topic.state = TopicState::Unknown;
+                }
+            }
+        }
+    }
+
+    fn after_deliveries(&mut self) {
+        let mut progress = false;
+        for slot in &mut self.slots {
+            let acked = slot.lane.acked();
+            if acked > slot.reported {
+                progress = true;
+                self.shared.delivered(slot.lane.acknowledged());
+                if let Some(topic) = self.topics.get(slot.lane.topic) {
+                    topic.published.inc_by(acked - slot.reported);
+                }
+                slot.reported = acked;
+            }
+        }
+        if progress {
+            self.reached();
+        }
+    }
+
+    fn take_error(&mut self, code: RDKafkaErrorCode, reason: String) {
+        if code == RDKafkaErrorCode::Fatal {
+            self.must_rebuild.get_or_insert(reason);
+            return;
+        }
+        self.metrics
+            .publish_errors
+            .with_label_values(&[&format!("{code:?}")])
+            .inc();
+        if code == RDKafkaErrorCode::AllBrokersDown {
+            self.lost();
+        } else {
+            self.connection_problem = Some(format!("kafka: {reason}"));
+        }
+    }
+
+    /// A fatal error shows in many ways; the client itself knows for sure.
+    fn look_for_fatal(&mut self) {
+        let fatal = self
+            .producer
+            .as_ref()
+            .and_then(|producer| producer.client().fatal_error());
+        if let Some((code, reason)) = fatal {
+            self.connection_problem = None;
+            self.must_rebuild
+                .get_or_insert_with(|| format!("{code}: {reason}"));
+        }
+    }
+
+    pub(crate) fn lost(&mut self) {
+        if self.reachable != Some(false) {
+            tracing::warn!("no broker is reachable; events wait in the store");
+        }
+        self.reachable = Some(false);
+        self.metrics.kafka_up.set(0);
+    }
+
+    pub(crate) fn reached(&mut self) {
+        if self.reachable != Some(true) {
+            tracing::info!("kafka is reachable");
+        }
+        self.reachable = Some(true);
+        self.metrics.kafka_up.set(1);
+        self.connection_problem = None;
+    }
+
+    /// Throws the producer away and goes back to the last acknowledged record of each lane.
+    pub(crate) fn rebuild(&mut self) {
+        let reason = self.must_rebuild.take().unwrap_or_default();
+        tracing::error!(reason, "the kafka producer is of no more use and is replaced");
+        self.metrics.publish_errors.with_label_values(&["Fatal"]).inc();
+        if let Some(producer) = &self.producer {
+            producer.purge(PurgeConfig::default().queue().inflight());
+        }
+        // Successes that are reported already are not thrown away with it.
+        self.collect();
+        self.must_rebuild = None;
+        self.producer = None;
+        for slot in &mut self.slots {
+            self.cached = self.cached.saturating_sub(slot.lane.cached_bytes());
+            self.in_flight = self.in_flight.saturating_sub(slot.lane.rewind());
+        }
+        self.rebuild_at = Instant::now() + REBUILD_PAUSE;
+    }
+}
+
+/// Rewinds a lane whose records all have an outcome, and lets it rest.
+pub(crate) fn hold(
+    slot: &mut Slot,
+    topics: &[Topic],
+    now: Instant,
+    in_flight: &mut usize,
+    cached: &mut usize,
+) {
+    *cached = cached.saturating_sub(slot.lane.cached_bytes());
+    *in_flight = in_flight.saturating_sub(slot.lane.rewind());
+    let Some(failure) = slot.lane.failure() else {
+        return;
+    };
+    if failure.sequence != slot.failed_at {
+        slot.failed_at = failure.sequence;
+        slot.attempts = 0;
+    }
+    let pause = LANE_PAUSES
+        .get(slot.attempts)
+        .copied()
+        .unwrap_or(LANE_PAUSES[LANE_PAUSES.len() - 1]);
+    if slot.attempts > 0 {
+        tracing::error!(
+            topic = topics.get(slot.lane.topic).map_or("", |topic| &*topic.name),
+            partition = slot.lane.partition,
+            sequence = failure.sequence,
+            reason = failure.reason,
+            again_in = pause.as_secs(),
+            "kafka refuses a record; its lane is held, the others flow"
+        );
+    }
+    slot.attempts += 1;
+    slot.held_until = Some(now + pause);
+}
+
+/// Errors after which it is not known what the log holds, or the producer is of no more use.
+fn is_unsure(code: RDKafkaErrorCode) -> bool {
+    matches!(code, RDKafkaErrorCode::Fatal | RDKafkaErrorCode::MessageTimedOut)
+}
+
+/// Errors that say something of the topic rather than of the record.
+fn is_about_topic(code: RDKafkaErrorCode) -> bool {
+    matches!(
+        code,
+        RDKafkaErrorCode::UnknownTopic
+            | RDKafkaErrorCode::UnknownPartition
+            | RDKafkaErrorCode::UnknownTopicOrPartition
+            | RDKafkaErrorCode::TopicAuthorizationFailed
+    )
+}
