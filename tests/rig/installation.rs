@@ -13,8 +13,11 @@ pub fn repository() -> PathBuf {
 /// The folder of the running test's build profile, `target/debug` for one.
 fn profile() -> Result<PathBuf> {
     let program = std::env::current_exe().context("the test's own program")?;
-    // A test is target/<profile>/deps/<name>-<hash>.
-    let folder = program.ancestors().nth(2);
+    // A test is target/<profile>/deps/<name>-<hash>, the benchmark target/<profile>/bench.
+    let folder = program
+        .ancestors()
+        .skip(1)
+        .find(|folder| !folder.ends_with("deps"));
     Ok(folder.context("the test is not in a target folder")?.to_owned())
 }
 

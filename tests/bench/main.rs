@@ -1,0 +1,133 @@
+//! The benchmark: plant, gateway, Kafka and consumer as processes of their own, and each half of the way alone.
+//!
+//! `make bench` runs it. Latency is counted from the time at which the plant wrote a value, as OPC UA's source time or
+//! as the value itself on Modbus, to the time at which the consumer has it; all processes share one clock.
+
+mod account;
+mod configuration;
+mod consume;
+mod latency;
+mod observer;
+mod plant;
+mod produce;
+mod record;
+mod report;
+mod run;
+mod scenario;
+mod stop;
+mod subscribe;
+mod usage;
+mod watcher;
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use clap::{Args, Parser, Subcommand};
+use floorgate_tests::{Kafka, target};
+
+use crate::report::{Outcome, Results};
+use crate::run::Bench;
+use crate::scenario::{SCENARIOS, Scenario};
+use crate::stop::Stop;
+
+/// Measures latency, CPU, memory, loss and doubles, from a simulated plant to a consumer of a real Kafka.
+#[derive(Debug, Parser)]
+#[command(name = "bench", args_conflicts_with_subcommands = true)]
+struct Arguments {
+    #[command(flatten)]
+    measure: Measure,
+    #[command(subcommand)]
+    part: Option<Part>,
+}
+
+#[derive(Debug, Args)]
+struct Measure {
+    /// What to measure, several times for several: 1k, 10k, 30k, 100k, modbus, defaults [default: all]
+    #[arg(long, value_name = "NAME", value_parser = Scenario::named)]
+    scenario: Vec<Scenario>,
+    /// Seconds of each run that are measured, after the warm-up
+    #[arg(long, default_value_t = 30.0)]
+    seconds: f64,
+    /// Runs of each scenario; the medians are shown
+    #[arg(long, default_value_t = 5)]
+    runs: u32,
+    /// One run of 10 s
+    #[arg(long, conflicts_with_all = ["seconds", "runs"])]
+    quick: bool,
+    /// Measure the halves only, without the gateway
+    #[arg(long)]
+    floor_only: bool,
+    /// Where the results go [default: target/bench/result.json]
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+}
+
+/// Parts of the measurement that are processes of their own.
+#[derive(Debug, Subcommand)]
+enum Part {
+    Consume(consume::Consume),
+    Subscribe(subscribe::Subscribe),
+    Produce(produce::Produce),
+}
+
+/// Seconds of the windows of the halves, at most.
+const FLOOR_SECONDS: f64 = 10.0;
+
+fn main() -> Result<()> {
+    let arguments = Arguments::parse();
+    let stop = Stop::listen()?;
+    match arguments.part {
+        Some(Part::Consume(consume)) => consume.run(&stop),
+        Some(Part::Subscribe(subscribe)) => subscribe.run(&stop),
+        Some(Part::Produce(produce)) => produce.run(&stop),
+        None => measure(arguments.measure, &stop),
+    }
+}
+
+fn measure(measure: Measure, stop: &Stop) -> Result<()> {
+    let (runs, seconds) = if measure.quick {
+        (1, 10.0)
+    } else {
+        (measure.runs, measure.seconds)
+    };
+    let scenarios = if measure.scenario.is_empty() {
+        SCENARIOS.to_vec()
+    } else {
+        measure.scenario
+    };
+    let json = match measure.json {
+        Some(file) => file,
+        None => target()?.join("bench/result.json"),
+    };
+    let kafka = Kafka::start()?;
+    let bench = Bench {
+        kafka: &kafka,
+        seconds,
+        floor_seconds: seconds.min(FLOOR_SECONDS),
+        floor_only: measure.floor_only,
+        stop,
+    };
+    let mut results = Results::new(seconds, runs);
+    for scenario in scenarios {
+        let mut outcome = Outcome::new(scenario);
+        for number in 1..=runs {
+            eprintln!("{}: run {number} of {runs}", scenario.title);
+            match bench.run(&scenario, number) {
+                Ok(run) => outcome.runs.push(run),
+                Err(error) if !stop.is_wanted() => {
+                    eprintln!("{}: run {number} failed: {error:#}", scenario.title);
+                    outcome.failures.push(format!("{error:#}"));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        outcome.conclude();
+        print!("{}", outcome.table());
+        results.scenarios.push(outcome);
+        // After each scenario, so that a later failure does not take it along.
+        results.write(&json)?;
+    }
+    println!("{}", results.bars());
+    println!("Written to {}", json.display());
+    Ok(())
+}

@@ -1,0 +1,283 @@
+//! What is printed, and what is written as JSON.
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use serde::Serialize;
+
+use crate::latency::median;
+use crate::run::Run;
+use crate::scenario::Scenario;
+use crate::watcher::Way;
+
+/// Everything, as it is written.
+#[derive(Debug, Serialize)]
+pub struct Results {
+    /// When it was written, RFC 3339.
+    at: String,
+    /// Cores of the machine.
+    cores: usize,
+    /// Seconds of each window.
+    seconds: f64,
+    /// Runs of each scenario.
+    runs: u32,
+    /// By scenario.
+    pub scenarios: Vec<Outcome>,
+}
+
+/// A scenario's runs.
+#[derive(Debug, Serialize)]
+pub struct Outcome {
+    scenario: Scenario,
+    /// The runs that came to their end.
+    pub runs: Vec<Run>,
+    /// Why the others did not.
+    pub failures: Vec<String>,
+    figures: Vec<Figure>,
+}
+
+/// A line of the table: medians over the runs, but the sums of lost and doubled.
+#[derive(Clone, Debug, Serialize)]
+struct Figure {
+    name: &'static str,
+    gateway: Option<f64>,
+    bar: Option<f64>,
+    opcua: Option<f64>,
+    kafka: Option<f64>,
+    /// The gateway's figure by the sum of the halves'.
+    ratio: Option<f64>,
+    telegraf: Option<f64>,
+    #[serde(skip)]
+    digits: usize,
+}
+
+impl Figure {
+    /// Whether the bar is kept; `None` where there is none, or nothing was measured.
+    fn passes(&self) -> Option<bool> {
+        Some(self.gateway? <= self.bar?)
+    }
+}
+
+impl Outcome {
+    /// One without runs.
+    pub fn new(scenario: Scenario) -> Self {
+        Self {
+            scenario,
+            runs: Vec::new(),
+            failures: Vec::new(),
+            figures: Vec::new(),
+        }
+    }
+
+    /// Reckons the figures from the runs.
+    pub fn conclude(&mut self) {
+        type Part = fn(&Way) -> f64;
+        let (bars, telegraf) = (self.scenario.bars, self.scenario.telegraf);
+        let middle = |name, digits, part: Part, bar, telegraf, adds_up: bool| {
+            let of = |way: fn(&Run) -> Option<&Way>| median(self.runs.iter().filter_map(way).map(part));
+            let gateway = of(|run| run.gateway.as_ref());
+            let opcua = of(|run| run.opcua.as_ref());
+            let kafka = of(|run| run.kafka.as_ref());
+            let ratio = match (gateway, opcua, kafka) {
+                (Some(gateway), Some(opcua), Some(kafka)) if adds_up => Some(gateway / (opcua + kafka)),
+                _ => None,
+            };
+            Figure {
+                name,
+                gateway,
+                bar,
+                opcua,
+                kafka,
+                ratio,
+                telegraf,
+                digits,
+            }
+        };
+        let sum = |name, part: Part, bar| {
+            let of = |way: fn(&Run) -> Option<&Way>| {
+                let parts: Vec<f64> = self.runs.iter().filter_map(way).map(part).collect();
+                (!parts.is_empty()).then(|| parts.iter().sum())
+            };
+            Figure {
+                name,
+                gateway: of(|run| run.gateway.as_ref()),
+                bar,
+                opcua: of(|run| run.opcua.as_ref()),
+                kafka: of(|run| run.kafka.as_ref()),
+                ratio: None,
+                telegraf: None,
+                digits: 0,
+            }
+        };
+        self.figures = vec![
+            middle(
+                "latency p50, ms",
+                2,
+                |way| way.report.latency.p50,
+                bars.p50,
+                telegraf.p50,
+                true,
+            ),
+            middle(
+                "latency p99, ms",
+                2,
+                |way| way.report.latency.p99,
+                bars.p99,
+                telegraf.p99,
+                true,
+            ),
+            middle(
+                "latency p99.9, ms",
+                2,
+                |way| way.report.latency.p999,
+                None,
+                None,
+                false,
+            ),
+            middle(
+                "latency max, ms",
+                2,
+                |way| way.report.latency.max,
+                None,
+                None,
+                false,
+            ),
+            middle("CPU, cores", 3, |way| way.cores, bars.cores, telegraf.cores, true),
+            middle(
+                "peak memory, MB",
+                1,
+                |way| way.memory,
+                bars.memory,
+                telegraf.memory,
+                false,
+            ),
+            middle(
+                "peak memory in the window, MB",
+                1,
+                |way| way.steady_memory,
+                None,
+                None,
+                false,
+            ),
+            middle(
+                "events a second",
+                0,
+                |way| way.report.events_per_second,
+                None,
+                None,
+                false,
+            ),
+            middle(
+                "machine, cores in use",
+                2,
+                |way| way.machine_cores,
+                None,
+                None,
+                false,
+            ),
+            sum("lost", |way| way.report.lost as f64, Some(0.0)),
+            sum("doubled", |way| way.report.doubled as f64, Some(0.0)),
+            sum("out of order", |way| way.report.disordered as f64, Some(0.0)),
+            sum("written late by the plant", |way| way.late as f64, None),
+        ];
+    }
+
+    /// The table for people.
+    pub fn table(&self) -> String {
+        let mut text = String::new();
+        let _ = writeln!(
+            text,
+            "\n{} ({} runs)\n{:30} {:>10} {:>9}      {:>10} {:>10} {:>7} {:>9}",
+            self.scenario.title,
+            self.runs.len(),
+            "",
+            "gateway",
+            "bar",
+            "OPC UA",
+            "Kafka",
+            "ratio",
+            "Telegraf"
+        );
+        for figure in &self.figures {
+            let digits = figure.digits;
+            let show =
+                |value: Option<f64>| value.map_or_else(String::new, |value| format!("{value:.digits$}"));
+            let bar = figure.bar.map_or_else(String::new, |bar| format!("≤ {bar}"));
+            let mark = match figure.passes() {
+                Some(true) => "ok",
+                Some(false) => "MISS",
+                None => "",
+            };
+            let ratio = figure
+                .ratio
+                .map_or_else(String::new, |ratio| format!("{ratio:.2}"));
+            let telegraf = figure
+                .telegraf
+                .map_or_else(String::new, |value| value.to_string());
+            let _ = writeln!(
+                text,
+                "{:30} {:>10} {bar:>9} {mark:4} {:>10} {:>10} {ratio:>7} {telegraf:>9}",
+                figure.name,
+                show(figure.gateway),
+                show(figure.opcua),
+                show(figure.kafka),
+            );
+        }
+        for failure in &self.failures {
+            let _ = writeln!(
+                text,
+                "a run failed: {}",
+                failure.lines().next().unwrap_or_default()
+            );
+        }
+        text
+    }
+}
+
+impl Results {
+    /// None yet.
+    pub fn new(seconds: f64, runs: u32) -> Self {
+        Self {
+            at: jiff::Timestamp::now().to_string(),
+            cores: std::thread::available_parallelism().map_or(0, usize::from),
+            seconds,
+            runs,
+            scenarios: Vec::new(),
+        }
+    }
+
+    /// Writes them.
+    pub fn write(&self, file: &Path) -> Result<()> {
+        if let Some(folder) = file.parent() {
+            std::fs::create_dir_all(folder)?;
+        }
+        let text = serde_json::to_string_pretty(self)?;
+        std::fs::write(file, text + "\n").with_context(|| format!("cannot write {}", file.display()))
+    }
+
+    /// All bars at a glance.
+    pub fn bars(&self) -> String {
+        let mut text = String::from("\nBars\n");
+        for outcome in &self.scenarios {
+            let mut missed = Vec::new();
+            let mut kept = 0;
+            for figure in &outcome.figures {
+                match figure.passes() {
+                    Some(true) => kept += 1,
+                    Some(false) => missed.push(figure.name),
+                    None => {}
+                }
+            }
+            let failed = outcome.failures.len();
+            let verdict = match (missed.is_empty(), failed, kept) {
+                (_, _, 0) if missed.is_empty() => "nothing measured".to_owned(),
+                (true, 0, _) => format!("all {kept} kept"),
+                (true, ..) => format!("{kept} kept, {failed} runs failed"),
+                (false, ..) => format!("{kept} kept, missed: {}", missed.join("; ")),
+            };
+            let _ = writeln!(text, "  {:55} {verdict}", outcome.scenario.title);
+        }
+        text
+    }
+}
