@@ -1,122 +1,133 @@
-//! The benchmark: plant → gateway → real Kafka → consumer, each a process of its own, under the loads that README and
-//! ARCHITECTURE.md speak of; and, on the same load, the floor below which no gateway gets: the OPC UA half alone and the
-//! Kafka half alone.
+//! The benchmark: plant, gateway, Kafka and consumer as processes of their own, and each half of the way alone.
 //!
-//! `make bench` runs it. Results are printed as a table and written to `target/bench.json`.
+//! `make bench` runs it. Latency is counted from the time at which the plant wrote a value, as OPC UA's source time or
+//! as the value itself on Modbus, to the time at which the consumer has it; all processes share one clock.
 
+mod account;
+mod configuration;
 mod consume;
-mod floor;
-mod load;
-mod measure;
+mod latency;
+mod observer;
+mod plant;
 mod produce;
+mod record;
 mod report;
+mod run;
+mod scenario;
+mod stop;
+mod subscribe;
+mod usage;
+mod watcher;
 
 use std::path::PathBuf;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
-use floorgate_tests::Kafka;
+use floorgate_tests::{Kafka, target};
 
-use load::LOADS;
-use measure::Timing;
-use report::{Report, Row};
+use crate::report::{Outcome, Results};
+use crate::run::Bench;
+use crate::scenario::{SCENARIOS, Scenario};
+use crate::stop::Stop;
 
-/// Measures latency, CPU and memory of the gateway.
+/// Measures latency, CPU, memory, loss and doubles, from a simulated plant to a consumer of a real Kafka.
 #[derive(Debug, Parser)]
-#[command(name = "bench")]
+#[command(name = "bench", args_conflicts_with_subcommands = true)]
 struct Arguments {
+    #[command(flatten)]
+    measure: Measure,
     #[command(subcommand)]
     part: Option<Part>,
-    #[command(flatten)]
-    options: Options,
 }
 
 #[derive(Debug, Args)]
-struct Options {
-    /// Seconds that are measured in each run
-    #[arg(long, default_value_t = 30)]
-    seconds: u64,
-    /// Seconds before, which do not count
-    #[arg(long, default_value_t = 8)]
-    warm: u64,
-    /// Runs of each load; medians are shown
+struct Measure {
+    /// What to measure, several times for several: 1k, 10k, 30k, 100k, modbus, defaults [default: all]
+    #[arg(long, value_name = "NAME", value_parser = Scenario::named)]
+    scenario: Vec<Scenario>,
+    /// Seconds of each run that are measured, after the warm-up
+    #[arg(long, default_value_t = 30.0)]
+    seconds: f64,
+    /// Runs of each scenario; the medians are shown
     #[arg(long, default_value_t = 5)]
-    runs: usize,
-    /// Only loads whose name contains this
+    runs: u32,
+    /// One run of 10 s
+    #[arg(long, conflicts_with_all = ["seconds", "runs"])]
+    quick: bool,
+    /// Measure the halves only, without the gateway
     #[arg(long)]
-    only: Option<String>,
-    /// Leave the floor out
-    #[arg(long)]
-    no_floor: bool,
-    /// Use the shipped defaults instead of 10 ms publishing
-    #[arg(long)]
-    shipped: bool,
-    /// Where the results are written
-    #[arg(long, default_value = "target/bench.json")]
-    json: PathBuf,
+    floor_only: bool,
+    /// Where the results go [default: target/bench/result.json]
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
 }
 
-/// The parts that run as processes of their own.
+/// Parts of the measurement that are processes of their own.
 #[derive(Debug, Subcommand)]
 enum Part {
-    /// Reads a topic and answers `begin` and `end` on standard input.
-    #[command(hide = true)]
-    Consume { bootstrap: String, topic: String },
-    /// Writes records of a size at a rate until standard input is closed.
-    #[command(hide = true)]
-    Produce {
-        bootstrap: String,
-        topic: String,
-        rate: u32,
-        bytes: usize,
-    },
+    Consume(consume::Consume),
+    Subscribe(subscribe::Subscribe),
+    Produce(produce::Produce),
 }
+
+/// Seconds of the windows of the halves, at most.
+const FLOOR_SECONDS: f64 = 10.0;
 
 fn main() -> Result<()> {
     let arguments = Arguments::parse();
+    let stop = Stop::listen()?;
     match arguments.part {
-        Some(Part::Consume { bootstrap, topic }) => consume::consume(&bootstrap, &topic),
-        Some(Part::Produce {
-            bootstrap,
-            topic,
-            rate,
-            bytes,
-        }) => produce::produce(&bootstrap, &topic, rate, bytes),
-        None => bench(&arguments.options),
+        Some(Part::Consume(consume)) => consume.run(&stop),
+        Some(Part::Subscribe(subscribe)) => subscribe.run(&stop),
+        Some(Part::Produce(produce)) => produce.run(&stop),
+        None => measure(arguments.measure, &stop),
     }
 }
 
-fn bench(options: &Options) -> Result<()> {
-    let timing = Timing {
-        warm: options.warm,
-        seconds: options.seconds,
+fn measure(measure: Measure, stop: &Stop) -> Result<()> {
+    let (runs, seconds) = if measure.quick {
+        (1, 10.0)
+    } else {
+        (measure.runs, measure.seconds)
+    };
+    let scenarios = if measure.scenario.is_empty() {
+        SCENARIOS.to_vec()
+    } else {
+        measure.scenario
+    };
+    let json = match measure.json {
+        Some(file) => file,
+        None => target()?.join("bench/result.json"),
     };
     let kafka = Kafka::start()?;
-    let mut report = Report::new(timing);
-    let wanted = |name: &str| {
-        options
-            .only
-            .as_ref()
-            .is_none_or(|part| name.contains(part.as_str()))
+    let bench = Bench {
+        kafka: &kafka,
+        seconds,
+        floor_seconds: seconds.min(FLOOR_SECONDS),
+        floor_only: measure.floor_only,
+        stop,
     };
-    for load in LOADS.iter().filter(|load| wanted(load.name)) {
-        let mut runs = Vec::new();
-        for run in 1..=options.runs.max(1) {
-            eprintln!("{}: run {run} of {}", load.name, options.runs.max(1));
-            let measured = load.run(&kafka, timing, options.shipped);
-            runs.push(measured.with_context(|| format!("{}, run {run}", load.name))?);
+    let mut results = Results::new(seconds, runs);
+    for scenario in scenarios {
+        let mut outcome = Outcome::new(scenario);
+        for number in 1..=runs {
+            eprintln!("{}: run {number} of {runs}", scenario.title);
+            match bench.run(&scenario, number) {
+                Ok(run) => outcome.runs.push(run),
+                Err(error) if !stop.is_wanted() => {
+                    eprintln!("{}: run {number} failed: {error:#}", scenario.title);
+                    outcome.failures.push(format!("{error:#}"));
+                }
+                Err(error) => return Err(error),
+            }
         }
-        let floor = if options.no_floor {
-            None
-        } else {
-            eprintln!("{}: the floor", load.name);
-            Some(
-                floor::measure(load, &kafka, timing)
-                    .with_context(|| format!("the floor of {}", load.name))?,
-            )
-        };
-        report.add(Row::of(load, &runs, floor));
+        outcome.conclude();
+        print!("{}", outcome.table());
+        results.scenarios.push(outcome);
+        // After each scenario, so that a later failure does not take it along.
+        results.write(&json)?;
     }
-    report.print();
-    report.write(&options.json)
+    println!("{}", results.bars());
+    println!("Written to {}", json.display());
+    Ok(())
 }

@@ -1,50 +1,141 @@
-//! The Kafka half alone: a producer with the gateway's own settings and nothing before it.
+//! The floor of the Kafka half: a bare idempotent producer that makes the load itself.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
+use clap::Args;
 use rdkafka::ClientConfig;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Header, OwnedHeaders};
-use rdkafka::producer::{BaseRecord, DefaultProducerContext, ThreadedProducer};
+use rdkafka::producer::{BaseProducer, BaseRecord, DefaultProducerContext, Producer as _};
 
-/// Writes records of so many bytes at an even rate, the time of writing in `ce_time`, until standard input is closed.
-pub fn produce(bootstrap: &str, topic: &str, rate: u32, bytes: usize) -> Result<()> {
-    const KEYS: u64 = 1_000;
-    // What a record has beside the padding: key, header, and the JSON around the padding.
-    const AROUND: usize = 90;
-    static CLOSED: AtomicBool = AtomicBool::new(false);
-    std::thread::spawn(|| {
-        for _ in std::io::stdin().lines().map_while(Result::ok) {}
-        CLOSED.store(true, Ordering::SeqCst);
-    });
-    let producer: ThreadedProducer<DefaultProducerContext> = ClientConfig::new()
-        .set("bootstrap.servers", bootstrap)
-        .set("enable.idempotence", "true")
-        .set("acks", "all")
-        .set("linger.ms", "0")
-        .create()?;
-    let padding = "x".repeat(bytes.saturating_sub(AROUND));
-    let start = Instant::now();
-    let mut written = 0_u64;
-    while !CLOSED.load(Ordering::SeqCst) {
-        let due = start.elapsed().as_micros() * u128::from(rate) / 1_000_000;
-        while u128::from(written) < due {
-            let key = format!("acme/bench/load/line1/t{:06}", written % KEYS);
-            let value = format!("{{\"value\":{},\"padding\":\"{padding}\"}}", written / KEYS);
-            let time = jiff::Timestamp::now().to_string();
-            let headers = OwnedHeaders::new().insert(Header {
+use crate::record::TAGS_PER_EQUIPMENT;
+use crate::stop::Stop;
+
+/// Produce records at a rate until SIGTERM, then say how many.
+#[derive(Debug, Args)]
+pub struct Produce {
+    /// Broker, `host:port`
+    #[arg(long)]
+    broker: String,
+    /// Topic
+    #[arg(long)]
+    topic: String,
+    /// Its partitions
+    #[arg(long)]
+    partitions: usize,
+    /// Number of tags
+    #[arg(long)]
+    tags: usize,
+    /// Records a second
+    #[arg(long)]
+    rate: f64,
+    /// Bytes of a record's value
+    #[arg(long)]
+    value_bytes: usize,
+    /// Bytes of a record's headers, names and values
+    #[arg(long)]
+    header_bytes: usize,
+    /// Number of a record's headers
+    #[arg(long)]
+    header_count: usize,
+}
+
+const TICK: Duration = Duration::from_millis(1);
+
+impl Produce {
+    /// Runs until SIGTERM.
+    pub fn run(&self, stop: &Stop) -> Result<()> {
+        let producer: BaseProducer = ClientConfig::new()
+            .set("bootstrap.servers", &self.broker)
+            .set("enable.idempotence", "true")
+            .set("acks", "all")
+            .set("linger.ms", "0")
+            .create()?;
+        // The first value of each tag, as a gateway sends it at its start.
+        for tag in 0..self.tags {
+            self.send(&producer, tag, 0)?;
+        }
+        let started = Instant::now();
+        let mut sent = 0;
+        while !stop.is_wanted() {
+            #[allow(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                reason = "a count of records; the cast saturates"
+            )]
+            let due = (started.elapsed().as_secs_f64() * self.rate) as usize;
+            while sent < due {
+                self.send(&producer, sent % self.tags, sent / self.tags + 1)?;
+                sent += 1;
+            }
+            producer.poll(Duration::ZERO);
+            let into = started.elapsed().subsec_nanos() % TICK.subsec_nanos();
+            std::thread::sleep(TICK - Duration::from_nanos(into.into()));
+        }
+        producer
+            .flush(Duration::from_secs(30))
+            .context("not all records were acknowledged")?;
+        println!("{}", serde_json::json!({ "load": sent }));
+        Ok(())
+    }
+
+    fn send(
+        &self,
+        producer: &BaseProducer<DefaultProducerContext>,
+        tag: usize,
+        counter: usize,
+    ) -> Result<()> {
+        let (equipment, name) = (tag / TAGS_PER_EQUIPMENT, tag % TAGS_PER_EQUIPMENT);
+        let key = format!("bench/plant/hall/line{equipment:04}");
+        let time = jiff::Timestamp::now().to_string();
+        let subject = format!("measurement/t{name:02}");
+        let mut value = format!("{{\"name\":\"t{name:02}\",\"value\":{counter},\"rest\":\"");
+        pad(&mut value, self.value_bytes.saturating_sub(2));
+        value.push_str("\"}");
+        let mut headers = OwnedHeaders::new_with_capacity(self.header_count.max(2))
+            .insert(Header {
                 key: "ce_time",
                 value: Some(&time),
+            })
+            .insert(Header {
+                key: "ce_subject",
+                value: Some(&subject),
             });
-            let record = BaseRecord::to(topic).key(&key).payload(&value).headers(headers);
-            if producer.send(record).is_err() {
-                // The queue is full: the broker does not keep up, and the latency shows it.
-                break;
-            }
-            written += 1;
+        let others = self.header_count.saturating_sub(2);
+        let used = "ce_time".len() + time.len() + "ce_subject".len() + subject.len();
+        let size = self.header_bytes.saturating_sub(used) / others.max(1);
+        for number in 0..others {
+            let name = format!("ce_rest{number:02}");
+            let mut text = String::new();
+            pad(&mut text, size.saturating_sub(name.len()));
+            headers = headers.insert(Header {
+                key: &name,
+                value: Some(&text),
+            });
         }
-        std::thread::sleep(Duration::from_millis(1));
+        let partition = i32::try_from(equipment % self.partitions)?;
+        let mut record = BaseRecord::to(&self.topic)
+            .partition(partition)
+            .key(&key)
+            .payload(&value)
+            .headers(headers);
+        loop {
+            match producer.send(record) {
+                Ok(()) => return Ok(()),
+                Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), refused)) => {
+                    record = refused;
+                    producer.poll(TICK);
+                }
+                Err((error, _)) => return Err(error).context("cannot produce"),
+            }
+        }
     }
-    Ok(())
+}
+
+/// Fills a text up to a length.
+fn pad(text: &mut String, length: usize) {
+    let missing = length.saturating_sub(text.len());
+    let _ = write!(text, "{:.<missing$}", "");
 }

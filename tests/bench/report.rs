@@ -1,171 +1,283 @@
-//! The results, for people and for programs.
+//! What is printed, and what is written as JSON.
 
-use std::fs;
+use std::fmt::Write as _;
 use std::path::Path;
 
 use anyhow::{Context, Result};
 use serde::Serialize;
 
-use crate::consume::Consumed;
-use crate::floor::Floor;
-use crate::load::Load;
-use crate::measure::{Run, Timing, median};
+use crate::latency::median;
+use crate::run::Run;
+use crate::scenario::Scenario;
+use crate::watcher::Way;
 
-/// Everything that was measured.
+/// Everything, as it is written.
 #[derive(Debug, Serialize)]
-pub struct Report {
-    seconds: u64,
-    warm_seconds: u64,
+pub struct Results {
+    /// When it was written, RFC 3339.
+    at: String,
+    /// Cores of the machine.
     cores: usize,
-    loads: Vec<Row>,
+    /// Seconds of each window.
+    seconds: f64,
+    /// Runs of each scenario.
+    runs: u32,
+    /// By scenario.
+    pub scenarios: Vec<Outcome>,
 }
 
-/// What one load came to: medians of its runs; loss and doubles are sums.
+/// A scenario's runs.
 #[derive(Debug, Serialize)]
-pub struct Row {
-    load: &'static str,
-    tags: u32,
-    changes_per_second: u32,
-    runs: usize,
-    /// Latencies in ms.
-    measured: Consumed,
-    cores: f64,
-    peak_mb: f64,
-    floor: Option<Floor>,
-    /// p50 through the gateway over the sum of both halves' p50 without it.
+pub struct Outcome {
+    scenario: Scenario,
+    /// The runs that came to their end.
+    pub runs: Vec<Run>,
+    /// Why the others did not.
+    pub failures: Vec<String>,
+    figures: Vec<Figure>,
+}
+
+/// A line of the table: medians over the runs, but the sums of lost and doubled.
+#[derive(Clone, Debug, Serialize)]
+struct Figure {
+    name: &'static str,
+    gateway: Option<f64>,
+    bar: Option<f64>,
+    opcua: Option<f64>,
+    kafka: Option<f64>,
+    /// The gateway's figure by the sum of the halves'.
     ratio: Option<f64>,
-    /// The bars that were missed.
-    missed: Vec<String>,
+    telegraf: Option<f64>,
+    #[serde(skip)]
+    digits: usize,
 }
 
-impl Row {
-    /// Takes the middle of several runs.
-    pub fn of(load: &Load, runs: &[Run], floor: Option<Floor>) -> Self {
-        let middle = |of: fn(&Run) -> f64| median(runs.iter().map(of).collect());
-        let sum = |of: fn(&Run) -> u64| runs.iter().map(of).sum();
-        let measured = Consumed {
-            records: sum(|run| run.consumed.records),
-            per_second: middle(|run| run.consumed.per_second),
-            p50: middle(|run| run.consumed.p50),
-            p99: middle(|run| run.consumed.p99),
-            p999: middle(|run| run.consumed.p999),
-            max: middle(|run| run.consumed.max),
-            lost: sum(|run| run.consumed.lost),
-            doubled: sum(|run| run.consumed.doubled),
-            bytes: middle(|run| run.consumed.bytes),
+impl Figure {
+    /// Whether the bar is kept; `None` where there is none, or nothing was measured.
+    fn passes(&self) -> Option<bool> {
+        Some(self.gateway? <= self.bar?)
+    }
+}
+
+impl Outcome {
+    /// One without runs.
+    pub fn new(scenario: Scenario) -> Self {
+        Self {
+            scenario,
+            runs: Vec::new(),
+            failures: Vec::new(),
+            figures: Vec::new(),
+        }
+    }
+
+    /// Reckons the figures from the runs.
+    pub fn conclude(&mut self) {
+        type Part = fn(&Way) -> f64;
+        let (bars, telegraf) = (self.scenario.bars, self.scenario.telegraf);
+        let middle = |name, digits, part: Part, bar, telegraf, adds_up: bool| {
+            let of = |way: fn(&Run) -> Option<&Way>| median(self.runs.iter().filter_map(way).map(part));
+            let gateway = of(|run| run.gateway.as_ref());
+            let opcua = of(|run| run.opcua.as_ref());
+            let kafka = of(|run| run.kafka.as_ref());
+            let ratio = match (gateway, opcua, kafka) {
+                (Some(gateway), Some(opcua), Some(kafka)) if adds_up => Some(gateway / (opcua + kafka)),
+                _ => None,
+            };
+            Figure {
+                name,
+                gateway,
+                bar,
+                opcua,
+                kafka,
+                ratio,
+                telegraf,
+                digits,
+            }
         };
-        let (cores, peak_mb) = (middle(|run| run.cores), middle(|run| run.peak_mb));
-        let ratio = floor
-            .as_ref()
-            .and_then(|floor| Some(measured.p50 / (floor.opcua?.p50 + floor.kafka.p50)));
-        let (p50, p99, most_cores, most_mb) = load.bars;
-        let mut missed = Vec::new();
-        for (name, value, bar) in [
-            ("p50", measured.p50, p50),
-            ("p99", measured.p99, p99),
-            ("cores", cores, most_cores),
-            ("peak MB", peak_mb, most_mb),
-        ] {
-            if value > bar {
-                missed.push(format!("{name} {value:.2} > {bar}"));
+        let sum = |name, part: Part, bar| {
+            let of = |way: fn(&Run) -> Option<&Way>| {
+                let parts: Vec<f64> = self.runs.iter().filter_map(way).map(part).collect();
+                (!parts.is_empty()).then(|| parts.iter().sum())
+            };
+            Figure {
+                name,
+                gateway: of(|run| run.gateway.as_ref()),
+                bar,
+                opcua: of(|run| run.opcua.as_ref()),
+                kafka: of(|run| run.kafka.as_ref()),
+                ratio: None,
+                telegraf: None,
+                digits: 0,
             }
+        };
+        self.figures = vec![
+            middle(
+                "latency p50, ms",
+                2,
+                |way| way.report.latency.p50,
+                bars.p50,
+                telegraf.p50,
+                true,
+            ),
+            middle(
+                "latency p99, ms",
+                2,
+                |way| way.report.latency.p99,
+                bars.p99,
+                telegraf.p99,
+                true,
+            ),
+            middle(
+                "latency p99.9, ms",
+                2,
+                |way| way.report.latency.p999,
+                None,
+                None,
+                false,
+            ),
+            middle(
+                "latency max, ms",
+                2,
+                |way| way.report.latency.max,
+                None,
+                None,
+                false,
+            ),
+            middle("CPU, cores", 3, |way| way.cores, bars.cores, telegraf.cores, true),
+            middle(
+                "peak memory, MB",
+                1,
+                |way| way.memory,
+                bars.memory,
+                telegraf.memory,
+                false,
+            ),
+            middle(
+                "peak memory in the window, MB",
+                1,
+                |way| way.steady_memory,
+                None,
+                None,
+                false,
+            ),
+            middle(
+                "events a second",
+                0,
+                |way| way.report.events_per_second,
+                None,
+                None,
+                false,
+            ),
+            middle(
+                "machine, cores in use",
+                2,
+                |way| way.machine_cores,
+                None,
+                None,
+                false,
+            ),
+            sum("lost", |way| way.report.lost as f64, Some(0.0)),
+            sum("doubled", |way| way.report.doubled as f64, Some(0.0)),
+            sum("out of order", |way| way.report.disordered as f64, Some(0.0)),
+            sum("written late by the plant", |way| way.late as f64, None),
+        ];
+    }
+
+    /// The table for people.
+    pub fn table(&self) -> String {
+        let mut text = String::new();
+        let _ = writeln!(
+            text,
+            "\n{} ({} runs)\n{:30} {:>10} {:>9}      {:>10} {:>10} {:>7} {:>9}",
+            self.scenario.title,
+            self.runs.len(),
+            "",
+            "gateway",
+            "bar",
+            "OPC UA",
+            "Kafka",
+            "ratio",
+            "Telegraf"
+        );
+        for figure in &self.figures {
+            let digits = figure.digits;
+            let show =
+                |value: Option<f64>| value.map_or_else(String::new, |value| format!("{value:.digits$}"));
+            let bar = figure.bar.map_or_else(String::new, |bar| format!("≤ {bar}"));
+            let mark = match figure.passes() {
+                Some(true) => "ok",
+                Some(false) => "MISS",
+                None => "",
+            };
+            let ratio = figure
+                .ratio
+                .map_or_else(String::new, |ratio| format!("{ratio:.2}"));
+            let telegraf = figure
+                .telegraf
+                .map_or_else(String::new, |value| value.to_string());
+            let _ = writeln!(
+                text,
+                "{:30} {:>10} {bar:>9} {mark:4} {:>10} {:>10} {ratio:>7} {telegraf:>9}",
+                figure.name,
+                show(figure.gateway),
+                show(figure.opcua),
+                show(figure.kafka),
+            );
         }
-        if measured.lost + measured.doubled > 0 {
-            missed.push(format!("{} lost, {} doubled", measured.lost, measured.doubled));
+        for failure in &self.failures {
+            let _ = writeln!(
+                text,
+                "a run failed: {}",
+                failure.lines().next().unwrap_or_default()
+            );
         }
-        // The plant, the broker or the consumer may be what does not keep up; the run then shows nothing of the gateway.
-        if measured.per_second < f64::from(load.rate) * 0.98 {
-            missed.push(format!(
-                "{:.0} changes a second of {}",
-                measured.per_second, load.rate
-            ));
-        }
-        Self {
-            load: load.name,
-            tags: load.tags,
-            changes_per_second: load.rate,
-            runs: runs.len(),
-            measured,
-            cores,
-            peak_mb,
-            floor,
-            ratio,
-            missed,
-        }
+        text
     }
 }
 
-impl Report {
-    /// An empty one.
-    pub fn new(timing: Timing) -> Self {
-        let cores = std::thread::available_parallelism().map_or(0, usize::from);
+impl Results {
+    /// None yet.
+    pub fn new(seconds: f64, runs: u32) -> Self {
         Self {
-            seconds: timing.seconds,
-            warm_seconds: timing.warm,
-            cores,
-            loads: Vec::new(),
+            at: jiff::Timestamp::now().to_string(),
+            cores: std::thread::available_parallelism().map_or(0, usize::from),
+            seconds,
+            runs,
+            scenarios: Vec::new(),
         }
     }
 
-    /// Adds a load.
-    pub fn add(&mut self, row: Row) {
-        self.loads.push(row);
+    /// Writes them.
+    pub fn write(&self, file: &Path) -> Result<()> {
+        if let Some(folder) = file.parent() {
+            std::fs::create_dir_all(folder)?;
+        }
+        let text = serde_json::to_string_pretty(self)?;
+        std::fs::write(file, text + "\n").with_context(|| format!("cannot write {}", file.display()))
     }
 
-    /// Prints the table.
-    pub fn print(&self) {
-        println!(
-            "latency in ms from the change on the floor to the consumer; CPU and memory of the gateway alone"
-        );
-        println!(
-            "{:<22} {:>8} {:>7} {:>7} {:>7} {:>7} {:>6} {:>6} {:>5} {:>5}  {:>15}  {:>5}",
-            "load",
-            "events/s",
-            "p50",
-            "p99",
-            "p99.9",
-            "max",
-            "cores",
-            "MB",
-            "lost",
-            "dbl",
-            "floor p50",
-            "ratio"
-        );
-        for row in &self.loads {
-            let Consumed {
-                per_second,
-                p50,
-                p99,
-                p999,
-                max,
-                lost,
-                doubled,
-                ..
-            } = row.measured;
-            let floor = row.floor.as_ref().map_or_else(String::new, |floor| {
-                let opcua = floor
-                    .opcua
-                    .map_or_else(|| "poll".to_owned(), |half| format!("{:.1}", half.p50));
-                format!("{opcua} + {:.1}", floor.kafka.p50)
-            });
-            let ratio = row.ratio.map_or_else(String::new, |ratio| format!("{ratio:.2}"));
-            println!(
-                "{:<22} {per_second:>8.0} {p50:>7.1} {p99:>7.1} {p999:>7.1} {max:>7.1} {:>6.3} {:>6.0} {lost:>5} {doubled:>5}  \
-                 {floor:>15}  {ratio:>5}",
-                row.load, row.cores, row.peak_mb
-            );
-            for missed in &row.missed {
-                println!("    missed: {missed}");
+    /// All bars at a glance.
+    pub fn bars(&self) -> String {
+        let mut text = String::from("\nBars\n");
+        for outcome in &self.scenarios {
+            let mut missed = Vec::new();
+            let mut kept = 0;
+            for figure in &outcome.figures {
+                match figure.passes() {
+                    Some(true) => kept += 1,
+                    Some(false) => missed.push(figure.name),
+                    None => {}
+                }
             }
+            let failed = outcome.failures.len();
+            let verdict = match (missed.is_empty(), failed, kept) {
+                (_, _, 0) if missed.is_empty() => "nothing measured".to_owned(),
+                (true, 0, _) => format!("all {kept} kept"),
+                (true, ..) => format!("{kept} kept, {failed} runs failed"),
+                (false, ..) => format!("{kept} kept, missed: {}", missed.join("; ")),
+            };
+            let _ = writeln!(text, "  {:55} {verdict}", outcome.scenario.title);
         }
-    }
-
-    /// Writes everything as JSON.
-    pub fn write(&self, path: &Path) -> Result<()> {
-        fs::write(path, serde_json::to_string_pretty(self)?)
-            .with_context(|| format!("cannot write {}", path.display()))?;
-        println!("written to {}", path.display());
-        Ok(())
+        text
     }
 }
