@@ -59,10 +59,11 @@ lint: ## formatting and clippy, as the continuous integration does
 format: ## format the sources
 	$(CARGO) fmt --all
 
-generate: build ## write the files that the program generates: settings reference, schemas
+generate: build ## write the files that the program generates: settings reference, schemas, notices
 	$(TARGET)/debug/floorgate reference >config/REFERENCE.md
 	$(TARGET)/debug/floorgate schema config >config/floorgate.schema.json
 	$(TARGET)/debug/floorgate schema mapping >mappings/mapping.schema.json
+	tests/notices >NOTICE
 
 # The configuration is only installed where there is none yet: it is the operator's. The paths of the unit follow PREFIX.
 install: ## install program, unit, user and sample configuration (PREFIX, DESTDIR)

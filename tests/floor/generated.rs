@@ -32,6 +32,15 @@ fn generated_files_are_fresh() -> Result<()> {
 }
 
 #[test]
+fn the_notices_are_fresh() -> Result<()> {
+    let output = Command::new(repository().join("tests/notices")).output()?;
+    ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let kept = fs::read_to_string(repository().join("NOTICE"))?;
+    assert!(kept == String::from_utf8(output.stdout)?, "NOTICE is stale: run `make generate`");
+    Ok(())
+}
+
+#[test]
 fn make_writes_every_generated_file() -> Result<()> {
     let makefile = fs::read_to_string(repository().join("Makefile"))?;
     for (file, words) in GENERATED {

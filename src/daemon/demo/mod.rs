@@ -87,6 +87,20 @@ impl Broker {
 /// The gateway's process; ended when dropped.
 struct Gateway(Child);
 
+impl Gateway {
+    /// Asks it to stop, as systemd would, and waits until it has.
+    fn stop(mut self) -> anyhow::Result<()> {
+        let asked = Command::new("kill").arg(self.0.id().to_string()).status().context("cannot run kill")?;
+        if asked.success() {
+            let exit = self.0.wait().context("cannot wait for the gateway")?;
+            if !exit.success() {
+                bail!("the gateway ended with {exit}; its log is above");
+            }
+        }
+        Ok(())
+    }
+}
+
 impl Drop for Gateway {
     fn drop(&mut self) {
         let _ = self.0.kill();
@@ -186,8 +200,9 @@ async fn show(
         tokio::task::block_in_place(|| take(&events, &mut tally, &mut status, Duration::from_millis(50)));
     }
     status.clear();
+    tokio::task::block_in_place(|| gateway.stop())?;
+    take(&events, &mut tally, &mut status, Duration::from_millis(100));
     let depth = outbox_depth(folder);
-    drop(gateway);
     plant.stop().await.context("the simulated plant failed")?;
     print!("{}", tally.summary(started.elapsed(), &journal, depth));
     Ok(())
