@@ -284,7 +284,14 @@ pub async fn republish(
         .await
     {
         // Some servers answer Good with an empty message for ever.
-        Ok(response) if response.notification_message.sequence_number == sequence => {
+        Ok(response)
+            if response.notification_message.sequence_number == sequence
+                && response
+                    .notification_message
+                    .notification_data
+                    .as_ref()
+                    .is_some_and(|data| !data.is_empty()) =>
+        {
             Ok(Some(response.notification_message))
         }
         Ok(_) => Ok(None),
