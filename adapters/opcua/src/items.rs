@@ -189,17 +189,13 @@ impl Connected<'_> {
         let (mut tags, mut requests) = (Vec::with_capacity(most), Vec::with_capacity(most));
         while tags.len() < most {
             let Some(tag) = waiting.pop() else { break };
-            match self.request(tag) {
-                Some(request) => {
-                    tags.push(tag);
-                    requests.push(request);
-                }
-                None => {
-                    // It is refused when it is the next one.
-                    waiting.push(tag);
-                    break;
-                }
-            }
+            let Some(request) = self.request(tag) else {
+                // It is refused when it is the next one.
+                waiting.push(tag);
+                break;
+            };
+            tags.push(tag);
+            requests.push(request);
         }
         (tags, requests)
     }
@@ -207,7 +203,7 @@ impl Connected<'_> {
     /// The request for a tag's item; `None` where the tag's namespace is not on the server.
     fn request(&self, place: u32) -> Option<MonitoredItemCreateRequest> {
         let tag = &self.plan.tags[place as usize];
-        let node = self.plan.node_id(tag, &self.facts.namespaces)?;
+        let node = tag.node_id(&self.facts.namespaces)?;
         Some(MonitoredItemCreateRequest {
             item_to_monitor: ReadValueId::new_value(node),
             monitoring_mode: MonitoringMode::Reporting,
@@ -247,7 +243,7 @@ impl Connected<'_> {
     /// Names a refused tag in the log.
     pub fn warn_of(&self, tag: &Tag, status: StatusCode) {
         let (source, name) = (&self.plan.name, &tag.name);
-        match (self.plan.node_id(tag, &self.facts.namespaces), self.plan.uri(tag)) {
+        match (tag.node_id(&self.facts.namespaces), self.plan.uri(tag)) {
             (Some(node), _) => tracing::warn!(source, tag = %name, "the server refuses {node}: {status}"),
             (None, uri) => {
                 let uri = uri.unwrap_or_default();

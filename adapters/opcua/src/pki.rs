@@ -29,6 +29,9 @@ const MOST_REJECTED: usize = 50;
 /// Days before the end of a certificate from which on it is warned about.
 pub const WARN_DAYS: i64 = 30;
 
+/// Label of a private key in PKCS #8 (RFC 7468 §10).
+const PRIVATE_KEY: &str = "PRIVATE KEY";
+
 /// One process has one gateway key; two sources that start at once must not make two.
 static MAKING: Mutex<()> = Mutex::new(());
 
@@ -197,8 +200,10 @@ fn make(dir: &Path, application_uri: &str, hostnames: &[String]) -> Result<Certi
     let der = key
         .to_der()
         .map_err(|error| PkiError::Making(error.to_string()))?;
+    // The type of the line ending is not public in the library.
+    #[allow(clippy::default_trait_access)]
     let pem = der
-        .to_pem("PRIVATE KEY", Default::default())
+        .to_pem(PRIVATE_KEY, std::default::Default::default())
         .map_err(|error| PkiError::Making(error.to_string()))?;
     // The key goes first: a certificate without its key is of no use to anybody.
     write_new(&own_key(dir), pem.as_bytes(), 0o600)?;

@@ -73,6 +73,21 @@ enum Namespace {
     Uri(u16),
 }
 
+impl Tag {
+    /// The tag's node on a server with these namespaces (in the order of [`Plan::uris`]); `None` where its
+    /// namespace is not among them.
+    pub fn node_id(&self, namespaces: &[Option<u16>]) -> Option<NodeId> {
+        let namespace = match self.namespace {
+            Namespace::Index(index) => index,
+            Namespace::Uri(uri) => namespaces.get(usize::from(uri)).copied().flatten()?,
+        };
+        Some(NodeId {
+            namespace,
+            identifier: self.identifier.clone(),
+        })
+    }
+}
+
 impl Plan {
     /// Checks settings and tags; everything wrong is recorded.
     pub fn new(spec: &SourceSpec<'_>, problems: &mut Problems) -> Option<Self> {
@@ -90,18 +105,6 @@ impl Plan {
             pki: spec.state.join("pki"),
             uris,
             tags,
-        })
-    }
-
-    /// The tag's node on a server with these namespaces; `None` where its namespace is not among them.
-    pub fn node_id(&self, tag: &Tag, namespaces: &[Option<u16>]) -> Option<NodeId> {
-        let namespace = match tag.namespace {
-            Namespace::Index(index) => index,
-            Namespace::Uri(uri) => namespaces.get(usize::from(uri)).copied().flatten()?,
-        };
-        Some(NodeId {
-            namespace,
-            identifier: tag.identifier.clone(),
         })
     }
 
@@ -142,11 +145,8 @@ fn check(settings: &Settings, node: &Node, problems: &mut Problems) -> bool {
             "write opc.tcp://HOST:PORT/PATH, for example opc.tcp://plc1:4840".to_owned(),
         ));
     }
-    let none = (
-        settings.security.policy == Policy::None,
-        settings.security.mode == SecurityMode::None,
-    );
-    if none.0 != none.1 {
+    let is_insecure = settings.security.policy == Policy::None;
+    if is_insecure != (settings.security.mode == SecurityMode::None) {
         errors.push((
             "security",
             "security policy and mode do not fit together: both are `none` or neither".to_owned(),
@@ -308,18 +308,19 @@ fn tags(specs: &[TagSpec<'_>], problems: &mut Problems) -> Option<(Vec<Tag>, Vec
         };
         let namespace = match node.namespace {
             NamespaceName::Index(index) => Namespace::Index(index),
-            NamespaceName::Uri(uri) => Namespace::Uri(match known.get(uri) {
-                Some(number) => *number,
-                None => {
+            NamespaceName::Uri(uri) => {
+                if let Some(number) = known.get(uri) {
+                    Namespace::Uri(*number)
+                } else {
                     let Ok(number) = u16::try_from(uris.len()) else {
                         problems.error(spec.address.span, "more than 65536 namespaces in one source");
                         return None;
                     };
                     uris.push(uri.to_owned());
                     known.insert(uri.to_owned(), number);
-                    number
+                    Namespace::Uri(number)
                 }
-            }),
+            }
         };
         #[allow(clippy::cast_possible_truncation)] // milliseconds in the precision of a float are enough
         let sampling_millis = address.sampling_interval.map(|interval| millis(interval) as f32);

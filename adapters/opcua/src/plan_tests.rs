@@ -5,8 +5,11 @@ use floorgate_yaml::parse;
 
 use super::*;
 
+/// Line, message and hint of a problem.
+type Said = (u32, String, Option<String>);
+
 /// Plans a source from a document with `settings` and a list `tags`.
-fn planned(text: &str) -> (Option<Plan>, Vec<(u32, String, Option<String>)>) {
+fn planned(text: &str) -> (Option<Plan>, Vec<Said>) {
     let mut problems = Problems::default();
     let file = problems.add_file(Path::new("plan.yaml"), text.to_owned());
     let document = parse(file, text, &mut problems).expect("the test's document is YAML");
@@ -114,7 +117,7 @@ tags:
     let nodes = |namespaces: &[Option<u16>]| -> Vec<Option<String>> {
         plan.tags
             .iter()
-            .map(|tag| plan.node_id(tag, namespaces).map(|node| node.to_string()))
+            .map(|tag| tag.node_id(namespaces).map(|node| node.to_string()))
             .collect()
     };
     let some = |node: &str| Some(node.to_owned());

@@ -39,15 +39,14 @@ impl Connected<'_> {
             let mut from = 0;
             while from < self.plan.tags.len() {
                 let until = (from + batch).min(self.plan.tags.len());
-                match self.read_tags(from, until, &mut told).await? {
-                    Some(samples) => {
-                        from = until;
+                if let Some(samples) = self.read_tags(from, until, &mut told).await? {
+                    from = until;
+                    if !samples.is_empty() {
                         self.outlet.samples(samples, None).await?;
                     }
-                    None => {
-                        batch = (batch / 2).max(1);
-                        self.facts.nodes_per_read = batch;
-                    }
+                } else {
+                    batch = (batch / 2).max(1);
+                    self.facts.nodes_per_read = batch;
                 }
             }
             let failing = i64::try_from(told.len()).unwrap_or(i64::MAX);
@@ -76,18 +75,15 @@ impl Connected<'_> {
         let mut samples = Vec::with_capacity(until - from);
         for place in from..until {
             let number = u32::try_from(place).unwrap_or(u32::MAX);
-            match self.plan.node_id(&self.plan.tags[place], &self.facts.namespaces) {
-                Some(node) => {
-                    nodes.push(ReadValueId::new_value(node));
-                    asked.push(number);
-                }
-                None => {
-                    let missing = DataValue {
-                        status: Some(StatusCode::BadNodeIdUnknown),
-                        ..DataValue::null()
-                    };
-                    self.take_over(number, missing, told, &mut samples);
-                }
+            if let Some(node) = self.plan.tags[place].node_id(&self.facts.namespaces) {
+                nodes.push(ReadValueId::new_value(node));
+                asked.push(number);
+            } else {
+                let missing = DataValue {
+                    status: Some(StatusCode::BadNodeIdUnknown),
+                    ..DataValue::null()
+                };
+                self.take_over(number, missing, told, &mut samples);
             }
         }
         if nodes.is_empty() {

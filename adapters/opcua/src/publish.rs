@@ -210,10 +210,7 @@ impl Connected<'_> {
             subscription.heard = Instant::now();
             let id = subscription.id;
             let mut lost = None;
-            loop {
-                let Some(subscription) = self.state.subscriptions.get(place).filter(|s| s.id == id) else {
-                    break;
-                };
+            while let Some(subscription) = self.state.subscriptions.get(place).filter(|s| s.id == id) {
                 match republish(self.session, id, next(subscription.last)).await {
                     Ok(Some(message)) => self.hand_on(place, message).await?,
                     // Whether this is the end or a hole, the number of the next published message tells.

@@ -126,7 +126,7 @@ pub struct Security {
 pub enum Policy {
     /// No security.
     None,
-    /// Basic256Sha256.
+    /// `Basic256Sha256`.
     #[default]
     Basic256Sha256,
     /// Aes128-Sha256-RsaOaep.

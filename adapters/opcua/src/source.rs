@@ -309,10 +309,11 @@ async fn work(
             Halt::Lost(reason) => reason,
         };
         // The connection may be up still, when only a request failed on it.
-        if {
+        let is_up = {
             let link = watch.borrow();
             link.number == served && link.up
-        } {
+        };
+        if is_up {
             cutter.cut();
         }
         tracing::warn!(source = plan.name, "the connection is lost: {reason}");

@@ -135,8 +135,9 @@ impl State {
             periods
         };
         let keep_alive = periods(settings.keep_alive.get());
-        // OPC 10000-4 §5.14.2: the lifetime is at least three keep-alives.
-        let lifetime = periods(settings.session_timeout.get()).max(3 * keep_alive);
+        // Subscriptions outlive their session, so that another can take them over. OPC 10000-4 §5.14.2: the lifetime is at
+        // least three keep-alives.
+        let lifetime = periods(settings.session_timeout.get() * 2).max(3 * keep_alive);
         let response = CreateSubscription::new(session)
             .publishing_interval(asked)
             .max_keep_alive_count(keep_alive)
@@ -283,7 +284,14 @@ pub async fn republish(
         .await
     {
         // Some servers answer Good with an empty message for ever.
-        Ok(response) if response.notification_message.sequence_number == sequence => {
+        Ok(response)
+            if response.notification_message.sequence_number == sequence
+                && response
+                    .notification_message
+                    .notification_data
+                    .as_ref()
+                    .is_some_and(|data| !data.is_empty()) =>
+        {
             Ok(Some(response.notification_message))
         }
         Ok(_) => Ok(None),

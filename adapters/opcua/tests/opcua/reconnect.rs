@@ -149,3 +149,39 @@ async fn a_full_gateway_stops_publishing_and_loses_nothing_that_fits_the_queue()
     assert_eq!(run.shown(0), (0..=500).collect::<Vec<i64>>());
     run.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_outage_longer_than_the_session_is_resumed_by_another() {
+    // The server lets only a known user take over subscriptions.
+    let folder = Folder::new();
+    let keys = Some(folder.0.join("server"));
+    let mut server = TestServer::started(Manner {
+        keys,
+        ..Manner::default()
+    })
+    .await;
+    let proxy = Proxy::to(server.port).await;
+    std::fs::write(folder.0.join("password"), "s3cret").unwrap();
+    let more = "queue_size: 5000\nsession_timeout: 2s\ntrust_any_server_certificate: true\nlogin: {user: operator, password_file: password}\n";
+    let settings = settings(proxy.port, more).replace("security: {policy: none, mode: none}\n", "");
+    let mut run = Run::new(&folder, &settings, &addresses(2));
+    run.shows(0, 0).await;
+    proxy.refuse(true);
+    proxy.cut();
+    let cut = std::time::Instant::now();
+    let mut value = 0;
+    // Longer than the session, shorter than its subscriptions.
+    while cut.elapsed() < Duration::from_millis(2_700) {
+        value += 1;
+        server.set(0, value);
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    proxy.refuse(false);
+    let seen = run.shows(0, value).await;
+    assert!(
+        seen.contains(&Seen::Notice(Notice::Online(Continuity::Resumed))),
+        "the subscription was taken over"
+    );
+    assert_eq!(run.shown(0), (0..=i64::from(value)).collect::<Vec<i64>>());
+    run.stop().await;
+}

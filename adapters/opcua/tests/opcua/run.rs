@@ -114,6 +114,11 @@ impl Run {
     }
 
     pub fn with_room(folder: &Folder, settings: &str, addresses: &[String], room: u32) -> Self {
+        let filter = tracing_subscriber::EnvFilter::from_default_env();
+        let _ = tracing_subscriber::fmt()
+            .with_env_filter(filter)
+            .with_test_writer()
+            .try_init();
         let (source, problems) = plan(&folder.0, settings, addresses);
         let source = source.unwrap_or_else(|| panic!("{:#?}", problems.list()));
         let (sender, from_source) = std::sync::mpsc::channel();
