@@ -42,6 +42,7 @@ impl Value {
     /// Whether both are the same value of the same type. Unlike `==`, NaN is the same as NaN and
     /// −0 the same as 0, so that neither makes a storm of changes.
     #[must_use]
+    #[allow(clippy::float_cmp)] // another bit pattern is another value: a device says what it says
     pub fn same(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Float32(a), Self::Float32(b)) => a == b || (a.is_nan() && b.is_nan()),
