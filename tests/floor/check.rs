@@ -75,7 +75,10 @@ fn ten_mistakes_are_ten_reports() -> Result<()> {
         );
         // What is right stands in a hint, or in the message where that says what was expected.
         let hints = ["= hint: ", ": expected ", " is not within "];
-        assert!(hints.iter().any(|hint| report.contains(hint)), "no hint in\n{report}");
+        assert!(
+            hints.iter().any(|hint| report.contains(hint)),
+            "no hint in\n{report}"
+        );
     }
     Ok(())
 }

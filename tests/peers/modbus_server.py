@@ -13,7 +13,7 @@ import line_protocol
 
 # The function code that reads a table names it (Modbus application protocol V1.1b3, clause 6).
 READ = {"coil": 1, "discrete": 2, "holding": 3, "input": 4}
-REGISTERS = 10_000
+REGISTERS = 2_000
 
 
 class Unit:

@@ -41,7 +41,7 @@ impl Table {
     }
 }
 
-/// A pymodbus server whose units have 10,000 of each table, all 0 at the start.
+/// A pymodbus server whose units have 2,000 of each table, all 0 at the start.
 #[derive(Debug)]
 pub struct ModbusPeer {
     port: u16,

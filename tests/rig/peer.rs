@@ -76,7 +76,7 @@ impl Peer {
     fn answer(&self) -> Result<Value> {
         let line = self
             .answers
-            .recv_timeout(Patience::Short.duration())
+            .recv_timeout(Patience::Long.duration())
             .map_err(|error| anyhow!("no answer: {error}"))?;
         let mut answer: Value = serde_json::from_str(&line)?;
         if let Some(error) = answer.get("error") {
