@@ -112,7 +112,6 @@ fn the_installed_service_runs_is_watched_reloads_and_stops() -> Result<()> {
 
     machine.text(&["systemctl", "stop", UNIT])?;
     assert_eq!(machine.property(UNIT, "Result")?, "success", "{}", show());
-    machine.text(&["systemctl", "kill", "--signal=KILL", UNIT]).ok();
     Ok(())
 }
 
