@@ -16,7 +16,6 @@ pub enum Arrival {
 pub struct Account {
     tags: Vec<Tag>,
     unseen: usize,
-    arrived: u64,
     doubled: u64,
     disordered: u64,
 }
@@ -53,7 +52,6 @@ impl Account {
         Self {
             tags: vec![Tag::default(); tags],
             unseen: tags,
-            arrived: 0,
             doubled: 0,
             disordered: 0,
         }
@@ -81,7 +79,6 @@ impl Account {
             self.disordered += 1;
         }
         tag.range = Some((first, last.max(number)));
-        self.arrived += 1;
         Some(Arrival::New)
     }
 
@@ -93,11 +90,6 @@ impl Account {
     /// Tags that have had no value.
     pub fn unseen(&self) -> usize {
         self.unseen
-    }
-
-    /// Writes that arrived after each tag's first.
-    pub fn arrived(&self) -> u64 {
-        self.arrived
     }
 
     /// Values that arrived again.
@@ -161,7 +153,6 @@ mod tests {
             ),
             (0, 0, 0, 0)
         );
-        assert_eq!(account.arrived(), 8);
     }
 
     #[test]

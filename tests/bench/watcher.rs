@@ -83,7 +83,8 @@ impl Watcher {
         loop {
             let running = self.process.is_running()?;
             let output = self.process.output()?;
-            let whole = &output[..=output.rfind('\n').unwrap_or(0)];
+            // The last line may not be whole yet.
+            let whole = output.rsplit_once('\n').map_or("", |(whole, _)| whole);
             let mut said = whole.lines().filter(|line| line.starts_with(['{', '"']));
             if let Some(line) = said.nth(self.lines) {
                 self.lines += 1;
