@@ -207,7 +207,10 @@ impl Plan {
     #[must_use]
     pub fn topics(&self) -> BTreeSet<Arc<str>> {
         let rules = self.rules.iter().map(|rule| &rule.topic);
-        rules.chain(self.sources.iter().map(|source| &source.topic)).cloned().collect()
+        rules
+            .chain(self.sources.iter().map(|source| &source.topic))
+            .cloned()
+            .collect()
     }
 
     /// The rules of each tag, as an index for [`crate::Core`]: offsets by tag, and rule numbers.

@@ -89,6 +89,7 @@ fn is_zero(number: &u32) -> bool {
 
 /// What change detection knows of a tag.
 #[derive(Debug, Default)]
+#[allow(clippy::struct_excessive_bools)] // each says a thing of its own; together they are no state machine
 pub(crate) struct TagState {
     /// The last value that counted, from this process or an earlier one.
     pub(crate) counted: Option<Value>,

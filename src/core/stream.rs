@@ -1,6 +1,7 @@
 //! Ordering streams: CloudEvents `source` and its contiguous `sequence`.
 
 use std::collections::HashMap;
+use std::fmt::Write as _;
 use std::sync::Arc;
 
 /// One ordering stream: a work unit, or a source of the gateway.
@@ -55,7 +56,7 @@ fn push_escaped(urn: &mut String, part: &str) {
         if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~') {
             urn.push(char::from(byte));
         } else {
-            urn.push_str(&format!("%{byte:02X}"));
+            let _ = write!(urn, "%{byte:02X}");
         }
     }
 }

@@ -38,7 +38,7 @@ pub fn start(format: LogFormat) {
         .with_writer(std::io::stderr);
     match format {
         LogFormat::Auto if std::env::var_os("JOURNAL_STREAM").is_some() => {
-            builder.event_format(Journal).init()
+            builder.event_format(Journal).init();
         }
         LogFormat::Journal => builder.event_format(Journal).init(),
         LogFormat::Json => builder.json().flatten_event(true).init(),

@@ -1,8 +1,8 @@
 //! `floorgate run`: the daemon from start to clean stop.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::mpsc::Sender;
+use std::sync::mpsc::{Receiver, Sender};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -59,24 +59,29 @@ struct Identity {
     incarnation: Uuid,
 }
 
-async fn serve(path: &Path, loaded: Loaded, started: Instant) -> anyhow::Result<()> {
-    let (base, state_dir) = (loaded.base.clone(), loaded.state_dir());
-    let Loaded {
-        settings,
-        plan,
-        sources,
-        ..
-    } = loaded;
-    let settings = Arc::new(settings);
-    let publishing = kafka::settings(&settings.kafka, &base)?;
+/// The engine, laid out and not started, with what speaks to it.
+struct Assembled {
+    engine: Engine,
+    inbox: Receiver<Message>,
+    sender: Sender<Message>,
+    intake: Intake,
+    identity: Identity,
+}
+
+/// Opens the store and lets the core go on from its state. From here on this process owns the store.
+fn assemble(
+    settings: &Settings,
+    plan: Arc<Plan>,
+    folders: &Folders,
+    started: Instant,
+) -> anyhow::Result<Assembled> {
+    let kafka = kafka::settings(&settings.kafka, &folders.base)?;
     let metrics = Metrics::new().context("cannot register metrics")?;
-    metrics
-        .build_info
-        .with_label_values(&[env!("CARGO_PKG_VERSION")])
-        .set(1.0);
-    std::fs::create_dir_all(&state_dir)
-        .with_context(|| format!("cannot create state_dir {}", state_dir.display()))?;
-    let mut options = Options::new(state_dir.join("outbox.db"));
+    let version = env!("CARGO_PKG_VERSION");
+    metrics.build_info.with_label_values(&[version]).set(1.0);
+    std::fs::create_dir_all(&folders.state)
+        .with_context(|| format!("cannot create state_dir {}", folders.state.display()))?;
+    let mut options = Options::new(folders.state.join("outbox.db"));
     options.keep = settings.outbox.keep.value.into();
     options.keep_bytes = u64::from(*settings.outbox.keep_mib) * 1024 * 1024;
     let (store, restored) = Store::open(&options)?;
@@ -90,13 +95,10 @@ async fn serve(path: &Path, loaded: Loaded, started: Instant) -> anyhow::Result<
         rules = plan.rules.len(),
         cells = restored.cells.len(),
         incarnation = restored.incarnation,
-        "floorgate {} starts",
-        env!("CARGO_PKG_VERSION")
+        "floorgate {version} starts"
     );
     let topics = plan.topics();
-    let core = core(&settings, identity, plan, &|key| restored.cells.get(key).cloned());
-    drop(restored.cells);
-
+    let core = core(settings, identity, plan, &|key| restored.cells.get(key).cloned());
     let (inbox, sender, intake) = mailbox(*settings.limits.samples_in_flight);
     let wake = sender.clone();
     let wiring = Wiring {
@@ -109,18 +111,54 @@ async fn serve(path: &Path, loaded: Loaded, started: Instant) -> anyhow::Result<
             let _ = wake.send(Message::Wake);
         }),
     };
-    let publisher = Publisher::start(&publishing, wiring).context("publishing cannot start")?;
+    let publisher = Publisher::start(&kafka, wiring).context("publishing cannot start")?;
     publisher.prepare(topics);
-    let publishing = publisher.status_handle();
     let pulse = Arc::new(Pulse::new(started));
     let engine = Engine {
         core,
         store,
         publisher,
-        metrics: metrics.clone(),
-        pulse: Arc::clone(&pulse),
+        metrics,
+        pulse,
         started,
     };
+    Ok(Assembled {
+        engine,
+        inbox,
+        sender,
+        intake,
+        identity,
+    })
+}
+
+/// Where relative paths start, and where the gateway's own files are.
+struct Folders {
+    base: PathBuf,
+    state: PathBuf,
+}
+
+async fn serve(path: &Path, loaded: Loaded, started: Instant) -> anyhow::Result<()> {
+    let folders = Folders {
+        base: loaded.base.clone(),
+        state: loaded.state_dir(),
+    };
+    let Loaded {
+        settings,
+        plan,
+        sources,
+        ..
+    } = loaded;
+    let settings = Arc::new(settings);
+    let Assembled {
+        engine,
+        inbox,
+        sender,
+        intake,
+        identity,
+    } = assemble(&settings, plan, &folders, started)?;
+    let metrics = engine.metrics.clone();
+    let pulse = Arc::clone(&engine.pulse);
+    let publishing = engine.publisher.status_handle();
     let (ended, mut engine_ended) = tokio::sync::oneshot::channel();
     let thread = std::thread::Builder::new()
         .name("engine".to_owned())

@@ -129,7 +129,10 @@ impl SecuritySettings {
     /// Connections that anyone on the way can read and change.
     #[must_use]
     pub fn plaintext() -> Self {
-        Self { protocol: Protocol::Plaintext, ..Self::default() }
+        Self {
+            protocol: Protocol::Plaintext,
+            ..Self::default()
+        }
     }
 }
 

@@ -140,7 +140,10 @@ mod tests {
     fn nan_and_negative_zero_are_no_change() {
         assert!(Value::Float64(f64::NAN).same(&Value::Float64(f64::NAN)));
         assert!(Value::Float32(0.0).same(&Value::Float32(-0.0)));
-        assert!(!Value::Int(1).same(&Value::UInt(1)), "a tag that changes its type has changed");
+        assert!(
+            !Value::Int(1).same(&Value::UInt(1)),
+            "a tag that changes its type has changed"
+        );
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! `AlarmRaised` and `AlarmCleared` (OPC 10000-9, `PackML`): one alarm a bit, both events under one occurrence id.
+//! `AlarmRaised` and `AlarmCleared` (OPC 10000-9, PackML): one alarm a bit, both events under one occurrence id.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! `ProductionCountRecorded` (`PackML`, ISO 22400): deltas and a running total that survive rollover, reset and restart.
+//! `ProductionCountRecorded` (PackML, ISO 22400): deltas and a running total that survive rollover, reset and restart.
 
 use floorgate_sample::Value;
 use serde::{Deserialize, Serialize};

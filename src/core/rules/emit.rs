@@ -10,7 +10,7 @@ use crate::detect::Cause;
 use crate::envelope::{Attributes, Emission, Event, Settings, TimeTexts, seal};
 use crate::json::Object;
 use crate::source::{Connection, SourceState};
-use crate::stream::Streams;
+use crate::stream::{Stream, Streams};
 
 use super::Context;
 
@@ -94,7 +94,7 @@ impl Emitter {
 
     /// Cells of all streams.
     pub(crate) fn export(&self, cells: &mut Vec<(String, String)>) {
-        cells.extend(self.streams.all.iter().map(|stream| stream.save()));
+        cells.extend(self.streams.all.iter().map(Stream::save));
     }
 
     /// Short and full name of a type; made once each.

@@ -1,4 +1,4 @@
-//! `EquipmentStateChanged` (OPC 30050 `PackML`, OPC 40001-1 Machinery): the state of a machine, `unknown` while nobody knows it.
+//! `EquipmentStateChanged` (OPC 30050 PackML, OPC 40001-1 Machinery): the state of a machine, `unknown` while nobody knows it.
 
 use std::sync::Arc;
 

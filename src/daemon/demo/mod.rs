@@ -90,7 +90,10 @@ struct Gateway(Child);
 impl Gateway {
     /// Asks it to stop, as systemd would, and waits until it has.
     fn stop(mut self) -> anyhow::Result<()> {
-        let asked = Command::new("kill").arg(self.0.id().to_string()).status().context("cannot run kill")?;
+        let asked = Command::new("kill")
+            .arg(self.0.id().to_string())
+            .status()
+            .context("cannot run kill")?;
         if asked.success() {
             let exit = self.0.wait().context("cannot wait for the gateway")?;
             if !exit.success() {

@@ -216,7 +216,7 @@ impl Running {
                 }
                 // The publisher tries again; while it cannot read, events are stored and wait.
                 Report::StoreFailed(problem) => {
-                    warn!(problem = %problem, "the publisher cannot read the outbox")
+                    warn!(problem = %problem, "the publisher cannot read the outbox");
                 }
             }
         }

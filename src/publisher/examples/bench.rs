@@ -87,7 +87,8 @@ fn produce(broker: &str, rate: u64, seconds: u64, linger: Option<f64>) -> Result
     let (mut store, _) = Store::open(&Options::new(&path))?;
     let mut settings = KafkaSettings::new(vec![broker.to_owned()]);
     settings.topics.partitions = PARTITIONS;
-    settings.linger_ms = linger.unwrap_or(settings.linger_ms);
+    settings.security = floorgate_publisher::SecuritySettings::plaintext();
+    settings.linger = Duration::from_secs_f64(linger.unwrap_or_default() / 1000.0);
     let metrics = Metrics::new()?;
     let publisher = Publisher::start(
         &settings,
