@@ -116,22 +116,7 @@ impl Scope<'_> {
                 Some(expression) => self
                     .expression(name, expression.trim(), node.span, problems)
                     .map(Field::Computed),
-                None => match self.by_name.get(text.as_str()) {
-                    Some(&tag) => Some(Field::Input(self.slot_of(tag))),
-                    None => {
-                        let problem = problems.error(
-                            node.span,
-                            format!("`{name}`: there is no tag `{text}` in this mapping"),
-                        );
-                        match closest(text, self.tags.iter().map(|tag| tag.name)) {
-                            Some(similar) => problem.hint(format!("did you mean `{similar}`?")),
-                            None => problem.hint(format!(
-                                "fixed text is written `{{constant: {text}}}`, an expression `= …`"
-                            )),
-                        };
-                        None
-                    }
-                },
+                None => self.reference(name, text, node.span, problems),
             },
             NodeKind::Map(entries) => match entries.as_slice() {
                 [(key, _, value)] if key == "constant" => {
@@ -148,6 +133,23 @@ impl Scope<'_> {
             }
             _ => Some(Field::Constant(json(node))),
         }
+    }
+
+    fn reference(&mut self, name: &str, text: &str, span: Span, problems: &mut Problems) -> Option<Field> {
+        if let Some(&tag) = self.by_name.get(text) {
+            return Some(Field::Input(self.slot_of(tag)));
+        }
+        let problem = problems.error(
+            span,
+            format!("`{name}`: there is no tag `{text}` in this mapping"),
+        );
+        match closest(text, self.tags.iter().map(|tag| tag.name)) {
+            Some(similar) => problem.hint(format!("did you mean `{similar}`?")),
+            None => problem.hint(format!(
+                "fixed text is written `{{constant: {text}}}`, an expression `= …`"
+            )),
+        };
+        None
     }
 
     fn check_constant(&mut self, node: &Node, problems: &mut Problems) -> Option<()> {

@@ -86,23 +86,20 @@ fn place(node: &mut Node, path: &str, value: Node, span: Span) {
     let NodeKind::Map(entries) = &mut node.kind else {
         return;
     };
-    let index = match entries
+    let found = entries
         .iter()
-        .position(|(name, ..)| name.replace('-', "_").eq_ignore_ascii_case(key))
-    {
-        Some(index) => index,
-        None => {
-            entries.push((
-                key.to_owned(),
+        .position(|(name, ..)| name.replace('-', "_").eq_ignore_ascii_case(key));
+    let index = found.unwrap_or(entries.len());
+    if found.is_none() {
+        entries.push((
+            key.to_owned(),
+            span,
+            Node {
                 span,
-                Node {
-                    span,
-                    kind: NodeKind::Map(Vec::new()),
-                },
-            ));
-            entries.len() - 1
-        }
-    };
+                kind: NodeKind::Map(Vec::new()),
+            },
+        ));
+    }
     let (_, _, child) = &mut entries[index];
     match rest {
         Some(rest) => place(child, rest, value, span),

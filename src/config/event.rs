@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use floorgate_core::plan::{RuleKind, RuleSpec, Slot, TagSpec};
-use floorgate_yaml::{Draft, Node, Problems, Span, Spanned, draft, slip};
+use floorgate_core::plan::RuleSpec;
+use floorgate_yaml::{Draft, Node, Problems, Span, Spanned, draft};
 
 use crate::data::Scope;
-use crate::form::{CountKind, Domain, EventForm};
+use crate::form::{Domain, EventForm};
+use crate::kind;
 use crate::template::Template;
 
 /// An event of a mapping that is right, for all of its instances.
@@ -34,7 +35,7 @@ pub(crate) enum Topic {
 }
 
 /// The standard events that are built in, and the entity in the names of their topics.
-const BUILT_IN: &[(&str, &str)] = &[
+pub(crate) const BUILT_IN: &[(&str, &str)] = &[
     ("WorkOrderStatusChanged", "work-order"),
     ("EquipmentStateChanged", "equipment-state"),
     ("ProductionCountRecorded", "production-count"),
@@ -42,34 +43,8 @@ const BUILT_IN: &[(&str, &str)] = &[
     ("MeasurementRecorded", "measurement"),
 ];
 
-/// Standard events that are not built in: their names stay free for them.
-const NOT_YET: &[&str] = &[
-    "EquipmentModeChanged",
-    "ScrapRecorded",
-    "CycleCompleted",
-    "QualityResultRecorded",
-    "EnergyRecorded",
-    "RecipeChanged",
-    "GoodsReceived",
-    "StorageMoved",
-    "PutawayCompleted",
-    "PickConfirmed",
-    "ShipmentDispatched",
-    "TransportStateChanged",
-];
-
 /// The topic entity of `SourceConnectionChanged`, which the gateway makes of itself.
 pub(crate) const SOURCE_CONNECTION: (&str, &str) = ("SourceConnectionChanged", "source-connection");
-
-/// Names of work-order states (OPC 10031-4).
-const WORK_ORDER_STATES: &[&str] = &[
-    "NotAllowedToStart",
-    "AllowedToStart",
-    "Running",
-    "Interrupted",
-    "Ended",
-    "Aborted",
-];
 
 /// Whether settings may give this event type a topic.
 pub(crate) fn is_built_in(event: &str) -> bool {
@@ -136,23 +111,22 @@ pub(crate) fn rule_spec(
     version: &Arc<str>,
     problems: &mut Problems,
 ) -> Option<RuleSpec> {
-    let trigger = match &form.trigger {
-        Some(trigger) => scope.tag("trigger", trigger, trigger.span, problems),
-        None => {
-            problems
-                .error(
-                    form.event.span,
-                    format!("event `{}` has no trigger", form.event.value),
-                )
-                .hint("add `trigger: TAG`, the tag whose change makes the event");
-            None
-        }
+    let trigger = if let Some(trigger) = &form.trigger {
+        scope.tag("trigger", trigger, trigger.span, problems)
+    } else {
+        problems
+            .error(
+                form.event.span,
+                format!("event `{}` has no trigger", form.event.value),
+            )
+            .hint("add `trigger: TAG`, the tag whose change makes the event");
+        None
     };
     let spec = trigger
         .and_then(|_| scope.inputs.first())
         .and_then(|tag| scope.tags.get(*tag));
     let spec = spec.and_then(|tag| tag.spec.clone());
-    let kind = kind_of(form, trigger, spec.as_deref(), scope, problems);
+    let kind = kind::of(form, trigger.is_some(), spec.as_deref(), scope, problems);
     only_where_meant(form, problems);
     let when = form
         .when
@@ -176,206 +150,6 @@ pub(crate) fn rule_spec(
         when,
         data,
         version: Arc::clone(version),
-    })
-}
-
-/// The rule's kind, and whether the trigger is the kind of tag that it needs.
-fn kind_of(
-    form: &EventForm,
-    trigger: Option<Slot>,
-    spec: Option<&TagSpec>,
-    scope: &mut Scope<'_>,
-    problems: &mut Problems,
-) -> Option<RuleKind> {
-    let event = form.event.value.as_str();
-    let trigger_name = form.trigger.as_ref().map_or("", |trigger| trigger.value.as_str());
-    let span = form
-        .trigger
-        .as_ref()
-        .map_or(form.event.span, |trigger| trigger.span);
-    let mut needs = |missing: bool, what: &str, hint: &str| {
-        if missing && trigger.is_some() {
-            problems
-                .error(
-                    span,
-                    format!("`{event}` needs a trigger with {what}, and tag `{trigger_name}` has none"),
-                )
-                .hint(format!("add `{hint}` to tag `{trigger_name}`"));
-        }
-    };
-    match event {
-        "WorkOrderStatusChanged" => {
-            needs(
-                spec.is_some_and(|spec| spec.values.is_none()),
-                "`values`",
-                "values: isa95-job-state",
-            );
-            if let Some(table) = spec.and_then(|spec| spec.values.as_ref())
-                && let Some(wrong) = table
-                    .entries
-                    .iter()
-                    .find(|entry| !WORK_ORDER_STATES.contains(&&*entry.name))
-            {
-                problems
-                    .error(
-                        span,
-                        format!(
-                            "table `{}` names {:?}, which is no work-order status",
-                            table.name, &*wrong.name
-                        ),
-                    )
-                    .hint(format!("the names are: {}", WORK_ORDER_STATES.join(", ")));
-            }
-            let order = match &form.order {
-                Some(order) => scope.tag("order", order, order.span, problems),
-                None if scope.by_name.contains_key("order") => scope.tag("order", "order", span, problems),
-                None => {
-                    problems
-                        .error(
-                            form.event.span,
-                            "`WorkOrderStatusChanged` lacks the tag with the work order's id",
-                        )
-                        .hint("name the tag `order`, or add `order: TAG`");
-                    None
-                }
-            };
-            Some(RuleKind::WorkOrderStatus { order: order? })
-        }
-        "EquipmentStateChanged" => {
-            needs(
-                spec.is_some_and(|spec| spec.values.is_none()),
-                "`values`",
-                "values: packml-state",
-            );
-            if let Some(table) = spec.and_then(|spec| spec.values.as_ref())
-                && &*table.model == "isa95"
-            {
-                problems
-                    .error(
-                        span,
-                        format!(
-                            "table `{}` names states of work orders, not of equipment",
-                            table.name
-                        ),
-                    )
-                    .hint("use `packml-state`, `machinery-item-state` or a table of the plant's own");
-            }
-            Some(RuleKind::EquipmentState)
-        }
-        "ProductionCountRecorded" => {
-            needs(
-                spec.is_some_and(|spec| spec.counter.is_none()),
-                "`counter`",
-                "counter: {width: 32}",
-            );
-            let kind = form
-                .kind
-                .as_ref()
-                .map(|kind| kind.value)
-                .or_else(|| CountKind::of(trigger_name));
-            if kind.is_none() && trigger.is_some() {
-                problems
-                    .error(
-                        form.event.span,
-                        format!("`ProductionCountRecorded` of `{trigger_name}` lacks the key `kind`"),
-                    )
-                    .hint("add `kind: good`, `kind: total` or `kind: consumed`");
-            }
-            let unit = spec
-                .and_then(|spec| spec.unit.clone())
-                .unwrap_or_else(|| "C62".into());
-            Some(RuleKind::ProductionCount {
-                kind: kind?.name().into(),
-                unit,
-            })
-        }
-        "Alarm" => {
-            needs(
-                spec.is_some_and(|spec| spec.bits.is_none()),
-                "`bits`",
-                "bits: {0: {code: …, text: …}}",
-            );
-            Some(RuleKind::Alarm)
-        }
-        "MeasurementRecorded" => {
-            if let Some(spec) = spec
-                && (spec.values.is_some() || spec.bits.is_some())
-            {
-                let what = if spec.values.is_some() {
-                    "an enumeration"
-                } else {
-                    "an alarm word"
-                };
-                problems
-                    .error(span, format!("`{trigger_name}` is {what} and no measurement"))
-                    .hint("use `EquipmentStateChanged`, `Alarm` or a type of the plant's own");
-            }
-            let name = form
-                .measurement
-                .as_ref()
-                .map_or(trigger_name, |name| name.value.as_str());
-            Some(RuleKind::Measurement { name: name.into() })
-        }
-        _ => custom(form, scope, problems),
-    }
-}
-
-fn custom(form: &EventForm, scope: &mut Scope<'_>, problems: &mut Problems) -> Option<RuleKind> {
-    let event = form.event.value.as_str();
-    let standard: Vec<&str> = BUILT_IN.iter().map(|(name, _)| *name).collect();
-    if event == "AlarmRaised" || event == "AlarmCleared" {
-        problems
-            .error(form.event.span, format!("`{event}` is made by the type `Alarm`"))
-            .hint("write `type: Alarm`: it makes both, with one occurrence id");
-        return None;
-    }
-    if NOT_YET.contains(&event) || event == SOURCE_CONNECTION.0 {
-        let reason = if event == SOURCE_CONNECTION.0 {
-            "made by the gateway itself"
-        } else {
-            "not built in yet"
-        };
-        problems
-            .error(
-                form.event.span,
-                format!("`{event}` is a standard event that is {reason}"),
-            )
-            .hint("its name is kept for it; call an event of the plant's own differently");
-        return None;
-    }
-    if let Some(similar) = slip(event, standard.iter().copied()) {
-        problems
-            .error(
-                form.event.span,
-                format!("event type `{event}` is nearly a standard one"),
-            )
-            .hint(format!("did you mean `{similar}`?"));
-        return None;
-    }
-    if !event.starts_with(|c: char| c.is_ascii_uppercase())
-        || !event.bytes().all(|b| b.is_ascii_alphanumeric())
-    {
-        problems
-            .error(
-                form.event.span,
-                format!("event type {event:?} is not in PascalCase"),
-            )
-            .hint("a capital, then letters and digits, such as `LabelPrinted`");
-        return None;
-    }
-    let subject = form
-        .subject
-        .as_ref()
-        .map(|tag| scope.tag("subject", tag, tag.span, problems));
-    let subject = match subject {
-        Some(slot) => Some(slot?),
-        None => None,
-    };
-    let domain = form.domain.as_ref().map_or(Domain::Mes, |domain| domain.value);
-    Some(RuleKind::Custom {
-        event: event.into(),
-        domain: domain.name().into(),
-        subject,
     })
 }
 

@@ -20,6 +20,7 @@ use crate::skip::Skip;
 /// `for_each`; `{{` and `}}` are braces.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[allow(dead_code, reason = "it checks the keys; the parts are read from the tree")]
 pub(crate) struct MappingForm {
     /// Name of the mapping, unique among all: the first part of its tags' and rules' names, under which state is
     /// stored. Renaming it starts its counters and runs anew.
@@ -182,7 +183,7 @@ pub(crate) struct CounterForm {
     /// Its width in bits: 32 counts to 4294967295 and then from 0. 1 to 64.
     #[serde(default)]
     pub width: Option<u8>,
-    /// Its largest value, where that is not the end of its width (2147483647 for PackML's counters).
+    /// Its largest value, where that is not the end of its width (2147483647 for those of `PackML`).
     #[serde(default)]
     pub max: Option<u64>,
     /// Largest plausible step. A smaller value than before is a rollover when the step over the end is at most
@@ -357,6 +358,7 @@ pub(crate) struct EventForm {
     /// `{constant: …}` for fixed text, or an object of these.
     #[serde(default)]
     #[schemars(with = "BTreeMap<String, serde_json::Value>")]
+    #[allow(dead_code, reason = "it is read from the tree")]
     pub data: Skip,
     /// Topic of its events, in place of the settings' and `<enterprise>.<site>.<domain>.<entity>.v1`.
     #[serde(default)]

@@ -3,11 +3,13 @@
 //! [`load`] reads the settings, lays the environment over them, compiles every mapping and lets each source's
 //! adapter lay out its work. It opens no socket, and it reports everything wrong in one run.
 
+mod check;
 mod data;
 mod environment;
 mod event;
 mod files;
 mod form;
+mod kind;
 mod mapping;
 mod schema;
 pub mod secret;
@@ -126,7 +128,7 @@ fn load_into(
             let mut found = Problems::default();
             settings.check(&mut found);
             // What is lacking is reported at the protocol.
-        problems.adopt_placed(found, Some(settings.kafka.security.protocol.span));
+            problems.adopt_placed(found, Some(settings.kafka.security.protocol.span));
             None
         },
     );
@@ -226,7 +228,7 @@ fn read_sources<'n>(
     }
     let mut read = Vec::new();
     for (name, span, source) in sources.entries() {
-        if !settings::is_plain_name(name, 64) {
+        if !check::is_plain_name(name, 64) {
             problems
                 .error(*span, format!("source {name:?} is no plain name"))
                 .hint("up to 64 letters, digits, `-`, `_` and `.`");
@@ -356,7 +358,9 @@ fn fingerprint(
             NodeKind::Text(text) => (4_u8, text).hash(hasher),
             NodeKind::List(items) => {
                 (5_u8, items.len()).hash(hasher);
-                items.iter().for_each(|item| add(item, hasher));
+                for item in items {
+                    add(item, hasher);
+                }
             }
             NodeKind::Map(entries) => {
                 (6_u8, entries.len()).hash(hasher);

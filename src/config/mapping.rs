@@ -11,10 +11,10 @@ use floorgate_sample::{SourceId, TagId};
 use floorgate_yaml::{Node, NodeKind, Problems, Span, Spanned, closest, salvage};
 use sha2::{Digest, Sha256};
 
+use crate::check::is_plain_name;
 use crate::data::Scope;
 use crate::event::{self, EventPlan, Topic};
 use crate::form::MappingForm;
-use crate::settings::is_plain_name;
 use crate::tag::{self, Tables, TagPlan};
 use crate::template::{Instance, Instances, Template};
 

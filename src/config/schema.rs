@@ -17,11 +17,8 @@ pub fn settings_schema(adapters: &[&dyn Adapter]) -> String {
     let mut variants = Vec::new();
     for adapter in adapters {
         let mut variant = resolved(adapter.settings_schema(&mut generator), &generator);
-        let properties = object(&mut variant, "properties");
-        properties.insert(
-            "adapter".to_owned(),
-            json!({ "const": adapter.name(), "description": "The protocol." }),
-        );
+        let word = json!({ "const": adapter.name(), "description": "The protocol." });
+        add_properties(&mut variant, Map::from_iter([("adapter".to_owned(), word)]));
         required(&mut variant, "adapter");
         variants.push(variant);
     }
@@ -39,8 +36,9 @@ pub fn mapping_schema(adapters: &[&dyn Adapter]) -> String {
     for adapter in adapters {
         let mut variant = generic.clone();
         let mut address = resolved(adapter.address_schema(&mut generator), &generator);
-        let keys = std::mem::take(object(&mut address, "properties"));
-        object(&mut variant, "properties").extend(keys);
+        if let Some(keys) = address.get_mut("properties").and_then(Value::as_object_mut) {
+            add_properties(&mut variant, std::mem::take(keys));
+        }
         if let Some(names) = address.get("required").and_then(Value::as_array) {
             names
                 .iter()
@@ -73,16 +71,15 @@ fn resolved(schema: Schema, generator: &SchemaGenerator) -> Value {
     }
 }
 
-fn object<'v>(schema: &'v mut Value, key: &str) -> &'v mut Map<String, Value> {
-    if !schema.is_object() {
-        *schema = json!({});
-    }
-    if !schema[key].is_object() {
-        schema[key] = json!({});
-    }
-    match &mut schema[key] {
-        Value::Object(map) => map,
-        _ => unreachable!("the value was made an object above"),
+/// Adds properties to a schema of an object.
+fn add_properties(schema: &mut Value, properties: Map<String, Value>) {
+    match schema.get_mut("properties").and_then(Value::as_object_mut) {
+        Some(own) => own.extend(properties),
+        None => {
+            if let Value::Object(schema) = schema {
+                schema.insert("properties".to_owned(), Value::Object(properties));
+            }
+        }
     }
 }
 
@@ -177,8 +174,7 @@ fn rows<'v>(root: &'v Value, schema: &'v Value, path: &str, seen: &mut Vec<&'v s
             .unwrap_or_default();
         let default = match &property["default"] {
             _ if needed(name) => "**required**".to_owned(),
-            Value::Null => String::new(),
-            Value::Object(_) => String::new(),
+            Value::Null | Value::Object(_) => String::new(),
             value => format!("`{}`", value.to_string().replace('"', "")),
         };
         let _ = writeln!(

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use floorgate_yaml::{Duration, Problems, Span, Spanned};
+use floorgate_yaml::{Duration, Span, Spanned};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -31,6 +31,7 @@ pub struct Settings {
     pub mappings: Spanned<Vec<Spanned<String>>>,
     /// What the gateway reads from, by name. Each source names its `adapter`; the other keys are the adapter's.
     #[schemars(with = "BTreeMap<String, serde_json::Value>")]
+    #[allow(dead_code, reason = "it is read from the tree, piece by piece")]
     pub(crate) sources: Skip,
     /// Where events go.
     pub kafka: Kafka,
@@ -206,7 +207,7 @@ pub enum Compression {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Events {
-    /// How an event stands in a record (CloudEvents Kafka binding).
+    /// How an event stands in a record (Kafka binding of `CloudEvents`).
     pub encoding: Encoding,
     /// Beginning of event types: `io.floorgate` makes `io.floorgate.mes.WorkOrderStatusChanged.v1`.
     pub type_prefix: String,
@@ -245,7 +246,10 @@ pub struct Outbox {
 
 impl Default for Outbox {
     fn default() -> Self {
-        Self { keep: without_place(Duration::from_secs(24 * 60 * 60)), keep_mib: without_place(1024) }
+        Self {
+            keep: without_place(Duration::from_secs(24 * 60 * 60)),
+            keep_mib: without_place(1024),
+        }
     }
 }
 
@@ -303,14 +307,6 @@ impl Protocol {
     }
 }
 
-/// Whether a name is made of letters, digits, `-`, `_` and `.` and is neither empty nor longer than `longest`.
-pub(crate) fn is_plain_name(name: &str, longest: usize) -> bool {
-    (1..=longest).contains(&name.len())
-        && name
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'))
-}
-
 impl Settings {
     /// Names the settings that differ from those of `running` and are taken over at a start only. Paths of the
     /// differing settings themselves are not told apart below their section.
@@ -326,201 +322,10 @@ impl Settings {
             ("http", &self.http, &running.http),
             ("limits", &self.limits, &running.limits),
         ];
-        sections.into_iter().filter(|(_, new, old)| differs(new, old)).map(|(name, ..)| name).collect()
-    }
-
-    /// What decoding cannot see: values that contradict each other or are out of range.
-    pub(crate) fn check(&self, problems: &mut Problems) {
-        if !is_plain_name(&self.gateway, 64) {
-            problems
-                .error(
-                    self.gateway.span,
-                    format!("`gateway`: {:?} is no plain name", self.gateway.value),
-                )
-                .hint("up to 64 letters, digits, `-`, `_` and `.`");
-        }
-        if self.mappings.is_empty() {
-            problems.warning(
-                self.mappings.span,
-                "`mappings` is empty: no event will ever be made",
-            );
-        }
-        if !self.http.listen.ip().is_loopback() && !self.http.allow_remote {
-            problems
-                .error(
-                    self.http.listen.span,
-                    format!(
-                        "`listen`: {} can be reached from other machines",
-                        self.http.listen.value
-                    ),
-                )
-                .hint("listen on 127.0.0.1, or say `allow_remote: true` beside it");
-        }
-        in_range(
-            "samples_in_flight",
-            &self.limits.samples_in_flight,
-            1_000,
-            1_000_000,
-            problems,
-        );
-        let (least, most) = (Duration::from_secs(1), Duration::from_secs(300));
-        in_range("stop_within", &self.limits.stop_within, least, most, problems);
-        in_range("keep", &self.outbox.keep, Duration::from_secs(0), Duration::from_secs(30 * 24 * 60 * 60), problems);
-        in_range("keep_mib", &self.outbox.keep_mib, 16, 1_048_576, problems);
-        self.kafka.check(problems);
-    }
-}
-
-impl Kafka {
-    fn check(&self, problems: &mut Problems) {
-        if self.brokers.is_empty() {
-            problems
-                .error(self.brokers.span, "`brokers` is empty")
-                .hint("name at least one `host:port`");
-        }
-        for broker in &self.brokers.value {
-            let port = broker
-                .rsplit_once(':')
-                .and_then(|(host, port)| (!host.is_empty()).then(|| port.parse::<u16>().ok())?);
-            if port.is_none_or(|port| port == 0) || broker.contains([',', ' ', '/']) {
-                problems
-                    .error(broker.span, format!("broker {:?} is not host:port", broker.value))
-                    .hint("such as `kafka1.plant.example:9093`, each broker an element of the list");
-            }
-        }
-        in_range(
-            "linger",
-            &self.linger,
-            Duration::default(),
-            Duration::from_secs(1),
-            problems,
-        );
-        in_range(
-            "max_record_bytes",
-            &self.max_record_bytes,
-            1_000,
-            100_000_000,
-            problems,
-        );
-        in_range("in_flight_mib", &self.in_flight_mib, 1, 1024, problems);
-        let (least, most) = (Duration::from_secs(1), Duration::from_secs(900));
-        in_range("request_timeout", &self.request_timeout, least, most, problems);
-        in_range("partitions", &self.topics.partitions, 1, 10_000, problems);
-        if let Some(replication) = &self.topics.replication {
-            in_range("replication", replication, 1, 100, problems);
-        }
-        for (event, topic) in &self.topics.overrides {
-            if !is_plain_name(topic, 249) {
-                problems
-                    .error(
-                        topic.span,
-                        format!("topic {:?} of `{event}` is no name of a topic", topic.value),
-                    )
-                    .hint("up to 249 letters, digits, `-`, `_` and `.`");
-            }
-        }
-        self.security.check(problems);
-    }
-}
-
-fn in_range<T: PartialOrd + std::fmt::Display>(
-    name: &str,
-    value: &Spanned<T>,
-    least: T,
-    most: T,
-    problems: &mut Problems,
-) {
-    if value.value < least || value.value > most {
-        problems.error(
-            value.span,
-            format!("`{name}`: {} is not within {least} to {most}", value.value),
-        );
-    }
-}
-
-impl Security {
-    fn check(&self, problems: &mut Problems) {
-        if self.protocol.value == Protocol::Plaintext && self.protocol.span == Span::default() {
-            // A stand-in for a protocol that is wrong: nothing can be said of what belongs to it.
-            return;
-        }
-        let given = [
-            ("ca_file", self.ca_file.as_ref().map(|setting| setting.span), true),
-            (
-                "certificate_file",
-                self.certificate_file.as_ref().map(|setting| setting.span),
-                true,
-            ),
-            (
-                "key_file",
-                self.key_file.as_ref().map(|setting| setting.span),
-                true,
-            ),
-            (
-                "key_password_file",
-                self.key_password_file.as_ref().map(|setting| setting.span),
-                true,
-            ),
-            (
-                "skip_host_verification_insecure",
-                self.skip_host_verification_insecure
-                    .as_ref()
-                    .map(|setting| setting.span),
-                true,
-            ),
-            (
-                "mechanism",
-                self.mechanism.as_ref().map(|setting| setting.span),
-                false,
-            ),
-            (
-                "username",
-                self.username.as_ref().map(|setting| setting.span),
-                false,
-            ),
-            (
-                "password_file",
-                self.password_file.as_ref().map(|setting| setting.span),
-                false,
-            ),
-        ];
-        for (name, span, of_tls) in given {
-            let (wanted, protocols) = if of_tls {
-                (self.protocol.is_tls(), "ssl or sasl_ssl")
-            } else {
-                (self.protocol.is_sasl(), "sasl_ssl or sasl_plaintext")
-            };
-            if span.is_some() && !wanted {
-                problems
-                    .error(span, format!("`{name}` has no effect with this protocol"))
-                    .hint(format!("remove it, or set `protocol` to {protocols}"));
-            }
-            if span.is_none() && !of_tls && wanted {
-                problems
-                    .error(
-                        self.protocol.span,
-                        format!("`security` lacks the key `{name}`, which this protocol needs"),
-                    )
-                    .hint(format!("add `{name}: …` below `security`"));
-            }
-        }
-        if self.certificate_file.is_some() != self.key_file.is_some() {
-            let span = self.certificate_file.as_ref().map(|setting| setting.span);
-            problems.error(
-                span.or(self.key_file.as_ref().map(|setting| setting.span)),
-                "`certificate_file` and `key_file` go together, and one is missing",
-            );
-        }
-        if self.protocol.value == Protocol::SaslPlaintext
-            && let Some(mechanism) = &self.mechanism
-            && mechanism.value == Mechanism::Plain
-        {
-            problems
-                .warning(
-                    mechanism.span,
-                    "the password is sent in clear over a connection in clear",
-                )
-                .hint("use `sasl_ssl`, or a SCRAM mechanism");
-        }
+        sections
+            .into_iter()
+            .filter(|(_, new, old)| differs(new, old))
+            .map(|(name, ..)| name)
+            .collect()
     }
 }

@@ -220,20 +220,19 @@ fn spec_of(name: &str, form: TagForm, tables: &mut Tables, problems: &mut Proble
         Some(Spanned {
             value: DeadbandForm::Percent(percent),
             span,
-        }) => match &range {
-            Some(range) => Some(Deadband {
-                absolute: percent / 100.0 * (range.1 - range.0),
-            }),
-            None => {
+        }) => {
+            if range.is_none() {
                 problems
                     .error(
                         span,
                         format!("deadband of {percent}% of tag `{name}` has no range to refer to"),
                     )
                     .hint("add `range: [lowest, highest]`, or give the deadband in the tag's unit");
-                None
             }
-        },
+            range.as_ref().map(|range| Deadband {
+                absolute: percent / 100.0 * (range.1 - range.0),
+            })
+        }
     };
     if let Some(every) = &form.at_least_every
         && every.as_millis() < 100

@@ -178,12 +178,21 @@ fn check(node: &Node, parameters: &[String], constant: &mut bool, problems: &mut
             *constant = false;
             Template::parse(text, node.span, parameters, problems).is_some()
         }
-        NodeKind::List(items) => items.iter().fold(true, |right, item| {
-            check(item, parameters, constant, problems) && right
-        }),
-        NodeKind::Map(entries) => entries.iter().fold(true, |right, (_, _, value)| {
-            check(value, parameters, constant, problems) && right
-        }),
+        // All are looked at, also after the first that is wrong.
+        NodeKind::List(items) => {
+            let wrong = items
+                .iter()
+                .filter(|item| !check(item, parameters, constant, problems))
+                .count();
+            wrong == 0
+        }
+        NodeKind::Map(entries) => {
+            let wrong = entries
+                .iter()
+                .filter(|(_, _, value)| !check(value, parameters, constant, problems))
+                .count();
+            wrong == 0
+        }
         _ => true,
     }
 }

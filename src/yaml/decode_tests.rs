@@ -19,6 +19,7 @@ enum Protocol {
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[allow(dead_code, reason = "some fields are only decoded")]
 struct Link {
     host: Spanned<String>,
     port: u16,

@@ -16,7 +16,7 @@ use serde::{Serialize, Serializer};
 pub struct Duration(time::Duration);
 
 /// Longest length of time that a setting takes.
-const LONGEST: time::Duration = time::Duration::from_secs(365 * 24 * 3600);
+const LONGEST: time::Duration = time::Duration::from_hours(365 * 24);
 
 /// Text that is no length of time.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -102,7 +102,7 @@ impl fmt::Display for Duration {
         ];
         match units
             .into_iter()
-            .find(|(unit, _)| micros > 0 && micros % unit == 0)
+            .find(|(unit, _)| micros > 0 && micros.is_multiple_of(*unit))
         {
             Some((unit, name)) => write!(f, "{}{name}", micros / unit),
             None if micros == 0 => f.write_str("0s"),

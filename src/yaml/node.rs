@@ -146,7 +146,10 @@ pub fn parse(file: FileId, text: &str, problems: &mut Problems) -> Option<Node> 
         with_snippet: false,
     };
     match serde_saphyr::from_str_with_options::<Raw>(text, options) {
-        Ok(raw) => Some(raw.into_node(file)),
+        Ok(Raw(mut node)) => {
+            node.set_file(file);
+            Some(node)
+        }
         Err(error) => {
             record(file, text, &error, problems);
             None
@@ -198,7 +201,7 @@ fn record(file: FileId, text: &str, error: &Error, problems: &mut Problems) {
         ),
         _ => (
             format!("not readable as YAML: {}", plain(error)),
-            syntax_hint(text, span),
+            Some(syntax_hint(text, span)),
         ),
     };
     let problem = problems.error(span, message);
@@ -216,7 +219,7 @@ fn plain(error: &Error) -> String {
     text.trim_end_matches('.').to_owned()
 }
 
-fn syntax_hint(text: &str, span: Span) -> Option<&'static str> {
+fn syntax_hint(text: &str, span: Span) -> &'static str {
     let line_number = usize::try_from(span.line).unwrap_or_default().saturating_sub(1);
     let line = text.lines().nth(line_number).unwrap_or_default();
     if text
@@ -224,13 +227,13 @@ fn syntax_hint(text: &str, span: Span) -> Option<&'static str> {
         .take(line_number + 1)
         .any(|line| line.trim_start_matches(' ').starts_with('\t'))
     {
-        return Some("indent with spaces; YAML takes no tabs there");
+        return "indent with spaces; YAML takes no tabs there";
     }
     let column = usize::try_from(span.column).unwrap_or_default();
     if line.find(": {").is_some_and(|at| at + 3 < column) {
-        return Some("text that begins with `{` needs quotes, as in \"{line}\"; `{a: 1}` is a mapping");
+        return "text that begins with `{` needs quotes, as in \"{line}\"; `{a: 1}` is a mapping";
     }
-    Some("look for a missing colon, quote, comma or bracket here or on the line before")
+    "look for a missing colon, quote, comma or bracket here or on the line before"
 }
 
 fn span_of(file: FileId, location: Location) -> Span {
@@ -264,41 +267,35 @@ fn offset_of(text: &str, location: Location) -> u32 {
     u32::try_from(line_start + in_line).unwrap_or(u32::MAX)
 }
 
-/// A node as the parser's deserializer gives it.
-struct Raw(serde_saphyr::Spanned<RawKind>);
+/// A node as the parser's deserializer gives it; its file is filled in afterwards.
+struct Raw(Node);
 
-enum RawKind {
-    Leaf(NodeKind),
-    List(Vec<Raw>),
-    Map(Vec<(serde_saphyr::Spanned<String>, Raw)>),
-}
-
-impl Raw {
-    fn into_node(self, file: FileId) -> Node {
-        let mut span = span_of(file, self.0.referenced);
-        let kind = match self.0.value {
-            RawKind::Leaf(kind) => kind,
-            RawKind::List(items) => {
-                span.len = 0;
-                NodeKind::List(items.into_iter().map(|item| item.into_node(file)).collect())
-            }
-            RawKind::Map(entries) => {
-                span.len = 0;
-                NodeKind::Map(
-                    entries
-                        .into_iter()
-                        .map(|(key, value)| (key.value, span_of(file, key.referenced), value.into_node(file)))
-                        .collect(),
-                )
-            }
-        };
-        Node { span, kind }
-    }
-}
+/// The value of a [`Raw`].
+struct RawKind(NodeKind);
 
 impl<'de> Deserialize<'de> for Raw {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        serde_saphyr::Spanned::deserialize(deserializer).map(Raw)
+        let spanned = serde_saphyr::Spanned::<RawKind>::deserialize(deserializer)?;
+        let mut span = span_of(FileId::default(), spanned.referenced);
+        let kind = spanned.value.0;
+        if matches!(kind, NodeKind::List(_) | NodeKind::Map(_)) {
+            span.len = 0;
+        }
+        Ok(Self(Node { span, kind }))
+    }
+}
+
+impl Node {
+    fn set_file(&mut self, file: FileId) {
+        self.span.file = file;
+        match &mut self.kind {
+            NodeKind::List(items) => items.iter_mut().for_each(|item| item.set_file(file)),
+            NodeKind::Map(entries) => entries.iter_mut().for_each(|(_, span, value)| {
+                span.file = file;
+                value.set_file(file);
+            }),
+            _ => {}
+        }
     }
 }
 
@@ -318,55 +315,58 @@ impl<'de> Visitor<'de> for KindVisitor {
     }
 
     fn visit_unit<E: de::Error>(self) -> Result<RawKind, E> {
-        Ok(RawKind::Leaf(NodeKind::Null))
+        Ok(RawKind(NodeKind::Null))
     }
 
     fn visit_none<E: de::Error>(self) -> Result<RawKind, E> {
-        Ok(RawKind::Leaf(NodeKind::Null))
+        Ok(RawKind(NodeKind::Null))
     }
 
     fn visit_bool<E: de::Error>(self, value: bool) -> Result<RawKind, E> {
-        Ok(RawKind::Leaf(NodeKind::Bool(value)))
+        Ok(RawKind(NodeKind::Bool(value)))
     }
 
     fn visit_i64<E: de::Error>(self, value: i64) -> Result<RawKind, E> {
-        Ok(RawKind::Leaf(NodeKind::Int(value.into())))
+        Ok(RawKind(NodeKind::Int(value.into())))
     }
 
     fn visit_u64<E: de::Error>(self, value: u64) -> Result<RawKind, E> {
-        Ok(RawKind::Leaf(NodeKind::Int(value.into())))
+        Ok(RawKind(NodeKind::Int(value.into())))
     }
 
     fn visit_i128<E: de::Error>(self, value: i128) -> Result<RawKind, E> {
-        Ok(RawKind::Leaf(NodeKind::Int(value)))
+        Ok(RawKind(NodeKind::Int(value)))
     }
 
     fn visit_f64<E: de::Error>(self, value: f64) -> Result<RawKind, E> {
-        Ok(RawKind::Leaf(NodeKind::Float(value)))
+        Ok(RawKind(NodeKind::Float(value)))
     }
 
     fn visit_str<E: de::Error>(self, value: &str) -> Result<RawKind, E> {
-        Ok(RawKind::Leaf(NodeKind::Text(value.to_owned())))
+        Ok(RawKind(NodeKind::Text(value.to_owned())))
     }
 
     fn visit_string<E: de::Error>(self, value: String) -> Result<RawKind, E> {
-        Ok(RawKind::Leaf(NodeKind::Text(value)))
+        Ok(RawKind(NodeKind::Text(value)))
     }
 
+    // Large files are many small lists and mappings: none keeps more memory than it needs.
     fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<RawKind, A::Error> {
         let mut items = Vec::new();
-        while let Some(item) = access.next_element()? {
+        while let Some(Raw(item)) = access.next_element()? {
             items.push(item);
         }
-        Ok(RawKind::List(items))
+        items.shrink_to_fit();
+        Ok(RawKind(NodeKind::List(items)))
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<RawKind, A::Error> {
         let mut entries = Vec::new();
-        while let Some(entry) = access.next_entry()? {
-            entries.push(entry);
+        while let Some((key, Raw(value))) = access.next_entry::<serde_saphyr::Spanned<String>, Raw>()? {
+            entries.push((key.value, span_of(FileId::default(), key.referenced), value));
         }
-        Ok(RawKind::Map(entries))
+        entries.shrink_to_fit();
+        Ok(RawKind(NodeKind::Map(entries)))
     }
 }
 

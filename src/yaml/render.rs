@@ -34,11 +34,11 @@ impl Problems {
             (0, 0) => {}
             (_, 0) => out.push_str(&count(errors, "error")),
             (0, _) => out.push_str(&count(warnings, "warning")),
-            _ => out.push_str(&format!(
-                "{}, {}",
+            _ => out.extend([
                 count(errors, "error"),
-                count(warnings, "warning")
-            )),
+                ", ".to_owned(),
+                count(warnings, "warning"),
+            ]),
         }
         if !out.is_empty() {
             out.push('\n');

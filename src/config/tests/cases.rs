@@ -4,6 +4,7 @@
 mod adapters;
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -52,7 +53,7 @@ fn every_case_says_what_is_expected() {
             fs::write(&expected, &report).expect("a writable folder");
         }
         if fs::read_to_string(&expected).unwrap_or_default() != report {
-            wrong.push_str(&format!("--- {}\n{report}\n", folder.display()));
+            let _ = write!(wrong, "--- {}\n{report}\n", folder.display());
         }
     }
     assert!(wrong.is_empty(), "not as expected:\n{wrong}");
@@ -134,7 +135,7 @@ fn the_environment_lies_over_the_file_and_errors_name_the_variable() {
     );
 }
 
-/// 100,000 tags as a template of 10 tags for 10,000 machines, and written out one by one.
+/// A template of 10 tags for 10,000 machines.
 #[test]
 fn a_hundred_thousand_tags_load() {
     let folder = std::env::temp_dir().join(format!("floorgate-config-{}", std::process::id()));
@@ -147,18 +148,60 @@ fn a_hundred_thousand_tags_load() {
     );
     let mut events = String::from("events:\n");
     for tag in 0..10 {
-        template.push_str(&format!("  t{tag}: {{node: \"ns=2;s=Line{{line}}.T{tag}\", deadband: 0.5}}\n"));
-        events.push_str(&format!("  - {{type: MeasurementRecorded, trigger: t{tag}}}\n"));
+        let _ = writeln!(
+            template,
+            "  t{tag}: {{node: \"ns=2;s=Line{{line}}.T{tag}\", deadband: 0.5}}"
+        );
+        let _ = writeln!(events, "  - {{type: MeasurementRecorded, trigger: t{tag}}}");
     }
-    for text in [template + &events] {
-        fs::write(folder.join("line.yaml"), text).expect("a file");
+    {
+        fs::write(folder.join("line.yaml"), template + &events).expect("a file");
         let started = std::time::Instant::now();
         let (loaded, problems) = load(&folder.join("floorgate.yaml"), &[]);
         let took = started.elapsed();
         println!("loaded in {took:?}");
         let loaded = loaded.unwrap_or_else(|| panic!("{}", problems.render(false)));
-        assert_eq!((loaded.plan.tags.len(), loaded.plan.rules.len()), (100_000, 100_000));
+        assert_eq!(
+            (loaded.plan.tags.len(), loaded.plan.rules.len()),
+            (100_000, 100_000)
+        );
         assert!(took.as_secs() < 60, "took {took:?} without optimisation");
     }
     fs::remove_dir_all(&folder).expect("the folder of the test");
+}
+
+/// Every key of the shipped files is in the schemas, so that editors know it.
+#[test]
+fn the_schemas_know_every_key_of_the_shipped_files() {
+    let adapters: [&dyn floorgate_adapter_api::Adapter; 2] = [&OpcUa, &Modbus];
+    let parse = |text: &str| serde_json::from_str::<serde_json::Value>(text).expect("JSON");
+    let settings = parse(&floorgate_config::settings_schema(&adapters));
+    for key in [
+        "gateway",
+        "state_dir",
+        "mappings",
+        "sources",
+        "kafka",
+        "events",
+        "http",
+        "limits",
+    ] {
+        assert!(settings["properties"][key].is_object(), "{key} in {settings:#}");
+    }
+    let sources = &settings["properties"]["sources"]["additionalProperties"]["oneOf"];
+    assert_eq!(sources[1]["properties"]["adapter"]["const"], "modbus");
+    assert!(sources[1]["properties"]["connect"].is_object(), "{sources:#}");
+    let mapping = parse(&floorgate_config::mapping_schema(&adapters));
+    let tags = &mapping["properties"]["tags"]["additionalProperties"]["anyOf"];
+    for key in ["node", "values", "deadband", "counter", "bits", "at_least_every"] {
+        assert!(tags[0]["properties"][key].is_object(), "{key} in {tags:#}");
+    }
+    let reference = floorgate_config::reference(&adapters);
+    for row in [
+        "| `kafka.security.password_file` |",
+        "| `sources.NAME (modbus).connect` |",
+        "| `events[].trigger` |",
+    ] {
+        assert!(reference.contains(row), "{row} in\n{reference}");
+    }
 }

@@ -24,6 +24,8 @@ struct ServerSettings {
     security: std::collections::BTreeMap<String, String>,
     #[serde(default)]
     publishing_interval: floorgate_yaml::Duration,
+    #[serde(default)]
+    sampling_interval: floorgate_yaml::Duration,
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -86,7 +88,7 @@ impl Adapter for OpcUa {
         }
         for tag in &spec.tags {
             if let Some(address) = salvage::<NodeAddress>(tag.address, problems)
-                && !address.node.contains("=")
+                && !address.node.contains('=')
             {
                 problems.error(
                     address.node.span,

@@ -1,0 +1,285 @@
+//! The kind of a rule, and whether its trigger is the kind of tag that the event needs.
+
+use floorgate_core::plan::{RuleKind, TagSpec};
+use floorgate_yaml::{Problems, Span, slip};
+
+use crate::data::Scope;
+use crate::event::{BUILT_IN, SOURCE_CONNECTION};
+use crate::form::{CountKind, Domain, EventForm};
+
+/// Standard events that are not built in: their names stay free for them.
+const NOT_YET: &[&str] = &[
+    "EquipmentModeChanged",
+    "ScrapRecorded",
+    "CycleCompleted",
+    "QualityResultRecorded",
+    "EnergyRecorded",
+    "RecipeChanged",
+    "GoodsReceived",
+    "StorageMoved",
+    "PutawayCompleted",
+    "PickConfirmed",
+    "ShipmentDispatched",
+    "TransportStateChanged",
+];
+
+/// Names of work-order states (OPC 10031-4).
+const WORK_ORDER_STATES: &[&str] = &[
+    "NotAllowedToStart",
+    "AllowedToStart",
+    "Running",
+    "Interrupted",
+    "Ended",
+    "Aborted",
+];
+
+/// The trigger of a rule, as far as it is known.
+struct Trigger<'s> {
+    name: &'s str,
+    span: Span,
+    /// Whether it is a tag at all; what it lacks is only reported then.
+    known: bool,
+    spec: Option<&'s TagSpec>,
+}
+
+impl Trigger<'_> {
+    /// Reports that the trigger lacks what the event needs.
+    fn needs(
+        &self,
+        event: &str,
+        has: impl Fn(&TagSpec) -> bool,
+        what: &str,
+        example: &str,
+        problems: &mut Problems,
+    ) {
+        if self.known && self.spec.is_some_and(|spec| !has(spec)) {
+            problems
+                .error(
+                    self.span,
+                    format!(
+                        "`{event}` needs a trigger with `{what}`, and tag `{}` has none",
+                        self.name
+                    ),
+                )
+                .hint(format!("add `{example}` to tag `{}`", self.name));
+        }
+    }
+}
+
+/// The rule's kind. `known` says whether the trigger is a tag, `spec` what it means where that is right.
+pub(crate) fn of(
+    form: &EventForm,
+    known: bool,
+    spec: Option<&TagSpec>,
+    scope: &mut Scope<'_>,
+    problems: &mut Problems,
+) -> Option<RuleKind> {
+    let trigger = Trigger {
+        name: form.trigger.as_ref().map_or("", |trigger| trigger.value.as_str()),
+        span: form
+            .trigger
+            .as_ref()
+            .map_or(form.event.span, |trigger| trigger.span),
+        known,
+        spec,
+    };
+    match form.event.value.as_str() {
+        "WorkOrderStatusChanged" => work_order(form, &trigger, scope, problems),
+        "EquipmentStateChanged" => {
+            equipment_state(&trigger, problems);
+            Some(RuleKind::EquipmentState)
+        }
+        "ProductionCountRecorded" => count(form, &trigger, problems),
+        "Alarm" => {
+            let example = "bits: {0: {code: …, text: …}}";
+            trigger.needs("Alarm", |spec| spec.bits.is_some(), "bits", example, problems);
+            Some(RuleKind::Alarm)
+        }
+        "MeasurementRecorded" => Some(measurement(form, &trigger, problems)),
+        _ => custom(form, scope, problems),
+    }
+}
+
+fn work_order(
+    form: &EventForm,
+    trigger: &Trigger<'_>,
+    scope: &mut Scope<'_>,
+    problems: &mut Problems,
+) -> Option<RuleKind> {
+    let event = "WorkOrderStatusChanged";
+    trigger.needs(
+        event,
+        |spec| spec.values.is_some(),
+        "values",
+        "values: isa95-job-state",
+        problems,
+    );
+    if let Some(table) = trigger.spec.and_then(|spec| spec.values.as_ref())
+        && let Some(wrong) = table
+            .entries
+            .iter()
+            .find(|entry| !WORK_ORDER_STATES.contains(&&*entry.name))
+    {
+        problems
+            .error(
+                trigger.span,
+                format!(
+                    "table `{}` names {:?}, which is no work-order status",
+                    table.name, &*wrong.name
+                ),
+            )
+            .hint(format!("the names are: {}", WORK_ORDER_STATES.join(", ")));
+    }
+    let order = if let Some(order) = &form.order {
+        scope.tag("order", order, order.span, problems)
+    } else if scope.by_name.contains_key("order") {
+        scope.tag("order", "order", form.event.span, problems)
+    } else {
+        problems
+            .error(
+                form.event.span,
+                format!("`{event}` lacks the tag with the work order's id"),
+            )
+            .hint("name the tag `order`, or add `order: TAG`");
+        None
+    };
+    Some(RuleKind::WorkOrderStatus { order: order? })
+}
+
+fn equipment_state(trigger: &Trigger<'_>, problems: &mut Problems) {
+    let example = "values: packml-state";
+    trigger.needs(
+        "EquipmentStateChanged",
+        |spec| spec.values.is_some(),
+        "values",
+        example,
+        problems,
+    );
+    if let Some(table) = trigger.spec.and_then(|spec| spec.values.as_ref())
+        && &*table.model == "isa95"
+    {
+        problems
+            .error(
+                trigger.span,
+                format!(
+                    "table `{}` names states of work orders, not of equipment",
+                    table.name
+                ),
+            )
+            .hint("use `packml-state`, `machinery-item-state` or a table of the plant's own");
+    }
+}
+
+fn count(form: &EventForm, trigger: &Trigger<'_>, problems: &mut Problems) -> Option<RuleKind> {
+    let event = "ProductionCountRecorded";
+    trigger.needs(
+        event,
+        |spec| spec.counter.is_some(),
+        "counter",
+        "counter: {width: 32}",
+        problems,
+    );
+    let kind = form
+        .kind
+        .as_ref()
+        .map(|kind| kind.value)
+        .or_else(|| CountKind::of(trigger.name));
+    if kind.is_none() && trigger.known {
+        problems
+            .error(
+                form.event.span,
+                format!("`{event}` of `{}` lacks the key `kind`", trigger.name),
+            )
+            .hint("add `kind: good`, `kind: total` or `kind: consumed`");
+    }
+    let unit = trigger
+        .spec
+        .and_then(|spec| spec.unit.clone())
+        .unwrap_or_else(|| "C62".into());
+    Some(RuleKind::ProductionCount {
+        kind: kind?.name().into(),
+        unit,
+    })
+}
+
+fn measurement(form: &EventForm, trigger: &Trigger<'_>, problems: &mut Problems) -> RuleKind {
+    if let Some(spec) = trigger.spec
+        && (spec.values.is_some() || spec.bits.is_some())
+    {
+        let what = if spec.values.is_some() {
+            "an enumeration"
+        } else {
+            "an alarm word"
+        };
+        problems
+            .error(
+                trigger.span,
+                format!("`{}` is {what} and no measurement", trigger.name),
+            )
+            .hint("use `EquipmentStateChanged`, `Alarm` or a type of the plant's own");
+    }
+    let name = form
+        .measurement
+        .as_ref()
+        .map_or(trigger.name, |name| name.value.as_str());
+    RuleKind::Measurement { name: name.into() }
+}
+
+fn custom(form: &EventForm, scope: &mut Scope<'_>, problems: &mut Problems) -> Option<RuleKind> {
+    let event = form.event.value.as_str();
+    let standard: Vec<&str> = BUILT_IN.iter().map(|(name, _)| *name).collect();
+    if event == "AlarmRaised" || event == "AlarmCleared" {
+        problems
+            .error(form.event.span, format!("`{event}` is made by the type `Alarm`"))
+            .hint("write `type: Alarm`: it makes both, with one occurrence id");
+        return None;
+    }
+    if NOT_YET.contains(&event) || event == SOURCE_CONNECTION.0 {
+        let reason = if event == SOURCE_CONNECTION.0 {
+            "made by the gateway itself"
+        } else {
+            "not built in yet"
+        };
+        problems
+            .error(
+                form.event.span,
+                format!("`{event}` is a standard event that is {reason}"),
+            )
+            .hint("its name is kept for it; call an event of the plant's own differently");
+        return None;
+    }
+    if let Some(similar) = slip(event, standard.iter().copied()) {
+        problems
+            .error(
+                form.event.span,
+                format!("event type `{event}` is nearly a standard one"),
+            )
+            .hint(format!("did you mean `{similar}`?"));
+        return None;
+    }
+    if !event.starts_with(|c: char| c.is_ascii_uppercase())
+        || !event.bytes().all(|b| b.is_ascii_alphanumeric())
+    {
+        problems
+            .error(
+                form.event.span,
+                format!("event type {event:?} is not in PascalCase"),
+            )
+            .hint("a capital, then letters and digits, such as `LabelPrinted`");
+        return None;
+    }
+    let subject = form
+        .subject
+        .as_ref()
+        .map(|tag| scope.tag("subject", tag, tag.span, problems));
+    let subject = match subject {
+        Some(slot) => Some(slot?),
+        None => None,
+    };
+    let domain = form.domain.as_ref().map_or(Domain::Mes, |domain| domain.value);
+    Some(RuleKind::Custom {
+        event: event.into(),
+        domain: domain.name().into(),
+        subject,
+    })
+}
