@@ -92,12 +92,19 @@ pub async fn prepare(plan: &Arc<Plan>) -> Result<Connection, ConnectError> {
     let (own, identity) = {
         let plan = Arc::clone(plan);
         // Making a key takes up to seconds, and files may be slow.
-        let work = move || -> Result<_, ConnectError> { Ok((pki::own(&plan.pki)?, identity(&plan)?)) };
+        let work = move || -> Result<_, ConnectError> {
+            Ok((
+                pki::own(&plan.pki, plan.settings.security.policy != Policy::None)?,
+                identity(&plan)?,
+            ))
+        };
         let work = tokio::task::spawn_blocking(work);
         work.await
             .map_err(|error| ConnectError::Session(error.to_string()))??
     };
-    warn_of_expiry(&plan.name, "gateway's", own.valid_to);
+    if settings.security.policy != Policy::None {
+        warn_of_expiry(&plan.name, "gateway's", own.valid_to);
+    }
 
     let limited = Limited {
         timeout,

@@ -214,8 +214,8 @@ fn make(dir: &Path, application_uri: &str, hostnames: &[String]) -> Result<Certi
     describe(own_certificate(dir), &certificate)
 }
 
-/// The gateway's key and certificate; made where there are none.
-pub(crate) fn own(dir: &Path) -> Result<Own, PkiError> {
+/// The gateway's key and certificate; made where there are none. Where they are `needed`, the certificate must be valid now.
+pub(crate) fn own(dir: &Path, needed: bool) -> Result<Own, PkiError> {
     let dir = &std::path::absolute(dir).map_err(|source| PkiError::File {
         action: "find",
         path: dir.to_owned(),
@@ -230,8 +230,9 @@ pub(crate) fn own(dir: &Path) -> Result<Own, PkiError> {
         make_dir(&dir.join(sub), 0o755)?;
     }
     let (x509, certificate) = load(own_certificate(dir))?;
-    let now = Timestamp::now();
-    validity("gateway's", &certificate, now)?;
+    if needed {
+        validity("gateway's", &certificate, Timestamp::now())?;
+    }
     let application_uri = application_uri(&x509).unwrap_or_else(default_application_uri);
     Ok(Own {
         certificate: certificate.path,

@@ -57,14 +57,14 @@ fn a_first_start_makes_one_key_and_keeps_it() {
     let threads: Vec<_> = (0..3)
         .map(|_| {
             let dir = folder.0.clone();
-            std::thread::spawn(move || own(&dir).unwrap().application_uri)
+            std::thread::spawn(move || own(&dir, true).unwrap().application_uri)
         })
         .collect();
     for thread in threads {
         assert_eq!(thread.join().unwrap(), default_application_uri());
     }
     let thumbprint = show(&folder.0).unwrap().own.unwrap().thumbprint;
-    own(&folder.0).unwrap();
+    own(&folder.0, true).unwrap();
     assert_eq!(show(&folder.0).unwrap().own.unwrap().thumbprint, thumbprint);
 }
 
@@ -72,7 +72,7 @@ fn a_first_start_makes_one_key_and_keeps_it() {
 fn trust_is_given_by_thumbprint_and_by_file() {
     let folder = Folder::new("trust");
     let (dir, server) = (folder.0.join("pki"), server(&folder));
-    own(&dir).unwrap();
+    own(&dir, true).unwrap();
     let error = check_server(&dir, &server, "urn:plc").unwrap_err();
     let PkiError::Untrusted { thumbprint, .. } = &error else {
         panic!("{error}")
@@ -102,7 +102,7 @@ fn trust_is_given_by_thumbprint_and_by_file() {
     );
 
     let other = folder.0.join("other");
-    own(&other).unwrap();
+    own(&other, true).unwrap();
     let file = folder.0.join("server/own/cert.der");
     trust(&other, file.to_str().unwrap()).unwrap();
     check_server(&other, &server, "urn:plc").unwrap();
@@ -113,7 +113,7 @@ fn trust_is_given_by_thumbprint_and_by_file() {
 fn a_trusted_certificate_is_still_checked() {
     let folder = Folder::new("check");
     let (dir, server) = (folder.0.join("pki"), server(&folder));
-    own(&dir).unwrap();
+    own(&dir, true).unwrap();
     trust(&dir, folder.0.join("server/own/cert.der").to_str().unwrap()).unwrap();
     let error = check_server(&dir, &server, "urn:someone-else").unwrap_err();
     assert!(matches!(error, PkiError::Application { .. }), "{error}");
@@ -138,7 +138,7 @@ fn a_trusted_certificate_is_still_checked() {
 fn rejected_certificates_cannot_fill_the_disk() {
     let folder = Folder::new("fill");
     let (dir, server) = (folder.0.join("pki"), server(&folder));
-    own(&dir).unwrap();
+    own(&dir, true).unwrap();
     for number in 0..MOST_REJECTED {
         fs::write(dir.join(format!("rejected/{number}")), b"").unwrap();
     }

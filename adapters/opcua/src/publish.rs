@@ -150,7 +150,7 @@ impl Connected<'_> {
         let sequence = message.sequence_number;
         let is_keep_alive = message.notification_data.as_ref().is_none_or(Vec::is_empty);
         if sequence != next(last) {
-            // A keep-alive has the number of the next message (OPC 10000-4 §5.14.1.1), so `last` repeated is a message that came twice.
+            // A keep-alive has the number of the next message (OPC 10000-4 §5.14.1), so `last` repeated is a message that came twice.
             if !is_newer(sequence, last) {
                 return Ok(());
             }

@@ -137,7 +137,7 @@ pub enum Policy {
     Aes256Sha256RsaPss,
 }
 
-/// A message security mode (OPC 10000-4 §7.20).
+/// A message security mode (OPC 10000-4, `MessageSecurityMode`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum SecurityMode {

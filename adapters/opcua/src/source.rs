@@ -139,7 +139,7 @@ async fn serve(plan: &Plan, connection: Connection, outlet: &mut Outlet, state: 
     let metrics = outlet.metrics.clone();
 
     let drive = async {
-        let driven = drive(plan, event_loop, &link, &metrics);
+        let driven = drive(plan, event_loop, &cutter, &link, &metrics);
         tokio::select! {
             reason = driven => link.send_modify(|link| { link.up = false; link.reason = reason; link.number = u64::MAX; }),
             () = done.cancelled() => {}
@@ -168,6 +168,7 @@ async fn serve(plan: &Plan, connection: Connection, outlet: &mut Outlet, state: 
 async fn drive(
     plan: &Plan,
     event_loop: opcua::client::SessionEventLoop<crate::transport::LimitedConnector>,
+    cutter: &Cutter,
     link: &watch::Sender<Link>,
     metrics: &SourceMetrics,
 ) -> String {
@@ -189,9 +190,10 @@ async fn drive(
             Ok(SessionPollResult::ConnectionLost(status)) => {
                 metrics.error("link");
                 lost_since = Some(Instant::now());
+                let reason = cutter.take_reason().unwrap_or_else(|| status.to_string());
                 link.send_modify(|link| {
                     link.up = false;
-                    link.reason = status.to_string();
+                    link.reason = reason;
                 });
             }
             Ok(SessionPollResult::ReconnectFailed(status)) => {
@@ -255,12 +257,7 @@ async fn keep_alive(
                 let same = { link.borrow().number == number && link.borrow().up };
                 if same {
                     metrics.error("timeout");
-                    tracing::warn!(
-                        source = plan.name,
-                        "the server gives no sign of life: {}",
-                        reason(&error)
-                    );
-                    cutter.cut();
+                    cutter.cut(format!("the server gives no sign of life: {}", reason(&error)));
                     if link
                         .wait_for(|link| link.number != number || !link.up)
                         .await
@@ -314,7 +311,7 @@ async fn work(
             link.number == served && link.up
         };
         if is_up {
-            cutter.cut();
+            cutter.cut(reason.clone());
         }
         tracing::warn!(source = plan.name, "the connection is lost: {reason}");
         if outlet.offline(reason).await.is_err() {

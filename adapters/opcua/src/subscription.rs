@@ -247,7 +247,7 @@ pub fn duration(millis: f64) -> Duration {
         .min(Duration::from_hours(24))
 }
 
-/// The number after a message's (OPC 10000-4 §7.25: from 1, 0 is left out when it wraps).
+/// The number after a message's (OPC 10000-4 §5.14.1: from 1, and 0 is left out when they wrap).
 pub fn next(sequence: u32) -> u32 {
     sequence.checked_add(1).unwrap_or(1)
 }

@@ -14,22 +14,40 @@ use tokio_util::sync::CancellationToken;
 
 /// Cuts the connection that is up at the time.
 #[derive(Clone, Debug, Default)]
-pub struct Cutter(Arc<Mutex<CancellationToken>>);
+pub struct Cutter(Arc<Mutex<Cut>>);
+
+/// The present connection's end, and why it was cut.
+#[derive(Debug, Default)]
+struct Cut {
+    token: CancellationToken,
+    reason: Option<String>,
+}
 
 impl Cutter {
     /// Drops the TCP connection without a word to the peer, so that the session can be re-activated on another.
-    pub fn cut(&self) {
-        self.current().cancel();
+    pub fn cut(&self, reason: String) {
+        let mut cut = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        cut.reason = Some(reason);
+        cut.token.cancel();
     }
 
-    fn current(&self) -> CancellationToken {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    /// Why the last connection was cut, if it was.
+    pub fn take_reason(&self) -> Option<String> {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .reason
+            .take()
     }
 
     /// The token of a new connection; the one before is not used any more.
     fn renew(&self) -> CancellationToken {
         let token = CancellationToken::new();
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = token.clone();
+        let mut cut = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        *cut = Cut {
+            token: token.clone(),
+            reason: None,
+        };
         token
     }
 }
