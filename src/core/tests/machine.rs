@@ -20,7 +20,7 @@ const GOOD: TagId = TagId(3);
 const ALARMS: TagId = TagId(4);
 const TEMPERATURE: TagId = TagId(5);
 
-fn plan() -> Arc<Plan> {
+fn tags() -> Vec<Tag> {
     let table = |name| ValueTable::standard(name).map(Arc::new);
     let specs = [
         TagSpec {
@@ -62,18 +62,21 @@ fn plan() -> Arc<Plan> {
         TagSpec {
             name: "temperature".into(),
             unit: Some("CEL".into()),
-            at_least_every: Some(Duration::from_secs(60)),
+            at_least_every: Some(Duration::from_mins(1)),
             ..TagSpec::default()
         },
     ];
-    let tags = specs
+    specs
         .into_iter()
         .map(|spec| Tag {
             key: format!("line/{}", spec.name).into(),
             source: SourceId(0),
             spec: Arc::new(spec),
         })
-        .collect();
+        .collect()
+}
+
+fn plan() -> Arc<Plan> {
     let quantity = vec![(
         Arc::from("quantity"),
         Field::Object(vec![
@@ -104,7 +107,7 @@ fn plan() -> Arc<Plan> {
         equipment: vec![Equipment {
             path: "acme/busan/filling/line1/filler".into(),
         }],
-        tags,
+        tags: tags(),
         rules: vec![
             rule(
                 RuleKind::WorkOrderStatus { order: Slot(1) },
@@ -423,7 +426,7 @@ fn a_silent_tag_is_told_again_after_its_longest_silence_and_not_while_unknown() 
     let mut events = Vec::new();
     let now = Now {
         wall: Timestamp::from_nanos(0),
-        monotonic: Duration::from_secs(300),
+        monotonic: Duration::from_mins(5),
     };
     gateway.core.advance(now, &mut events);
     assert_eq!(events, []);

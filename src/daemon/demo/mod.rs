@@ -248,10 +248,7 @@ fn mappings_for(loaded: &Loaded, lines: u32, folder: &Path) -> anyhow::Result<St
     for (number, path) in loaded.files.iter().skip(1).enumerate() {
         let text =
             std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-        let text = text.replace(
-            &format!("{{line: 1..{LINES}}}"),
-            &format!("{{line: 1..{}}}", lines),
-        );
+        let text = text.replace(&format!("{{line: 1..{LINES}}}"), &format!("{{line: 1..{lines}}}"));
         let copy = folder.join(format!("mapping-{number}.yaml"));
         std::fs::write(&copy, text).with_context(|| format!("cannot write {}", copy.display()))?;
         list.push(copy.display().to_string());
