@@ -11,8 +11,9 @@ mappings: ["mappings/*.yaml"]
 sources:
   plc:
     adapter: opcua
-    endpoint: http://plc:4840/
+    endpoint: opc.tcp://plc:4840/
     publishing_interval: 10 parsecs
+  press: {adapter: opcua, endpoint: "http://press:4840/"}
   oven: {adapter: modbuss, connect: "tcp://oven"}
 kafka:
   brokers: ["kafka"]
@@ -36,7 +37,7 @@ events:
 /// Each mistake: the file, and the wrong text in it.
 const MISTAKES: [(&str, &str, &str); 10] = [
     ("floorgate.yaml", SETTINGS, "press shop"),
-    ("floorgate.yaml", SETTINGS, "http://plc:4840/"),
+    ("floorgate.yaml", SETTINGS, "\"http://press:4840/"),
     ("floorgate.yaml", SETTINGS, "10 parsecs"),
     ("floorgate.yaml", SETTINGS, "modbuss"),
     ("floorgate.yaml", SETTINGS, "\"kafka\""),

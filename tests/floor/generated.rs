@@ -34,9 +34,16 @@ fn generated_files_are_fresh() -> Result<()> {
 #[test]
 fn the_notices_are_fresh() -> Result<()> {
     let output = Command::new(repository().join("tests/notices")).output()?;
-    ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    ensure!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     let kept = fs::read_to_string(repository().join("NOTICE"))?;
-    assert!(kept == String::from_utf8(output.stdout)?, "NOTICE is stale: run `make generate`");
+    assert!(
+        kept == String::from_utf8(output.stdout)?,
+        "NOTICE is stale: run `make generate`"
+    );
     Ok(())
 }
 
