@@ -26,7 +26,7 @@ use crate::outlet::{Halt, Outlet};
 use crate::plan::Plan;
 use crate::server::{Facts, reason};
 use crate::source::LinkWatch;
-use crate::subscription::{State, Stored, is_newer, missing, next, republish};
+use crate::subscription::{State, Stored, Subscription, is_newer, missing, next, republish};
 use crate::value;
 
 /// Most samples in one batch.
@@ -78,18 +78,19 @@ impl Connected<'_> {
         loop {
             let wanted = (self.state.subscriptions.len() * REQUESTS_PER_SUBSCRIPTION).min(most);
             while in_flight.len() < wanted {
-                in_flight.push(send(session, self.acknowledgements(), timeout));
+                let generation = self.state.generation();
+                in_flight.push(send(session, self.acknowledgements(), timeout, generation));
                 self.outlet.metrics.requests.inc();
             }
             tokio::select! {
                 biased;
                 () = self.outlet.stop.cancelled() => return Err(Halt::Stop),
                 lost = self.link.lost() => return Err(Halt::Lost(lost)),
-                Some(answer) = in_flight.next() => match answer {
+                Some((answer, generation)) = in_flight.next() => match answer {
                     Ok(response) => self.response(response).await?,
                     Err(error) => {
                         let requests = in_flight.len();
-                        self.publish_failed(&error, requests, &mut most).await?;
+                        self.publish_failed(&error, generation, requests, &mut most).await?;
                     }
                 },
                 _ = check.tick() => {
@@ -390,7 +391,13 @@ impl Connected<'_> {
         Ok(())
     }
 
-    async fn publish_failed(&mut self, error: &Error, requests: usize, most: &mut usize) -> Result<(), Halt> {
+    async fn publish_failed(
+        &mut self,
+        error: &Error,
+        generation: u64,
+        requests: usize,
+        most: &mut usize,
+    ) -> Result<(), Halt> {
         let status = error.status();
         match status {
             // The server was only slow with it; the next one is on its way.
@@ -404,8 +411,10 @@ impl Connected<'_> {
             }
             StatusCode::BadNoSubscription => {
                 self.outlet.metrics.error("status");
-                while !self.state.subscriptions.is_empty() {
-                    self.lose(0, "the server has no subscription any more".to_owned())
+                // What was asked before the youngest subscriptions were made says nothing of them.
+                let is_old = |s: &Subscription| s.generation <= generation;
+                while let Some(place) = self.state.subscriptions.iter().position(is_old) {
+                    self.lose(place, "the server has no subscription any more".to_owned())
                         .await?;
                 }
             }
@@ -442,12 +451,10 @@ async fn send(
     session: &Session,
     acknowledgements: Vec<SubscriptionAcknowledgement>,
     timeout: Duration,
-) -> Result<PublishResponse, Error> {
-    Publish::new(session)
-        .acks(acknowledgements)
-        .timeout(timeout)
-        .send(session.channel())
-        .await
+    generation: u64,
+) -> (Result<PublishResponse, Error>, u64) {
+    let request = Publish::new(session).acks(acknowledgements).timeout(timeout);
+    (request.send(session.channel()).await, generation)
 }
 
 /// Whether a status says that connection or session cannot be used any longer.

@@ -82,6 +82,11 @@ impl Default for State {
 }
 
 impl State {
+    /// The generation of the youngest subscription.
+    pub fn generation(&self) -> u64 {
+        self.generations
+    }
+
     /// A receipt that has a message acknowledged.
     pub fn receipt(&self, stored: Stored) -> Receipt {
         let on_stored = self.on_stored.clone();

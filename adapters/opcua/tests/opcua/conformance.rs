@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use floorgate_adapter_api::conformance::Rig;
 use floorgate_adapter_api::{Adapter, Value};
-use floorgate_adapter_opcua::OpcUa;
+use floorgate_adapter_opcua::{OpcUa, pki};
 
 use crate::run::{Folder, addresses, settings};
 use crate::server::{Manner, PLANT, TestServer};
@@ -16,10 +16,11 @@ struct PlantRig {
 
 impl PlantRig {
     async fn new() -> Self {
-        Self {
-            server: TestServer::reserved(Manner::default()).await,
-            folder: Folder::new(),
-        }
+        let folder = Folder::new();
+        // Making a key takes a second without optimisation, and the promises are about what comes after.
+        pki::init(&folder.0.join("pki"), "urn:test:gateway", &[]).unwrap();
+        let server = TestServer::reserved(Manner::default()).await;
+        Self { server, folder }
     }
 }
 
