@@ -80,7 +80,7 @@ impl Subscribe {
                 MonitoredItemCreateRequest::new(node.into(), MonitoringMode::Reporting, parameters)
             });
             let created = session
-                .create_monitored_items(subscription, TimestampsToReturn::Source, items.collect())
+                .create_monitored_items(subscription, TimestampsToReturn::Both, items.collect())
                 .await?;
             for item in created {
                 let status = item.result.status_code;
