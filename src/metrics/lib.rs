@@ -3,14 +3,14 @@
 //! Handles are made once and held; nothing looks a label up on the way of a change.
 
 use prometheus::{
-    GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
-    IntGaugeVec, Opts, Registry,
+    GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+    Registry,
 };
 
 /// Buckets of latencies in seconds, from half a millisecond to ten seconds.
 const LATENCY_BUCKETS: &[f64] = &[
-    0.0005, 0.001, 0.002, 0.004, 0.006, 0.008, 0.010, 0.015, 0.020, 0.030, 0.050, 0.100, 0.200, 0.500,
-    1.0, 2.0, 5.0, 10.0,
+    0.0005, 0.001, 0.002, 0.004, 0.006, 0.008, 0.010, 0.015, 0.020, 0.030, 0.050, 0.100, 0.200, 0.500, 1.0,
+    2.0, 5.0, 10.0,
 ];
 
 /// All metric families, registered.
@@ -90,7 +90,9 @@ impl SourceMetrics {
     /// Shows what the server made of a requested setting (`publishing_interval`, `sampling_interval`, in
     /// seconds; `queue_size` in values).
     pub fn revised(&self, setting: &str, value: f64) {
-        self.revised.with_label_values(&[self.source.as_str(), setting]).set(value);
+        self.revised
+            .with_label_values(&[self.source.as_str(), setting])
+            .set(value);
     }
 }
 
@@ -113,29 +115,131 @@ impl Metrics {
     pub fn new() -> Result<Self, prometheus::Error> {
         let registry = Registry::new();
         let metrics = Self {
-            source_up: gauge_vec(&registry, "source_up", "1 while the source is connected", &["source"])?,
-            source_connects: counter_vec(&registry, "source_connects_total", "Connections made to the source, the first included", &["source"])?,
-            source_samples: counter_vec(&registry, "source_samples_total", "Samples received from the source", &["source"])?,
-            source_requests: counter_vec(&registry, "source_requests_total", "Requests sent to the source", &["source"])?,
-            source_errors: counter_vec(&registry, "source_errors_total", "Errors of the source by kind", &["source", "kind"])?,
-            source_gaps: counter_vec(&registry, "source_gaps_total", "Times where changes of the source may have been missed", &["source"])?,
-            source_restarts: counter_vec(&registry, "source_restarts_total", "Times the source's task ended unexpectedly and was started again", &["source"])?,
-            source_failed_tags: gauge_vec(&registry, "source_failed_tags", "Tags that the source refuses", &["source"])?,
-            source_revised: float_vec(&registry, "source_revised", "Settings as the server revised them (intervals in seconds, queue sizes in values)", &["source", "setting"])?,
-            source_request_seconds: histogram_vec(&registry, "source_request_seconds", "Round-trip time of requests to the source", &["source"])?,
-            events: counter_vec(&registry, "events_total", "Events stored in the outbox", &["type"])?,
-            rule_errors: counter(&registry, "rule_errors_total", "Changes of which a rule could make no event")?,
-            stage_seconds: histogram_vec(&registry, "stage_seconds", "Latency of each stage of an event's way", &["stage"])?,
-            commit_seconds: histogram(&registry, "outbox_commit_seconds", "Duration of a durable commit", LATENCY_BUCKETS)?,
-            commit_events: histogram(&registry, "outbox_commit_events", "Events in a commit", &[1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0, 3000.0])?,
-            outbox_depth: gauge(&registry, "outbox_depth", "Events stored and not yet acknowledged by Kafka")?,
+            source_up: gauge_vec(
+                &registry,
+                "source_up",
+                "1 while the source is connected",
+                &["source"],
+            )?,
+            source_connects: counter_vec(
+                &registry,
+                "source_connects_total",
+                "Connections made to the source, the first included",
+                &["source"],
+            )?,
+            source_samples: counter_vec(
+                &registry,
+                "source_samples_total",
+                "Samples received from the source",
+                &["source"],
+            )?,
+            source_requests: counter_vec(
+                &registry,
+                "source_requests_total",
+                "Requests sent to the source",
+                &["source"],
+            )?,
+            source_errors: counter_vec(
+                &registry,
+                "source_errors_total",
+                "Errors of the source by kind",
+                &["source", "kind"],
+            )?,
+            source_gaps: counter_vec(
+                &registry,
+                "source_gaps_total",
+                "Times where changes of the source may have been missed",
+                &["source"],
+            )?,
+            source_restarts: counter_vec(
+                &registry,
+                "source_restarts_total",
+                "Times the source's task ended unexpectedly and was started again",
+                &["source"],
+            )?,
+            source_failed_tags: gauge_vec(
+                &registry,
+                "source_failed_tags",
+                "Tags that the source refuses",
+                &["source"],
+            )?,
+            source_revised: float_vec(
+                &registry,
+                "source_revised",
+                "Settings as the server revised them (intervals in seconds, queue sizes in values)",
+                &["source", "setting"],
+            )?,
+            source_request_seconds: histogram_vec(
+                &registry,
+                "source_request_seconds",
+                "Round-trip time of requests to the source",
+                &["source"],
+            )?,
+            events: counter_vec(
+                &registry,
+                "events_total",
+                "Events stored in the outbox",
+                &["type"],
+            )?,
+            rule_errors: counter(
+                &registry,
+                "rule_errors_total",
+                "Changes of which a rule could make no event",
+            )?,
+            stage_seconds: histogram_vec(
+                &registry,
+                "stage_seconds",
+                "Latency of each stage of an event's way",
+                &["stage"],
+            )?,
+            commit_seconds: histogram(
+                &registry,
+                "outbox_commit_seconds",
+                "Duration of a durable commit",
+                LATENCY_BUCKETS,
+            )?,
+            commit_events: histogram(
+                &registry,
+                "outbox_commit_events",
+                "Events in a commit",
+                &[1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0, 3000.0],
+            )?,
+            outbox_depth: gauge(
+                &registry,
+                "outbox_depth",
+                "Events stored and not yet acknowledged by Kafka",
+            )?,
             outbox_bytes: gauge(&registry, "outbox_bytes", "Size of the store's files in bytes")?,
-            published: counter_vec(&registry, "published_total", "Records acknowledged by Kafka", &["topic"])?,
-            publish_errors: counter_vec(&registry, "publish_errors_total", "Errors of the Kafka producer by code", &["code"])?,
-            possible_duplicates: counter(&registry, "possible_duplicates_total", "Records sent again that may already be on the log")?,
+            published: counter_vec(
+                &registry,
+                "published_total",
+                "Records acknowledged by Kafka",
+                &["topic"],
+            )?,
+            publish_errors: counter_vec(
+                &registry,
+                "publish_errors_total",
+                "Errors of the Kafka producer by code",
+                &["code"],
+            )?,
+            possible_duplicates: counter(
+                &registry,
+                "possible_duplicates_total",
+                "Records sent again that may already be on the log",
+            )?,
             kafka_up: gauge(&registry, "kafka_up", "1 while a broker is reachable")?,
-            reloads: counter_vec(&registry, "reloads_total", "Configuration reloads by result (ok, refused)", &["result"])?,
-            build_info: float_vec(&registry, "build_info", "Always 1; the labels say what runs", &["version"])?,
+            reloads: counter_vec(
+                &registry,
+                "reloads_total",
+                "Configuration reloads by result (ok, refused)",
+                &["result"],
+            )?,
+            build_info: float_vec(
+                &registry,
+                "build_info",
+                "Always 1; the labels say what runs",
+                &["version"],
+            )?,
             registry,
         };
         Ok(metrics)
@@ -188,34 +292,58 @@ fn gauge(registry: &Registry, name: &str, help: &str) -> Result<IntGauge, promet
     Ok(metric)
 }
 
-fn counter_vec(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> Result<IntCounterVec, prometheus::Error> {
+fn counter_vec(
+    registry: &Registry,
+    name: &str,
+    help: &str,
+    labels: &[&str],
+) -> Result<IntCounterVec, prometheus::Error> {
     let metric = IntCounterVec::new(Opts::new(named(name), help), labels)?;
     registry.register(Box::new(metric.clone()))?;
     Ok(metric)
 }
 
-fn gauge_vec(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> Result<IntGaugeVec, prometheus::Error> {
+fn gauge_vec(
+    registry: &Registry,
+    name: &str,
+    help: &str,
+    labels: &[&str],
+) -> Result<IntGaugeVec, prometheus::Error> {
     let metric = IntGaugeVec::new(Opts::new(named(name), help), labels)?;
     registry.register(Box::new(metric.clone()))?;
     Ok(metric)
 }
 
-fn float_vec(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> Result<GaugeVec, prometheus::Error> {
+fn float_vec(
+    registry: &Registry,
+    name: &str,
+    help: &str,
+    labels: &[&str],
+) -> Result<GaugeVec, prometheus::Error> {
     let metric = GaugeVec::new(Opts::new(named(name), help), labels)?;
     registry.register(Box::new(metric.clone()))?;
     Ok(metric)
 }
 
-fn histogram(registry: &Registry, name: &str, help: &str, buckets: &[f64]) -> Result<Histogram, prometheus::Error> {
+fn histogram(
+    registry: &Registry,
+    name: &str,
+    help: &str,
+    buckets: &[f64],
+) -> Result<Histogram, prometheus::Error> {
     let metric = Histogram::with_opts(HistogramOpts::new(named(name), help).buckets(buckets.to_vec()))?;
     registry.register(Box::new(metric.clone()))?;
     Ok(metric)
 }
 
-fn histogram_vec(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> Result<HistogramVec, prometheus::Error> {
+fn histogram_vec(
+    registry: &Registry,
+    name: &str,
+    help: &str,
+    labels: &[&str],
+) -> Result<HistogramVec, prometheus::Error> {
     let options = HistogramOpts::new(named(name), help).buckets(LATENCY_BUCKETS.to_vec());
     let metric = HistogramVec::new(options, labels)?;
     registry.register(Box::new(metric.clone()))?;
     Ok(metric)
 }
-

@@ -79,7 +79,7 @@ impl Plant {
 /// Stops a process that makes load, and reads the last line that it prints.
 pub fn totals(mut process: Process) -> Result<Totals> {
     process.signal(Signal::Term)?;
-    process.wait(Duration::from_secs(60))?;
+    process.wait(Duration::from_mins(1))?;
     let output = process.output()?;
     let last = output.lines().last().unwrap_or_default();
     serde_json::from_str(last).with_context(|| format!("no totals in {output}"))

@@ -72,7 +72,7 @@ impl Produce {
             }
             producer.poll(Duration::ZERO);
             let into = started.elapsed().subsec_nanos() % TICK.subsec_nanos();
-            std::thread::sleep(TICK - Duration::from_nanos(into.into()));
+            std::thread::sleep(TICK.saturating_sub(Duration::from_nanos(into.into())));
         }
         producer
             .flush(Duration::from_secs(30))

@@ -71,6 +71,7 @@ impl Outcome {
     }
 
     /// Reckons the figures from the runs.
+    #[allow(clippy::too_many_lines)] // a table of figures, one after the other
     pub fn conclude(&mut self) {
         type Part = fn(&Way) -> f64;
         let (bars, telegraf) = (self.scenario.bars, self.scenario.telegraf);

@@ -15,9 +15,9 @@ use crate::stop::Stop;
 use crate::usage::{Cpu, peak_memory, reset_peak_memory};
 
 /// Longest wait for the first values of all tags.
-const FILLING: Duration = Duration::from_secs(180);
+const FILLING: Duration = Duration::from_mins(3);
 /// Longest wait for what is under way when the plant has ended.
-const DRAINING: Duration = Duration::from_secs(180);
+const DRAINING: Duration = Duration::from_mins(3);
 
 /// What was measured of one way.
 #[derive(Clone, Debug, Serialize)]
@@ -158,6 +158,6 @@ impl Watcher {
 
     /// Waits until it listens.
     pub fn ready(&mut self, stop: &Stop) -> Result<()> {
-        self.expect("ready", Duration::from_secs(60), stop, &mut || Ok(()))
+        self.expect("ready", Duration::from_mins(1), stop, &mut || Ok(()))
     }
 }
