@@ -112,6 +112,7 @@ impl Metrics {
     ///
     /// # Errors
     /// When two metrics share a name, which is a mistake in this file.
+    #[allow(clippy::too_many_lines)] // a list of metrics, one after the other
     pub fn new() -> Result<Self, prometheus::Error> {
         let registry = Registry::new();
         let metrics = Self {
