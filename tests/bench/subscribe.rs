@@ -32,8 +32,8 @@ pub struct Subscribe {
     watch: Watch,
 }
 
-/// Items of one request.
-const CHUNK: usize = 10_000;
+/// Items of one request: it then fits into one chunk of 64 KiB.
+const CHUNK: usize = 500;
 
 impl Subscribe {
     /// Runs until the plant's end is told.
@@ -110,8 +110,9 @@ impl Subscribe {
             .create_sample_keypair(false)
             .trust_server_certs(true)
             .min_publish_interval(Duration::from_millis(1))
-            .max_message_size(64 << 20)
-            .max_chunk_count(0)
+            .max_message_size(32 << 20)
+            .max_chunk_count(512)
+            .max_array_length(100_000)
             .session_retry_limit(0)
             .client();
         let mut client =

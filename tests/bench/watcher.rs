@@ -43,10 +43,22 @@ pub struct Watcher {
     lines: usize,
     total: PathBuf,
     window: f64,
+    /// Writes at the end that do not count: those of the last moments before the plant ends, which it need not have
+    /// shown to anyone.
+    tail: u64,
 }
+
+/// Seconds before the plant's end whose writes do not count as lost. Well above a publishing interval, and short
+/// enough that a loss at any other time shows.
+const TAIL: f64 = 0.3;
 
 impl Watcher {
     /// Starts this program's own sub-command `words` with a scenario's window.
+    #[allow(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a number of writes within a second"
+    )]
     pub fn start(words: &[&str], scenario: &Scenario, window: f64, folder: &Path) -> Result<Self> {
         let total = folder.join("total");
         let mut command = Command::new(std::env::current_exe()?);
@@ -64,6 +76,7 @@ impl Watcher {
             lines: 0,
             total,
             window,
+            tail: (scenario.rate * TAIL).ceil() as u64,
         })
     }
 
@@ -126,7 +139,8 @@ impl Watcher {
         let totals = totals(load)?;
         // The file appears whole.
         let draft = self.total.with_extension("draft");
-        std::fs::write(&draft, (totals.load + totals.modbus_load).to_string())?;
+        let written = totals.load + totals.modbus_load;
+        std::fs::write(&draft, written.saturating_sub(self.tail).to_string())?;
         std::fs::rename(&draft, &self.total)?;
         let report = match self.next(DRAINING, stop, &mut || Ok(()))? {
             Said::Report(report) => report,
