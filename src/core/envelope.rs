@@ -141,14 +141,15 @@ impl Attributes<'_> {
     }
 }
 
-/// Percent-encodes what would break a header line, and the percent sign itself.
+/// Percent-encodes what would break a header line, and the percent sign itself. The publisher undoes it.
 fn push_header_value(line: &mut String, value: &str) {
-    if !value.bytes().any(|byte| byte.is_ascii_control() || byte == b'%') {
+    let breaks = |c: char| matches!(c, '\n' | '\r' | '%');
+    if !value.contains(breaks) {
         line.push_str(value);
         return;
     }
     for c in value.chars() {
-        if c.is_ascii_control() || c == '%' {
+        if breaks(c) {
             let _ = write!(line, "%{:02X}", u32::from(c));
         } else {
             line.push(c);

@@ -36,7 +36,7 @@ pub fn run(path: &Path) -> anyhow::Result<()> {
     let started = Instant::now();
     let loaded = read(path)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
+        .worker_threads(1)
         .enable_all()
         .build()
         .context("cannot start the runtime")?;

@@ -108,10 +108,6 @@ pub(crate) fn producing(connection: &ClientConfig, settings: &KafkaSettings) -> 
     config
         .set("enable.idempotence", "true")
         .set("acks", "all")
-        // A broker that knows nothing of a producer on a partition takes any first sequence number (KIP-360): were a first batch refused
-        // for a moment, as a new topic does, while a second is on its way, the second would be taken, the first then be passed for a duplicate,
-        // and be reported as delivered without being on the log. One request at a time leaves no such second.
-        .set("max.in.flight.requests.per.connection", "1")
         // Messages never expire: how long an event may wait is the store's business.
         .set("message.timeout.ms", "0")
         .set(

@@ -24,7 +24,7 @@ pub(crate) struct Lane {
     next: u64,
     stored: u64,
     doubt: u64,
-    /// Up to here one record is sent at a time, to find the one that is refused.
+    /// Up to here one record is sent at a time: to find the one that is refused, and to begin (see [`Lane::begin_alone`]).
     careful: u64,
     flights: VecDeque<Flight>,
     pending: usize,
@@ -73,7 +73,7 @@ impl Lane {
             } else {
                 0
             },
-            careful: 0,
+            careful: stored.acknowledged_sequence + 1,
             flights: VecDeque::new(),
             pending: 0,
             in_flight_bytes: 0,
@@ -121,6 +121,15 @@ impl Lane {
     /// Whether rows are stored that were not sent yet.
     pub(crate) fn has_unsent(&self) -> bool {
         self.next <= self.stored
+    }
+
+    /// Lets the next record go alone, before any other is on its way.
+    ///
+    /// A broker that knows nothing of a producer on a partition takes any first sequence number (KIP-360). Were a first batch refused
+    /// for a moment, as by a partition that is just coming up, while a second one is on its way, the second would be taken, and the
+    /// first would be reported as delivered without being on the log. Once one record is acknowledged, the broker knows what comes next.
+    pub(crate) fn begin_alone(&mut self) {
+        self.careful = self.careful.max(self.next);
     }
 
     /// Whether the record at `next` must go alone.
@@ -266,6 +275,7 @@ impl Lane {
             self.careful = self.careful.max(failure.sequence.max(sent));
         }
         self.next = self.acked + 1;
+        self.begin_alone();
         self.stopped = false;
         self.flights.clear();
         self.pending = 0;

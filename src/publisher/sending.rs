@@ -1,5 +1,7 @@
 //! Handing rows to the producer, lane by lane.
 
+use std::time::{Duration, Instant};
+
 use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::producer::BaseRecord;
 
@@ -15,6 +17,10 @@ const READ_BYTES: usize = 512 * 1024;
 /// leader that is gone leave room for the others'.
 const LANE_AT_LEAST: usize = 64 * 1024;
 const LANE_AT_MOST: usize = 4 * 1024 * 1024;
+
+/// Longest rest after which a broker certainly knows the producer still: it forgets one that is silent for a day
+/// (`producer.id.expiration.ms`), or whose records have all gone from the log.
+const REST: Duration = Duration::from_mins(10);
 
 /// What became of handing one row over.
 enum Handed {
@@ -42,6 +48,7 @@ impl Worker {
         if !self.may_send(place) {
             return Round::Done;
         }
+        self.begin(place);
         let mut sent = 0;
         let round = loop {
             let Some(slot) = self.slots.get(place) else {
@@ -73,6 +80,17 @@ impl Worker {
             self.progressed();
         }
         round
+    }
+
+    /// After a long rest the broker may have forgotten the producer.
+    fn begin(&mut self, place: usize) {
+        let Some(slot) = self.slots.get_mut(place) else {
+            return;
+        };
+        if slot.sent_at.is_none_or(|at| at.elapsed() > REST) && slot.lane.pending() == 0 {
+            slot.lane.begin_alone();
+        }
+        slot.sent_at = Some(Instant::now());
     }
 
     fn may_send(&self, place: usize) -> bool {

@@ -45,6 +45,8 @@ pub(crate) struct Slot {
     pub(crate) attempts: usize,
     pub(crate) failed_at: u64,
     pub(crate) reported: u64,
+    /// When something was last sent.
+    pub(crate) sent_at: Option<Instant>,
 }
 
 /// A topic as far as it is known.
@@ -299,6 +301,7 @@ impl Worker {
             attempts: 0,
             failed_at: 0,
             reported: stored.acknowledged_sequence,
+            sent_at: None,
         });
     }
 

@@ -99,7 +99,7 @@ fn measure(measure: Measure, stop: &Stop) -> Result<()> {
         Some(file) => file,
         None => target()?.join("bench/result.json"),
     };
-    let kafka = Kafka::start()?;
+    let kafka = Kafka::start_for_measuring()?;
     let bench = Bench {
         kafka: &kafka,
         seconds,
@@ -108,6 +108,8 @@ fn measure(measure: Measure, stop: &Stop) -> Result<()> {
         stop,
     };
     let mut results = Results::new(seconds, runs);
+    eprintln!("warming the broker up");
+    bench.warm_up(&SCENARIOS[1])?;
     for scenario in scenarios {
         let mut outcome = Outcome::new(scenario);
         for number in 1..=runs {

@@ -16,8 +16,8 @@ use crate::scenario::{Access, Scenario};
 use crate::stop::Stop;
 use crate::watcher::{Watcher, Way};
 
-/// Partitions of the topics: what the gateway creates by default.
-const PARTITIONS: i32 = 6;
+/// Partitions of the topics: one, as a broker makes them unless it is told otherwise.
+const PARTITIONS: i32 = 1;
 
 /// Size of the floor's records when the whole way is not measured: that of a `MeasurementRecorded`.
 const TYPICAL_RECORD: RecordSize = RecordSize {
@@ -71,6 +71,11 @@ impl Bench<'_> {
             opcua,
             kafka: Some(kafka),
         })
+    }
+
+    /// Lets the broker's Java machine compile what it will run: a cold one takes a core for itself, and is slow.
+    pub fn warm_up(&self, scenario: &Scenario) -> Result<()> {
+        self.kafka_half(scenario, 0, TYPICAL_RECORD).context("the warm-up").map(drop)
     }
 
     fn gateway(&self, scenario: &Scenario, number: u32) -> Result<Way> {

@@ -17,11 +17,17 @@ use crate::ports::free_port;
 use crate::process::{Process, Signal};
 use crate::wait::{Patience, until};
 
+const QUICK_TO_START: &[&str] =
+    &["-Xms128m", "-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto"];
+const QUICK_TO_ANSWER: &[&str] = &["-Xms1g", "-Xmx1g", "-XX:+UseG1GC", "-XX:MaxGCPauseMillis=10", "-Xshare:auto"];
+
 /// One node that is broker and controller (`KRaft`), with topics created on first use, three partitions each.
 #[derive(Debug)]
 pub struct Kafka {
     port: u16,
     process: Option<Process>,
+    /// Options of the Java machine.
+    java: &'static [&'static str],
     // Deleted after the process is gone.
     folder: Folder,
 }
@@ -36,6 +42,15 @@ impl Kafka {
 
     /// Starts a broker on ports and data of its own, and waits until it answers.
     pub fn start() -> Result<Self> {
+        Self::start_with(QUICK_TO_START)
+    }
+
+    /// Starts a broker as [`Kafka::start`] does, one that takes longer to start and is fast then.
+    pub fn start_for_measuring() -> Result<Self> {
+        Self::start_with(QUICK_TO_ANSWER)
+    }
+
+    fn start_with(java: &'static [&'static str]) -> Result<Self> {
         let folder = Folder::new("kafka")?;
         let (port, controller) = (free_port()?, free_port()?);
         let mut settings = String::new();
@@ -70,6 +85,7 @@ impl Kafka {
         let mut kafka = Self {
             port,
             process: None,
+            java,
             folder,
         };
         kafka.format()?;
@@ -150,13 +166,7 @@ impl Kafka {
     fn java(&self, class: &str) -> Result<Command> {
         let mut command = Command::new("java");
         command
-            .args([
-                "-Xms128m",
-                "-Xmx512m",
-                "-XX:+UseSerialGC",
-                "-XX:TieredStopAtLevel=1",
-                "-Xshare:auto",
-            ])
+            .args(self.java)
             .args(["-XX:-UsePerfData", "-Djava.awt.headless=true"])
             .arg("-cp")
             .arg(kafka_jars()?.join("*"))
