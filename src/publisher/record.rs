@@ -37,7 +37,9 @@ pub(crate) fn headers(stored: &str, mark: &LaneMark<'_>) -> Result<OwnedHeaders,
     let count = stored.bytes().filter(|byte| *byte == b'\n').count() + 1 + OWN_HEADERS;
     let mut headers = OwnedHeaders::new_with_capacity(count);
     for line in stored.lines() {
-        let parts = line.split_once(':').and_then(|(name, rest)| Some((name, rest.strip_prefix(' ')?)));
+        let parts = line
+            .split_once(':')
+            .and_then(|(name, rest)| Some((name, rest.strip_prefix(' ')?)));
         match parts {
             Some((name, value)) if !name.is_empty() && !name.contains('\0') => {
                 headers = headers.insert(Header {

@@ -198,7 +198,10 @@ mod tests {
         for number in (1..=200).filter(|number| *number != 150) {
             account.enter(0, number);
         }
-        assert_eq!((account.lost(149), account.lost(150), account.lost(200)), (0, 1, 1));
+        assert_eq!(
+            (account.lost(149), account.lost(150), account.lost(200)),
+            (0, 1, 1)
+        );
     }
 
     #[test]

@@ -75,7 +75,9 @@ impl Bench<'_> {
 
     /// Lets the broker's Java machine compile what it will run: a cold one takes a core for itself, and is slow.
     pub fn warm_up(&self, scenario: &Scenario) -> Result<()> {
-        self.kafka_half(scenario, 0, TYPICAL_RECORD).context("the warm-up").map(drop)
+        self.kafka_half(scenario, 0, TYPICAL_RECORD)
+            .context("the warm-up")
+            .map(drop)
     }
 
     fn gateway(&self, scenario: &Scenario, number: u32) -> Result<Way> {

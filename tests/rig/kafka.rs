@@ -17,9 +17,20 @@ use crate::ports::free_port;
 use crate::process::{Process, Signal};
 use crate::wait::{Patience, until};
 
-const QUICK_TO_START: &[&str] =
-    &["-Xms128m", "-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto"];
-const QUICK_TO_ANSWER: &[&str] = &["-Xms1g", "-Xmx1g", "-XX:+UseG1GC", "-XX:MaxGCPauseMillis=10", "-Xshare:auto"];
+const QUICK_TO_START: &[&str] = &[
+    "-Xms128m",
+    "-Xmx512m",
+    "-XX:+UseSerialGC",
+    "-XX:TieredStopAtLevel=1",
+    "-Xshare:auto",
+];
+const QUICK_TO_ANSWER: &[&str] = &[
+    "-Xms1g",
+    "-Xmx1g",
+    "-XX:+UseG1GC",
+    "-XX:MaxGCPauseMillis=10",
+    "-Xshare:auto",
+];
 
 /// One node that is broker and controller (`KRaft`), with topics created on first use, three partitions each.
 #[derive(Debug)]
