@@ -1,4 +1,4 @@
-//! Where the engine's and the helpers' words wait for the publisher's thread, and its words for the engine.
+//! Where words for the publisher's thread wait, and its words for the engine.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
