@@ -2,7 +2,7 @@
 //!
 //! An adapter's tests implement [`Rig`] for a peer of its protocol and then ask for one test per promise:
 //!
-//! ```ignore
+//! ```text
 //! mod conformance {
 //!     floorgate_adapter_api::conformance_tests!(super::PlcRig::new().await);
 //! }
