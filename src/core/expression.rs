@@ -103,12 +103,6 @@ impl Expression {
         })
     }
 
-    /// The expression as it was written.
-    #[must_use]
-    pub fn text(&self) -> &str {
-        &self.text
-    }
-
     /// Evaluates the expression on the values that `lookup` gives.
     pub fn evaluate(
         &self,

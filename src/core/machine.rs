@@ -247,12 +247,6 @@ impl Core {
         std::mem::take(&mut self.failures)
     }
 
-    /// Whether the source is connected.
-    #[must_use]
-    pub fn is_online(&self, source: SourceId) -> bool {
-        self.sources.get(source.index()).is_some_and(|state| state.online)
-    }
-
     fn notice(&mut self, id: SourceId, notice: &Notice, now: Now, events: &mut Vec<Event>) {
         match notice {
             Notice::Gap {

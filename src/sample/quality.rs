@@ -32,8 +32,6 @@ impl Quality {
     pub const BAD_TIMEOUT: Self = Self(0x800A_0000);
     /// `BadNoCommunication` (0x80310000): the source is not reachable.
     pub const BAD_NO_COMMUNICATION: Self = Self(0x8031_0000);
-    /// `BadWaitingForInitialData` (0x80320000): nothing was received since the start.
-    pub const BAD_WAITING_FOR_INITIAL_DATA: Self = Self(0x8032_0000);
     /// `BadOutOfRange` (0x803C0000): the address is not there, or the value does not fit.
     pub const BAD_OUT_OF_RANGE: Self = Self(0x803C_0000);
     /// `BadDeviceFailure` (0x808B0000): the device reports a failure of its own.

@@ -55,7 +55,7 @@ pub struct Engine {
     pub store: Store,
     /// Publishes.
     pub publisher: Publisher,
-    /// What was stored last and what is measured.
+    /// What is measured.
     pub metrics: Metrics,
     /// Shows that the engine lives.
     pub pulse: Arc<Pulse>,
