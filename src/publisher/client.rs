@@ -1,8 +1,9 @@
 //! The Kafka client: its configuration, and the context that collects what it has to say.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
+use floorgate_sample::Timestamp;
 use rdkafka::ClientContext;
 use rdkafka::Message;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
@@ -10,10 +11,17 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{DeliveryResult, ProducerContext};
 use thiserror::Error;
 
+use crate::inbox::Shared;
 use crate::settings::{KafkaSettings, SecuritySettings};
 
 /// Longest pause between two attempts to connect, in milliseconds.
 const RECONNECT_AT_MOST_MS: &str = "5000";
+
+/// The most bytes that the client puts into one request for a partition, unless one record alone has more.
+pub(crate) const BATCH_BYTES: usize = 1_000_000;
+
+/// A delivery of the record that ends a burst: the publisher may have waited for it.
+pub(crate) const ENDS_BURST: usize = 1 << (usize::BITS - 1);
 
 /// Why no Kafka client can be made from the settings.
 #[derive(Debug, Error)]
@@ -122,22 +130,25 @@ pub(crate) fn producing(connection: &ClientConfig, settings: &KafkaSettings) -> 
         .set("queue.buffering.max.kbytes", (in_flight_kib * 2).to_string())
         .set("queue.buffering.max.messages", "1000000")
         .set("message.max.bytes", settings.max_record_bytes.to_string())
+        .set("batch.size", BATCH_BYTES.to_string())
         .set("compression.type", settings.compression.name());
     config
 }
 
 /// What became of one record.
 pub(crate) struct Delivery {
-    /// The number that the record was sent with.
+    /// The number that the record was sent with, without [`ENDS_BURST`].
     pub(crate) position: usize,
+    /// When the client told it.
+    pub(crate) at: Timestamp,
     /// The record's offset, where the broker told it, or why it is not known to be on the log.
     pub(crate) outcome: Result<Option<i64>, RDKafkaErrorCode>,
 }
 
-/// Collects; the publisher's thread alone polls, so the lock is never waited for.
-#[derive(Default)]
+/// Collects on the client's thread what the publisher's thread takes, and wakes it when a burst is through or something went wrong.
 pub(crate) struct Collector {
     collected: Mutex<Collected>,
+    shared: Arc<Shared>,
 }
 
 /// What one client said since it was last asked.
@@ -148,15 +159,16 @@ pub(crate) struct Collected {
 }
 
 impl Collector {
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+        Self {
+            collected: Mutex::default(),
+            shared,
+        }
+    }
+
     /// Moves everything collected into `into`, which is empty, and leaves its room for the next ones.
     pub(crate) fn take(&self, into: &mut Collected) {
         std::mem::swap(&mut *self.lock(), into);
-    }
-
-    /// How much is collected.
-    pub(crate) fn len(&self) -> usize {
-        let collected = self.lock();
-        collected.deliveries.len() + collected.errors.len()
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Collected> {
@@ -172,6 +184,7 @@ impl ClientContext for Collector {
     fn error(&self, error: KafkaError, reason: &str) {
         let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Unknown);
         self.lock().errors.push((code, reason.to_owned()));
+        self.shared.heard();
     }
 }
 
@@ -183,7 +196,15 @@ impl ProducerContext for Collector {
             Ok(message) => Ok(Some(message.offset()).filter(|offset| *offset >= 0)),
             Err((error, _)) => Err(error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Unknown)),
         };
-        self.lock().deliveries.push(Delivery { position, outcome });
+        let ends = outcome.is_err() || position & ENDS_BURST != 0;
+        self.lock().deliveries.push(Delivery {
+            position: position & !ENDS_BURST,
+            at: Timestamp::now(),
+            outcome,
+        });
+        if ends {
+            self.shared.heard();
+        }
     }
 }
 

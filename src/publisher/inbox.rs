@@ -35,6 +35,7 @@ pub(crate) struct News {
 }
 
 #[derive(Default)]
+#[allow(clippy::struct_excessive_bools)] // each is a word of its own; together they are no state machine
 struct Inbox {
     rows: Vec<(Row, Timestamp)>,
     bytes: usize,
@@ -45,6 +46,10 @@ struct Inbox {
     /// The stop was told to the thread.
     stopping: bool,
     asleep: bool,
+    /// The client has told something since the thread last looked.
+    heard: bool,
+    /// The thread waits for that.
+    listening: bool,
 }
 
 #[derive(Default)]
@@ -60,6 +65,7 @@ impl Inbox {
             && self.topics.is_empty()
             && !self.rescan
             && (self.stop_at.is_none() || self.stopping)
+            && !(self.listening && self.heard)
     }
 }
 
@@ -112,6 +118,15 @@ impl Shared {
         self.notify(inbox);
     }
 
+    /// The client has told what became of records.
+    pub(crate) fn heard(&self) {
+        let mut inbox = lock(&self.inbox);
+        inbox.heard = true;
+        if inbox.listening {
+            self.notify(inbox);
+        }
+    }
+
     fn notify(&self, inbox: MutexGuard<'_, Inbox>) {
         let asleep = inbox.asleep;
         drop(inbox);
@@ -120,9 +135,16 @@ impl Shared {
         }
     }
 
-    /// Takes what arrived, after waiting for it at most so long. Rows go into `rows`, which is empty, and keeps its room.
-    pub(crate) fn receive(&self, patience: Duration, rows: &mut Vec<(Row, Timestamp)>) -> News {
+    /// Takes what arrived, after waiting for it at most so long; when `listening`, also for what the client tells. Rows go into `rows`,
+    /// which is empty, and keeps its room.
+    pub(crate) fn receive(
+        &self,
+        patience: Duration,
+        listening: bool,
+        rows: &mut Vec<(Row, Timestamp)>,
+    ) -> News {
         let mut inbox = lock(&self.inbox);
+        inbox.listening = listening;
         if inbox.is_empty() && !patience.is_zero() {
             inbox.asleep = true;
             let waited = self
@@ -134,6 +156,7 @@ impl Shared {
         // Two vectors change places for ever, so that live traffic allocates neither.
         std::mem::swap(&mut inbox.rows, rows);
         inbox.bytes = 0;
+        inbox.heard = false;
         inbox.stopping = inbox.stop_at.is_some();
         News {
             answers: std::mem::take(&mut inbox.answers),

@@ -108,11 +108,6 @@ impl Lane {
         self.pending
     }
 
-    /// Memory of the records whose outcome is not known.
-    pub(crate) fn in_flight_bytes(&self) -> usize {
-        self.in_flight_bytes
-    }
-
     /// Memory of the rows at hand.
     pub(crate) fn cached_bytes(&self) -> usize {
         self.cached_bytes
@@ -163,32 +158,43 @@ impl Lane {
         true
     }
 
-    /// The row to send next, if it is at hand.
-    pub(crate) fn front(&self) -> Option<&Row> {
-        self.cached.front().map(|(row, _)| row)
+    /// The rows at hand, the one to send next first.
+    pub(crate) fn rows(&self) -> impl Iterator<Item = &Row> {
+        self.cached.iter().map(|(row, _)| row)
     }
 
-    /// Whether the row to send next may be on the log already.
-    pub(crate) fn front_is_doubtful(&self) -> bool {
-        self.next <= self.doubt
+    /// The last sequence at hand; the one before the next where none is.
+    pub(crate) fn last_cached(&self) -> u64 {
+        self.next - 1 + self.cached.len() as u64
     }
 
-    /// Notes that the front row was handed to the producer. Returns the memory it holds until its outcome is known.
-    pub(crate) fn sent(&mut self) -> usize {
-        let Some((row, committed)) = self.cached.pop_front() else {
-            return 0;
-        };
-        let bytes = footprint(&row);
-        self.cached_bytes = self.cached_bytes.saturating_sub(bytes);
-        self.flights.push_back(Flight {
-            bytes,
-            committed,
-            outcome: Outcome::Pending,
-        });
-        self.in_flight_bytes += bytes;
-        self.pending += 1;
-        self.next += 1;
-        bytes
+    /// Whether the store holds rows after those at hand.
+    pub(crate) fn has_more_stored(&self) -> bool {
+        self.last_cached() < self.stored
+    }
+
+    /// Whether a row may be on the log already.
+    pub(crate) fn is_doubtful(&self, sequence: u64) -> bool {
+        sequence <= self.doubt
+    }
+
+    /// Notes that the first `count` rows at hand were handed to the producer. Returns the memory they hold until their outcome is known.
+    pub(crate) fn sent(&mut self, count: usize) -> usize {
+        let mut sum = 0;
+        for (row, committed) in self.cached.drain(..count.min(self.cached.len())) {
+            let bytes = footprint(&row);
+            self.flights.push_back(Flight {
+                bytes,
+                committed,
+                outcome: Outcome::Pending,
+            });
+            sum += bytes;
+            self.pending += 1;
+            self.next += 1;
+        }
+        self.cached_bytes = self.cached_bytes.saturating_sub(sum);
+        self.in_flight_bytes += sum;
+        sum
     }
 
     /// Notes an acknowledgement. `each` is called with the commit time of every record that the watermark passes.
@@ -333,12 +339,12 @@ mod tests {
             assert!(lane.cache(row, Timestamp::from_nanos(0)));
         }
         assert!(lane.is_careful());
-        lane.sent();
+        lane.sent(1);
         assert!(lane.is_careful(), "the second one waits for the first");
         lane.delivered(1, Some(0), |_| {});
         assert!(!lane.is_careful());
-        lane.sent();
-        lane.sent();
+        lane.sent(1);
+        lane.sent(1);
         lane.rewind();
         assert!(
             lane.next() == 2 && lane.is_careful(),

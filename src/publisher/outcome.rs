@@ -2,7 +2,6 @@
 
 use std::time::{Duration, Instant};
 
-use floorgate_sample::Timestamp;
 use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::producer::{Producer, PurgeConfig};
 
@@ -16,22 +15,12 @@ const LANE_PAUSES: [Duration; 3] = [
     Duration::from_mins(1),
 ];
 
+/// How often it is looked whether a purge is through.
+const PURGE_LOOK: Duration = Duration::from_millis(1);
+
 impl Worker {
     /// Collects what the client has to say, and acts on it.
     pub(crate) fn collect(&mut self) {
-        let Some(producer) = &self.producer else { return };
-        let context = producer.context();
-        loop {
-            let before = context.len();
-            producer.poll(Duration::ZERO);
-            if context.len() == before {
-                break;
-            }
-        }
-        self.settle();
-    }
-
-    fn settle(&mut self) {
         let Some(producer) = &self.producer else { return };
         let mut collected = std::mem::take(&mut self.collected);
         producer.context().take(&mut collected);
@@ -41,10 +30,8 @@ impl Worker {
                 .iter()
                 .any(|delivery| delivery.outcome.is_err());
         if !collected.deliveries.is_empty() {
-            self.last_progress = Instant::now();
-            let now = Timestamp::now();
             for delivery in collected.deliveries.drain(..) {
-                self.take_delivery(&delivery, now);
+                self.take_delivery(&delivery);
             }
             self.after_deliveries();
         }
@@ -57,7 +44,7 @@ impl Worker {
         self.collected = collected;
     }
 
-    fn take_delivery(&mut self, delivery: &Delivery, now: Timestamp) {
+    fn take_delivery(&mut self, delivery: &Delivery) {
         let sequence = (delivery.position & ((1 << SEQUENCE_BITS) - 1)) as u64;
         let Some(slot) = self.slots.get_mut(delivery.position >> SEQUENCE_BITS) else {
             return;
@@ -66,7 +53,7 @@ impl Worker {
             Ok(offset) => {
                 let latency = &self.acknowledged_seconds;
                 let freed = slot.lane.delivered(sequence, offset, |committed| {
-                    latency.observe(now.since(committed).as_secs_f64());
+                    latency.observe(delivery.at.since(committed).as_secs_f64());
                 });
                 self.in_flight = self.in_flight.saturating_sub(freed);
             }
@@ -164,6 +151,11 @@ impl Worker {
         self.metrics.publish_errors.with_label_values(&["Fatal"]).inc();
         if let Some(producer) = &self.producer {
             producer.purge(PurgeConfig::default().queue().inflight());
+            // Every record is told of now, as delivered or as thrown away.
+            let end = Instant::now() + REBUILD_PAUSE;
+            while producer.in_flight_count() > 0 && Instant::now() < end {
+                producer.poll(PURGE_LOOK);
+            }
         }
         // Successes that are reported already are not thrown away with it.
         self.collect();

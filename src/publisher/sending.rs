@@ -3,31 +3,26 @@
 use std::time::{Duration, Instant};
 
 use rdkafka::error::RDKafkaErrorCode;
+use rdkafka::message::OwnedHeaders;
 use rdkafka::producer::BaseRecord;
 
+use crate::client::ENDS_BURST;
+use crate::lane::footprint;
 use crate::record::{LaneMark, headers};
 use crate::worker::{Round, SEQUENCE_BITS, TopicState, Worker};
 
-/// Rows that one lane may send before the next lane's turn.
-const TURN: usize = 512;
+/// Rows that go out together at most.
+const BURST_ROWS: usize = 1024;
+/// Memory that one lane's burst may have however many lanes there are: its share of the whole is not less, so that the records of a
+/// leader that is gone leave room for the others'.
+const LEAST_SHARE: usize = 64 * 1024;
 /// Rows and bytes that are read from the store at a time.
 const READ_ROWS: usize = 512;
 const READ_BYTES: usize = 512 * 1024;
-/// Memory that one lane's records may hold in flight: its share of the whole within these bounds, so that the records of a
-/// leader that is gone leave room for the others'.
-const LANE_AT_LEAST: usize = 64 * 1024;
-const LANE_AT_MOST: usize = 4 * 1024 * 1024;
 
 /// Longest rest after which a broker certainly knows the producer still: it forgets one that is silent for a day
 /// (`producer.id.expiration.ms`), or whose records have all gone from the log.
 const REST: Duration = Duration::from_mins(10);
-
-/// What became of handing one row over.
-enum Handed {
-    Sent,
-    Full,
-    Stopped,
-}
 
 impl Worker {
     /// Gives every lane its turn.
@@ -36,50 +31,42 @@ impl Worker {
             return Round::Done;
         }
         let lanes = self.slots.len();
-        let share = (self.in_flight_limit / lanes.max(1)).clamp(LANE_AT_LEAST, LANE_AT_MOST);
+        let share = (self.in_flight_limit / lanes.max(1)).max(LEAST_SHARE);
+        let burst = share.min(self.burst_limit);
         self.first_lane = (self.first_lane + 1) % lanes.max(1);
         (0..lanes)
-            .map(|turn| self.send_lane((self.first_lane + turn) % lanes, share))
+            .map(|turn| self.send_lane((self.first_lane + turn) % lanes, burst))
             .max()
             .unwrap_or(Round::Done)
     }
 
-    fn send_lane(&mut self, place: usize, share: usize) -> Round {
+    /// Sends a lane's next burst, once the one before is through.
+    ///
+    /// The idempotent client has one request with more than four records on its way to a partition, and while it holds others back for
+    /// that, its thread does not sleep. So it is given only what it sends at once; what comes meanwhile makes the next burst, the larger the
+    /// slower the broker.
+    fn send_lane(&mut self, place: usize, burst: usize) -> Round {
         if !self.may_send(place) {
             return Round::Done;
         }
+        let Some(slot) = self.slots.get(place) else {
+            return Round::Done;
+        };
+        if slot.lane.pending() > 0 || self.in_flight >= self.in_flight_limit {
+            return Round::Throttled;
+        }
         self.begin(place);
-        let mut sent = 0;
-        let round = loop {
-            let Some(slot) = self.slots.get(place) else {
-                break Round::Done;
-            };
-            let lane = &slot.lane;
-            if !lane.has_unsent() || lane.is_stopped() {
-                break Round::Done;
-            }
-            if sent == TURN {
-                break Round::More;
-            }
-            if lane.is_careful() && lane.pending() > 0 {
-                break Round::Done;
-            }
-            if lane.in_flight_bytes() >= share || self.in_flight >= self.in_flight_limit {
-                break Round::Throttled;
-            }
-            if lane.front().is_none() && !self.read(place) {
-                break Round::Done;
-            }
-            match self.hand_over(place) {
-                Handed::Sent => sent += 1,
-                Handed::Full => break Round::Throttled,
-                Handed::Stopped => break Round::More,
+        let prepared = match self.prepare(place, burst) {
+            Ok(prepared) if prepared.is_empty() => return Round::Done,
+            Ok(prepared) => prepared,
+            Err(reason) => {
+                if let Some(slot) = self.slots.get_mut(place) {
+                    slot.lane.refused(reason);
+                }
+                return Round::More;
             }
         };
-        if sent > 0 {
-            self.progressed();
-        }
-        round
+        self.hand_over(place, prepared)
     }
 
     /// After a long rest the broker may have forgotten the producer.
@@ -87,7 +74,7 @@ impl Worker {
         let Some(slot) = self.slots.get_mut(place) else {
             return;
         };
-        if slot.sent_at.is_none_or(|at| at.elapsed() > REST) && slot.lane.pending() == 0 {
+        if slot.sent_at.is_none_or(|at| at.elapsed() > REST) {
             slot.lane.begin_alone();
         }
         slot.sent_at = Some(Instant::now());
@@ -108,23 +95,57 @@ impl Worker {
         open && slot.held_until.is_none() && lane.has_unsent() && !lane.is_stopped()
     }
 
-    /// Reads the rows that come next in a lane. Returns whether there are any.
-    fn read(&mut self, place: usize) -> bool {
+    /// The headers of the next burst's records: of all that is stored, as far as a burst goes. Made beforehand, so that the records
+    /// themselves are handed over faster than the client's thread wakes up, and go into one request.
+    fn prepare(&mut self, place: usize, burst: usize) -> Result<Vec<OwnedHeaders>, String> {
+        let mut prepared = Vec::new();
+        let mut bytes = 0;
+        loop {
+            let Some(slot) = self.slots.get(place) else {
+                return Ok(prepared);
+            };
+            let lane = &slot.lane;
+            let most = if lane.is_careful() { 1 } else { BURST_ROWS };
+            for row in lane.rows().skip(prepared.len()) {
+                bytes += footprint(row);
+                if prepared.len() == most || (bytes > burst && !prepared.is_empty()) {
+                    return Ok(prepared);
+                }
+                let mark = LaneMark {
+                    epoch: lane.epoch,
+                    sequence: row.sequence,
+                    incarnation: &self.incarnation,
+                    possible_duplicate: lane.is_doubtful(row.sequence),
+                };
+                match headers(&row.headers, &mark) {
+                    Ok(headers) => prepared.push(headers),
+                    // What comes before it goes out first; then it is the first one itself.
+                    Err(_) if !prepared.is_empty() => return Ok(prepared),
+                    Err(error) => return Err(error.to_string()),
+                }
+            }
+            let wants_more = prepared.len() < most && lane.has_more_stored();
+            if !wants_more || !self.read(place)? {
+                return Ok(prepared);
+            }
+        }
+    }
+
+    /// Reads the rows of a lane that come after those at hand. Returns whether there are any.
+    fn read(&mut self, place: usize) -> Result<bool, String> {
         if self.store_retry_at.is_some() {
-            return false;
+            return Ok(false);
         }
         let Some(slot) = self.slots.get_mut(place) else {
-            return false;
+            return Ok(false);
         };
         let lane = &mut slot.lane;
-        let rows = match self
-            .reader
-            .lane_rows(lane.id, lane.next() - 1, READ_ROWS, READ_BYTES)
-        {
+        let after = lane.last_cached();
+        let rows = match self.reader.lane_rows(lane.id, after, READ_ROWS, READ_BYTES) {
             Ok(rows) => rows,
             Err(error) => {
                 self.store_failed(error);
-                return false;
+                return Ok(false);
             }
         };
         let before = lane.cached_bytes();
@@ -133,80 +154,82 @@ impl Worker {
             lane.cache(row, recorded);
         }
         self.cached += lane.cached_bytes() - before;
-        let found = lane.front().is_some();
-        if !found {
-            lane.refused(format!(
-                "the store has no row {} of lane {}",
-                lane.next(),
-                lane.id
-            ));
+        if lane.last_cached() > after {
+            return Ok(true);
         }
-        found
+        let next = lane.next();
+        if after >= next {
+            return Ok(false);
+        }
+        Err(format!("the store has no row {next} of lane {}", lane.id))
     }
 
-    /// Hands the front row of a lane to the producer.
-    fn hand_over(&mut self, place: usize) -> Handed {
+    /// Hands the first rows of a lane to the producer, with their headers.
+    fn hand_over(&mut self, place: usize, prepared: Vec<OwnedHeaders>) -> Round {
         let (Some(producer), Some(slot)) = (&self.producer, self.slots.get_mut(place)) else {
-            return Handed::Stopped;
+            return Round::Done;
         };
         let lane = &mut slot.lane;
         let partition = lane.partition.and_then(|partition| i32::try_from(partition).ok());
-        let (Some(row), Some(topic), Some(partition)) =
-            (lane.front(), self.topics.get(lane.topic), partition)
-        else {
-            return Handed::Stopped;
+        let (Some(topic), Some(partition)) = (self.topics.get(lane.topic), partition) else {
+            return Round::Done;
         };
-        let possible_duplicate = lane.front_is_doubtful();
-        let mark = LaneMark {
-            epoch: lane.epoch,
-            sequence: row.sequence,
-            incarnation: &self.incarnation,
-            possible_duplicate,
-        };
-        let headers = match headers(&row.headers, &mark) {
-            Ok(headers) => headers,
-            Err(error) => {
-                lane.refused(error.to_string());
-                return Handed::Stopped;
-            }
-        };
-        let Some(position) = position(place, row.sequence) else {
-            lane.refused("the lane's numbers are used up".to_owned());
-            return Handed::Stopped;
-        };
-        let record = BaseRecord::with_opaque_to(&topic.name, position)
-            .partition(partition)
-            .key(row.key.as_bytes())
-            .payload(row.value.as_slice())
-            .timestamp(row.recorded.as_nanos().div_euclid(1_000_000))
-            .headers(headers);
-        match producer.send(record) {
-            Ok(()) => {
-                if possible_duplicate {
-                    self.metrics.possible_duplicates.inc();
-                }
-                let before = lane.cached_bytes();
-                self.in_flight += lane.sent();
-                self.cached = self.cached.saturating_sub(before - lane.cached_bytes());
-                Handed::Sent
-            }
-            Err((error, _)) => {
+        let last = prepared.len() - 1;
+        let mut failure = None;
+        let mut sent = 0;
+        for (index, (row, headers)) in lane.rows().zip(prepared).enumerate() {
+            let Some(position) = position(place, row.sequence) else {
+                failure = Some((None, "the lane's numbers are used up".to_owned()));
+                break;
+            };
+            let position = if index == last {
+                position | ENDS_BURST
+            } else {
+                position
+            };
+            let record = BaseRecord::with_opaque_to(&topic.name, position)
+                .partition(partition)
+                .key(row.key.as_bytes())
+                .payload(row.value.as_slice())
+                .timestamp(row.recorded.as_nanos().div_euclid(1_000_000))
+                .headers(headers);
+            if let Err((error, _)) = producer.send(record) {
                 let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Unknown);
-                if code == RDKafkaErrorCode::QueueFull {
-                    return Handed::Full;
-                }
-                self.metrics
-                    .publish_errors
-                    .with_label_values(&[&format!("{code:?}")])
-                    .inc();
-                if code == RDKafkaErrorCode::Fatal {
-                    self.must_rebuild = Some(error.to_string());
-                } else {
-                    lane.refused(code.to_string());
-                }
-                Handed::Stopped
+                failure = Some((Some(code), error.to_string()));
+                break;
             }
+            if lane.is_doubtful(row.sequence) {
+                self.metrics.possible_duplicates.inc();
+            }
+            sent += 1;
         }
+        let before = lane.cached_bytes();
+        self.in_flight += lane.sent(sent);
+        self.cached = self.cached.saturating_sub(before - lane.cached_bytes());
+        let Some((code, reason)) = failure else {
+            return if lane.has_unsent() {
+                Round::Throttled
+            } else {
+                Round::Done
+            };
+        };
+        if let Some(code) = code {
+            if code == RDKafkaErrorCode::QueueFull {
+                return Round::Throttled;
+            }
+            self.metrics
+                .publish_errors
+                .with_label_values(&[&format!("{code:?}")])
+                .inc();
+            if code == RDKafkaErrorCode::Fatal {
+                self.must_rebuild = Some(reason);
+                return Round::More;
+            }
+            lane.refused(code.to_string());
+        } else {
+            lane.refused(reason);
+        }
+        Round::More
     }
 }
 
@@ -214,7 +237,8 @@ fn position(place: usize, sequence: u64) -> Option<usize> {
     let sequence = usize::try_from(sequence)
         .ok()
         .filter(|sequence| *sequence < 1 << SEQUENCE_BITS)?;
-    let place = (place < 1 << (usize::BITS - SEQUENCE_BITS)).then_some(place)?;
+    // The highest bit is [`ENDS_BURST`].
+    let place = (place < 1 << (usize::BITS - 1 - SEQUENCE_BITS)).then_some(place)?;
     Some((place << SEQUENCE_BITS) | sequence)
 }
 
@@ -226,6 +250,6 @@ mod tests {
     fn a_position_holds_lane_and_sequence_or_is_refused() {
         assert_eq!(position(3, 5), Some((3 << SEQUENCE_BITS) + 5));
         assert_eq!(position(1, 1 << SEQUENCE_BITS), None);
-        assert_eq!(position(1 << 20, 1), None);
+        assert_eq!(position(1 << 19, 1), None);
     }
 }

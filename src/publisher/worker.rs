@@ -9,9 +9,9 @@ use floorgate_outbox::{Lane as StoredLane, LaneId, Reader, Row, Topic as StoredT
 use floorgate_sample::Timestamp;
 use prometheus::{Histogram, IntCounter};
 use rdkafka::config::{ClientConfig, FromClientConfigAndContext};
-use rdkafka::producer::BaseProducer;
+use rdkafka::producer::ThreadedProducer;
 
-use crate::client::{ClientError, Collected, Collector};
+use crate::client::{BATCH_BYTES, ClientError, Collected, Collector};
 use crate::inbox::{News, Shared};
 use crate::lane::Lane;
 use crate::outcome::hold;
@@ -33,9 +33,10 @@ pub(crate) const REBUILD_PAUSE: Duration = Duration::from_secs(1);
 const PROBE_PAUSE: Duration = Duration::from_secs(5);
 /// Longest sleep: the client's errors are collected this often at least.
 const LONGEST_SLEEP: Duration = Duration::from_secs(1);
-/// Acknowledgements are looked for at least and at most this often while some are due.
-const SOONEST_LOOK: Duration = Duration::from_millis(1);
+/// Acknowledgements that nothing waits for are passed on after this time at the latest.
 const LATEST_LOOK: Duration = Duration::from_millis(100);
+/// Shortest sleep for a timer.
+const SHORTEST_SLEEP: Duration = Duration::from_millis(1);
 
 /// A lane and what holds it up.
 pub(crate) struct Slot {
@@ -77,6 +78,7 @@ pub(crate) struct Outfit {
     pub(crate) incarnation: String,
     pub(crate) metrics: Metrics,
     pub(crate) in_flight_limit: usize,
+    pub(crate) max_record_bytes: usize,
 }
 
 /// The state of the publisher's thread.
@@ -88,13 +90,15 @@ pub(crate) struct Worker {
     pub(crate) incarnation: String,
     pub(crate) metrics: Metrics,
     pub(crate) acknowledged_seconds: Histogram,
-    pub(crate) producer: Option<BaseProducer<Collector>>,
+    pub(crate) producer: Option<ThreadedProducer<Collector>>,
     pub(crate) slots: Vec<Slot>,
     pub(crate) by_id: HashMap<LaneId, usize>,
     pub(crate) topics: Vec<Topic>,
     /// Memory of records whose outcome is not known.
     pub(crate) in_flight: usize,
     pub(crate) in_flight_limit: usize,
+    /// Memory of the records that go out together.
+    pub(crate) burst_limit: usize,
     /// Memory of rows at hand.
     pub(crate) cached: usize,
     /// Where the next round over the lanes begins.
@@ -103,7 +107,6 @@ pub(crate) struct Worker {
     pub(crate) rebuild_at: Instant,
     pub(crate) store_retry_at: Option<Instant>,
     pub(crate) rescan: bool,
-    pub(crate) last_progress: Instant,
     pub(crate) probe_at: Instant,
     /// Not known before a broker answered or all of them were found away.
     pub(crate) reachable: Option<bool>,
@@ -145,13 +148,13 @@ impl Worker {
             topics: Vec::new(),
             in_flight: 0,
             in_flight_limit: outfit.in_flight_limit,
+            burst_limit: outfit.max_record_bytes.min(BATCH_BYTES) / 4 * 3,
             cached: 0,
             first_lane: 0,
             must_rebuild: None,
             rebuild_at: now,
             store_retry_at: None,
             rescan: false,
-            last_progress: now,
             probe_at: now + PROBE_PAUSE,
             reachable: None,
             connection_problem: None,
@@ -170,8 +173,9 @@ impl Worker {
         Ok(worker)
     }
 
-    fn make_producer(&self) -> Result<BaseProducer<Collector>, ClientError> {
-        BaseProducer::from_config_and_context(&self.config, Collector::default()).map_err(|error| {
+    fn make_producer(&self) -> Result<ThreadedProducer<Collector>, ClientError> {
+        let collector = Collector::new(Arc::clone(&self.shared));
+        ThreadedProducer::from_config_and_context(&self.config, collector).map_err(|error| {
             ClientError::Refused {
                 reason: error.to_string(),
             }
@@ -181,8 +185,10 @@ impl Worker {
     /// Works until a stop is asked and done.
     pub(crate) fn run(mut self) {
         let mut round = Round::More;
+        let mut stopping = false;
         loop {
-            let news = self.receive(round);
+            let news = self.receive(round, stopping);
+            stopping = news.stop_at.is_some();
             self.collect();
             self.resume(Instant::now());
             round = self.send();
@@ -198,23 +204,17 @@ impl Worker {
         // What is in flight now is purged with the producer. It is stored, and in doubt at the next start.
     }
 
-    fn receive(&mut self, round: Round) -> News {
+    fn receive(&mut self, round: Round, stopping: bool) -> News {
         let patience = match round {
             Round::More => Duration::ZERO,
-            Round::Throttled => {
-                if let Some(producer) = &self.producer {
-                    producer.poll(SOONEST_LOOK);
-                }
-                Duration::ZERO
-            }
-            Round::Done if self.in_flight > 0 => {
-                // Looking is cheap beside the time that the answer has taken already.
-                (self.last_progress.elapsed() / 8).clamp(SOONEST_LOOK, LATEST_LOOK)
-            }
+            Round::Throttled => LATEST_LOOK,
+            Round::Done if self.in_flight > 0 => LATEST_LOOK,
             Round::Done => self.until_next_timer(),
         };
+        // Where nothing waits for an acknowledgement, it waits for the next rows: one wake-up serves both.
+        let listening = stopping || round == Round::Throttled;
         let mut rows = std::mem::take(&mut self.rows);
-        let mut news = self.shared.receive(patience, &mut rows);
+        let mut news = self.shared.receive(patience, listening, &mut rows);
         for (row, committed) in rows.drain(..) {
             self.take_row(row, committed);
         }
@@ -246,7 +246,7 @@ impl Worker {
             .chain(rebuild)
             .map(|at| at.saturating_duration_since(Instant::now()))
             .fold(LONGEST_SLEEP, Duration::min)
-            .max(SOONEST_LOOK)
+            .max(SHORTEST_SLEEP)
     }
 
     fn take_row(&mut self, row: Row, committed: Timestamp) {
@@ -454,10 +454,5 @@ impl Worker {
             problems: problems.collect(),
         };
         self.shared.set_status(self.status.clone());
-    }
-
-    /// Notes that something was sent.
-    pub(crate) fn progressed(&mut self) {
-        self.last_progress = Instant::now();
     }
 }
