@@ -21,7 +21,7 @@ use tracing::{info, warn};
 use uuid::Uuid;
 
 use crate::check::read;
-use crate::engine::{Engine, EngineError, Message, Pulse, mailbox};
+use crate::engine::{Checkpoints, Engine, EngineError, Message, Pulse, mailbox};
 use crate::http::{self, Pages};
 use crate::kafka;
 use crate::supervisor::Sources;
@@ -84,7 +84,7 @@ fn assemble(
     let mut options = Options::new(folders.state.join("outbox.db"));
     options.keep = settings.outbox.keep.value.into();
     options.keep_bytes = u64::from(*settings.outbox.keep_mib) * 1024 * 1024;
-    let (store, restored) = Store::open(&options)?;
+    let (mut store, restored) = Store::open(&options)?;
     let identity = Identity {
         incarnation: Uuid::new_v5(&restored.store_id, &restored.incarnation.to_be_bytes()),
     };
@@ -114,10 +114,13 @@ fn assemble(
     let publisher = Publisher::start(&kafka, wiring).context("publishing cannot start")?;
     publisher.prepare(topics);
     let pulse = Arc::new(Pulse::new(started));
+    let checkpoints = Checkpoints::start(store.checkpointer()?, sender.clone())
+        .context("cannot start the checkpoint's thread")?;
     let engine = Engine {
         core,
         store,
         publisher,
+        checkpoints,
         metrics,
         pulse,
         started,

@@ -48,6 +48,7 @@
 
 mod catalog;
 mod cells;
+mod checkpoint;
 mod error;
 mod event;
 mod maintenance;
@@ -59,6 +60,7 @@ mod schema;
 mod store;
 
 pub use catalog::{Lane, Topic};
+pub use checkpoint::Checkpointer;
 pub use error::Error;
 pub use event::{Acknowledged, Cell, Commit, Committed, Event, LaneId, Row};
 pub use maintenance::{Progress, Stats};

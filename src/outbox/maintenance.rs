@@ -11,9 +11,6 @@ use crate::{Error, Lane, Store};
 /// How many delivered events one step deletes at most.
 const EVENTS_A_STEP: u64 = 256;
 
-/// From how many bytes on the write-ahead log is worth a checkpoint, which costs two syncs.
-const CHECKPOINT_BYTES: u64 = 8 << 20;
-
 /// What [`Store::maintain`] did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Progress {
@@ -284,29 +281,4 @@ impl Store {
             .query_row([], |row| row.get::<_, i64>(0))
             .map(i64::cast_unsigned)
     }
-
-    /// Copies the write-ahead log into the database when it has grown enough, so that the next commit starts it anew.
-    fn checkpoint(&mut self) -> Result<bool, Error> {
-        let result = (|| {
-            let pending = pages(&self.connection, "PRAGMA wal_checkpoint(NOOP)")?;
-            if pending * u64::from(self.options.page_size) < CHECKPOINT_BYTES {
-                return Ok(false);
-            }
-            // A reader with an old snapshot leaves some of it; then the next call goes on, and a full log is not looped over.
-            Ok(pages(&self.connection, "PRAGMA wal_checkpoint(PASSIVE)")? == 0)
-        })();
-        result.map_err(|error| {
-            let error = Error::sqlite(&self.options.path, "make a checkpoint", error);
-            self.note(&error);
-            error
-        })
-    }
-}
-
-/// The pages in the log that are not in the database, after the given checkpoint.
-fn pages(connection: &Connection, checkpoint: &str) -> rusqlite::Result<u64> {
-    connection.prepare_cached(checkpoint)?.query_row([], |row| {
-        let (in_log, copied): (i64, i64) = (row.get(1)?, row.get(2)?);
-        Ok(in_log.saturating_sub(copied).max(0).cast_unsigned())
-    })
 }

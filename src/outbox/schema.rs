@@ -109,6 +109,23 @@ pub(crate) fn open(options: &Options) -> Result<Connection, Error> {
     Ok(connection)
 }
 
+/// Another connection to a database that this process has open for writing.
+pub(crate) fn open_beside(path: &Path) -> Result<Connection, Error> {
+    let sqlite = |error| Error::sqlite(path, "open its file again", error);
+    let connection = Connection::open_with_flags(
+        path,
+        OpenFlags::SQLITE_OPEN_READ_WRITE
+            | OpenFlags::SQLITE_OPEN_NO_MUTEX
+            | OpenFlags::SQLITE_OPEN_EXRESCODE,
+    )
+    .map_err(sqlite)?;
+    connection.busy_timeout(BUSY_TIMEOUT).map_err(sqlite)?;
+    connection
+        .pragma_update(None, "synchronous", "full")
+        .map_err(sqlite)?;
+    Ok(connection)
+}
+
 /// `SQLite` gives the log and its index the mode of the main file, so that file has to exist with ours first.
 fn create_file(path: &Path) -> Result<(), Error> {
     match OpenOptions::new()

@@ -54,6 +54,8 @@ pub struct Store {
     pub(crate) cells: Cells,
     pub(crate) kept: Kept,
     failed: bool,
+    /// A checkpointer copies the log.
+    pub(crate) checkpoints_beside: bool,
     /// Held as long as the store is open; dropped after the connection.
     _lock: File,
 }
@@ -74,6 +76,7 @@ impl Store {
             cells,
             kept,
             failed: false,
+            checkpoints_beside: false,
             _lock: lock,
         };
         Ok((store, restored))

@@ -14,6 +14,8 @@ pub enum Message {
     Batch(Batch, Admission),
     /// The publisher has something to report.
     Wake,
+    /// A checkpoint beside the engine is done, or failed.
+    Checkpointed(Result<(), floorgate_outbox::Error>),
     /// The configuration changed. The sources of the old one have ended.
     Replace(Replace),
     /// Store what is there and end.

@@ -4,6 +4,7 @@
 //! and state in one transaction, and only then fires the receipts and offers the rows to the publisher. While a commit
 //! syncs, the intake fills; the next commit takes all of it.
 
+mod checkpoint;
 mod mailbox;
 mod pulse;
 
@@ -21,6 +22,7 @@ use floorgate_sample::Timestamp;
 use prometheus::IntCounter;
 use tracing::{error, info, warn};
 
+pub use checkpoint::Checkpoints;
 pub use mailbox::{Message, mailbox};
 pub use pulse::Pulse;
 
@@ -32,6 +34,8 @@ const IDLE_FLUSH: Duration = Duration::from_millis(100);
 const HEARTBEAT: Duration = Duration::from_secs(1);
 /// How often the store is measured and cleaned up.
 const MAINTENANCE_INTERVAL: Duration = Duration::from_secs(1);
+/// How often the write-ahead log is measured: at 30,000 events a second it grows by 4 MB meanwhile.
+const CHECKPOINT_INTERVAL: Duration = Duration::from_millis(100);
 /// How long one step of cleaning up may hold up what arrives.
 const MAINTENANCE_BUDGET: Duration = Duration::from_millis(4);
 /// Events that are moved at a time once their topic's partition count is known.
@@ -45,6 +49,9 @@ pub enum EngineError {
     /// The store failed; it is not trusted again.
     #[error("the outbox failed")]
     Store(#[from] StoreError),
+    /// Events would be stored for ever and none be sent.
+    #[error("the publisher's thread has ended by itself")]
+    Publisher,
 }
 
 /// The engine, before its thread runs.
@@ -55,6 +62,8 @@ pub struct Engine {
     pub store: Store,
     /// Publishes.
     pub publisher: Publisher,
+    /// Copies the store's log.
+    pub checkpoints: Checkpoints,
     /// What is measured.
     pub metrics: Metrics,
     /// Shows that the engine lives.
@@ -74,6 +83,8 @@ struct Running {
     stored: Vec<(Batch, Admission)>,
     flushed: Instant,
     maintained: Instant,
+    measured: Instant,
+    checkpointed: Option<Result<(), StoreError>>,
 }
 
 impl Engine {
@@ -89,6 +100,8 @@ impl Engine {
             stored: Vec::new(),
             flushed: Instant::now(),
             maintained: Instant::now(),
+            measured: Instant::now(),
+            checkpointed: None,
             engine: self,
         };
         loop {
@@ -100,6 +113,7 @@ impl Engine {
             if running.is_due() {
                 running.commit()?;
             }
+            running.checkpoint()?;
             running.maintain()?;
             running.engine.pulse.beat();
             if stop {
@@ -154,6 +168,7 @@ impl Running {
                     self.apply(batch, admission);
                 }
                 Message::Wake => {}
+                Message::Checkpointed(result) => self.checkpointed = Some(result),
                 Message::Replace(replace) => {
                     self.engine.core.save(&mut self.cells);
                     let cells: HashMap<String, String> = self.engine.core.export().into_iter().collect();
@@ -306,12 +321,35 @@ impl Running {
         }
     }
 
+    /// Has the store's log copied when it is long, and copies the rest.
+    fn checkpoint(&mut self) -> Result<(), EngineError> {
+        if let Some(result) = self.checkpointed.take() {
+            self.engine.checkpoints.answered();
+            match result.and_then(|()| self.engine.store.finish_checkpoint()) {
+                Err(problem) if !problem.can_be_retried() => return Err(problem.into()),
+                Err(problem) => warn!(problem = %problem, "cannot copy the outbox's log"),
+                Ok(()) => {}
+            }
+        }
+        if self.measured.elapsed() < CHECKPOINT_INTERVAL || self.engine.checkpoints.is_under_way() {
+            return Ok(());
+        }
+        self.measured = Instant::now();
+        if self.engine.store.log_is_long()? {
+            self.engine.checkpoints.ask();
+        }
+        Ok(())
+    }
+
     /// Cleans the store up in small steps.
     fn maintain(&mut self) -> Result<(), EngineError> {
         if self.maintained.elapsed() < MAINTENANCE_INTERVAL {
             return Ok(());
         }
         self.maintained = Instant::now();
+        if self.engine.publisher.has_died() {
+            return Err(EngineError::Publisher);
+        }
         match self.engine.store.maintain(Timestamp::now(), MAINTENANCE_BUDGET) {
             Err(problem) if !problem.can_be_retried() => return Err(problem.into()),
             Err(problem) => warn!(problem = %problem, "cannot clean the outbox up"),

@@ -231,3 +231,49 @@ fn an_operator_reads_the_outbox_with_a_standard_tool() {
         ]
     );
 }
+
+#[test]
+fn a_log_that_is_copied_beside_the_writer_begins_anew_and_nothing_is_missing() {
+    let folder = Folder::new();
+    let options = options(&folder);
+    let (mut store, _) = open(&options);
+    pin(&mut store, "orders", 1);
+    let mut checkpointer = store.checkpointer().expect("it opens");
+    let (ask, asked) = std::sync::mpsc::sync_channel::<()>(1);
+    let (answer, answered) = std::sync::mpsc::channel();
+    let thread = std::thread::spawn(move || {
+        while asked.recv().is_ok() {
+            answer.send(checkpointer.run()).expect("the answer is heard");
+        }
+    });
+    let (mut under_way, mut finished, mut committed, mut log) = (false, 0, 0_u64, 0);
+    let mut lane = None;
+    while finished < 4 {
+        let batch = (0..20).map(|n| floorgate_outbox::Event {
+            value: vec![b'v'; 2000],
+            ..event("orders", "k", &(committed + n).to_string())
+        });
+        lane = Some(commit(&mut store, events(batch)).rows[0].lane);
+        committed += 20;
+        if let Ok(result) = answered.try_recv() {
+            result.expect("the checkpoint is made");
+            store.finish_checkpoint().expect("the rest is copied");
+            under_way = false;
+            finished += 1;
+            log = log.max(store.stats().expect("it is measured").wal_bytes);
+        }
+        if !under_way && store.log_is_long().expect("it is measured") {
+            ask.send(()).expect("the thread lives");
+            under_way = true;
+        }
+    }
+    drop(ask);
+    thread.join().expect("the thread ends");
+    // Four times 8 MB went through the log.
+    assert!(log < 24 << 20, "{log}");
+    drop(store);
+    let _ = open(&options);
+    let lane = lane.expect("there were commits");
+    let ids: Vec<String> = rows(&options, lane).into_iter().map(|row| row.id).collect();
+    assert_eq!(ids, (0..committed).map(|n| n.to_string()).collect::<Vec<_>>());
+}
