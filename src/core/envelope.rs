@@ -50,7 +50,12 @@ pub struct Event {
     pub subject: String,
     /// CloudEvents `time`.
     pub time: Timestamp,
-    /// Headers, a line each: `name: value`.
+    /// CloudEvents `recordedtime`: when the event was derived.
+    pub recorded: Timestamp,
+    /// Headers that all events of one stream and type share, a line each: `name: value`. A value may be `{id}`, `{subject}`, `{key}`,
+    /// `{recorded}` or `{trace}`, which stands for what the event itself says of that.
+    pub shared_headers: Arc<str>,
+    /// The other headers, a line each: `name: value`.
     pub headers: String,
     /// Value of the record.
     pub value: Vec<u8>,
@@ -79,47 +84,72 @@ pub(crate) struct Attributes<'a> {
     pub(crate) emission: Emission,
 }
 
-/// Makes headers and value of an event from its attributes and its data.
+/// The headers that all events of a source and a type share. What stands in braces is filled in when the record is made: it is stored beside
+/// the headers anyway.
+pub(crate) fn shared_headers(encoding: Encoding, source: &str, event_type: &str) -> String {
+    match encoding {
+        Encoding::Binary => {
+            let mut headers = String::from(
+                "content-type: application/json\nce_specversion: 1.0\nce_id: {id}\nce_subject: {subject}\n\
+                 ce_recordedtime: {recorded}\nce_partitionkey: {key}\nce_traceparent: {trace}\n",
+            );
+            for (name, value) in [("source", source), ("type", event_type)] {
+                push_header(&mut headers, name, value);
+            }
+            headers
+        }
+        Encoding::Structured => "content-type: application/cloudevents+json; charset=UTF-8\n".to_owned(),
+    }
+}
+
+/// Makes an event's own headers and its value from its attributes and its data.
 pub(crate) fn seal(encoding: Encoding, attributes: &Attributes<'_>, data: Vec<u8>) -> (String, Vec<u8>) {
     match encoding {
         Encoding::Binary => {
-            let mut headers = String::with_capacity(640);
-            headers.push_str("content-type: application/json\n");
-            attributes.each(|name, value| {
-                headers.push_str("ce_");
-                headers.push_str(name);
-                headers.push_str(": ");
-                push_header_value(&mut headers, value);
-                headers.push('\n');
-            });
+            let mut headers = String::with_capacity(192);
+            attributes.each_own(|name, value| push_header(&mut headers, name, value));
             (headers, data)
         }
         Encoding::Structured => {
             let mut object = crate::json::Object::new(&[]);
-            attributes.each(|name, value| object.put(name, value));
+            attributes.each_shared(|name, value| object.put(name, value));
+            attributes.each_own(|name, value| object.put(name, value));
             object.put("datacontenttype", "application/json");
             object.raw("data", &data);
-            (
-                "content-type: application/cloudevents+json; charset=UTF-8\n".to_owned(),
-                object.finish(),
-            )
+            (String::new(), object.finish())
         }
     }
 }
 
+fn push_header(headers: &mut String, name: &str, value: &str) {
+    headers.push_str("ce_");
+    headers.push_str(name);
+    headers.push_str(": ");
+    push_header_value(headers, value);
+    headers.push('\n');
+}
+
 impl Attributes<'_> {
-    fn each(&self, mut visit: impl FnMut(&str, &str)) {
+    /// Those that [`shared_headers`] has in binary mode.
+    fn each_shared(&self, mut visit: impl FnMut(&str, &str)) {
         let mut buffer = [0; 36];
         visit("specversion", "1.0");
         visit("id", self.id.hyphenated().encode_lower(&mut buffer));
         visit("source", self.source);
         visit("type", self.event_type);
         visit("subject", self.subject);
-        visit("time", self.time);
         visit("recordedtime", self.recorded);
         visit("partitionkey", self.key);
+        // A trace that begins with the event: W3C Trace Context §3.2.2 asks for ids that are not zero, which the
+        // version bits of the event's id ensure.
+        let (high, low) = self.id.as_u64_pair();
+        visit("traceparent", &format!("00-{high:016x}{low:016x}-{low:016x}-01"));
+    }
+
+    fn each_own(&self, mut visit: impl FnMut(&str, &str)) {
+        visit("time", self.time);
         // Compared as text, therefore of fixed width (CloudEvents sequence extension).
-        let mut text = String::with_capacity(64);
+        let mut text = String::with_capacity(32);
         let _ = write!(text, "{:08}-{:020}", self.sequence.0, self.sequence.1);
         visit("sequence", &text);
         if let Some(correlation) = self.correlation {
@@ -132,12 +162,6 @@ impl Attributes<'_> {
                 Emission::Initial => "initial",
             },
         );
-        // A trace that begins with the event: W3C Trace Context §3.2.2 asks for ids that are not zero, which the
-        // version bits of the event's id ensure.
-        text.clear();
-        let (high, low) = self.id.as_u64_pair();
-        let _ = write!(text, "00-{high:016x}{low:016x}-{low:016x}-01");
-        visit("traceparent", &text);
     }
 }
 
@@ -210,19 +234,27 @@ mod tests {
             headers.contains("ce_sequence: 00000007-00000000000000184212\n"),
             "{headers}"
         );
-        assert!(headers.contains("ce_subject: a%25b%0Ac\n"), "{headers}");
-        assert!(
-            headers.contains("ce_traceparent: 00-b5b8ba867e1c5236aa8d42d221129a38-aa8d42d221129a38-01\n")
-        );
         assert_eq!(value, b"{}");
+        let shared = shared_headers(Encoding::Binary, "urn:a%b", "io.floorgate.mes.X.v1");
+        assert!(
+            shared.contains("\nce_source: urn:a%25b\nce_type: io.floorgate.mes.X.v1\n"),
+            "{shared}"
+        );
+        assert!(shared.contains("\nce_subject: {subject}\n"), "{shared}");
     }
 
     #[test]
     fn structured_mode_is_one_document() {
         let (headers, value) = seal(Encoding::Structured, &attributes(), br#"{"a":1}"#.to_vec());
-        assert!(headers.starts_with("content-type: application/cloudevents+json"));
+        assert_eq!(headers, "");
+        let shared = shared_headers(Encoding::Structured, "urn:a", "X");
+        assert!(shared.starts_with("content-type: application/cloudevents+json"));
         let document: serde_json::Value = serde_json::from_slice(&value).unwrap_or_default();
         assert_eq!(document["data"]["a"], 1);
         assert_eq!(document["subject"], "a%b\nc");
+        assert_eq!(
+            document["traceparent"],
+            "00-b5b8ba867e1c5236aa8d42d221129a38-aa8d42d221129a38-01"
+        );
     }
 }

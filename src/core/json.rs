@@ -74,7 +74,12 @@ impl<'a> Object<'a> {
             self.bytes.push(b',');
         }
         // Field names come from this crate or from a mapping; the latter may hold anything.
-        if serde_json::to_writer(&mut self.bytes, name).is_ok() {
+        let is_plain = |byte: u8| byte >= b' ' && byte != b'"' && byte != b'\\';
+        if name.bytes().all(is_plain) {
+            self.bytes.push(b'"');
+            self.bytes.extend_from_slice(name.as_bytes());
+            self.bytes.extend_from_slice(b"\":");
+        } else if serde_json::to_writer(&mut self.bytes, name).is_ok() {
             self.bytes.push(b':');
         }
     }

@@ -206,18 +206,21 @@ impl Core {
     }
 
     /// Hands out the cells that changed since the last call.
-    pub fn save(&mut self, cells: &mut Vec<(String, String)>) {
+    pub fn save(&mut self, cells: &mut Vec<(Arc<str>, String)>) {
         for tag in self.dirty_tags.drain(..) {
             let state = &mut self.tags[tag.index()];
             state.dirty = false;
             if let Some(text) = state.save() {
-                cells.push((tag_cell(&self.plan.tags[tag.index()].key), text));
+                let key = state
+                    .cell
+                    .get_or_insert_with(|| tag_cell(&self.plan.tags[tag.index()].key).into());
+                cells.push((Arc::clone(key), text));
             }
         }
         for number in self.dirty_rules.drain(..) {
             let index = number as usize;
             if let Some(text) = self.rules[index].save() {
-                cells.push((rule_cell(&self.plan.rules[index].id), text));
+                cells.push((rule_cell(&self.plan.rules[index].id).into(), text));
             }
         }
         for source in self.sources.iter_mut().filter(|source| source.dirty) {
@@ -229,13 +232,13 @@ impl Core {
 
     /// All cells, for a core of another plan that goes on from here.
     #[must_use]
-    pub fn export(&mut self) -> Vec<(String, String)> {
+    pub fn export(&mut self) -> Vec<(Arc<str>, String)> {
         let mut cells = Vec::new();
         for (tag, state) in self.plan.tags.iter().zip(&self.tags) {
-            cells.extend(state.save().map(|text| (tag_cell(&tag.key), text)));
+            cells.extend(state.save().map(|text| (tag_cell(&tag.key).into(), text)));
         }
         for (rule, state) in self.plan.rules.iter().zip(&mut self.rules) {
-            cells.extend(state.save().map(|text| (rule_cell(&rule.id), text)));
+            cells.extend(state.save().map(|text| (rule_cell(&rule.id).into(), text)));
         }
         cells.extend(self.sources.iter().filter_map(SourceState::save));
         self.emitter.export(&mut cells);

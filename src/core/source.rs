@@ -59,12 +59,12 @@ impl SourceState {
     }
 
     /// Key and text of the source's cell.
-    pub(crate) fn save(&self) -> Option<(String, String)> {
+    pub(crate) fn save(&self) -> Option<(Arc<str>, String)> {
         let stored = StoredSource {
             state: self.told?,
             last_good: self.last_good.map(Timestamp::as_nanos),
         };
-        Some((cell(&self.name), serde_json::to_string(&stored).ok()?))
+        Some((cell(&self.name).into(), serde_json::to_string(&stored).ok()?))
     }
 }
 

@@ -115,6 +115,8 @@ pub(crate) struct TagState {
     pub(crate) moment: u32,
     /// The state is to be stored with the next commit.
     pub(crate) dirty: bool,
+    /// The key of its cell, once it was stored.
+    pub(crate) cell: Option<Arc<str>>,
 }
 
 impl TagState {

@@ -13,6 +13,10 @@ pub(crate) struct Stream {
     pub(crate) last: u64,
     /// The state is to be stored with the next commit.
     pub(crate) dirty: bool,
+    /// The key of its cell.
+    cell: Arc<str>,
+    /// The headers that its events share, by their type.
+    shared_headers: Vec<(Arc<str>, Arc<str>)>,
 }
 
 impl Stream {
@@ -23,14 +27,31 @@ impl Stream {
             urn.push(':');
             push_escaped(&mut urn, part);
         }
-        let last = stored(&cell(&urn))
-            .and_then(|text| text.parse().ok())
-            .unwrap_or(0);
+        let cell: Arc<str> = cell(&urn).into();
+        let last = stored(&cell).and_then(|text| text.parse().ok()).unwrap_or(0);
         Self {
             urn: urn.into(),
             last,
             dirty: false,
+            cell,
+            shared_headers: Vec::new(),
         }
+    }
+
+    /// The headers that its events of a type share; made once.
+    pub(crate) fn shared_headers(
+        &mut self,
+        event_type: &Arc<str>,
+        make: impl Fn(&str) -> String,
+    ) -> Arc<str> {
+        let known = self.shared_headers.iter().find(|(known, _)| known == event_type);
+        if let Some((_, headers)) = known {
+            return Arc::clone(headers);
+        }
+        let headers: Arc<str> = make(&self.urn).into();
+        self.shared_headers
+            .push((Arc::clone(event_type), Arc::clone(&headers)));
+        headers
     }
 
     /// The next number.
@@ -41,8 +62,8 @@ impl Stream {
     }
 
     /// Key and text of the stream's cell.
-    pub(crate) fn save(&self) -> (String, String) {
-        (cell(&self.urn), self.last.to_string())
+    pub(crate) fn save(&self) -> (Arc<str>, String) {
+        (Arc::clone(&self.cell), self.last.to_string())
     }
 }
 

@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::ffi::ErrorCode;
 
+use crate::FORMAT_VERSION;
+
 /// Why the store could not do what was asked. The variant says what the caller may do.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -30,6 +32,19 @@ pub enum Error {
         /// The file's format version.
         found: u32,
         /// The newest version that this program reads.
+        known: u32,
+    },
+    /// The file was written by an earlier version of the program whose format this one does not read; it is left as it is.
+    #[error(
+        "the store {} has format {found}, this program knows format {known}; let the version that wrote it publish \
+         what it holds, then move the file away", path.display()
+    )]
+    OlderFormat {
+        /// The store's file.
+        path: PathBuf,
+        /// The file's format version.
+        found: u32,
+        /// The format version that this program reads.
         known: u32,
     },
     /// The disk is full. Nothing of the work was stored, and it can be tried again.
@@ -94,6 +109,16 @@ impl Error {
         match self {
             Self::Locked { .. } => 5,
             _ => 4,
+        }
+    }
+
+    /// For a store whose format version is not this program's.
+    pub(crate) fn other_format(path: &Path, found: u32) -> Self {
+        let (path, known) = (path.to_path_buf(), FORMAT_VERSION);
+        if found < known {
+            Self::OlderFormat { path, found, known }
+        } else {
+            Self::NewerFormat { path, found, known }
         }
     }
 

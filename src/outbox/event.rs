@@ -25,7 +25,9 @@ pub struct Event {
     pub subject: Arc<str>,
     /// When the event was derived.
     pub recorded: Timestamp,
-    /// The record's headers as text; the store does not look into it.
+    /// Headers that many events share, as text: stored once. The store does not look into it.
+    pub shared_headers: Arc<str>,
+    /// The record's other headers as text.
     pub headers: String,
     /// The record's value.
     pub value: Vec<u8>,
@@ -127,9 +129,13 @@ pub struct Row {
     pub recorded: Timestamp,
     /// The event's id.
     pub id: String,
+    /// What the event is about.
+    pub subject: Arc<str>,
     /// The record's key.
     pub key: Arc<str>,
-    /// The record's headers as they were given.
+    /// The headers that many events share, as they were given.
+    pub shared_headers: Arc<str>,
+    /// The record's other headers as they were given.
     pub headers: String,
     /// The record's value.
     pub value: Vec<u8>,
@@ -139,6 +145,6 @@ impl Row {
     /// The bytes of key, headers and value.
     #[must_use]
     pub fn size(&self) -> usize {
-        self.key.len() + self.headers.len() + self.value.len()
+        self.key.len() + self.shared_headers.len() + self.headers.len() + self.value.len()
     }
 }

@@ -14,6 +14,7 @@
 //! | `topic` | a topic's name and its pinned number of partitions; NULL until a broker told |
 //! | `lane` | (topic, partition, epoch): last sequence given out, last one acknowledged and its offset; partition NULL: waits for the count |
 //! | `event` | one event; its `position` is lane · 2⁴⁴ + sequence |
+//! | `shared` | header lines that many events share: they are the same for each stream and type |
 //! | `cell` | a state cell as it was at some commit; the journal tells what changed since |
 //! | `journal` | the cells that one commit changed |
 //! | `outbox` | a view: every event with topic, partition, epoch, sequence and whether it is delivered |
@@ -57,6 +58,7 @@ mod placement;
 mod reader;
 mod restore;
 mod schema;
+mod shared;
 mod store;
 
 pub use catalog::{Lane, Topic};

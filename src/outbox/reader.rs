@@ -47,11 +47,7 @@ impl Reader {
         }
         if version != i64::from(FORMAT_VERSION) {
             let found = u32::try_from(version).unwrap_or(u32::MAX);
-            return Err(Error::NewerFormat {
-                path: path.to_path_buf(),
-                found,
-                known: FORMAT_VERSION,
-            });
+            return Err(Error::other_format(path, found));
         }
         Ok(Self {
             path: path.to_path_buf(),
@@ -85,7 +81,8 @@ impl Reader {
         max_bytes: usize,
     ) -> rusqlite::Result<Vec<Row>> {
         let mut statement = self.connection.prepare_cached(
-            "SELECT position, recorded, id, key, headers, value FROM event
+            "SELECT position, recorded, event.id, subject, key, shared.headers, event.headers, value
+             FROM event JOIN shared ON shared.id = event.shared
              WHERE position > ?1 AND position <= ?2 ORDER BY position LIMIT ?3",
         )?;
         let (from, to) = (lane.position(after_sequence), lane.position(LaneId::MAX_SEQUENCE));
@@ -97,9 +94,11 @@ impl Reader {
                 sequence: LaneId::sequence_of(row.get(0)?),
                 recorded: Timestamp::from_nanos(row.get(1)?),
                 id: row.get(2)?,
-                key: row.get(3)?,
-                headers: row.get(4)?,
-                value: row.get(5)?,
+                subject: row.get(3)?,
+                key: row.get(4)?,
+                shared_headers: row.get(5)?,
+                headers: row.get(6)?,
+                value: row.get(7)?,
             };
             bytes += row.size();
             rows.push(row);

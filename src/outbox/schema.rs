@@ -13,7 +13,7 @@ use crate::{Error, Options};
 pub const APPLICATION_ID: i32 = 0x666c_6774;
 
 /// `SQLite`'s `user_version` of a store. A program opens stores of its own version; a newer one is refused.
-pub const FORMAT_VERSION: u32 = 1;
+pub const FORMAT_VERSION: u32 = 2;
 
 /// How long a foreign lock on the database (an operator's tool that writes) is waited for.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
@@ -41,9 +41,11 @@ CREATE TABLE event (
     type TEXT NOT NULL,
     subject TEXT NOT NULL,
     key TEXT NOT NULL,
+    shared INTEGER NOT NULL,
     headers TEXT NOT NULL,
     value BLOB NOT NULL
 ) STRICT;
+CREATE TABLE shared (id INTEGER PRIMARY KEY, headers TEXT NOT NULL UNIQUE) STRICT;
 CREATE TABLE cell (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
 CREATE TABLE journal (number INTEGER PRIMARY KEY, cells TEXT NOT NULL) STRICT;
 CREATE VIEW outbox AS
@@ -58,9 +60,13 @@ SELECT topic.name AS topic,
        event.type AS type,
        event.subject AS subject,
        event.key AS key,
-       event.headers AS headers,
+       replace(replace(replace(shared.headers, '{id}', event.id), '{subject}', event.subject), '{key}', event.key)
+           || event.headers AS headers,
        CAST(event.value AS TEXT) AS value
-FROM event JOIN lane ON lane.id = event.position >> 44 JOIN topic ON topic.id = lane.topic;
+FROM event
+JOIN lane ON lane.id = event.position >> 44
+JOIN topic ON topic.id = lane.topic
+JOIN shared ON shared.id = event.shared;
 ";
 
 /// Takes the lock file of the store at `path`; it is released when the file is dropped or the process ends.
@@ -164,11 +170,7 @@ fn is_new(connection: &Connection, path: &Path) -> Result<bool, Error> {
     };
     match identity {
         Ok((APPLICATION_ID, FORMAT_VERSION, _)) => Ok(false),
-        Ok((APPLICATION_ID, found, _)) if found > FORMAT_VERSION => Err(Error::NewerFormat {
-            path: path.to_path_buf(),
-            found,
-            known: FORMAT_VERSION,
-        }),
+        Ok((APPLICATION_ID, found, _)) => Err(Error::other_format(path, found)),
         Ok((0, 0, 0)) => Ok(true),
         Ok((id, version, _)) => Err(not_a_store(format!(
             "an SQLite database with application id {id:#x} and user version {version}"

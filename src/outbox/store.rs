@@ -10,6 +10,7 @@ use crate::catalog::Catalog;
 use crate::cells::Cells;
 use crate::maintenance::Kept;
 use crate::restore::{Restored, restore};
+use crate::shared::Shared;
 use crate::{Commit, Committed, Error, Event, Lane, LaneId, Row, Topic, schema};
 
 /// Where the store is and how much it may use.
@@ -53,6 +54,7 @@ pub struct Store {
     pub(crate) catalog: Catalog,
     pub(crate) cells: Cells,
     pub(crate) kept: Kept,
+    shared: Shared,
     failed: bool,
     /// A checkpointer copies the log.
     pub(crate) checkpoints_beside: bool,
@@ -69,12 +71,15 @@ impl Store {
         let (catalog, cells, restored) = restore(&mut connection, path)?;
         let kept = Kept::read(&connection, catalog.lanes())
             .map_err(|error| Error::sqlite(path, "read its state", error))?;
+        let shared =
+            Shared::read(&connection).map_err(|error| Error::sqlite(path, "read its headers", error))?;
         let store = Self {
             options: options.clone(),
             connection,
             catalog,
             cells,
             kept,
+            shared,
             failed: false,
             checkpoints_beside: false,
             _lock: lock,
@@ -91,12 +96,21 @@ impl Store {
             return Ok(Committed::default());
         }
         let places = self.place(commit)?;
-        let new_lanes = self.transact("store a commit", |transaction, catalog, cells| {
-            write_events(transaction, &commit.events, &places)?;
+        let mut shared = std::mem::take(&mut self.shared);
+        let stored = self.transact("store a commit", |transaction, catalog, cells| {
+            write_events(transaction, &commit.events, &places, &mut shared)?;
+            shared.write(transaction)?;
             cells.write(transaction, &commit.cells)?;
             catalog.write(transaction)?;
             Ok(catalog.new_lanes().to_vec())
-        })?;
+        });
+        if stored.is_ok() {
+            shared.keep();
+        } else {
+            shared.undo();
+        }
+        self.shared = shared;
+        let new_lanes = stored?;
 
         self.cells.keep(&mut commit.cells);
         commit.acknowledged.clear();
@@ -115,7 +129,9 @@ impl Store {
                 sequence: place.sequence,
                 recorded: event.recorded,
                 id: event.id,
+                subject: event.subject,
                 key: event.key,
+                shared_headers: event.shared_headers,
                 headers: event.headers,
                 value: event.value,
             });
@@ -258,10 +274,15 @@ fn in_transaction<T>(
     Ok(result)
 }
 
-fn write_events(connection: &Connection, events: &[Event], places: &[Place]) -> rusqlite::Result<()> {
+fn write_events(
+    connection: &Connection,
+    events: &[Event],
+    places: &[Place],
+    shared: &mut Shared,
+) -> rusqlite::Result<()> {
     let mut insert = connection.prepare_cached(
-        "INSERT INTO event (position, recorded, id, type, subject, key, headers, value)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+        "INSERT INTO event (position, recorded, id, type, subject, key, shared, headers, value)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
     )?;
     for (event, place) in events.iter().zip(places) {
         insert.execute(params![
@@ -271,6 +292,7 @@ fn write_events(connection: &Connection, events: &[Event], places: &[Place]) -> 
             event.kind,
             event.subject,
             event.key,
+            shared.number(event),
             event.headers,
             event.value,
         ])?;

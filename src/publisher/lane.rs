@@ -319,6 +319,7 @@ mod tests {
             kind: "Kind".into(),
             subject: "subject".into(),
             recorded: Timestamp::from_nanos(0),
+            shared_headers: "".into(),
             headers: String::new(),
             value: Vec::new(),
         };

@@ -1,7 +1,12 @@
 //! A stored row as a Kafka record.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::sync::Arc;
 
+use floorgate_outbox::Row;
+use floorgate_sample::Timestamp;
 use rdkafka::message::{Header, OwnedHeaders};
 use thiserror::Error;
 
@@ -14,8 +19,8 @@ pub const HEADER_INCARNATION: &str = "floorgate_incarnation";
 /// Kafka header, `true`: the record was sent before and may be on the log already.
 pub const HEADER_POSSIBLE_DUPLICATE: &str = "floorgate_possible_duplicate";
 
-/// Headers of our own beside the row's.
-const OWN_HEADERS: usize = 4;
+/// Room for the row's own headers and the lane's.
+const OWN_HEADERS: usize = 8;
 
 /// What every record of a lane carries.
 pub(crate) struct LaneMark<'a> {
@@ -32,53 +37,138 @@ pub(crate) struct HeaderError {
     line: String,
 }
 
-/// The headers of a record: the row's own, one `name: value` a line, and the lane's.
-pub(crate) fn headers(stored: &str, mark: &LaneMark<'_>) -> Result<OwnedHeaders, HeaderError> {
-    let count = stored.bytes().filter(|byte| *byte == b'\n').count() + 1 + OWN_HEADERS;
-    let mut headers = OwnedHeaders::new_with_capacity(count);
-    for line in stored.lines() {
-        let parts = line
-            .split_once(':')
-            .and_then(|(name, rest)| Some((name, rest.strip_prefix(' ')?)));
-        match parts {
-            Some((name, value)) if !name.is_empty() && !name.contains('\0') => {
-                headers = headers.insert(Header {
-                    key: name,
-                    value: Some(decode(value).as_ref()),
-                });
-            }
-            _ => {
-                return Err(HeaderError {
-                    line: line.to_owned(),
-                });
-            }
+/// Shared header texts whose reading is remembered at most. Live rows have a few, one for each stream and type; rows from the store have
+/// each a copy of its own.
+const REMEMBERED: usize = 4096;
+
+/// Makes the headers of records, one after the other.
+#[derive(Debug, Default)]
+pub(crate) struct HeaderMaker {
+    /// What was read from shared texts, by their address; each holds its text, so that no other has the address.
+    read: HashMap<usize, Shared>,
+    /// The last time that was written, and its text: the rows of one commit mostly have the same.
+    recorded: Option<Timestamp>,
+    recorded_text: String,
+    trace: String,
+}
+
+/// Headers that many rows share, read from their text.
+#[derive(Debug)]
+struct Shared {
+    _text: Arc<str>,
+    headers: Vec<(String, Content)>,
+}
+
+/// A shared header's value, or what of the row it stands for.
+#[derive(Debug)]
+enum Content {
+    Text(String),
+    Id,
+    Subject,
+    Key,
+    Recorded,
+    Trace,
+}
+
+impl Shared {
+    fn read(text: &Arc<str>) -> Result<Self, HeaderError> {
+        let headers = text.lines().map(|line| {
+            let (name, value) = split(line)?;
+            let content = match value {
+                "{id}" => Content::Id,
+                "{subject}" => Content::Subject,
+                "{key}" => Content::Key,
+                "{recorded}" => Content::Recorded,
+                "{trace}" => Content::Trace,
+                value => Content::Text(decode(value).into_owned()),
+            };
+            Ok((name.to_owned(), content))
+        });
+        Ok(Self {
+            headers: headers.collect::<Result<_, _>>()?,
+            _text: Arc::clone(text),
+        })
+    }
+}
+
+impl HeaderMaker {
+    /// The headers of a record: those that the row shares with others and its own, one `name: value` a line, and the lane's. In shared ones
+    /// the row's id, subject, key, time and trace stand where `{id}`, `{subject}`, `{key}`, `{recorded}` and `{trace}` are.
+    pub(crate) fn make(&mut self, row: &Row, mark: &LaneMark<'_>) -> Result<OwnedHeaders, HeaderError> {
+        if self.recorded != Some(row.recorded) {
+            self.recorded = Some(row.recorded);
+            self.recorded_text = row.recorded.to_string();
         }
+        if self.read.len() >= REMEMBERED {
+            self.read.clear();
+        }
+        let shared = match self.read.entry(row.shared_headers.as_ptr().addr()) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(place) => place.insert(Shared::read(&row.shared_headers)?),
+        };
+        let mut headers = OwnedHeaders::new_with_capacity(shared.headers.len() + OWN_HEADERS);
+        for (name, content) in &shared.headers {
+            let value = match content {
+                Content::Text(text) => text,
+                Content::Id => &row.id,
+                Content::Subject => &*row.subject,
+                Content::Key => &*row.key,
+                Content::Recorded => &self.recorded_text,
+                Content::Trace => {
+                    write_trace(&mut self.trace, &row.id);
+                    &self.trace
+                }
+            };
+            headers = add(headers, name, value);
+        }
+        for line in row.headers.lines() {
+            let (name, value) = split(line)?;
+            headers = add(headers, name, &decode(value));
+        }
+        headers = add(headers, HEADER_LANE_EPOCH, &mark.epoch.to_string());
+        headers = add(headers, HEADER_LANE_SEQUENCE, &mark.sequence.to_string());
+        headers = add(headers, HEADER_INCARNATION, mark.incarnation);
+        if mark.possible_duplicate {
+            headers = add(headers, HEADER_POSSIBLE_DUPLICATE, "true");
+        }
+        Ok(headers)
     }
-    headers = headers
-        .insert(Header {
-            key: HEADER_LANE_EPOCH,
-            value: Some(&mark.epoch.to_string()),
-        })
-        .insert(Header {
-            key: HEADER_LANE_SEQUENCE,
-            value: Some(&mark.sequence.to_string()),
-        })
-        .insert(Header {
-            key: HEADER_INCARNATION,
-            value: Some(mark.incarnation),
-        });
-    if mark.possible_duplicate {
-        headers = headers.insert(Header {
-            key: HEADER_POSSIBLE_DUPLICATE,
-            value: Some("true"),
-        });
-    }
-    Ok(headers)
+}
+
+fn add(headers: OwnedHeaders, key: &str, value: &str) -> OwnedHeaders {
+    headers.insert(Header {
+        key,
+        value: Some(value),
+    })
+}
+
+/// A trace that begins with the event: W3C Trace Context §3.2.2, trace and parent made from the event's id.
+fn write_trace(trace: &mut String, id: &str) {
+    trace.clear();
+    trace.push_str("00-");
+    trace.extend(id.chars().filter(|c| *c != '-'));
+    let parent = trace.len().saturating_sub(16).max(3);
+    let parent = trace.get(parent..).unwrap_or_default().to_owned();
+    trace.push('-');
+    trace.push_str(&parent);
+    trace.push_str("-01");
+}
+
+/// Name and value of a line.
+fn split(line: &str) -> Result<(&str, &str), HeaderError> {
+    let end = line.bytes().position(|byte| matches!(byte, b':' | 0));
+    let parts = end.and_then(|end| {
+        let (name, rest) = line.split_at(end);
+        Some((name, rest.strip_prefix(": ")?)).filter(|(name, _)| !name.is_empty())
+    });
+    parts.ok_or_else(|| HeaderError {
+        line: line.to_owned(),
+    })
 }
 
 /// Undoes the encoding of what cannot stand in a line: `%25`, `%0D` and `%0A`. Anything else stays as it is.
 fn decode(value: &str) -> Cow<'_, str> {
-    if !value.contains('%') {
+    if !value.bytes().any(|byte| byte == b'%') {
         return Cow::Borrowed(value);
     }
     Cow::Owned(
@@ -91,8 +181,12 @@ fn decode(value: &str) -> Cow<'_, str> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use floorgate_outbox::{Commit, Event, Options, Store};
     use rdkafka::message::Headers;
+
+    use super::*;
 
     fn pairs(headers: &OwnedHeaders) -> Vec<(String, String)> {
         headers
@@ -110,20 +204,70 @@ mod tests {
         (name.to_owned(), value.to_owned())
     }
 
-    #[test]
-    fn headers_of_the_row_come_first_and_the_lane_marks_follow() {
-        let mark = LaneMark {
+    const ID: &str = "b5b8ba86-7e1c-5236-aa8d-42d221129a38";
+
+    /// A row as a store gives it.
+    fn row(shared_headers: &str, headers: &str) -> Row {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("floorgate-record-{}-{number}", std::process::id());
+        let folder = std::env::temp_dir().join(name);
+        std::fs::create_dir_all(&folder).unwrap();
+        let (mut store, _) = Store::open(&Options::new(folder.join("outbox.db"))).unwrap();
+        let topic: Arc<str> = "topic".into();
+        store.pin_topic(&topic, 1).unwrap();
+        let event = Event {
+            topic,
+            key: "acme/line1".into(),
+            partition: None,
+            id: ID.to_owned(),
+            kind: "Kind".into(),
+            subject: "a: b\n100%".into(),
+            recorded: Timestamp::from_nanos(1_786_975_512_301_000_000),
+            shared_headers: shared_headers.into(),
+            headers: headers.to_owned(),
+            value: Vec::new(),
+        };
+        let mut commit = Commit {
+            events: vec![event],
+            ..Commit::default()
+        };
+        let row = store.commit(&mut commit).unwrap().rows.remove(0);
+        std::fs::remove_dir_all(&folder).unwrap();
+        row
+    }
+
+    fn mark(possible_duplicate: bool) -> LaneMark<'static> {
+        LaneMark {
             epoch: 2,
             sequence: 17,
             incarnation: "7f3a",
-            possible_duplicate: true,
-        };
-        let headers = headers("ce_type: A\nce_subject: a: b%0A100%25", &mark).unwrap();
+            possible_duplicate,
+        }
+    }
+
+    #[test]
+    fn headers_of_the_row_come_first_and_the_lane_marks_follow() {
+        let row = row(
+            "ce_type: A\nce_id: {id}\nce_subject: {subject}\nce_partitionkey: {key}\nce_recordedtime: {recorded}\n\
+             ce_traceparent: {trace}\nce_source: urn:a%25\n",
+            "ce_note: {id}%0A100%25\n",
+        );
+        let headers = HeaderMaker::default().make(&row, &mark(true)).unwrap();
         assert_eq!(
             pairs(&headers),
             [
                 pair("ce_type", "A"),
+                pair("ce_id", ID),
                 pair("ce_subject", "a: b\n100%"),
+                pair("ce_partitionkey", "acme/line1"),
+                pair("ce_recordedtime", "2026-08-17T14:05:12.301Z"),
+                pair(
+                    "ce_traceparent",
+                    "00-b5b8ba867e1c5236aa8d42d221129a38-aa8d42d221129a38-01"
+                ),
+                pair("ce_source", "urn:a%"),
+                pair("ce_note", "{id}\n100%"),
                 pair(HEADER_LANE_EPOCH, "2"),
                 pair(HEADER_LANE_SEQUENCE, "17"),
                 pair(HEADER_INCARNATION, "7f3a"),
@@ -134,16 +278,11 @@ mod tests {
 
     #[test]
     fn what_is_no_header_is_refused() {
-        let mark = LaneMark {
-            epoch: 1,
-            sequence: 1,
-            incarnation: "1",
-            possible_duplicate: false,
-        };
         for stored in ["ce_type", ": A", "ce\0type: A", "a: b\n\nc: d"] {
-            assert!(headers(stored, &mark).is_err(), "{stored:?}");
+            let made = HeaderMaker::default().make(&row("", stored), &mark(false));
+            assert!(made.is_err(), "{stored:?}");
         }
-        assert!(headers("", &mark).is_ok());
+        assert!(HeaderMaker::default().make(&row("", ""), &mark(false)).is_ok());
     }
 
     #[test]

@@ -8,7 +8,7 @@ use rdkafka::producer::BaseRecord;
 
 use crate::client::ENDS_BURST;
 use crate::lane::footprint;
-use crate::record::{LaneMark, headers};
+use crate::record::LaneMark;
 use crate::worker::{Round, SEQUENCE_BITS, TopicState, Worker};
 
 /// Rows that go out together at most.
@@ -117,7 +117,7 @@ impl Worker {
                     incarnation: &self.incarnation,
                     possible_duplicate: lane.is_doubtful(row.sequence),
                 };
-                match headers(&row.headers, &mark) {
+                match self.headers.make(row, &mark) {
                     Ok(headers) => prepared.push(headers),
                     // What comes before it goes out first; then it is the first one itself.
                     Err(_) if !prepared.is_empty() => return Ok(prepared),

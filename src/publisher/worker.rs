@@ -15,6 +15,7 @@ use crate::client::{BATCH_BYTES, ClientError, Collected, Collector};
 use crate::inbox::{News, Shared};
 use crate::lane::Lane;
 use crate::outcome::hold;
+use crate::record::HeaderMaker;
 use crate::report::{Report, Status};
 use crate::topics::{TopicAnswer, TopicKeeper, TopicProblem};
 
@@ -88,6 +89,7 @@ pub(crate) struct Worker {
     pub(crate) config: ClientConfig,
     pub(crate) keeper: TopicKeeper,
     pub(crate) incarnation: String,
+    pub(crate) headers: HeaderMaker,
     pub(crate) metrics: Metrics,
     pub(crate) acknowledged_seconds: Histogram,
     pub(crate) producer: Option<ThreadedProducer<Collector>>,
@@ -141,6 +143,7 @@ impl Worker {
             config: outfit.config,
             keeper: outfit.keeper,
             incarnation: outfit.incarnation,
+            headers: HeaderMaker::default(),
             metrics: outfit.metrics,
             producer: None,
             slots: Vec::new(),

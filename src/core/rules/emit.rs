@@ -7,7 +7,7 @@ use floorgate_sample::{Quality, Timestamp};
 use uuid::Uuid;
 
 use crate::detect::Cause;
-use crate::envelope::{Attributes, Emission, Event, Settings, TimeTexts, seal};
+use crate::envelope::{Attributes, Emission, Event, Settings, TimeTexts, seal, shared_headers};
 use crate::json::Object;
 use crate::source::{Connection, SourceState};
 use crate::stream::{Stream, Streams};
@@ -85,7 +85,7 @@ impl Emitter {
     }
 
     /// Cells of the streams that went on.
-    pub(crate) fn save(&mut self, cells: &mut Vec<(String, String)>) {
+    pub(crate) fn save(&mut self, cells: &mut Vec<(Arc<str>, String)>) {
         for stream in self.streams.all.iter_mut().filter(|stream| stream.dirty) {
             stream.dirty = false;
             cells.push(stream.save());
@@ -93,7 +93,7 @@ impl Emitter {
     }
 
     /// Cells of all streams.
-    pub(crate) fn export(&self, cells: &mut Vec<(String, String)>) {
+    pub(crate) fn export(&self, cells: &mut Vec<(Arc<str>, String)>) {
         cells.extend(self.streams.all.iter().map(Stream::save));
     }
 
@@ -143,7 +143,11 @@ impl Emitter {
             correlation: draft.correlation,
             emission,
         };
-        let (headers, value) = seal(self.settings.encoding, &attributes, data);
+        let encoding = self.settings.encoding;
+        let (headers, value) = seal(encoding, &attributes, data);
+        let shared_headers = stream.shared_headers(&event_type, |source| {
+            shared_headers(encoding, source, &event_type)
+        });
         Event {
             topic: Arc::clone(topic),
             key: Arc::clone(key),
@@ -152,6 +156,8 @@ impl Emitter {
             name,
             subject: draft.subject.to_owned(),
             time,
+            recorded: self.recorded,
+            shared_headers,
             headers,
             value,
         }

@@ -138,12 +138,12 @@ fn plan() -> Arc<Plan> {
 /// A core whose cells survive it.
 struct Gateway {
     core: Core,
-    cells: HashMap<String, String>,
+    cells: HashMap<Arc<str>, String>,
     time: i64,
 }
 
 impl Gateway {
-    fn start(cells: HashMap<String, String>) -> Self {
+    fn start(cells: HashMap<Arc<str>, String>) -> Self {
         let settings = Settings {
             gateway: "gw".into(),
             type_prefix: "io.floorgate".into(),
@@ -258,12 +258,15 @@ fn the_envelope_names_stream_key_and_run() {
     let mut gateway = online();
     gateway.tick(&[(ORDER, Value::text("WO-1"))]);
     let events = gateway.tick(&[(STATUS, Value::Int(3))]);
-    let headers = &events[0].headers;
+    let event = &events[0];
+    let headers = format!("{}{}", event.shared_headers, event.headers);
+    assert_eq!(event.subject, "work-order/WO-1");
+    assert_eq!(&*event.key, "acme/busan/filling/line1/filler");
     for line in [
         "ce_type: io.floorgate.mes.WorkOrderStatusChanged.v1",
         "ce_source: urn:floorgate:gw:acme:busan:filling:line1:filler",
-        "ce_subject: work-order/WO-1",
-        "ce_partitionkey: acme/busan/filling/line1/filler",
+        "ce_subject: {subject}",
+        "ce_partitionkey: {key}",
         "ce_sequence: 00000001-00000000000000000001",
         "ce_correlationid: WO-1/filling/line1/filler/1",
         "ce_emission: initial",

@@ -79,7 +79,7 @@ struct Running {
     by_type: HashMap<Arc<str>, IntCounter>,
     commit: Commit,
     events: Vec<Event>,
-    cells: Vec<(String, String)>,
+    cells: Vec<(Arc<str>, String)>,
     stored: Vec<(Batch, Admission)>,
     flushed: Instant,
     maintained: Instant,
@@ -171,7 +171,7 @@ impl Running {
                 Message::Checkpointed(result) => self.checkpointed = Some(result),
                 Message::Replace(replace) => {
                     self.engine.core.save(&mut self.cells);
-                    let cells: HashMap<String, String> = self.engine.core.export().into_iter().collect();
+                    let cells: HashMap<Arc<str>, String> = self.engine.core.export().into_iter().collect();
                     self.engine.core = replace(&|key| cells.get(key).cloned());
                 }
                 Message::Stop => return true,
@@ -252,14 +252,11 @@ impl Running {
     fn commit(&mut self) -> Result<(), EngineError> {
         self.flushed = Instant::now();
         self.engine.core.save(&mut self.cells);
-        let recorded = Timestamp::now();
-        self.commit
-            .events
-            .extend(self.events.drain(..).map(|event| stored_event(event, recorded)));
+        self.commit.events.extend(self.events.drain(..).map(stored_event));
         self.commit
             .cells
             .extend(self.cells.drain(..).map(|(key, value)| Cell {
-                key: key.into(),
+                key,
                 value: Some(value),
             }));
         if self.commit.is_empty() {
@@ -368,7 +365,7 @@ impl Running {
     }
 }
 
-fn stored_event(event: Event, recorded: Timestamp) -> floorgate_outbox::Event {
+fn stored_event(event: Event) -> floorgate_outbox::Event {
     floorgate_outbox::Event {
         topic: event.topic,
         key: event.key,
@@ -376,7 +373,8 @@ fn stored_event(event: Event, recorded: Timestamp) -> floorgate_outbox::Event {
         id: event.id.to_string(),
         kind: event.name,
         subject: event.subject.into(),
-        recorded,
+        recorded: event.recorded,
+        shared_headers: event.shared_headers,
         headers: event.headers,
         value: event.value,
     }

@@ -129,6 +129,7 @@ fn load(topic: &Arc<str>, number: usize, batch: usize, cells: usize) -> Commit {
             partition: None,
             id: format!("filling-line/{}/temp/{n}", n % 40),
             kind: Arc::clone(&kind),
+            shared_headers: "".into(),
             headers: "h".repeat(EVENT_BYTES / 2 - subject.len()),
             subject,
             recorded: Timestamp::now(),

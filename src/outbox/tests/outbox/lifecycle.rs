@@ -71,28 +71,29 @@ fn what_is_no_store_is_refused_and_left_alone() {
 }
 
 #[test]
-fn a_newer_format_is_refused() {
+fn another_format_is_refused_and_left_as_it_is() {
     let folder = Folder::new();
     let options = options(&folder);
     drop(open(&options));
-    Connection::open(&options.path)
-        .and_then(|db| db.pragma_update(None, "user_version", FORMAT_VERSION + 1))
-        .expect("the version is changed");
-    for refused in [
-        Store::open(&options).expect_err("the format is newer"),
-        Reader::open(&options.path).expect_err("the format is newer"),
-    ] {
-        assert!(
-            matches!(
-                refused,
-                Error::NewerFormat {
-                    found: 2,
-                    known: 1,
-                    ..
-                }
-            ),
-            "{refused}"
-        );
+    for other in [FORMAT_VERSION + 1, FORMAT_VERSION - 1] {
+        Connection::open(&options.path)
+            .and_then(|db| db.pragma_update(None, "user_version", other))
+            .expect("the version is changed");
+        let before = std::fs::read(&options.path).expect("the file is read");
+        for refused in [
+            Store::open(&options).expect_err("the format is another"),
+            Reader::open(&options.path).expect_err("the format is another"),
+        ] {
+            assert!(
+                matches!(
+                    refused,
+                    Error::NewerFormat { found, known, .. } | Error::OlderFormat { found, known, .. }
+                        if found == other && known == FORMAT_VERSION
+                ),
+                "{refused}"
+            );
+        }
+        assert_eq!(std::fs::read(&options.path).expect("the file is read"), before);
     }
 }
 

@@ -34,7 +34,8 @@ fn event(topic: &str, key: &str, id: &str) -> Event {
         kind: "EquipmentStateChanged".into(),
         subject: "acme/busan/filling/line1/filler".into(),
         recorded: Timestamp::from_nanos(1_700_000_000_000_000_000),
-        headers: format!("ce_id: {id}"),
+        shared_headers: "ce_type: Test\nce_id: {id}\n".into(),
+        headers: "ce_time: now\n".to_owned(),
         value: format!("{{\"id\":\"{id}\"}}").into_bytes(),
     }
 }

@@ -115,7 +115,9 @@ impl Engine {
             kind: Arc::from("Test"),
             subject: Arc::from("line1"),
             recorded: Timestamp::from_nanos(1_700_000_000_123_456_789),
-            headers: "ce_type: Test\nce_subject: line%0A1".to_owned(),
+            shared_headers:
+                "ce_type: Test\nce_id: {id}\nce_recordedtime: {recorded}\nce_traceparent: {trace}\n".into(),
+            headers: "ce_subject: line%0A1\n".to_owned(),
             value,
         });
         let mut commit = Commit {
