@@ -4,6 +4,8 @@
 mod change;
 #[path = "floor/check.rs"]
 mod check;
+#[path = "floor/demo.rs"]
+mod demo;
 #[path = "floor/generated.rs"]
 mod generated;
 #[path = "floor/layering.rs"]

@@ -26,10 +26,12 @@ impl Settings {
                 .hint("up to 64 letters, digits, `-`, `_` and `.`");
         }
         if self.mappings.is_empty() {
-            problems.warning(
-                self.mappings.span,
-                "`mappings` is empty: no event will ever be made",
-            );
+            problems
+                .warning(
+                    self.mappings.span,
+                    "`mappings` is empty: no event will ever be made",
+                )
+                .hint("name files, such as `[mappings/*.yaml]`");
         }
         if !self.http.listen.ip().is_loopback() && !self.http.allow_remote {
             problems
@@ -124,15 +126,9 @@ fn in_range<T: PartialOrd + std::fmt::Display>(
     problems: &mut Problems,
 ) {
     if !range.contains(&value.value) {
-        problems.error(
-            value.span,
-            format!(
-                "`{name}`: {} is not within {} to {}",
-                value.value,
-                range.start(),
-                range.end()
-            ),
-        );
+        problems
+            .error(value.span, format!("`{name}`: {} is out of range", value.value))
+            .hint(format!("{} to {}", range.start(), range.end()));
     }
 }
 
@@ -204,10 +200,12 @@ impl Security {
         }
         if self.certificate_file.is_some() != self.key_file.is_some() {
             let span = self.certificate_file.as_ref().map(|setting| setting.span);
-            problems.error(
-                span.or(self.key_file.as_ref().map(|setting| setting.span)),
-                "`certificate_file` and `key_file` go together, and one is missing",
-            );
+            problems
+                .error(
+                    span.or(self.key_file.as_ref().map(|setting| setting.span)),
+                    "`certificate_file` and `key_file` go together, and one is missing",
+                )
+                .hint("add the other, or remove both");
         }
         if self.protocol.value == Protocol::SaslPlaintext
             && let Some(mechanism) = &self.mechanism

@@ -25,7 +25,9 @@ pub(crate) fn overlay(settings: &mut Node, variables: BTreeMap<String, String>, 
     let layer = match environment.collect() {
         Ok(layer) => layer,
         Err(error) => {
-            problems.error(None, format!("the environment is not readable: {error}"));
+            problems
+                .error(None, format!("the environment is not readable: {error}"))
+                .hint("`FLOORGATE_KAFKA__BROKERS` lies over the key `brokers` below `kafka`");
             return;
         }
     };

@@ -134,10 +134,12 @@ pub(crate) fn rule_spec(
         .map(|when| scope.expression("when", when, when.span, problems));
     let data = data.map(|node| scope.fields(node, problems)).unwrap_or_default();
     if scope.inputs.len() > usize::from(u16::MAX) {
-        problems.error(
-            form.event.span,
-            format!("event `{}` reads more than 65535 tags", form.event.value),
-        );
+        problems
+            .error(
+                form.event.span,
+                format!("event `{}` reads more than 65535 tags", form.event.value),
+            )
+            .hint("make several events of it");
     }
     // A guard that is wrong must not become no guard.
     let when = match when {

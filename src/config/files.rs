@@ -22,12 +22,18 @@ pub(crate) fn read(
     let bytes = match text {
         Ok(bytes) => bytes,
         Err(error) => {
-            problems.error(named, format!("file {} cannot be read: {error}", path.display()));
+            problems
+                .error(named, format!("file {} cannot be read: {error}", path.display()))
+                .hint(
+                    "correct its name, relative to the file that names it, or let the gateway's user read it",
+                );
             return None;
         }
     };
     let Ok(text) = String::from_utf8(bytes) else {
-        problems.error(named, format!("file {} is not UTF-8 text", path.display()));
+        problems
+            .error(named, format!("file {} is not UTF-8 text", path.display()))
+            .hint("save it as UTF-8");
         return None;
     };
     let file = problems.add_file(path, text.clone());
@@ -57,10 +63,12 @@ pub(crate) fn matching(base: &Path, pattern: &Spanned<String>, problems: &mut Pr
     let entries = match std::fs::read_dir(folder) {
         Ok(entries) => entries,
         Err(error) => {
-            problems.error(
-                pattern.span,
-                format!("folder {} cannot be read: {error}", folder.display()),
-            );
+            problems
+                .error(
+                    pattern.span,
+                    format!("folder {} cannot be read: {error}", folder.display()),
+                )
+                .hint("correct its name, relative to the settings, or let the gateway's user read it");
             return Vec::new();
         }
     };
@@ -75,7 +83,9 @@ pub(crate) fn matching(base: &Path, pattern: &Spanned<String>, problems: &mut Pr
         .collect();
     found.sort();
     if found.is_empty() {
-        problems.error(pattern.span, format!("no file matches {:?}", pattern.value));
+        problems
+            .error(pattern.span, format!("no file matches {:?}", pattern.value))
+            .hint("write the pattern relative to the folder of the settings, such as `mappings/*.yaml`");
     }
     found
 }

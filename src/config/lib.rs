@@ -138,7 +138,9 @@ fn load_into(
     for pattern in patterns(&node) {
         for path in files::matching(&base, &pattern, problems) {
             if files.contains(&path) {
-                problems.error(pattern.span, format!("file {} is named twice", path.display()));
+                problems
+                    .error(pattern.span, format!("file {} is named twice", path.display()))
+                    .hint("name it once; a pattern may match it as well");
                 continue;
             }
             files.push(path.clone());
@@ -163,10 +165,12 @@ fn load_into(
     }
     for event in overrides.iter().filter(|(event, _)| !event::is_built_in(event)) {
         if !compiler.events.contains(event.0) {
-            problems.warning(
-                event.1.span,
-                format!("topic of `{}`: no mapping makes such events", event.0),
-            );
+            problems
+                .warning(
+                    event.1.span,
+                    format!("topic of `{}`: no mapping makes such events", event.0),
+                )
+                .hint("remove it, or correct the name to that of an event's `type`");
         }
     }
     let state = settings.as_ref().map_or_else(
@@ -223,7 +227,9 @@ fn read_sources<'n>(
     tag::expect_mapping("sources", sources, problems);
     let names: Vec<&'static str> = adapters.iter().map(|adapter| adapter.name()).collect();
     if sources.entries().len() > usize::from(u16::MAX) {
-        problems.error(sources.span, "more than 65535 sources");
+        problems
+            .error(sources.span, "more than 65535 sources")
+            .hint("divide them among several gateways");
         return Vec::new();
     }
     let mut read = Vec::new();
@@ -302,7 +308,9 @@ fn plan_sources(
         });
         let addresses = std::mem::take(&mut compiler.addresses[number]);
         if addresses.is_empty() && !problems.has_errors() {
-            problems.warning(entry.span, format!("source `{}` has no tags", entry.name));
+            problems
+                .warning(entry.span, format!("source `{}` has no tags", entry.name))
+                .hint("remove it, or name it as `source` of a mapping");
         }
         let Some(adapter) = entry.adapter else { continue };
         let fingerprint = fingerprint(&entry.settings, &addresses, &compiler.plan);

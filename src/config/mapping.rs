@@ -379,7 +379,9 @@ impl<'n> Compiler<'n> {
             };
             let id: Arc<str> = format!("{id_prefix}{}", event.name).into();
             if !self.rule_ids.insert(Arc::clone(&id)) && !problems.has_errors() {
-                problems.error(instance.span, format!("two rules have the id `{id}`"));
+                problems
+                    .error(instance.span, format!("two rules have the id `{id}`"))
+                    .hint("give one of the mappings, instances or events another name");
             }
             let inputs = event
                 .inputs

@@ -54,7 +54,10 @@ impl<'de> Deserialize<'de> for SecretFile {
         match text.strip_prefix("credential:") {
             // The name becomes a part of a path, so that it must not lead out of the folder.
             Some(name) if name.is_empty() || name.contains('/') || name.starts_with('.') => {
-                Err(de::Error::custom(format!("{name:?} is no name of a credential")))
+                Err(de::Error::custom(format!(
+                    "{name:?} is no name of a credential\n\
+                     write `credential:NAME` with the name that `LoadCredential=` gives it"
+                )))
             }
             Some(name) => Ok(Self::Credential(name.to_owned())),
             None => Ok(Self::Path(PathBuf::from(text))),

@@ -204,10 +204,12 @@ fn spec_of(name: &str, form: TagForm, tables: &mut Tables, problems: &mut Proble
     let range = form.range.filter(|range| {
         let right = range.0 < range.1;
         if !right {
-            problems.error(
-                range.span,
-                format!("`range` of tag `{name}`: {} is not below {}", range.0, range.1),
-            );
+            problems
+                .error(
+                    range.span,
+                    format!("`range` of tag `{name}`: {} is not below {}", range.0, range.1),
+                )
+                .hint("write `[lowest, highest]`");
         }
         right
     });
@@ -237,10 +239,12 @@ fn spec_of(name: &str, form: TagForm, tables: &mut Tables, problems: &mut Proble
     if let Some(every) = &form.at_least_every
         && every.as_millis() < 100
     {
-        problems.error(
-            every.span,
-            format!("`at_least_every` of tag `{name}`: {} is below 100ms", every.value),
-        );
+        problems
+            .error(
+                every.span,
+                format!("`at_least_every` of tag `{name}`: {} is too short", every.value),
+            )
+            .hint("at least 100ms");
     }
     if let (Some(values), Some(deadband)) = (&form.values, &form.deadband) {
         problems
@@ -277,18 +281,22 @@ fn counter_of(name: &str, form: &Spanned<CounterForm>, problems: &mut Problems) 
     let max = match (form.width, form.max) {
         (Some(width @ 1..=64), None) => u64::MAX >> (64 - u32::from(width)),
         (Some(width), None) => {
-            problems.error(
-                form.span,
-                format!("counter `{name}`: a width of {width} bits is not within 1 to 64"),
-            );
+            problems
+                .error(
+                    form.span,
+                    format!("counter `{name}`: a width of {width} bits is out of range"),
+                )
+                .hint("1 to 64");
             return None;
         }
         (None, Some(max)) if max > 0 => max,
         (None, Some(_)) => {
-            problems.error(
-                form.span,
-                format!("counter `{name}`: a largest value of 0 counts nothing"),
-            );
+            problems
+                .error(
+                    form.span,
+                    format!("counter `{name}`: a largest value of 0 counts nothing"),
+                )
+                .hint("`max` is the value after which the counter begins with 0 again");
             return None;
         }
         (Some(_), Some(_)) => {
@@ -308,10 +316,12 @@ fn counter_of(name: &str, form: &Spanned<CounterForm>, problems: &mut Problems) 
         }
     };
     if form.largest_step.is_some_and(|step| step > max || step == 0) {
-        problems.error(
-            form.span,
-            format!("counter `{name}`: `largest_step` is not within 1 to {max}"),
-        );
+        problems
+            .error(
+                form.span,
+                format!("counter `{name}`: `largest_step` is out of range"),
+            )
+            .hint(format!("1 to {max}"));
     }
     Some(Counter {
         max,
@@ -327,13 +337,15 @@ fn alarm_of(bit: u8, Spanned { value: form, span }: Spanned<BitForm>, problems: 
     }
     let severity = form.severity.map_or(500, |severity| {
         if !(1..=1000).contains(&severity.value) {
-            problems.error(
-                severity.span,
-                format!(
-                    "severity {} of alarm `{}` is not within 1 to 1000",
-                    severity.value, form.code
-                ),
-            );
+            problems
+                .error(
+                    severity.span,
+                    format!(
+                        "severity {} of alarm `{}` is out of range",
+                        severity.value, form.code
+                    ),
+                )
+                .hint("1 (least) to 1000 (most severe)");
         }
         severity.value
     });

@@ -267,7 +267,9 @@ impl Instances {
             }
         };
         if elements.is_empty() {
-            problems.warning(node.span, "`for_each` is empty: the mapping does nothing");
+            problems
+                .warning(node.span, "`for_each` is empty: the mapping does nothing")
+                .hint("add instances, such as `{line: 1..40}`");
         }
         for element in elements {
             instances.add(element, problems);
@@ -305,14 +307,18 @@ impl Instances {
         let mut combinations: Vec<Vec<NodeKind>> = vec![Vec::new()];
         for name in &self.parameters {
             let Some(value) = element.get(name) else {
-                problems.error(element.span, format!("the instance lacks the parameter `{name}`"));
+                problems
+                    .error(element.span, format!("the instance lacks the parameter `{name}`"))
+                    .hint(format!("add `{name}: …`; all instances have the same parameters"));
                 return;
             };
             let Some(values) = values_of(name, value, problems) else {
                 return;
             };
             if combinations.len().saturating_mul(values.len()) + self.list.len() > MOST_INSTANCES {
-                problems.error(value.span, format!("more than {MOST_INSTANCES} instances"));
+                problems
+                    .error(value.span, format!("more than {MOST_INSTANCES} instances"))
+                    .hint("divide them among several mappings");
                 return;
             }
             combinations = combinations
@@ -379,10 +385,12 @@ fn values_of(name: &str, node: &Node, problems: &mut Problems) -> Option<Vec<Nod
             if scalars && !items.is_empty() {
                 return Some(items.iter().map(|item| item.kind.clone()).collect());
             }
-            problems.error(
-                node.span,
-                format!("`{name}`: expected a list of numbers or texts"),
-            );
+            problems
+                .error(
+                    node.span,
+                    format!("`{name}`: expected a list of numbers or texts"),
+                )
+                .hint("such as `[a, b]`");
             None
         }
         NodeKind::Text(text) if text.contains("..") => {
@@ -394,14 +402,18 @@ fn values_of(name: &str, node: &Node, problems: &mut Problems) -> Option<Vec<Nod
                     Some((from..=to).map(|number| NodeKind::Int(number.into())).collect())
                 }
                 Some((from, to)) if from > to => {
-                    problems.error(node.span, format!("`{name}`: the range {text:?} is empty"));
+                    problems
+                        .error(node.span, format!("`{name}`: the range {text:?} is empty"))
+                        .hint("the lower number comes first, such as `1..40`");
                     None
                 }
                 Some(_) => {
-                    problems.error(
-                        node.span,
-                        format!("`{name}`: more than {MOST_INSTANCES} instances"),
-                    );
+                    problems
+                        .error(
+                            node.span,
+                            format!("`{name}`: more than {MOST_INSTANCES} instances"),
+                        )
+                        .hint("divide them among several mappings");
                     None
                 }
                 None => {
@@ -413,10 +425,12 @@ fn values_of(name: &str, node: &Node, problems: &mut Problems) -> Option<Vec<Nod
             }
         }
         NodeKind::Map(_) | NodeKind::Null => {
-            problems.error(
-                node.span,
-                format!("`{name}`: expected a value, found {}", node.describe()),
-            );
+            problems
+                .error(
+                    node.span,
+                    format!("`{name}`: expected a value, found {}", node.describe()),
+                )
+                .hint("a number, text, a list of these, or a range such as `1..40`");
             None
         }
         kind => Some(vec![kind.clone()]),

@@ -60,10 +60,12 @@ fn run<T: DeserializeOwned>(node: &Node, problems: &mut Problems) -> Option<Draf
         whole = false;
         rounds += 1;
         if rounds > MOST_PROBLEMS {
-            problems.error(
-                node.span,
-                format!("more than {MOST_PROBLEMS} problems here; the others are not shown"),
-            );
+            problems
+                .error(
+                    node.span,
+                    format!("more than {MOST_PROBLEMS} problems here; the others are not shown"),
+                )
+                .hint("correct these first");
             break None;
         }
         let place = fault
@@ -91,6 +93,8 @@ pub(crate) struct Repairs {
     stand_ins: HashSet<usize>,
     /// Entries that are passed over (values of keys that are wrong).
     skipped: HashSet<usize>,
+    /// Names of entries that are passed over because their type takes no stand-in.
+    refused: HashSet<String>,
     /// Keys that a mapping lacks and that a stand-in is given for.
     supplied: HashSet<(usize, &'static str)>,
     unknown: RefCell<Unknown>,
@@ -154,13 +158,16 @@ impl Repairs {
         }
     }
 
-    /// Whether a fault only follows from one that is reported: a key that is missing because it is misspelt.
+    /// Whether a fault only follows from one that is reported: a key that is missing because it is misspelt, or
+    /// because it was passed over.
     fn explains(&self, fault: &Fault) -> bool {
         match (&fault.kind, &fault.place) {
             (FaultKind::Missing(field), Some(Place::Missing { mapping, .. })) => {
-                self.unknown.borrow().list.iter().any(|key| {
-                    key.mapping == *mapping && closest(&key.name, key.allowed.iter().copied()) == Some(*field)
-                })
+                self.refused.contains(*field)
+                    || self.unknown.borrow().list.iter().any(|key| {
+                        key.mapping == *mapping
+                            && closest(&key.name, key.allowed.iter().copied()) == Some(*field)
+                    })
             }
             _ => false,
         }
@@ -169,7 +176,13 @@ impl Repairs {
     /// Whether the place was not repaired before.
     fn add(&mut self, place: &Place) -> bool {
         match place {
-            Place::Value { node, .. } => self.stand_ins.insert(*node),
+            // A type that takes no stand-in may have a default.
+            Place::Value { node, name, .. } => {
+                self.stand_ins.insert(*node) || {
+                    self.refused.extend(name.clone());
+                    self.skipped.insert(*node)
+                }
+            }
             Place::Key { value, .. } => self.skipped.insert(*value),
             Place::Missing { mapping, field, .. } => self.supplied.insert((*mapping, field)),
         }

@@ -6,7 +6,7 @@ use std::time::Instant;
 use serde::Deserialize;
 
 use super::*;
-use crate::{Duration, Spanned, parse};
+use crate::{Duration, NodeKind, Spanned, parse};
 
 #[derive(Debug, Deserialize, PartialEq)]
 #[serde(rename_all = "snake_case")]
@@ -105,6 +105,85 @@ fn what_only_follows_is_not_reported() {
     // A misspelt key explains the missing one.
     let (_, problems) = problems_of::<Link>("{host: a, prot: 1, protocol: plaintext}");
     assert_eq!(problems.list().len(), 1, "{}", problems.render(false));
+}
+
+/// A type that takes no stand-in.
+#[derive(Debug, Default, PartialEq)]
+struct Word(Option<String>);
+
+impl<'de> Deserialize<'de> for Word {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct OnlyText;
+        impl serde::de::Visitor<'_> for OnlyText {
+            type Value = Word;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("a word")
+            }
+
+            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Word, E> {
+                Ok(Word(Some(text.to_owned())))
+            }
+        }
+        deserializer.deserialize_any(OnlyText)
+    }
+}
+
+#[derive(Debug, Deserialize)]
+struct Words {
+    #[serde(default)]
+    may: Word,
+    #[serde(default)]
+    number: u8,
+    must: Word,
+}
+
+/// The draft of a text, and the messages.
+fn drafted<T: DeserializeOwned>(text: &str) -> (Option<Draft<T>>, Vec<String>) {
+    let mut problems = Problems::default();
+    let file = problems.add_file(Path::new("x"), text.to_owned());
+    let node = parse(file, text, &mut problems).expect("YAML");
+    let draft = draft(&node, &mut problems);
+    let said = problems.list().iter().map(|problem| problem.message.clone());
+    (draft, said.collect())
+}
+
+#[test]
+fn a_type_that_takes_no_stand_in_has_its_default() {
+    let (draft, said) = drafted::<Words>("{may: 1, number: 7, must: a}");
+    let draft = draft.expect("a draft");
+    assert_eq!((draft.whole, draft.value.number), (false, 7));
+    assert_eq!(
+        (draft.value.may, draft.value.must.0.as_deref()),
+        (Word(None), Some("a"))
+    );
+    assert_eq!(said, ["`may`: expected a word, found 1"]);
+    // Without a default there is no draft, and the key is not said to be missing.
+    let (draft, said) = drafted::<Words>("{may: a, must: 1}");
+    assert!(draft.is_none());
+    assert_eq!(said, ["`must`: expected a word, found 1"]);
+}
+
+#[test]
+fn a_key_can_be_relied_upon_where_nothing_was_found() {
+    let mut problems = Problems::default();
+    let text = "{host: {name: 1, of: [2]}, prot: 3, verify: true}";
+    let file = problems.add_file(Path::new("x"), text.to_owned());
+    let node = parse(file, text, &mut problems).expect("YAML");
+    problems.error(node.span, "before");
+    let span = |key: &str| node.entry(key).expect("an entry").0;
+    let inner = node.get("host").and_then(|host| host.get("of"));
+    let NodeKind::List(items) = &inner.expect("a list").kind else {
+        panic!("a list")
+    };
+    problems.error(items[0].span, "in a list in a mapping");
+    problems.error(span("prot"), "a slip");
+    let silent = |key| problems.are_silent_on(key, &node, 1);
+    assert_eq!(
+        ["host", "port", "verify", "timeout"].map(silent),
+        [false, false, true, true]
+    );
+    assert!(problems.are_silent_on("host", &node, problems.list().len()));
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! The error of the tree's deserializer, and its words.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use serde::de;
@@ -118,10 +119,9 @@ impl Fault {
         match &self.kind {
             FaultKind::Expected(expected) => {
                 let expected = spoken(expected);
-                let problem = problems.error(span, format!("{subject}expected {expected}, found {found}"));
-                if let Some(hint) = type_hint(expected, found) {
-                    problem.hint(hint);
-                }
+                problems
+                    .error(span, format!("{subject}expected {expected}, found {found}"))
+                    .hint(type_hint(expected, found));
             }
             FaultKind::UnknownVariant { name, variants } => {
                 let problem = problems.error(span, format!("{subject}unknown value `{name}`"));
@@ -132,17 +132,16 @@ impl Fault {
             }
             FaultKind::UnknownKey { name, keys } => record_unknown_key(name, span, keys, problems),
             FaultKind::Missing(field) => {
-                problems.error(span, format!("{subject}lacks the key `{field}`"));
+                problems
+                    .error(span, format!("{subject}lacks the key `{field}`"))
+                    .hint(format!("add `{field}: …` here"));
             }
             FaultKind::Other(text) => {
-                let (message, hint) = match text.split_once('\n') {
-                    Some((message, hint)) => (message, Some(hint)),
-                    None => (text.as_str(), None),
-                };
-                let problem = problems.error(span, format!("{subject}{message}"));
-                if let Some(hint) = hint {
-                    problem.hint(hint);
-                }
+                let (message, hint) = text.split_once('\n').unwrap_or((
+                    text,
+                    "compare it with the settings reference, `floorgate reference`",
+                ));
+                problems.error(span, format!("{subject}{message}")).hint(hint);
             }
         }
     }
@@ -181,20 +180,24 @@ fn spoken(expected: &str) -> &str {
     }
 }
 
-fn type_hint(expected: &str, found: &str) -> Option<&'static str> {
+fn type_hint(expected: &str, found: &str) -> Cow<'static, str> {
     let quoted = found.strip_prefix('"').and_then(|found| found.strip_suffix('"'));
-    match (expected, quoted) {
-        ("true or false", Some("yes" | "on" | "Yes" | "On" | "YES" | "ON" | "y")) => Some("write `true`"),
-        ("true or false", Some("no" | "off" | "No" | "Off" | "NO" | "OFF" | "n")) => Some("write `false`"),
-        ("text", None) if !found.starts_with("a ") && found != "nothing" => Some("put it in quotes"),
-        ("a mapping", _) => Some("write `key: value` lines below it, or `{key: value}`"),
-        ("a list", _) => Some("write `- …` lines below it, or `[…, …]`"),
-        (expected, Some(text)) if expected.starts_with("an integer") || expected == "a number" => text
-            .parse::<f64>()
-            .is_ok()
-            .then_some("remove the quotes, and leading zeros"),
-        _ => None,
-    }
+    let is_number = |text: &str| text.parse::<f64>().is_ok();
+    let hint = match (expected, quoted) {
+        ("true or false", Some("yes" | "on" | "Yes" | "On" | "YES" | "ON" | "y")) => "write `true`",
+        ("true or false", Some("no" | "off" | "No" | "Off" | "NO" | "OFF" | "n")) => "write `false`",
+        ("text", None) if !found.starts_with("a ") && found != "nothing" => "put it in quotes",
+        ("a mapping", _) => "write `key: value` lines below it, or `{key: value}`",
+        ("a list", _) => "write `- …` lines below it, or `[…, …]`",
+        ("nothing", _) => "remove it",
+        (_, Some(text))
+            if (expected.starts_with("an integer") || expected == "a number") && is_number(text) =>
+        {
+            "remove the quotes, and leading zeros"
+        }
+        _ => return format!("write {expected}").into(),
+    };
+    hint.into()
 }
 
 /// The boxed form is serde's error: it goes through every `Result` of decoding and should be small.
@@ -249,7 +252,7 @@ impl de::Error for DecodeError {
 
     fn invalid_length(length: usize, expected: &dyn de::Expected) -> Self {
         Self(Fault::new(FaultKind::Other(format!(
-            "expected {expected}, found {length} elements"
+            "expected {expected}, found {length} elements\nadd what is missing, or remove what is too much"
         ))))
     }
 

@@ -113,13 +113,13 @@ const MAX_DEPTH: usize = 48;
 /// that multiply (at most 20,000 events of the parser may come from aliases), and application tags.
 pub fn parse(file: FileId, text: &str, problems: &mut Problems) -> Option<Node> {
     if u32::try_from(text.len()).is_err() {
-        problems.error(
-            Span {
-                file,
-                ..Span::default()
-            },
-            "the file is larger than 4 GiB",
-        );
+        let start = Span {
+            file,
+            ..Span::default()
+        };
+        problems
+            .error(start, "the file is larger than 4 GiB")
+            .hint("split it, or use `for_each` in a mapping");
         return None;
     }
     let options = serde_saphyr::options! {
@@ -177,37 +177,34 @@ fn record(file: FileId, text: &str, error: &Error, problems: &mut Problems) {
     let (message, hint) = match error {
         Error::DuplicateMappingKey { key: Some(key), .. } => (
             format!("key `{key}` stands twice in one mapping"),
-            Some("keep one of them; only the lines below the same parent count as one mapping"),
+            "keep one of them; only the lines below the same parent count as one mapping",
         ),
         Error::Budget { .. } => (
             format!("the file is refused: {}", plain(error)),
-            Some("a configuration needs no such nesting, size or number of aliases"),
+            "a configuration needs no such nesting, size or number of aliases",
         ),
         Error::AliasReplayLimitExceeded { .. } | Error::AliasReplayStackDepthExceeded { .. } => (
             "the file is refused: its aliases multiply beyond every bound".to_owned(),
-            Some("write the values out, or use `for_each` in a mapping"),
+            "write the values out, or use `for_each` in a mapping",
         ),
         Error::MultipleDocuments { .. } => (
             "the file holds more than one document".to_owned(),
-            Some("remove `---`, or split the file"),
+            "remove `---`, or split the file",
         ),
         Error::UnsupportedTag { tag, .. } => (
             format!("tag `{tag}` is unknown"),
-            Some("put text that begins with `!` in quotes"),
+            "put text that begins with `!` in quotes",
         ),
         Error::UnknownAnchor { .. } => (
             "the alias has no anchor".to_owned(),
-            Some("put text that begins with `*` in quotes, or name the anchor with `&` before it is used"),
+            "put text that begins with `*` in quotes, or name the anchor with `&` before it is used",
         ),
         _ => (
             format!("not readable as YAML: {}", plain(error)),
-            Some(syntax_hint(text, span)),
+            syntax_hint(text, span),
         ),
     };
-    let problem = problems.error(span, message);
-    if let Some(hint) = hint {
-        problem.hint(hint);
-    }
+    problems.error(span, message).hint(hint);
 }
 
 /// The parser's message in this product's form: one line, no capital, no full stop, no position.

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::{FileId, Span};
+use crate::{FileId, Node, NodeKind, Span, closest};
 
 /// How bad a [`Problem`] is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,6 +106,41 @@ impl Problems {
         let placed = |span: Option<Span>| span != owner && span.is_some_and(|span| span != Span::default());
         self.list
             .extend(found.list.into_iter().filter(|problem| placed(problem.span)));
+    }
+
+    /// Whether anything that was found after the first `checked` problems stands in a value: then what was decoded
+    /// from it may be a stand-in.
+    #[must_use]
+    pub fn stand_in(&self, node: &Node, checked: usize) -> bool {
+        let at = |span: Span| {
+            let found = self.list.get(checked..).unwrap_or_default();
+            found.iter().any(|problem| problem.span == Some(span))
+        };
+        at(node.span)
+            || match &node.kind {
+                NodeKind::List(items) => items.iter().any(|item| self.stand_in(item, checked)),
+                NodeKind::Map(entries) => entries
+                    .iter()
+                    .any(|(_, span, value)| at(*span) || self.stand_in(value, checked)),
+                _ => false,
+            }
+    }
+
+    /// Whether a key of a mapping has a value that can be relied upon (one of the file's, or the default), going by what
+    /// was found after the first `checked` problems: neither does anything stand in the value, nor is a key refused
+    /// that may be a slip for it.
+    #[must_use]
+    pub fn are_silent_on(&self, key: &str, mapping: &Node, checked: usize) -> bool {
+        let found = self.list.get(checked..).unwrap_or_default();
+        if found.is_empty() {
+            return true;
+        }
+        match mapping.get(key) {
+            Some(value) => !self.stand_in(value, checked),
+            None => !mapping.entries().iter().any(|(name, span, _)| {
+                closest(name, [key]).is_some() && found.iter().any(|problem| problem.span == Some(*span))
+            }),
+        }
     }
 
     /// Drops what was found after the first `checked` problems at a place where one of these was found

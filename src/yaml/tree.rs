@@ -70,6 +70,15 @@ impl<'a> Tree<'a> {
         visited.map_err(|error| error.at(|_| self.place()))
     }
 
+    /// Where a stand-in was refused: an entry can be passed over, an element cannot.
+    fn refused(self, error: DecodeError) -> DecodeError {
+        if self.element {
+            error
+        } else {
+            error.at(|_| self.place())
+        }
+    }
+
     fn visit_list<'de, V: Visitor<'de>>(self, items: &[Node], visitor: V) -> Result<V::Value> {
         let mut access = Elements {
             of: self,
@@ -82,10 +91,10 @@ impl<'a> Tree<'a> {
             0 => Ok(value),
             extra => {
                 let (all, taken) = (items.len(), items.len() - extra);
-                Err(
-                    DecodeError::custom(format!("expected {taken} elements, found {all}"))
-                        .at(|_| self.place()),
-                )
+                Err(DecodeError::custom(format!(
+                    "expected {taken} elements, found {all}\nremove what is too much"
+                ))
+                .at(|_| self.place()))
             }
         }
     }
@@ -117,7 +126,7 @@ macro_rules! or_stand_in {
     ($($method:ident)*) => {$(
         fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
             if self.repairs.stands_in(self.node) {
-                return StandIn::default().$method(visitor);
+                return StandIn::default().$method(visitor).map_err(|error| self.refused(error));
             }
             self.visit(visitor)
         }

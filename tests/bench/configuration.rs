@@ -6,7 +6,7 @@ use anyhow::{Result, bail};
 
 use crate::plant::Addresses;
 use crate::record::TAGS_PER_EQUIPMENT;
-use crate::scenario::{Access, POLL_MS, Scenario};
+use crate::scenario::{Access, POLL_MS, PUBLISH_MS, Scenario};
 
 /// Registers of a load tag (the simulator's README).
 const REGISTERS: usize = 4;
@@ -18,7 +18,9 @@ pub fn settings(scenario: &Scenario, plant: &Addresses, broker: &str, partitions
         plant.opcua
     );
     let source = match scenario.access {
-        Access::OpcUa => format!("{opcua}\n    publishing_interval: 10ms\n    sampling_interval: 0ms"),
+        Access::OpcUa => {
+            format!("{opcua}\n    publishing_interval: {PUBLISH_MS}ms\n    sampling_interval: 0ms")
+        }
         Access::OpcUaDefaults => opcua,
         Access::Modbus => format!(
             "adapter: modbus\n    connect: tcp://{}\n    unit: 100\n    poll_interval: {POLL_MS}ms",

@@ -21,7 +21,7 @@ mod watcher;
 
 use std::path::PathBuf;
 
-use anyhow::Result;
+use anyhow::{Error, Result};
 use clap::{Args, Parser, Subcommand};
 use floorgate_tests::{Kafka, target};
 
@@ -42,7 +42,7 @@ struct Arguments {
 
 #[derive(Debug, Args)]
 struct Measure {
-    /// What to measure, several times for several: 1k, 10k, 30k, 100k, modbus, defaults [default: all]
+    /// What to measure, several times for several: 1k, 1k-asyncua, 10k, 30k, 100k, modbus, defaults [default: all]
     #[arg(long, value_name = "NAME", value_parser = Scenario::named)]
     scenario: Vec<Scenario>,
     /// Seconds of each run that are measured, after the warm-up
@@ -69,6 +69,9 @@ enum Part {
     Subscribe(subscribe::Subscribe),
     Produce(produce::Produce),
 }
+
+/// The scenario whose load warms the broker up.
+const WARM_UP: &str = "10k";
 
 /// Seconds of the windows of the halves, at most.
 const FLOOR_SECONDS: f64 = 10.0;
@@ -109,7 +112,7 @@ fn measure(measure: Measure, stop: &Stop) -> Result<()> {
     };
     let mut results = Results::new(seconds, runs);
     eprintln!("warming the broker up");
-    bench.warm_up(&SCENARIOS[1])?;
+    bench.warm_up(&Scenario::named(WARM_UP).map_err(Error::msg)?)?;
     for scenario in scenarios {
         let mut outcome = Outcome::new(scenario);
         for number in 1..=runs {

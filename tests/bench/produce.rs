@@ -31,6 +31,9 @@ pub struct Produce {
     /// Records a second
     #[arg(long)]
     rate: f64,
+    /// Milliseconds from one burst of records to the next
+    #[arg(long)]
+    every_ms: u64,
     /// Bytes of a record's value
     #[arg(long)]
     value_bytes: usize,
@@ -42,7 +45,8 @@ pub struct Produce {
     header_count: usize,
 }
 
-const TICK: Duration = Duration::from_millis(1);
+/// How long it waits for room in the producer's queue before it tries again.
+const FULL: Duration = Duration::from_millis(1);
 
 impl Produce {
     /// Runs until SIGTERM.
@@ -58,6 +62,8 @@ impl Produce {
             self.send(&producer, tag, 0)?;
         }
         let started = Instant::now();
+        let every = Duration::from_millis(self.every_ms);
+        let mut bursts = 0;
         let mut sent = 0;
         while !stop.is_wanted() {
             #[allow(
@@ -71,8 +77,9 @@ impl Produce {
                 sent += 1;
             }
             producer.poll(Duration::ZERO);
-            let into = started.elapsed().subsec_nanos() % TICK.subsec_nanos();
-            std::thread::sleep(TICK.saturating_sub(Duration::from_nanos(into.into())));
+            bursts += 1;
+            let next = started + every * bursts;
+            std::thread::sleep(next.saturating_duration_since(Instant::now()));
         }
         producer
             .flush(Duration::from_secs(30))
@@ -126,7 +133,7 @@ impl Produce {
                 Ok(()) => return Ok(()),
                 Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), refused)) => {
                     record = refused;
-                    producer.poll(TICK);
+                    producer.poll(FULL);
                 }
                 Err((error, _)) => return Err(error).context("cannot produce"),
             }

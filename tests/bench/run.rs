@@ -19,6 +19,10 @@ use crate::watcher::{Watcher, Way};
 /// Partitions of the topics: one, as a broker makes them unless it is told otherwise.
 const PARTITIONS: i32 = 1;
 
+/// How long the broker is warmed up, besides the seconds before a window: at ten thousand records a second its compiler
+/// has then done its work.
+const WARM_UP_SECONDS: f64 = 27.0;
+
 /// Size of the floor's records when the whole way is not measured: that of a `MeasurementRecorded`.
 const TYPICAL_RECORD: RecordSize = RecordSize {
     value: 520.0,
@@ -60,7 +64,7 @@ impl Bench<'_> {
             .context("the whole way")?;
         let record = gateway.as_ref().map_or(TYPICAL_RECORD, |way| way.report.record);
         let kafka = self
-            .kafka_half(scenario, number, record)
+            .kafka_half(scenario, number, record, self.floor_seconds)
             .context("the Kafka half")?;
         let opcua = (scenario.access == Access::OpcUa)
             .then(|| self.opcua_half(scenario))
@@ -75,7 +79,7 @@ impl Bench<'_> {
 
     /// Lets the broker's Java machine compile what it will run: a cold one takes a core for itself, and is slow.
     pub fn warm_up(&self, scenario: &Scenario) -> Result<()> {
-        self.kafka_half(scenario, 0, TYPICAL_RECORD)
+        self.kafka_half(scenario, 0, TYPICAL_RECORD, WARM_UP_SECONDS)
             .context("the warm-up")
             .map(drop)
     }
@@ -121,7 +125,7 @@ impl Bench<'_> {
         client.follow(pid, plant.into_process(), self.stop, &mut || Ok(()))
     }
 
-    fn kafka_half(&self, scenario: &Scenario, number: u32, record: RecordSize) -> Result<Way> {
+    fn kafka_half(&self, scenario: &Scenario, number: u32, record: RecordSize, window: f64) -> Result<Way> {
         let folder = Folder::new("bench")?;
         let topic = format!("bench-{}-{number}-floor", scenario.name);
         self.kafka.create_topic(&topic, PARTITIONS)?;
@@ -130,7 +134,7 @@ impl Bench<'_> {
             access: Access::OpcUa,
             ..*scenario
         };
-        let mut consumer = self.consumer(&counted, &topic, self.floor_seconds, &folder)?;
+        let mut consumer = self.consumer(&counted, &topic, window, &folder)?;
         consumer.ready(self.stop)?;
         let mut command = Command::new(std::env::current_exe()?);
         command.args(["produce", "--broker", &self.kafka.bootstrap(), "--topic", &topic]);
@@ -140,6 +144,8 @@ impl Bench<'_> {
             &scenario.tags.to_string(),
             "--rate",
             &scenario.rate.to_string(),
+            "--every-ms",
+            &scenario.burst_ms().to_string(),
         ]);
         for (name, size) in [
             ("--value-bytes", record.value),

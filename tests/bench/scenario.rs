@@ -13,6 +13,8 @@ pub struct Scenario {
     pub tags: usize,
     /// Changes a second over all tags.
     pub rate: f64,
+    /// Who has them.
+    pub plant: Make,
     /// How the gateway reads them.
     pub access: Access,
     /// What the gateway has to reach.
@@ -25,12 +27,22 @@ pub struct Scenario {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Access {
-    /// OPC UA, 10 ms publishing, every change reported.
+    /// OPC UA, published every [`PUBLISH_MS`], every change reported.
     OpcUa,
     /// OPC UA with the settings that the gateway is shipped with.
     OpcUaDefaults,
-    /// Modbus TCP, 20 ms polling.
+    /// Modbus TCP, polled every [`POLL_MS`].
     Modbus,
+}
+
+/// Whose server the plant is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Make {
+    /// The simulator's, of the same library as the gateway's client.
+    Simulator,
+    /// An asyncua server, which shares no code with the gateway.
+    Asyncua,
 }
 
 /// Figures, where there are any.
@@ -55,6 +67,14 @@ const fn bars(p50: f64, p99: f64, cores: f64, memory: f64) -> Bars {
     }
 }
 
+const fn latency(p50: f64, p99: f64) -> Bars {
+    Bars {
+        p50: Some(p50),
+        p99: Some(p99),
+        ..NONE
+    }
+}
+
 const fn tail(p99: f64) -> Bars {
     Bars {
         p99: Some(p99),
@@ -69,6 +89,10 @@ const NONE: Bars = Bars {
     memory: None,
 };
 
+/// Publishing interval of OPC UA in milliseconds.
+pub const PUBLISH_MS: u32 = 10;
+/// Publishing interval that the gateway is shipped with, in milliseconds.
+const SHIPPED_PUBLISH_MS: u32 = 50;
 /// Interval of Modbus polling in milliseconds.
 pub const POLL_MS: u32 = 20;
 
@@ -79,15 +103,27 @@ pub const SCENARIOS: &[Scenario] = &[
         title: "1,000 tags, 1,000 changes/s",
         tags: 1_000,
         rate: 1_000.0,
+        plant: Make::Simulator,
         access: Access::OpcUa,
         bars: bars(8.0, 16.0, 0.10, 40.0),
         telegraf: bars(8.2, 15.4, 0.20, 49.0),
+    },
+    Scenario {
+        name: "1k-asyncua",
+        title: "1,000 tags, 1,000 changes/s, an asyncua server",
+        tags: 1_000,
+        rate: 1_000.0,
+        plant: Make::Asyncua,
+        access: Access::OpcUa,
+        bars: latency(8.0, 16.0),
+        telegraf: NONE,
     },
     Scenario {
         name: "10k",
         title: "10,000 tags, 10,000 changes/s",
         tags: 10_000,
         rate: 10_000.0,
+        plant: Make::Simulator,
         access: Access::OpcUa,
         bars: bars(10.0, 30.0, 0.25, 80.0),
         telegraf: bars(10.5, 54.0, 0.33, 184.0),
@@ -97,6 +133,7 @@ pub const SCENARIOS: &[Scenario] = &[
         title: "10,000 tags, 30,000 changes/s",
         tags: 10_000,
         rate: 30_000.0,
+        plant: Make::Simulator,
         access: Access::OpcUa,
         bars: bars(15.0, 60.0, 0.5, 110.0),
         telegraf: bars(15.6, 100.0, 0.51, 188.0),
@@ -106,6 +143,7 @@ pub const SCENARIOS: &[Scenario] = &[
         title: "100,000 tags, 10,000 changes/s",
         tags: 100_000,
         rate: 10_000.0,
+        plant: Make::Simulator,
         access: Access::OpcUa,
         bars: bars(12.0, 40.0, 0.3, 250.0),
         telegraf: bars(17.5, 41.5, 0.34, 1419.0),
@@ -115,6 +153,7 @@ pub const SCENARIOS: &[Scenario] = &[
         title: "Modbus, 500 tags, 500 changes/s, 20 ms polling",
         tags: 500,
         rate: 500.0,
+        plant: Make::Simulator,
         access: Access::Modbus,
         bars: tail(POLL_MS as f64 + 5.0),
         telegraf: NONE,
@@ -124,6 +163,7 @@ pub const SCENARIOS: &[Scenario] = &[
         title: "1,000 tags, 1,000 changes/s, settings as shipped",
         tags: 1_000,
         rate: 1_000.0,
+        plant: Make::Simulator,
         access: Access::OpcUaDefaults,
         bars: tail(200.0),
         telegraf: NONE,
@@ -131,6 +171,15 @@ pub const SCENARIOS: &[Scenario] = &[
 ];
 
 impl Scenario {
+    /// Milliseconds between two bursts of changes, as the gateway receives them and hands them on.
+    pub fn burst_ms(&self) -> u32 {
+        match self.access {
+            Access::OpcUa => PUBLISH_MS,
+            Access::OpcUaDefaults => SHIPPED_PUBLISH_MS,
+            Access::Modbus => POLL_MS,
+        }
+    }
+
     /// Finds one by name.
     pub fn named(name: &str) -> Result<Self, String> {
         let names: Vec<&str> = SCENARIOS.iter().map(|scenario| scenario.name).collect();
@@ -138,5 +187,27 @@ impl Scenario {
         found
             .copied()
             .ok_or_else(|| format!("no scenario {name:?}; there are {}", names.join(", ")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_scenario_is_found_by_its_name() {
+        for scenario in SCENARIOS {
+            let found = Scenario::named(scenario.name).map(|found| found.title);
+            assert_eq!(found, Ok(scenario.title));
+        }
+        assert!(Scenario::named("1").is_err());
+        assert!(Scenario::named(crate::WARM_UP).is_ok());
+    }
+
+    #[test]
+    fn bursts_are_as_far_apart_as_the_gateway_hears_of_changes() {
+        let burst = |name| Scenario::named(name).map(|scenario| scenario.burst_ms());
+        let known = ["1k", "1k-asyncua", "modbus", "defaults"].map(burst);
+        assert_eq!(known, [Ok(10), Ok(10), Ok(20), Ok(50)]);
     }
 }

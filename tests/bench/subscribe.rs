@@ -14,6 +14,7 @@ use opcua::types::{
 
 use crate::consume::say;
 use crate::observer::{Observer, Reading, RecordSize, Said, Watch, now};
+use crate::scenario::PUBLISH_MS;
 use crate::stop::Stop;
 
 /// Subscribe to all load tags, and say what came when.
@@ -61,7 +62,7 @@ impl Subscribe {
                 _ => observer.see_foreign(),
             }
         });
-        let interval = Duration::from_millis(10);
+        let interval = Duration::from_millis(PUBLISH_MS.into());
         let subscription = session
             .create_subscription(interval, 1000, 100, 0, 0, true, callback)
             .await?;

@@ -37,6 +37,7 @@ pub use kafka::Kafka;
 pub use machine::Machine;
 pub use modbus::{Framing, ModbusPeer, Table};
 pub use opcua::{OpcUaOptions, OpcUaPeer};
+pub use peer::peer_command;
 pub use ports::free_port;
 pub use process::{Process, Signal};
 pub use reader::{Reader, Record};

@@ -12,6 +12,16 @@ use serde_json::Value;
 use crate::installation::{python, repository};
 use crate::wait::Patience;
 
+/// The command that runs a script of `tests/peers`; its arguments are still to be added.
+pub fn peer_command(script: &str) -> Result<Command> {
+    let mut command = Command::new(python()?);
+    command
+        .arg(repository().join("tests/peers").join(script))
+        // No compiled modules beside the sources.
+        .env("PYTHONDONTWRITEBYTECODE", "1");
+    Ok(command)
+}
+
 /// A running peer. It ends by itself when its standard input is closed, so also when the test process dies.
 #[derive(Debug)]
 pub(crate) struct Peer {
@@ -25,11 +35,8 @@ impl Peer {
     /// Starts a script of `tests/peers` and waits until it is ready; its errors are appended to `log`.
     pub(crate) fn start(script: &str, arguments: &[String], log: &Path) -> Result<Self> {
         let errors = File::options().create(true).append(true).open(log)?;
-        let mut child = Command::new(python()?)
-            .arg(repository().join("tests/peers").join(script))
+        let mut child = peer_command(script)?
             .args(arguments)
-            // No compiled modules beside the sources.
-            .env("PYTHONDONTWRITEBYTECODE", "1")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(errors)

@@ -103,6 +103,16 @@ impl Process {
         Ok(())
     }
 
+    /// Sends SIGINT to it and all that it started in its group, as Ctrl-C in a terminal does.
+    pub fn interrupt(&mut self) -> Result<()> {
+        ensure!(self.is_running()?, "{} has ended: {}", self.name, self.output()?);
+        let sent = Command::new("sh")
+            .args(["-c", "kill -s INT -- -$0", &self.id().to_string()])
+            .status()?;
+        ensure!(sent.success(), "cannot interrupt {}", self.name);
+        Ok(())
+    }
+
     /// Waits for its end.
     pub fn wait(&mut self, limit: Duration) -> Result<ExitStatus> {
         let started = Instant::now();

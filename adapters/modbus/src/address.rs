@@ -4,7 +4,7 @@ use std::time;
 
 use floorgate_adapter_api::TagSpec;
 use floorgate_sample::TagId;
-use floorgate_yaml::{Duration, Problems, Span, Spanned, salvage};
+use floorgate_yaml::{Duration, Problems, Span, Spanned, draft};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -146,15 +146,24 @@ pub(crate) struct Point {
     pub decode: Decode,
 }
 
+/// Keys that say what kind of a value stands where; the meaning of most others hangs on them.
+const SHAPE: [&str; 6] = ["coil", "discrete", "input", "holding", "type", "bit"];
+
 /// Decodes and checks an address. `None` where anything was wrong; what is in `problems`.
 pub(crate) fn check(spec: &TagSpec<'_>, settings: &Checked, problems: &mut Problems) -> Option<Point> {
     let before = problems.list().len();
-    let address: Address = salvage(spec.address, problems)?;
-    let (table, place) = table(&address, spec, problems)?;
-    let kind = kind(&address, table, problems);
+    // What was decoded from a wrong value is left out: checks of what hangs on it would be about something else.
+    let address = draft::<Address>(spec.address, problems)?.value;
+    let sure = |key: &&str| problems.are_silent_on(key, spec.address, before);
+    let is_shaped = SHAPE.iter().all(sure);
+    let has_length = sure(&"length");
+    let table = is_shaped.then(|| table(&address, spec, problems)).flatten();
+    let kind = table.and_then(|(table, _)| kind(&address, table, has_length, problems));
     let words = kind.map(|kind| registers(kind, &address));
-    let extent = extent(table, place, words.unwrap_or(1), settings, problems);
-    let decode = kind.map(|kind| decode(&address, kind, settings, problems));
+    let extent =
+        table.and_then(|(table, place)| extent(table, place, words.unwrap_or(1), settings, problems));
+    let (scale, offset) = factors(&address, problems);
+    let decode = kind.map(|kind| decode(&address, kind, Linear::new(scale, offset), settings));
     let unit = address.unit_id.map_or(settings.unit, |unit| {
         check_unit(unit, settings.endpoint.is_rtu(), problems);
         unit.value
@@ -166,7 +175,7 @@ pub(crate) fn check(spec: &TagSpec<'_>, settings: &Checked, problems: &mut Probl
     let sound = problems.list()[before..]
         .iter()
         .all(|problem| problem.severity != floorgate_yaml::Severity::Error);
-    let (extent, decode) = (extent?, decode?);
+    let ((table, _), extent, decode) = (table?, extent?, decode?);
     sound.then(|| Point {
         tag: spec.id,
         name: spec.name.to_owned(),
@@ -215,7 +224,7 @@ fn table(address: &Address, spec: &TagSpec<'_>, problems: &mut Problems) -> Opti
 }
 
 /// The type, and that the keys that only some types have belong to it.
-fn kind(address: &Address, table: Table, problems: &mut Problems) -> Option<Type> {
+fn kind(address: &Address, table: Table, has_length: bool, problems: &mut Problems) -> Option<Type> {
     let bits = table.has_bits();
     let implied = if bits || address.bit.is_some() {
         Type::Bool
@@ -294,13 +303,15 @@ fn kind(address: &Address, table: Table, problems: &mut Problems) -> Option<Type
         problems,
     );
     if text {
-        check_text(address, problems);
+        check_text(address, has_length, problems);
     }
     (problems.list().len() == before).then_some(kind)
 }
 
-fn check_text(address: &Address, problems: &mut Problems) {
+/// A `string`'s length, unless what is written there is reported already, and its order of bytes.
+fn check_text(address: &Address, has_length: bool, problems: &mut Problems) {
     match address.length {
+        None if !has_length => {}
         None => {
             let span = address.kind.map(|kind| kind.span);
             problems
@@ -405,7 +416,8 @@ fn extent(
     Some(Extent { start, len })
 }
 
-fn decode(address: &Address, kind: Type, settings: &Checked, problems: &mut Problems) -> Decode {
+/// What a number is multiplied by, and what is added to it.
+fn factors(address: &Address, problems: &mut Problems) -> (Decimal, Decimal) {
     let scale = decimal("scale", address.scale, Decimal::ONE, problems);
     let offset = decimal("offset", address.offset, Decimal::ZERO, problems);
     if let Some(scale) = address.scale
@@ -415,7 +427,10 @@ fn decode(address: &Address, kind: Type, settings: &Checked, problems: &mut Prob
             .error(scale.span, "`scale: 0` makes every value the same")
             .hint("remove it, or give the factor");
     }
-    let linear = Linear::new(scale, offset);
+    (scale, offset)
+}
+
+fn decode(address: &Address, kind: Type, linear: Linear, settings: &Checked) -> Decode {
     let integer = |bits: u32, signed: bool| {
         let (least, most) = if signed {
             (-(1_i128 << (bits - 1)), (1 << (bits - 1)) - 1)

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time;
 
-use floorgate_yaml::{Duration, Node, Problems, Span, Spanned, salvage};
+use floorgate_yaml::{Draft, Duration, Node, Problems, Span, Spanned, draft};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -250,11 +250,38 @@ impl Checked {
     }
 }
 
-/// Decodes and checks. What is wrong is recorded; what is right is returned, so that addresses can be checked
-/// against it all the same.
+/// Decodes and checks. What is wrong is recorded; what is right is returned, with defaults in place of the rest, so
+/// that addresses can be checked against it all the same.
 pub(crate) fn check(node: &Node, problems: &mut Problems) -> Option<Checked> {
-    let settings: Settings = salvage(node, problems)?;
-    let endpoint = endpoint(&settings, problems);
+    let before = problems.list().len();
+    let Draft {
+        value: mut settings,
+        whole,
+    } = draft::<Settings>(node, problems)?;
+    if whole {
+        return Some(check_values(&settings, problems));
+    }
+    if !problems.are_silent_on("serial", node, before) {
+        settings.serial = None;
+    }
+    let mut found = Problems::default();
+    let checked = check_values(&settings, &mut found);
+    problems.adopt_placed(found, None);
+    Some(checked)
+}
+
+/// A setting, or its default where it does not stand in the file.
+fn or_default<T: Copy>(setting: Spanned<T>, default: T) -> T {
+    if setting.span == Span::default() {
+        default
+    } else {
+        setting.value
+    }
+}
+
+fn check_values(settings: &Settings, problems: &mut Problems) -> Checked {
+    let assumed = Checked::assumed();
+    let endpoint = endpoint(settings, problems);
     within(
         "max_registers",
         settings.max_registers,
@@ -306,25 +333,23 @@ pub(crate) fn check(node: &Node, problems: &mut Problems) -> Option<Checked> {
         time::Duration::from_millis(10),
         problems,
     );
-    let endpoint = endpoint?;
-    check_unit(settings.unit, endpoint.is_rtu(), problems);
-    Some(Checked {
-        unit: settings.unit.value,
+    let is_rtu = endpoint.as_ref().is_some_and(Endpoint::is_rtu);
+    check_unit(settings.unit, is_rtu, problems);
+    Checked {
+        unit: or_default(settings.unit, assumed.unit),
         poll_interval: settings.poll_interval.get(),
         timeout: settings.timeout.get(),
-        retries: settings
-            .retries
-            .map_or(u8::from(endpoint.is_rtu()), |retries| retries.value),
+        retries: settings.retries.map_or(u8::from(is_rtu), |retries| retries.value),
         request_pause: settings.request_pause.get(),
-        max_registers: settings.max_registers.clamp(1, MOST_REGISTERS),
-        max_bits: settings.max_bits.clamp(1, MOST_BITS),
+        max_registers: or_default(settings.max_registers, MOST_REGISTERS).clamp(1, MOST_REGISTERS),
+        max_bits: or_default(settings.max_bits, MOST_BITS).clamp(1, MOST_BITS),
         max_gap: settings.max_gap.value,
-        base: settings.base.value,
+        base: settings.base.value.min(1),
         word_order: settings.word_order,
         backoff_max: settings.backoff_max.get(),
         retry_refused: settings.retry_refused.get(),
-        endpoint,
-    })
+        endpoint: endpoint.unwrap_or(assumed.endpoint),
+    }
 }
 
 /// On a serial line 0 is the broadcast, which nobody answers, and 248 to 255 are reserved (V1.02 §2.2).
@@ -417,10 +442,12 @@ fn line(serial: Option<Spanned<Serial>>, problems: &mut Problems) -> Line {
             .hint("300 to 4000000");
     }
     if !(1..=2).contains(&line.stop_bits) {
-        problems.error(
-            span,
-            format!("`stop_bits: {}` is neither 1 nor 2", line.stop_bits),
-        );
+        problems
+            .error(
+                span,
+                format!("`stop_bits: {}` is neither 1 nor 2", line.stop_bits),
+            )
+            .hint("leave it out for the usual: 1, and 2 without parity");
     }
     line
 }
@@ -441,51 +468,5 @@ fn host_and_port(text: &str, default_port: Option<u16>) -> Option<String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn hosts_have_ports() {
-        assert_eq!(host_and_port("plc", Some(502)).as_deref(), Some("plc:502"));
-        assert_eq!(
-            host_and_port("10.0.0.5:5020", Some(502)).as_deref(),
-            Some("10.0.0.5:5020")
-        );
-        assert_eq!(
-            host_and_port("[fe80::1]", Some(502)).as_deref(),
-            Some("[fe80::1]:502")
-        );
-        assert_eq!(
-            host_and_port("[fe80::1]:99", None).as_deref(),
-            Some("[fe80::1]:99")
-        );
-        for wrong in [
-            "",
-            ":502",
-            "plc:0",
-            "plc:99999",
-            "fe80::1",
-            "a b",
-            "user@plc:502",
-            "plc:",
-        ] {
-            assert_eq!(host_and_port(wrong, Some(502)), None, "{wrong}");
-        }
-        assert_eq!(
-            host_and_port("gateway", None),
-            None,
-            "RTU over TCP has no port of its own"
-        );
-    }
-
-    #[test]
-    fn the_silence_between_frames_is_three_and_a_half_characters() {
-        let line = |baud| Line {
-            baud,
-            parity: Parity::Even,
-            stop_bits: 1,
-        };
-        assert_eq!(line(9_600).silence(), time::Duration::from_micros(4_010));
-        assert_eq!(line(115_200).silence(), time::Duration::from_micros(1_750));
-    }
-}
+#[path = "settings_tests.rs"]
+mod tests;

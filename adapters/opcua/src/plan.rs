@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::time;
 
-use floorgate_adapter_api::{Node, Problems, SourceSpec, Span, TagId, TagSpec, decode};
-use floorgate_yaml::Duration;
+use floorgate_adapter_api::{Node, Problems, SourceSpec, Span, TagId, TagSpec};
+use floorgate_yaml::{Draft, Duration, draft};
 use opcua::core::comms::url::hostname_port_from_url;
 use opcua::types::{Identifier, NodeId};
 
@@ -14,6 +14,24 @@ use crate::settings::{LoginFields, Mode, Policy, SecurityMode, Settings, millis}
 
 /// Publishing plus sampling interval above which the shipped promise of 200 ms at p99 cannot hold.
 pub const SLOW: time::Duration = time::Duration::from_millis(200);
+
+/// The settings that are checked after decoding.
+const CHECKED: [&str; 14] = [
+    "endpoint",
+    "security",
+    "login",
+    "send_password_in_clear",
+    "mode",
+    "poll_interval",
+    "publishing_interval",
+    "keep_alive",
+    "request_timeout",
+    "session_timeout",
+    "reconnect_limit",
+    "retry_refused_nodes",
+    "queue_size",
+    "items_per_subscription",
+];
 
 /// Everything a running source needs to know.
 #[derive(Debug)]
@@ -91,17 +109,20 @@ impl Tag {
 impl Plan {
     /// Checks settings and tags; everything wrong is recorded.
     pub fn new(spec: &SourceSpec<'_>, problems: &mut Problems) -> Option<Self> {
-        let settings = decode::<Settings>(spec.settings, problems);
+        let before = problems.error_count();
+        let doubts = problems.list().len();
+        let settings = draft::<Settings>(spec.settings, problems).map(|draft| draft.value);
         let credentials = settings.as_ref().and_then(|settings| {
-            let checked = check(settings, spec.settings, problems);
-            let credentials = credentials(settings, spec.settings, spec.base, problems);
-            if checked { credentials } else { None }
+            let doubtful = doubtful(spec.settings, doubts, problems);
+            check(settings, spec.settings, &doubtful, problems);
+            credentials(settings, spec.settings, spec.base, &doubtful, problems)
         });
         let (tags, uris) = tags(&spec.tags, problems)?;
-        Some(Self {
+        let (settings, credentials) = (settings?, credentials?);
+        (problems.error_count() == before).then(|| Self {
             name: spec.name.to_owned(),
-            settings: settings?,
-            credentials: credentials?,
+            settings,
+            credentials,
             pki: spec.state.join("pki"),
             uris,
             tags,
@@ -135,10 +156,17 @@ fn span(node: &Node, key: &str) -> Span {
     node.get(key).map_or(node.span, |value| value.span)
 }
 
-/// Whether the settings make sense together.
-fn check(settings: &Settings, node: &Node, problems: &mut Problems) -> bool {
+/// Settings that checks look at and that may be stand-ins, going by what was found since `from`.
+fn doubtful(node: &Node, from: usize, problems: &Problems) -> Vec<&'static str> {
+    let unsure = |key: &&str| !problems.are_silent_on(key, node, from);
+    CHECKED.iter().copied().filter(unsure).collect()
+}
+
+/// Whether the settings make sense, each and together; those that are doubtful are not looked at.
+fn check(settings: &Settings, node: &Node, doubtful: &[&str], problems: &mut Problems) {
     let mut errors = Vec::new();
-    if hostname_port_from_url(&settings.endpoint, 4840).is_err() {
+    // It has no default: where it is missing, that is said already.
+    if node.get("endpoint").is_some() && hostname_port_from_url(&settings.endpoint, 4840).is_err() {
         errors.push((
             "endpoint",
             format!("`{}` is no OPC UA address", settings.endpoint),
@@ -153,7 +181,8 @@ fn check(settings: &Settings, node: &Node, problems: &mut Problems) -> bool {
             "write {policy: none, mode: none} for no security, or leave both out for basic256sha256, signed and encrypted".to_owned(),
         ));
     }
-    if settings.mode == Mode::Subscribe && node.get("poll_interval").is_some() {
+    if settings.mode == Mode::Subscribe && !doubtful.contains(&"mode") && node.get("poll_interval").is_some()
+    {
         errors.push((
             "poll_interval",
             "`poll_interval` has no effect in mode `subscribe`".to_owned(),
@@ -216,19 +245,22 @@ fn check(settings: &Settings, node: &Node, problems: &mut Problems) -> bool {
             errors.push((key, format!("`{key}` is 0"), "it is at least 1".to_owned()));
         }
     }
-    let good = errors.is_empty();
+    errors.retain(|(key, ..)| !doubtful.contains(key));
     for (key, message, hint) in errors {
         problems.error(span(node, key), message).hint(hint);
     }
-    good
 }
 
 fn credentials(
     settings: &Settings,
     node: &Node,
     base: &Path,
+    doubtful: &[&str],
     problems: &mut Problems,
 ) -> Option<Credentials> {
+    if doubtful.contains(&"login") {
+        return None;
+    }
     let Some(fields) = &settings.login.0 else {
         return Some(Credentials::Anonymous);
     };
@@ -264,7 +296,10 @@ fn credentials(
     };
     let clear = matches!(credentials, Credentials::Password { .. })
         && settings.security.policy == Policy::None
-        && !settings.send_password_in_clear;
+        && !settings.send_password_in_clear
+        && !["security", "send_password_in_clear"]
+            .iter()
+            .any(|key| doubtful.contains(key));
     if clear {
         problems
             .error(
@@ -282,7 +317,12 @@ fn tags(specs: &[TagSpec<'_>], problems: &mut Problems) -> Option<(Vec<Tag>, Vec
     let mut known: HashMap<String, u16> = HashMap::new();
     let mut tags = Vec::with_capacity(specs.len());
     for spec in specs {
-        let Some(address) = decode::<Address>(spec.address, problems) else {
+        let before = problems.list().len();
+        let Some(Draft {
+            value: address,
+            whole,
+        }) = draft::<Address>(spec.address, problems)
+        else {
             continue;
         };
         if address.queue_size == Some(0) {
@@ -292,6 +332,11 @@ fn tags(specs: &[TagSpec<'_>], problems: &mut Problems) -> Option<(Vec<Tag>, Vec
                     format!("`queue_size` of tag {} is 0", spec.name),
                 )
                 .hint("it is at least 1");
+        }
+        // What stands in for a node is no address to look at.
+        let is_given = spec.address.get("node").is_some();
+        let is_read = whole || (is_given && problems.are_silent_on("node", spec.address, before));
+        if !is_read {
             continue;
         }
         let node = match NodeAddress::parse(&address.node) {
@@ -313,7 +358,9 @@ fn tags(specs: &[TagSpec<'_>], problems: &mut Problems) -> Option<(Vec<Tag>, Vec
                     Namespace::Uri(*number)
                 } else {
                     let Ok(number) = u16::try_from(uris.len()) else {
-                        problems.error(spec.address.span, "more than 65536 namespaces in one source");
+                        problems
+                            .error(spec.address.span, "more than 65536 namespaces in one source")
+                            .hint("divide the tags among several sources");
                         return None;
                     };
                     uris.push(uri.to_owned());

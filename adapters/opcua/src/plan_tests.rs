@@ -84,6 +84,57 @@ tags:
 }
 
 #[test]
+fn a_value_of_a_wrong_type_hides_no_other_mistake() {
+    let text = "settings:
+  endpoint: http://plc1
+  publishing_interval: 10 parsecs
+  login: 5
+  security: {policy: rot13}
+  keep_alive: 1ms
+  queue_size: 0
+  colour: red
+tags:
+  - {node: Line1.State, sampling_interval: often}
+  - {node: 7, queue_size: 0}
+";
+    let (plan, problems) = planned(text);
+    assert!(plan.is_none());
+    let mut lines: Vec<u32> = problems.iter().map(|(line, ..)| *line).collect();
+    lines.sort_unstable();
+    assert_eq!(lines, [2, 3, 4, 5, 6, 7, 8, 10, 10, 11, 11], "{problems:#?}");
+    assert!(
+        problems.iter().all(|(_, _, hint)| hint.is_some()),
+        "{problems:#?}"
+    );
+}
+
+#[test]
+fn what_is_made_up_in_place_of_a_mistake_is_not_reported() {
+    // Each has one mistake, next to what would be wrong with what stands in for it.
+    for settings in [
+        "{}",
+        "{endpoint: 4840}",
+        "{endpiont: 'opc.tcp://plc1'}",
+        "{endpoint: 'opc.tcp://plc1', mode: pol, poll_interval: 1s}",
+        "{endpoint: 'opc.tcp://plc1', mod: poll, poll_interval: 1s}",
+        "{endpoint: 'opc.tcp://plc1', security: {policy: none, mode: non}}",
+        "{endpoint: 'opc.tcp://plc1', security: {policy: 3}, login: {user: a, password_file: b}}",
+        "{endpoint: 'opc.tcp://plc1', securty: {policy: none}, login: {user: a, password_file: b}}",
+        "{endpoint: 'opc.tcp://plc1', security: {policy: none, mode: none}, login: {user: a, password_file: b}, \
+         send_password_in_clear: yes}",
+        "{endpoint: 'opc.tcp://plc1', login: {user: 1, password_file: b}}",
+        "{endpoint: 'opc.tcp://plc1', queue_size: few, keep_alive: short}",
+    ] {
+        let (plan, problems) = planned(&format!("settings: {settings}\ntags: [{{node: i=2258}}]\n"));
+        let expected = 1 + usize::from(settings.contains("few"));
+        assert!(
+            plan.is_none() && problems.len() == expected,
+            "{settings}: {problems:#?}"
+        );
+    }
+}
+
+#[test]
 fn a_password_is_not_sent_in_clear_unless_it_is_said() {
     let text = |more| {
         format!(

@@ -42,6 +42,11 @@ fn every_case_says_what_is_expected() {
     for folder in folders {
         let (loaded, problems) = load(&folder.join("floorgate.yaml"), &[]);
         let report = report(&folder, &problems);
+        assert!(
+            problems.list().iter().all(|problem| problem.hint.is_some()),
+            "{}: something has no hint:\n{report}",
+            folder.display()
+        );
         assert_eq!(
             loaded.is_none(),
             problems.has_errors(),

@@ -131,14 +131,16 @@ impl Consumed {
         self.source_time().map(|time| self.at.since(time))
     }
 
-    /// Time, type, subject, what changed, latency.
+    /// Time, latency, type, place, what changed.
     pub fn line(&self) -> String {
         let time = self.at.to_string();
         let clock = time.get(11..23).unwrap_or(&time);
-        let latency = self.latency().map_or_else(
-            || "      –".to_owned(),
-            |latency| format!("{:5.1} ms", latency.as_secs_f64() * 1000.0),
-        );
+        // What was there before the gateway has an age, and no latency.
+        let latency = match self.latency() {
+            Some(_) if self.initial => "initial  ".to_owned(),
+            Some(latency) => format!("{:6.1} ms", latency.as_secs_f64() * 1000.0),
+            None => format!("{:>6}   ", "–"),
+        };
         format!(
             "{clock}  {latency}  {:<24} {:<34} {}",
             self.name,
@@ -180,5 +182,39 @@ impl Consumed {
             what.push_str("  (gap before)");
         }
         what
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn event(initial: bool, source: Option<&str>) -> Consumed {
+        let at: jiff::Timestamp = "2026-05-04T10:00:01.5Z".parse().expect("a time");
+        Consumed {
+            at: Timestamp::from_nanos(i64::try_from(at.as_nanosecond()).expect("a time of this century")),
+            id: "1".to_owned(),
+            name: "EquipmentStateChanged".to_owned(),
+            key: "acme/busan/filling/line2/filler".to_owned(),
+            lane: ("acme.busan.mes.equipment-state.v1".to_owned(), 0),
+            place: (1, 1),
+            initial,
+            data: json!({"state": "Idle", "timestamps": {"source": source}}),
+        }
+    }
+
+    #[test]
+    fn lines_stand_in_columns_and_show_no_age_as_latency() {
+        let source = Some("2026-05-04T10:00:00.25Z");
+        let lines = [(false, source), (true, source), (false, None), (true, None)]
+            .map(|(initial, source)| event(initial, source).line());
+        let rest = "  EquipmentStateChanged    filling/line2/filler               – → Idle";
+        let shown = ["1250.0 ms", "initial  ", "     –   ", "     –   "];
+        assert_eq!(
+            lines,
+            shown.map(|latency| format!("10:00:01.500  {latency}{rest}"))
+        );
     }
 }

@@ -8,8 +8,9 @@ mod tally;
 
 use std::collections::BTreeSet;
 use std::io::{IsTerminal, Write as _};
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
@@ -20,6 +21,7 @@ use floorgate_config::Loaded;
 use floorgate_simulator::{JournalTarget, Options, Plant, Security};
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::DefaultProducerContext;
+use tokio::signal::unix::{SignalKind, signal};
 
 use consumer::{Consumed, consume};
 use tally::Tally;
@@ -38,7 +40,7 @@ pub struct DemoOptions {
     #[arg(long = "for", value_name = "TIME")]
     duration: Option<floorgate_yaml::Duration>,
     /// A real broker instead of the embedded one.
-    #[arg(long, value_name = "HOST:PORT")]
+    #[arg(long, value_name = "HOST:PORT", value_parser = host_and_port)]
     kafka: Option<String>,
     /// Filling lines in the hall.
     #[arg(long, default_value_t = LINES, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
@@ -52,6 +54,16 @@ pub struct DemoOptions {
     /// Print the summary only.
     #[arg(long, short)]
     quiet: bool,
+}
+
+/// Refuses what the gateway would refuse, before anything is started.
+fn host_and_port(text: &str) -> Result<String, String> {
+    match text.rsplit_once(':') {
+        Some((host, port)) if !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port > 0) => {
+            Ok(text.to_owned())
+        }
+        _ => Err("wants one broker's host and port, for example localhost:9092".to_owned()),
+    }
 }
 
 /// The broker of the demonstration.
@@ -84,18 +96,31 @@ impl Broker {
     }
 }
 
-/// The gateway's process; ended when dropped.
-struct Gateway(Child);
+/// The gateway's process; ended when dropped, and when the demonstration dies.
+struct Gateway {
+    child: Child,
+    /// A pipe whose other end a shell beside the gateway watches.
+    tie: Option<ChildStdin>,
+}
+
+/// The shell becomes the gateway; what it leaves beside it asks the gateway to stop when the pipe is closed, unless it
+/// was told something before.
+const TIED: &str = r#"
+exec 3<&0 </dev/null
+{ read -r _ || kill -TERM $$; } <&3 >/dev/null 2>&1 &
+exec 3<&-
+exec "$@"
+"#;
 
 impl Gateway {
     /// Asks it to stop, as systemd would, and waits until it has.
     fn stop(mut self) -> anyhow::Result<()> {
         let asked = Command::new("kill")
-            .arg(self.0.id().to_string())
+            .arg(self.child.id().to_string())
             .status()
             .context("cannot run kill")?;
         if asked.success() {
-            let exit = self.0.wait().context("cannot wait for the gateway")?;
+            let exit = self.child.wait().context("cannot wait for the gateway")?;
             if !exit.success() {
                 bail!("the gateway ended with {exit}; its log is above");
             }
@@ -106,8 +131,12 @@ impl Gateway {
 
 impl Drop for Gateway {
     fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        // Its number may soon be another's.
+        if let Some(mut tie) = self.tie.take() {
+            let _ = tie.write_all(b"ended\n");
+        }
     }
 }
 
@@ -172,16 +201,27 @@ async fn show(
         Broker::Real(address) => println!("broker   {address}"),
     }
     let events = consume(&broker.address(), "acme.", matches!(broker, Broker::Real(_)))?;
+    // From before the gateway is there, so that no signal leaves it behind.
+    let (interrupted, mut interrupt) = tokio::sync::watch::channel(false);
+    let mut signals = [
+        signal(SignalKind::interrupt())?,
+        signal(SignalKind::terminate())?,
+        signal(SignalKind::hangup())?,
+    ];
+    tokio::spawn(async move {
+        let [interrupt, terminate, hangup] = &mut signals;
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+            _ = hangup.recv() => {}
+        }
+        let _ = interrupted.send(true);
+    });
     let mut gateway = start_gateway(options, loaded, &plant, broker, folder)?;
     println!("gateway  floorgate run --config {}\n", options.config.display());
 
     let mut tally = Tally::default();
     let mut status = StatusLine::new(options.quiet);
-    let (interrupted, mut interrupt) = tokio::sync::watch::channel(false);
-    tokio::spawn(async move {
-        let _ = tokio::signal::ctrl_c().await;
-        let _ = interrupted.send(true);
-    });
     loop {
         let ended = options
             .duration
@@ -189,7 +229,7 @@ async fn show(
         if ended || *interrupt.borrow_and_update() {
             break;
         }
-        if let Some(exit) = gateway.0.try_wait()? {
+        if let Some(exit) = gateway.child.try_wait()? {
             status.clear();
             bail!("the gateway ended with {exit}; its log is above");
         }
@@ -219,8 +259,10 @@ fn start_gateway(
     folder: &Path,
 ) -> anyhow::Result<Gateway> {
     let program = std::env::current_exe().context("cannot find the own program")?;
-    let mut command = Command::new(program);
+    let mut command = Command::new("sh");
     command
+        .args(["-c", TIED, "gateway"])
+        .arg(program)
         .args(["run", "--config"])
         .arg(&options.config)
         .env("FLOORGATE_STATE_DIR", folder.join("state"))
@@ -235,11 +277,15 @@ fn start_gateway(
             "FLOORGATE_LOG",
             std::env::var("FLOORGATE_LOG").unwrap_or_else(|_| "warn".to_owned()),
         )
-        .stdin(Stdio::null());
+        .stdin(Stdio::piped())
+        // Ctrl-C in a terminal goes to the whole group: the gateway is to read on until the last is delivered.
+        .process_group(0);
     if options.lines != LINES {
         command.env("FLOORGATE_MAPPINGS", mappings_for(loaded, options.lines, folder)?);
     }
-    Ok(Gateway(command.spawn().context("cannot start the gateway")?))
+    let mut child = command.spawn().context("cannot start the gateway")?;
+    let tie = child.stdin.take();
+    Ok(Gateway { child, tie })
 }
 
 /// The repository's mappings with another number of lines, in a folder of their own; returns their list as YAML.
@@ -320,5 +366,26 @@ impl StatusLine {
         print!("{}", tally.status(elapsed, plant.totals().changes));
         let _ = std::io::stdout().flush();
         self.shown = true;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_broker_is_a_host_and_a_port() {
+        for right in ["localhost:9092", "[::1]:9092"] {
+            assert_eq!(host_and_port(right).as_deref(), Ok(right));
+        }
+        for wrong in [
+            "localhost",
+            ":9092",
+            "localhost:",
+            "localhost:0",
+            "localhost:kafka",
+        ] {
+            assert!(host_and_port(wrong).is_err(), "{wrong}");
+        }
     }
 }

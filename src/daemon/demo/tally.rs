@@ -129,7 +129,14 @@ impl Tally {
     }
 
     fn quantile(&self, quantile: f64) -> String {
-        milliseconds(self.latency.value_at_quantile(quantile))
+        self.milliseconds(self.latency.value_at_quantile(quantile))
+    }
+
+    fn milliseconds(&self, micros: u64) -> String {
+        if self.latency.is_empty() {
+            return "–".to_owned();
+        }
+        format!("{:.1} ms", micros as f64 / 1000.0)
     }
 
     /// The summary at the end.
@@ -147,19 +154,42 @@ impl Tally {
             self.initial,
             self.quantile(0.5),
             self.quantile(0.99),
-            milliseconds(self.latency.max())
+            self.milliseconds(self.latency.max())
         );
-        let _ = writeln!(
-            text,
-            "lost {}   doubled {}   outbox depth {}",
-            self.missing(journal) as u64 + self.holes,
-            self.doubled,
-            depth.map_or_else(|| "unknown".to_owned(), |depth| depth.to_string())
-        );
+        let missing = self.missing(journal) as u64 + self.holes;
+        text.push_str(&outcome(missing, self.doubled, depth));
         text
     }
 }
 
-fn milliseconds(micros: u64) -> String {
-    format!("{:.1} ms", micros as f64 / 1000.0)
+/// The summary's last line. What was not consumed while the outbox holds events is not known to be lost.
+fn outcome(missing: u64, doubled: u64, depth: Option<u64>) -> String {
+    match depth {
+        Some(0) => format!("lost {missing}   doubled {doubled}   outbox depth 0\n"),
+        Some(depth) => format!(
+            "not consumed {missing}   doubled {doubled}   outbox depth {depth}: stored, and not yet taken by the broker\n"
+        ),
+        None => format!("lost {missing}   doubled {doubled}   outbox depth unknown\n"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_waits_in_the_outbox_is_not_lost() {
+        assert_eq!(outcome(2, 1, Some(0)), "lost 2   doubled 1   outbox depth 0\n");
+        assert_eq!(outcome(2, 0, None), "lost 2   doubled 0   outbox depth unknown\n");
+        assert_eq!(
+            outcome(2, 0, Some(3)),
+            "not consumed 2   doubled 0   outbox depth 3: stored, and not yet taken by the broker\n"
+        );
+    }
+
+    #[test]
+    fn there_is_no_latency_of_nothing() {
+        let text = Tally::default().summary(Duration::from_secs(1), &[], Some(0));
+        assert!(text.contains("p50 –   p99 –   max –"), "{text}");
+    }
 }

@@ -1,0 +1,74 @@
+//! `floorgate demo`.
+
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Result, ensure};
+use floorgate_tests::{Folder, Patience, Process, Signal, binary, repository, until};
+
+/// Starts a lively demonstration.
+fn start(folder: &Folder, log: &Path) -> Result<Process> {
+    let mut command = Command::new(binary("floorgate")?);
+    command
+        .args(["demo", "--rate", "20"])
+        .current_dir(repository())
+        .env("TMPDIR", folder.path());
+    Process::start("demo", &command, log)
+}
+
+/// Ends a demonstration in the middle, and gives what it printed.
+fn ended_by(end: impl FnOnce(&mut Process) -> Result<()>) -> Result<String> {
+    let folder = Folder::new("demo")?;
+    let log = folder.path().join("demo.log");
+    let mut demo = start(&folder, &log)?;
+    demo.wait_for_output(" Running → ", Patience::Long)?;
+    end(&mut demo)?;
+    let status = demo.wait(Patience::Long.duration())?;
+    let output = demo.output()?;
+    ensure!(status.success(), "{status}: {output}");
+    // Its folder is gone, and so is the gateway that had it.
+    let left = std::fs::read_dir(folder.path())?.count();
+    ensure!(left == 1, "{left} files are left");
+    Ok(output)
+}
+
+#[test]
+fn ctrl_c_in_a_terminal_ends_the_demonstration_without_a_loss() -> Result<()> {
+    let output = ended_by(Process::interrupt)?;
+    let last = output.lines().last().unwrap_or_default();
+    assert_eq!(last, "lost 0   doubled 0   outbox depth 0", "{output}");
+    Ok(())
+}
+
+#[test]
+fn a_demonstration_that_is_killed_leaves_no_gateway_behind() -> Result<()> {
+    let folder = Folder::new("demo")?;
+    let log = folder.path().join("demo.log");
+    let mut demo = start(&folder, &log)?;
+    demo.wait_for_output(" Running → ", Patience::Long)?;
+    ensure!(gateways(&folder)? > 0, "the gateway runs");
+    demo.kill()?;
+    until("the gateway's end", Patience::Long, || {
+        Ok((gateways(&folder)? == 0).then_some(()))
+    })
+}
+
+/// How many processes have their state in a folder: a gateway, and the shell beside it.
+fn gateways(folder: &Folder) -> Result<usize> {
+    let state = format!("FLOORGATE_STATE_DIR={}", folder.path().display());
+    let mut count = 0;
+    for process in std::fs::read_dir("/proc")? {
+        // What has ended meanwhile, or is another user's, has nothing to read.
+        let environment = std::fs::read(process?.path().join("environ")).unwrap_or_default();
+        count += usize::from(String::from_utf8_lossy(&environment).contains(&state));
+    }
+    Ok(count)
+}
+
+#[test]
+fn a_demonstration_that_is_terminated_takes_its_gateway_along() -> Result<()> {
+    let output = ended_by(|demo| demo.signal(Signal::Term))?;
+    let last = output.lines().last().unwrap_or_default();
+    assert_eq!(last, "lost 0   doubled 0   outbox depth 0", "{output}");
+    Ok(())
+}
