@@ -16,6 +16,8 @@ mod operation;
 mod peers;
 #[path = "floor/plant.rs"]
 mod plant;
+#[path = "floor/security.rs"]
+mod security;
 #[path = "floor/sources.rs"]
 mod sources;
 #[path = "floor/survival.rs"]
