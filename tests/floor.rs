@@ -24,3 +24,5 @@ mod sources;
 mod survival;
 #[path = "floor/systemd.rs"]
 mod systemd;
+#[path = "floor/trust.rs"]
+mod trust;
