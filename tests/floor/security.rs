@@ -30,6 +30,7 @@ fn is_told(plant: &Plant, problem: &str) -> Result<()> {
     })
     .map_err(|error| error.context(page.clone()))?;
     assert!(page.contains("kafka: not reachable, events are stored"), "{page}");
+    assert!(!page.contains("kafka: kafka:"), "{page}");
     assert_eq!(plant.gateway.metric("floorgate_kafka_up")?, Some(0.0));
     plant
         .gateway
@@ -70,7 +71,7 @@ fn a_broker_of_an_unknown_authority_is_refused() -> Result<()> {
     let kafka = Kafka::shared_protected()?;
     let mut plant = plant(kafka, Listener::Tls, "protocol: ssl")?;
     plant.gateway.start()?;
-    is_told(&plant, "certificate")
+    is_told(&plant, "verify that kafka.security.ca_file is")
 }
 
 #[test]
@@ -79,7 +80,7 @@ fn a_certificate_for_another_host_is_refused() -> Result<()> {
     let security = "protocol: ssl, ca_file: '{ca}'";
     let mut plant = plant(kafka, Listener::OtherHost, security)?;
     plant.gateway.start()?;
-    is_told(&plant, "certificate")?;
+    is_told(&plant, "made for another host")?;
     plant.gateway.stop()?;
 
     // Told to look away, it connects: it was the host's name alone, and what waited is not lost.
@@ -128,7 +129,7 @@ fn a_gateway_is_known_by_its_certificate() -> Result<()> {
         "protocol: ssl, ca_file: '{ca}'",
     )?;
     plant.gateway.start()?;
-    is_told(&plant, "certificate")?;
+    is_told(&plant, "see kafka.security.certificate_file")?;
     plant.gateway.stop()?;
 
     let own = format!(
