@@ -18,9 +18,13 @@ mod operation;
 mod peers;
 #[path = "floor/plant.rs"]
 mod plant;
+#[path = "floor/security.rs"]
+mod security;
 #[path = "floor/sources.rs"]
 mod sources;
 #[path = "floor/survival.rs"]
 mod survival;
 #[path = "floor/systemd.rs"]
 mod systemd;
+#[path = "floor/trust.rs"]
+mod trust;

@@ -228,12 +228,61 @@ fn log(level: RDKafkaLogLevel, facility: &str, message: &str) {
         | RDKafkaLogLevel::Alert
         | RDKafkaLogLevel::Critical
         | RDKafkaLogLevel::Error => {
-            tracing::error!(target: "librdkafka", facility, "{message}");
+            tracing::error!(target: "librdkafka", facility, "{}", in_our_words(message));
         }
         RDKafkaLogLevel::Warning => tracing::warn!(target: "librdkafka", facility, "{message}"),
         RDKafkaLogLevel::Notice | RDKafkaLogLevel::Info => {
             tracing::info!(target: "librdkafka", facility, "{message}");
         }
         RDKafkaLogLevel::Debug => tracing::debug!(target: "librdkafka", facility, "{message}"),
+    }
+}
+
+/// What the client says of a failed connection, with our names of the settings, and with the reasons that it leaves out.
+pub(crate) fn in_our_words(text: &str) -> String {
+    const NO_CLIENT: &str =
+        "the broker wants a client certificate that it trusts: see kafka.security.certificate_file";
+    let mut words = text.to_owned();
+    for (theirs, ours) in [
+        ("ssl.ca.location", "kafka.security.ca_file"),
+        ("ssl.certificate.location", "kafka.security.certificate_file"),
+        ("ssl.key.location", "kafka.security.key_file"),
+    ] {
+        words = words.replace(theirs, ours);
+    }
+    for (sign, meaning) in [
+        (
+            // The client says the same whether the authority or the host is wrong.
+            "broker certificate could not be verified",
+            "or the certificate was made for another host than this address",
+        ),
+        // Java's word for no certificate, and that of TLS 1.3.
+        ("alert bad certificate", NO_CLIENT),
+        ("alert certificate required", NO_CLIENT),
+    ] {
+        if words.contains(sign) {
+            words.push_str("; ");
+            words.push_str(meaning);
+        }
+    }
+    words
+}
+
+#[cfg(test)]
+mod tests {
+    use super::in_our_words;
+
+    #[test]
+    fn a_refused_certificate_is_told_with_our_settings_and_all_reasons() {
+        let told =
+            in_our_words("broker certificate could not be verified, verify that ssl.ca.location is right");
+        assert_eq!(
+            told,
+            "broker certificate could not be verified, verify that kafka.security.ca_file is right; \
+             or the certificate was made for another host than this address"
+        );
+        let told = in_our_words("ssl/tls alert bad certificate: SSL alert number 42");
+        assert!(told.ends_with("see kafka.security.certificate_file"), "{told}");
+        assert_eq!(in_our_words("Connection refused"), "Connection refused");
     }
 }

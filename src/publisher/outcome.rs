@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::producer::{Producer, PurgeConfig};
 
-use crate::client::Delivery;
+use crate::client::{Delivery, in_our_words};
 use crate::worker::{REBUILD_PAUSE, SEQUENCE_BITS, Slot, Topic, TopicState, Worker};
 
 /// Pauses before a lane is tried again after a refusal: the first finds the record, the others wait for help.
@@ -110,7 +110,7 @@ impl Worker {
         if code == RDKafkaErrorCode::AllBrokersDown {
             self.lost();
         } else {
-            self.connection_problem = Some(format!("kafka: {reason}"));
+            self.connection_problem = Some(in_our_words(&reason));
         }
     }
 

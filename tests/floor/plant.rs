@@ -52,7 +52,16 @@ pub struct Plant {
 impl Plant {
     /// Starts the PLC and configures a gateway for it and a broker.
     pub fn new(bootstrap: &str) -> Result<Self> {
-        let mut plc = OpcUaPeer::start(OpcUaOptions::default())?;
+        Self::with(
+            bootstrap,
+            OpcUaOptions::default(),
+            "security: {policy: none, mode: none}",
+        )
+    }
+
+    /// Does the same with a PLC that has something special, and the source's settings for it.
+    pub fn with(bootstrap: &str, options: OpcUaOptions, special: &str) -> Result<Self> {
+        let mut plc = OpcUaPeer::start(options)?;
         for line in 1..=2 {
             for (name, kind, value) in variables() {
                 plc.add(&format!("Line{line}.{name}"), kind, value)?;
@@ -60,7 +69,7 @@ impl Plant {
         }
         let site = unique_site();
         let source = format!(
-            "adapter: opcua\n    endpoint: {}\n    security: {{policy: none, mode: none}}\n    \
+            "adapter: opcua\n    endpoint: {}\n    {special}\n    \
              publishing_interval: 10ms\n    sampling_interval: 0ms\n    reconnect_limit: 1s",
             plc.url()
         );

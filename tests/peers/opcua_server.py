@@ -9,6 +9,8 @@ import socket
 from asyncua import Server, ua
 from asyncua.crypto.cert_gen import setup_self_signed_certificate
 from asyncua.crypto.permission_rules import User, UserRole
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 import line_protocol
@@ -23,13 +25,15 @@ POLICIES = {
 
 
 class OneUser:
-    """Lets in the one user that the command line named, and anybody when it named none."""
+    """Lets in the one user that the command line named, by password or certificate, and anybody when it named none."""
 
-    def __init__(self, name, password):
-        self.name, self.password = name, password
+    def __init__(self, name, password, certificate):
+        self.name, self.password, self.certificate = name, password, certificate
 
     def get_user(self, iserver, username=None, password=None, certificate=None):
         if self.name and (username, password) != (self.name, self.password):
+            return None
+        if self.certificate and certificate != self.certificate:
             return None
         return User(role=UserRole.User)
 
@@ -138,10 +142,14 @@ async def main():
     parser.add_argument("--pki", type=pathlib.Path, help="folder of the server's key and certificate")
     parser.add_argument("--user")
     parser.add_argument("--password-file", type=pathlib.Path)
+    parser.add_argument("--user-certificate", type=pathlib.Path, help="PEM file of the one user's certificate")
     options = parser.parse_args()
 
     password = options.password_file.read_text().strip() if options.password_file else None
-    server = Server(user_manager=OneUser(options.user, password))
+    certificate = None
+    if options.user_certificate:
+        certificate = x509.load_pem_x509_certificate(options.user_certificate.read_bytes()).public_bytes(Encoding.DER)
+    server = Server(user_manager=OneUser(options.user, password, certificate))
     await server.init()
     await server.set_application_uri("urn:floorgate:test:server")
     server.set_endpoint(f"opc.tcp://127.0.0.1:{options.port}/")
@@ -150,6 +158,8 @@ async def main():
     server.set_security_policy([POLICIES[name] for name in options.policy or ["None"]])
     if options.user:
         server.set_identity_tokens([ua.UserNameIdentityToken])
+    if certificate:
+        server.set_identity_tokens([ua.X509IdentityToken])
     for namespace in options.before:
         await server.register_namespace(namespace)
     plant = Plant(server, await server.register_namespace(options.namespace))

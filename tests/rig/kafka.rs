@@ -11,8 +11,10 @@ use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 
+use crate::authority::Authority;
 use crate::folder::Folder;
 use crate::installation::kafka_jars;
+use crate::listeners::{Listener, Listeners};
 use crate::ports::free_port;
 use crate::process::{Process, Signal};
 use crate::wait::{Patience, until};
@@ -39,6 +41,8 @@ pub struct Kafka {
     process: Option<Process>,
     /// Options of the Java machine.
     java: &'static [&'static str],
+    /// The protected listeners, where there are any.
+    listeners: Option<Listeners>,
     // Deleted after the process is gone.
     folder: Folder,
 }
@@ -53,26 +57,42 @@ impl Kafka {
 
     /// Starts a broker on ports and data of its own, and waits until it answers.
     pub fn start() -> Result<Self> {
-        Self::start_with(QUICK_TO_START)
+        Self::start_with(QUICK_TO_START, None)
+    }
+
+    /// The broker that tests of protected connections share: beside the listener without protection it has one of
+    /// each [`Listener`]. It runs until the test process ends.
+    pub fn shared_protected() -> Result<&'static Self> {
+        static SHARED: OnceLock<Result<Kafka, String>> = OnceLock::new();
+        let kafka = SHARED.get_or_init(|| {
+            Listeners::new()
+                .and_then(|listeners| Self::start_with(QUICK_TO_START, Some(listeners)))
+                .map_err(|error| format!("{error:#}"))
+        });
+        kafka.as_ref().map_err(|error| anyhow!("{error}"))
     }
 
     /// Starts a broker as [`Kafka::start`] does, one that takes longer to start and is fast then.
     pub fn start_for_measuring() -> Result<Self> {
-        Self::start_with(QUICK_TO_ANSWER)
+        Self::start_with(QUICK_TO_ANSWER, None)
     }
 
-    fn start_with(java: &'static [&'static str]) -> Result<Self> {
+    fn start_with(java: &'static [&'static str], listeners: Option<Listeners>) -> Result<Self> {
         let folder = Folder::new("kafka")?;
         let (port, controller) = (free_port()?, free_port()?);
+        let protected = listeners.as_ref().map(Listeners::addresses).unwrap_or_default();
         let mut settings = String::new();
         for (key, value) in [
             ("process.roles", "broker,controller".to_owned()),
             ("node.id", "1".to_owned()),
             (
                 "listeners",
-                format!("PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}"),
+                format!("PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}{protected}"),
             ),
-            ("advertised.listeners", format!("PLAINTEXT://127.0.0.1:{port}")),
+            (
+                "advertised.listeners",
+                format!("PLAINTEXT://127.0.0.1:{port}{protected}"),
+            ),
             ("controller.listener.names", "CONTROLLER".to_owned()),
             ("controller.quorum.voters", format!("1@127.0.0.1:{controller}")),
             ("log.dirs", folder.path().join("data").display().to_string()),
@@ -92,11 +112,15 @@ impl Kafka {
         ] {
             writeln!(settings, "{key}={value}")?;
         }
+        if let Some(listeners) = &listeners {
+            settings.push_str(&listeners.settings(&folder)?);
+        }
         folder.write("server.properties", &settings)?;
         let mut kafka = Self {
             port,
             process: None,
             java,
+            listeners,
             folder,
         };
         kafka.format()?;
@@ -108,6 +132,16 @@ impl Kafka {
     #[must_use]
     pub fn bootstrap(&self) -> String {
         format!("127.0.0.1:{}", self.port)
+    }
+
+    /// `host:port` of a protected listener; an error when this broker has none.
+    pub fn address(&self, listener: Listener) -> Result<String> {
+        Ok(self.protected()?.address(listener))
+    }
+
+    /// The authority that signed the certificates of the protected listeners, and those that they ask clients for.
+    pub fn authority(&self) -> Result<&Authority> {
+        Ok(self.protected()?.authority())
     }
 
     /// Stops it in order (SIGTERM).
@@ -165,6 +199,9 @@ impl Kafka {
         let mut command = self.java("kafka.tools.StorageTool")?;
         command.args(["format", "--cluster-id", "Zmxvb3JnYXRlLXRlc3RzMQ", "--config"]);
         command.arg(self.folder.path().join("server.properties"));
+        if self.listeners.is_some() {
+            command.args(["--add-scram", &Listeners::scram_user()]);
+        }
         let output = command.output().context("cannot start java")?;
         ensure!(
             output.status.success(),
@@ -172,6 +209,12 @@ impl Kafka {
             String::from_utf8_lossy(&output.stderr)
         );
         Ok(())
+    }
+
+    fn protected(&self) -> Result<&Listeners> {
+        self.listeners
+            .as_ref()
+            .context("the broker has no protected listeners")
     }
 
     fn java(&self, class: &str) -> Result<Command> {

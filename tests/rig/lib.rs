@@ -5,6 +5,7 @@
 //! | [`Kafka`] | one Apache Kafka node (`KRaft`) and [`Reader`], a real consumer |
 //! | [`OpcUaPeer`] | an asyncua server whose variables a test sets |
 //! | [`ModbusPeer`] | a pymodbus server whose registers a test sets |
+//! | [`Authority`] | certificates, made with Python's `cryptography`, which asyncua brings along |
 //! | [`Gateway`] | the built `floorgate`, with a configuration of the test's own |
 //!
 //! Everything listens on 127.0.0.1 only and writes under `target/test/run` only. A process ends when its handle
@@ -13,12 +14,14 @@
 //!
 //! `make setup` installs what the peers need; without it each of them says so.
 
+mod authority;
 mod delivery;
 mod folder;
 mod gateway;
 mod http;
 mod installation;
 mod kafka;
+mod listeners;
 mod machine;
 mod modbus;
 mod opcua;
@@ -28,12 +31,14 @@ mod process;
 mod reader;
 mod wait;
 
+pub use authority::Authority;
 pub use delivery::Delivery;
 pub use folder::Folder;
 pub use gateway::{Check, Gateway};
 pub use http::{Response, get};
 pub use installation::{binary, repository, target};
 pub use kafka::Kafka;
+pub use listeners::Listener;
 pub use machine::Machine;
 pub use modbus::{Framing, ModbusPeer, Table};
 pub use opcua::{OpcUaOptions, OpcUaPeer};

@@ -18,6 +18,8 @@ pub struct OpcUaOptions {
     pub namespaces_before: Vec<&'static str>,
     /// A user name and password that clients must give.
     pub user: Option<(&'static str, &'static str)>,
+    /// The certificate (a PEM file) of the one user that is let in.
+    pub user_certificate: Option<PathBuf>,
 }
 
 /// An asyncua server. Its variables lie in the namespace [`OpcUaPeer::NAMESPACE`].
@@ -171,6 +173,9 @@ impl OpcUaPeer {
             let file = self.folder.write("password", password)?;
             arguments.extend(["--user".to_owned(), name.to_owned()]);
             arguments.extend(["--password-file".to_owned(), file.display().to_string()]);
+        }
+        if let Some(file) = &self.options.user_certificate {
+            arguments.extend(["--user-certificate".to_owned(), file.display().to_string()]);
         }
         let log = self.folder.path().join("opcua.log");
         let mut peer = Peer::start("opcua_server.py", &arguments, &log)?;

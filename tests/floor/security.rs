@@ -1,0 +1,144 @@
+//! Protected connections to Kafka: who is let in, who is refused, and what the operator is told.
+
+use anyhow::Result;
+use floorgate_tests::{Delivery, Kafka, Listener, Patience, until};
+
+use crate::plant::Plant;
+
+/// A plant whose gateway is to reach the broker through a listener, with these settings below `security`. `{ca}`
+/// stands for the file of the broker's authority.
+fn plant(kafka: &Kafka, listener: Listener, security: &str) -> Result<Plant> {
+    let plant = Plant::new(&kafka.bootstrap())?;
+    let authority = kafka.authority()?.certificate().display().to_string();
+    let settings = plant
+        .settings()?
+        .replace(&kafka.bootstrap(), &kafka.address(listener)?)
+        .replace("protocol: plaintext", &security.replace("{ca}", &authority));
+    plant.gateway.write("floorgate.yaml", &settings)?;
+    Ok(plant)
+}
+
+/// Waits until `/readyz` tells a problem, and shows that events wait while nothing has arrived.
+fn is_told(plant: &Plant, problem: &str) -> Result<()> {
+    let mut page = String::new();
+    until(&format!("{problem:?} in /readyz"), Patience::Short, || {
+        page = plant.gateway.get("/readyz")?.body;
+        Ok(page
+            .lines()
+            .any(|line| line.starts_with("kafka: ") && line.contains(problem))
+            .then_some(()))
+    })
+    .map_err(|error| error.context(page.clone()))?;
+    assert!(page.contains("kafka: not reachable, events are stored"), "{page}");
+    assert!(!page.contains("kafka: kafka:"), "{page}");
+    assert_eq!(plant.gateway.metric("floorgate_kafka_up")?, Some(0.0));
+    plant
+        .gateway
+        .wait_for_metric("floorgate_outbox_depth", 2.0.., Patience::Short)
+}
+
+/// Waits for the first states of both lines, and then for a change: everything from the first event on is there.
+fn everything_arrives(plant: &mut Plant) -> Result<()> {
+    let mut reader = plant.reader("equipment-state")?;
+    reader.at_least(2, Patience::Long)?;
+    plant.plc.set("Line1.State", 6)?;
+    let records = reader.until("the change", Patience::Long, |records| {
+        records
+            .iter()
+            .any(|record| record.json().is_ok_and(|data| data["state"] == "Execute"))
+    })?;
+    let events = Delivery::of(records)?.accepted;
+    assert!(events.len() >= 3, "{events:#?}");
+    plant
+        .gateway
+        .wait_for_metric("floorgate_outbox_depth", 0.0..=0.0, Patience::Short)?;
+    until("a good word in /readyz", Patience::Short, || {
+        let page = plant.gateway.get("/readyz")?.body;
+        Ok((page == "ready\nkafka: up\n").then_some(()))
+    })
+}
+
+#[test]
+fn a_broker_of_the_named_authority_is_trusted() -> Result<()> {
+    let kafka = Kafka::shared_protected()?;
+    let mut plant = plant(kafka, Listener::Tls, "protocol: ssl, ca_file: '{ca}'")?;
+    plant.gateway.start()?;
+    everything_arrives(&mut plant)
+}
+
+#[test]
+fn a_broker_of_an_unknown_authority_is_refused() -> Result<()> {
+    let kafka = Kafka::shared_protected()?;
+    let mut plant = plant(kafka, Listener::Tls, "protocol: ssl")?;
+    plant.gateway.start()?;
+    is_told(&plant, "verify that kafka.security.ca_file is")
+}
+
+#[test]
+fn a_certificate_for_another_host_is_refused() -> Result<()> {
+    let kafka = Kafka::shared_protected()?;
+    let security = "protocol: ssl, ca_file: '{ca}'";
+    let mut plant = plant(kafka, Listener::OtherHost, security)?;
+    plant.gateway.start()?;
+    is_told(&plant, "made for another host")?;
+    plant.gateway.stop()?;
+
+    // Told to look away, it connects: it was the host's name alone, and what waited is not lost.
+    let settings = plant.settings()?.replace(
+        "protocol: ssl",
+        "skip_host_verification_insecure: true, protocol: ssl",
+    );
+    plant.gateway.write("floorgate.yaml", &settings)?;
+    plant.gateway.start()?;
+    everything_arrives(&mut plant)
+}
+
+#[test]
+fn a_wrong_password_is_told_and_the_right_one_loses_nothing() -> Result<()> {
+    let kafka = Kafka::shared_protected()?;
+    let (user, password) = Listener::USER;
+    for mechanism in ["SCRAM-SHA-512", "PLAIN"] {
+        let security = format!(
+            "protocol: sasl_ssl, ca_file: '{{ca}}', mechanism: {mechanism}, username: {user}, \
+             password_file: kafka.password"
+        );
+        let mut plant = plant(kafka, Listener::Sasl, &security)?;
+        plant.gateway.write("kafka.password", "guessed\n")?;
+        plant.gateway.start()?;
+        is_told(&plant, "uthentication failed")?;
+        plant.gateway.stop()?;
+        let output = plant.gateway.output()?;
+        assert!(!output.contains("guessed"), "a password in the log: {output}");
+
+        plant.gateway.write("kafka.password", &format!("{password}\n"))?;
+        plant.gateway.start()?;
+        everything_arrives(&mut plant)?;
+        let output = plant.gateway.output()?;
+        assert!(!output.contains(password), "a password in the log: {output}");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_gateway_is_known_by_its_certificate() -> Result<()> {
+    let kafka = Kafka::shared_protected()?;
+    let authority = kafka.authority()?;
+    let mut plant = plant(
+        kafka,
+        Listener::ClientCertificate,
+        "protocol: ssl, ca_file: '{ca}'",
+    )?;
+    plant.gateway.start()?;
+    is_told(&plant, "see kafka.security.certificate_file")?;
+    plant.gateway.stop()?;
+
+    let own = format!(
+        "certificate_file: '{}', key_file: '{}', protocol: ssl",
+        authority.certificate_of(Listener::CLIENT).display(),
+        authority.key_of(Listener::CLIENT).display()
+    );
+    let settings = plant.settings()?.replace("protocol: ssl", &own);
+    plant.gateway.write("floorgate.yaml", &settings)?;
+    plant.gateway.start()?;
+    everything_arrives(&mut plant)
+}

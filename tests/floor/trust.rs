@@ -1,0 +1,130 @@
+//! Protected connections to an OPC UA server: whom the gateway trusts, and how it is known.
+
+use anyhow::{Context, Result};
+use floorgate_tests::{Authority, Kafka, OpcUaOptions, Patience};
+
+use crate::plant::Plant;
+
+/// A plant whose PLC talks encrypted only, which is what a gateway does when it is told nothing else.
+fn plant(options: OpcUaOptions, login: &str) -> Result<Plant> {
+    let options = OpcUaOptions {
+        policies: vec!["Basic256Sha256-SignAndEncrypt"],
+        ..options
+    };
+    Plant::with(&Kafka::shared()?.bootstrap(), options, &format!("login: {login}"))
+}
+
+/// Runs `floorgate pki` with the gateway's configuration and gives its output.
+fn pki(plant: &Plant, words: &[&str]) -> Result<String> {
+    let output = plant.gateway.command(&[&["pki"], words].concat())?.output()?;
+    let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+    anyhow::ensure!(output.status.success(), "pki {words:?}: {errors}");
+    Ok(String::from_utf8(output.stdout)?)
+}
+
+/// Trusts the PLC before the gateway has ever seen it.
+fn trust(plant: &Plant) -> Result<()> {
+    pki(plant, &["init"])?;
+    let certificate = plant.plc.certificate();
+    pki(plant, &["trust", certificate.to_str().context("the path")?])?;
+    Ok(())
+}
+
+/// Waits until the log tells why there is no connection.
+fn is_told(plant: &mut Plant, reason: &str) -> Result<()> {
+    plant
+        .gateway
+        .process()?
+        .wait_for_output(reason, Patience::Short)?;
+    assert_eq!(
+        plant.gateway.metric("floorgate_source_up{source=\"plc\"}")?,
+        Some(0.0)
+    );
+    assert_eq!(plant.plc.monitored_items()?, 0);
+    Ok(())
+}
+
+/// Waits for the first states, and for a change after them.
+fn values_arrive(plant: &mut Plant) -> Result<()> {
+    let mut reader = plant.reader("equipment-state")?;
+    reader.at_least(2, Patience::Long)?;
+    plant.plc.set("Line1.State", 6)?;
+    reader.until("the change", Patience::Long, |records| {
+        records
+            .iter()
+            .any(|record| record.json().is_ok_and(|data| data["state"] == "Execute"))
+    })?;
+    assert_eq!(plant.plc.monitored_items()?, 12);
+    Ok(())
+}
+
+#[test]
+fn an_unknown_plc_is_named_and_let_in_once_it_is_trusted() -> Result<()> {
+    let mut plant = plant(OpcUaOptions::default(), "anonymous")?;
+    plant.gateway.start()?;
+    is_told(&mut plant, "is not trusted")?;
+    let shown = pki(&plant, &["show"])?;
+    let refused = shown
+        .lines()
+        .find_map(|line| line.strip_prefix("refused   thumbprint  "))
+        .with_context(|| shown.clone())?;
+    let advice = format!("floorgate pki trust {refused}");
+    assert!(plant.gateway.output()?.contains(&advice), "no {advice:?}");
+
+    // The next attempt gets through: no restart is needed.
+    pki(&plant, &["trust", refused])?;
+    values_arrive(&mut plant)?;
+    let shown = pki(&plant, &["show"])?;
+    assert!(
+        shown.contains(&format!("trusted   thumbprint  {refused}")),
+        "{shown}"
+    );
+    assert!(!shown.contains("refused"), "{shown}");
+    Ok(())
+}
+
+#[test]
+fn a_user_is_known_by_the_password() -> Result<()> {
+    let options = OpcUaOptions {
+        user: Some(("line-gateway", "s3cret-Of-The-Line")),
+        ..OpcUaOptions::default()
+    };
+    let mut plant = plant(options, "{user: line-gateway, password_file: plc.password}")?;
+    trust(&plant)?;
+    plant.gateway.write("plc.password", "guessed\n")?;
+    plant.gateway.start()?;
+    is_told(&mut plant, "BadUserAccessDenied")?;
+
+    // The file is read for each attempt: no restart is needed.
+    plant.gateway.write("plc.password", "s3cret-Of-The-Line\n")?;
+    values_arrive(&mut plant)?;
+    let output = plant.gateway.output()?;
+    for password in ["guessed", "s3cret"] {
+        assert!(!output.contains(password), "a password in the log: {output}");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_user_is_known_by_the_certificate() -> Result<()> {
+    let authority = Authority::new(&["line-gateway", "somebody"])?;
+    let options = OpcUaOptions {
+        user_certificate: Some(authority.certificate_of("line-gateway")),
+        ..OpcUaOptions::default()
+    };
+    let mut plant = plant(options, "{certificate_file: user.pem, key_file: user.key.pem}")?;
+    trust(&plant)?;
+    let hand_out = |plant: &Plant, name: &str| -> Result<()> {
+        let certificate = std::fs::read_to_string(authority.certificate_of(name))?;
+        let key = std::fs::read_to_string(authority.key_of(name))?;
+        plant.gateway.write("user.pem", &certificate)?;
+        plant.gateway.write("user.key.pem", &key)?;
+        Ok(())
+    };
+    hand_out(&plant, "somebody")?;
+    plant.gateway.start()?;
+    is_told(&mut plant, "BadUserAccessDenied")?;
+
+    hand_out(&plant, "line-gateway")?;
+    values_arrive(&mut plant)
+}
