@@ -28,9 +28,8 @@ impl Checkpointer {
     /// Copies what the log holds into the database, and what comes meanwhile, until little is left. What a reader still looks at is left, too.
     pub fn run(&mut self) -> Result<(), Error> {
         for _ in 0..ROUNDS {
-            let left = Log::after(&self.connection, "PRAGMA wal_checkpoint(PASSIVE)")
-                .map_err(|error| Error::sqlite(&self.path, "make a checkpoint", error))?
-                .pending;
+            let left = pending(&self.connection, "PRAGMA wal_checkpoint(PASSIVE)")
+                .map_err(|error| Error::sqlite(&self.path, "make a checkpoint", error))?;
             if left * self.page_size <= REST_BYTES {
                 break;
             }
@@ -39,26 +38,12 @@ impl Checkpointer {
     }
 }
 
-/// The write-ahead log, in pages.
-#[derive(Clone, Copy, Debug)]
-struct Log {
-    /// From its beginning on.
-    length: u64,
-    /// Those that are not in the database.
-    pending: u64,
-}
-
-impl Log {
-    /// As it is after the given checkpoint.
-    fn after(connection: &Connection, checkpoint: &str) -> rusqlite::Result<Self> {
-        connection.prepare_cached(checkpoint)?.query_row([], |row| {
-            let (length, copied): (i64, i64) = (row.get(1)?, row.get(2)?);
-            Ok(Self {
-                length: length.max(0).cast_unsigned(),
-                pending: length.saturating_sub(copied).max(0).cast_unsigned(),
-            })
-        })
-    }
+/// The pages in the log that are not in the database, after the given checkpoint.
+fn pending(connection: &Connection, checkpoint: &str) -> rusqlite::Result<u64> {
+    connection.prepare_cached(checkpoint)?.query_row([], |row| {
+        let (in_log, copied): (i64, i64) = (row.get(1)?, row.get(2)?);
+        Ok(in_log.saturating_sub(copied).max(0).cast_unsigned())
+    })
 }
 
 impl Store {
@@ -77,13 +62,13 @@ impl Store {
 
     /// Whether the log is worth a checkpoint.
     pub fn log_is_long(&mut self) -> Result<bool, Error> {
-        let log = self.log("PRAGMA wal_checkpoint(NOOP)")?;
-        Ok(log.pending * u64::from(self.options.page_size) >= CHECKPOINT_BYTES)
+        let pending = self.pending("PRAGMA wal_checkpoint(NOOP)")?;
+        Ok(pending * u64::from(self.options.page_size) >= CHECKPOINT_BYTES)
     }
 
     /// Copies what a [`Checkpointer`] has left, so that the next commit begins the log anew.
     pub fn finish_checkpoint(&mut self) -> Result<(), Error> {
-        self.log("PRAGMA wal_checkpoint(PASSIVE)").map(drop)
+        self.pending("PRAGMA wal_checkpoint(PASSIVE)").map(drop)
     }
 
     /// Copies the log when it has grown enough and nobody else does. Returns whether all of it is in the database.
@@ -92,12 +77,11 @@ impl Store {
             return Ok(false);
         }
         // A reader with an old snapshot leaves some of it; then the next call goes on, and a full log is not looped over.
-        let log = self.log("PRAGMA wal_checkpoint(PASSIVE)")?;
-        Ok(log.length > 0 && log.pending == 0)
+        Ok(self.pending("PRAGMA wal_checkpoint(PASSIVE)")? == 0)
     }
 
-    fn log(&mut self, checkpoint: &str) -> Result<Log, Error> {
-        Log::after(&self.connection, checkpoint).map_err(|error| {
+    fn pending(&mut self, checkpoint: &str) -> Result<u64, Error> {
+        pending(&self.connection, checkpoint).map_err(|error| {
             let error = Error::sqlite(&self.options.path, "make a checkpoint", error);
             self.note(&error);
             error

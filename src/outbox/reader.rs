@@ -1,12 +1,11 @@
 //! Reading beside the writer.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use floorgate_sample::Timestamp;
 use rusqlite::{Connection, OpenFlags, params};
 
-use crate::schema::{APPLICATION_ID, FORMAT_VERSION};
+use crate::schema::{APPLICATION_ID, FORMAT_VERSION, connect};
 use crate::{Error, Lane, LaneId, Row, catalog};
 
 /// A read-only connection to a store that this or another process has open. It sees what is committed, and every call sees the newest.
@@ -21,14 +20,7 @@ impl Reader {
     pub fn open(path: impl AsRef<Path>) -> Result<Self, Error> {
         let path = path.as_ref();
         let sqlite = |error| Error::sqlite(path, "open for reading", error);
-        let connection = Connection::open_with_flags(
-            path,
-            OpenFlags::SQLITE_OPEN_READ_ONLY
-                | OpenFlags::SQLITE_OPEN_NO_MUTEX
-                | OpenFlags::SQLITE_OPEN_EXRESCODE,
-        )
-        .map_err(sqlite)?;
-        connection.busy_timeout(Duration::from_secs(2)).map_err(sqlite)?;
+        let connection = connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY, "open for reading")?;
         connection
             .pragma_update(None, "cache_size", -1024)
             .map_err(sqlite)?;

@@ -98,16 +98,7 @@ pub(crate) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
 pub(crate) fn open(options: &Options) -> Result<Connection, Error> {
     let path = options.path.as_path();
     create_file(path)?;
-    let mut connection = Connection::open_with_flags(
-        path,
-        OpenFlags::SQLITE_OPEN_READ_WRITE
-            | OpenFlags::SQLITE_OPEN_NO_MUTEX
-            | OpenFlags::SQLITE_OPEN_EXRESCODE,
-    )
-    .map_err(|error| Error::sqlite(path, "open its file", error))?;
-    connection
-        .busy_timeout(BUSY_TIMEOUT)
-        .map_err(|error| Error::sqlite(path, "open its file", error))?;
+    let mut connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE, "open its file")?;
     if is_new(&connection, path)? {
         create(&mut connection, options).map_err(|error| Error::sqlite(path, "create its tables", error))?;
     }
@@ -117,19 +108,23 @@ pub(crate) fn open(options: &Options) -> Result<Connection, Error> {
 
 /// Another connection to a database that this process has open for writing.
 pub(crate) fn open_beside(path: &Path) -> Result<Connection, Error> {
-    let sqlite = |error| Error::sqlite(path, "open its file again", error);
-    let connection = Connection::open_with_flags(
-        path,
-        OpenFlags::SQLITE_OPEN_READ_WRITE
-            | OpenFlags::SQLITE_OPEN_NO_MUTEX
-            | OpenFlags::SQLITE_OPEN_EXRESCODE,
-    )
-    .map_err(sqlite)?;
-    connection.busy_timeout(BUSY_TIMEOUT).map_err(sqlite)?;
+    let action = "open its file again";
+    let connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE, action)?;
     connection
         .pragma_update(None, "synchronous", "full")
-        .map_err(sqlite)?;
+        .map_err(|error| Error::sqlite(path, action, error))?;
     Ok(connection)
+}
+
+/// A connection that one thread at a time uses.
+pub(crate) fn connect(path: &Path, access: OpenFlags, action: &'static str) -> Result<Connection, Error> {
+    let flags = access | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_EXRESCODE;
+    Connection::open_with_flags(path, flags)
+        .and_then(|connection| {
+            connection.busy_timeout(BUSY_TIMEOUT)?;
+            Ok(connection)
+        })
+        .map_err(|error| Error::sqlite(path, action, error))
 }
 
 /// `SQLite` gives the log and its index the mode of the main file, so that file has to exist with ours first.

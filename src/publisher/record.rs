@@ -37,26 +37,18 @@ pub(crate) struct HeaderError {
     line: String,
 }
 
-/// Shared header texts whose reading is remembered at most. Live rows have a few, one for each stream and type; rows from the store have
-/// each a copy of its own.
+/// Shared header texts whose reading is remembered at most. There is one for each stream and type.
 const REMEMBERED: usize = 4096;
 
 /// Makes the headers of records, one after the other.
 #[derive(Debug, Default)]
 pub(crate) struct HeaderMaker {
-    /// What was read from shared texts, by their address; each holds its text, so that no other has the address.
-    read: HashMap<usize, Shared>,
+    /// What was read from shared texts.
+    read: HashMap<Arc<str>, Vec<(String, Content)>>,
     /// The last time that was written, and its text: the rows of one commit mostly have the same.
     recorded: Option<Timestamp>,
     recorded_text: String,
     trace: String,
-}
-
-/// Headers that many rows share, read from their text.
-#[derive(Debug)]
-struct Shared {
-    _text: Arc<str>,
-    headers: Vec<(String, Content)>,
 }
 
 /// A shared header's value, or what of the row it stands for.
@@ -70,25 +62,21 @@ enum Content {
     Trace,
 }
 
-impl Shared {
-    fn read(text: &Arc<str>) -> Result<Self, HeaderError> {
-        let headers = text.lines().map(|line| {
-            let (name, value) = split(line)?;
-            let content = match value {
-                "{id}" => Content::Id,
-                "{subject}" => Content::Subject,
-                "{key}" => Content::Key,
-                "{recorded}" => Content::Recorded,
-                "{trace}" => Content::Trace,
-                value => Content::Text(decode(value).into_owned()),
-            };
-            Ok((name.to_owned(), content))
-        });
-        Ok(Self {
-            headers: headers.collect::<Result<_, _>>()?,
-            _text: Arc::clone(text),
-        })
-    }
+/// Reads the headers that many rows share.
+fn read(text: &str) -> Result<Vec<(String, Content)>, HeaderError> {
+    let headers = text.lines().map(|line| {
+        let (name, value) = split(line)?;
+        let content = match value {
+            "{id}" => Content::Id,
+            "{subject}" => Content::Subject,
+            "{key}" => Content::Key,
+            "{recorded}" => Content::Recorded,
+            "{trace}" => Content::Trace,
+            value => Content::Text(decode(value).into_owned()),
+        };
+        Ok((name.to_owned(), content))
+    });
+    headers.collect()
 }
 
 impl HeaderMaker {
@@ -102,12 +90,12 @@ impl HeaderMaker {
         if self.read.len() >= REMEMBERED {
             self.read.clear();
         }
-        let shared = match self.read.entry(row.shared_headers.as_ptr().addr()) {
+        let shared = match self.read.entry(Arc::clone(&row.shared_headers)) {
             Entry::Occupied(known) => known.into_mut(),
-            Entry::Vacant(place) => place.insert(Shared::read(&row.shared_headers)?),
+            Entry::Vacant(place) => place.insert(read(&row.shared_headers)?),
         };
-        let mut headers = OwnedHeaders::new_with_capacity(shared.headers.len() + OWN_HEADERS);
-        for (name, content) in &shared.headers {
+        let mut headers = OwnedHeaders::new_with_capacity(shared.len() + OWN_HEADERS);
+        for (name, content) in &*shared {
             let value = match content {
                 Content::Text(text) => text,
                 Content::Id => &row.id,
