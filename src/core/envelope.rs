@@ -150,7 +150,9 @@ impl Attributes<'_> {
         visit("time", self.time);
         // Compared as text, therefore of fixed width (CloudEvents sequence extension).
         let mut text = String::with_capacity(32);
-        let _ = write!(text, "{:08}-{:020}", self.sequence.0, self.sequence.1);
+        push_number(&mut text, u64::from(self.sequence.0), 8);
+        text.push('-');
+        push_number(&mut text, self.sequence.1, 20);
         visit("sequence", &text);
         if let Some(correlation) = self.correlation {
             visit("correlationid", correlation);
@@ -163,6 +165,14 @@ impl Attributes<'_> {
             },
         );
     }
+}
+
+/// Writes a decimal number, with leading zeros up to a width.
+pub(crate) fn push_number(text: &mut String, number: u64, width: usize) {
+    let mut digits = itoa::Buffer::new();
+    let digits = digits.format(number);
+    text.extend(std::iter::repeat_n('0', width.saturating_sub(digits.len())));
+    text.push_str(digits);
 }
 
 /// Percent-encodes what would break a header line, and the percent sign itself. The publisher undoes it.

@@ -10,6 +10,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use foldhash::fast::RandomState;
 use rusqlite::{Connection, params};
 
 use crate::Cell;
@@ -29,7 +30,7 @@ const JOURNAL_ROWS_A_STEP: u64 = 64;
 #[derive(Debug, Default)]
 struct Dirty {
     /// Their content; `None`: removed.
-    cells: HashMap<Arc<str>, Option<String>>,
+    cells: HashMap<Arc<str>, Option<String>, RandomState>,
     /// What writing them costs.
     bytes: usize,
 }

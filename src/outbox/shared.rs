@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use foldhash::fast::RandomState;
 use rusqlite::{Connection, params};
 
 use crate::Event;
@@ -11,7 +12,7 @@ use crate::Event;
 /// ends that.
 #[derive(Debug, Default)]
 pub(crate) struct Shared {
-    numbers: HashMap<Arc<str>, i64>,
+    numbers: HashMap<Arc<str>, i64, RandomState>,
     last: i64,
     /// Texts that are not stored yet.
     new: Vec<Arc<str>>,

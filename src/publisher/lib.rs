@@ -8,7 +8,8 @@
 //!   partition that is not ready yet, when the second request is there before the first one's retry.
 //! - A lane's watermark is contiguous: what is reported as acknowledged, is, and so is everything before it.
 //! - A lane that is refused, or a topic that is missing, holds up nothing but itself.
-//! - Memory is bounded: rows handed over (4 MiB), rows at hand (8 MiB), records in flight (`in_flight_mib`, one lane its share of it).
+//! - Memory is bounded: rows handed over (4 MiB), rows at hand (8 MiB, and up to a burst of each lane that is read from the store), records in
+//!   flight (`in_flight_mib`, one lane its share of it).
 //!   What does not fit stays in the store and is read from there.
 //!
 //! # Where a record can be on the log twice

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use floorgate_outbox::Row;
 use floorgate_sample::Timestamp;
+use foldhash::fast::RandomState;
 use rdkafka::message::{Header, OwnedHeaders};
 use thiserror::Error;
 
@@ -44,7 +45,7 @@ const REMEMBERED: usize = 4096;
 #[derive(Debug, Default)]
 pub(crate) struct HeaderMaker {
     /// What was read from shared texts.
-    read: HashMap<Arc<str>, Vec<(String, Content)>>,
+    read: HashMap<Arc<str>, Vec<(String, Content)>, RandomState>,
     /// The last time that was written, and its text: the rows of one commit mostly have the same.
     recorded: Option<Timestamp>,
     recorded_text: String,
@@ -113,8 +114,9 @@ impl HeaderMaker {
             let (name, value) = split(line)?;
             headers = add(headers, name, &decode(value));
         }
-        headers = add(headers, HEADER_LANE_EPOCH, &mark.epoch.to_string());
-        headers = add(headers, HEADER_LANE_SEQUENCE, &mark.sequence.to_string());
+        let mut digits = itoa::Buffer::new();
+        headers = add(headers, HEADER_LANE_EPOCH, digits.format(mark.epoch));
+        headers = add(headers, HEADER_LANE_SEQUENCE, digits.format(mark.sequence));
         headers = add(headers, HEADER_INCARNATION, mark.incarnation);
         if mark.possible_duplicate {
             headers = add(headers, HEADER_POSSIBLE_DUPLICATE, "true");

@@ -125,14 +125,15 @@ impl Worker {
                 }
             }
             let wants_more = prepared.len() < most && lane.has_more_stored();
-            if !wants_more || !self.read(place)? {
+            if !wants_more || !self.read(place, burst)? {
                 return Ok(prepared);
             }
         }
     }
 
-    /// Reads the rows of a lane that come after those at hand. Returns whether there are any.
-    fn read(&mut self, place: usize) -> Result<bool, String> {
+    /// Reads the rows of a lane that come after those at hand, no more than a burst of them: there may be many lanes. Returns whether there
+    /// are any.
+    fn read(&mut self, place: usize, burst: usize) -> Result<bool, String> {
         if self.store_retry_at.is_some() {
             return Ok(false);
         }
@@ -141,7 +142,10 @@ impl Worker {
         };
         let lane = &mut slot.lane;
         let after = lane.last_cached();
-        let rows = match self.reader.lane_rows(lane.id, after, READ_ROWS, READ_BYTES) {
+        let rows = match self
+            .reader
+            .lane_rows(lane.id, after, READ_ROWS, READ_BYTES.min(burst))
+        {
             Ok(rows) => rows,
             Err(error) => {
                 self.store_failed(error);

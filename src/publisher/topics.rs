@@ -99,7 +99,7 @@ struct Keeper {
     connection: ClientConfig,
     settings: TopicSettings,
     client: Option<AdminClient<Quiet>>,
-    /// A cluster that does not answer for one topic's configuration is not asked for the others'.
+    /// A cluster that does not answer for one topic's configuration is not asked for the others' by the same client.
     tells_policies: bool,
 }
 
@@ -137,6 +137,7 @@ impl Keeper {
             let client = AdminClient::from_config_and_context(&self.connection, Quiet)
                 .map_err(|error| TopicProblem::Unreachable(error.to_string()))?;
             self.client = Some(client);
+            self.tells_policies = true;
         }
         let Some(client) = &self.client else {
             return Err(TopicProblem::Unreachable(

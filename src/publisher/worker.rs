@@ -21,9 +21,9 @@ use crate::topics::{TopicAnswer, TopicKeeper, TopicProblem};
 
 /// Bits of a record's number that are its sequence; the rest is the lane's place in the table.
 pub(crate) const SEQUENCE_BITS: u32 = 44;
-/// Memory of rows at hand, in all lanes and in one.
-const CACHE: usize = 8 * 1024 * 1024;
-const LANE_CACHE: usize = 1024 * 1024;
+/// Memory of rows at hand, in all lanes and in one: 80 ms of 30,000 events a second, so that a broker which takes a breath costs no reading.
+pub(crate) const CACHE: usize = 8 * 1024 * 1024;
+const LANE_CACHE: usize = 4 * 1024 * 1024;
 /// Pause before a topic is asked about again.
 const TOPIC_PAUSE: Duration = Duration::from_secs(10);
 /// The same while no broker answers, or the topic has just been made.
@@ -32,6 +32,8 @@ const SHORT_PAUSE: Duration = Duration::from_millis(500);
 pub(crate) const REBUILD_PAUSE: Duration = Duration::from_secs(1);
 /// While no broker is known to be reachable, one is asked for this often.
 const PROBE_PAUSE: Duration = Duration::from_secs(5);
+/// A topic in use is looked at again this often: partitions may have been added, or come back.
+const REVIEW_PAUSE: Duration = Duration::from_mins(5);
 /// Longest sleep: the client's errors are collected this often at least.
 const LONGEST_SLEEP: Duration = Duration::from_secs(1);
 /// Acknowledgements that nothing waits for are passed on after this time at the latest.
@@ -58,6 +60,8 @@ pub(crate) struct Topic {
     pub(crate) pinned: Option<u32>,
     pub(crate) published: IntCounter,
     pub(crate) wanted: bool,
+    /// When it is looked at again although it is open.
+    pub(crate) review_at: Instant,
     pub(crate) problem: Option<String>,
 }
 
@@ -320,6 +324,7 @@ impl Worker {
             pinned,
             published: self.metrics.published.with_label_values(&[&**name]),
             wanted: false,
+            review_at: Instant::now() + REVIEW_PAUSE,
             problem: None,
         });
         self.topics.len() - 1
@@ -337,7 +342,8 @@ impl Worker {
         };
         match answer.result {
             Ok(partitions) => {
-                topic.state = TopicState::Open { partitions };
+                let open = TopicState::Open { partitions };
+                let news = std::mem::replace(&mut topic.state, open) != open;
                 topic.problem = None;
                 match topic.pinned {
                     None => {
@@ -345,7 +351,7 @@ impl Worker {
                         let topic = Arc::clone(&topic.name);
                         self.shared.report(Report::TopicPinned { topic, partitions });
                     }
-                    Some(pinned) if partitions > pinned => tracing::warn!(
+                    Some(pinned) if partitions > pinned && news => tracing::warn!(
                         topic = &*topic.name,
                         partitions,
                         pinned,
@@ -411,6 +417,9 @@ impl Worker {
                 TopicState::Open { .. } => {
                     if probe && now >= self.probe_at {
                         self.probe_at = now + PROBE_PAUSE;
+                        self.keeper.ask(&topic.name);
+                    } else if now >= topic.review_at {
+                        topic.review_at = now + REVIEW_PAUSE;
                         self.keeper.ask(&topic.name);
                     }
                     false

@@ -5,9 +5,6 @@ use std::sync::Arc;
 use floorgate_adapter_api::{Quality, Sample, TagId, Timestamp, Value};
 use opcua::types::{DataValue, DateTime, StatusCode, Variant};
 
-/// Nanoseconds from 1601-01-01, where OPC UA's time begins (OPC 10000-6 §5.2.2.5), to 1970-01-01.
-const EPOCH_1601_TICKS: i64 = 116_444_736_000_000_000;
-
 /// A value that the gateway has no type for: a structure of the server's own, for example.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Unsupported(pub &'static str);
@@ -53,14 +50,11 @@ pub fn refusal(tag: TagId, status: StatusCode) -> Sample {
 
 /// `None` for what is absent, null, or out of the range of a [`Timestamp`] (1678 to 2261).
 fn time_of(time: Option<DateTime>, picoseconds: Option<u16>) -> Option<Timestamp> {
-    let ticks = time?.ticks();
-    if ticks <= 0 {
-        return None;
-    }
+    // Null is the year 1601, and the end of times 9999.
+    let nanos = time?.as_chrono().timestamp_nanos_opt()?;
     // The field counts intervals of 10 ps, up to 9999 (OPC 10000-6 §5.2.2.17).
     let below = i64::from(picoseconds.unwrap_or(0).min(9_999) / 100);
-    let nanos = (ticks - EPOCH_1601_TICKS).checked_mul(100)?.checked_add(below)?;
-    Some(Timestamp::from_nanos(nanos))
+    Some(Timestamp::from_nanos(nanos.checked_add(below)?))
 }
 
 fn text(text: &opcua::types::UAString) -> Option<Value> {
