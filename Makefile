@@ -20,7 +20,7 @@ ARGS ?=
 HOURS ?= 8
 
 .DELETE_ON_ERROR:
-.PHONY: help build release setup test demo bench soak lint format generate install uninstall clean
+.PHONY: help build release dist setup test demo bench soak lint format generate install uninstall clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 12
@@ -28,8 +28,11 @@ help: ## this list
 build: ## build everything, with debug information
 	$(CARGO) build --workspace --locked
 
-release: ## build the gateway as it is shipped
+release: ## build the gateway, optimised
 	$(CARGO) build --release --locked --package floorgate
+
+dist: ## build the gateway as packages ship it, optimised over all crates (slow)
+	$(CARGO) build --profile dist --locked --package floorgate
 
 setup: ## install what the tests need under target/test
 	@tests/setup $(TARGET)/test
@@ -42,10 +45,10 @@ test: setup build ## run all tests, against a real Kafka, OPC UA server and Modb
 demo: ## a simulated plant, a broker and the gateway in one command
 	$(CARGO) run --release --locked --package floorgate -- demo $(ARGS)
 
-bench: setup ## measure latency, CPU and memory: plant, gateway, Kafka and consumer as processes
+bench: setup dist ## measure latency, CPU and memory: plant, gateway, Kafka and consumer as processes
 	$(CARGO) build --release --locked --workspace --bins
 	$(CARGO) build --release --locked --package floorgate-simulator --example load_check
-	$(CARGO) run --release --locked --package floorgate-tests --bin bench -- $(ARGS)
+	$(CARGO) run --release --locked --package floorgate-tests --bin bench -- --gateway $(TARGET)/dist/floorgate $(ARGS)
 
 soak: setup ## kill gateway, broker and PLC again and again (HOURS=8)
 	$(CARGO) build --release --locked --workspace --bins

@@ -23,7 +23,7 @@ use std::path::PathBuf;
 
 use anyhow::{Error, Result};
 use clap::{Args, Parser, Subcommand};
-use floorgate_tests::{Kafka, target};
+use floorgate_tests::{Kafka, binary, target};
 
 use crate::report::{Outcome, Results};
 use crate::run::Bench;
@@ -57,6 +57,12 @@ struct Measure {
     /// Measure the halves only, without the gateway
     #[arg(long)]
     floor_only: bool,
+    /// Measure the whole way only, without the halves
+    #[arg(long, conflicts_with = "floor_only")]
+    whole_only: bool,
+    /// The program to measure, several to compare them run by run [default: the one built beside this]
+    #[arg(long, value_name = "FILE")]
+    gateway: Vec<PathBuf>,
     /// Where the results go [default: target/bench/result.json]
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -102,33 +108,46 @@ fn measure(measure: Measure, stop: &Stop) -> Result<()> {
         Some(file) => file,
         None => target()?.join("bench/result.json"),
     };
+    let gateways = if measure.gateway.is_empty() {
+        vec![binary("floorgate")?]
+    } else {
+        measure.gateway
+    };
     let kafka = Kafka::start_for_measuring()?;
     let bench = Bench {
         kafka: &kafka,
         seconds,
         floor_seconds: seconds.min(FLOOR_SECONDS),
         floor_only: measure.floor_only,
+        whole_only: measure.whole_only,
         stop,
     };
     let mut results = Results::new(seconds, runs);
     eprintln!("warming the broker up");
     bench.warm_up(&Scenario::named(WARM_UP).map_err(Error::msg)?)?;
     for scenario in scenarios {
-        let mut outcome = Outcome::new(scenario);
+        let mut outcomes: Vec<_> = gateways
+            .iter()
+            .map(|program| Outcome::new(scenario, program))
+            .collect();
         for number in 1..=runs {
-            eprintln!("{}: run {number} of {runs}", scenario.title);
-            match bench.run(&scenario, number) {
-                Ok(run) => outcome.runs.push(run),
-                Err(error) if !stop.is_wanted() => {
-                    eprintln!("{}: run {number} failed: {error:#}", scenario.title);
-                    outcome.failures.push(format!("{error:#}"));
+            for (program, outcome) in gateways.iter().zip(&mut outcomes) {
+                eprintln!("{}: run {number} of {runs}", scenario.title);
+                match bench.run(&scenario, program, number) {
+                    Ok(run) => outcome.runs.push(run),
+                    Err(error) if !stop.is_wanted() => {
+                        eprintln!("{}: run {number} failed: {error:#}", scenario.title);
+                        outcome.failures.push(format!("{error:#}"));
+                    }
+                    Err(error) => return Err(error),
                 }
-                Err(error) => return Err(error),
             }
         }
-        outcome.conclude();
-        print!("{}", outcome.table());
-        results.scenarios.push(outcome);
+        for mut outcome in outcomes {
+            outcome.conclude();
+            print!("{}", outcome.table());
+            results.scenarios.push(outcome);
+        }
         // After each scenario, so that a later failure does not take it along.
         results.write(&json)?;
     }

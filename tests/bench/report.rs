@@ -1,7 +1,7 @@
 //! What is printed, and what is written as JSON.
 
 use std::fmt::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use serde::Serialize;
@@ -30,6 +30,8 @@ pub struct Results {
 #[derive(Debug, Serialize)]
 pub struct Outcome {
     scenario: Scenario,
+    /// The program that was the gateway.
+    program: PathBuf,
     /// The runs that came to their end.
     pub runs: Vec<Run>,
     /// Why the others did not.
@@ -61,9 +63,10 @@ impl Figure {
 
 impl Outcome {
     /// One without runs.
-    pub fn new(scenario: Scenario) -> Self {
+    pub fn new(scenario: Scenario, program: &Path) -> Self {
         Self {
             scenario,
+            program: program.to_path_buf(),
             runs: Vec::new(),
             failures: Vec::new(),
             figures: Vec::new(),
@@ -189,9 +192,10 @@ impl Outcome {
         let mut text = String::new();
         let _ = writeln!(
             text,
-            "\n{} ({} runs)\n{:30} {:>10} {:>9}      {:>10} {:>10} {:>7} {:>9}",
+            "\n{} ({} runs of {})\n{:30} {:>10} {:>9}      {:>10} {:>10} {:>7} {:>9}",
             self.scenario.title,
             self.runs.len(),
+            self.program.display(),
             "",
             "gateway",
             "bar",

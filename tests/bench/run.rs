@@ -1,5 +1,6 @@
 //! One run of a scenario: the whole way, and the two halves alone.
 
+use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result};
@@ -51,17 +52,26 @@ pub struct Bench<'a> {
     pub floor_seconds: f64,
     /// Measure the halves only.
     pub floor_only: bool,
+    /// Measure the whole way only.
+    pub whole_only: bool,
     /// The wish to end.
     pub stop: &'a Stop,
 }
 
 impl Bench<'_> {
-    /// Runs a scenario once.
-    pub fn run(&self, scenario: &Scenario, number: u32) -> Result<Run> {
+    /// Runs a scenario once, with that program as the gateway.
+    pub fn run(&self, scenario: &Scenario, program: &Path, number: u32) -> Result<Run> {
         let gateway = (!self.floor_only)
-            .then(|| self.gateway(scenario, number))
+            .then(|| self.gateway(scenario, program, number))
             .transpose()
             .context("the whole way")?;
+        if self.whole_only {
+            return Ok(Run {
+                gateway,
+                opcua: None,
+                kafka: None,
+            });
+        }
         let record = gateway.as_ref().map_or(TYPICAL_RECORD, |way| way.report.record);
         let kafka = self
             .kafka_half(scenario, number, record, self.floor_seconds)
@@ -84,7 +94,7 @@ impl Bench<'_> {
             .map(drop)
     }
 
-    fn gateway(&self, scenario: &Scenario, number: u32) -> Result<Way> {
+    fn gateway(&self, scenario: &Scenario, program: &Path, number: u32) -> Result<Way> {
         let folder = Folder::new("bench")?;
         let topic = format!("bench-{}-{number}", scenario.name);
         self.kafka.create_topic(&topic, PARTITIONS)?;
@@ -94,7 +104,7 @@ impl Bench<'_> {
         let settings = settings(scenario, &plant.addresses, &self.kafka.bootstrap(), PARTITIONS);
         let mappings = mappings(scenario, &plant.addresses.namespace, &topic)?;
         let mappings: Vec<_> = mappings.iter().map(|(name, text)| (&**name, &**text)).collect();
-        let mut gateway = Gateway::new(&settings, &mappings)?;
+        let mut gateway = Gateway::new(&settings, &mappings)?.with_program(program);
         gateway.spawn()?;
         let pid = gateway.process()?.id();
         let mut check = || check(gateway.process()?, "the gateway");

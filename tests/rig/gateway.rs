@@ -28,6 +28,7 @@ pub struct Check {
 #[derive(Debug)]
 pub struct Gateway {
     http: u16,
+    program: PathBuf,
     process: Option<Process>,
     // Deleted after the process is gone.
     folder: Folder,
@@ -41,6 +42,7 @@ impl Gateway {
     pub fn new(settings: &str, mappings: &[(&str, &str)]) -> Result<Self> {
         let gateway = Self {
             http: free_port()?,
+            program: binary("floorgate")?,
             process: None,
             folder: Folder::new("gateway")?,
         };
@@ -49,6 +51,13 @@ impl Gateway {
             gateway.write(&format!("mappings/{name}"), text)?;
         }
         Ok(gateway)
+    }
+
+    /// The same with another program than the one that is built beside the tests.
+    #[must_use]
+    pub fn with_program(mut self, program: &Path) -> Self {
+        self.program = program.to_path_buf();
+        self
     }
 
     /// Writes a file of the configuration folder, with `{state}` and `{http}` filled in.
@@ -74,7 +83,7 @@ impl Gateway {
 
     /// A command of the program, with `--config` appended.
     pub fn command(&self, words: &[&str]) -> Result<Command> {
-        let mut command = Command::new(binary("floorgate")?);
+        let mut command = Command::new(&self.program);
         command
             .args(words)
             .arg("--config")
