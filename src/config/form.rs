@@ -351,11 +351,11 @@ pub(crate) struct EventForm {
     /// The tag whose value is the subject of an event of the plant's own. Without it: the equipment.
     #[serde(default)]
     pub subject: Option<Spanned<String>>,
-    /// Condition over tags, in CEL; while it is not true, no event is made.
+    /// Condition over tags, in CEL; while it is not true or cannot be computed, no event is made.
     #[serde(default)]
     pub when: Option<Spanned<String>>,
     /// Further fields of the event's data: a tag's name, `= expression` in CEL over tags, a number, `true`, `false`,
-    /// `{constant: …}` for fixed text, or an object of these.
+    /// `{constant: …}` for fixed text, or an object of these. A field that cannot be computed is null.
     #[serde(default)]
     #[schemars(with = "BTreeMap<String, serde_json::Value>")]
     #[allow(dead_code, reason = "it is read from the tree")]

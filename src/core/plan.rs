@@ -161,7 +161,7 @@ pub enum Field {
     Input(Slot),
     /// Always the same.
     Constant(serde_json::Value),
-    /// Computed.
+    /// Computed; null where that fails.
     Computed(Expression),
     /// An object of fields.
     Object(Vec<(Arc<str>, Field)>),

@@ -30,7 +30,8 @@ pub struct Metrics {
     source_request_seconds: HistogramVec,
     /// Events committed to the outbox, by type.
     pub events: IntCounterVec,
-    /// Changes that were seen and made no event because a rule failed, by rule kind.
+    /// Failures of rules: a guard that made no event of a change, a value that the rule cannot read, a field that is null
+    /// because its expression failed.
     pub rule_errors: IntCounter,
     /// Stage latencies: `source_to_received`, `received_to_committed`, `committed_to_acknowledged`,
     /// `source_to_acknowledged`.
@@ -185,7 +186,7 @@ impl Metrics {
             rule_errors: counter(
                 &registry,
                 "rule_errors_total",
-                "Changes of which a rule could make no event",
+                "Failures of rules: a change made no event, or one with a field that is null",
             )?,
             stage_seconds: histogram_vec(
                 &registry,

@@ -28,23 +28,22 @@ struct Raised {
     at: Option<i64>,
 }
 
-pub(super) fn evaluate(
-    context: &mut Context<'_>,
-    memory: &mut Memory,
-    dirty: &mut bool,
-) -> Result<(), String> {
+pub(super) fn evaluate(context: &mut Context<'_>, memory: &mut Memory, dirty: &mut bool) {
     let change = context.change;
     let tag = context.trigger();
     if !matches!(change.cause, Cause::Initial | Cause::Value) {
-        return Ok(());
+        return;
     }
-    let Some(value) = &change.value else { return Ok(()) };
-    let word = value.as_i128().ok_or_else(|| {
-        format!(
-            "alarm word {:?} has the value {value}, which is no integer",
-            tag.name
-        )
-    })?;
+    let Some(value) = &change.value else { return };
+    let Some(word) = value.as_i128() else {
+        context.fail(|| {
+            format!(
+                "no event: alarm word {:?} has the value {value}, which is no integer",
+                tag.name
+            )
+        });
+        return;
+    };
     for bit in 0..64_u8 {
         let set = word >> bit & 1 == 1;
         if set == memory.raised.contains_key(&bit) {
@@ -56,12 +55,11 @@ pub(super) fn evaluate(
             .as_ref()
             .and_then(|bits| bits.iter().find(|alarm| alarm.bit == bit));
         if set {
-            raise(context, memory, bit, alarm)?;
+            raise(context, memory, bit, alarm);
         } else if let Some(raised) = memory.raised.remove(&bit) {
-            clear(context, &raised, bit, alarm)?;
+            clear(context, &raised, bit, alarm);
         }
     }
-    Ok(())
 }
 
 /// Code of an alarm; a bit that the mapping does not name is reported under its number.
@@ -72,12 +70,7 @@ fn code(context: &Context<'_>, bit: u8, alarm: Option<&AlarmBit>) -> Arc<str> {
     )
 }
 
-fn raise(
-    context: &mut Context<'_>,
-    memory: &mut Memory,
-    bit: u8,
-    alarm: Option<&AlarmBit>,
-) -> Result<(), String> {
+fn raise(context: &mut Context<'_>, memory: &mut Memory, bit: u8, alarm: Option<&AlarmBit>) {
     let code = code(context, bit, alarm);
     let id = format!("{}/{code}", context.equipment());
     let subject = format!("alarm/{code}");
@@ -103,18 +96,12 @@ fn raise(
         if alarm.is_none() {
             object.field("unmapped", &true);
         }
-    })?;
+    });
     let at = context.change.source_time.map(Timestamp::as_nanos);
     memory.raised.insert(bit, Raised { occurrence, at });
-    Ok(())
 }
 
-fn clear(
-    context: &mut Context<'_>,
-    raised: &Raised,
-    bit: u8,
-    alarm: Option<&AlarmBit>,
-) -> Result<(), String> {
+fn clear(context: &mut Context<'_>, raised: &Raised, bit: u8, alarm: Option<&AlarmBit>) {
     let code = code(context, bit, alarm);
     let id = format!("{}/{code}", context.equipment());
     let subject = format!("alarm/{code}");
@@ -143,6 +130,5 @@ fn clear(
         if let Some(milliseconds) = duration {
             object.field("durationMs", &milliseconds);
         }
-    })?;
-    Ok(())
+    });
 }

@@ -16,14 +16,10 @@ pub(crate) struct Memory {
     since: Option<i64>,
 }
 
-pub(super) fn evaluate(
-    context: &mut Context<'_>,
-    memory: &mut Memory,
-    dirty: &mut bool,
-) -> Result<(), String> {
+pub(super) fn evaluate(context: &mut Context<'_>, memory: &mut Memory, dirty: &mut bool) {
     let change = context.change;
     if change.cause == Cause::Silence {
-        return Ok(());
+        return;
     }
     let table = context.trigger().values.as_ref();
     let entry = change.value.as_ref().and_then(|value| table?.find(value));
@@ -32,7 +28,7 @@ pub(super) fn evaluate(
         (Some(value), None) => value.to_string(),
         (Some(value), Some(table)) => match table.name_of(value) {
             Some(name) => name.to_owned(),
-            None => return Ok(()),
+            None => return,
         },
     };
     let previous_duration = memory
@@ -63,6 +59,5 @@ pub(super) fn evaluate(
         object.put("tag", &*tag.name);
         object.put("raw", &raw);
         object.close();
-    })?;
-    Ok(())
+    });
 }

@@ -35,24 +35,19 @@ pub(crate) struct Memory {
     earlier: Vec<(String, u32)>,
 }
 
-pub(super) fn evaluate(
-    context: &mut Context<'_>,
-    memory: &mut Memory,
-    dirty: &mut bool,
-    order: Slot,
-) -> Result<(), String> {
+pub(super) fn evaluate(context: &mut Context<'_>, memory: &mut Memory, dirty: &mut bool, order: Slot) {
     if !matches!(context.change.cause, Cause::Initial | Cause::Value) {
-        return Ok(());
+        return;
     }
     let Some(raw) = context.change.value.as_ref() else {
-        return Ok(());
+        return;
     };
     let tag = context.trigger();
     let entry = tag.values.as_ref().and_then(|table| table.find(raw));
     let status = match &tag.values {
         Some(table) => match table.name_of(raw) {
             Some(name) => name.to_owned(),
-            None => return Ok(()),
+            None => return,
         },
         None => raw.to_string(),
     };
@@ -87,8 +82,7 @@ pub(super) fn evaluate(
         object.put("tag", &*tag.name);
         object.put("raw", raw);
         object.close();
-    })?;
-    Ok(())
+    });
 }
 
 impl Memory {

@@ -1,5 +1,6 @@
 //! The core as the engine drives it: batches in, events and cells out.
 
+mod failures;
 mod machine;
 mod work_order;
 
@@ -12,7 +13,7 @@ use floorgate_core::plan::{
     TagSpec,
 };
 use floorgate_core::table::ValueTable;
-use floorgate_core::{Core, Encoding, Event, Input, Now, Settings};
+use floorgate_core::{Core, Encoding, Event, Failures, Input, Now, Settings};
 use floorgate_sample::{Continuity, Notice, Quality, Sample, SourceId, TagId, Timestamp, Value};
 use serde_json::{Value as Json, json};
 
@@ -79,7 +80,7 @@ fn tags() -> Vec<Tag> {
         .collect()
 }
 
-fn plan() -> Arc<Plan> {
+fn plan() -> Plan {
     let quantity = vec![(
         Arc::from("quantity"),
         Field::Object(vec![
@@ -102,7 +103,7 @@ fn plan() -> Arc<Plan> {
             }),
         }
     };
-    Arc::new(Plan {
+    Plan {
         sources: vec![SourceRow {
             name: "plc".into(),
             topic: "acme.busan.mes.source-connection.v1".into(),
@@ -135,18 +136,26 @@ fn plan() -> Arc<Plan> {
                 vec![],
             ),
         ],
-    })
+    }
 }
 
 /// A core whose cells survive it.
 struct Gateway {
+    plan: Arc<Plan>,
     core: Core,
     cells: HashMap<Arc<str>, String>,
     time: i64,
 }
 
 impl Gateway {
-    fn start(cells: HashMap<Arc<str>, String>) -> Self {
+    /// A gateway that never ran before, its source online.
+    fn of(plan: Plan) -> Self {
+        let mut gateway = Self::start(Arc::new(plan), HashMap::new());
+        gateway.notice(Notice::Online(Continuity::New));
+        gateway
+    }
+
+    fn start(plan: Arc<Plan>, cells: HashMap<Arc<str>, String>) -> Self {
         let settings = Settings {
             gateway: "gw".into(),
             type_prefix: "io.floorgate".into(),
@@ -154,15 +163,20 @@ impl Gateway {
             stream_epoch: 1,
             incarnation: uuid::Uuid::nil(),
         };
-        let core = Core::new(plan(), settings, &|key| cells.get(key).cloned());
-        Self { core, cells, time: 0 }
+        let core = Core::new(Arc::clone(&plan), settings, &|key| cells.get(key).cloned());
+        Self {
+            plan,
+            core,
+            cells,
+            time: 0,
+        }
     }
 
     fn restart(mut self) -> Self {
         self.store();
         Self {
             time: self.time,
-            ..Self::start(self.cells)
+            ..Self::start(self.plan, self.cells)
         }
     }
 
@@ -178,16 +192,26 @@ impl Gateway {
 
     /// Samples of one moment, a second after the last.
     fn tick(&mut self, samples: &[(TagId, Value)]) -> Vec<Event> {
-        self.time += 1_000_000_000;
-        let time = Timestamp::from_nanos(self.time);
-        let samples: Vec<Sample> = samples
-            .iter()
-            .map(|(tag, value)| sample(*tag, value.clone(), time))
-            .collect();
+        let samples = self.moment(samples);
         self.batch(&[], &samples)
     }
 
+    fn moment(&mut self, samples: &[(TagId, Value)]) -> Vec<Sample> {
+        self.time += 1_000_000_000;
+        let time = Timestamp::from_nanos(self.time);
+        samples
+            .iter()
+            .map(|(tag, value)| sample(*tag, value.clone(), time))
+            .collect()
+    }
+
     fn batch(&mut self, notices: &[Notice], samples: &[Sample]) -> Vec<Event> {
+        let (events, failures) = self.try_batch(notices, samples);
+        assert_eq!(failures, Failures::default());
+        events
+    }
+
+    fn try_batch(&mut self, notices: &[Notice], samples: &[Sample]) -> (Vec<Event>, Failures) {
         let mut events = Vec::new();
         let received = Timestamp::from_nanos(self.time + 5_000_000);
         let now = Now {
@@ -205,8 +229,7 @@ impl Gateway {
             &mut events,
         );
         self.store();
-        assert_eq!(self.core.take_failures(), []);
-        events
+        (events, self.core.take_failures())
     }
 }
 
@@ -222,9 +245,7 @@ fn sample(tag: TagId, value: Value, time: Timestamp) -> Sample {
 }
 
 fn online() -> Gateway {
-    let mut gateway = Gateway::start(HashMap::new());
-    gateway.notice(Notice::Online(Continuity::New));
-    gateway
+    Gateway::of(plan())
 }
 
 fn data(event: &Event) -> Json {
