@@ -313,6 +313,10 @@ impl Core {
                 continue;
             }
             state.lost = lost;
+            state.see_gaps(self.sources[id.index()].gaps);
+            if !std::mem::replace(&mut state.dirty, true) {
+                self.dirty_tags.push(tag);
+            }
             let quality = if lost {
                 Quality::BAD_NO_COMMUNICATION
             } else {

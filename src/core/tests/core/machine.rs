@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use floorgate_core::Now;
-use floorgate_sample::{Continuity, GapScope, Notice, Timestamp, Value};
+use floorgate_core::{Event, Now};
+use floorgate_sample::{Continuity, GapScope, Notice, Quality, Sample, Timestamp, Value};
 use serde_json::{Value as Json, json};
 
 use super::{ALARMS, GOOD, ORDER, STATE, STATUS, TEMPERATURE, data, names, one, online, sample};
@@ -207,6 +207,23 @@ fn a_silent_tag_is_told_again_after_its_longest_silence_and_not_while_unknown() 
     };
     gateway.core.advance(now, &mut events);
     assert_eq!(events, []);
+}
+
+#[test]
+fn a_state_that_was_told_as_unknown_is_told_again_after_a_restart() {
+    let mut gateway = online();
+    gateway.tick(&[(STATE, Value::Int(6))]);
+    gateway.notice(Notice::Offline { reason: "x".into() });
+    let mut gateway = gateway.restart();
+    gateway.notice(Notice::Online(Continuity::New));
+    let event = one(&gateway.tick(&[(STATE, Value::Int(6))]));
+    assert_eq!(
+        (&event["state"], &event["previousState"], &event["gap"]),
+        (&json!("Execute"), &json!("unknown"), &json!(true))
+    );
+    let mut gateway = gateway.restart();
+    gateway.notice(Notice::Online(Continuity::New));
+    assert_eq!(gateway.tick(&[(STATE, Value::Int(6))]), [], "it is known again");
 }
 
 #[test]
