@@ -179,12 +179,15 @@ impl Core {
             let Some(value) = view.value(tag).cloned() else {
                 continue;
             };
-            let quality = self.tags[tag.index()].counted_quality;
+            let source = self.plan.tags[tag.index()].source;
+            let state = &mut self.tags[tag.index()];
+            state.see_gaps(self.sources[source.index()].gaps);
             self.pending.push(Change {
                 cause: Cause::Silence,
                 previous: Some(value.clone()),
                 value: Some(value),
-                ..change_without_sample(tag, quality)
+                gap: state.gap,
+                ..change_without_sample(tag, state.counted_quality)
             });
         }
         self.close_moment(now, events);

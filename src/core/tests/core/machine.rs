@@ -210,6 +210,27 @@ fn a_silent_tag_is_told_again_after_its_longest_silence_and_not_while_unknown() 
 }
 
 #[test]
+fn a_value_that_is_told_again_says_the_gap_before_it() {
+    for scope in [GapScope::Source, GapScope::Tags(vec![TEMPERATURE])] {
+        let mut gateway = online();
+        gateway.tick(&[(TEMPERATURE, Value::Float64(21.5))]);
+        gateway.notice(Notice::Gap {
+            scope,
+            reason: "overflow".into(),
+        });
+        let now = Now {
+            wall: Timestamp::from_nanos(0),
+            monotonic: Duration::from_mins(1),
+        };
+        let mut events = Vec::new();
+        gateway.core.advance(now, &mut events);
+        assert_eq!(one(&events)["gap"], true);
+        let next = one(&gateway.tick(&[(TEMPERATURE, Value::Float64(22.0))]));
+        assert_eq!(next["gap"], Json::Null);
+    }
+}
+
+#[test]
 fn a_state_that_was_told_as_unknown_is_told_again_after_a_restart() {
     let mut gateway = online();
     gateway.tick(&[(STATE, Value::Int(6))]);
