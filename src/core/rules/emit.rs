@@ -234,11 +234,13 @@ impl Context<'_> {
         object.field("equipmentPath", &**key);
         let time = self.common(&mut object);
         let stream = self.emitter.equipment[rule.equipment.0 as usize];
-        let emission = if self.change.cause == Cause::Initial {
-            Emission::Initial
-        } else {
-            Emission::Live
+        // That a tag is bad before anything was known of it is what was found, and no change.
+        let found = match self.change.cause {
+            Cause::Initial => true,
+            Cause::Lost => self.change.previous.is_none(),
+            Cause::Value | Cause::Quality | Cause::Silence => false,
         };
+        let emission = if found { Emission::Initial } else { Emission::Live };
         let sealing = Sealing {
             draft,
             topic: &rule.topic,

@@ -248,6 +248,30 @@ fn a_state_that_was_told_as_unknown_is_told_again_after_a_restart() {
 }
 
 #[test]
+fn a_tag_that_is_bad_from_the_start_is_initial_and_no_change() {
+    let mut gateway = online();
+    let bad = |time| Sample {
+        value: None,
+        quality: Quality::BAD_OUT_OF_RANGE,
+        ..sample(STATE, Value::Bool(false), Timestamp::from_nanos(time))
+    };
+    let emission = |events: &[Event]| -> String {
+        let line = events[0]
+            .headers
+            .lines()
+            .find(|line| line.starts_with("ce_emission: "));
+        line.unwrap_or_default().to_owned()
+    };
+    let events = gateway.batch(&[], &[bad(1)]);
+    assert_eq!(one(&events)["state"], "unknown");
+    assert_eq!(emission(&events), "ce_emission: initial");
+    let events = gateway.tick(&[(STATE, Value::Int(6))]);
+    assert_eq!(emission(&events), "ce_emission: initial");
+    let events = gateway.batch(&[], &[bad(2_000_000_000)]);
+    assert_eq!(emission(&events), "ce_emission: live");
+}
+
+#[test]
 fn the_same_input_gives_the_same_bytes() {
     let run = || {
         let mut gateway = online();
