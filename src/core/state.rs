@@ -177,6 +177,38 @@ impl TagState {
 mod tests {
     use super::*;
 
+    fn over_a_restart(value: &Value) -> Option<Value> {
+        let state = TagState {
+            counted: Some(value.clone()),
+            ..TagState::default()
+        };
+        let restored = state.save().and_then(|cell| TagState::restore(&cell));
+        restored.and_then(|state| state.counted)
+    }
+
+    #[test]
+    fn every_float_comes_back_with_the_same_bits() {
+        // A linear congruential generator (Knuth's MMIX): the same numbers each time, all exponents among them.
+        let mut bits = 1_u64;
+        for _ in 0..100_000 {
+            bits = bits
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
+            let double = f64::from_bits(bits);
+            let back = over_a_restart(&Value::Float64(double));
+            assert!(
+                matches!(back, Some(Value::Float64(back)) if back.to_bits() == bits),
+                "{double:e} came back as {back:?}"
+            );
+            let single = f32::from_bits((bits >> 32) as u32);
+            let back = over_a_restart(&Value::Float32(single));
+            assert!(
+                matches!(back, Some(Value::Float32(back)) if back.to_bits() == single.to_bits()),
+                "{single:e} came back as {back:?}"
+            );
+        }
+    }
+
     #[test]
     fn every_value_survives_its_cell() {
         let values = [
@@ -193,14 +225,7 @@ mod tests {
             Value::List([Value::Int(1), Value::text("x")].into()),
         ];
         for value in values {
-            let state = TagState {
-                counted: Some(value.clone()),
-                ..TagState::default()
-            };
-            let back = state
-                .save()
-                .and_then(|cell| TagState::restore(&cell))
-                .and_then(|s| s.counted);
+            let back = over_a_restart(&value);
             assert!(
                 back.as_ref().is_some_and(|back| back.same(&value)),
                 "{value:?} came back as {back:?}"
