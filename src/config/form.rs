@@ -87,7 +87,9 @@ pub(crate) struct TagForm {
     /// The tag is a counter, and how it counts.
     #[serde(default)]
     pub counter: Option<Spanned<CounterForm>>,
-    /// The tag is an alarm word (or one bit): its alarms by bit, from 0.
+    /// The tag is an alarm word (or one bit): its alarms by bit, from 0. A negative number of a signed type counts as
+    /// the narrowest word of 16, 32 or 64 bits that holds it and the bits named here: where a device has a wider signed
+    /// word, name its highest bit; a type without sign is exact.
     #[serde(default)]
     pub bits: Option<Spanned<BTreeMap<u8, Spanned<BitForm>>>>,
     /// What the first value after a start is.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use floorgate_sample::Timestamp;
+use floorgate_sample::{Timestamp, Value};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -35,7 +35,7 @@ pub(super) fn evaluate(context: &mut Context<'_>, memory: &mut Memory, dirty: &m
         return;
     }
     let Some(value) = &change.value else { return };
-    let Some(word) = value.as_i128() else {
+    let Some(word) = word_of(value, tag.bits.as_deref()) else {
         context.fail(|| {
             format!(
                 "no event: alarm word {:?} has the value {value}, which is no integer",
@@ -60,6 +60,31 @@ pub(super) fn evaluate(context: &mut Context<'_>, memory: &mut Memory, dirty: &m
             clear(context, &raised, bit, alarm);
         }
     }
+}
+
+/// The bits of a word. A negative number is a signed word with its highest bit set; how wide it was at the device is
+/// not known any more, so that it counts as the narrowest of 16, 32 and 64 bits that holds the number and the alarms
+/// that the mapping names.
+fn word_of(value: &Value, alarms: Option<&[AlarmBit]>) -> Option<u64> {
+    let number = value.as_i128()?;
+    if let Ok(word) = u64::try_from(number) {
+        return Some(word);
+    }
+    let number = i64::try_from(number).ok()?;
+    let highest = alarms
+        .unwrap_or_default()
+        .iter()
+        .map(|alarm| alarm.bit)
+        .max()
+        .unwrap_or(0);
+    let width = if highest < 16 && i16::try_from(number).is_ok() {
+        16
+    } else if highest < 32 && i32::try_from(number).is_ok() {
+        32
+    } else {
+        64
+    };
+    Some(number.cast_unsigned() & (u64::MAX >> (64 - width)))
 }
 
 /// Code of an alarm; a bit that the mapping does not name is reported under its number.
@@ -131,4 +156,32 @@ fn clear(context: &mut Context<'_>, raised: &Raised, bit: u8, alarm: Option<&Ala
             object.field("durationMs", &milliseconds);
         }
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_signed_word_has_no_bits_beyond_its_width() {
+        let named = |bit| {
+            [AlarmBit {
+                bit,
+                code: "A".into(),
+                text: None,
+                severity: 500,
+                category: None,
+            }]
+        };
+        let word = |value, bit| word_of(&value, Some(&named(bit)));
+        assert_eq!(word(Value::Int(-32_768), 0), Some(1 << 15));
+        assert_eq!(word(Value::Int(-1), 15), Some(0xFFFF));
+        assert_eq!(word(Value::Int(-1), 16), Some(0xFFFF_FFFF));
+        assert_eq!(word(Value::Int(i64::from(i32::MIN) + 1), 0), Some(0x8000_0001));
+        assert_eq!(word(Value::Int(-1), 40), Some(u64::MAX));
+        assert_eq!(word(Value::Int(i64::MIN), 0), Some(1 << 63));
+        assert_eq!(word(Value::UInt(u64::MAX), 0), Some(u64::MAX));
+        assert_eq!(word(Value::Bool(true), 0), Some(1));
+        assert_eq!(word(Value::Float64(0.5), 0), None);
+    }
 }
