@@ -12,7 +12,7 @@ use super::{Context, Draft};
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Memory {
     state: Option<String>,
-    /// Source time of the last change in nanoseconds, where the source gives times.
+    /// Source time at which the state began, in nanoseconds, where the source gives times.
     since: Option<i64>,
 }
 
@@ -31,12 +31,17 @@ pub(super) fn evaluate(context: &mut Context<'_>, memory: &mut Memory, dirty: &m
             None => return,
         },
     };
+    // Another quality, or another raw value of the same name: the state goes on, and has not lasted its time yet.
+    let goes_on = memory.state.as_ref() == Some(&state);
     let previous_duration = memory
         .since
+        .filter(|_| !goes_on)
         .zip(change.source_time)
         .map(|(since, now)| now.since(Timestamp::from_nanos(since)).as_millis());
     let previous = memory.state.replace(state.clone());
-    memory.since = change.source_time.map(Timestamp::as_nanos);
+    if !goes_on || change.gap {
+        memory.since = change.source_time.map(Timestamp::as_nanos);
+    }
     *dirty = true;
     let model: Arc<str> = table.map_or_else(|| "custom".into(), |table| Arc::clone(&table.model));
     let subject = format!("equipment/{}", context.equipment());

@@ -1,5 +1,6 @@
 //! The core as the engine drives it: batches in, events and cells out.
 
+mod equipment_state;
 mod failures;
 mod machine;
 mod work_order;
