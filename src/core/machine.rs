@@ -343,7 +343,7 @@ impl Core {
         }
         let source = &mut self.sources[id.index()];
         if sample.quality.is_good() {
-            source.last_good = Some(received);
+            source.see_good(received);
         }
         let state = &mut self.tags[sample.tag.index()];
         state.moment = self.moment;

@@ -248,6 +248,18 @@ fn a_state_that_was_told_as_unknown_is_told_again_after_a_restart() {
 }
 
 #[test]
+fn the_last_good_value_before_a_kill_is_known_to_the_minute() {
+    let mut gateway = online();
+    for _ in 0..150 {
+        gateway.tick(&[(STATE, Value::Int(6))]);
+    }
+    let mut gateway = gateway.restart();
+    let events = gateway.notice(Notice::Offline { reason: "x".into() });
+    // Received 5 ms after the first, the 61st and the 121st of 150 values, one each second.
+    assert_eq!(data(&events[0])["lastGoodAt"], "1970-01-01T00:02:01.005Z");
+}
+
+#[test]
 fn a_tag_that_is_bad_from_the_start_is_initial_and_no_change() {
     let mut gateway = online();
     let bad = |time| Sample {
