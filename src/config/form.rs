@@ -81,7 +81,8 @@ pub(crate) struct TagForm {
     /// Lowest and highest value, `[0, 150]`; a deadband in per cent refers to their distance.
     #[serde(default)]
     pub range: Option<Spanned<(f64, f64)>>,
-    /// Longest silence: without a change for this long the value is emitted again.
+    /// Longest silence of a measurement: without a change for this long `MeasurementRecorded` tells the value again.
+    /// At least 100ms.
     #[serde(default)]
     pub at_least_every: Option<Spanned<Duration>>,
     /// The tag is a counter, and how it counts.

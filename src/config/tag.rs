@@ -18,6 +18,8 @@ pub(crate) struct TagPlan<'n> {
     /// `None` where it is wrong, so that what refers to it is not reported as well.
     pub spec: Option<Arc<TagSpec>>,
     pub source: Option<Spanned<String>>,
+    /// Where its longest silence stands.
+    pub at_least_every: Option<Span>,
     pub address: Option<NodeTemplate<'n>>,
 }
 
@@ -136,6 +138,7 @@ pub(crate) fn read<'n>(
         span: *span,
         spec: None,
         source: None,
+        at_least_every: node.get("at_least_every").map(|every| every.span),
         address: None,
     };
     if !is_tag_name(name) || RESERVED.contains(&name.as_str()) {
