@@ -257,6 +257,11 @@ fn spec_of(name: &str, form: TagForm, tables: &mut Tables, problems: &mut Proble
             )
             .hint("an enumeration has no deadband; remove one of them");
     }
+    if let (Some(_), Some(deadband)) = (&form.bits, &form.deadband) {
+        problems
+            .error(deadband.span, format!("tag `{name}` has `bits`, and a deadband"))
+            .hint("an alarm word has no deadband: it would swallow the lowest bits; remove one of them");
+    }
     Some(TagSpec {
         name: name.into(),
         unit: form.unit.map(Into::into),
