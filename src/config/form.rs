@@ -232,7 +232,7 @@ pub(crate) struct TableForm {
     /// The state model that events name: `custom` unless the table follows `packml`, `machinery`, `mtconnect`,
     /// `weihenstephan` or `isa95`.
     #[serde(default)]
-    pub model: Option<String>,
+    pub model: Option<Model>,
     /// What becomes of a value that is not in the table: `unknown` (the default; the raw value stands beside it),
     /// `ignore` (no event), or another name.
     #[serde(default)]
@@ -242,6 +242,38 @@ pub(crate) struct TableForm {
 }
 
 /// The name of a value, or the name and what belongs to it.
+/// The state model that a table follows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Model {
+    /// The plant's own.
+    #[default]
+    Custom,
+    /// `PackML` (OPC 30050).
+    Packml,
+    /// OPC UA for Machinery (OPC 40001-1).
+    Machinery,
+    /// `MTConnect`.
+    Mtconnect,
+    /// Weihenstephan Standards.
+    Weihenstephan,
+    /// Job Control of ISA-95 (OPC 10031-4): states of work orders.
+    Isa95,
+}
+
+impl Model {
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Custom => "custom",
+            Self::Packml => "packml",
+            Self::Machinery => "machinery",
+            Self::Mtconnect => "mtconnect",
+            Self::Weihenstephan => "weihenstephan",
+            Self::Isa95 => "isa95",
+        }
+    }
+}
+
 #[derive(Clone, Debug)]
 pub(crate) struct EntryForm(pub EntryFields);
 

@@ -1,6 +1,7 @@
 //! The kind of a rule, and whether its trigger is the kind of tag that the event needs.
 
-use floorgate_core::plan::{RuleKind, TagSpec};
+use floorgate_core::plan::{InitialPolicy, RuleKind, TagSpec};
+use floorgate_core::table::Unmapped;
 use floorgate_yaml::{Problems, Span, slip};
 
 use crate::data::Scope;
@@ -156,6 +157,23 @@ fn equipment_state(trigger: &Trigger<'_>, problems: &mut Problems) {
         problems,
     );
     if let Some(table) = trigger.spec.and_then(|spec| spec.values.as_ref())
+    if let Some(table) = trigger.spec.and_then(|spec| spec.values.as_ref())
+        && let Unmapped::Named(name) = &table.unmapped
+        && !WORK_ORDER_STATES.contains(&&**name)
+    {
+        problems
+            .error(
+                trigger.span,
+                format!(
+                    "table `{}` calls what it lacks {:?}, which is no work-order status",
+                    table.name, &**name
+                ),
+            )
+            .hint(format!(
+                "`unmapped` is `unknown`, `ignore` or one of: {}",
+                WORK_ORDER_STATES.join(", ")
+            ));
+    }
         && &*table.model == "isa95"
     {
         problems

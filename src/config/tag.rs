@@ -92,7 +92,7 @@ fn table_of(name: &str, form: TableForm) -> ValueTable {
         .collect();
     ValueTable {
         name: name.into(),
-        model: form.model.as_deref().unwrap_or("custom").into(),
+        model: form.model.unwrap_or_default().name().into(),
         entries,
         unmapped: match form.unmapped.as_deref() {
             None | Some("unknown") => Unmapped::Unknown,
