@@ -219,9 +219,10 @@ pub(crate) enum InitialForm {
     /// It is compared with the stored value: equal is no event, different is a change after a gap. Without a
     /// stored value it is emitted as initial. The default.
     Compare,
-    /// It is always emitted as initial.
+    /// It is always emitted as initial. Not for counters: what was counted meanwhile would be in no total.
     Emit,
-    /// It is never emitted.
+    /// It is never emitted. Only for measurements and types of the plant's own: the others tell what happened since
+    /// their last event.
     Silent,
 }
 
@@ -241,7 +242,6 @@ pub(crate) struct TableForm {
     pub values: BTreeMap<String, EntryForm>,
 }
 
-/// The name of a value, or the name and what belongs to it.
 /// The state model that a table follows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
@@ -274,6 +274,7 @@ impl Model {
     }
 }
 
+/// The name of a value, or the name and what belongs to it.
 #[derive(Clone, Debug)]
 pub(crate) struct EntryForm(pub EntryFields);
 
