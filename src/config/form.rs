@@ -93,7 +93,8 @@ pub(crate) struct TagForm {
     /// word, name its highest bit; a type without sign is exact.
     #[serde(default)]
     pub bits: Option<Spanned<BTreeMap<u8, Spanned<BitForm>>>>,
-    /// What the first value after a start is.
+    /// What the first value after a start is. `emit` is not for counters, and `silent` only for measurements and events
+    /// of the plant's own.
     #[serde(default)]
     pub initial: Option<InitialForm>,
 }

@@ -25,7 +25,7 @@ pub(crate) struct Memory {
     status: Option<String>,
     in_run: bool,
     ordinal: u32,
-    /// Whether `order` is the order of now: sent with the last status, or latched since.
+    /// Whether `order` is the order of now: known with the last status, or latched since and no gap.
     #[serde(default)]
     known: bool,
     /// The run began while the order was unknown, and is not counted in `ordinal` yet.
@@ -36,6 +36,11 @@ pub(crate) struct Memory {
 }
 
 pub(super) fn evaluate(context: &mut Context<'_>, memory: &mut Memory, dirty: &mut bool, order: Slot) {
+    if context.change.gap && memory.known {
+        // The run may have ended unseen, also where the status is the same as before.
+        memory.known = false;
+        *dirty = true;
+    }
     if !matches!(context.change.cause, Cause::Initial | Cause::Value) {
         return;
     }
@@ -56,7 +61,7 @@ pub(super) fn evaluate(context: &mut Context<'_>, memory: &mut Memory, dirty: &m
         .operand(context.rule, order)
         .map(|value| value.to_string())
         .filter(|order| !order.is_empty());
-    memory.take_over(order, &status, context.change.gap);
+    memory.take_over(order, &status);
     *dirty = true;
     let path = context.equipment();
     let unit = path.splitn(3, '/').nth(2).unwrap_or(path);
@@ -86,9 +91,8 @@ pub(super) fn evaluate(context: &mut Context<'_>, memory: &mut Memory, dirty: &m
 }
 
 impl Memory {
-    /// Takes a status over, of an order that may be unknown, and opens or closes the run. `gap` says that a status before
-    /// this one may have been missed.
-    fn take_over(&mut self, order: Option<String>, status: &str, gap: bool) {
+    /// Takes a status over, of an order that may be unknown, and opens or closes the run.
+    fn take_over(&mut self, order: Option<String>, status: &str) {
         if let Some(order) = order {
             self.known = true;
             if self.order.as_ref() != Some(&order) {
@@ -98,7 +102,7 @@ impl Memory {
                 self.ordinal = self.ordinal.saturating_add(1);
             }
         } else {
-            self.known &= self.in_run && !gap;
+            self.known &= self.in_run;
         }
         match status {
             "Running" | "Interrupted" if !self.in_run && !self.known => {
@@ -148,7 +152,7 @@ mod tests {
             statuses
                 .iter()
                 .map(|status| {
-                    memory.take_over(Some(order.to_owned()), status, false);
+                    memory.take_over(Some(order.to_owned()), status);
                     memory.ordinal
                 })
                 .collect()

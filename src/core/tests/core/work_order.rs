@@ -4,7 +4,7 @@ use floorgate_core::Event;
 use floorgate_sample::{Continuity, Notice, Quality, Sample, Timestamp, Value};
 use serde_json::{Value as Json, json};
 
-use super::{Gateway, ORDER, STATUS, data, one, online};
+use super::{Gateway, ORDER, STATUS, data, one, online, plan};
 
 /// An order that runs, and the gateway that has seen it begin.
 fn running() -> Gateway {
@@ -91,6 +91,22 @@ fn an_order_that_is_sent_after_its_status_begins_no_new_run() {
         assert_eq!(correlation(&events[0]), Some("WO-1/filling/line1/filler/1"));
         assert_eq!(one(&events)["previousStatus"], "Running");
     }
+}
+
+#[test]
+fn a_gap_that_another_event_of_the_status_told_is_not_forgotten() {
+    let mut plan = plan();
+    plan.rules[1].inputs = [STATUS].into();
+    let mut gateway = Gateway::of(plan);
+    gateway.tick(&[(STATUS, Value::Int(2)), (ORDER, Value::text("WO-1"))]);
+    gateway.tick(&[(STATUS, Value::Int(3))]);
+    gateway.notice(Notice::Offline { reason: "x".into() });
+    gateway.notice(Notice::Online(Continuity::New));
+    let events = gateway.tick(&[(STATUS, Value::Int(3))]);
+    assert_eq!(&*events[0].name, "EquipmentStateChanged");
+    assert_eq!(one(&events)["gap"], true);
+    let events = gateway.tick(&[(STATUS, Value::Int(4))]);
+    assert_eq!(data(&events[0])["workOrderId"], "unknown");
 }
 
 #[test]
