@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use floorgate_core::expression::{Expression, ExpressionError};
+use floorgate_core::expression::{Expression, ExpressionError, FUNCTIONS, METHODS};
 use floorgate_core::plan::{Field, Slot};
 use floorgate_yaml::{Node, NodeKind, Problems, Span, closest};
 
@@ -89,6 +89,10 @@ impl Scope<'_> {
                 self.suggest(&name, problem);
                 None
             }
+            Err(ExpressionError::UnknownFunction(name)) => {
+                function_problem(role, &name, span, problems);
+                None
+            }
             Err(ExpressionError::Syntax(text)) => {
                 syntax_problem(role, &text, span, problems);
                 None
@@ -167,6 +171,25 @@ impl Scope<'_> {
                 .try_for_each(|(_, _, value)| self.check_constant(value, problems)),
             _ => Some(()),
         }
+    }
+}
+
+fn function_problem(role: &str, name: &str, span: Span, problems: &mut Problems) {
+    let methods = METHODS.iter().map(|(method, _)| *method);
+    let problem = problems.error(span, format!("`{role}`: there is no function `{name}`"));
+    if methods.clone().any(|method| method == name) {
+        problem.hint(format!("it is called of a value: `order.{name}(…)`"));
+    } else if FUNCTIONS.contains(&name) {
+        problem.hint(format!("the value stands in the brackets: `{name}(order)`"));
+    } else if let Some(similar) = closest(name, methods.clone().chain(FUNCTIONS.iter().copied())) {
+        problem.hint(format!("did you mean `{similar}`?"));
+    } else {
+        let methods: Vec<_> = methods.map(|method| format!("order.{method}(…)")).collect();
+        problem.hint(format!(
+            "there are {} and {}",
+            FUNCTIONS.join(", "),
+            methods.join(", ")
+        ));
     }
 }
 

@@ -9,6 +9,7 @@ use floorgate_yaml::{Draft, Node, Problems, Span, Spanned, draft};
 use crate::data::Scope;
 use crate::form::{Domain, EventForm};
 use crate::kind;
+use crate::tag::TagPlan;
 use crate::template::Template;
 
 /// An event of a mapping that is right, for all of its instances.
@@ -153,6 +154,39 @@ pub(crate) fn rule_spec(
         data,
         version: Arc::clone(version),
     })
+}
+
+/// Reports tags that no event uses, and longest silences that no event ends. `used` says which tags events use.
+pub(crate) fn check_use(
+    tags: &[TagPlan<'_>],
+    used: &[bool],
+    events: &[EventPlan<'_>],
+    problems: &mut Problems,
+) {
+    for (place, (tag, used)) in tags.iter().zip(used).enumerate() {
+        if !used {
+            problems
+                .warning(
+                    tag.span,
+                    format!("tag `{}` is read and no event uses it", tag.name),
+                )
+                .hint("remove it, or add an event with it as trigger or in its data");
+        } else if let Some(span) = tag.at_least_every
+            && !events.iter().any(|event| {
+                event.form.event.value == "MeasurementRecorded" && event.inputs.first() == Some(&place)
+            })
+        {
+            problems
+                .error(
+                    span,
+                    format!(
+                        "`at_least_every` of tag `{}` has no effect: no `MeasurementRecorded` has it as trigger",
+                        tag.name
+                    ),
+                )
+                .hint("remove it: only measurements are told again without a change");
+        }
+    }
 }
 
 /// Keys that other types of events have.

@@ -81,16 +81,20 @@ pub(crate) struct TagForm {
     /// Lowest and highest value, `[0, 150]`; a deadband in per cent refers to their distance.
     #[serde(default)]
     pub range: Option<Spanned<(f64, f64)>>,
-    /// Longest silence: without a change for this long the value is emitted again.
+    /// Longest silence of a measurement: without a change for this long `MeasurementRecorded` tells the value again.
+    /// At least 100ms.
     #[serde(default)]
     pub at_least_every: Option<Spanned<Duration>>,
     /// The tag is a counter, and how it counts.
     #[serde(default)]
     pub counter: Option<Spanned<CounterForm>>,
-    /// The tag is an alarm word (or one bit): its alarms by bit, from 0.
+    /// The tag is an alarm word (or one bit): its alarms by bit, from 0. A negative number of a signed type counts as
+    /// the narrowest word of 16, 32 or 64 bits that holds it and the bits named here: where a device has a wider signed
+    /// word, name its highest bit; a type without sign is exact.
     #[serde(default)]
     pub bits: Option<Spanned<BTreeMap<u8, Spanned<BitForm>>>>,
-    /// What the first value after a start is.
+    /// What the first value after a start is. `emit` is not for counters, and `silent` only for measurements and events
+    /// of the plant's own.
     #[serde(default)]
     pub initial: Option<InitialForm>,
 }
@@ -216,9 +220,10 @@ pub(crate) enum InitialForm {
     /// It is compared with the stored value: equal is no event, different is a change after a gap. Without a
     /// stored value it is emitted as initial. The default.
     Compare,
-    /// It is always emitted as initial.
+    /// It is always emitted as initial. Not for counters: what was counted meanwhile would be in no total.
     Emit,
-    /// It is never emitted.
+    /// It is never emitted. Only for measurements and types of the plant's own: the others tell what happened since
+    /// their last event.
     Silent,
 }
 
@@ -229,13 +234,45 @@ pub(crate) struct TableForm {
     /// The state model that events name: `custom` unless the table follows `packml`, `machinery`, `mtconnect`,
     /// `weihenstephan` or `isa95`.
     #[serde(default)]
-    pub model: Option<String>,
+    pub model: Option<Model>,
     /// What becomes of a value that is not in the table: `unknown` (the default; the raw value stands beside it),
     /// `ignore` (no event), or another name.
     #[serde(default)]
     pub unmapped: Option<String>,
     /// Names by value: a number, or text where the device speaks in words.
     pub values: BTreeMap<String, EntryForm>,
+}
+
+/// The state model that a table follows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Model {
+    /// The plant's own.
+    #[default]
+    Custom,
+    /// `PackML` (OPC 30050).
+    Packml,
+    /// OPC UA for Machinery (OPC 40001-1).
+    Machinery,
+    /// `MTConnect`.
+    Mtconnect,
+    /// Weihenstephan Standards.
+    Weihenstephan,
+    /// Job Control of ISA-95 (OPC 10031-4): states of work orders.
+    Isa95,
+}
+
+impl Model {
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Custom => "custom",
+            Self::Packml => "packml",
+            Self::Machinery => "machinery",
+            Self::Mtconnect => "mtconnect",
+            Self::Weihenstephan => "weihenstephan",
+            Self::Isa95 => "isa95",
+        }
+    }
 }
 
 /// The name of a value, or the name and what belongs to it.
@@ -351,11 +388,11 @@ pub(crate) struct EventForm {
     /// The tag whose value is the subject of an event of the plant's own. Without it: the equipment.
     #[serde(default)]
     pub subject: Option<Spanned<String>>,
-    /// Condition over tags, in CEL; while it is not true, no event is made.
+    /// Condition over tags, in CEL; while it is not true or cannot be computed, no event is made.
     #[serde(default)]
     pub when: Option<Spanned<String>>,
     /// Further fields of the event's data: a tag's name, `= expression` in CEL over tags, a number, `true`, `false`,
-    /// `{constant: …}` for fixed text, or an object of these.
+    /// `{constant: …}` for fixed text, or an object of these. A field that cannot be computed is null.
     #[serde(default)]
     #[schemars(with = "BTreeMap<String, serde_json::Value>")]
     #[allow(dead_code, reason = "it is read from the tree")]

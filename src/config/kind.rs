@@ -1,6 +1,7 @@
 //! The kind of a rule, and whether its trigger is the kind of tag that the event needs.
 
-use floorgate_core::plan::{RuleKind, TagSpec};
+use floorgate_core::plan::{InitialPolicy, RuleKind, TagSpec};
+use floorgate_core::table::Unmapped;
 use floorgate_yaml::{Problems, Span, slip};
 
 use crate::data::Scope;
@@ -64,6 +65,25 @@ impl Trigger<'_> {
                 .hint(format!("add `{example}` to tag `{}`", self.name));
         }
     }
+
+    /// Reports a policy for the first value after a start under which the event would say what is not so: it tells what
+    /// its tag did since the last event, and would not learn of what happened while the gateway stood.
+    fn follows(&self, event: &str, problems: &mut Problems) {
+        let policy = match self.spec.map(|spec| spec.initial) {
+            Some(InitialPolicy::Silent) => "silent",
+            Some(InitialPolicy::Emit) if event == "ProductionCountRecorded" => "emit",
+            _ => return,
+        };
+        problems
+            .error(
+                self.span,
+                format!(
+                    "`{event}` cannot follow tag `{}` over a restart with `initial: {policy}`",
+                    self.name
+                ),
+            )
+            .hint("remove `initial`: an equal value is no event then, and another one a change with `gap`");
+    }
 }
 
 /// The rule's kind. `known` says whether the trigger is a tag, `spec` what it means where that is right.
@@ -83,7 +103,14 @@ pub(crate) fn of(
         known,
         spec,
     };
-    match form.event.value.as_str() {
+    let event = form.event.value.as_str();
+    if matches!(
+        event,
+        "WorkOrderStatusChanged" | "EquipmentStateChanged" | "ProductionCountRecorded" | "Alarm"
+    ) {
+        trigger.follows(event, problems);
+    }
+    match event {
         "WorkOrderStatusChanged" => work_order(form, &trigger, scope, problems),
         "EquipmentStateChanged" => {
             equipment_state(&trigger, problems);
@@ -129,6 +156,23 @@ fn work_order(
                 ),
             )
             .hint(format!("the names are: {}", WORK_ORDER_STATES.join(", ")));
+    }
+    if let Some(table) = trigger.spec.and_then(|spec| spec.values.as_ref())
+        && let Unmapped::Named(name) = &table.unmapped
+        && !WORK_ORDER_STATES.contains(&&**name)
+    {
+        problems
+            .error(
+                trigger.span,
+                format!(
+                    "table `{}` calls what it lacks {:?}, which is no work-order status",
+                    table.name, &**name
+                ),
+            )
+            .hint(format!(
+                "`unmapped` is `unknown`, `ignore` or one of: {}",
+                WORK_ORDER_STATES.join(", ")
+            ));
     }
     let order = if let Some(order) = &form.order {
         scope.tag("order", order, order.span, problems)

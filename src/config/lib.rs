@@ -58,8 +58,6 @@ pub struct LoadedSource {
     pub name: Arc<str>,
     /// The name of its adapter.
     pub adapter: &'static str,
-    /// Hash of its settings and addresses, to see whether a changed configuration concerns it.
-    pub fingerprint: u64,
     /// How many tags it delivers.
     pub tags: usize,
     /// The source itself.
@@ -313,7 +311,6 @@ fn plan_sources(
                 .hint("remove it, or name it as `source` of a mapping");
         }
         let Some(adapter) = entry.adapter else { continue };
-        let fingerprint = fingerprint(&entry.settings, &addresses, &compiler.plan);
         let tags: Vec<TagSpec<'_>> = addresses
             .iter()
             .filter_map(|(id, address)| {
@@ -340,52 +337,10 @@ fn plan_sources(
             loaded.push(LoadedSource {
                 name,
                 adapter,
-                fingerprint,
                 tags: count,
                 source,
             });
         }
     }
     (loaded.len() == sources.len()).then_some(loaded)
-}
-
-/// Differs when anything differs that the source was planned from.
-fn fingerprint(
-    settings: &Node,
-    addresses: &[(floorgate_sample::TagId, std::borrow::Cow<'_, Node>)],
-    plan: &Plan,
-) -> u64 {
-    use std::hash::{DefaultHasher, Hash, Hasher};
-
-    fn add(node: &Node, hasher: &mut DefaultHasher) {
-        match &node.kind {
-            NodeKind::Null => 0_u8.hash(hasher),
-            NodeKind::Bool(value) => (1_u8, value).hash(hasher),
-            NodeKind::Int(value) => (2_u8, value).hash(hasher),
-            NodeKind::Float(value) => (3_u8, value.to_bits()).hash(hasher),
-            NodeKind::Text(text) => (4_u8, text).hash(hasher),
-            NodeKind::List(items) => {
-                (5_u8, items.len()).hash(hasher);
-                for item in items {
-                    add(item, hasher);
-                }
-            }
-            NodeKind::Map(entries) => {
-                (6_u8, entries.len()).hash(hasher);
-                for (key, _, value) in entries {
-                    key.hash(hasher);
-                    add(value, hasher);
-                }
-            }
-        }
-    }
-
-    let mut hasher = DefaultHasher::new();
-    add(settings, &mut hasher);
-    for (id, address) in addresses {
-        id.hash(&mut hasher);
-        plan.tags.get(id.index()).map(|tag| &tag.key).hash(&mut hasher);
-        add(address, &mut hasher);
-    }
-    hasher.finish()
 }

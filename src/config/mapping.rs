@@ -123,14 +123,7 @@ impl<'n> Compiler<'n> {
         let mut used = vec![false; mapping.tags.len()];
         let events_right = self.events(node, &mut mapping, &mut used, problems);
         if events_right {
-            for (tag, _) in mapping.tags.iter().zip(&used).filter(|(_, used)| !**used) {
-                problems
-                    .warning(
-                        tag.span,
-                        format!("tag `{}` is read and no event uses it", tag.name),
-                    )
-                    .hint("remove it, or add an event with it as trigger or in its data");
-            }
+            event::check_use(&mapping.tags, &used, &mapping.events, problems);
         }
         let before = problems.list().len();
         for instance in &mapping.instances.list {

@@ -106,7 +106,7 @@ fn default_request_timeout() -> Spanned<Duration> {
 }
 
 /// Protection of the connections to Kafka.
-#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[derive(Debug, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Security {
     /// Encryption and authentication.
@@ -204,7 +204,7 @@ pub enum Compression {
 }
 
 /// How events are written.
-#[derive(Debug, Deserialize, JsonSchema)]
+#[derive(Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Events {
     /// How an event stands in a record (Kafka binding of `CloudEvents`).
@@ -234,7 +234,7 @@ pub enum Encoding {
 }
 
 /// The store where events wait, and stay for a while.
-#[derive(Debug, Deserialize, JsonSchema)]
+#[derive(Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Outbox {
     /// How long published events are kept, so that a broker that lost them can be given them again. At most 30d.
@@ -254,7 +254,7 @@ impl Default for Outbox {
 }
 
 /// Metrics and health over HTTP.
-#[derive(Debug, Deserialize, JsonSchema)]
+#[derive(Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Http {
     /// Address and port of `/metrics`, `/healthz` and `/readyz`.
@@ -274,7 +274,7 @@ impl Default for Http {
 }
 
 /// Bounds.
-#[derive(Debug, Deserialize, JsonSchema)]
+#[derive(Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Limits {
     /// Values that were received and are not yet stored; when this many wait, sources stop reading. 1000 to 1000000.
@@ -312,20 +312,51 @@ impl Settings {
     /// differing settings themselves are not told apart below their section.
     #[must_use]
     pub fn that_need_a_restart(&self, running: &Self) -> Vec<&'static str> {
-        let differs = |a: &dyn std::fmt::Debug, b: &dyn std::fmt::Debug| format!("{a:?}") != format!("{b:?}");
-        let sections: [(&'static str, &dyn std::fmt::Debug, &dyn std::fmt::Debug); 7] = [
-            ("gateway", &self.gateway.value, &running.gateway.value),
-            ("state_dir", &self.state_dir, &running.state_dir),
-            ("kafka", &self.kafka, &running.kafka),
-            ("events", &self.events, &running.events),
-            ("outbox", &self.outbox, &running.outbox),
-            ("http", &self.http, &running.http),
-            ("limits", &self.limits, &running.limits),
+        let sections = [
+            ("gateway", self.gateway == running.gateway),
+            ("state_dir", self.state_dir == running.state_dir),
+            ("kafka", self.kafka.runs_as(&running.kafka)),
+            ("events", self.events == running.events),
+            ("outbox", self.outbox == running.outbox),
+            ("http", self.http == running.http),
+            ("limits", self.limits == running.limits),
         ];
         sections
             .into_iter()
-            .filter(|(_, new, old)| differs(new, old))
-            .map(|(name, ..)| name)
+            .filter(|(_, same)| !same)
+            .map(|(name, _)| name)
             .collect()
+    }
+}
+
+impl Kafka {
+    /// Whether the publisher would run in the same way. The topics' overrides are the mappings', and taken over with them.
+    fn runs_as(&self, other: &Self) -> bool {
+        let Self {
+            brokers,
+            security,
+            topics:
+                Topics {
+                    create,
+                    partitions,
+                    replication,
+                    overrides: _,
+                },
+            compression,
+            linger,
+            max_record_bytes,
+            in_flight_mib,
+            request_timeout,
+        } = self;
+        *brokers == other.brokers
+            && *security == other.security
+            && *create == other.topics.create
+            && *partitions == other.topics.partitions
+            && *replication == other.topics.replication
+            && *compression == other.compression
+            && *linger == other.linger
+            && *max_record_bytes == other.max_record_bytes
+            && *in_flight_mib == other.in_flight_mib
+            && *request_timeout == other.request_timeout
     }
 }

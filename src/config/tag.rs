@@ -18,6 +18,8 @@ pub(crate) struct TagPlan<'n> {
     /// `None` where it is wrong, so that what refers to it is not reported as well.
     pub spec: Option<Arc<TagSpec>>,
     pub source: Option<Spanned<String>>,
+    /// Where its longest silence stands.
+    pub at_least_every: Option<Span>,
     pub address: Option<NodeTemplate<'n>>,
 }
 
@@ -90,7 +92,7 @@ fn table_of(name: &str, form: TableForm) -> ValueTable {
         .collect();
     ValueTable {
         name: name.into(),
-        model: form.model.as_deref().unwrap_or("custom").into(),
+        model: form.model.unwrap_or_default().name().into(),
         entries,
         unmapped: match form.unmapped.as_deref() {
             None | Some("unknown") => Unmapped::Unknown,
@@ -136,6 +138,7 @@ pub(crate) fn read<'n>(
         span: *span,
         spec: None,
         source: None,
+        at_least_every: node.get("at_least_every").map(|every| every.span),
         address: None,
     };
     if !is_tag_name(name) || RESERVED.contains(&name.as_str()) {
@@ -253,6 +256,11 @@ fn spec_of(name: &str, form: TagForm, tables: &mut Tables, problems: &mut Proble
                 format!("tag `{name}` has a table `{}`, and a deadband", values.value),
             )
             .hint("an enumeration has no deadband; remove one of them");
+    }
+    if let (Some(_), Some(deadband)) = (&form.bits, &form.deadband) {
+        problems
+            .error(deadband.span, format!("tag `{name}` has `bits`, and a deadband"))
+            .hint("an alarm word has no deadband: it would swallow the lowest bits; remove one of them");
     }
     Some(TagSpec {
         name: name.into(),

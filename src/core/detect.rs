@@ -53,10 +53,7 @@ pub struct Change {
 pub(crate) fn detect(spec: &TagSpec, state: &mut TagState, sample: &Sample, gaps: u32) -> Option<Change> {
     let first = !state.fresh;
     state.fresh = true;
-    if state.gaps_seen != gaps {
-        state.gaps_seen = gaps;
-        state.gap = true;
-    }
+    state.see_gaps(gaps);
     state.gap |= sample.gap;
 
     let Some(value) = sample.value.as_ref().filter(|_| !sample.quality.is_bad()) else {
@@ -67,12 +64,14 @@ pub(crate) fn detect(spec: &TagSpec, state: &mut TagState, sample: &Sample, gaps
 
     let cause = match &state.counted {
         None if spec.initial == InitialPolicy::Silent => {
+            state.count_change(sample.source_time);
             count(state, sample, value);
             return None;
         }
         None => Cause::Initial,
         Some(_) if first && spec.initial == InitialPolicy::Emit => Cause::Initial,
         Some(_) if first && spec.initial == InitialPolicy::Silent => {
+            state.count_change(sample.source_time);
             count(state, sample, value);
             return None;
         }
@@ -87,14 +86,10 @@ pub(crate) fn detect(spec: &TagSpec, state: &mut TagState, sample: &Sample, gaps
     };
     // A value of which nothing was known before says by itself that nothing is known of what came before.
     let gap = state.gap && state.counted.is_some();
-    state.ordinal = match (state.counted_at, sample.source_time) {
-        (Some(before), Some(now)) if before == now => state.ordinal.saturating_add(1),
-        _ => 0,
-    };
+    let ordinal = state.count_change(sample.source_time);
     if cause == Cause::Quality {
         // The baseline keeps the value that counted, so that a deadband cannot be crept through.
         state.counted_quality = sample.quality;
-        state.dirty = true;
     } else {
         count(state, sample, value);
     }
@@ -105,7 +100,7 @@ pub(crate) fn detect(spec: &TagSpec, state: &mut TagState, sample: &Sample, gaps
         value: Some(value.clone()),
         quality: sample.quality,
         gap,
-        ordinal: state.ordinal,
+        ordinal,
         source_time: sample.source_time,
         server_time: sample.server_time,
     })
@@ -129,7 +124,7 @@ fn lose(state: &mut TagState, sample: &Sample) -> Option<Change> {
             Quality::BAD
         },
         gap: state.gap && state.counted.is_some(),
-        ordinal: 0,
+        ordinal: state.count_change(sample.source_time),
         source_time: sample.source_time,
         server_time: sample.server_time,
     })
@@ -137,9 +132,7 @@ fn lose(state: &mut TagState, sample: &Sample) -> Option<Change> {
 
 fn count(state: &mut TagState, sample: &Sample, value: &Value) {
     state.counted = Some(value.clone());
-    state.counted_at = sample.source_time;
     state.counted_quality = sample.quality;
-    state.dirty = true;
 }
 
 /// Whether the value has not left the deadband around the last one that counted.
@@ -251,6 +244,28 @@ mod tests {
             Some(Cause::Quality),
         ];
         assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn changes_of_one_source_time_are_told_apart_also_over_a_restart() {
+        let samples = [
+            sample(1.0, Quality::GOOD),
+            sample(None, Quality::BAD),
+            sample(1.0, Quality::GOOD),
+            sample(None, Quality::BAD),
+            sample(1.0, Quality::UNCERTAIN),
+            sample(1.0, Quality::GOOD),
+        ];
+        let mut state = TagState::default();
+        let mut ordinals = Vec::new();
+        for one in &samples {
+            ordinals.extend(detect(&TagSpec::default(), &mut state, one, 0).map(|change| change.ordinal));
+            state = state
+                .save()
+                .and_then(|cell| TagState::restore(&cell))
+                .unwrap_or_default();
+        }
+        assert_eq!(ordinals, [0, 1, 2, 3, 4, 5]);
     }
 
     #[test]

@@ -17,6 +17,13 @@ pub const MAX_LENGTH: usize = 1000;
 /// Deepest nesting of brackets and of the tree.
 pub const MAX_DEPTH: usize = 32;
 
+/// What can be called, `size(order)`, all with one argument.
+pub const FUNCTIONS: &[&str] = &[
+    "bool", "bytes", "double", "dyn", "int", "size", "string", "type", "uint",
+];
+/// What can be called of a value, `order.startsWith('A')`, and with how many arguments.
+pub const METHODS: &[(&str, usize)] = &[("contains", 1), ("endsWith", 1), ("size", 0), ("startsWith", 1)];
+
 /// A compiled expression over the tags of a rule.
 #[derive(Debug)]
 pub struct Expression {
@@ -43,6 +50,19 @@ pub enum ExpressionError {
     /// It names something that is no tag of the mapping.
     #[error("expression names {0:?}, which is no tag of this mapping")]
     UnknownTag(String),
+    /// It calls a function that is neither in [`FUNCTIONS`] nor, of a value, in [`METHODS`].
+    #[error("expression calls {0:?}, and there is no such function")]
+    UnknownFunction(String),
+    /// It gives a function too many or too few arguments.
+    #[error("expression gives {function:?} {given} arguments, and it takes {takes}")]
+    Arguments {
+        /// The function.
+        function: String,
+        /// How many it takes.
+        takes: usize,
+        /// How many it was given.
+        given: usize,
+    },
     /// It could not be evaluated on the values of this moment.
     #[error("expression {text:?} failed: {reason}")]
     Failed {
@@ -137,6 +157,7 @@ fn check(node: &IdedExpr, depth: usize) -> Result<(), ExpressionError> {
         )),
         Expr::Struct(_) => Err(ExpressionError::Forbidden("a message constructor")),
         Expr::Call(call) => {
+            check_call(&call.func_name, call.target.is_some(), call.args.len())?;
             call.target.iter().try_for_each(|target| deeper(target))?;
             call.args.iter().try_for_each(deeper)
         }
@@ -147,6 +168,30 @@ fn check(node: &IdedExpr, depth: usize) -> Result<(), ExpressionError> {
         }),
         Expr::Select(select) => deeper(&select.operand),
         Expr::Ident(_) | Expr::Literal(_) | Expr::Unspecified => Ok(()),
+    }
+}
+
+/// Refuses what no evaluation could call. Operators are calls too; their names, such as `_+_`, begin with no letter.
+fn check_call(name: &str, of_a_value: bool, given: usize) -> Result<(), ExpressionError> {
+    if !name.starts_with(|c: char| c.is_ascii_alphabetic()) {
+        return Ok(());
+    }
+    let takes = if of_a_value {
+        METHODS
+            .iter()
+            .find(|(known, _)| *known == name)
+            .map(|(_, takes)| *takes)
+    } else {
+        FUNCTIONS.contains(&name).then_some(1)
+    };
+    match takes {
+        None => Err(ExpressionError::UnknownFunction(name.to_owned())),
+        Some(takes) if takes != given => Err(ExpressionError::Arguments {
+            function: name.to_owned(),
+            takes,
+            given,
+        }),
+        Some(_) => Ok(()),
     }
 }
 
@@ -235,6 +280,36 @@ mod tests {
             Some(ExpressionError::TooLong(10_000))
         );
         assert_eq!(compile(&"(".repeat(40)).err(), Some(ExpressionError::TooDeep));
+    }
+
+    #[test]
+    fn every_function_that_is_named_is_there_and_others_are_refused() {
+        for name in FUNCTIONS {
+            let argument = if *name == "bool" { "'true'" } else { "'1'" };
+            let text = format!("[1].size() == 1 && type({name}({argument})) != type(null)");
+            assert_eq!(evaluate(&text), true, "{name}");
+        }
+        for (name, takes) in METHODS {
+            let argument = if *takes == 0 { "" } else { "'E'" };
+            let value = evaluate(&format!("state.{name}({argument})"));
+            assert!(value.is_boolean() || value == 7, "{name}: {value}");
+        }
+        for (text, name) in [
+            ("startsWith(state, 'E')", "startsWith"),
+            ("state.startWith('E')", "startWith"),
+            ("good > 1 || [matches(state, 'E')] == []", "matches"),
+        ] {
+            let refused = ExpressionError::UnknownFunction(name.into());
+            assert_eq!(compile(text).err(), Some(refused), "{text}");
+        }
+        assert!(matches!(
+            compile("size(state, 1)").err(),
+            Some(ExpressionError::Arguments {
+                takes: 1,
+                given: 2,
+                ..
+            })
+        ));
     }
 
     #[test]

@@ -18,4 +18,5 @@ pub mod table;
 
 pub use detect::{Cause, Change};
 pub use envelope::{Encoding, Event, Settings};
-pub use machine::{Core, Failure, Input, Now};
+pub use machine::{Core, Input, Now};
+pub use rules::{Failure, Failures};

@@ -10,7 +10,7 @@ use floorgate_sample::{Continuity, GapScope, Notice, Quality, Sample, SourceId, 
 use crate::detect::{Cause, Change, detect};
 use crate::envelope::{Event, Settings};
 use crate::plan::{Plan, RuleKind};
-use crate::rules::{Emitter, RuleState, View, evaluate, source_event};
+use crate::rules::{Emitter, Failures, Outcome, RuleState, View, evaluate, source_event};
 use crate::source::{Connection, SourceState};
 use crate::state::TagState;
 use crate::stream::Streams;
@@ -39,15 +39,6 @@ pub struct Input<'a> {
     pub now: Now,
 }
 
-/// Why a rule made no event of a change.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Failure {
-    /// The rule.
-    pub rule: Arc<str>,
-    /// The reason.
-    pub reason: String,
-}
-
 /// The pure core.
 pub struct Core {
     plan: Arc<Plan>,
@@ -60,7 +51,7 @@ pub struct Core {
     moment: u32,
     dirty_tags: Vec<TagId>,
     dirty_rules: Vec<u32>,
-    failures: Vec<Failure>,
+    failures: Failures,
     silence: Silence,
     order: Vec<u32>,
     pending: Vec<Change>,
@@ -124,7 +115,7 @@ impl Core {
             moment: 0,
             dirty_tags: Vec::new(),
             dirty_rules: Vec::new(),
-            failures: Vec::new(),
+            failures: Failures::default(),
             silence,
             order: Vec::new(),
             pending: Vec::new(),
@@ -188,12 +179,15 @@ impl Core {
             let Some(value) = view.value(tag).cloned() else {
                 continue;
             };
-            let quality = self.tags[tag.index()].counted_quality;
+            let source = self.plan.tags[tag.index()].source;
+            let state = &mut self.tags[tag.index()];
+            state.see_gaps(self.sources[source.index()].gaps);
             self.pending.push(Change {
                 cause: Cause::Silence,
                 previous: Some(value.clone()),
                 value: Some(value),
-                ..change_without_sample(tag, quality)
+                gap: state.gap,
+                ..change_without_sample(tag, state.counted_quality)
             });
         }
         self.close_moment(now, events);
@@ -245,8 +239,8 @@ impl Core {
         cells
     }
 
-    /// Hands out why rules made no event since the last call (the first few, when there are many).
-    pub fn take_failures(&mut self) -> Vec<Failure> {
+    /// Hands out what rules could not do since the last call.
+    pub fn take_failures(&mut self) -> Failures {
         std::mem::take(&mut self.failures)
     }
 
@@ -322,6 +316,10 @@ impl Core {
                 continue;
             }
             state.lost = lost;
+            state.see_gaps(self.sources[id.index()].gaps);
+            if !std::mem::replace(&mut state.dirty, true) {
+                self.dirty_tags.push(tag);
+            }
             let quality = if lost {
                 Quality::BAD_NO_COMMUNICATION
             } else {
@@ -345,7 +343,7 @@ impl Core {
         }
         let source = &mut self.sources[id.index()];
         if sample.quality.is_good() {
-            source.last_good = Some(received);
+            source.see_good(received);
         }
         let state = &mut self.tags[sample.tag.index()];
         state.moment = self.moment;
@@ -375,14 +373,11 @@ impl Core {
                 };
                 let state = &mut self.rules[number as usize];
                 let was_dirty = state.is_dirty();
-                if let Err(reason) = evaluate(rule, state, change, view, &mut self.emitter, events)
-                    && self.failures.len() < 16
-                {
-                    self.failures.push(Failure {
-                        rule: Arc::clone(&rule.id),
-                        reason,
-                    });
-                }
+                let outcome = Outcome {
+                    events,
+                    failures: &mut self.failures,
+                };
+                evaluate(rule, state, change, view, &mut self.emitter, outcome);
                 if state.is_dirty() && !was_dirty {
                     self.dirty_rules.push(number);
                 }

@@ -65,7 +65,7 @@ pub struct TagSpec {
     pub unit: Option<Arc<str>>,
     /// Smallest change that counts.
     pub deadband: Option<Deadband>,
-    /// Longest silence: without a change for this long, the value is emitted again.
+    /// Longest silence of a measurement: without a change for this long, the value is emitted again.
     pub at_least_every: Option<Duration>,
     /// Names of the values of an enumeration.
     pub values: Option<Arc<ValueTable>>,
@@ -161,7 +161,7 @@ pub enum Field {
     Input(Slot),
     /// Always the same.
     Constant(serde_json::Value),
-    /// Computed.
+    /// Computed; null where that fails.
     Computed(Expression),
     /// An object of fields.
     Object(Vec<(Arc<str>, Field)>),

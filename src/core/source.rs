@@ -1,6 +1,7 @@
 //! What the core knows of a source.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use floorgate_sample::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -16,6 +17,9 @@ pub(crate) enum Connection {
     Stale,
 }
 
+/// How often the time of the last good value is stored while the connection stays as it is.
+const LAST_GOOD_EVERY: Duration = Duration::from_mins(1);
+
 /// State of a source.
 #[derive(Debug)]
 pub(crate) struct SourceState {
@@ -28,8 +32,10 @@ pub(crate) struct SourceState {
     pub(crate) session: u32,
     /// How often changes of any of its tags may have been missed.
     pub(crate) gaps: u32,
-    /// When the last good value was received.
+    /// When the last good value was received; of an earlier process up to [`LAST_GOOD_EVERY`] before that.
     pub(crate) last_good: Option<Timestamp>,
+    /// What of it is stored, or will be with the next commit.
+    stored_good: Option<Timestamp>,
     pub(crate) dirty: bool,
     /// The stream of its own events.
     pub(crate) stream: usize,
@@ -46,15 +52,31 @@ impl SourceState {
     pub(crate) fn new(name: &Arc<str>, stream: usize, stored: &dyn Fn(&str) -> Option<String>) -> Self {
         let restored: Option<StoredSource> =
             stored(&cell(name)).and_then(|text| serde_json::from_str(&text).ok());
+        let last_good = restored
+            .as_ref()
+            .and_then(|s| s.last_good)
+            .map(Timestamp::from_nanos);
         Self {
             name: Arc::clone(name),
             told: restored.as_ref().map(|s| s.state),
             online: false,
             session: 0,
             gaps: 0,
-            last_good: restored.and_then(|s| s.last_good).map(Timestamp::from_nanos),
+            last_good,
+            stored_good: last_good,
             dirty: false,
             stream,
+        }
+    }
+
+    /// A good value was received.
+    pub(crate) fn see_good(&mut self, received: Timestamp) {
+        self.last_good = Some(received);
+        // The clock may have been set back.
+        let is_old = |stored: Timestamp| received < stored || received.since(stored) >= LAST_GOOD_EVERY;
+        if self.stored_good.is_none_or(is_old) {
+            self.stored_good = Some(received);
+            self.dirty = true;
         }
     }
 

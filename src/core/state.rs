@@ -74,12 +74,18 @@ impl From<StoredValue> for Value {
 struct StoredTag {
     /// The last value that counted.
     v: StoredValue,
-    /// Its source time in nanoseconds.
+    /// Source time of the last change in nanoseconds.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     t: Option<i64>,
+    /// How many changes before it had that source time.
+    #[serde(skip_serializing_if = "is_zero", default)]
+    o: u32,
     /// Its quality.
     #[serde(skip_serializing_if = "is_zero", default)]
     q: u32,
+    /// It was told as lost since.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    l: bool,
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref)] // the signature that serde asks for
@@ -93,21 +99,21 @@ fn is_zero(number: &u32) -> bool {
 pub(crate) struct TagState {
     /// The last value that counted, from this process or an earlier one.
     pub(crate) counted: Option<Value>,
-    /// Source time of `counted`.
-    pub(crate) counted_at: Option<Timestamp>,
+    /// Source time of the last change, a loss included.
+    pub(crate) changed_at: Option<Timestamp>,
     /// Quality of `counted`.
     pub(crate) counted_quality: Quality,
     /// The latest value, `None` while unknown: before the first one, after loss of the source, while bad.
     pub(crate) latest: Option<Value>,
     /// Something was received since the start.
     pub(crate) fresh: bool,
-    /// A change to bad or unknown was told to the rules and not yet taken back.
+    /// A change to bad or unknown was told to the rules, by this process or an earlier one, and not yet taken back.
     pub(crate) lost: bool,
     /// Something may have been missed since the last event of this tag.
     pub(crate) gap: bool,
     /// How many times the source had a gap when this tag last took it over.
     pub(crate) gaps_seen: u32,
-    /// How many changes before this one had the same source time: tells equal changes apart.
+    /// How many changes before the last one had the same source time: tells equal changes apart.
     pub(crate) ordinal: u32,
     /// The session of the source that last delivered a value.
     pub(crate) session: u32,
@@ -125,20 +131,43 @@ impl TagState {
         let stored: StoredTag = serde_json::from_str(cell).ok()?;
         Some(Self {
             counted: Some(stored.v.into()),
-            counted_at: stored.t.map(Timestamp::from_nanos),
+            changed_at: stored.t.map(Timestamp::from_nanos),
+            ordinal: stored.o,
             counted_quality: Quality(stored.q),
+            lost: stored.l,
             // Nobody was watching between the processes.
             gap: true,
             ..Self::default()
         })
     }
 
+    /// Takes over whether the source had a gap, by the number of gaps it had so far.
+    pub(crate) fn see_gaps(&mut self, gaps: u32) {
+        if self.gaps_seen != gaps {
+            self.gaps_seen = gaps;
+            self.gap = true;
+        }
+    }
+
+    /// Counts a change of this source time, and returns how many before it had the same.
+    pub(crate) fn count_change(&mut self, source_time: Option<Timestamp>) -> u32 {
+        self.ordinal = match (self.changed_at, source_time) {
+            (Some(before), Some(now)) if before == now => self.ordinal.saturating_add(1),
+            _ => 0,
+        };
+        self.changed_at = source_time;
+        self.dirty = true;
+        self.ordinal
+    }
+
     /// The cell's text; `None` while no value ever counted.
     pub(crate) fn save(&self) -> Option<String> {
         let stored = StoredTag {
             v: StoredValue::from(self.counted.as_ref()?),
-            t: self.counted_at.map(Timestamp::as_nanos),
+            t: self.changed_at.map(Timestamp::as_nanos),
+            o: self.ordinal,
             q: self.counted_quality.0,
+            l: self.lost,
         };
         serde_json::to_string(&stored).ok()
     }
@@ -147,6 +176,38 @@ impl TagState {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn over_a_restart(value: &Value) -> Option<Value> {
+        let state = TagState {
+            counted: Some(value.clone()),
+            ..TagState::default()
+        };
+        let restored = state.save().and_then(|cell| TagState::restore(&cell));
+        restored.and_then(|state| state.counted)
+    }
+
+    #[test]
+    fn every_float_comes_back_with_the_same_bits() {
+        // A linear congruential generator (Knuth's MMIX): the same numbers each time, all exponents among them.
+        let mut bits = 1_u64;
+        for _ in 0..100_000 {
+            bits = bits
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
+            let double = f64::from_bits(bits);
+            let back = over_a_restart(&Value::Float64(double));
+            assert!(
+                matches!(back, Some(Value::Float64(back)) if back.to_bits() == bits),
+                "{double:e} came back as {back:?}"
+            );
+            let single = f32::from_bits((bits >> 32) as u32);
+            let back = over_a_restart(&Value::Float32(single));
+            assert!(
+                matches!(back, Some(Value::Float32(back)) if back.to_bits() == single.to_bits()),
+                "{single:e} came back as {back:?}"
+            );
+        }
+    }
 
     #[test]
     fn every_value_survives_its_cell() {
@@ -164,14 +225,7 @@ mod tests {
             Value::List([Value::Int(1), Value::text("x")].into()),
         ];
         for value in values {
-            let state = TagState {
-                counted: Some(value.clone()),
-                ..TagState::default()
-            };
-            let back = state
-                .save()
-                .and_then(|cell| TagState::restore(&cell))
-                .and_then(|s| s.counted);
+            let back = over_a_restart(&value);
             assert!(
                 back.as_ref().is_some_and(|back| back.same(&value)),
                 "{value:?} came back as {back:?}"

@@ -30,10 +30,10 @@ pub struct Metrics {
     source_request_seconds: HistogramVec,
     /// Events committed to the outbox, by type.
     pub events: IntCounterVec,
-    /// Changes that were seen and made no event because a rule failed, by rule kind.
+    /// Failures of rules: a guard that made no event of a change, a value that the rule cannot read, a field that is null
+    /// because its expression failed.
     pub rule_errors: IntCounter,
-    /// Stage latencies: `source_to_received`, `received_to_committed`, `committed_to_acknowledged`,
-    /// `source_to_acknowledged`.
+    /// Stage latencies: `source_to_received`, `received_to_committed`, `committed_to_acknowledged`.
     stage_seconds: HistogramVec,
     /// Duration of one durable commit.
     pub commit_seconds: Histogram,
@@ -41,7 +41,8 @@ pub struct Metrics {
     pub commit_events: Histogram,
     /// Events stored and not yet acknowledged by Kafka.
     pub outbox_depth: IntGauge,
-    /// Size of the store's files.
+    /// Used pages of the store's database in bytes: what `keep_mib` is held against. The files, the log beside the database
+    /// among them, may be larger.
     pub outbox_bytes: IntGauge,
     /// Records acknowledged by Kafka, by topic.
     pub published: IntCounterVec,
@@ -185,7 +186,7 @@ impl Metrics {
             rule_errors: counter(
                 &registry,
                 "rule_errors_total",
-                "Changes of which a rule could make no event",
+                "Failures of rules: a change made no event, or one with a field that is null",
             )?,
             stage_seconds: histogram_vec(
                 &registry,
@@ -210,7 +211,11 @@ impl Metrics {
                 "outbox_depth",
                 "Events stored and not yet acknowledged by Kafka",
             )?,
-            outbox_bytes: gauge(&registry, "outbox_bytes", "Size of the store's files in bytes")?,
+            outbox_bytes: gauge(
+                &registry,
+                "outbox_bytes",
+                "Used pages of the store's database in bytes; its files may be larger",
+            )?,
             published: counter_vec(
                 &registry,
                 "published_total",

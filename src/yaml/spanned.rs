@@ -15,14 +15,23 @@ pub(crate) const SPANNED: &str = "$floorgate::Spanned";
 
 /// A decoded value that remembers where it stood, for checks that come after decoding.
 ///
-/// Only [`decode`](crate::decode) can fill the span; in any other deserializer it is the default.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+/// Only [`decode`](crate::decode) can fill the span; in any other deserializer it is the default. Two are equal when
+/// their values are, wherever they stood.
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Spanned<T> {
     /// The value.
     pub value: T,
     /// Where it stood.
     pub span: Span,
 }
+
+impl<T: PartialEq> PartialEq for Spanned<T> {
+    fn eq(&self, other: &Self) -> bool {
+        self.value == other.value
+    }
+}
+
+impl<T: Eq> Eq for Spanned<T> {}
 
 impl<T> Deref for Spanned<T> {
     type Target = T;

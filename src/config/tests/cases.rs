@@ -140,6 +140,35 @@ fn the_environment_lies_over_the_file_and_errors_name_the_variable() {
     );
 }
 
+#[test]
+fn only_what_a_reload_cannot_take_over_needs_a_restart() {
+    let folder = std::env::temp_dir().join(format!("floorgate-reload-{}", std::process::id()));
+    fs::create_dir_all(&folder).expect("a folder");
+    let source = "sources:\n  plc: {adapter: opcua, endpoint: \"opc.tcp://a:1\"}\n";
+    let settings = |head: &str, kafka: &str, tail: &str| {
+        let text = format!(
+            "{head}gateway: g\nmappings: []\nkafka:\n  brokers: [\"a:1\"]\n  \
+             security: {{protocol: plaintext}}\n{kafka}{tail}"
+        );
+        fs::write(folder.join("floorgate.yaml"), text).expect("a file");
+        let (loaded, problems) = load(&folder.join("floorgate.yaml"), &[]);
+        loaded
+            .unwrap_or_else(|| panic!("{}", problems.render(false)))
+            .settings
+    };
+    let running = settings("", "", source);
+    let other_topics = "  topics: {overrides: {Alarm: plant.alarms}}\n";
+    let moved = settings(source, other_topics, "http: {listen: \"127.0.0.1:9464\"}\n");
+    assert_eq!(moved.that_need_a_restart(&running), [""; 0]);
+    let changed = settings(
+        "",
+        "  compression: lz4\n",
+        "limits: {stop_within: 9s}\nsources: {}\n",
+    );
+    assert_eq!(changed.that_need_a_restart(&running), ["kafka", "limits"]);
+    fs::remove_dir_all(&folder).expect("the folder of the test");
+}
+
 /// A template of 10 tags for 10,000 machines.
 #[test]
 fn a_hundred_thousand_tags_load() {

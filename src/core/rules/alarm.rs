@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use floorgate_sample::Timestamp;
+use floorgate_sample::{Timestamp, Value};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -28,23 +28,22 @@ struct Raised {
     at: Option<i64>,
 }
 
-pub(super) fn evaluate(
-    context: &mut Context<'_>,
-    memory: &mut Memory,
-    dirty: &mut bool,
-) -> Result<(), String> {
+pub(super) fn evaluate(context: &mut Context<'_>, memory: &mut Memory, dirty: &mut bool) {
     let change = context.change;
     let tag = context.trigger();
     if !matches!(change.cause, Cause::Initial | Cause::Value) {
-        return Ok(());
+        return;
     }
-    let Some(value) = &change.value else { return Ok(()) };
-    let word = value.as_i128().ok_or_else(|| {
-        format!(
-            "alarm word {:?} has the value {value}, which is no integer",
-            tag.name
-        )
-    })?;
+    let Some(value) = &change.value else { return };
+    let Some(word) = word_of(value, tag.bits.as_deref()) else {
+        context.fail(|| {
+            format!(
+                "no event: alarm word {:?} has the value {value}, which is no integer",
+                tag.name
+            )
+        });
+        return;
+    };
     for bit in 0..64_u8 {
         let set = word >> bit & 1 == 1;
         if set == memory.raised.contains_key(&bit) {
@@ -56,12 +55,36 @@ pub(super) fn evaluate(
             .as_ref()
             .and_then(|bits| bits.iter().find(|alarm| alarm.bit == bit));
         if set {
-            raise(context, memory, bit, alarm)?;
+            raise(context, memory, bit, alarm);
         } else if let Some(raised) = memory.raised.remove(&bit) {
-            clear(context, &raised, bit, alarm)?;
+            clear(context, &raised, bit, alarm);
         }
     }
-    Ok(())
+}
+
+/// The bits of a word. A negative number is a signed word with its highest bit set; how wide it was at the device is
+/// not known any more, so that it counts as the narrowest of 16, 32 and 64 bits that holds the number and the alarms
+/// that the mapping names.
+fn word_of(value: &Value, alarms: Option<&[AlarmBit]>) -> Option<u64> {
+    let number = value.as_i128()?;
+    if let Ok(word) = u64::try_from(number) {
+        return Some(word);
+    }
+    let number = i64::try_from(number).ok()?;
+    let highest = alarms
+        .unwrap_or_default()
+        .iter()
+        .map(|alarm| alarm.bit)
+        .max()
+        .unwrap_or(0);
+    let width = if highest < 16 && i16::try_from(number).is_ok() {
+        16
+    } else if highest < 32 && i32::try_from(number).is_ok() {
+        32
+    } else {
+        64
+    };
+    Some(number.cast_unsigned() & (u64::MAX >> (64 - width)))
 }
 
 /// Code of an alarm; a bit that the mapping does not name is reported under its number.
@@ -72,12 +95,7 @@ fn code(context: &Context<'_>, bit: u8, alarm: Option<&AlarmBit>) -> Arc<str> {
     )
 }
 
-fn raise(
-    context: &mut Context<'_>,
-    memory: &mut Memory,
-    bit: u8,
-    alarm: Option<&AlarmBit>,
-) -> Result<(), String> {
+fn raise(context: &mut Context<'_>, memory: &mut Memory, bit: u8, alarm: Option<&AlarmBit>) {
     let code = code(context, bit, alarm);
     let id = format!("{}/{code}", context.equipment());
     let subject = format!("alarm/{code}");
@@ -103,18 +121,12 @@ fn raise(
         if alarm.is_none() {
             object.field("unmapped", &true);
         }
-    })?;
+    });
     let at = context.change.source_time.map(Timestamp::as_nanos);
     memory.raised.insert(bit, Raised { occurrence, at });
-    Ok(())
 }
 
-fn clear(
-    context: &mut Context<'_>,
-    raised: &Raised,
-    bit: u8,
-    alarm: Option<&AlarmBit>,
-) -> Result<(), String> {
+fn clear(context: &mut Context<'_>, raised: &Raised, bit: u8, alarm: Option<&AlarmBit>) {
     let code = code(context, bit, alarm);
     let id = format!("{}/{code}", context.equipment());
     let subject = format!("alarm/{code}");
@@ -143,6 +155,33 @@ fn clear(
         if let Some(milliseconds) = duration {
             object.field("durationMs", &milliseconds);
         }
-    })?;
-    Ok(())
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_signed_word_has_no_bits_beyond_its_width() {
+        let named = |bit| {
+            [AlarmBit {
+                bit,
+                code: "A".into(),
+                text: None,
+                severity: 500,
+                category: None,
+            }]
+        };
+        let word = |value, bit| word_of(&value, Some(&named(bit)));
+        assert_eq!(word(Value::Int(-32_768), 0), Some(1 << 15));
+        assert_eq!(word(Value::Int(-1), 15), Some(0xFFFF));
+        assert_eq!(word(Value::Int(-1), 16), Some(0xFFFF_FFFF));
+        assert_eq!(word(Value::Int(i64::from(i32::MIN) + 1), 0), Some(0x8000_0001));
+        assert_eq!(word(Value::Int(-1), 40), Some(u64::MAX));
+        assert_eq!(word(Value::Int(i64::MIN), 0), Some(1 << 63));
+        assert_eq!(word(Value::UInt(u64::MAX), 0), Some(u64::MAX));
+        assert_eq!(word(Value::Bool(true), 0), Some(1));
+        assert_eq!(word(Value::Float64(0.5), 0), None);
+    }
 }

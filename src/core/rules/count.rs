@@ -28,30 +28,37 @@ pub(super) fn evaluate(
     dirty: &mut bool,
     kind: &str,
     unit: &str,
-) -> Result<(), String> {
+) {
     let change = context.change;
     let tag = context.trigger();
     if !matches!(change.cause, Cause::Initial | Cause::Value) {
-        return Ok(());
+        return;
     }
-    let Some(value) = &change.value else { return Ok(()) };
-    let current = count_of(value)
-        .ok_or_else(|| format!("counter {:?} has the value {value}, which is no count", tag.name))?;
+    let Some(value) = &change.value else { return };
+    let Some(current) = count_of(value) else {
+        context.fail(|| {
+            format!(
+                "no event: counter {:?} has the value {value}, which is no count",
+                tag.name
+            )
+        });
+        return;
+    };
     if change.cause == Cause::Initial {
         // Nothing is known of what was counted before: the total begins here and no delta is invented.
         memory.total.get_or_insert(current);
         *dirty = true;
-        return Ok(());
+        return;
     }
     let Some(previous) = change.previous.as_ref().and_then(count_of) else {
-        return Ok(());
+        return;
     };
     let step = step(tag.counter, previous, current);
     let total = memory.total.unwrap_or(previous).saturating_add(step.delta);
     memory.total = Some(total);
     *dirty = true;
     if step.delta == 0 && !step.reset {
-        return Ok(());
+        return;
     }
     let subject = format!("counter/{}", tag.name);
     context.emit(&Draft::new("ProductionCountRecorded", &subject), |object| {
@@ -68,8 +75,7 @@ pub(super) fn evaluate(
         if step.reset {
             object.field("reset", &true);
         }
-    })?;
-    Ok(())
+    });
 }
 
 fn count_of(value: &Value) -> Option<u64> {

@@ -187,18 +187,14 @@ struct Sealing<'a> {
 }
 
 impl Context<'_> {
-    /// Makes an event of the change; `write` writes the fields of its type. Returns its id.
-    pub(crate) fn emit(
-        &mut self,
-        draft: &Draft<'_>,
-        write: impl FnOnce(&mut Object<'_>),
-    ) -> Result<Uuid, String> {
+    /// Makes an event of the change; `write` writes the fields of its type.
+    pub(crate) fn emit(&mut self, draft: &Draft<'_>, write: impl FnOnce(&mut Object<'_>)) {
         let id = self.next_id(draft.part);
-        self.emit_with_id(draft, id, write)?;
-        Ok(id)
+        self.emit_with_id(draft, id, write);
     }
 
-    /// Takes the stream's next number and makes the id that goes with it.
+    /// Takes the stream's next number and makes the id that goes with it: an event must follow, since the stream's
+    /// numbers have no holes.
     ///
     /// With a source time the id comes from what happened: rule, time, values, ordinal. Without one it comes from
     /// the stream's number.
@@ -229,25 +225,22 @@ impl Context<'_> {
     }
 
     /// Makes an event under an id from [`Context::next_id`].
-    pub(crate) fn emit_with_id(
-        &mut self,
-        draft: &Draft<'_>,
-        id: Uuid,
-        write: impl FnOnce(&mut Object<'_>),
-    ) -> Result<(), String> {
+    pub(crate) fn emit_with_id(&mut self, draft: &Draft<'_>, id: Uuid, write: impl FnOnce(&mut Object<'_>)) {
         let mut object = Object::new(&self.rule.spec.data);
         write(&mut object);
         let rule = self.rule;
-        self.view.write(rule, &rule.spec.data, &mut object)?;
+        self.view.write(rule, &rule.spec.data, &mut object, self.failures);
         let key = self.equipment();
         object.field("equipmentPath", &**key);
         let time = self.common(&mut object);
         let stream = self.emitter.equipment[rule.equipment.0 as usize];
-        let emission = if self.change.cause == Cause::Initial {
-            Emission::Initial
-        } else {
-            Emission::Live
+        // That a tag is bad before anything was known of it is what was found, and no change.
+        let found = match self.change.cause {
+            Cause::Initial => true,
+            Cause::Lost => self.change.previous.is_none(),
+            Cause::Value | Cause::Quality | Cause::Silence => false,
         };
+        let emission = if found { Emission::Initial } else { Emission::Live };
         let sealing = Sealing {
             draft,
             topic: &rule.topic,
@@ -259,7 +252,6 @@ impl Context<'_> {
         };
         let event = self.emitter.finish(stream, sealing);
         self.events.push(event);
-        Ok(())
     }
 
     /// Writes the fields that every event has; returns the event's time.

@@ -12,18 +12,14 @@ use super::{Context, Draft};
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Memory {
     state: Option<String>,
-    /// Source time of the last change in nanoseconds, where the source gives times.
+    /// Source time at which the state began, in nanoseconds, where the source gives times.
     since: Option<i64>,
 }
 
-pub(super) fn evaluate(
-    context: &mut Context<'_>,
-    memory: &mut Memory,
-    dirty: &mut bool,
-) -> Result<(), String> {
+pub(super) fn evaluate(context: &mut Context<'_>, memory: &mut Memory, dirty: &mut bool) {
     let change = context.change;
     if change.cause == Cause::Silence {
-        return Ok(());
+        return;
     }
     let table = context.trigger().values.as_ref();
     let entry = change.value.as_ref().and_then(|value| table?.find(value));
@@ -32,15 +28,20 @@ pub(super) fn evaluate(
         (Some(value), None) => value.to_string(),
         (Some(value), Some(table)) => match table.name_of(value) {
             Some(name) => name.to_owned(),
-            None => return Ok(()),
+            None => return,
         },
     };
+    // Another quality, or another raw value of the same name: the state goes on, and has not lasted its time yet.
+    let goes_on = memory.state.as_ref() == Some(&state);
     let previous_duration = memory
         .since
+        .filter(|_| !goes_on)
         .zip(change.source_time)
         .map(|(since, now)| now.since(Timestamp::from_nanos(since)).as_millis());
     let previous = memory.state.replace(state.clone());
-    memory.since = change.source_time.map(Timestamp::as_nanos);
+    if !goes_on || change.gap {
+        memory.since = change.source_time.map(Timestamp::as_nanos);
+    }
     *dirty = true;
     let model: Arc<str> = table.map_or_else(|| "custom".into(), |table| Arc::clone(&table.model));
     let subject = format!("equipment/{}", context.equipment());
@@ -63,6 +64,5 @@ pub(super) fn evaluate(
         object.put("tag", &*tag.name);
         object.put("raw", &raw);
         object.close();
-    })?;
-    Ok(())
+    });
 }

@@ -100,13 +100,14 @@ impl<'a> View<'a> {
         }
     }
 
-    /// Writes the fields that the mapping adds.
+    /// Writes the fields that the mapping adds. One that cannot be computed is null, and `failures` says why.
     fn write(
         &self,
         rule: &Rule,
         fields: &[(Arc<str>, Field)],
         object: &mut crate::json::Object<'_>,
-    ) -> Result<(), String> {
+        failures: &mut Failures,
+    ) {
         for (name, field) in fields {
             match field {
                 Field::Input(slot) => object.put(name, &self.operand(rule, *slot)),
@@ -114,35 +115,73 @@ impl<'a> View<'a> {
                 Field::Computed(expression) => {
                     let value = expression
                         .evaluate(|slot| self.operand(rule, slot))
-                        .map_err(|e| e.to_string())?;
+                        .unwrap_or_else(|error| {
+                            failures.add(&rule.id, || format!("field {name:?} is null: {error}"));
+                            serde_json::Value::Null
+                        });
                     object.put(name, &value);
                 }
                 Field::Object(fields) => {
                     object.open(name);
-                    self.write(rule, fields, object)?;
+                    self.write(rule, fields, object, failures);
                     object.close();
                 }
             }
         }
-        Ok(())
     }
 }
 
-/// Evaluates a rule on a change of its trigger. An error means that this change made no event.
+/// What rules could not do.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Failures {
+    /// How many there were.
+    pub count: u64,
+    /// The first few of them.
+    pub first: Vec<Failure>,
+}
+
+/// Why a change made no event, or one with a field that is null.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// The rule.
+    pub rule: Arc<str>,
+    /// The reason, and what became of the event.
+    pub reason: String,
+}
+
+/// How many failures are told with their reasons; of the others only the number.
+const TOLD_FAILURES: usize = 16;
+
+impl Failures {
+    pub(crate) fn add(&mut self, rule: &Arc<str>, reason: impl FnOnce() -> String) {
+        self.count += 1;
+        if self.first.len() < TOLD_FAILURES {
+            self.first.push(Failure {
+                rule: Arc::clone(rule),
+                reason: reason(),
+            });
+        }
+    }
+}
+
+/// Evaluates a rule on a change of its trigger. What fails is said in `failures`.
 pub(crate) fn evaluate(
     rule: &Rule,
     state: &mut RuleState,
     change: &Change,
     view: View<'_>,
     emitter: &mut Emitter,
-    events: &mut Vec<Event>,
-) -> Result<(), String> {
+    outcome: Outcome<'_>,
+) {
+    let Outcome { events, failures } = outcome;
     if let Some(guard) = &rule.spec.when {
-        let open = guard
-            .evaluate(|slot| view.operand(rule, slot))
-            .map_err(|error| error.to_string())?;
-        if open != serde_json::Value::Bool(true) {
-            return Ok(());
+        match guard.evaluate(|slot| view.operand(rule, slot)) {
+            Ok(serde_json::Value::Bool(true)) => {}
+            Ok(_) => return,
+            Err(error) => {
+                failures.add(&rule.id, || format!("no event, since its `when` fails: {error}"));
+                return;
+            }
         }
     }
     let mut context = Context {
@@ -151,17 +190,18 @@ pub(crate) fn evaluate(
         view,
         emitter,
         events,
+        failures,
     };
     let RuleState { memory, dirty } = state;
     match (&rule.spec.kind, memory.as_deref_mut()) {
         (RuleKind::WorkOrderStatus { order }, Some(Memory::WorkOrder(memory))) => {
-            work_order::evaluate(&mut context, memory, dirty, *order)
+            work_order::evaluate(&mut context, memory, dirty, *order);
         }
         (RuleKind::EquipmentState, Some(Memory::EquipmentState(memory))) => {
-            equipment_state::evaluate(&mut context, memory, dirty)
+            equipment_state::evaluate(&mut context, memory, dirty);
         }
         (RuleKind::ProductionCount { kind, unit }, Some(Memory::Count(memory))) => {
-            count::evaluate(&mut context, memory, dirty, kind, unit)
+            count::evaluate(&mut context, memory, dirty, kind, unit);
         }
         (RuleKind::Alarm, Some(Memory::Alarm(memory))) => alarm::evaluate(&mut context, memory, dirty),
         (RuleKind::Measurement { name }, _) => measurement(&mut context, name),
@@ -173,8 +213,14 @@ pub(crate) fn evaluate(
             },
             _,
         ) => custom(&mut context, event, domain, *subject),
-        _ => Err("the rule's memory is of another kind".to_owned()),
+        _ => context.fail(|| "no event, since the rule's memory is of another kind".to_owned()),
     }
+}
+
+/// Where a rule puts what it makes of a change.
+pub(crate) struct Outcome<'a> {
+    pub(crate) events: &'a mut Vec<Event>,
+    pub(crate) failures: &'a mut Failures,
 }
 
 /// Everything a rule needs while it looks at one change.
@@ -184,9 +230,15 @@ pub(crate) struct Context<'a> {
     pub(crate) view: View<'a>,
     pub(crate) emitter: &'a mut Emitter,
     pub(crate) events: &'a mut Vec<Event>,
+    pub(crate) failures: &'a mut Failures,
 }
 
 impl<'a> Context<'a> {
+    /// Says why the change made no event.
+    pub(crate) fn fail(&mut self, reason: impl FnOnce() -> String) {
+        self.failures.add(&self.rule.id, reason);
+    }
+
     /// The tag that triggered the rule.
     pub(crate) fn trigger(&self) -> &'a crate::plan::TagSpec {
         &self.view.plan.tags[self.change.tag.index()].spec
@@ -198,20 +250,19 @@ impl<'a> Context<'a> {
     }
 }
 
-fn measurement(context: &mut Context<'_>, name: &str) -> Result<(), String> {
+fn measurement(context: &mut Context<'_>, name: &str) {
     let subject = format!("measurement/{name}");
     let (change, unit) = (context.change, context.trigger().unit.as_ref());
     context.emit(&Draft::new("MeasurementRecorded", &subject), |object| {
         object.field("name", name);
         object.field("value", &change.value);
         object.field("unit", &unit);
-    })?;
-    Ok(())
+    });
 }
 
-fn custom(context: &mut Context<'_>, event: &str, domain: &str, subject: Option<Slot>) -> Result<(), String> {
+fn custom(context: &mut Context<'_>, event: &str, domain: &str, subject: Option<Slot>) {
     if !matches!(context.change.cause, Cause::Initial | Cause::Value) {
-        return Ok(());
+        return;
     }
     let subject = subject
         .and_then(|slot| context.view.operand(context.rule, slot))
@@ -223,6 +274,5 @@ fn custom(context: &mut Context<'_>, event: &str, domain: &str, subject: Option<
         domain,
         ..Draft::new(event, &subject)
     };
-    context.emit(&draft, |_| {})?;
-    Ok(())
+    context.emit(&draft, |_| {});
 }

@@ -3,6 +3,11 @@
 //! A run opens when the order enters Running from a state outside the run and closes with Ended or Aborted (or any
 //! state before the start). `runId` is order/equipment below the site/ordinal; the ordinal rises with each run of the
 //! order on this equipment and is 0 before the first. It is the correlation id.
+//!
+//! A run keeps the order that it began with: while the order's tag is unknown (bad, not sent yet since the session began)
+//! or empty, events of the run go on naming it, as long as no status can have been missed. After a gap the run may have
+//! ended unseen: until the order is known again, order and run are told as `unknown`, without a correlation id. That
+//! takes nothing back of what is remembered: only another known order is another order.
 
 use serde::{Deserialize, Serialize};
 
@@ -20,28 +25,34 @@ pub(crate) struct Memory {
     status: Option<String>,
     in_run: bool,
     ordinal: u32,
+    /// Whether `order` is the order of now: known with the last status, or latched since and no gap.
+    #[serde(default)]
+    known: bool,
+    /// The run began while the order was unknown, and is not counted in `ordinal` yet.
+    #[serde(default)]
+    unnamed: bool,
     /// Ordinals of earlier orders, the latest last.
     earlier: Vec<(String, u32)>,
 }
 
-pub(super) fn evaluate(
-    context: &mut Context<'_>,
-    memory: &mut Memory,
-    dirty: &mut bool,
-    order: Slot,
-) -> Result<(), String> {
+pub(super) fn evaluate(context: &mut Context<'_>, memory: &mut Memory, dirty: &mut bool, order: Slot) {
+    if context.change.gap && memory.known {
+        // The run may have ended unseen, also where the status is the same as before.
+        memory.known = false;
+        *dirty = true;
+    }
     if !matches!(context.change.cause, Cause::Initial | Cause::Value) {
-        return Ok(());
+        return;
     }
     let Some(raw) = context.change.value.as_ref() else {
-        return Ok(());
+        return;
     };
     let tag = context.trigger();
     let entry = tag.values.as_ref().and_then(|table| table.find(raw));
     let status = match &tag.values {
         Some(table) => match table.name_of(raw) {
             Some(name) => name.to_owned(),
-            None => return Ok(()),
+            None => return,
         },
         None => raw.to_string(),
     };
@@ -52,19 +63,21 @@ pub(super) fn evaluate(
         .filter(|order| !order.is_empty());
     memory.take_over(order, &status);
     *dirty = true;
-    let order = memory.order.as_deref().unwrap_or("unknown");
     let path = context.equipment();
     let unit = path.splitn(3, '/').nth(2).unwrap_or(path);
-    let run = format!("{order}/{unit}/{}", memory.ordinal);
+    let order = memory.order.as_deref().filter(|_| memory.known);
+    let run = order.map(|order| format!("{order}/{unit}/{}", memory.ordinal));
+    let order = order.unwrap_or("unknown");
     let subject = format!("work-order/{order}");
     let draft = Draft {
-        correlation: Some(&run),
+        correlation: run.as_deref(),
         ..Draft::new("WorkOrderStatusChanged", &subject)
     };
-    let previous = memory.status.replace(status.clone());
+    // What came before is only said of an order that is known to be the same.
+    let previous = memory.status.replace(status.clone()).filter(|_| memory.known);
     context.emit(&draft, |object| {
         object.field("workOrderId", order);
-        object.field("runId", &run);
+        object.field("runId", run.as_deref().unwrap_or("unknown"));
         object.field("status", &status);
         object.field("previousStatus", &previous);
         if let Some(sub_state) = entry.and_then(|entry| entry.sub_state.as_deref()) {
@@ -74,31 +87,28 @@ pub(super) fn evaluate(
         object.put("tag", &*tag.name);
         object.put("raw", raw);
         object.close();
-    })?;
-    Ok(())
+    });
 }
 
 impl Memory {
-    /// Takes a new order and status over, and opens or closes the run.
+    /// Takes a status over, of an order that may be unknown, and opens or closes the run.
     fn take_over(&mut self, order: Option<String>, status: &str) {
-        if order != self.order {
-            if let Some(before) = self.order.take() {
-                self.earlier.retain(|(earlier, _)| *earlier != before);
-                self.earlier.push((before, self.ordinal));
-                if self.earlier.len() > REMEMBERED_ORDERS {
-                    self.earlier.remove(0);
-                }
+        if let Some(order) = order {
+            self.known = true;
+            if self.order.as_ref() != Some(&order) {
+                self.begin(order);
             }
-            let known = self
-                .earlier
-                .iter()
-                .find(|(earlier, _)| Some(earlier) == order.as_ref());
-            self.ordinal = known.map_or(0, |(_, ordinal)| *ordinal);
-            self.order = order;
-            self.status = None;
-            self.in_run = false;
+            if std::mem::take(&mut self.unnamed) && self.in_run {
+                self.ordinal = self.ordinal.saturating_add(1);
+            }
+        } else {
+            self.known &= self.in_run;
         }
         match status {
+            "Running" | "Interrupted" if !self.in_run && !self.known => {
+                self.in_run = true;
+                self.unnamed = true;
+            }
             "Running" if !self.in_run => {
                 self.in_run = true;
                 self.ordinal = self.ordinal.saturating_add(1);
@@ -111,6 +121,23 @@ impl Memory {
             "Ended" | "Aborted" | "NotAllowedToStart" | "AllowedToStart" => self.in_run = false,
             _ => {}
         }
+    }
+
+    /// Goes on with another order.
+    fn begin(&mut self, order: String) {
+        if let Some(before) = self.order.take() {
+            self.earlier.retain(|(earlier, _)| *earlier != before);
+            self.earlier.push((before, self.ordinal));
+            if self.earlier.len() > REMEMBERED_ORDERS {
+                self.earlier.remove(0);
+            }
+        }
+        let known = self.earlier.iter().find(|(earlier, _)| *earlier == order);
+        self.ordinal = known.map_or(0, |(_, ordinal)| *ordinal);
+        self.order = Some(order);
+        self.status = None;
+        // A run without a name was this order's.
+        self.in_run &= self.unnamed;
     }
 }
 

@@ -204,9 +204,10 @@ impl Running {
                 .source_to_received
                 .observe(batch.received.since(event.time).as_secs_f64());
         }
-        for failure in self.engine.core.take_failures() {
-            self.engine.metrics.rule_errors.inc();
-            warn!(rule = %failure.rule, reason = failure.reason, "a change made no event");
+        let failures = self.engine.core.take_failures();
+        self.engine.metrics.rule_errors.inc_by(failures.count);
+        for failure in failures.first {
+            warn!(rule = %failure.rule, reason = failure.reason, "a rule failed");
         }
         self.stored.push((batch, admission));
     }

@@ -1,241 +1,12 @@
-//! The core as the engine drives it: batches in, events and cells out.
+//! Moments, sources and their loss, gaps, restarts.
 
-use std::collections::HashMap;
-use std::sync::Arc;
 use std::time::Duration;
 
-use floorgate_core::plan::{
-    AlarmBit, Counter, Equipment, EquipmentId, Field, Plan, Rule, RuleKind, RuleSpec, Slot, SourceRow, Tag,
-    TagSpec,
-};
-use floorgate_core::table::ValueTable;
-use floorgate_core::{Core, Encoding, Event, Input, Now, Settings};
-use floorgate_sample::{Continuity, GapScope, Notice, Quality, Sample, SourceId, TagId, Timestamp, Value};
+use floorgate_core::{Event, Now};
+use floorgate_sample::{Continuity, GapScope, Notice, Quality, Sample, Timestamp, Value};
 use serde_json::{Value as Json, json};
 
-const ORDER: TagId = TagId(0);
-const STATUS: TagId = TagId(1);
-const STATE: TagId = TagId(2);
-const GOOD: TagId = TagId(3);
-const ALARMS: TagId = TagId(4);
-const TEMPERATURE: TagId = TagId(5);
-
-fn tags() -> Vec<Tag> {
-    let table = |name| ValueTable::standard(name).map(Arc::new);
-    let specs = [
-        TagSpec {
-            name: "order".into(),
-            ..TagSpec::default()
-        },
-        TagSpec {
-            name: "status".into(),
-            values: table("isa95-job-state"),
-            ..TagSpec::default()
-        },
-        TagSpec {
-            name: "state".into(),
-            values: table("packml-state"),
-            ..TagSpec::default()
-        },
-        TagSpec {
-            name: "good".into(),
-            counter: Some(Counter {
-                max: 65_535,
-                largest_step: Some(1000),
-            }),
-            ..TagSpec::default()
-        },
-        TagSpec {
-            name: "alarms".into(),
-            bits: Some(
-                [AlarmBit {
-                    bit: 0,
-                    code: "E-STOP".into(),
-                    text: None,
-                    severity: 900,
-                    category: None,
-                }]
-                .into(),
-            ),
-            ..TagSpec::default()
-        },
-        TagSpec {
-            name: "temperature".into(),
-            unit: Some("CEL".into()),
-            at_least_every: Some(Duration::from_mins(1)),
-            ..TagSpec::default()
-        },
-    ];
-    specs
-        .into_iter()
-        .map(|spec| Tag {
-            key: format!("line/{}", spec.name).into(),
-            source: SourceId(0),
-            spec: Arc::new(spec),
-        })
-        .collect()
-}
-
-fn plan() -> Arc<Plan> {
-    let quantity = vec![(
-        Arc::from("quantity"),
-        Field::Object(vec![
-            ("good".into(), Field::Input(Slot(2))),
-            ("unit".into(), Field::Constant(json!("C62"))),
-        ]),
-    )];
-    let rule = |kind, inputs: &[TagId], data| {
-        let id: Arc<str> = format!("line.{}", inputs[0].0).into();
-        Rule {
-            id,
-            equipment: EquipmentId(0),
-            inputs: inputs.into(),
-            topic: "acme.busan.mes.x.v1".into(),
-            spec: Arc::new(RuleSpec {
-                kind,
-                when: None,
-                data,
-                version: "sha256:0".into(),
-            }),
-        }
-    };
-    Arc::new(Plan {
-        sources: vec![SourceRow {
-            name: "plc".into(),
-            topic: "acme.busan.mes.source-connection.v1".into(),
-        }],
-        equipment: vec![Equipment {
-            path: "acme/busan/filling/line1/filler".into(),
-        }],
-        tags: tags(),
-        rules: vec![
-            rule(
-                RuleKind::WorkOrderStatus { order: Slot(1) },
-                &[STATUS, ORDER, GOOD],
-                quantity,
-            ),
-            rule(RuleKind::EquipmentState, &[STATE], vec![]),
-            rule(
-                RuleKind::ProductionCount {
-                    kind: "good".into(),
-                    unit: "C62".into(),
-                },
-                &[GOOD],
-                vec![],
-            ),
-            rule(RuleKind::Alarm, &[ALARMS], vec![]),
-            rule(
-                RuleKind::Measurement {
-                    name: "temperature".into(),
-                },
-                &[TEMPERATURE],
-                vec![],
-            ),
-        ],
-    })
-}
-
-/// A core whose cells survive it.
-struct Gateway {
-    core: Core,
-    cells: HashMap<Arc<str>, String>,
-    time: i64,
-}
-
-impl Gateway {
-    fn start(cells: HashMap<Arc<str>, String>) -> Self {
-        let settings = Settings {
-            gateway: "gw".into(),
-            type_prefix: "io.floorgate".into(),
-            encoding: Encoding::Binary,
-            stream_epoch: 1,
-            incarnation: uuid::Uuid::nil(),
-        };
-        let core = Core::new(plan(), settings, &|key| cells.get(key).cloned());
-        Self { core, cells, time: 0 }
-    }
-
-    fn restart(mut self) -> Self {
-        self.store();
-        Self {
-            time: self.time,
-            ..Self::start(self.cells)
-        }
-    }
-
-    fn store(&mut self) {
-        let mut cells = Vec::new();
-        self.core.save(&mut cells);
-        self.cells.extend(cells);
-    }
-
-    fn notice(&mut self, notice: Notice) -> Vec<Event> {
-        self.batch(&[notice], &[])
-    }
-
-    /// Samples of one moment, a second after the last.
-    fn tick(&mut self, samples: &[(TagId, Value)]) -> Vec<Event> {
-        self.time += 1_000_000_000;
-        let time = Timestamp::from_nanos(self.time);
-        let samples: Vec<Sample> = samples
-            .iter()
-            .map(|(tag, value)| sample(*tag, value.clone(), time))
-            .collect();
-        self.batch(&[], &samples)
-    }
-
-    fn batch(&mut self, notices: &[Notice], samples: &[Sample]) -> Vec<Event> {
-        let mut events = Vec::new();
-        let received = Timestamp::from_nanos(self.time + 5_000_000);
-        let now = Now {
-            wall: received,
-            monotonic: Duration::ZERO,
-        };
-        self.core.apply(
-            Input {
-                source: SourceId(0),
-                received,
-                notices,
-                samples,
-                now,
-            },
-            &mut events,
-        );
-        self.store();
-        assert_eq!(self.core.take_failures(), []);
-        events
-    }
-}
-
-fn sample(tag: TagId, value: Value, time: Timestamp) -> Sample {
-    Sample {
-        tag,
-        value: Some(value),
-        quality: Quality::GOOD,
-        source_time: Some(time),
-        server_time: None,
-        gap: false,
-    }
-}
-
-fn online() -> Gateway {
-    let mut gateway = Gateway::start(HashMap::new());
-    gateway.notice(Notice::Online(Continuity::New));
-    gateway
-}
-
-fn data(event: &Event) -> Json {
-    serde_json::from_slice(&event.value).unwrap_or_default()
-}
-
-fn names(events: &[Event]) -> Vec<&str> {
-    events.iter().map(|event| &*event.name).collect()
-}
-
-fn one(events: &[Event]) -> Json {
-    assert_eq!(events.len(), 1, "{:?}", names(events));
-    data(&events[0])
-}
+use super::{ALARMS, GOOD, ORDER, STATE, STATUS, TEMPERATURE, data, names, one, online, sample};
 
 #[test]
 fn an_order_and_its_status_of_one_moment_are_seen_together_whatever_their_order() {
@@ -339,7 +110,10 @@ fn after_a_new_session_nothing_is_known_until_it_is_sent() {
         ["SourceConnectionChanged"]
     );
     let event = one(&gateway.tick(&[(STATUS, Value::Int(3))]));
-    assert_eq!(event["workOrderId"], "unknown");
+    assert_eq!(
+        (&event["workOrderId"], &event["runId"]),
+        (&json!("unknown"), &json!("unknown"))
+    );
     let event = one(&gateway.tick(&[(STATE, Value::Int(6))]));
     assert_eq!(
         (&event["state"], &event["gap"]),
@@ -433,6 +207,80 @@ fn a_silent_tag_is_told_again_after_its_longest_silence_and_not_while_unknown() 
     };
     gateway.core.advance(now, &mut events);
     assert_eq!(events, []);
+}
+
+#[test]
+fn a_value_that_is_told_again_says_the_gap_before_it() {
+    for scope in [GapScope::Source, GapScope::Tags(vec![TEMPERATURE])] {
+        let mut gateway = online();
+        gateway.tick(&[(TEMPERATURE, Value::Float64(21.5))]);
+        gateway.notice(Notice::Gap {
+            scope,
+            reason: "overflow".into(),
+        });
+        let now = Now {
+            wall: Timestamp::from_nanos(0),
+            monotonic: Duration::from_mins(1),
+        };
+        let mut events = Vec::new();
+        gateway.core.advance(now, &mut events);
+        assert_eq!(one(&events)["gap"], true);
+        let next = one(&gateway.tick(&[(TEMPERATURE, Value::Float64(22.0))]));
+        assert_eq!(next["gap"], Json::Null);
+    }
+}
+
+#[test]
+fn a_state_that_was_told_as_unknown_is_told_again_after_a_restart() {
+    let mut gateway = online();
+    gateway.tick(&[(STATE, Value::Int(6))]);
+    gateway.notice(Notice::Offline { reason: "x".into() });
+    let mut gateway = gateway.restart();
+    gateway.notice(Notice::Online(Continuity::New));
+    let event = one(&gateway.tick(&[(STATE, Value::Int(6))]));
+    assert_eq!(
+        (&event["state"], &event["previousState"], &event["gap"]),
+        (&json!("Execute"), &json!("unknown"), &json!(true))
+    );
+    let mut gateway = gateway.restart();
+    gateway.notice(Notice::Online(Continuity::New));
+    assert_eq!(gateway.tick(&[(STATE, Value::Int(6))]), [], "it is known again");
+}
+
+#[test]
+fn the_last_good_value_before_a_kill_is_known_to_the_minute() {
+    let mut gateway = online();
+    for _ in 0..150 {
+        gateway.tick(&[(STATE, Value::Int(6))]);
+    }
+    let mut gateway = gateway.restart();
+    let events = gateway.notice(Notice::Offline { reason: "x".into() });
+    // Received 5 ms after the first, the 61st and the 121st of 150 values, one each second.
+    assert_eq!(data(&events[0])["lastGoodAt"], "1970-01-01T00:02:01.005Z");
+}
+
+#[test]
+fn a_tag_that_is_bad_from_the_start_is_initial_and_no_change() {
+    let mut gateway = online();
+    let bad = |time| Sample {
+        value: None,
+        quality: Quality::BAD_OUT_OF_RANGE,
+        ..sample(STATE, Value::Bool(false), Timestamp::from_nanos(time))
+    };
+    let emission = |events: &[Event]| -> String {
+        let line = events[0]
+            .headers
+            .lines()
+            .find(|line| line.starts_with("ce_emission: "));
+        line.unwrap_or_default().to_owned()
+    };
+    let events = gateway.batch(&[], &[bad(1)]);
+    assert_eq!(one(&events)["state"], "unknown");
+    assert_eq!(emission(&events), "ce_emission: initial");
+    let events = gateway.tick(&[(STATE, Value::Int(6))]);
+    assert_eq!(emission(&events), "ce_emission: initial");
+    let events = gateway.batch(&[], &[bad(2_000_000_000)]);
+    assert_eq!(emission(&events), "ce_emission: live");
 }
 
 #[test]

@@ -1,0 +1,79 @@
+//! Rules that fail: what can be said is said, and what cannot is counted.
+
+use std::sync::Arc;
+
+use floorgate_core::Event;
+use floorgate_core::expression::Expression;
+use floorgate_core::plan::{Field, Plan, RuleKind, Slot};
+use floorgate_sample::{TagId, Value};
+use serde_json::Value as Json;
+
+use super::{ALARMS, GOOD, Gateway, ORDER, STATUS, data, plan};
+
+/// The plan with a field `rate` in every event of some rules, which cannot be computed while `good` is unknown.
+fn plan_with_rate(of: impl Fn(&RuleKind) -> bool) -> Plan {
+    let mut plan = plan();
+    for rule in plan.rules.iter_mut().filter(|rule| of(&rule.spec.kind)) {
+        let mut inputs: Vec<TagId> = rule.inputs.to_vec();
+        let slot = Slot(u16::try_from(inputs.len()).unwrap());
+        inputs.push(GOOD);
+        rule.inputs = inputs.into();
+        let rate = Expression::compile("good / 2", |_| Some(slot)).unwrap();
+        let fields = vec![
+            ("rate".into(), Field::Computed(rate)),
+            ("line".into(), Field::Constant(1.into())),
+        ];
+        Arc::get_mut(&mut rule.spec).unwrap().data = vec![("extra".into(), Field::Object(fields))];
+    }
+    plan
+}
+
+fn sequence(event: &Event) -> &str {
+    event
+        .headers
+        .lines()
+        .find_map(|line| line.strip_prefix("ce_sequence: "))
+        .unwrap()
+}
+
+#[test]
+fn a_field_that_cannot_be_computed_is_null_and_the_event_goes_out() {
+    let mut gateway = Gateway::of(plan_with_rate(|kind| {
+        matches!(kind, RuleKind::WorkOrderStatus { .. })
+    }));
+    let samples = gateway.moment(&[(ORDER, Value::text("WO-1")), (STATUS, Value::Int(3))]);
+    let (events, failures) = gateway.try_batch(&[], &samples);
+    let event = data(&events[0]);
+    assert_eq!(event["status"], "Running");
+    assert_eq!(event["extra"], serde_json::json!({"rate": null, "line": 1}));
+    assert_eq!(failures.count, 1);
+    assert_eq!(&*failures.first[0].rule, "line.1");
+    assert!(
+        failures.first[0].reason.starts_with("field \"rate\" is null: "),
+        "{failures:?}"
+    );
+    gateway.tick(&[(GOOD, Value::UInt(8))]);
+    let next = gateway.tick(&[(STATUS, Value::Int(4))]);
+    assert_eq!(data(&next[0])["extra"]["rate"], 4);
+    assert_eq!(
+        [sequence(&events[0]), sequence(&next[0])],
+        ["00000001-00000000000000000001", "00000001-00000000000000000002"],
+        "the stream has no hole"
+    );
+}
+
+#[test]
+fn every_failure_is_counted_and_the_first_few_are_told() {
+    let mut gateway = Gateway::of(plan_with_rate(|kind| matches!(kind, RuleKind::Alarm)));
+    for (word, name) in [(0xFFFF_FFFF, "AlarmRaised"), (0, "AlarmCleared")] {
+        let samples = gateway.moment(&[(ALARMS, Value::UInt(word))]);
+        let (events, failures) = gateway.try_batch(&[], &samples);
+        assert_eq!(events.len(), 32);
+        assert!(
+            events
+                .iter()
+                .all(|event| &*event.name == name && data(event)["extra"]["rate"] == Json::Null)
+        );
+        assert_eq!((failures.count, failures.first.len()), (32, 16));
+    }
+}
