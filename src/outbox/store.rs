@@ -1,7 +1,9 @@
 //! The one writer.
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rusqlite::{Connection, Transaction, TransactionBehavior, params};
@@ -9,6 +11,7 @@ use rusqlite::{Connection, Transaction, TransactionBehavior, params};
 use crate::catalog::Catalog;
 use crate::cells::Cells;
 use crate::maintenance::Kept;
+use crate::reserve::Reserve;
 use crate::restore::{Restored, restore};
 use crate::shared::Shared;
 use crate::{Commit, Committed, Error, Event, Lane, LaneId, Row, Topic, schema};
@@ -28,11 +31,14 @@ pub struct Options {
     pub keep_bytes: u64,
     /// The database's file does not grow beyond this: a commit that needs more is refused as [`Error::Full`].
     pub max_bytes: Option<u64>,
+    /// How much of the disk is set aside for [`Store::make_room`], in a file of its own; 0: nothing. While the disk
+    /// has no room for it, the store does not grow, and takes events only as far as it deletes others.
+    pub reserve_bytes: u64,
 }
 
 impl Options {
     /// The defaults: 8 KiB pages, 4 MiB of cache, delivered events are kept for a day and in 1 GiB, no limit of
-    /// its own for what is not delivered.
+    /// its own for what is not delivered, 16 MiB set aside: more than the log holds when it cannot be copied any more.
     #[must_use]
     pub fn new(path: impl Into<PathBuf>) -> Self {
         Self {
@@ -42,6 +48,7 @@ impl Options {
             keep: Duration::from_hours(24),
             keep_bytes: 1 << 30,
             max_bytes: None,
+            reserve_bytes: 16 << 20,
         }
     }
 }
@@ -54,6 +61,7 @@ pub struct Store {
     pub(crate) catalog: Catalog,
     pub(crate) cells: Cells,
     pub(crate) kept: Kept,
+    pub(crate) reserve: Reserve,
     shared: Shared,
     failed: bool,
     /// A checkpointer copies the log.
@@ -73,17 +81,19 @@ impl Store {
             .map_err(|error| Error::sqlite(path, "read its state", error))?;
         let shared =
             Shared::read(&connection).map_err(|error| Error::sqlite(path, "read its headers", error))?;
-        let store = Self {
+        let mut store = Self {
             options: options.clone(),
             connection,
             catalog,
             cells,
             kept,
+            reserve: Reserve::open(schema::with_suffix(path, ".reserve"), options.reserve_bytes),
             shared,
             failed: false,
             checkpoints_beside: false,
             _lock: lock,
         };
+        store.limit_growth()?;
         Ok((store, restored))
     }
 
@@ -141,15 +151,31 @@ impl Store {
 
     /// Changes [`Options::max_bytes`]. A file that is larger already stays as it is and does not grow.
     pub fn set_max_bytes(&mut self, max_bytes: Option<u64>) -> Result<(), Error> {
-        // SQLite's own limit, which is also what a number that is too large is taken as.
+        self.options.max_bytes = max_bytes;
+        self.limit_growth()
+    }
+
+    /// Tells `SQLite` how far the database may grow: not at all while the reserve is missing.
+    pub(crate) fn limit_growth(&mut self) -> Result<(), Error> {
+        // SQLite's own limit, which is also what a number that is too large is taken as; one that is too small is taken as the present size.
         const MOST_PAGES: u64 = u32::MAX as u64 - 1;
         let page_size = u64::from(self.options.page_size.max(1));
-        let pages = max_bytes.map_or(MOST_PAGES, |bytes| (bytes / page_size).clamp(1, MOST_PAGES));
+        let pages = match self.options.max_bytes {
+            _ if self.reserve.is_missing() => 1,
+            Some(bytes) => (bytes / page_size).clamp(1, MOST_PAGES),
+            None => MOST_PAGES,
+        };
         self.connection
             .pragma_update_and_check(None, "max_page_count", pages.cast_signed(), |_| Ok(()))
-            .map_err(|error| Error::sqlite(&self.options.path, "limit its size", error))?;
-        self.options.max_bytes = max_bytes;
-        Ok(())
+            .map_err(|error| Error::sqlite(&self.options.path, "limit its size", error))
+    }
+
+    /// All state cells as of the last commit, those that nobody wrote since the store was opened included.
+    pub fn cells(&self) -> Result<HashMap<Arc<str>, String>, Error> {
+        self.usable()?;
+        self.cells
+            .current(&self.connection)
+            .map_err(|error| Error::sqlite(&self.options.path, "read its state cells", error))
     }
 
     /// The topics, including those that only commits named.
