@@ -7,11 +7,11 @@ use floorgate_sample::Timestamp;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::schema::with_suffix;
-use crate::{Acknowledged, Commit, Error, Lane, Store};
+use crate::{Commit, Error, Lane, Store};
 
 /// How many delivered events one step deletes at most.
 const EVENTS_A_STEP: u64 = 256;
-/// How much of a full store is made free at a time.
+/// How much of a full store is made free at a time, at least.
 const ROOM_BYTES: u64 = 4 << 20;
 
 /// What [`Store::maintain`] did.
@@ -120,25 +120,26 @@ impl Store {
         }
     }
 
-    /// After [`Error::Full`]: makes what room the store can make by itself. It gives its reserve away, copies the log, stores
-    /// `acknowledged` alone, and deletes the oldest delivered events, though their time has not come. Returns how many it deleted.
+    /// After [`Error::Full`]: makes what room the store can make by itself. It gives its reserve away, copies the log, stores the
+    /// acknowledgements of `commit` alone, and deletes the oldest delivered events, though their time has not come, until the rest of `commit`
+    /// should have room. Returns how many it deleted.
     ///
-    /// What cannot be done for want of space is left; `acknowledged` is emptied when it is stored. The reserve is taken again, here or in
+    /// What cannot be done for want of space is left; the acknowledgements are taken out of `commit` when they are stored. The reserve is taken again, here or in
     /// [`Store::maintain`], when there is space for it; until then the store does not grow.
-    pub fn make_room(&mut self, acknowledged: &mut Vec<Acknowledged>) -> Result<u64, Error> {
+    pub fn make_room(&mut self, commit: &mut Commit) -> Result<u64, Error> {
         self.usable()?;
         self.reserve.give();
         // Each step may find the space that the one before it did not, or gave.
         may_lack_space(self.finish_checkpoint())?;
         let mut delivered = Commit {
-            acknowledged: std::mem::take(acknowledged),
+            acknowledged: std::mem::take(&mut commit.acknowledged),
             ..Commit::default()
         };
-        let stored = self.commit(&mut delivered).map(drop);
-        *acknowledged = delivered.acknowledged;
+        let stored = self.growing(|store| store.commit(&mut delivered).map(drop));
+        commit.acknowledged = delivered.acknowledged;
         may_lack_space(stored)?;
         let mut deleted = 0;
-        may_lack_space(self.make_free(ROOM_BYTES, &mut deleted))?;
+        may_lack_space(self.make_free(ROOM_BYTES.max(2 * commit.size()), &mut deleted))?;
         may_lack_space(self.finish_checkpoint())?;
         self.reserve.take();
         self.limit_growth()?;

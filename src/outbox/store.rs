@@ -16,6 +16,9 @@ use crate::restore::{Restored, restore};
 use crate::shared::Shared;
 use crate::{Commit, Committed, Error, Event, Lane, LaneId, Row, Topic, schema};
 
+/// `SQLite`'s own limit of a database's pages. What is below a database's present size is taken as that size.
+const MOST_PAGES: u64 = u32::MAX as u64 - 1;
+
 /// Where the store is and how much it may use.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -29,7 +32,7 @@ pub struct Options {
     pub keep: Duration,
     /// When the file's used part grows beyond this, delivered events go before their time. It does not bound what is undelivered.
     pub keep_bytes: u64,
-    /// The database's file does not grow beyond this: a commit that needs more is refused as [`Error::Full`].
+    /// The database's file does not grow beyond this, but for some pages: a commit that needs more is refused as [`Error::Full`].
     pub max_bytes: Option<u64>,
     /// How much of the disk is set aside for [`Store::make_room`], in a file of its own; 0: nothing. While the disk
     /// has no room for it, the store does not grow, and takes events only as far as it deletes others.
@@ -155,16 +158,32 @@ impl Store {
         self.limit_growth()
     }
 
+    /// Does what may need some pages for a moment and gives them back, without which a store that may not grow could not go on.
+    pub(crate) fn growing<T>(
+        &mut self,
+        work: impl FnOnce(&mut Self) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        if !self.reserve.is_missing() && self.options.max_bytes.is_none() {
+            return work(self);
+        }
+        self.limit_pages(MOST_PAGES)?;
+        let done = work(self);
+        self.limit_growth()?;
+        done
+    }
+
     /// Tells `SQLite` how far the database may grow: not at all while the reserve is missing.
     pub(crate) fn limit_growth(&mut self) -> Result<(), Error> {
-        // SQLite's own limit, which is also what a number that is too large is taken as; one that is too small is taken as the present size.
-        const MOST_PAGES: u64 = u32::MAX as u64 - 1;
         let page_size = u64::from(self.options.page_size.max(1));
         let pages = match self.options.max_bytes {
             _ if self.reserve.is_missing() => 1,
             Some(bytes) => (bytes / page_size).clamp(1, MOST_PAGES),
             None => MOST_PAGES,
         };
+        self.limit_pages(pages)
+    }
+
+    fn limit_pages(&self, pages: u64) -> Result<(), Error> {
         self.connection
             .pragma_update_and_check(None, "max_page_count", pages.cast_signed(), |_| Ok(()))
             .map_err(|error| Error::sqlite(&self.options.path, "limit its size", error))

@@ -106,7 +106,7 @@ fn deliver_and_recover(options: &Options, store: &mut Store) {
     let lane = store.lanes().last().expect("there is a lane").clone();
     assert_eq!(lane.last_sequence, 20 * stored as u64);
     for _ in 0..20 {
-        let deleted = store.make_room(&mut refused.acknowledged);
+        let deleted = store.make_room(&mut refused);
         assert_eq!(deleted.expect("it may be asked for"), 0, "nothing is delivered");
         let again = store.commit(&mut refused).expect_err("there is still no space");
         assert!(matches!(again, Error::Full { .. }), "{again:?}");
@@ -117,7 +117,7 @@ fn deliver_and_recover(options: &Options, store: &mut Store) {
         sequence: lane.last_sequence,
         offset: None,
     });
-    let deleted = store.make_room(&mut refused.acknowledged).expect("it makes room");
+    let deleted = store.make_room(&mut refused).expect("it makes room");
     assert!(deleted > 0);
     assert!(refused.acknowledged.is_empty(), "the deliveries are stored");
     assert_eq!(store.lanes().last().map(floorgate_outbox::Lane::depth), Some(0));
@@ -134,7 +134,7 @@ fn deliver_and_recover(options: &Options, store: &mut Store) {
             offset: None,
         });
         if store.commit(&mut batch).is_err() {
-            store.make_room(&mut batch.acknowledged).expect("it makes room");
+            store.make_room(&mut batch).expect("it makes room");
             store.commit(&mut batch).expect("there is room again");
         }
         if store.log_is_long().expect("it is measured") {
