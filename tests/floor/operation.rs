@@ -55,10 +55,10 @@ fn a_stop_without_a_broker_is_quick_and_loses_nothing() -> Result<()> {
     let line_1 = accepted
         .iter()
         .filter(|record| record.key.as_deref().is_some_and(|key| key.contains("line1/")));
-    let states: Vec<_> = line_1
+    let told: Vec<_> = line_1
         .map(|record| Ok(record.json()?["state"].clone()))
         .collect::<Result<_>>()?;
-    assert_eq!(states, ["Idle", "Execute"]);
+    assert_eq!(told, ["Idle", "Execute"]);
     Ok(())
 }
 
