@@ -10,6 +10,8 @@ DESTDIR ?=
 BINARY ?= $(TARGET)/release/floorgate
 BINDIR ?= $(PREFIX)/bin
 SYSCONFDIR ?= /etc
+# The unit's StateDirectory.
+STATEDIR := /var/lib/floorgate
 UNITDIR ?= $(PREFIX)/lib/systemd/system
 SYSUSERSDIR ?= $(PREFIX)/lib/sysusers.d
 DOCDIR ?= $(PREFIX)/share/doc/floorgate
@@ -68,7 +70,9 @@ generate: build ## write the files that the program generates: settings referenc
 	$(TARGET)/debug/floorgate schema mapping >mappings/mapping.schema.json
 	tests/notices >NOTICE
 
-# The configuration is only installed where there is none yet: it is the operator's. The paths of the unit follow PREFIX.
+# The configuration is only installed where there is none yet: it is the operator's. The paths of the unit follow PREFIX. Its sample
+# mappings lie with the documentation, so that `mappings/*.yaml` are the operator's alone. The state folder is made for the service's
+# user, so that `floorgate pki` can be used before the first start.
 install: ## install program, unit, user and sample configuration (PREFIX, DESTDIR)
 	@test -x $(BINARY) || { echo "$(BINARY) is not built: run 'make release' first, as yourself" >&2; exit 1; }
 	install -D -m 0755 $(BINARY) $(DESTDIR)$(BINDIR)/floorgate
@@ -81,19 +85,21 @@ install: ## install program, unit, user and sample configuration (PREFIX, DESTDI
 	install -d $(DESTDIR)$(DOCDIR)
 	install -m 0644 README.md LICENSE $(wildcard NOTICE) $(wildcard config/REFERENCE.md) \
 		systemd/floorgate.service.d/serial.conf $(DESTDIR)$(DOCDIR)
+	install -d $(DESTDIR)$(DOCDIR)/mappings
+	install -m 0644 mappings/*.yaml $(DESTDIR)$(DOCDIR)/mappings
 	install -d -m 0755 $(DESTDIR)$(SYSCONFDIR)/floorgate
 	install -d -m 0700 $(DESTDIR)$(SYSCONFDIR)/floorgate/secrets
 	install -d -m 0755 $(DESTDIR)$(SYSCONFDIR)/floorgate/mappings
 	install -m 0644 config/*.schema.json $(DESTDIR)$(SYSCONFDIR)/floorgate
 	install -m 0644 mappings/*.schema.json $(DESTDIR)$(SYSCONFDIR)/floorgate/mappings
 	test -e $(DESTDIR)$(SYSCONFDIR)/floorgate/floorgate.yaml || { \
-		sed 's|^state_dir: .*|state_dir: /var/lib/floorgate|; s|\.\./mappings/|mappings/|' config/floorgate.yaml \
+		sed 's|^state_dir: .*|state_dir: $(STATEDIR)|; s|\.\./mappings/|$(DOCDIR)/mappings/|' config/floorgate.yaml \
 			>$(DESTDIR)$(SYSCONFDIR)/floorgate/floorgate.yaml && \
 		chmod 0644 $(DESTDIR)$(SYSCONFDIR)/floorgate/floorgate.yaml; }
-	for file in mappings/*.yaml; do test -e "$(DESTDIR)$(SYSCONFDIR)/floorgate/$$file" || { \
-		install -m 0644 "$$file" "$(DESTDIR)$(SYSCONFDIR)/floorgate/$$file"; } || exit 1; done
 ifeq ($(DESTDIR),)
 	@if command -v systemd-sysusers >/dev/null; then systemd-sysusers $(SYSUSERSDIR)/floorgate.conf; fi
+	@if id floorgate >/dev/null 2>&1; then install -d -o floorgate -g floorgate -m 0700 $(STATEDIR); \
+		else echo "There is no user floorgate: the service makes $(STATEDIR) when it starts"; fi
 	@if test -d /run/systemd/system; then systemctl daemon-reload; fi
 	@echo "Edit $(SYSCONFDIR)/floorgate, then: systemctl enable --now floorgate"
 endif

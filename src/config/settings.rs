@@ -280,7 +280,8 @@ pub struct Limits {
     /// Values that were received and are not yet stored; when this many wait, sources stop reading. 1000 to 1000000.
     pub samples_in_flight: Spanned<u32>,
     /// How long a stop may take: sources are stopped and everything received is stored first, then events are
-    /// published as long as time is left. 1s to 5m.
+    /// published as long as time is left. 1s to 5m. As a service: systemd kills the gateway after the unit's `TimeoutStopSec`,
+    /// 15s as it is installed; raise both.
     pub stop_within: Spanned<Duration>,
 }
 

@@ -1,6 +1,6 @@
-//! Exit codes, by what the caller can do about it.
+//! Exit codes, by what the caller can do about it. Those of the storage (4, 5) are told by its errors.
 
-use std::process::ExitCode;
+use floorgate_config::secret::NoCredentials;
 
 use crate::engine::EngineError;
 
@@ -8,8 +8,6 @@ use crate::engine::EngineError;
 pub const UNEXPECTED: u8 = 1;
 /// The configuration is wrong; starting again does not help.
 pub const CONFIGURATION: u8 = 3;
-/// The storage failed.
-pub const STORAGE: u8 = 4;
 
 /// The configuration cannot be used; what is wrong was printed.
 #[derive(Debug, thiserror::Error)]
@@ -17,17 +15,51 @@ pub const STORAGE: u8 = 4;
 pub struct Refused;
 
 /// The code of an error, by the kind of its first known cause.
-pub fn code(error: &anyhow::Error) -> ExitCode {
+pub fn code(error: &anyhow::Error) -> u8 {
     for cause in error.chain() {
         if let Some(store) = cause.downcast_ref::<floorgate_outbox::Error>() {
-            return store.exit_code().into();
+            return store.exit_code();
         }
-        if cause.is::<EngineError>() {
-            return STORAGE.into();
+        match cause.downcast_ref::<EngineError>() {
+            Some(EngineError::Store(store)) => return store.exit_code(),
+            Some(EngineError::Publisher) => return UNEXPECTED,
+            None => {}
         }
-        if cause.is::<Refused>() {
-            return CONFIGURATION.into();
+        if cause.is::<Refused>() || cause.is::<NoCredentials>() {
+            return CONFIGURATION;
         }
     }
-    UNEXPECTED.into()
+    UNEXPECTED
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_end_has_the_code_that_the_readme_gives_it() {
+        let path = std::path::PathBuf::from("outbox.db");
+        let failed = || floorgate_outbox::Error::Failed { path: path.clone() };
+        let locked = floorgate_outbox::Error::Locked { path: path.clone() };
+        let missing = NoCredentials {
+            name: "kafka".to_owned(),
+        };
+        for (error, expected) in [
+            (anyhow::anyhow!("nobody foresaw this"), 1),
+            (EngineError::Publisher.into(), 1),
+            (Refused.into(), 3),
+            (
+                anyhow::Error::from(missing).context("kafka.security.password_file"),
+                3,
+            ),
+            (EngineError::Store(failed()).into(), 4),
+            (
+                anyhow::Error::from(failed()).context("the store cannot be opened"),
+                4,
+            ),
+            (locked.into(), 5),
+        ] {
+            assert_eq!(code(&error), expected, "{error:#}");
+        }
+    }
 }

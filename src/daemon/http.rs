@@ -14,7 +14,7 @@ use prometheus::{Encoder, TextEncoder};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::engine::Pulse;
+use crate::engine::{Pulse, Standing};
 
 /// What the pages tell about.
 #[derive(Clone)]
@@ -75,14 +75,17 @@ async fn healthz(State(pages): State<Pages>) -> Response {
 async fn readyz(State(pages): State<Pages>) -> Response {
     let publishing = (pages.publishing)();
     let mut text = String::new();
-    let ready = pages.pulse.is_alive() && !pages.pulse.is_full();
+    let standing = pages.pulse.standing();
+    let ready = pages.pulse.is_alive() && standing == Standing::Good;
     text.push_str(if ready { "ready\n" } else { "not ready\n" });
     if !pages.pulse.is_alive() {
         text.push_str("engine: no sign of life\n");
     }
-    if pages.pulse.is_full() {
-        text.push_str("outbox: the disk is full, sources wait\n");
-    }
+    text.push_str(match standing {
+        Standing::Good => "",
+        Standing::Full => "outbox: the disk is full, sources wait\n",
+        Standing::Locked => "outbox: another program holds its lock, sources wait\n",
+    });
     text.push_str(if publishing.kafka_up {
         "kafka: up\n"
     } else {

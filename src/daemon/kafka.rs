@@ -6,7 +6,7 @@ use anyhow::Context;
 use floorgate_config::secret::SecretFile;
 use floorgate_config::settings::{self, Kafka};
 use floorgate_publisher::{Compression, KafkaSettings, Mechanism, Protocol, SecuritySettings, TopicSettings};
-use floorgate_yaml::Spanned;
+use floorgate_yaml::{Problems, Spanned};
 
 /// What the publisher is told. `base` is the folder of the configuration.
 pub fn settings(kafka: &Kafka, base: &Path) -> anyhow::Result<KafkaSettings> {
@@ -29,6 +29,60 @@ pub fn settings(kafka: &Kafka, base: &Path) -> anyhow::Result<KafkaSettings> {
         in_flight_mib: *kafka.in_flight_mib,
         request_timeout: kafka.request_timeout.value.into(),
     })
+}
+
+/// Who looks at the files that the settings name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Eyes {
+    /// The gateway itself: what it cannot read, it cannot use.
+    Gateway,
+    /// Someone who may not be allowed to see what the gateway sees.
+    Anyone,
+}
+
+/// Reports files of certificates and secrets that cannot be read. Their content is not looked at.
+pub fn look(security: &settings::Security, base: &Path, eyes: Eyes, problems: &mut Problems) {
+    let credentials = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
+    let files = [
+        ("ca_file", &security.ca_file),
+        ("certificate_file", &security.certificate_file),
+    ];
+    let files = files.into_iter().filter_map(|(name, file)| {
+        let file = file.as_ref()?;
+        Some((name, file.span, Ok(base.join(&file.value))))
+    });
+    let secrets = [
+        ("key_file", &security.key_file),
+        ("key_password_file", &security.key_password_file),
+        ("password_file", &security.password_file),
+    ];
+    let secrets = secrets.into_iter().filter_map(|(name, secret)| {
+        let secret = secret.as_ref()?;
+        let path = secret.value.path(base, credentials.as_deref());
+        Some((name, secret.span, path))
+    });
+    for (name, span, path) in files.chain(secrets) {
+        let (problem, is_sure) = match path {
+            Err(missing) => (missing.to_string(), false),
+            Ok(path) => match std::fs::File::open(&path) {
+                Ok(_) => continue,
+                Err(error) => (
+                    format!("{} cannot be read: {error}", path.display()),
+                    error.kind() == std::io::ErrorKind::NotFound,
+                ),
+            },
+        };
+        let message = format!("`{name}`: {problem}");
+        if is_sure || eyes == Eyes::Gateway {
+            problems
+                .error(span, message)
+                .hint("the user that the gateway runs as must be able to read it; `credential:NAME` wants a `LoadCredential=NAME:…` in the unit");
+        } else {
+            problems.warning(span, message).hint(
+                "the gateway must be able to read it; check again as the user that it runs as to be sure",
+            );
+        }
+    }
 }
 
 fn security(security: &settings::Security, base: &Path) -> anyhow::Result<SecuritySettings> {

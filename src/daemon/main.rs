@@ -33,7 +33,7 @@ fn main() -> ExitCode {
             if !error.is::<exit::Refused>() {
                 eprintln!("floorgate: {error:#}");
             }
-            exit::code(&error)
+            exit::code(&error).into()
         }
     }
 }

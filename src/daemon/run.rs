@@ -20,8 +20,10 @@ use tokio::signal::unix::{SignalKind, signal};
 use tracing::{info, warn};
 use uuid::Uuid;
 
-use crate::check::read;
-use crate::engine::{Checkpoints, Engine, EngineError, Message, Pulse, mailbox};
+use crate::check::read_to_run;
+use crate::engine::{
+    Checkpoints, Engine, EngineError, Generation, Message, Pulse, Replacement, intake_of, mailbox,
+};
 use crate::http::{self, Pages};
 use crate::kafka;
 use crate::supervisor::Sources;
@@ -34,7 +36,7 @@ const STORING_RESERVE: Duration = Duration::from_secs(1);
 /// Runs the gateway until it is told to stop.
 pub fn run(path: &Path) -> anyhow::Result<()> {
     let started = Instant::now();
-    let loaded = read(path)?;
+    let loaded = read_to_run(path)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .enable_all()
@@ -48,6 +50,7 @@ struct Gateway {
     settings: Arc<Settings>,
     identity: Identity,
     intake: Intake,
+    generation: Generation,
     engine: Sender<Message>,
     metrics: Metrics,
     sources: Sources,
@@ -141,6 +144,12 @@ struct Folders {
 }
 
 async fn serve(path: &Path, loaded: Loaded, started: Instant) -> anyhow::Result<()> {
+    // First of all: until a signal has its stream, it ends the process.
+    let (mut term, mut interrupt, mut hangup) = (
+        signal(SignalKind::terminate())?,
+        signal(SignalKind::interrupt())?,
+        signal(SignalKind::hangup())?,
+    );
     let folders = Folders {
         base: loaded.base.clone(),
         state: loaded.state_dir(),
@@ -187,16 +196,11 @@ async fn serve(path: &Path, loaded: Loaded, started: Instant) -> anyhow::Result<
         settings,
         identity,
         intake,
+        generation: Generation::default(),
         engine: sender,
         metrics,
     };
     notify(&[NotifyState::Ready]);
-
-    let (mut term, mut interrupt, mut hangup) = (
-        signal(SignalKind::terminate())?,
-        signal(SignalKind::interrupt())?,
-        signal(SignalKind::hangup())?,
-    );
     loop {
         tokio::select! {
             _ = term.recv() => break,
@@ -251,7 +255,7 @@ fn core(
 /// what needs a restart is said.
 async fn reload(gateway: Gateway, path: &Path) -> Gateway {
     notify(&[NotifyState::Reloading]);
-    let read = read(path);
+    let read = read_to_run(path);
     let gateway = match read {
         Err(_) => {
             warn!("the configuration is wrong, the old one stays");
@@ -267,16 +271,31 @@ async fn reload(gateway: Gateway, path: &Path) -> Gateway {
             for setting in settings.that_need_a_restart(&gateway.settings) {
                 warn!(setting, "this setting is taken over at the next start only");
             }
+            let gone: Vec<Arc<str>> = gateway
+                .sources
+                .names()
+                .iter()
+                .filter(|name| !sources.iter().any(|source| source.name == **name))
+                .cloned()
+                .collect();
             gateway.sources.stop(SOURCES_PATIENCE).await;
+            for name in gone {
+                gateway.metrics.forget_source(&name);
+            }
             let (of_core, identity) = (Arc::clone(&gateway.settings), gateway.identity);
-            let replace = Box::new(move |stored: &dyn Fn(&str) -> Option<String>| {
-                core(&of_core, identity, plan, stored)
-            });
-            let _ = gateway.engine.send(Message::Replace(replace));
+            let generation = gateway.generation.next();
+            let replacement = Replacement {
+                generation,
+                core: Box::new(move |stored| core(&of_core, identity, plan, stored)),
+            };
+            let _ = gateway.engine.send(Message::Replace(replacement));
+            let intake = intake_of(generation, &gateway.intake, gateway.engine.clone());
             info!(sources = sources.len(), "configuration taken over");
             gateway.metrics.reloads.with_label_values(&["ok"]).inc();
             Gateway {
-                sources: Sources::start(sources, &gateway.intake, &gateway.metrics),
+                sources: Sources::start(sources, &intake, &gateway.metrics),
+                intake,
+                generation,
                 ..gateway
             }
         }

@@ -1,11 +1,13 @@
 //! Runs the sources, and starts one again whose task ends unexpectedly.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use floorgate_adapter_api::{CancellationToken, Intake, Source, SourceContext, SourceId};
 use floorgate_config::LoadedSource;
 use floorgate_metrics::Metrics;
 use tokio::task::JoinSet;
+use tokio_util::task::AbortOnDropHandle;
 use tracing::{error, info, warn};
 
 /// How long to wait before a source that ended unexpectedly is started again.
@@ -15,6 +17,7 @@ const RESTART_PAUSE: Duration = Duration::from_secs(1);
 pub struct Sources {
     stop: CancellationToken,
     tasks: JoinSet<()>,
+    names: Vec<Arc<str>>,
 }
 
 impl Sources {
@@ -22,6 +25,7 @@ impl Sources {
     pub fn start(planned: Vec<LoadedSource>, intake: &Intake, metrics: &Metrics) -> Self {
         let stop = CancellationToken::new();
         let mut tasks = JoinSet::new();
+        let names = planned.iter().map(|planned| Arc::clone(&planned.name)).collect();
         for (number, planned) in (0_u16..).zip(planned) {
             let context = SourceContext {
                 metrics: metrics.source(&planned.name),
@@ -31,7 +35,12 @@ impl Sources {
             };
             tasks.spawn(supervise(planned.source, context));
         }
-        Self { stop, tasks }
+        Self { stop, tasks, names }
+    }
+
+    /// Their names.
+    pub fn names(&self) -> &[Arc<str>] {
+        &self.names
     }
 
     /// Tells all sources to end and waits for it; what takes longer than `patience` is broken off.
@@ -49,7 +58,8 @@ impl Sources {
 async fn supervise(source: Box<dyn Source>, context: SourceContext) {
     loop {
         info!(source = context.name, "starting source");
-        let ended = tokio::spawn(source.run(context.clone())).await;
+        // Whoever ends this ends the source, too.
+        let ended = AbortOnDropHandle::new(tokio::spawn(source.run(context.clone()))).await;
         if context.stop.is_cancelled() {
             return;
         }
@@ -62,5 +72,54 @@ async fn supervise(source: Box<dyn Source>, context: SourceContext) {
             () = tokio::time::sleep(RESTART_PAUSE) => {}
             () = context.stop.cancelled() => return,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::{Sender, channel};
+
+    use floorgate_adapter_api::{RunFuture, intake};
+
+    use super::*;
+
+    /// A source that does not end when it is told to.
+    struct Deaf(Sender<&'static str>);
+
+    struct Gone(Sender<&'static str>);
+
+    impl Drop for Gone {
+        fn drop(&mut self) {
+            let _ = self.0.send("gone");
+        }
+    }
+
+    impl Source for Deaf {
+        fn run(&self, _: SourceContext) -> RunFuture {
+            let gone = Gone(self.0.clone());
+            Box::pin(async move {
+                let _ = gone.0.send("runs");
+                std::future::pending::<()>().await;
+            })
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+    async fn a_source_that_does_not_end_is_ended() {
+        let (news, heard) = channel();
+        let planned = LoadedSource {
+            name: "plc".into(),
+            adapter: "deaf",
+            tags: 0,
+            source: Box::new(Deaf(news)),
+        };
+        let (sender, _inbox) = channel();
+        let intake = intake(1, sender, |_, _| ());
+        let metrics = Metrics::new().expect("metrics are registered");
+        let sources = Sources::start(vec![planned], &intake, &metrics);
+        let next = || heard.recv_timeout(Duration::from_secs(30));
+        assert_eq!(next(), Ok("runs"));
+        sources.stop(Duration::from_millis(1)).await;
+        assert_eq!(next(), Ok("gone"));
     }
 }

@@ -2,6 +2,10 @@
 //!
 //! Handles are made once and held; nothing looks a label up on the way of a change.
 
+use std::collections::HashMap;
+
+use prometheus::core::{Collector, MetricVec, MetricVecBuilder};
+use prometheus::proto::MetricFamily;
 use prometheus::{
     GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
     Registry,
@@ -270,6 +274,20 @@ impl Metrics {
         }
     }
 
+    /// Removes what is shown of a source that is no longer configured.
+    pub fn forget_source(&self, source: &str) {
+        forget(&self.source_up, source);
+        forget(&self.source_connects, source);
+        forget(&self.source_samples, source);
+        forget(&self.source_requests, source);
+        forget(&self.source_errors, source);
+        forget(&self.source_gaps, source);
+        forget(&self.source_restarts, source);
+        forget(&self.source_failed_tags, source);
+        forget(&self.source_revised, source);
+        forget(&self.source_request_seconds, source);
+    }
+
     /// The handles of the stages.
     #[must_use]
     pub fn stages(&self) -> StageMetrics {
@@ -278,6 +296,21 @@ impl Metrics {
             source_to_received: stage("source_to_received"),
             received_to_committed: stage("received_to_committed"),
             committed_to_acknowledged: stage("committed_to_acknowledged"),
+        }
+    }
+}
+
+/// Removes every series with that `source`, whatever its other labels are.
+fn forget<B: MetricVecBuilder>(family: &MetricVec<B>, source: &str) {
+    for metric in family.collect().iter().flat_map(MetricFamily::get_metric) {
+        let labels: HashMap<&str, &str> = metric
+            .get_label()
+            .iter()
+            .map(|label| (label.name(), label.value()))
+            .collect();
+        if labels.get("source") == Some(&source) {
+            // It is there: it was just collected.
+            let _ = family.remove(&labels);
         }
     }
 }
@@ -352,4 +385,26 @@ fn histogram_vec(
     let metric = HistogramVec::new(options, labels)?;
     registry.register(Box::new(metric.clone()))?;
     Ok(metric)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_source_that_is_gone_is_shown_no_more() -> Result<(), prometheus::Error> {
+        let metrics = Metrics::new()?;
+        for name in ["plc", "drive"] {
+            let source = metrics.source(name);
+            source.up.set(1);
+            source.error("timeout");
+            source.error("link");
+        }
+        metrics.forget_source("plc");
+        let text = prometheus::TextEncoder::new().encode_to_string(&metrics.registry.gather())?;
+        assert!(!text.contains("\"plc\""), "{text}");
+        assert!(text.contains("floorgate_source_up{source=\"drive\"} 1"), "{text}");
+        assert!(text.contains("kind=\"link\",source=\"drive\"} 1"), "{text}");
+        Ok(())
+    }
 }

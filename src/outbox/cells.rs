@@ -117,6 +117,22 @@ impl Cells {
         Ok((this, cells))
     }
 
+    /// All cells as of the last commit: the table's, with what a round has not written yet, with what changed since.
+    pub(crate) fn current(&self, connection: &Connection) -> rusqlite::Result<HashMap<Arc<str>, String>> {
+        let mut cells: HashMap<Arc<str>, String> = connection
+            .prepare("SELECT key, value FROM cell")?
+            .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
+            .collect::<rusqlite::Result<_>>()?;
+        let round = self.round.iter().flat_map(|round| &round.left);
+        for (key, value) in round.map(|(key, value)| (key, value)).chain(&self.dirty.cells) {
+            match value {
+                Some(value) => cells.insert(Arc::clone(key), value.clone()),
+                None => cells.remove(key),
+            };
+        }
+        Ok(cells)
+    }
+
     /// Writes the journal row of a commit.
     pub(crate) fn write(&mut self, connection: &Connection, cells: &[Cell]) -> rusqlite::Result<()> {
         if cells.is_empty() {

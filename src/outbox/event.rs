@@ -71,6 +71,23 @@ impl Commit {
     pub fn is_empty(&self) -> bool {
         self.events.is_empty() && self.cells.is_empty() && self.acknowledged.is_empty()
     }
+
+    /// The bytes of its events and cells, roughly.
+    pub(crate) fn size(&self) -> u64 {
+        const ROW: usize = 64;
+        let events = self.events.iter().map(|event| {
+            ROW + event.id.len()
+                + event.subject.len()
+                + event.key.len()
+                + event.headers.len()
+                + event.value.len()
+        });
+        let cells = self
+            .cells
+            .iter()
+            .map(|cell| cell.key.len() + cell.value.as_ref().map_or(0, String::len));
+        events.chain(cells).map(|bytes| bytes as u64).sum()
+    }
 }
 
 /// What a commit made of its events.

@@ -2,8 +2,8 @@
 //! state that they were derived from.
 //!
 //! # Files
-//! One `SQLite` database in WAL mode (`outbox.db`, beside it `-wal` and `-shm` while it is open) and a lock file (`outbox.db.lock`)
-//! that one process holds. `application_id` is [`APPLICATION_ID`], `user_version` is [`FORMAT_VERSION`]. An operator reads it with
+//! One `SQLite` database in WAL mode (`outbox.db`, beside it `-wal` and `-shm` while it is open), a lock file (`outbox.db.lock`)
+//! that one process holds, and a reserve (`outbox.db.reserve`, empty space that is given away when the disk is full; it may be deleted). `application_id` is [`APPLICATION_ID`], `user_version` is [`FORMAT_VERSION`]. An operator reads it with
 //! `sqlite3 -readonly outbox.db 'SELECT * FROM outbox LIMIT 10'` while the gateway runs; a long read keeps the write-ahead log from
 //! being reset, so that it grows.
 //!
@@ -56,6 +56,7 @@ mod maintenance;
 mod murmur2;
 mod placement;
 mod reader;
+mod reserve;
 mod restore;
 mod schema;
 mod shared;

@@ -1,15 +1,18 @@
 //! What is done in quiet moments: writing cells, letting go of what was delivered long ago, resetting the write-ahead log.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use floorgate_sample::Timestamp;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::schema::with_suffix;
-use crate::{Error, Lane, Store};
+use crate::{Commit, Error, Lane, Store};
 
 /// How many delivered events one step deletes at most.
 const EVENTS_A_STEP: u64 = 256;
+/// How much of a full store is made free at a time, at least.
+const ROOM_BYTES: u64 = 4 << 20;
 
 /// What [`Store::maintain`] did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -87,30 +90,79 @@ impl Kept {
 }
 
 impl Store {
-    /// Does what is due in small steps until `budget` is used up; at least one step. To be called when the intake is empty, and now and then under
-    /// load: nothing is lost without it, but file and log grow.
+    /// Does what is due in small steps until `budget` is used up; at least one step of each kind. To be called when the intake is empty, and again and
+    /// again under load as long as there is [more](Progress::more): nothing is lost without it, but file and log grow.
     ///
     /// `now` decides which delivered events are older than [`Options::keep`](crate::Options::keep).
     pub fn maintain(&mut self, now: Timestamp, budget: Duration) -> Result<Progress, Error> {
         self.usable()?;
+        if self.reserve.is_due() {
+            self.reserve.take();
+            self.limit_growth()?;
+        }
         let begun = Instant::now();
         let mut progress = Progress::default();
         loop {
-            if self.checkpoint()? {
-                progress.checkpointed = true;
-            } else if self.cell_step()? {
-                progress.cell_steps += 1;
-            } else {
-                let pruned = self.prune_step(now)?;
-                if pruned == 0 {
-                    return Ok(progress);
-                }
-                progress.pruned += pruned;
+            // A step of each, so that neither keeps the other from keeping up.
+            let checkpointed = self.checkpoint()?;
+            let wrote = self.cell_step()?;
+            let pruned = self.prune_step(now)?;
+            progress.checkpointed |= checkpointed;
+            progress.cell_steps += usize::from(wrote);
+            progress.pruned += pruned;
+            if !checkpointed && !wrote && pruned == 0 {
+                return Ok(progress);
             }
             if begun.elapsed() >= budget {
                 progress.more = true;
                 return Ok(progress);
             }
+        }
+    }
+
+    /// After [`Error::Full`]: makes what room the store can make by itself. It gives its reserve away, copies the log, stores the
+    /// acknowledgements of `commit` alone, and deletes the oldest delivered events, though their time has not come, until the rest of `commit`
+    /// should have room. Returns how many it deleted.
+    ///
+    /// What cannot be done for want of space is left; the acknowledgements are taken out of `commit` when they are stored. The reserve is taken again, here or in
+    /// [`Store::maintain`], when there is space for it; until then the store does not grow.
+    pub fn make_room(&mut self, commit: &mut Commit) -> Result<u64, Error> {
+        self.usable()?;
+        self.reserve.give();
+        // Each step may find the space that the one before it did not, or gave.
+        may_lack_space(self.finish_checkpoint())?;
+        let mut delivered = Commit {
+            acknowledged: std::mem::take(&mut commit.acknowledged),
+            ..Commit::default()
+        };
+        let stored = self.growing(|store| store.commit(&mut delivered).map(drop));
+        commit.acknowledged = delivered.acknowledged;
+        may_lack_space(stored)?;
+        let mut deleted = 0;
+        may_lack_space(self.make_free(ROOM_BYTES.max(2 * commit.size()), &mut deleted))?;
+        may_lack_space(self.finish_checkpoint())?;
+        self.reserve.take();
+        self.limit_growth()?;
+        Ok(deleted)
+    }
+
+    /// Deletes the oldest delivered events until so much of the file is free.
+    fn make_free(&mut self, bytes: u64, deleted: &mut u64) -> Result<(), Error> {
+        let sqlite = |path: &Path, error| Error::sqlite(path, "look for delivered events", error);
+        loop {
+            let free = self
+                .free_bytes()
+                .map_err(|error| sqlite(&self.options.path, error))?;
+            if free >= bytes {
+                return Ok(());
+            }
+            let Some(range) = self
+                .oldest_lane()
+                .map_err(|error| sqlite(&self.options.path, error))?
+            else {
+                return Ok(());
+            };
+            *deleted += self.delete(range)?;
         }
     }
 
@@ -168,9 +220,14 @@ impl Store {
         });
         let found =
             found.map_err(|error| Error::sqlite(&self.options.path, "look for delivered events", error));
-        let Some((index, first, end)) = found? else {
-            return Ok(0);
-        };
+        match found? {
+            Some(range) => self.delete(range),
+            None => Ok(0),
+        }
+    }
+
+    /// Deletes a range of a lane's events.
+    fn delete(&mut self, (index, first, end): (usize, u64, u64)) -> Result<u64, Error> {
         let Some(id) = self.catalog.lanes().get(index).map(|lane| lane.id) else {
             return Ok(0);
         };
@@ -272,6 +329,13 @@ impl Store {
             .optional()
     }
 
+    fn free_bytes(&self) -> rusqlite::Result<u64> {
+        self.connection
+            .prepare_cached("SELECT freelist_count * page_size FROM pragma_freelist_count, pragma_page_size")?
+            .query_row([], |row| row.get::<_, i64>(0))
+            .map(i64::cast_unsigned)
+    }
+
     fn used_bytes(&self) -> rusqlite::Result<u64> {
         self.connection
             .prepare_cached(
@@ -280,5 +344,13 @@ impl Store {
             )?
             .query_row([], |row| row.get::<_, i64>(0))
             .map(i64::cast_unsigned)
+    }
+}
+
+/// Lets pass what failed only because there was no space, or because someone held a lock.
+fn may_lack_space(done: Result<(), Error>) -> Result<(), Error> {
+    match done {
+        Err(error) if !error.can_be_retried() => Err(error),
+        _ => Ok(()),
     }
 }

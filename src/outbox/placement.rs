@@ -33,8 +33,10 @@ impl Store {
             return Ok(pinned);
         }
         self.catalog.pin(name, partitions);
-        self.transact("pin a topic", |transaction, catalog, _| {
-            catalog.write(transaction)
+        self.growing(|store| {
+            store.transact("pin a topic", |transaction, catalog, _| {
+                catalog.write(transaction)
+            })
         })?;
         Ok(partitions)
     }
@@ -90,13 +92,15 @@ impl Store {
             ));
         };
         self.catalog.moved_on(from.id, LaneId::sequence_of(*position));
-        self.transact("move waiting events", |transaction, catalog, _| {
-            let mut update =
-                transaction.prepare_cached("UPDATE event SET position = ?2 WHERE position = ?1")?;
-            for (position, lane, sequence) in &changes {
-                update.execute(params![position, lane.position(*sequence)])?;
-            }
-            catalog.write(transaction)
+        self.growing(|store| {
+            store.transact("move waiting events", |transaction, catalog, _| {
+                let mut update =
+                    transaction.prepare_cached("UPDATE event SET position = ?2 WHERE position = ?1")?;
+                for (position, lane, sequence) in &changes {
+                    update.execute(params![position, lane.position(*sequence)])?;
+                }
+                catalog.write(transaction)
+            })
         })?;
 
         moved.events = changes.len();

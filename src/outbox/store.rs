@@ -1,7 +1,9 @@
 //! The one writer.
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rusqlite::{Connection, params};
@@ -9,9 +11,13 @@ use rusqlite::{Connection, params};
 use crate::catalog::Catalog;
 use crate::cells::Cells;
 use crate::maintenance::Kept;
+use crate::reserve::Reserve;
 use crate::restore::{Restored, restore};
 use crate::shared::Shared;
 use crate::{Commit, Committed, Error, Event, Lane, LaneId, Row, Topic, schema};
+
+/// `SQLite`'s own limit of a database's pages. What is below a database's present size is taken as that size.
+const MOST_PAGES: u64 = u32::MAX as u64 - 1;
 
 /// Where the store is and how much it may use.
 #[derive(Clone, Debug)]
@@ -26,13 +32,16 @@ pub struct Options {
     pub keep: Duration,
     /// When the file's used part grows beyond this, delivered events go before their time. It does not bound what is undelivered.
     pub keep_bytes: u64,
-    /// The database's file does not grow beyond this: a commit that needs more is refused as [`Error::Full`].
+    /// The database's file does not grow beyond this, but for some pages: a commit that needs more is refused as [`Error::Full`].
     pub max_bytes: Option<u64>,
+    /// How much of the disk is set aside for [`Store::make_room`], in a file of its own; 0: nothing. While the disk
+    /// has no room for it, the store does not grow, and takes events only as far as it deletes others.
+    pub reserve_bytes: u64,
 }
 
 impl Options {
     /// The defaults: 8 KiB pages, 4 MiB of cache, delivered events are kept for a day and in 1 GiB, no limit of
-    /// its own for what is not delivered.
+    /// its own for what is not delivered, 16 MiB set aside: more than the log holds when it cannot be copied any more.
     #[must_use]
     pub fn new(path: impl Into<PathBuf>) -> Self {
         Self {
@@ -42,6 +51,7 @@ impl Options {
             keep: Duration::from_hours(24),
             keep_bytes: 1 << 30,
             max_bytes: None,
+            reserve_bytes: 16 << 20,
         }
     }
 }
@@ -54,6 +64,7 @@ pub struct Store {
     pub(crate) catalog: Catalog,
     pub(crate) cells: Cells,
     pub(crate) kept: Kept,
+    pub(crate) reserve: Reserve,
     shared: Shared,
     failed: bool,
     /// A checkpointer copies the log.
@@ -73,17 +84,19 @@ impl Store {
             .map_err(|error| Error::sqlite(path, "read its state", error))?;
         let shared =
             Shared::read(&connection).map_err(|error| Error::sqlite(path, "read its headers", error))?;
-        let store = Self {
+        let mut store = Self {
             options: options.clone(),
             connection,
             catalog,
             cells,
             kept,
+            reserve: Reserve::open(schema::with_suffix(path, ".reserve"), options.reserve_bytes),
             shared,
             failed: false,
             checkpoints_beside: false,
             _lock: lock,
         };
+        store.limit_growth()?;
         Ok((store, restored))
     }
 
@@ -141,15 +154,47 @@ impl Store {
 
     /// Changes [`Options::max_bytes`]. A file that is larger already stays as it is and does not grow.
     pub fn set_max_bytes(&mut self, max_bytes: Option<u64>) -> Result<(), Error> {
-        // SQLite's own limit, which is also what a number that is too large is taken as.
-        const MOST_PAGES: u64 = u32::MAX as u64 - 1;
+        self.options.max_bytes = max_bytes;
+        self.limit_growth()
+    }
+
+    /// Does what may need some pages for a moment and gives them back, without which a store that may not grow could not go on.
+    pub(crate) fn growing<T>(
+        &mut self,
+        work: impl FnOnce(&mut Self) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        if !self.reserve.is_missing() && self.options.max_bytes.is_none() {
+            return work(self);
+        }
+        self.limit_pages(MOST_PAGES)?;
+        let done = work(self);
+        self.limit_growth()?;
+        done
+    }
+
+    /// Tells `SQLite` how far the database may grow: not at all while the reserve is missing.
+    pub(crate) fn limit_growth(&mut self) -> Result<(), Error> {
         let page_size = u64::from(self.options.page_size.max(1));
-        let pages = max_bytes.map_or(MOST_PAGES, |bytes| (bytes / page_size).clamp(1, MOST_PAGES));
+        let pages = match self.options.max_bytes {
+            _ if self.reserve.is_missing() => 1,
+            Some(bytes) => (bytes / page_size).clamp(1, MOST_PAGES),
+            None => MOST_PAGES,
+        };
+        self.limit_pages(pages)
+    }
+
+    fn limit_pages(&self, pages: u64) -> Result<(), Error> {
         self.connection
             .pragma_update_and_check(None, "max_page_count", pages.cast_signed(), |_| Ok(()))
-            .map_err(|error| Error::sqlite(&self.options.path, "limit its size", error))?;
-        self.options.max_bytes = max_bytes;
-        Ok(())
+            .map_err(|error| Error::sqlite(&self.options.path, "limit its size", error))
+    }
+
+    /// All state cells as of the last commit, those that nobody wrote since the store was opened included.
+    pub fn cells(&self) -> Result<HashMap<Arc<str>, String>, Error> {
+        self.usable()?;
+        self.cells
+            .current(&self.connection)
+            .map_err(|error| Error::sqlite(&self.options.path, "read its state cells", error))
     }
 
     /// The topics, including those that only commits named.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::Result;
 use floorgate_tests::{Delivery, Gateway, Kafka, Patience, Process, Record, binary, until};
 
-use crate::plant::Plant;
+use crate::plant::{Plant, settings};
 
 #[test]
 fn a_stop_under_load_is_quick_and_loses_nothing() -> Result<()> {
@@ -55,10 +55,10 @@ fn a_stop_without_a_broker_is_quick_and_loses_nothing() -> Result<()> {
     let line_1 = accepted
         .iter()
         .filter(|record| record.key.as_deref().is_some_and(|key| key.contains("line1/")));
-    let states: Vec<_> = line_1
+    let told: Vec<_> = line_1
         .map(|record| Ok(record.json()?["state"].clone()))
         .collect::<Result<_>>()?;
-    assert_eq!(states, ["Idle", "Execute"]);
+    assert_eq!(told, ["Idle", "Execute"]);
     Ok(())
 }
 
@@ -109,6 +109,43 @@ fn a_bad_configuration_leaves_the_old_one_at_work() -> Result<()> {
         let held = |record: &Record| record.json().is_ok_and(|data| data["state"] == "Held");
         records.iter().any(|record| moved(record) && held(record))
     })?;
+    Ok(())
+}
+
+#[test]
+fn a_secret_that_is_not_there_is_a_wrong_configuration() -> Result<()> {
+    let source = "adapter: modbus\n    connect: tcp://127.0.0.1:1";
+    let settings = settings("secrets", "127.0.0.1:1", source).replace("\"mappings/*.yaml\"", "");
+    let with = |file: &str| {
+        settings.replace(
+            "{protocol: plaintext}",
+            &format!(
+                "{{protocol: sasl_plaintext, mechanism: SCRAM-SHA-512, username: gw, password_file: {file}}}"
+            ),
+        )
+    };
+    let gateway = Gateway::new(&with("password"), &[])?;
+    let ran = gateway.command(&["run"])?.output()?;
+    let text = String::from_utf8_lossy(&ran.stderr).into_owned();
+    assert_eq!(ran.status.code(), Some(3), "{text}");
+    assert!(
+        text.contains("`password_file`") && text.contains("cannot be read"),
+        "{text}"
+    );
+    let check = gateway.check()?;
+    assert_eq!(check.code, Some(3), "{}", check.output);
+
+    // Only the service has credentials: `check` can but warn.
+    gateway.write("floorgate.yaml", &with("credential:kafka"))?;
+    let check = gateway.check()?;
+    assert_eq!(check.code, Some(0), "{}", check.output);
+    assert!(
+        check.output.contains("$CREDENTIALS_DIRECTORY"),
+        "{}",
+        check.output
+    );
+    let ran = gateway.command(&["run"])?.output()?;
+    assert_eq!(ran.status.code(), Some(3));
     Ok(())
 }
 

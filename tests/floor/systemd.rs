@@ -176,6 +176,66 @@ fn the_sample_configuration_is_right_where_it_is_installed() -> Result<()> {
     Ok(())
 }
 
+/// The blocks of that language in a section of the README, without their indentation.
+fn blocks(section: &str, language: &str) -> Result<Vec<String>> {
+    let readme = std::fs::read_to_string(repository().join("README.md"))?;
+    let (_, rest) = readme.split_once(section).context("no such section")?;
+    let text = rest.split("\n## ").next().unwrap_or_default();
+    let fence = format!("```{language}\n");
+    Ok(text
+        .split(&fence)
+        .skip(1)
+        .filter_map(|block| Some(block.split_once("```")?.0))
+        .map(|block| {
+            let lines = block
+                .lines()
+                .map(|line| line.strip_prefix("   ").unwrap_or(line).to_owned() + "\n");
+            lines.collect()
+        })
+        .collect())
+}
+
+#[test]
+fn the_way_to_the_first_event_is_as_the_readme_says() -> Result<()> {
+    let Some(machine) = installed()? else {
+        return Ok(());
+    };
+    let [settings, mapping] = &blocks("## From a real PLC", "yaml")?[..] else {
+        anyhow::bail!("there is another number of YAML blocks");
+    };
+    machine.write(CONFIG, settings)?;
+    machine.write("/etc/floorgate/mappings/filler.yaml", mapping)?;
+    let checked = machine.text(&["floorgate", "check", "--config", CONFIG])?;
+    assert!(
+        checked.contains("1 sources, 2 tags, 1 rules, no errors"),
+        "{checked}"
+    );
+    let pki = |command: &str| {
+        machine.text(&[
+            "runuser",
+            "-u",
+            "floorgate",
+            "--",
+            "floorgate",
+            "pki",
+            command,
+            "--config",
+            CONFIG,
+        ])
+    };
+    pki("init")?;
+    assert_eq!(
+        machine.text(&["stat", "-c", "%U %a", "/var/lib/floorgate"])?,
+        "floorgate 700"
+    );
+    // Neither the PLC nor the broker of the README are there; it starts all the same, with the certificate that was made.
+    machine.text(&["systemctl", "start", UNIT])?;
+    assert_eq!(machine.property(UNIT, "ActiveState")?, "active");
+    assert!(pki("show")?.contains("own"));
+    machine.text(&["systemctl", "stop", UNIT])?;
+    Ok(())
+}
+
 #[test]
 fn the_unit_is_right_and_hardened() -> Result<()> {
     // On systemd's own scale from 0 (safe) to 10. What is left is the network and the machine's files, read-only; and

@@ -73,6 +73,19 @@ impl Intake {
         }
     }
 
+    /// The same room, with messages of another kind: what is still sent through this end can be told apart from them.
+    #[must_use]
+    pub fn rewrapped<M: Send + 'static>(
+        &self,
+        sender: mpsc::Sender<M>,
+        wrap: impl Fn(Batch, Admission) -> M + Send + Sync + 'static,
+    ) -> Self {
+        Self {
+            deliver: Arc::new(Channel(sender, wrap)),
+            ..self.clone()
+        }
+    }
+
     /// The source whose batches go through this end.
     #[must_use]
     pub fn source(&self) -> SourceId {

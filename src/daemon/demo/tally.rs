@@ -54,21 +54,20 @@ impl Tally {
     /// Takes an event, by the consumer's rule: the next sequence of its lane, or a double, or a hole.
     pub fn add(&mut self, event: &Consumed) {
         *self.by_type.entry(event.name.clone()).or_default() += 1;
+        let mut is_double = !self.ids.insert(event.id.clone());
         let last = self.lanes.insert(event.lane.clone(), event.place);
         if let Some(last) = last
             && last.0 == event.place.0
         {
             match event.place.1 {
                 next if next <= last.1 => {
-                    self.doubled += 1;
+                    is_double = true;
                     self.lanes.insert(event.lane.clone(), last);
                 }
                 next => self.holes += next - last.1 - 1,
             }
         }
-        if !self.ids.insert(event.id.clone()) {
-            self.doubled += 1;
-        }
+        self.doubled += u64::from(is_double);
         // The source time of an initial value may be long ago.
         self.initial += u64::from(event.initial);
         if !event.initial
@@ -185,6 +184,25 @@ mod tests {
             outcome(2, 0, Some(3)),
             "not consumed 2   doubled 0   outbox depth 3: stored, and not yet taken by the broker\n"
         );
+    }
+
+    #[test]
+    fn what_comes_twice_is_one_double() {
+        let consumed = |sequence| Consumed {
+            at: floorgate_sample::Timestamp::from_nanos(0),
+            id: format!("id-{sequence}"),
+            name: "MeasurementRecorded".to_owned(),
+            key: "acme/busan".to_owned(),
+            lane: ("topic".to_owned(), 0),
+            place: (1, sequence),
+            initial: false,
+            data: serde_json::Value::Null,
+        };
+        let mut tally = Tally::default();
+        for sequence in [1, 2, 2, 3] {
+            tally.add(&consumed(sequence));
+        }
+        assert_eq!((tally.doubled, tally.holes), (1, 0));
     }
 
     #[test]

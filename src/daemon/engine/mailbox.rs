@@ -5,26 +5,54 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use floorgate_adapter_api::{Admission, Batch, Intake, intake};
 use floorgate_core::Core;
 
-/// Builds a new core from the state of the old one, looked up by cell.
-pub type Replace = Box<dyn FnOnce(&dyn Fn(&str) -> Option<String>) -> Core + Send>;
+/// Which plan a batch's numbers of sources and tags belong to: it rises with each reload.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Generation(u32);
+
+impl Generation {
+    /// The one after this.
+    pub fn next(self) -> Self {
+        Self(self.0.wrapping_add(1))
+    }
+}
+
+/// Builds a core from stored state, looked up by cell.
+pub type MakeCore = Box<dyn FnOnce(&dyn Fn(&str) -> Option<String>) -> Core + Send>;
+
+/// A core of another plan.
+pub struct Replacement {
+    /// That plan's.
+    pub generation: Generation,
+    /// Builds the core.
+    pub core: MakeCore,
+}
 
 /// A message to the engine.
 pub enum Message {
     /// A batch of a source, and its place among the samples in flight.
-    Batch(Batch, Admission),
+    Batch(Generation, Batch, Admission),
     /// The publisher has something to report.
     Wake,
     /// A checkpoint beside the engine is done, or failed.
     Checkpointed(Result<(), floorgate_outbox::Error>),
-    /// The configuration changed. The sources of the old one have ended.
-    Replace(Replace),
+    /// The configuration changed. The sources of the old one have ended; what one of them sends all the same is not taken.
+    Replace(Replacement),
     /// Store what is there and end.
     Stop,
 }
 
-/// The engine's inbox, a sender for the daemon, and the intake for at most `capacity` samples.
+/// The engine's inbox, a sender for the daemon, and the intake of the first generation for at most `capacity` samples.
 pub fn mailbox(capacity: u32) -> (Receiver<Message>, Sender<Message>, Intake) {
     let (sender, receiver) = channel();
-    let intake = intake(capacity, sender.clone(), Message::Batch);
+    let intake = intake(capacity, sender.clone(), batches_of(Generation::default()));
     (receiver, sender, intake)
+}
+
+/// The same intake, with the same room, for the sources of another generation.
+pub fn intake_of(generation: Generation, intake: &Intake, sender: Sender<Message>) -> Intake {
+    intake.rewrapped(sender, batches_of(generation))
+}
+
+fn batches_of(generation: Generation) -> impl Fn(Batch, Admission) -> Message + Send + Sync + 'static {
+    move |batch, admission| Message::Batch(generation, batch, admission)
 }

@@ -3,28 +3,37 @@
 //! It waits for batches, takes whatever else arrived meanwhile (group commit), lets the core evaluate it, stores events
 //! and state in one transaction, and only then fires the receipts and offers the rows to the publisher. While a commit
 //! syncs, the intake fills; the next commit takes all of it.
+//!
+//! A store that can take nothing for now (a full disk, another program's lock) ends nothing: what arrives is held, in its order and
+//! within the intake's bound, and the same commit is tried again. So a stop is seen meanwhile, and deliveries are.
 
 mod checkpoint;
 mod mailbox;
 mod pulse;
+mod storing;
+#[cfg(test)]
+mod tests;
+mod upkeep;
 
-use std::collections::HashMap;
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
-use floorgate_adapter_api::{Admission, Batch};
+use floorgate_adapter_api::{Admission, Batch, GapScope, Notice};
 use floorgate_core::{Core, Event, Input, Now};
 use floorgate_metrics::{Metrics, StageMetrics};
-use floorgate_outbox::{Cell, Commit, Error as StoreError, Store};
-use floorgate_publisher::{Publisher, Report};
+use floorgate_outbox::{Commit, Error as StoreError, Store};
+use floorgate_publisher::Publisher;
 use floorgate_sample::Timestamp;
-use prometheus::IntCounter;
 use tracing::{error, info, warn};
 
+use storing::{Counts, Refused};
+use upkeep::Upkeep;
+
 pub use checkpoint::Checkpoints;
-pub use mailbox::{Message, mailbox};
-pub use pulse::Pulse;
+pub use mailbox::{Generation, Message, Replacement, intake_of, mailbox};
+pub use pulse::{Pulse, Standing};
 
 /// Samples that one commit takes at most, so that a flood does not delay the first of them for long.
 const SAMPLES_PER_COMMIT: usize = 8192;
@@ -32,17 +41,6 @@ const SAMPLES_PER_COMMIT: usize = 8192;
 const IDLE_FLUSH: Duration = Duration::from_millis(100);
 /// How often the engine shows that it lives, when nothing happens.
 const HEARTBEAT: Duration = Duration::from_secs(1);
-/// How often the store is measured and cleaned up.
-const MAINTENANCE_INTERVAL: Duration = Duration::from_secs(1);
-/// How often the write-ahead log is measured: at 30,000 events a second it grows by 4 MB meanwhile.
-const CHECKPOINT_INTERVAL: Duration = Duration::from_millis(100);
-/// How long one step of cleaning up may hold up what arrives.
-const MAINTENANCE_BUDGET: Duration = Duration::from_millis(4);
-/// Events that are moved at a time once their topic's partition count is known.
-const EVENTS_PER_MOVE: usize = 2000;
-/// How long to wait before a commit is tried again that found the disk full.
-const FULL_RETRY: Duration = Duration::from_millis(500);
-
 /// Why the engine ended.
 #[derive(Debug, thiserror::Error)]
 pub enum EngineError {
@@ -75,50 +73,33 @@ pub struct Engine {
 /// What the engine works with while it runs.
 struct Running {
     engine: Engine,
+    generation: Generation,
     stages: StageMetrics,
-    by_type: HashMap<Arc<str>, IntCounter>,
+    counts: Counts,
     commit: Commit,
     events: Vec<Event>,
     cells: Vec<(Arc<str>, String)>,
     stored: Vec<(Batch, Admission)>,
     flushed: Instant,
-    maintained: Instant,
-    measured: Instant,
-    checkpointed: Option<Result<(), StoreError>>,
+    upkeep: Upkeep,
+    /// Partition counts that are to be pinned.
+    pins: Vec<(Arc<str>, u32)>,
+    /// The store could take nothing when last it was tried.
+    refused: Option<Refused>,
+    /// What arrived meanwhile.
+    held: VecDeque<Message>,
 }
 
 impl Engine {
-    /// Runs until [`Message::Stop`] was received and everything before it is stored. Gives the store and the publisher
-    /// back, for the last deliveries.
+    /// Runs until [`Message::Stop`] was received and everything before it is stored, or the store takes nothing even then: what is not
+    /// stored is told and no receipt of it fires. Gives the store and the publisher back, for the last deliveries.
     pub fn run(self, inbox: &Receiver<Message>) -> Result<Engine, EngineError> {
-        let mut running = Running {
-            stages: self.metrics.stages(),
-            by_type: HashMap::new(),
-            commit: Commit::default(),
-            events: Vec::new(),
-            cells: Vec::new(),
-            stored: Vec::new(),
-            flushed: Instant::now(),
-            maintained: Instant::now(),
-            measured: Instant::now(),
-            checkpointed: None,
-            engine: self,
-        };
+        let mut running = Running::new(self);
         loop {
-            let stop = running.gather(inbox);
-            running.reports()?;
-            if running.engine.store.moving() {
-                running.place_waiting()?;
-            }
-            if running.is_due() {
-                running.commit()?;
-            }
-            running.checkpoint()?;
-            running.maintain()?;
-            running.engine.pulse.beat();
+            let stop = running.gather(inbox)?;
+            running.turn()?;
             if stop {
-                running.commit()?;
-                return Ok(running.engine);
+                return running.end();
             }
         }
     }
@@ -129,12 +110,39 @@ impl Engine {
             acknowledged: self.publisher.stop(within),
             ..Commit::default()
         };
-        self.store.commit(&mut commit)?;
-        Ok(())
+        match self.store.commit(&mut commit) {
+            Err(problem) if problem.can_be_retried() => {
+                let problem = chain(&problem);
+                warn!(
+                    problem,
+                    "the last deliveries are not stored, their events will be sent again"
+                );
+                Ok(())
+            }
+            done => Ok(done.map(drop)?),
+        }
     }
 }
 
 impl Running {
+    fn new(engine: Engine) -> Self {
+        Self {
+            generation: Generation::default(),
+            stages: engine.metrics.stages(),
+            counts: Counts::default(),
+            commit: Commit::default(),
+            events: Vec::new(),
+            cells: Vec::new(),
+            stored: Vec::new(),
+            flushed: Instant::now(),
+            upkeep: Upkeep::new(),
+            pins: Vec::new(),
+            refused: None,
+            held: VecDeque::new(),
+            engine,
+        }
+    }
+
     fn now(&self) -> Now {
         Now {
             wall: Timestamp::now(),
@@ -142,51 +150,157 @@ impl Running {
         }
     }
 
-    /// Waits for something to do, and evaluates all that is there. Returns whether to stop.
-    fn gather(&mut self, inbox: &Receiver<Message>) -> bool {
+    /// What is done between two looks into the inbox.
+    fn turn(&mut self) -> Result<(), EngineError> {
+        self.reports()?;
+        self.place_waiting()?;
+        if self.is_due() {
+            self.commit()?;
+        }
+        self.checkpoint()?;
+        self.maintain()?;
+        self.engine.pulse.beat();
+        Ok(())
+    }
+
+    /// Stores what is left. A store that takes nothing is tried once more.
+    fn end(mut self) -> Result<Engine, EngineError> {
+        loop {
+            self.retry_now();
+            self.commit()?;
+            if self.refused.is_some() {
+                self.tell_what_is_not_stored();
+                return Ok(self.engine);
+            }
+            if self.held.is_empty() {
+                return Ok(self.engine);
+            }
+            self.take_held()?;
+            if self.refused.is_some() {
+                self.tell_what_is_not_stored();
+                return Ok(self.engine);
+            }
+        }
+    }
+
+    fn tell_what_is_not_stored(&self) {
+        let batches = self.held.iter().filter_map(|message| match message {
+            Message::Batch(_, batch, _) => Some(batch),
+            _ => None,
+        });
+        let batches = batches.chain(self.stored.iter().map(|(batch, _)| batch));
+        let samples: usize = batches.map(|batch| batch.samples.len()).sum();
+        let events = self.commit.events.len();
+        error!(
+            samples,
+            events,
+            "stopped while nothing could be stored: this is not stored, and what sources cannot send again is a gap"
+        );
+    }
+
+    /// How long to wait for a message.
+    fn patience(&self) -> Duration {
+        if let Some(refused) = &self.refused {
+            return refused.wait();
+        }
+        if self.engine.store.moving() {
+            return Duration::ZERO;
+        }
         let timer = self.engine.core.next_deadline().map_or(HEARTBEAT, |deadline| {
             deadline.saturating_sub(self.engine.started.elapsed())
         });
         let flush = IDLE_FLUSH
             .saturating_sub(self.flushed.elapsed())
             .max(Duration::from_millis(1));
-        let patience = if self.engine.store.moving() {
-            Duration::ZERO
+        timer.min(HEARTBEAT).min(flush).min(self.upkeep.wait())
+    }
+
+    /// Waits for something to do, and evaluates all that is there; while nothing can be stored, holds it. Returns whether to stop.
+    fn gather(&mut self, inbox: &Receiver<Message>) -> Result<bool, EngineError> {
+        let mut samples = self.take_held()?;
+        let mut message = if samples >= SAMPLES_PER_COMMIT {
+            None
         } else {
-            timer.min(HEARTBEAT).min(flush)
+            match inbox.recv_timeout(self.patience()) {
+                Ok(message) => Some(message),
+                Err(RecvTimeoutError::Timeout) => None,
+                Err(RecvTimeoutError::Disconnected) => return Ok(true),
+            }
         };
-        let mut message = match inbox.recv_timeout(patience) {
-            Ok(message) => Some(message),
-            Err(RecvTimeoutError::Timeout) => None,
-            Err(RecvTimeoutError::Disconnected) => return true,
-        };
-        let mut samples = 0;
         while let Some(next) = message {
             match next {
-                Message::Batch(batch, admission) => {
-                    samples += batch.samples.len();
-                    self.apply(batch, admission);
-                }
+                Message::Stop => return Ok(true),
                 Message::Wake => {}
-                Message::Checkpointed(result) => self.checkpointed = Some(result),
-                Message::Replace(replace) => {
-                    self.engine.core.save(&mut self.cells);
-                    let cells: HashMap<Arc<str>, String> = self.engine.core.export().into_iter().collect();
-                    self.engine.core = replace(&|key| cells.get(key).cloned());
-                }
-                Message::Stop => return true,
+                Message::Checkpointed(result) => self.upkeep.checkpointed(result),
+                next if self.refused.is_some() || !self.held.is_empty() => self.held.push_back(next),
+                next => samples += self.take(next)?,
             }
             if samples >= SAMPLES_PER_COMMIT {
                 break;
             }
             message = inbox.try_recv().ok();
         }
-        let now = self.now();
-        self.engine.core.advance(now, &mut self.events);
-        false
+        if self.refused.is_none() {
+            let now = self.now();
+            self.engine.core.advance(now, &mut self.events);
+        }
+        Ok(false)
     }
 
-    fn apply(&mut self, batch: Batch, admission: Admission) {
+    /// Evaluates what was held, as far as one commit takes it. Returns the number of its samples.
+    fn take_held(&mut self) -> Result<usize, EngineError> {
+        let mut samples = 0;
+        while self.refused.is_none() && samples < SAMPLES_PER_COMMIT {
+            let Some(next) = self.held.pop_front() else { break };
+            samples += self.take(next)?;
+        }
+        Ok(samples)
+    }
+
+    /// Evaluates a message. Returns the number of its samples.
+    fn take(&mut self, message: Message) -> Result<usize, EngineError> {
+        match message {
+            Message::Batch(generation, batch, admission) => {
+                let samples = batch.samples.len();
+                self.apply(generation, batch, admission);
+                return Ok(samples);
+            }
+            Message::Replace(replacement) => self.replace(replacement)?,
+            Message::Checkpointed(result) => self.upkeep.checkpointed(result),
+            Message::Wake | Message::Stop => {}
+        }
+        Ok(0)
+    }
+
+    /// Goes on with a core of another plan. It finds the state of the old one, and in the store that of what the old one did not have.
+    fn replace(&mut self, replacement: Replacement) -> Result<(), EngineError> {
+        let mut cells = match self.engine.store.cells() {
+            Ok(cells) => cells,
+            Err(problem) => {
+                self.held.push_front(Message::Replace(replacement));
+                return self.refuse(problem);
+            }
+        };
+        self.engine.core.save(&mut self.cells);
+        let waiting = self.commit.cells.iter().cloned();
+        cells.extend(waiting.filter_map(|cell| Some((cell.key, cell.value?))));
+        cells.extend(self.cells.iter().cloned());
+        cells.extend(self.engine.core.export());
+        self.engine.core = (replacement.core)(&|key| cells.get(key).cloned());
+        self.generation = replacement.generation;
+        Ok(())
+    }
+
+    fn apply(&mut self, generation: Generation, batch: Batch, admission: Admission) {
+        if generation != self.generation {
+            // Its tags are numbers of another plan. Its receipt does not fire: it was not stored.
+            warn!(
+                source = batch.source.0,
+                samples = batch.samples.len(),
+                "a source of the replaced configuration sent values after its end; they are not taken"
+            );
+            return;
+        }
         let input = Input {
             source: batch.source,
             received: batch.received,
@@ -195,11 +309,17 @@ impl Running {
             now: self.now(),
         };
         for notice in &batch.notices {
-            info!(source = batch.source.0, ?notice, "source notice");
+            info!(
+                source = batch.source.0,
+                notice = Told(notice).to_string(),
+                "source notice"
+            );
         }
         let before = self.events.len();
         self.engine.core.apply(input, &mut self.events);
-        for event in &self.events[before..] {
+        // Without a time of its source an event has that of its receipt, and there is no way to measure.
+        let sent = self.events.iter().skip(before);
+        for event in sent.filter(|event| event.time != batch.received) {
             self.stages
                 .source_to_received
                 .observe(batch.received.since(event.time).as_secs_f64());
@@ -211,172 +331,36 @@ impl Running {
         }
         self.stored.push((batch, admission));
     }
+}
 
-    /// Whether there is something to store, or a delivery has waited long enough.
-    fn is_due(&self) -> bool {
-        !self.stored.is_empty() || !self.events.is_empty() || self.flushed.elapsed() >= IDLE_FLUSH
-    }
+/// A notice as the log has it: a gap may be of ten thousand tags.
+struct Told<'a>(&'a Notice);
 
-    /// Takes what the publisher reports.
-    fn reports(&mut self) -> Result<(), EngineError> {
-        self.engine
-            .publisher
-            .take_acknowledged(&mut self.commit.acknowledged);
-        let mut pinned = false;
-        for report in self.engine.publisher.take_reports() {
-            match report {
-                Report::TopicPinned { topic, partitions } => {
-                    let partitions = self.engine.store.pin_topic(&topic, partitions)?;
-                    info!(%topic, partitions, "topic has its partition count");
-                    pinned = true;
-                }
-                // The publisher tries again; while it cannot read, events are stored and wait.
-                Report::StoreFailed(problem) => {
-                    warn!(problem = %problem, "the publisher cannot read the outbox");
-                }
-            }
+impl std::fmt::Display for Told<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.0 {
+            Notice::Gap {
+                scope: GapScope::Tags(tags),
+                reason,
+            } => write!(f, "Gap of {} tags: {reason}", tags.len()),
+            Notice::Gap {
+                scope: GapScope::Source,
+                reason,
+            } => write!(f, "Gap of all tags: {reason}"),
+            Notice::Online(continuity) => write!(f, "Online ({continuity:?})"),
+            Notice::Offline { reason } => write!(f, "Offline: {reason}"),
+            Notice::Stale { reason } => write!(f, "Stale: {reason}"),
         }
-        if pinned {
-            self.engine.publisher.rescan();
-        }
-        Ok(())
-    }
-
-    /// Moves a step of the events that waited for a partition count to their lanes.
-    fn place_waiting(&mut self) -> Result<(), EngineError> {
-        self.engine.store.move_waiting(EVENTS_PER_MOVE)?;
-        self.engine.publisher.rescan();
-        Ok(())
-    }
-
-    /// One transaction with everything since the last one. A full disk is waited out: nothing is taken in meanwhile.
-    fn commit(&mut self) -> Result<(), EngineError> {
-        self.flushed = Instant::now();
-        self.engine.core.save(&mut self.cells);
-        self.commit.events.extend(self.events.drain(..).map(stored_event));
-        self.commit
-            .cells
-            .extend(self.cells.drain(..).map(|(key, value)| Cell {
-                key,
-                value: Some(value),
-            }));
-        if self.commit.is_empty() {
-            self.fire();
-            return Ok(());
-        }
-        for event in &self.commit.events {
-            if let Some(counter) = self.by_type.get(&event.kind) {
-                counter.inc();
-            } else {
-                let counter = self.engine.metrics.events.with_label_values(&[&*event.kind]);
-                counter.inc();
-                self.by_type.insert(Arc::clone(&event.kind), counter);
-            }
-        }
-        let count = self.commit.events.len();
-        let begun = Instant::now();
-        let committed = loop {
-            match self.engine.store.commit(&mut self.commit) {
-                Ok(committed) => break committed,
-                Err(problem) if problem.can_be_retried() => {
-                    error!(problem = %problem, "cannot store, sources wait");
-                    self.engine.pulse.set_full(true);
-                    self.engine.pulse.beat();
-                    let _ = self.engine.store.maintain(Timestamp::now(), MAINTENANCE_BUDGET);
-                    std::thread::sleep(FULL_RETRY);
-                }
-                Err(problem) => return Err(problem.into()),
-            }
-        };
-        self.engine.pulse.set_full(false);
-        self.engine
-            .metrics
-            .commit_seconds
-            .observe(begun.elapsed().as_secs_f64());
-        if count > 0 {
-            self.engine.metrics.commit_events.observe(count as f64);
-        }
-        let committed_at = Timestamp::now();
-        for (batch, _) in &self.stored {
-            let took = committed_at.since(batch.received);
-            self.stages.received_to_committed.observe(took.as_secs_f64());
-        }
-        self.fire();
-        if committed.waiting > 0 || !committed.new_lanes.is_empty() {
-            self.engine.publisher.rescan();
-        }
-        self.engine.publisher.offer(committed.rows, committed_at);
-        Ok(())
-    }
-
-    /// Everything taken is durable: tells the sources, and makes room in the intake.
-    fn fire(&mut self) {
-        for (batch, admission) in self.stored.drain(..) {
-            if let Some(receipt) = batch.receipt {
-                receipt.fire();
-            }
-            drop(admission);
-        }
-    }
-
-    /// Has the store's log copied when it is long, and copies the rest.
-    fn checkpoint(&mut self) -> Result<(), EngineError> {
-        if let Some(result) = self.checkpointed.take() {
-            self.engine.checkpoints.answered();
-            match result.and_then(|()| self.engine.store.finish_checkpoint()) {
-                Err(problem) if !problem.can_be_retried() => return Err(problem.into()),
-                Err(problem) => warn!(problem = %problem, "cannot copy the outbox's log"),
-                Ok(()) => {}
-            }
-        }
-        if self.measured.elapsed() < CHECKPOINT_INTERVAL || self.engine.checkpoints.is_under_way() {
-            return Ok(());
-        }
-        self.measured = Instant::now();
-        if self.engine.store.log_is_long()? {
-            self.engine.checkpoints.ask();
-        }
-        Ok(())
-    }
-
-    /// Cleans the store up in small steps.
-    fn maintain(&mut self) -> Result<(), EngineError> {
-        if self.maintained.elapsed() < MAINTENANCE_INTERVAL {
-            return Ok(());
-        }
-        self.maintained = Instant::now();
-        if self.engine.publisher.has_died() {
-            return Err(EngineError::Publisher);
-        }
-        match self.engine.store.maintain(Timestamp::now(), MAINTENANCE_BUDGET) {
-            Err(problem) if !problem.can_be_retried() => return Err(problem.into()),
-            Err(problem) => warn!(problem = %problem, "cannot clean the outbox up"),
-            Ok(_) => {}
-        }
-        let stats = self.engine.store.stats()?;
-        self.engine
-            .metrics
-            .outbox_depth
-            .set(i64::try_from(stats.depth).unwrap_or(i64::MAX));
-        self.engine
-            .metrics
-            .outbox_bytes
-            .set(i64::try_from(stats.used_bytes).unwrap_or(i64::MAX));
-        Ok(())
     }
 }
 
-fn stored_event(event: Event) -> floorgate_outbox::Event {
-    floorgate_outbox::Event {
-        topic: event.topic,
-        key: event.key,
-        partition: None,
-        id: event.id.to_string(),
-        kind: event.name,
-        subject: event.subject.into(),
-        recorded: event.recorded,
-        shared_headers: event.shared_headers,
-        headers: event.headers,
-        value: event.value,
+/// An error of the store with its causes, in one line.
+fn chain(problem: &StoreError) -> String {
+    let mut text = problem.to_string();
+    let mut cause = std::error::Error::source(problem);
+    while let Some(next) = cause {
+        text = format!("{text}: {next}");
+        cause = next.source();
     }
+    text
 }

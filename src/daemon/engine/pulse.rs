@@ -1,14 +1,25 @@
 //! Whether the engine lives, for the watchdog and `/healthz`.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
+
+/// Whether the store takes what arrives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// It does.
+    Good,
+    /// The disk is full.
+    Full,
+    /// Another program holds the store's lock.
+    Locked,
+}
 
 /// The engine's last sign of life.
 #[derive(Debug)]
 pub struct Pulse {
     started: Instant,
     beat_ms: AtomicU64,
-    full: AtomicBool,
+    standing: AtomicU8,
 }
 
 impl Pulse {
@@ -20,7 +31,7 @@ impl Pulse {
         let pulse = Self {
             started,
             beat_ms: AtomicU64::new(0),
-            full: AtomicBool::new(false),
+            standing: AtomicU8::new(Standing::Good as u8),
         };
         pulse.beat();
         pulse
@@ -32,9 +43,9 @@ impl Pulse {
         self.beat_ms.store(now, Ordering::Relaxed);
     }
 
-    /// The disk is full, or no longer.
-    pub fn set_full(&self, full: bool) {
-        self.full.store(full, Ordering::Relaxed);
+    /// How the store stands.
+    pub fn set_standing(&self, standing: Standing) {
+        self.standing.store(standing as u8, Ordering::Relaxed);
     }
 
     /// Whether the engine gave a sign of life lately.
@@ -43,8 +54,12 @@ impl Pulse {
         self.started.elapsed().saturating_sub(last) < Self::PATIENCE
     }
 
-    /// Whether the disk is full.
-    pub fn is_full(&self) -> bool {
-        self.full.load(Ordering::Relaxed)
+    /// How the store stands.
+    pub fn standing(&self) -> Standing {
+        let standing = self.standing.load(Ordering::Relaxed);
+        [Standing::Full, Standing::Locked]
+            .into_iter()
+            .find(|known| *known as u8 == standing)
+            .unwrap_or(Standing::Good)
     }
 }

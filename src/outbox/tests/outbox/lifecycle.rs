@@ -240,7 +240,7 @@ fn a_cut_log_opens_to_a_prefix() {
 }
 
 /// Fills the store until it refuses, makes space by `make_space`, and goes on.
-fn fill_and_recover(options: &Options, store: &mut Store, make_space: impl FnOnce(&mut Store)) {
+pub(super) fn fill_and_recover(options: &Options, store: &mut Store, make_space: impl FnOnce(&mut Store)) {
     pin(store, "orders", 2);
     let mut stored = 0_usize;
     let next = |stored: usize| {
@@ -295,49 +295,4 @@ fn a_full_database_refuses_whole_commits_and_takes_them_later() {
     let limit = |store: &mut Store, bytes| store.set_max_bytes(bytes).expect("the limit is set");
     limit(&mut store, Some(1 << 20));
     fill_and_recover(&options, &mut store, |store| limit(store, None));
-}
-
-/// A real full disk, where the test may mount one.
-#[test]
-fn a_full_disk_refuses_whole_commits_and_takes_them_later() {
-    let folder = Folder::new();
-    let mount = folder.path().join("small");
-    std::fs::create_dir(&mount).expect("the mount point is made");
-    let mounted = std::process::Command::new("mount")
-        .args(["-t", "tmpfs", "-o", "size=4m", "tmpfs"])
-        .arg(&mount)
-        .output()
-        .is_ok_and(|output| output.status.success());
-    if !mounted {
-        eprintln!("not tested: this user may not mount a tmpfs");
-        return;
-    }
-    let unmount = Unmount(&mount);
-    let options = Options {
-        path: mount.join("outbox.db"),
-        page_size: 4096,
-        ..Options::new("")
-    };
-    let ballast = mount.join("ballast");
-    std::fs::write(&ballast, vec![0; 2 << 20]).expect("the ballast is written");
-    let (mut store, _) = open(&options);
-    fill_and_recover(&options, &mut store, |_| {
-        std::fs::remove_file(&ballast).expect("the ballast is removed");
-    });
-    drop(store);
-    let (_store, restored) = open(&options);
-    assert!(restored.cells.contains_key("stored"));
-    drop(unmount);
-}
-
-struct Unmount<'a>(&'a Path);
-
-impl Drop for Unmount<'_> {
-    fn drop(&mut self) {
-        // Lazily, as a failing test may still have files open there.
-        let _ = std::process::Command::new("umount")
-            .arg("-l")
-            .arg(self.0)
-            .status();
-    }
 }

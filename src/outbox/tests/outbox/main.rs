@@ -2,6 +2,7 @@
 
 mod commits;
 mod folder;
+mod full;
 mod lifecycle;
 mod maintenance;
 mod model;
@@ -17,6 +18,7 @@ use folder::Folder;
 fn options(folder: &Folder) -> Options {
     Options {
         page_size: 4096,
+        reserve_bytes: 0,
         ..Options::new(folder.path().join("outbox.db"))
     }
 }

@@ -277,3 +277,34 @@ fn a_log_that_is_copied_beside_the_writer_begins_anew_and_nothing_is_missing() {
     let ids: Vec<String> = rows(&options, lane).into_iter().map(|row| row.id).collect();
     assert_eq!(ids, (0..committed).map(|n| n.to_string()).collect::<Vec<_>>());
 }
+
+/// As the engine does it: a step between two commits, while state changes so fast that a round of writing it follows the other.
+#[test]
+fn pruning_keeps_up_while_cells_are_written() {
+    let folder = Folder::new();
+    let options = Options {
+        keep_bytes: 4 << 20,
+        ..options(&folder)
+    };
+    let (mut store, _) = open(&options);
+    pin(&mut store, "orders", 1);
+    let (mut committed, mut used) = (0, 0);
+    for round in 0..300_u64 {
+        let text = format!("{round:0>60}");
+        let names: Vec<String> = (0..2048).map(|n| format!("tag:{n}")).collect();
+        let mut both = cells(names.iter().map(|name| (name.as_str(), Some(text.as_str()))));
+        both.events = (0..100)
+            .map(|n| floorgate_outbox::Event {
+                value: vec![b'v'; 600],
+                ..event("orders", "k", &format!("{round}-{n}"))
+            })
+            .collect();
+        let lane = commit(&mut store, both).rows[0].lane;
+        committed += 100;
+        acknowledge(&mut store, lane, committed);
+        store.maintain(start(), Duration::ZERO).expect("it works");
+        used = used.max(store.stats().expect("it is measured").used_bytes);
+    }
+    // 30,000 events of a kilobyte went through; journal and cells are some megabytes beside them.
+    assert!(used < 12 << 20, "{used}");
+}

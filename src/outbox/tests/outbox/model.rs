@@ -1,6 +1,7 @@
 //! Random work against a simple model: after every start, events, watermarks and cells are what the model says.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 use std::time::Duration;
 
 use floorgate_outbox::{Acknowledged, Cell, Commit, Options, Store, partition_of};
@@ -81,7 +82,16 @@ impl Model {
         assert!(commit.is_empty());
     }
 
+    fn check_cells(&self, cells: HashMap<Arc<str>, String>) {
+        let cells: HashMap<String, String> = cells
+            .into_iter()
+            .map(|(key, value)| (key.to_string(), value))
+            .collect();
+        assert!(cells == self.cells, "the cells are the model's");
+    }
+
     fn check(&self, options: &Options, store: &Store) {
+        self.check_cells(store.cells().expect("the cells are read"));
         for (topic, partition, rows) in all_rows(options) {
             let partitions = self.pinned[topic.as_str()];
             let lane = store
@@ -143,6 +153,8 @@ fn run(seed: u64) {
                 store.maintain(now, Duration::ZERO).expect("it works");
             }
             16 => {
+                // Also in the middle of a round of writing cells.
+                model.check_cells(store.cells().expect("the cells are read"));
                 let topic = TOPICS[usize::try_from(random.below(3)).expect("small")];
                 let partitions = u32::try_from(1 + random.below(4)).expect("small");
                 let pinned = store
@@ -157,12 +169,7 @@ fn run(seed: u64) {
             _ => {
                 drop(store);
                 let (opened, restored) = open(&options);
-                let cells: HashMap<String, String> = restored
-                    .cells
-                    .into_iter()
-                    .map(|(key, value)| (key.to_string(), value))
-                    .collect();
-                assert!(cells == model.cells, "the cells are the model's");
+                model.check_cells(restored.cells);
                 store = opened;
                 model.check(&options, &store);
             }

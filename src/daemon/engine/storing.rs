@@ -1,0 +1,260 @@
+//! What goes to the store and what the publisher tells of it, with patience for a store that takes nothing for now.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use floorgate_core::Event;
+use floorgate_metrics::Metrics;
+use floorgate_outbox::{Cell, Commit, Error as StoreError, Store};
+use floorgate_publisher::Report;
+use floorgate_sample::Timestamp;
+use prometheus::IntCounter;
+use tracing::{error, info, warn};
+
+use super::{EngineError, IDLE_FLUSH, Running, Standing, chain};
+
+/// Events that are moved at a time once their topic's partition count is known.
+const EVENTS_PER_MOVE: usize = 2000;
+/// How long to wait before the store is tried again that took nothing.
+const RETRY: Duration = Duration::from_millis(500);
+
+/// The store can take nothing for now.
+pub struct Refused {
+    standing: Standing,
+    again: Instant,
+}
+
+impl Refused {
+    /// How long until it is tried again.
+    pub fn wait(&self) -> Duration {
+        self.again.saturating_duration_since(Instant::now())
+    }
+}
+
+/// Counts events by type, once they are stored.
+#[derive(Default)]
+pub struct Counts(HashMap<Arc<str>, (IntCounter, u64)>);
+
+impl Counts {
+    fn add(&mut self, kind: &Arc<str>, metrics: &Metrics) {
+        if let Some((_, waiting)) = self.0.get_mut(kind) {
+            *waiting += 1;
+        } else {
+            let counter = metrics.events.with_label_values(&[&**kind]);
+            self.0.insert(Arc::clone(kind), (counter, 1));
+        }
+    }
+
+    fn stored(&mut self) {
+        for (counter, waiting) in self.0.values_mut() {
+            counter.inc_by(std::mem::take(waiting));
+        }
+    }
+}
+
+impl Running {
+    /// Whether there is something to store, or a delivery has waited long enough.
+    pub(super) fn is_due(&self) -> bool {
+        match &self.refused {
+            Some(_) => self.may_try(),
+            None => {
+                !self.stored.is_empty() || !self.events.is_empty() || self.flushed.elapsed() >= IDLE_FLUSH
+            }
+        }
+    }
+
+    /// Whether the store may be tried now.
+    fn may_try(&self) -> bool {
+        self.refused
+            .as_ref()
+            .is_none_or(|refused| refused.wait().is_zero())
+    }
+
+    /// Takes what the publisher reports.
+    pub(super) fn reports(&mut self) -> Result<(), EngineError> {
+        self.engine
+            .publisher
+            .take_acknowledged(&mut self.commit.acknowledged);
+        for report in self.engine.publisher.take_reports() {
+            match report {
+                Report::TopicPinned { topic, partitions } => self.pins.push((topic, partitions)),
+                // The publisher tries again; while it cannot read, events are stored and wait.
+                Report::StoreFailed(problem) => {
+                    warn!(problem = chain(&problem), "the publisher cannot read the outbox");
+                }
+            }
+        }
+        self.pin()
+    }
+
+    /// Pins the partition counts that brokers told.
+    fn pin(&mut self) -> Result<(), EngineError> {
+        let mut pinned = false;
+        while self.may_try()
+            && let Some((topic, partitions)) = self.pins.last().cloned()
+        {
+            match self.with_room(|store, _| store.pin_topic(&topic, partitions)) {
+                Ok(partitions) => info!(%topic, partitions, "topic has its partition count"),
+                Err(problem) => return self.refuse(problem),
+            }
+            self.accepted();
+            self.pins.pop();
+            pinned = true;
+        }
+        if pinned {
+            self.engine.publisher.rescan();
+        }
+        Ok(())
+    }
+
+    /// Moves a step of the events that waited for a partition count to their lanes.
+    pub(super) fn place_waiting(&mut self) -> Result<(), EngineError> {
+        if !self.may_try() || !self.engine.store.moving() {
+            return Ok(());
+        }
+        // Where space is short, a small step needs little of it.
+        let most = if self.refused.is_some() {
+            100
+        } else {
+            EVENTS_PER_MOVE
+        };
+        if let Err(problem) = self.with_room(|store, _| store.move_waiting(most)) {
+            return self.refuse(problem);
+        }
+        self.accepted();
+        self.engine.publisher.rescan();
+        Ok(())
+    }
+
+    /// One transaction with everything since the last one. When the store takes nothing, all of it is kept for the next call.
+    pub(super) fn commit(&mut self) -> Result<(), EngineError> {
+        self.flushed = Instant::now();
+        self.engine.core.save(&mut self.cells);
+        for event in self.events.drain(..) {
+            self.counts.add(&event.name, &self.engine.metrics);
+            self.commit.events.push(stored_event(event));
+        }
+        let cells = self.cells.drain(..).map(|(key, value)| Cell {
+            key,
+            value: Some(value),
+        });
+        self.commit.cells.extend(cells);
+        if self.commit.is_empty() {
+            self.accepted();
+            self.fire();
+            return Ok(());
+        }
+        let count = self.commit.events.len();
+        let begun = Instant::now();
+        let committed = match self.with_room(Store::commit) {
+            Ok(committed) => committed,
+            Err(problem) => return self.refuse(problem),
+        };
+        self.accepted();
+        self.counts.stored();
+        self.engine
+            .metrics
+            .commit_seconds
+            .observe(begun.elapsed().as_secs_f64());
+        if count > 0 {
+            self.engine.metrics.commit_events.observe(count as f64);
+        }
+        let committed_at = Timestamp::now();
+        for (batch, _) in &self.stored {
+            let took = committed_at.since(batch.received);
+            self.stages.received_to_committed.observe(took.as_secs_f64());
+        }
+        self.fire();
+        if committed.waiting > 0 || !committed.new_lanes.is_empty() {
+            self.engine.publisher.rescan();
+        }
+        self.engine.publisher.offer(committed.rows, committed_at);
+        Ok(())
+    }
+
+    /// Does something with the store; a full one is first helped to help itself.
+    pub(super) fn with_room<T>(
+        &mut self,
+        mut work: impl FnMut(&mut Store, &mut Commit) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let (store, commit) = (&mut self.engine.store, &mut self.commit);
+        match work(store, commit) {
+            Err(StoreError::Full { .. }) => {
+                let deleted = store.make_room(commit)?;
+                if deleted > 0 {
+                    warn!(
+                        deleted,
+                        "no space left, delivered events were deleted before their time"
+                    );
+                }
+                work(store, commit)
+            }
+            done => done,
+        }
+    }
+
+    /// Everything taken is durable: tells the sources, and makes room in the intake.
+    fn fire(&mut self) {
+        for (batch, admission) in self.stored.drain(..) {
+            if let Some(receipt) = batch.receipt {
+                receipt.fire();
+            }
+            drop(admission);
+        }
+    }
+
+    /// The store takes nothing for now; or it failed, which ends the engine.
+    pub(super) fn refuse(&mut self, problem: StoreError) -> Result<(), EngineError> {
+        let standing = match &problem {
+            StoreError::Full { .. } => Standing::Full,
+            StoreError::Busy { .. } => Standing::Locked,
+            _ => return Err(problem.into()),
+        };
+        if self
+            .refused
+            .as_ref()
+            .is_none_or(|refused| refused.standing != standing)
+        {
+            error!(
+                problem = chain(&problem),
+                "cannot store: sources wait, and it is tried again"
+            );
+        }
+        let again = Instant::now() + RETRY;
+        self.refused = Some(Refused { standing, again });
+        self.engine.pulse.set_standing(standing);
+        self.engine.pulse.beat();
+        Ok(())
+    }
+
+    /// The store took something.
+    fn accepted(&mut self) {
+        if self.refused.take().is_some() {
+            info!("events are stored again");
+            self.engine.pulse.set_standing(Standing::Good);
+        }
+    }
+
+    /// What was refused is tried at once.
+    pub(super) fn retry_now(&mut self) {
+        if let Some(refused) = &mut self.refused {
+            refused.again = Instant::now();
+        }
+    }
+}
+
+fn stored_event(event: Event) -> floorgate_outbox::Event {
+    floorgate_outbox::Event {
+        topic: event.topic,
+        key: event.key,
+        partition: None,
+        id: event.id.to_string(),
+        kind: event.name,
+        subject: event.subject.into(),
+        recorded: event.recorded,
+        shared_headers: event.shared_headers,
+        headers: event.headers,
+        value: event.value,
+    }
+}
