@@ -23,6 +23,7 @@ pub mod pki;
 mod plan;
 mod poll;
 mod publish;
+mod recovery;
 mod server;
 mod settings;
 mod source;

@@ -16,6 +16,7 @@ use crate::connection::{self, Connection};
 use crate::outlet::{Halt, Outlet};
 use crate::plan::Plan;
 use crate::publish::{Connected, is_lost};
+use crate::recovery::FirstMissed;
 use crate::server::{Facts, read, reason};
 use crate::settings::Mode;
 use crate::subscription::State;
@@ -346,6 +347,7 @@ async fn serve_connection(
         state,
         facts,
         publishing,
+        catching_up: false,
         link,
     };
     match connected.begin(resumed).await {
@@ -358,14 +360,12 @@ async fn serve_connection(
 impl Connected<'_> {
     /// Goes on with the subscriptions that are there, or begins anew.
     async fn begin(&mut self, resumed: bool) -> Result<(), Halt> {
-        let continuity = if self.has_subscriptions(resumed).await {
+        let first_missed = self.resume(resumed).await?;
+        let continuity = if first_missed.is_some() {
             Continuity::Resumed
         } else {
             Continuity::New
         };
-        if continuity == Continuity::New {
-            self.state.lose_all();
-        }
         self.state.server_started = self.facts.started;
         self.outlet.metrics.up.set(1);
         tracing::info!(
@@ -379,20 +379,37 @@ impl Connected<'_> {
         if self.plan.settings.mode == Mode::Poll {
             return Ok(());
         }
-        self.catch_up().await?;
+        if let Some(first) = first_missed {
+            self.catch_up(first).await?;
+        }
         if let Err(error) = self.state.delete_discarded(self.session).await {
             return Err(self.lost_with("deleting a subscription", &error));
         }
         self.place(false).await
     }
 
-    /// Whether the subscriptions of the connection before go on on this one.
-    async fn has_subscriptions(&mut self, resumed: bool) -> bool {
-        if self.state.subscriptions.is_empty() {
-            return false;
-        }
+    /// Takes over the subscriptions of the connection before; their first missed messages, or `None` where they cannot
+    /// all be had and everything begins anew.
+    async fn resume(&mut self, resumed: bool) -> Result<Option<FirstMissed>, Halt> {
         // Numbers of subscriptions mean nothing on a server that was started anew: they may be somebody else's.
         let same_server = self.facts.started.is_some() && self.facts.started == self.state.server_started;
-        resumed || (same_server && self.state.transfer(self.session).await)
+        if !resumed {
+            self.state.discarded.clear();
+        }
+        let held = if resumed || self.state.subscriptions.is_empty() {
+            self.state.ids()
+        } else if same_server {
+            self.state.transfer(self.session).await
+        } else {
+            Vec::new()
+        };
+        if !held.is_empty()
+            && held.len() == self.state.subscriptions.len()
+            && let Some(first) = self.first_missed().await?
+        {
+            return Ok(Some(first));
+        }
+        self.state.lose_all(held);
+        Ok(None)
     }
 }
