@@ -16,6 +16,7 @@
 //! Certificates and trust are in [`pki`].
 
 mod address;
+mod batches;
 mod connection;
 mod items;
 mod outlet;

@@ -21,7 +21,7 @@ use opcua::types::{
     StatusChangeNotification, StatusCode, SubscriptionAcknowledgement,
 };
 
-use crate::items::{MOST_NAMED, failed, is_node_refused};
+use crate::items::{MOST_NAMED, Refusals, failed, is_node_refused};
 use crate::outlet::{Halt, Outlet};
 use crate::plan::Plan;
 use crate::server::Facts;
@@ -297,11 +297,12 @@ impl Connected<'_> {
     /// Has tags monitored, and hands on which are refused.
     pub async fn place(&mut self, again: bool) -> Result<(), Halt> {
         let begun = Instant::now();
-        match self.place_tags(again).await {
-            Ok(refusals) if refusals.is_empty() => {}
-            Ok(refusals) => self.outlet.samples(refusals, None).await?,
-            Err(error) => return Err(self.lost_with("making monitored items", &error)),
+        let mut refusals = Refusals::default();
+        let placed = self.place_tags(again, &mut refusals).await;
+        if !refusals.samples.is_empty() {
+            self.outlet.samples(refusals.samples, None).await?;
         }
+        placed?;
         self.outlet
             .metrics
             .request_seconds

@@ -84,6 +84,8 @@ pub struct State {
     pub discarded: Vec<u32>,
     /// Tags that the server refuses, with its status.
     pub refused: HashMap<u32, StatusCode>,
+    /// Tags that made the server fail when it was asked for them alone.
+    pub faulty: HashSet<u32>,
     /// Tags whose type was warned about.
     pub unsupported: HashSet<u32>,
     /// When the server of the subscriptions started.
@@ -101,6 +103,7 @@ impl Default for State {
             subscriptions: Vec::new(),
             discarded: Vec::new(),
             refused: HashMap::new(),
+            faulty: HashSet::new(),
             unsupported: HashSet::new(),
             server_started: None,
             stored,
