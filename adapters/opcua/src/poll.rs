@@ -6,6 +6,7 @@ use std::time::Instant;
 use floorgate_adapter_api::Sample;
 use opcua::types::{DataValue, ReadValueId, StatusCode, TimestampsToReturn};
 
+use crate::items::is_node_refused;
 use crate::outlet::Halt;
 use crate::publish::{Connected, is_lost};
 use crate::server::read;
@@ -121,15 +122,21 @@ impl Connected<'_> {
     ) {
         let tag = &self.plan.tags[place as usize];
         let status = data.status.unwrap_or(StatusCode::Good);
+        let mut readmitted = false;
         if status.is_bad() {
             if told.insert(place, status) == Some(status) {
                 return;
             }
             tracing::warn!(source = self.plan.name, tag = %tag.name, "the server refuses the node: {status}");
         } else {
-            told.remove(&place);
+            readmitted = told.remove(&place).is_some_and(is_node_refused);
         }
-        let (sample, unsupported) = value::sample(tag.id, data);
+        let (mut sample, unsupported) = value::sample(tag.id, data);
+        if readmitted {
+            // Nobody saw what it did while it was refused.
+            sample.gap = true;
+            self.outlet.metrics.gaps.inc();
+        }
         if let Some(kind) = unsupported
             && self.state.unsupported.insert(place)
         {

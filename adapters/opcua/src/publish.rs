@@ -242,6 +242,7 @@ impl Connected<'_> {
                     continue;
                 };
                 let status = item.value.status();
+                let mut readmitted = false;
                 if is_node_refused(status) {
                     // Some servers take every item and give the refusal as its value.
                     if self.state.refused.insert(place, status) == Some(status) {
@@ -252,9 +253,11 @@ impl Connected<'_> {
                         self.warn_of(tag, status);
                     }
                 } else if !self.state.refused.is_empty() {
-                    self.state.refused.remove(&place);
+                    readmitted = self.state.refused.remove(&place).is_some();
                 }
-                let (sample, unsupported) = value::sample(tag.id, item.value);
+                let (mut sample, unsupported) = value::sample(tag.id, item.value);
+                // Nobody saw what it did while it was refused.
+                sample.gap |= readmitted;
                 if sample.gap {
                     self.outlet.metrics.gaps.inc();
                 }

@@ -63,7 +63,37 @@ async fn a_refused_node_comes_back_when_the_server_has_it() {
     .await;
     assert_eq!(run.metrics.failed_tags.get(), 2);
     server.add(50);
-    run.shows(1, 0).await;
+    let seen = run.shows(1, 0).await;
+    assert!(
+        matches!(seen.last(), Some(Seen::Sample(sample)) if sample.gap),
+        "nobody saw what it did while it was refused: {seen:#?}"
+    );
+    run.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_polling_finds_again_has_a_gap() {
+    let server = TestServer::started(Manner::default()).await;
+    let folder = Folder::new();
+    let mut tags = addresses(1);
+    tags.push(format!("node: nsu={PLANT};s={}", node_name(50)));
+    let mut run = Run::new(
+        &folder,
+        &settings(server.port, "mode: poll\npoll_interval: 20ms\n"),
+        &tags,
+    );
+    run.until(
+        "a refusal",
+        |seen| matches!(seen, Seen::Sample(s) if s.tag.0 == 1 && s.quality.is_bad()),
+    )
+    .await;
+    server.add(50);
+    let seen = run.shows(1, 0).await;
+    let found = seen.iter().find(|seen| seen.shows(1, &Value::Int(0)));
+    assert!(
+        matches!(found, Some(Seen::Sample(sample)) if sample.gap),
+        "{seen:#?}"
+    );
     run.stop().await;
 }
 
