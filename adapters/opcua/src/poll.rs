@@ -1,9 +1,9 @@
 //! Polling reads, for servers without subscriptions or with subscriptions that cannot be relied on.
 
 use std::collections::HashMap;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use floorgate_adapter_api::Sample;
+use floorgate_adapter_api::{GapScope, Notice, Sample};
 use opcua::types::{DataValue, ReadValueId, StatusCode, TimestampsToReturn};
 
 use crate::items::is_node_refused;
@@ -40,10 +40,16 @@ impl Connected<'_> {
             let mut from = 0;
             while from < self.plan.tags.len() {
                 let until = (from + batch).min(self.plan.tags.len());
-                if let Some(samples) = self.read_tags(from, until, &mut told).await? {
+                let stop = self.outlet.stop.clone();
+                let read = tokio::select! {
+                    biased;
+                    () = stop.cancelled() => return Err(Halt::Stop),
+                    read = self.read_tags(from, until, &mut told) => read?,
+                };
+                if let Some(samples) = read {
                     from = until;
                     if !samples.is_empty() {
-                        self.outlet.samples(samples, None).await?;
+                        self.hand_on_read(samples, every).await?;
                     }
                 } else {
                     batch = (batch / 2).max(1);
@@ -62,6 +68,23 @@ impl Connected<'_> {
             }
             was_slow = is_slow;
         }
+    }
+
+    /// Hands samples on. While the gateway has no room nothing is read, and what happens meanwhile may be missed.
+    async fn hand_on_read(&mut self, samples: Vec<Sample>, every: Duration) -> Result<(), Halt> {
+        let offered = Instant::now();
+        self.outlet.samples(samples, None).await?;
+        let waited = offered.elapsed();
+        if waited > 2 * every {
+            let reason = format!("the gateway took no samples for {waited:.1?}");
+            self.outlet
+                .gap(Notice::Gap {
+                    scope: GapScope::Source,
+                    reason,
+                })
+                .await?;
+        }
+        Ok(())
     }
 
     /// Reads some tags; `None` where the request was too large and is to be made smaller.
