@@ -1,5 +1,7 @@
 //! The running source: connects, serves the connection, and begins again, for ever.
 
+use std::collections::hash_map::RandomState;
+use std::hash::{BuildHasher, Hasher};
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -78,7 +80,7 @@ impl LinkWatch {
 
 async fn run(plan: Arc<Plan>, mut outlet: Outlet) {
     let mut state = State::default();
-    let mut pauses = pauses(&plan);
+    let mut pauses = pauses(plan.settings.reconnect_limit.get());
     while !outlet.stop.is_cancelled() {
         let stop = outlet.stop.clone();
         let prepared = tokio::select! {
@@ -89,7 +91,7 @@ async fn run(plan: Arc<Plan>, mut outlet: Outlet) {
             Ok(connection) => {
                 let (halt, connected) = serve(&plan, connection, &mut outlet, &mut state).await;
                 if connected {
-                    pauses = self::pauses(&plan);
+                    pauses = self::pauses(plan.settings.reconnect_limit.get());
                 }
                 match halt {
                     Halt::Stop => break,
@@ -98,7 +100,7 @@ async fn run(plan: Arc<Plan>, mut outlet: Outlet) {
             }
             Err(error) => {
                 outlet.metrics.error("link");
-                error.to_string()
+                error.with_causes()
             }
         };
         let pause = pauses.next().unwrap_or(plan.settings.reconnect_limit.get());
@@ -119,11 +121,13 @@ async fn run(plan: Arc<Plan>, mut outlet: Outlet) {
 }
 
 /// Pauses between attempts: doubling, each lengthened by a random part of itself, for ever.
-fn pauses(plan: &Plan) -> ExponentialBackoff {
+fn pauses(longest: Duration) -> ExponentialBackoff {
     ExponentialBuilder::new()
         .with_jitter()
-        .with_min_delay(FIRST_PAUSE.min(plan.settings.reconnect_limit.get()))
-        .with_max_delay(plan.settings.reconnect_limit.get())
+        // Without a seed every source of every gateway would pause alike, and all would come back at once.
+        .with_jitter_seed(RandomState::new().build_hasher().finish())
+        .with_min_delay(FIRST_PAUSE.min(longest))
+        .with_max_delay(longest)
         .without_max_times()
         .build()
 }
@@ -175,12 +179,13 @@ async fn drive(
 ) -> String {
     let mut events = pin!(event_loop.enter());
     let mut lost_since: Option<Instant> = None;
-    let mut pauses = pauses(plan);
+    let mut connected_since = Instant::now();
+    let mut pauses = pauses(plan.settings.reconnect_limit.get());
     while let Some(event) = events.next().await {
         match event {
             Ok(SessionPollResult::Reconnected(mode)) => {
                 metrics.connects.inc();
-                pauses = self::pauses(plan);
+                connected_since = Instant::now();
                 let resumed = matches!(mode, SessionConnectMode::ReactivatedSession(_));
                 link.send_modify(|link| {
                     link.number += 1;
@@ -196,6 +201,14 @@ async fn drive(
                     link.up = false;
                     link.reason = reason;
                 });
+                let lasted = connected_since.elapsed();
+                if lasted > plan.settings.reconnect_limit.get() {
+                    pauses = self::pauses(plan.settings.reconnect_limit.get());
+                }
+                if lasted < FIRST_PAUSE {
+                    // A server that takes the connection and then drops it must not be asked in a tight loop.
+                    tokio::time::sleep(pauses.next().unwrap_or(FIRST_PAUSE)).await;
+                }
             }
             Ok(SessionPollResult::ReconnectFailed(status)) => {
                 metrics.error("link");
@@ -284,7 +297,6 @@ async fn work(
     state: &mut State,
 ) -> (Halt, bool) {
     let mut served = 0;
-    let mut pauses = pauses(plan);
     loop {
         let stop = outlet.stop.clone();
         let link = tokio::select! {
@@ -297,7 +309,6 @@ async fn work(
             Err(_) => return (Halt::Lost("the session was given up".to_owned()), served > 0),
         };
         served = link.number;
-        let begun = Instant::now();
         let link_watch = LinkWatch {
             link: watch.clone(),
             number: served,
@@ -317,12 +328,6 @@ async fn work(
         tracing::warn!(source = plan.name, "the connection is lost: {reason}");
         if outlet.offline(reason).await.is_err() {
             return (Halt::Stop, true);
-        }
-        if begun.elapsed() > plan.settings.reconnect_limit.get() {
-            pauses = self::pauses(plan);
-        } else if begun.elapsed() < FIRST_PAUSE {
-            // A server that takes the connection and then fails must not be asked in a tight loop.
-            tokio::time::sleep(pauses.next().unwrap_or(FIRST_PAUSE)).await;
         }
     }
 }
@@ -411,5 +416,17 @@ impl Connected<'_> {
         }
         self.state.lose_all(held);
         Ok(None)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_two_sources_pause_alike() {
+        let first = || pauses(Duration::from_secs(15)).take(4).collect::<Vec<Duration>>();
+        assert_ne!(first(), first());
+        assert!(first()[0] >= FIRST_PAUSE);
     }
 }

@@ -206,3 +206,24 @@ async fn an_outage_longer_than_the_session_is_resumed_by_another() {
     assert_eq!(run.shown(0), (0..=i64::from(value)).collect::<Vec<i64>>());
     run.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_drops_each_connection_at_once_is_not_asked_in_a_tight_loop() {
+    let server = TestServer::started(Manner::default()).await;
+    let proxy = Proxy::to(server.port).await;
+    let folder = Folder::new();
+    let run = Run::new(&folder, &settings(proxy.port, ""), &addresses(1));
+    let begun = std::time::Instant::now();
+    for connects in 1..=5 {
+        while run.metrics.connects.get() < connects {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        proxy.cut();
+    }
+    assert!(
+        begun.elapsed() > 4 * Duration::from_millis(500),
+        "five connections within {:?}",
+        begun.elapsed()
+    );
+    run.stop().await;
+}
