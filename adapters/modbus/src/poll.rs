@@ -7,7 +7,7 @@ use backon::ExponentialBackoff;
 use floorgate_adapter_api::{Batch, Closed, Continuity, GapScope, Notice, Sample, SourceContext};
 use floorgate_sample::{Quality, TagId, Timestamp};
 use tokio::time::Instant;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use crate::Layout;
 use crate::address::Table;
@@ -293,8 +293,19 @@ impl Poller {
 
     async fn ask(&mut self, unit: u8, table: Table, extent: Extent) -> Result<Vec<u16>, Failure> {
         self.context.metrics.requests.inc();
-        let asked = Instant::now();
-        let answer = self.link.read(unit, table, extent).await;
+        let was_idle = self.link.is_idle();
+        let mut asked = Instant::now();
+        let mut answer = self.link.read(unit, table, extent).await;
+        // A device that closes connections nobody uses is none that was lost: what it holds is asked for as if it had not.
+        if was_idle && answer.as_ref().is_err_and(Failure::is_closed) && self.link.open().await.is_ok() {
+            debug!(
+                source = self.context.name,
+                "the device closed the idle connection"
+            );
+            self.context.metrics.connects.inc();
+            asked = Instant::now();
+            answer = self.link.read(unit, table, extent).await;
+        }
         match &answer {
             Ok(_) => self
                 .context
