@@ -20,7 +20,7 @@ use crate::plan::Plan;
 use crate::publish::{Connected, is_lost};
 use crate::recovery::FirstMissed;
 use crate::server::{Facts, read, reason};
-use crate::settings::Mode;
+use crate::settings::{Mode, Policy};
 use crate::subscription::State;
 use crate::transport::Cutter;
 
@@ -212,26 +212,45 @@ async fn drive(
             }
             Ok(SessionPollResult::ReconnectFailed(status)) => {
                 metrics.error("link");
-                link.send_modify(|link| link.reason = status.to_string());
+                let told = told(plan, status);
+                link.send_modify(|link| link.reason.clone_from(&told));
                 // After the session's time the server has none to re-activate: begin with its endpoints again.
                 let hopeless =
                     lost_since.is_none_or(|since| since.elapsed() > plan.settings.session_timeout.get());
                 if hopeless || is_about_security(status) {
-                    return status.to_string();
+                    return told;
                 }
                 let pause = pauses.next().unwrap_or(plan.settings.reconnect_limit.get());
                 tracing::warn!(
                     source = plan.name,
-                    "cannot reconnect: {status}; next attempt in {:.1} s",
+                    "cannot reconnect: {told}; next attempt in {:.1} s",
                     pause.as_secs_f64()
                 );
                 tokio::time::sleep(pause).await;
             }
             Ok(_) => {}
-            Err(status) => return status.to_string(),
+            Err(status) => return told(plan, status),
         }
     }
     link.borrow().reason.clone()
+}
+
+/// A status of the server in words, with the way out where the server refuses the gateway's certificate. What the gateway
+/// itself refuses of the server's was found out before.
+fn told(plan: &Plan, status: StatusCode) -> String {
+    let is_refused = matches!(
+        status,
+        StatusCode::BadCertificateUntrusted | StatusCode::BadSecurityChecksFailed
+    );
+    if is_refused && plan.settings.security.policy != Policy::None {
+        let own = plan.pki.join("own/cert.der");
+        format!(
+            "{status}: the server does not trust the gateway's certificate; have it trust {}",
+            own.display()
+        )
+    } else {
+        status.to_string()
+    }
 }
 
 /// Whether a status says that certificates, keys or logins have changed.
