@@ -176,6 +176,10 @@ impl Core {
                 tags: &self.tags,
                 sources: &self.sources,
             };
+            let source = self.plan.tags[tag.index()].source;
+            if self.sources[source.index()].catching_up {
+                continue;
+            }
             let Some(value) = view.value(tag).cloned() else {
                 continue;
             };
@@ -263,14 +267,16 @@ impl Core {
             Notice::Online(continuity) => {
                 let source = &mut self.sources[id.index()];
                 source.online = true;
+                source.catching_up = *continuity == Continuity::Resumed;
                 if *continuity == Continuity::New {
                     source.session += 1;
                     source.gaps += u32::from(source.session > 1);
                 }
                 self.tell(id, Connection::Online, None, events);
-                if *continuity == Continuity::Resumed {
-                    self.for_state_tags(id, false, now, events);
-                }
+            }
+            Notice::CaughtUp => {
+                self.sources[id.index()].catching_up = false;
+                self.for_state_tags(id, false, now, events);
             }
             Notice::Offline { reason } => {
                 self.sources[id.index()].online = false;

@@ -28,6 +28,8 @@ pub(crate) struct SourceState {
     pub(crate) told: Option<Connection>,
     /// Whether its values hold now.
     pub(crate) online: bool,
+    /// Whether changes from before it was back may still come: what is known may be of the past.
+    pub(crate) catching_up: bool,
     /// How often it began anew; a tag that has not been seen since is unknown.
     pub(crate) session: u32,
     /// How often changes of any of its tags may have been missed.
@@ -60,6 +62,7 @@ impl SourceState {
             name: Arc::clone(name),
             told: restored.as_ref().map(|s| s.state),
             online: false,
+            catching_up: false,
             session: 0,
             gaps: 0,
             last_good,

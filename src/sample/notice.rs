@@ -7,6 +7,9 @@ use crate::TagId;
 pub enum Notice {
     /// The source is connected; values follow.
     Online(Continuity),
+    /// After [`Continuity::Resumed`]: everything that changed during the loss has been handed over, so that what is known
+    /// holds now.
+    CaughtUp,
     /// The source is lost: its tags are unknown from now on.
     Offline {
         /// Why, in the device's or the system's own words.
@@ -29,8 +32,9 @@ pub enum Notice {
 /// What a connection has to do with the one before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Continuity {
-    /// Nothing was missed: what was known before the loss holds again, and what changed meanwhile follows
-    /// (a re-activated OPC UA session whose missed notifications were republished).
+    /// Nothing was missed: what changed during the loss follows in order, beside what was known before it. Only
+    /// [`Notice::CaughtUp`] says that there is no more of it (a re-activated OPC UA session: missed notifications are
+    /// republished, and the server sends what it has queued).
     Resumed,
     /// Everything begins anew: each tag is unknown until its next sample, and has a gap.
     New,

@@ -212,12 +212,13 @@ fn bad_quality_is_never_shown_as_good() -> Result<()> {
     let records = reader.until("the good value", Patience::Short, |records| {
         records.iter().any(good)
     })?;
+    let mut bad = 0;
     for record in records {
         let data = record.json()?;
-        assert!(
-            data["value"] != 99.0 || data["quality"]["class"] == "bad",
-            "{data}"
-        );
+        let is_bad = data["quality"]["class"] == "bad";
+        assert!(data["value"] != 99.0 || is_bad, "{data}");
+        bad += usize::from(is_bad);
     }
+    assert_eq!(bad, 1, "that the sensor failed is told: {records:#?}");
     Ok(())
 }

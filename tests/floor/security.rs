@@ -37,6 +37,13 @@ fn is_told(plant: &Plant, problem: &str) -> Result<()> {
         .wait_for_metric("floorgate_outbox_depth", 2.0.., Patience::Short)
 }
 
+/// Stops the gateway in order: a broker that cannot be used is no reason for another exit code.
+fn stopped(plant: &mut Plant) -> Result<()> {
+    let (status, _) = plant.gateway.stop()?;
+    assert!(status.success(), "{status}");
+    Ok(())
+}
+
 /// Waits for the first states of both lines, and then for a change: everything from the first event on is there.
 fn everything_arrives(plant: &mut Plant) -> Result<()> {
     let mut reader = plant.reader("equipment-state")?;
@@ -81,7 +88,7 @@ fn a_certificate_for_another_host_is_refused() -> Result<()> {
     let mut plant = plant(kafka, Listener::OtherHost, security)?;
     plant.gateway.start()?;
     is_told(&plant, "made for another host")?;
-    plant.gateway.stop()?;
+    stopped(&mut plant)?;
 
     // Told to look away, it connects: it was the host's name alone, and what waited is not lost.
     let settings = plant.settings()?.replace(
@@ -106,7 +113,7 @@ fn a_wrong_password_is_told_and_the_right_one_loses_nothing() -> Result<()> {
         plant.gateway.write("kafka.password", "guessed\n")?;
         plant.gateway.start()?;
         is_told(&plant, "uthentication failed")?;
-        plant.gateway.stop()?;
+        stopped(&mut plant)?;
         let output = plant.gateway.output()?;
         assert!(!output.contains("guessed"), "a password in the log: {output}");
 
@@ -130,7 +137,7 @@ fn a_gateway_is_known_by_its_certificate() -> Result<()> {
     )?;
     plant.gateway.start()?;
     is_told(&plant, "see kafka.security.certificate_file")?;
-    plant.gateway.stop()?;
+    stopped(&mut plant)?;
 
     let own = format!(
         "certificate_file: '{}', key_file: '{}', protocol: ssl",
@@ -141,4 +148,25 @@ fn a_gateway_is_known_by_its_certificate() -> Result<()> {
     plant.gateway.write("floorgate.yaml", &settings)?;
     plant.gateway.start()?;
     everything_arrives(&mut plant)
+}
+
+#[test]
+fn a_key_may_be_under_a_password() -> Result<()> {
+    let kafka = Kafka::shared_protected()?;
+    let authority = kafka.authority()?;
+    let (key, password) = authority.locked_key_of(Listener::CLIENT);
+    let security = format!(
+        "protocol: ssl, ca_file: '{{ca}}', certificate_file: '{}', key_file: '{}', \
+         key_password_file: key.password",
+        authority.certificate_of(Listener::CLIENT).display(),
+        key.display()
+    );
+    let mut plant = plant(kafka, Listener::ClientCertificate, &security)?;
+    plant.gateway.write("key.password", &format!("{password}\n"))?;
+    plant.gateway.start()?;
+    everything_arrives(&mut plant)?;
+    stopped(&mut plant)?;
+    let output = plant.gateway.output()?;
+    assert!(!output.contains(&password), "a password in the log: {output}");
+    Ok(())
 }

@@ -84,6 +84,41 @@ fn an_unknown_plc_is_named_and_let_in_once_it_is_trusted() -> Result<()> {
 }
 
 #[test]
+fn a_plc_that_refuses_the_gateway_is_told_and_lets_it_in_once_it_is_trusted() -> Result<()> {
+    let options = OpcUaOptions {
+        checks_clients: true,
+        ..OpcUaOptions::default()
+    };
+    let mut plant = plant(options, "anonymous")?;
+    trust(&plant)?;
+    plant.gateway.start()?;
+    is_told(
+        &mut plant,
+        "BadCertificateUntrusted: the server does not trust the gateway's certificate; have it trust ",
+    )?;
+    let output = plant.gateway.output()?;
+    let advice = output
+        .split("have it trust ")
+        .nth(1)
+        .and_then(|rest| rest.split(';').next());
+    let file = advice.with_context(|| output.clone())?;
+
+    // The file that is named is what the server needs, and the next attempt gets through.
+    plant.plc.trust(std::path::Path::new(file))?;
+    values_arrive(&mut plant)?;
+    let told = plant
+        .reader("source-connection")?
+        .at_least(2, Patience::Long)?
+        .to_vec();
+    let data = told[0].json()?;
+    assert_eq!(data["state"], "Offline");
+    let reason = data["reason"].as_str().unwrap_or_default();
+    assert!(reason.contains(file), "{data}");
+    assert_eq!(told[1].json()?["state"], "Online");
+    Ok(())
+}
+
+#[test]
 fn a_user_is_known_by_the_password() -> Result<()> {
     let options = OpcUaOptions {
         user: Some(("line-gateway", "s3cret-Of-The-Line")),

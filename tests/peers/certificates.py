@@ -2,7 +2,8 @@
 
     certificates.py FOLDER NAME[=HOST,...] ...
 
-writes `authority.pem`, and for each name `NAME.pem` (its certificate) and `NAME.key.pem` (its private key).
+writes `authority.pem`, and for each name `NAME.pem` (its certificate), `NAME.key.pem` (its private key) and
+`NAME.locked.pem` (the same, under the password "s3cret-Of-NAME").
 """
 
 import argparse
@@ -69,11 +70,11 @@ def main():
             names = x509.SubjectAlternativeName([host(text) for text in hosts.split(",")])
             certificate = certificate.add_extension(names, critical=False)
         write(options.folder / f"{name}.pem", certificate.sign(authority_key, hashes.SHA256()))
-        (options.folder / f"{name}.key.pem").write_bytes(
-            key.private_bytes(
-                serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        locked = serialization.BestAvailableEncryption(f"s3cret-Of-{name}".encode())
+        for kind, encryption in [("key", serialization.NoEncryption()), ("locked", locked)]:
+            (options.folder / f"{name}.{kind}.pem").write_bytes(
+                key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, encryption)
             )
-        )
 
 
 main()

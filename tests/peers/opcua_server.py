@@ -38,6 +38,21 @@ class OneUser:
         return User(role=UserRole.User)
 
 
+class Clients:
+    """Knows clients by their certificates, as servers do whose administrator has to trust each."""
+
+    def __init__(self):
+        self.trusted = set()
+
+    async def trust(self, certificate):
+        """Trusts the client whose certificate is in this DER file."""
+        self.trusted.add(pathlib.Path(certificate).read_bytes())
+
+    async def check(self, certificate, application):
+        if certificate.public_bytes(Encoding.DER) not in self.trusted:
+            raise ua.uaerrors.BadCertificateUntrusted
+
+
 class Plant:
     """The variables, by the text of their identifiers."""
 
@@ -143,6 +158,7 @@ async def main():
     parser.add_argument("--user")
     parser.add_argument("--password-file", type=pathlib.Path)
     parser.add_argument("--user-certificate", type=pathlib.Path, help="PEM file of the one user's certificate")
+    parser.add_argument("--check-clients", action="store_true", help="lets in only clients that are trusted")
     options = parser.parse_args()
 
     password = options.password_file.read_text().strip() if options.password_file else None
@@ -160,6 +176,9 @@ async def main():
         server.set_identity_tokens([ua.UserNameIdentityToken])
     if certificate:
         server.set_identity_tokens([ua.X509IdentityToken])
+    clients = Clients()
+    if options.check_clients:
+        server.set_certificate_validator(clients.check)
     for namespace in options.before:
         await server.register_namespace(namespace)
     plant = Plant(server, await server.register_namespace(options.namespace))
@@ -174,6 +193,7 @@ async def main():
                 "progress": plant.progress,
                 "count": plant.count,
                 "drop": plant.drop,
+                "trust": clients.trust,
             }
         )
 

@@ -49,4 +49,11 @@ impl Authority {
     pub fn key_of(&self, name: &str) -> PathBuf {
         self.folder.path().join(format!("{name}.key.pem"))
     }
+
+    /// The private key of a name under a password, and the password.
+    #[must_use]
+    pub fn locked_key_of(&self, name: &str) -> (PathBuf, String) {
+        let file = self.folder.path().join(format!("{name}.locked.pem"));
+        (file, format!("s3cret-Of-{name}"))
+    }
 }

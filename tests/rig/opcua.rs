@@ -20,6 +20,8 @@ pub struct OpcUaOptions {
     pub user: Option<(&'static str, &'static str)>,
     /// The certificate (a PEM file) of the one user that is let in.
     pub user_certificate: Option<PathBuf>,
+    /// Whether only clients are let in whose certificates were given to [`OpcUaPeer::trust`].
+    pub checks_clients: bool,
 }
 
 /// An asyncua server. Its variables lie in the namespace [`OpcUaPeer::NAMESPACE`].
@@ -139,6 +141,12 @@ impl OpcUaPeer {
         self.ask(&json!({"op": "drop"})).map(drop)
     }
 
+    /// Trusts the client whose certificate is in this DER file, until the server ends.
+    pub fn trust(&mut self, certificate: &std::path::Path) -> Result<()> {
+        self.ask(&json!({"op": "trust", "certificate": certificate}))
+            .map(drop)
+    }
+
     /// Stops the server in order.
     pub fn stop(&mut self) -> Result<()> {
         self.peer.take().context("the server does not run")?.stop()
@@ -176,6 +184,9 @@ impl OpcUaPeer {
         }
         if let Some(file) = &self.options.user_certificate {
             arguments.extend(["--user-certificate".to_owned(), file.display().to_string()]);
+        }
+        if self.options.checks_clients {
+            arguments.push("--check-clients".to_owned());
         }
         let log = self.folder.path().join("opcua.log");
         let mut peer = Peer::start("opcua_server.py", &arguments, &log)?;

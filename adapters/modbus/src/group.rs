@@ -2,8 +2,10 @@
 //!
 //! No input or output here. A read that the device refuses as a whole is halved in the next poll, and so on, until
 //! the registers that are the reason stand alone: those tags are bad and are tried again slowly, the others are
-//! planned anew around them. Where no tag is the reason, it was a hole that was read over, or the length of the
-//! request: the group then does without.
+//! planned anew around them. Where no tag is the reason, it was a passing refusal, a hole that was read over, or the
+//! length of the request: it is asked as before once more, and if that is refused too the group does without.
+
+mod refused;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -11,7 +13,7 @@ use std::time::Duration;
 
 use floorgate_sample::{Quality, Sample, TagId, Value};
 use tokio::time::Instant;
-use tracing::{info, warn};
+use tracing::{debug, warn};
 
 use crate::address::{Point, Table};
 use crate::planner::{Extent, Limits, plan};
@@ -30,6 +32,8 @@ pub(crate) struct Group {
     reads: Vec<Reading>,
     refused: VecDeque<Refused>,
     tables: [TableState; 4],
+    /// Tags that were asked for alone while every request failed.
+    probes: usize,
     retry_refused: Duration,
 }
 
@@ -52,6 +56,8 @@ struct Reading {
     last: Vec<u16>,
     /// A part of a refused read that has not been answered yet.
     open: bool,
+    /// Since when the unit fails with it.
+    failing: Option<Instant>,
 }
 
 /// A point that the device refuses.
@@ -67,12 +73,16 @@ struct Refused {
 struct TableState {
     limits: Limits,
     inquiry: Option<Inquiry>,
+    /// A read that was refused though all its parts were answered. Refused again, it is the read that is wrong.
+    suspect: Option<Extent>,
     replan: bool,
 }
 
 /// Why a read is refused: being found out.
 #[derive(Debug)]
 struct Inquiry {
+    /// The read that was refused first.
+    read: Extent,
     /// Registers that no tag names were read over.
     over_holes: bool,
     culprits: usize,
@@ -118,6 +128,7 @@ impl Group {
             TableState {
                 limits,
                 inquiry: None,
+                suspect: None,
                 replan: true,
             }
         });
@@ -131,6 +142,7 @@ impl Group {
             reads: Vec::new(),
             refused: VecDeque::new(),
             tables,
+            probes: 0,
             retry_refused: settings.retry_refused,
         };
         group.settle();
@@ -167,24 +179,34 @@ impl Group {
         self.points.iter().map(|point| point.tag)
     }
 
-    /// How many tags the device refuses.
-    pub(crate) fn refused_count(&self) -> usize {
-        self.refused.len()
-    }
-
-    /// The answer to a request. Values that are the same as those last told are not told again.
-    pub(crate) fn answered(&mut self, index: usize, words: Vec<u16>, samples: &mut Vec<Sample>) {
+    /// The answer to a request. Values that are the same as those last told are not told again. Returns the tags that
+    /// were not read in polls before, while they had been told.
+    pub(crate) fn answered(
+        &mut self,
+        index: usize,
+        words: Vec<u16>,
+        samples: &mut Vec<Sample>,
+    ) -> Vec<TagId> {
         let Some(read) = self.reads.get_mut(index) else {
-            return;
+            return Vec::new();
         };
+        let state = &mut self.tables[read.table as usize];
+        let was_away = read.failing.take().is_some() || read.open;
+        let missed = read
+            .items
+            .iter()
+            .filter(|item| was_away && self.told[**item] != Told::Nothing);
+        let missed = missed.map(|item| self.points[*item].tag).collect();
         if read.open {
             read.open = false;
-            if let Some(inquiry) = &mut self.tables[read.table as usize].inquiry {
+            if let Some(inquiry) = &mut state.inquiry {
                 inquiry.longest_answered = inquiry.longest_answered.max(read.extent.len);
             }
+        } else if state.suspect == Some(read.extent) {
+            state.suspect = None;
         }
         if read.last == words {
-            return;
+            return missed;
         }
         for &item in &read.items {
             let place = self.points[item].extent;
@@ -194,6 +216,34 @@ impl Group {
             }
         }
         read.last = words;
+        missed
+    }
+
+    /// The unit failed with a request. Whether the request is the reason: it failed before, and the unit has answered
+    /// something else since.
+    pub(crate) fn failed(&mut self, index: usize, now: Instant, last_answer: Option<Instant>) -> bool {
+        let Some(read) = self.reads.get_mut(index) else {
+            return false;
+        };
+        let since = *read.failing.get_or_insert(now);
+        last_answer.is_some_and(|answer| answer > since)
+    }
+
+    /// A tag to ask for alone where every request fails: an answer tells that the requests are the reason and not the
+    /// unit. Each time another one.
+    pub(crate) fn probe(&mut self) -> Option<(usize, Table, Extent)> {
+        let shared = self.reads.iter().filter(|read| read.items.len() > 1);
+        let items: Vec<usize> = shared.flat_map(|read| read.items.iter().copied()).collect();
+        // A step that is coprime to most numbers leads soon away from a stretch of registers that are not there.
+        let item = *items.get(self.probes.wrapping_mul(7919) % items.len().max(1))?;
+        self.probes = self.probes.wrapping_add(1);
+        let point = &self.points[item];
+        Some((item, point.table, point.extent))
+    }
+
+    /// A tag that was asked for alone was answered.
+    pub(crate) fn probed(&mut self, item: usize, words: &[u16], samples: &mut Vec<Sample>) {
+        tell(&self.points[item], &mut self.told[item], words, samples);
     }
 
     /// The device refuses a request. Returns how many requests stand in its place.
@@ -229,6 +279,7 @@ impl Group {
             return 0;
         }
         let inquiry = state.inquiry.get_or_insert(Inquiry {
+            read: read.extent,
             over_holes,
             culprits: 0,
             shortest_refused: read.extent.len,
@@ -262,6 +313,7 @@ impl Group {
             items,
             last: Vec::new(),
             open: true,
+            failing: None,
         }
     }
 
@@ -277,46 +329,6 @@ impl Group {
         false
     }
 
-    /// A refused tag that is to be tried again.
-    pub(crate) fn retry(&self, now: Instant) -> Option<(Table, Extent)> {
-        let refused = self.refused.front().filter(|refused| refused.next_try <= now)?;
-        let point = &self.points[refused.item];
-        Some((point.table, point.extent))
-    }
-
-    /// The device took a refused tag after all. Returns the tag: what it was meanwhile is unknown.
-    pub(crate) fn readmitted(&mut self, words: &[u16], samples: &mut Vec<Sample>) -> Option<TagId> {
-        let refused = self.refused.pop_front()?;
-        let point = &self.points[refused.item];
-        info!(
-            source = self.source,
-            unit = self.unit,
-            tag = point.name,
-            "the device no longer refuses a tag"
-        );
-        self.tables[point.table as usize].replan = true;
-        tell(point, &mut self.told[refused.item], words, samples);
-        Some(point.tag)
-    }
-
-    /// The device still refuses the tag.
-    pub(crate) fn still_refused(&mut self, quality: Quality, now: Instant, samples: &mut Vec<Sample>) {
-        let Some(refused) = self.refused.pop_front() else {
-            return;
-        };
-        tell_bad(
-            &self.points[refused.item],
-            &mut self.told[refused.item],
-            quality,
-            samples,
-        );
-        self.refused.push_back(Refused {
-            item: refused.item,
-            quality,
-            next_try: now + self.retry_refused,
-        });
-    }
-
     /// Ends a poll: where everything about a refusal is known, the requests are planned anew.
     pub(crate) fn settle(&mut self) {
         for table in Table::ALL {
@@ -328,7 +340,14 @@ impl Group {
             if let Some(inquiry) = state.inquiry.take()
                 && inquiry.culprits == 0
             {
-                if inquiry.over_holes && state.limits.gap > 0 {
+                // A unit may refuse for a moment: only what is refused twice is taken for its limit.
+                if state.suspect.replace(inquiry.read) != Some(inquiry.read) {
+                    debug!(
+                        source = self.source,
+                        unit = self.unit,
+                        "a refused request is asked once more"
+                    );
+                } else if inquiry.over_holes && state.limits.gap > 0 {
                     state.limits.gap = 0;
                     warn!(
                         source = self.source,
@@ -376,6 +395,7 @@ impl Group {
             items: read.items.into_iter().map(|index| items[index]).collect(),
             last: Vec::new(),
             open: false,
+            failing: None,
         }));
     }
 
@@ -393,22 +413,6 @@ impl Group {
     pub(crate) fn forget(&mut self) {
         self.told.fill(Told::Nothing);
         self.reads.iter_mut().for_each(|read| read.last.clear());
-    }
-
-    /// The source is back: what is refused is said again, and is tried soon.
-    pub(crate) fn retell_refused(&mut self, now: Instant, samples: &mut Vec<Sample>) {
-        for refused in &mut self.refused {
-            let again = self.told[refused.item] == Told::Nothing;
-            tell_bad(
-                &self.points[refused.item],
-                &mut self.told[refused.item],
-                refused.quality,
-                samples,
-            );
-            if again {
-                refused.next_try = now;
-            }
-        }
     }
 }
 

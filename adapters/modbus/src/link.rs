@@ -22,6 +22,10 @@ use crate::settings::{Checked, Endpoint, Parity};
 /// is thrown away when the first request is sent.
 const SETTLE: Duration = Duration::from_millis(20);
 
+/// How long a connection must have been unused for its end to be taken for the device's idle time-out, of which the
+/// shortest are about a second.
+const IDLE: Duration = Duration::from_millis(500);
+
 /// Waits until a moment that may have passed. The timer counts whole milliseconds, rounded up: without the question a
 /// moment that is just over would cost one.
 pub(crate) async fn wait_until(moment: Instant) {
@@ -47,6 +51,20 @@ pub(crate) enum Failure {
     Transport(#[from] io::Error),
 }
 
+impl Failure {
+    /// Whether the other side has closed the connection.
+    pub(crate) fn is_closed(&self) -> bool {
+        use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
+        let Self::Transport(error) = self else {
+            return false;
+        };
+        matches!(
+            error.kind(),
+            BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof
+        )
+    }
+}
+
 /// A connection, or the way to make one.
 pub(crate) struct Link {
     endpoint: Endpoint,
@@ -54,6 +72,8 @@ pub(crate) struct Link {
     /// Least time between an answer and the next request.
     pause: Duration,
     context: Option<Context>,
+    /// When the last answer came on the connection.
+    answered: Option<Instant>,
     ready: Instant,
 }
 
@@ -68,6 +88,7 @@ impl Link {
             timeout: settings.timeout,
             pause: settings.request_pause.max(silence),
             context: None,
+            answered: None,
             ready: Instant::now(),
         }
     }
@@ -105,6 +126,7 @@ impl Link {
             }
         };
         self.context = Some(context);
+        self.answered = None;
         let settle = if self.endpoint.is_rtu() {
             SETTLE
         } else {
@@ -139,9 +161,15 @@ impl Link {
             Ok(response) => Ok(words(response, extent)?),
             Err(exception) => Err(Failure::Exception(exception)),
         };
+        self.answered = Some(Instant::now());
         self.ready = Instant::now() + self.pause;
         self.context = Some(context);
         words
+    }
+
+    /// Whether the connection is open and was used last so long ago that the device may have closed it for that.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.is_open() && self.answered.is_some_and(|answered| answered.elapsed() >= IDLE)
     }
 
     /// Ends the connection in order.

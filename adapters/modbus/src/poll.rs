@@ -7,7 +7,7 @@ use backon::ExponentialBackoff;
 use floorgate_adapter_api::{Batch, Closed, Continuity, GapScope, Notice, Sample, SourceContext};
 use floorgate_sample::{Quality, TagId, Timestamp};
 use tokio::time::Instant;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use crate::Layout;
 use crate::address::Table;
@@ -19,6 +19,8 @@ use crate::unit::{Patience, Reaction, Unit, pauses, reaction};
 
 /// Most missed polls that are counted one by one.
 const MOST_COUNTED: u32 = 10_000;
+/// Most refused tags that are taken back in one poll.
+const MOST_READMITTED: usize = 16;
 
 /// Polls until told to stop.
 pub(crate) async fn run(layout: Arc<Layout>, context: SourceContext) {
@@ -76,7 +78,14 @@ impl Poller {
             link_pauses: pauses(settings.backoff_max),
             link_retry: now,
             groups,
-            units: ids.into_iter().map(|id| Unit { id, trouble: None }).collect(),
+            units: ids
+                .into_iter()
+                .map(|id| Unit {
+                    id,
+                    last_answer: None,
+                    trouble: None,
+                })
+                .collect(),
             presence: Presence::Unknown,
             gap: None,
             context,
@@ -187,55 +196,116 @@ impl Poller {
     async fn read_all(&mut self, index: usize, cycle: &mut Cycle) -> Option<(Failure, Table, Extent)> {
         let unit = self.groups[index].unit;
         let mut request = 0;
+        let mut failing = None;
         while let Some((table, extent)) = self.groups[index].request(request) {
             match self.ask(unit, table, extent).await {
                 Ok(words) => {
                     self.heard(unit, cycle);
-                    self.groups[index].answered(request, words, &mut cycle.samples);
+                    let missed = self.groups[index].answered(request, words, &mut cycle.samples);
+                    if !missed.is_empty() {
+                        cycle.missed.extend(missed);
+                        "the device refused a request until now".clone_into(&mut cycle.missed_why);
+                    }
                     request += 1;
                 }
-                Err(failure) => match refusal(&failure) {
-                    Some((quality, divisible)) => {
-                        self.heard(unit, cycle);
-                        let now = Instant::now();
-                        request +=
-                            self.groups[index].refused(request, quality, divisible, now, &mut cycle.samples);
+                Err(failure) => {
+                    let now = Instant::now();
+                    match (refusal(&failure), &failure) {
+                        (Some((quality, divisible)), Failure::Exception(exception)) => {
+                            if let Reaction::Failing(_) = reaction(*exception) {
+                                let last_answer = self.unit(unit).and_then(|known| known.last_answer);
+                                if !self.groups[index].failed(request, now, last_answer) {
+                                    failing.get_or_insert((failure, table, extent));
+                                    request += 1;
+                                    continue;
+                                }
+                            } else {
+                                self.heard(unit, cycle);
+                            }
+                            let samples = &mut cycle.samples;
+                            request += self.groups[index].refused(request, quality, divisible, now, samples);
+                        }
+                        _ => return Some((failure, table, extent)),
                     }
-                    None => return Some((failure, table, extent)),
-                },
+                }
+            }
+        }
+        if let Some(failure) = failing
+            && !cycle.answered
+        {
+            // Every request failed. Where it is not for the first time, one tag alone may tell why.
+            let lasts = self.unit(unit).is_some_and(|known| known.trouble.is_some());
+            let ended = if lasts {
+                self.probe(index, cycle).await
+            } else {
+                None
+            };
+            if ended.is_some() || !cycle.answered {
+                return ended.or(Some(failure));
             }
         }
         self.retry_refused(index, cycle).await
     }
 
-    /// Tries one refused tag again where it is time: one request more in a poll, not many.
-    async fn retry_refused(&mut self, index: usize, cycle: &mut Cycle) -> Option<(Failure, Table, Extent)> {
-        let (table, extent) = self.groups[index].retry(Instant::now())?;
+    /// Asks for one tag alone.
+    async fn probe(&mut self, index: usize, cycle: &mut Cycle) -> Option<(Failure, Table, Extent)> {
+        let (item, table, extent) = self.groups[index].probe()?;
         let unit = self.groups[index].unit;
         match self.ask(unit, table, extent).await {
             Ok(words) => {
                 self.heard(unit, cycle);
-                cycle
-                    .missed
-                    .extend(self.groups[index].readmitted(&words, &mut cycle.samples));
-                "the device refused the tag until now".clone_into(&mut cycle.missed_why);
+                self.groups[index].probed(item, &words, &mut cycle.samples);
                 None
             }
-            Err(failure) => match refusal(&failure) {
-                Some((quality, _)) => {
-                    self.heard(unit, cycle);
-                    self.groups[index].still_refused(quality, Instant::now(), &mut cycle.samples);
-                    None
-                }
-                None => Some((failure, table, extent)),
-            },
+            Err(failure) if refusal(&failure).is_some() => None,
+            Err(failure) => Some((failure, table, extent)),
         }
+    }
+
+    /// Tries refused tags again where it is time: one request more in a poll, and some more as long as the unit takes
+    /// them back.
+    async fn retry_refused(&mut self, index: usize, cycle: &mut Cycle) -> Option<(Failure, Table, Extent)> {
+        let unit = self.groups[index].unit;
+        for _ in 0..MOST_READMITTED {
+            let (table, extent) = self.groups[index].retry(Instant::now())?;
+            match self.ask(unit, table, extent).await {
+                Ok(words) => {
+                    self.heard(unit, cycle);
+                    cycle
+                        .missed
+                        .extend(self.groups[index].readmitted(&words, &mut cycle.samples));
+                    "the device refused the tag until now".clone_into(&mut cycle.missed_why);
+                    let now = Instant::now();
+                    let own = self.groups.iter_mut().filter(|group| group.unit == unit);
+                    own.for_each(|group| group.retry_soon(now));
+                }
+                Err(failure) => {
+                    let Some((quality, _)) = refusal(&failure) else {
+                        return Some((failure, table, extent));
+                    };
+                    self.groups[index].still_refused(quality, Instant::now(), &mut cycle.samples);
+                    return None;
+                }
+            }
+        }
+        None
     }
 
     async fn ask(&mut self, unit: u8, table: Table, extent: Extent) -> Result<Vec<u16>, Failure> {
         self.context.metrics.requests.inc();
-        let asked = Instant::now();
-        let answer = self.link.read(unit, table, extent).await;
+        let was_idle = self.link.is_idle();
+        let mut asked = Instant::now();
+        let mut answer = self.link.read(unit, table, extent).await;
+        // A device that closes connections nobody uses is none that was lost: what it holds is asked for as if it had not.
+        if was_idle && answer.as_ref().is_err_and(Failure::is_closed) && self.link.open().await.is_ok() {
+            debug!(
+                source = self.context.name,
+                "the device closed the idle connection"
+            );
+            self.context.metrics.connects.inc();
+            asked = Instant::now();
+            answer = self.link.read(unit, table, extent).await;
+        }
         match &answer {
             Ok(_) => self
                 .context
@@ -256,6 +326,7 @@ impl Poller {
         let Some(known) = self.unit_mut(unit) else {
             return;
         };
+        known.last_answer = Some(Instant::now());
         if let Some(trouble) = known.trouble.take() {
             info!(source = self.context.name, unit, "the unit answers again");
             let tags = self
@@ -281,7 +352,7 @@ impl Poller {
         let retries = Patience::Retries(self.settings.retries);
         let (quality, patience, least) = match failure {
             Failure::Exception(exception) => match reaction(*exception) {
-                Reaction::Busy(quality) => {
+                Reaction::Busy(quality) | Reaction::Failing(quality) => {
                     (quality, Patience::Lasting(self.settings.timeout), Duration::ZERO)
                 }
                 Reaction::Unreachable(quality) | Reaction::Refused { quality, .. } => {
@@ -403,6 +474,7 @@ fn refusal(failure: &Failure) -> Option<(Quality, bool)> {
     match failure {
         Failure::Exception(exception) => match reaction(*exception) {
             Reaction::Refused { quality, divisible } => Some((quality, divisible)),
+            Reaction::Failing(quality) => Some((quality, true)),
             Reaction::Busy(_) | Reaction::Unreachable(_) => None,
         },
         _ => None,

@@ -57,8 +57,8 @@ pub(crate) struct Settings {
     /// Word order of tags that name none.
     #[serde(default)]
     pub word_order: WordOrder,
-    /// Longest pause between attempts to reach a lost device or a unit that does not answer. Pauses begin at 100 ms,
-    /// double, and are spread by chance.
+    /// Longest pause between attempts to reach a lost device or a unit that does not answer. Pauses begin at 50 ms,
+    /// double, and are lengthened by chance to up to twice their length.
     #[serde(default = "backoff_max")]
     #[schemars(with = "Duration", default = "backoff_max_written")]
     pub backoff_max: Spanned<Duration>,

@@ -22,6 +22,9 @@ const FIRST_PAUSE: Duration = Duration::from_millis(50);
 pub(crate) enum Reaction {
     /// These registers are refused for good. Where `divisible`, a part of them may be the reason.
     Refused { quality: Quality, divisible: bool },
+    /// The unit failed. Where it answers everything else these registers are the reason; otherwise it is in trouble (a
+    /// PLC that was stopped), and what it says of registers means nothing.
+    Failing(Quality),
     /// The unit cannot answer now and may soon.
     Busy(Quality),
     /// The gateway does not reach the unit.
@@ -44,10 +47,7 @@ pub(crate) fn reaction(exception: ExceptionCode) -> Reaction {
             Reaction::Unreachable(Quality::BAD_NO_COMMUNICATION)
         }
         ExceptionCode::ServerDeviceFailure | ExceptionCode::MemoryParityError | ExceptionCode::Custom(_) => {
-            Reaction::Refused {
-                quality: Quality::BAD_DEVICE_FAILURE,
-                divisible: true,
-            }
+            Reaction::Failing(Quality::BAD_DEVICE_FAILURE)
         }
     }
 }
@@ -68,6 +68,8 @@ pub(crate) fn pauses(longest: Duration) -> ExponentialBackoff {
 /// A unit on the link.
 pub(crate) struct Unit {
     pub id: u8,
+    /// When it last answered with values, or refused something by name.
+    pub last_answer: Option<Instant>,
     pub trouble: Option<Trouble>,
 }
 

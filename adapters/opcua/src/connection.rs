@@ -75,6 +75,22 @@ pub enum ConnectError {
     Session(String),
 }
 
+impl ConnectError {
+    /// The error and its causes, each said once.
+    pub fn with_causes(&self) -> String {
+        let mut text = self.to_string();
+        let mut cause = std::error::Error::source(self);
+        while let Some(error) = cause {
+            let said = error.to_string();
+            if !text.contains(&said) {
+                let _ = write!(text, ": {said}");
+            }
+            cause = error.source();
+        }
+        text
+    }
+}
+
 /// A session that is not connected yet, and what makes it work.
 pub struct Connection {
     /// The session.
@@ -269,5 +285,36 @@ fn warn_of_expiry(source: &str, whose: &str, valid_to: Timestamp) {
             days_left = left,
             "the {whose} certificate ends at {valid_to}"
         );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn why_a_file_cannot_be_read_is_said_once() {
+        let path = PathBuf::from("/nonexistent/plc.password");
+        let source = fs::read(&path).unwrap_err();
+        let told = ConnectError::Secret { path, source }.with_causes();
+        assert_eq!(
+            told,
+            "cannot read /nonexistent/plc.password: No such file or directory (os error 2)"
+        );
+        let key = ConnectError::Pki(PkiError::File {
+            action: "write",
+            path: PathBuf::from("/pki/private.pem"),
+            source: std::io::Error::from(std::io::ErrorKind::PermissionDenied),
+        });
+        assert_eq!(
+            key.with_causes(),
+            "cannot write /pki/private.pem: permission denied"
+        );
+        let silent = ConnectError::Endpoints {
+            endpoint: "opc.tcp://plc:4840".to_owned(),
+            source: Error::new(opcua::types::StatusCode::BadTimeout, "no answer in time"),
+        };
+        let told = silent.with_causes();
+        assert_eq!(told.matches("no answer in time").count(), 1, "{told}");
     }
 }

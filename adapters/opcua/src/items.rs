@@ -10,8 +10,10 @@ use opcua::types::{
     TimestampsToReturn,
 };
 
+use crate::batches::{Batches, Verdict};
+use crate::outlet::Halt;
 use crate::plan::{SLOW, Tag};
-use crate::publish::Connected;
+use crate::publish::{Connected, is_lost};
 use crate::server::reason;
 use crate::subscription::duration;
 use crate::value;
@@ -32,39 +34,37 @@ struct Revisions {
 
 /// The tags that a pass over them refused.
 #[derive(Debug, Default)]
-struct Refusals {
-    samples: Vec<Sample>,
+pub struct Refusals {
+    /// What is to be said of them.
+    pub samples: Vec<Sample>,
     named: usize,
 }
 
 impl Connected<'_> {
     /// Has all tags monitored that are not, and refused ones tried again when `again` is set. What is refused (anew)
-    /// comes back as samples.
-    pub async fn place_tags(&mut self, again: bool) -> Result<Vec<Sample>, Error> {
+    /// is added to `refusals`.
+    pub async fn place_tags(&mut self, again: bool, refusals: &mut Refusals) -> Result<(), Halt> {
         let mut waiting = self.unplaced(again);
-        let mut refusals = Refusals::default();
         let mut revisions = Revisions::default();
-        let mut batch = self.facts.items_per_call;
+        let mut batches = Batches::of(self.facts.items_per_call);
         let mut capacity = self.plan.settings.items_per_subscription as usize;
 
         while let Some(last) = waiting.last().copied() {
             if self.request(last).is_none() {
                 waiting.pop();
-                self.refuse(last, StatusCode::BadNodeIdUnknown, &mut refusals);
+                self.refuse(last, StatusCode::BadNodeIdUnknown, refusals);
                 continue;
             }
             let place = match self.subscription_with_room(capacity).await {
                 Ok(place) => place,
                 Err(error) if is_refusal(error.status()) => {
-                    for tag in waiting.drain(..) {
-                        self.refuse(tag, error.status(), &mut refusals);
-                    }
+                    self.refuse_all(std::mem::take(&mut waiting), error.status(), refusals);
                     break;
                 }
-                Err(error) => return Err(error),
+                Err(error) => return Err(self.lost_with("making a subscription", &error)),
             };
             let room = capacity - self.state.subscriptions[place].tags.len();
-            let (tags, requests) = self.take(&mut waiting, batch.min(room));
+            let (tags, requests) = self.take(&mut waiting, batches.size().min(room));
             let response = CreateMonitoredItems::new(self.state.subscriptions[place].id, self.session)
                 .items_to_create(requests)
                 .timestamps_to_return(TimestampsToReturn::Both)
@@ -74,29 +74,48 @@ impl Connected<'_> {
             let response = match response {
                 Ok(response) => response,
                 Err(error) if is_too_large(error.status()) && tags.len() > 1 => {
-                    batch = tags.len() / 2;
+                    batches.too_large(tags.len());
                     waiting.extend(tags.into_iter().rev());
                     continue;
                 }
                 // Some servers refuse a request as a whole that would exceed the limit.
                 Err(error) if error.status() == StatusCode::BadTooManyMonitoredItems => {
                     if tags.len() > 1 {
-                        batch = tags.len() / 2;
+                        batches.too_large(tags.len());
                     } else {
                         self.state.subscriptions[place].full = true;
-                        batch = self.facts.items_per_call;
+                        batches = Batches::of(self.facts.items_per_call);
                     }
                     waiting.extend(tags.into_iter().rev());
-                    capacity = self.after_full(place, capacity, &mut waiting, &mut refusals);
+                    capacity = self.after_full(place, capacity, &mut waiting, refusals);
                     continue;
                 }
-                Err(error) => {
+                Err(error) if is_lost(error.status()) => {
                     // The items may have been made: the subscription is not what it is taken for.
-                    let lost = self.state.subscriptions.swap_remove(place);
-                    self.state.discarded.push(lost.id);
-                    return Err(error);
+                    self.lose(place, failed("making monitored items", &error)).await?;
+                    return Err(self.lost_with("making monitored items", &error));
+                }
+                Err(error) => {
+                    self.outlet.metrics.error("status");
+                    if error.status() == StatusCode::BadSubscriptionIdInvalid {
+                        self.lose(place, failed("the subscription is gone", &error))
+                            .await?;
+                    }
+                    match batches.failed(tags.len()) {
+                        Verdict::Divide => waiting.extend(tags.into_iter().rev()),
+                        Verdict::Refuse => {
+                            self.state.faulty.extend(tags.iter().copied());
+                            self.refuse_all(tags, error.status(), refusals);
+                        }
+                        Verdict::GiveUp => {
+                            waiting.extend(tags);
+                            self.refuse_all(std::mem::take(&mut waiting), error.status(), refusals);
+                        }
+                    }
+                    continue;
                 }
             };
+            batches.answered();
             let mut returned = Vec::new();
             for (tag, created) in tags.into_iter().zip(response.results) {
                 let status = created.result.status_code;
@@ -104,20 +123,21 @@ impl Connected<'_> {
                     self.state.subscriptions[place].full = true;
                     returned.push(tag);
                 } else if status.is_bad() {
-                    self.refuse(tag, status, &mut refusals);
+                    self.refuse(tag, status, refusals);
                 } else {
                     // A tag that was refused stays so until a value of it comes: the item may only repeat the refusal.
                     let subscription = &mut self.state.subscriptions[place];
                     subscription.tags.push(tag);
                     subscription.items.push(created.result.monitored_item_id);
+                    self.state.faulty.remove(&tag);
                     revisions.add(&created.requested_parameters, &created.result);
                 }
             }
             waiting.extend(returned.into_iter().rev());
-            capacity = self.after_full(place, capacity, &mut waiting, &mut refusals);
+            capacity = self.after_full(place, capacity, &mut waiting, refusals);
         }
         self.report(&revisions, refusals.named);
-        Ok(refusals.samples)
+        Ok(())
     }
 
     /// What a full subscription tells: how many the next one takes, or that the session takes no more.
@@ -134,9 +154,8 @@ impl Connected<'_> {
             0 => {
                 let lost = self.state.subscriptions.swap_remove(place);
                 self.state.discarded.push(lost.id);
-                for tag in waiting.drain(..) {
-                    self.refuse(tag, StatusCode::BadTooManyMonitoredItems, refusals);
-                }
+                let status = StatusCode::BadTooManyMonitoredItems;
+                self.refuse_all(std::mem::take(waiting), status, refusals);
                 capacity
             }
             taken => capacity.min(taken),
@@ -167,7 +186,8 @@ impl Connected<'_> {
         Ok(())
     }
 
-    /// Tags without an item, the first of the plan last.
+    /// Tags without an item, the first of the plan last; before them those that made the server fail, so that they
+    /// come when all others are placed.
     fn unplaced(&self, again: bool) -> Vec<u32> {
         let mut placed = vec![false; self.plan.tags.len()];
         for tag in self
@@ -179,10 +199,12 @@ impl Connected<'_> {
             placed[*tag as usize] = true;
         }
         let count = u32::try_from(placed.len()).unwrap_or(u32::MAX);
-        (0..count)
+        let mut unplaced: Vec<u32> = (0..count)
             .rev()
             .filter(|tag| !placed[*tag as usize] && (again || !self.state.refused.contains_key(tag)))
-            .collect()
+            .collect();
+        unplaced.sort_by_key(|tag| !self.state.faulty.contains(tag));
+        unplaced
     }
 
     fn take(&self, waiting: &mut Vec<u32>, most: usize) -> (Vec<u32>, Vec<MonitoredItemCreateRequest>) {
@@ -226,6 +248,12 @@ impl Connected<'_> {
         revised.report(self.plan, &self.outlet.metrics);
         self.publishing = revised.publishing;
         Ok(self.state.subscriptions.len() - 1)
+    }
+
+    fn refuse_all(&mut self, tags: Vec<u32>, status: StatusCode, refusals: &mut Refusals) {
+        for tag in tags {
+            self.refuse(tag, status, refusals);
+        }
     }
 
     fn refuse(&mut self, place: u32, status: StatusCode, refusals: &mut Refusals) {

@@ -16,6 +16,7 @@
 //! Certificates and trust are in [`pki`].
 
 mod address;
+mod batches;
 mod connection;
 mod items;
 mod outlet;
@@ -23,6 +24,7 @@ pub mod pki;
 mod plan;
 mod poll;
 mod publish;
+mod recovery;
 mod server;
 mod settings;
 mod source;

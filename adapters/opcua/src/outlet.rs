@@ -48,6 +48,11 @@ impl Outlet {
     /// Says that changes may have been missed.
     pub async fn gap(&self, notice: Notice) -> Result<(), Halt> {
         self.metrics.gaps.inc();
+        self.notice(notice).await
+    }
+
+    /// Hands on a notice.
+    pub async fn notice(&self, notice: Notice) -> Result<(), Halt> {
         self.send(vec![notice], Vec::new(), None).await
     }
 

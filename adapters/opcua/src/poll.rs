@@ -1,11 +1,12 @@
 //! Polling reads, for servers without subscriptions or with subscriptions that cannot be relied on.
 
 use std::collections::HashMap;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use floorgate_adapter_api::Sample;
+use floorgate_adapter_api::{GapScope, Notice, Sample};
 use opcua::types::{DataValue, ReadValueId, StatusCode, TimestampsToReturn};
 
+use crate::items::is_node_refused;
 use crate::outlet::Halt;
 use crate::publish::{Connected, is_lost};
 use crate::server::read;
@@ -39,10 +40,16 @@ impl Connected<'_> {
             let mut from = 0;
             while from < self.plan.tags.len() {
                 let until = (from + batch).min(self.plan.tags.len());
-                if let Some(samples) = self.read_tags(from, until, &mut told).await? {
+                let stop = self.outlet.stop.clone();
+                let read = tokio::select! {
+                    biased;
+                    () = stop.cancelled() => return Err(Halt::Stop),
+                    read = self.read_tags(from, until, &mut told) => read?,
+                };
+                if let Some(samples) = read {
                     from = until;
                     if !samples.is_empty() {
-                        self.outlet.samples(samples, None).await?;
+                        self.hand_on_read(samples, every).await?;
                     }
                 } else {
                     batch = (batch / 2).max(1);
@@ -61,6 +68,23 @@ impl Connected<'_> {
             }
             was_slow = is_slow;
         }
+    }
+
+    /// Hands samples on. While the gateway has no room nothing is read, and what happens meanwhile may be missed.
+    async fn hand_on_read(&mut self, samples: Vec<Sample>, every: Duration) -> Result<(), Halt> {
+        let offered = Instant::now();
+        self.outlet.samples(samples, None).await?;
+        let waited = offered.elapsed();
+        if waited > 2 * every {
+            let reason = format!("the gateway took no samples for {waited:.1?}");
+            self.outlet
+                .gap(Notice::Gap {
+                    scope: GapScope::Source,
+                    reason,
+                })
+                .await?;
+        }
+        Ok(())
     }
 
     /// Reads some tags; `None` where the request was too large and is to be made smaller.
@@ -121,15 +145,21 @@ impl Connected<'_> {
     ) {
         let tag = &self.plan.tags[place as usize];
         let status = data.status.unwrap_or(StatusCode::Good);
+        let mut readmitted = false;
         if status.is_bad() {
             if told.insert(place, status) == Some(status) {
                 return;
             }
             tracing::warn!(source = self.plan.name, tag = %tag.name, "the server refuses the node: {status}");
         } else {
-            told.remove(&place);
+            readmitted = told.remove(&place).is_some_and(is_node_refused);
         }
-        let (sample, unsupported) = value::sample(tag.id, data);
+        let (mut sample, unsupported) = value::sample(tag.id, data);
+        if readmitted {
+            // Nobody saw what it did while it was refused.
+            sample.gap = true;
+            self.outlet.metrics.gaps.inc();
+        }
         if let Some(kind) = unsupported
             && self.state.unsupported.insert(place)
         {

@@ -21,12 +21,12 @@ use opcua::types::{
     StatusChangeNotification, StatusCode, SubscriptionAcknowledgement,
 };
 
-use crate::items::{MOST_NAMED, failed, is_node_refused};
+use crate::items::{MOST_NAMED, Refusals, failed, is_node_refused};
 use crate::outlet::{Halt, Outlet};
 use crate::plan::Plan;
-use crate::server::{Facts, reason};
+use crate::server::Facts;
 use crate::source::LinkWatch;
-use crate::subscription::{State, Stored, Subscription, is_newer, missing, next, republish};
+use crate::subscription::{State, Stored, Subscription, is_newer, next};
 use crate::value;
 
 /// Most samples in one batch.
@@ -54,6 +54,8 @@ pub struct Connected<'a> {
     pub facts: Facts,
     /// The revised publishing interval.
     pub publishing: Duration,
+    /// Whether changes from before the connection may still come.
+    pub catching_up: bool,
     /// Whether the connection is still the same.
     pub link: LinkWatch,
 }
@@ -75,22 +77,34 @@ impl Connected<'_> {
         check.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
         let mut retry = Instant::now() + self.plan.settings.retry_refused_nodes.get();
         let timeout = self.publish_timeout();
+        let mut asked = 0;
         loop {
             let wanted = (self.state.subscriptions.len() * REQUESTS_PER_SUBSCRIPTION).min(most);
             while in_flight.len() < wanted {
-                let generation = self.state.generation();
-                in_flight.push(send(session, self.acknowledgements(), timeout, generation));
+                let tag = Asked {
+                    number: asked,
+                    generation: self.state.generation(),
+                };
+                in_flight.push(send(session, self.acknowledgements(), timeout, tag));
+                asked += 1;
                 self.outlet.metrics.requests.inc();
             }
             tokio::select! {
                 biased;
                 () = self.outlet.stop.cancelled() => return Err(Halt::Stop),
                 lost = self.link.lost() => return Err(Halt::Lost(lost)),
-                Some((answer, generation)) = in_flight.next() => match answer {
-                    Ok(response) => self.response(response).await?,
+                Some((answer, tag)) = in_flight.next() => match answer {
+                    Ok(response) => {
+                        let (id, more) = (response.subscription_id, response.more_notifications);
+                        let is_keep_alive = is_keep_alive(&response.notification_message);
+                        self.response(response).await?;
+                        if let Some(subscription) = self.state.subscriptions.iter_mut().find(|s| s.id == id) {
+                            subscription.behind.answered(tag.number, is_keep_alive, more, asked);
+                        }
+                    }
                     Err(error) => {
                         let requests = in_flight.len();
-                        self.publish_failed(&error, generation, requests, &mut most).await?;
+                        self.publish_failed(&error, tag.generation, requests, &mut most).await?;
                     }
                 },
                 _ = check.tick() => {
@@ -104,6 +118,7 @@ impl Connected<'_> {
             if !self.state.discarded.is_empty() {
                 self.replace_discarded().await?;
             }
+            self.tell_caught_up().await?;
         }
     }
 
@@ -149,7 +164,7 @@ impl Connected<'_> {
         let (id, last) = (subscription.id, subscription.last);
         let message = response.notification_message;
         let sequence = message.sequence_number;
-        let is_keep_alive = message.notification_data.as_ref().is_none_or(Vec::is_empty);
+        let is_keep_alive = is_keep_alive(&message);
         if sequence != next(last) {
             // A keep-alive has the number of the next message (OPC 10000-4 §5.14.1), so `last` repeated is a message that came twice.
             if !is_newer(sequence, last) {
@@ -166,73 +181,8 @@ impl Connected<'_> {
         self.hand_on(place, message).await
     }
 
-    /// Asks for the messages before `until` that did not come. Where one cannot be had, the subscription is lost.
-    async fn recover(&mut self, place: usize, until: u32) -> Result<bool, Halt> {
-        let subscription = &self.state.subscriptions[place];
-        let (id, last) = (subscription.id, subscription.last);
-        tracing::debug!(
-            source = self.plan.name,
-            subscription = id,
-            last,
-            until,
-            "messages are missing"
-        );
-        for sequence in missing(last, until).unwrap_or_default() {
-            match republish(self.session, id, sequence).await {
-                Ok(Some(message)) => self.hand_on(place, message).await?,
-                Ok(None) => break,
-                Err(error) if is_lost(error.status()) => return Err(self.lost_with("republish", &error)),
-                Err(error) => {
-                    self.outlet.metrics.error("status");
-                    tracing::debug!("republishing failed: {}", reason(&error));
-                    break;
-                }
-            }
-            if self.state.subscriptions.get(place).is_none_or(|s| s.id != id) {
-                return Ok(false);
-            }
-        }
-        if next(self.state.subscriptions[place].last) == until {
-            return Ok(true);
-        }
-        let first = next(self.state.subscriptions[place].last);
-        self.lose(
-            place,
-            format!("the server has no message {first} to {until} any more"),
-        )
-        .await?;
-        Ok(false)
-    }
-
-    /// After a connection was lost: asks for what came meanwhile, until the server has nothing more.
-    pub async fn catch_up(&mut self) -> Result<(), Halt> {
-        let mut place = 0;
-        while let Some(subscription) = self.state.subscriptions.get_mut(place) {
-            subscription.heard = Instant::now();
-            let id = subscription.id;
-            let mut lost = None;
-            while let Some(subscription) = self.state.subscriptions.get(place).filter(|s| s.id == id) {
-                match republish(self.session, id, next(subscription.last)).await {
-                    Ok(Some(message)) => self.hand_on(place, message).await?,
-                    // Whether this is the end or a hole, the number of the next published message tells.
-                    Ok(None) => break,
-                    Err(error) if is_lost(error.status()) => return Err(self.lost_with("republish", &error)),
-                    Err(error) => {
-                        lost = Some(failed("the subscription is gone", &error));
-                        break;
-                    }
-                }
-            }
-            match lost {
-                Some(reason) => self.lose(place, reason).await?,
-                None if self.state.subscriptions.get(place).is_some_and(|s| s.id == id) => place += 1,
-                None => {}
-            }
-        }
-        Ok(())
-    }
-
-    async fn hand_on(&mut self, place: usize, message: NotificationMessage) -> Result<(), Halt> {
+    /// Hands on what a message holds.
+    pub async fn hand_on(&mut self, place: usize, message: NotificationMessage) -> Result<(), Halt> {
         let sequence = message.sequence_number;
         let objects = message.notification_data.unwrap_or_default();
         let (mut samples, ended) = self.samples(objects);
@@ -292,6 +242,7 @@ impl Connected<'_> {
                     continue;
                 };
                 let status = item.value.status();
+                let mut readmitted = false;
                 if is_node_refused(status) {
                     // Some servers take every item and give the refusal as its value.
                     if self.state.refused.insert(place, status) == Some(status) {
@@ -302,9 +253,11 @@ impl Connected<'_> {
                         self.warn_of(tag, status);
                     }
                 } else if !self.state.refused.is_empty() {
-                    self.state.refused.remove(&place);
+                    readmitted = self.state.refused.remove(&place).is_some();
                 }
-                let (sample, unsupported) = value::sample(tag.id, item.value);
+                let (mut sample, unsupported) = value::sample(tag.id, item.value);
+                // Nobody saw what it did while it was refused.
+                sample.gap |= readmitted;
                 if sample.gap {
                     self.outlet.metrics.gaps.inc();
                 }
@@ -330,7 +283,8 @@ impl Connected<'_> {
         (samples, ended)
     }
 
-    async fn lose(&mut self, place: usize, reason: String) -> Result<(), Halt> {
+    /// Gives up a subscription whose messages cannot be relied on, and says so.
+    pub async fn lose(&mut self, place: usize, reason: String) -> Result<(), Halt> {
         let notice = self.state.lose(place, self.plan, reason);
         self.outlet.gap(notice).await
     }
@@ -346,11 +300,12 @@ impl Connected<'_> {
     /// Has tags monitored, and hands on which are refused.
     pub async fn place(&mut self, again: bool) -> Result<(), Halt> {
         let begun = Instant::now();
-        match self.place_tags(again).await {
-            Ok(refusals) if refusals.is_empty() => {}
-            Ok(refusals) => self.outlet.samples(refusals, None).await?,
-            Err(error) => return Err(self.lost_with("making monitored items", &error)),
+        let mut refusals = Refusals::default();
+        let placed = self.place_tags(again, &mut refusals).await;
+        if !refusals.samples.is_empty() {
+            self.outlet.samples(refusals.samples, None).await?;
         }
+        placed?;
         self.outlet
             .metrics
             .request_seconds
@@ -447,14 +402,27 @@ impl Connected<'_> {
     }
 }
 
+/// A publish request that is on its way.
+struct Asked {
+    /// How many were sent on the connection before it.
+    number: u64,
+    /// The youngest subscription when it was sent.
+    generation: u64,
+}
+
 async fn send(
     session: &Session,
     acknowledgements: Vec<SubscriptionAcknowledgement>,
     timeout: Duration,
-    generation: u64,
-) -> (Result<PublishResponse, Error>, u64) {
+    tag: Asked,
+) -> (Result<PublishResponse, Error>, Asked) {
     let request = Publish::new(session).acks(acknowledgements).timeout(timeout);
-    (request.send(session.channel()).await, generation)
+    (request.send(session.channel()).await, tag)
+}
+
+/// Whether a message says only that its subscription lives and has nothing to report.
+fn is_keep_alive(message: &NotificationMessage) -> bool {
+    message.notification_data.as_ref().is_none_or(Vec::is_empty)
 }
 
 /// Whether a status says that connection or session cannot be used any longer.

@@ -164,10 +164,10 @@ pub struct LoginFields {
     /// A file with the user's password and nothing else (a newline at its end does not count).
     #[serde(default)]
     pub password_file: Option<PathBuf>,
-    /// The user's certificate (`.der` or `.pem`).
+    /// The user's certificate. The file's name has to end in `.der` or `.pem`, which says its encoding.
     #[serde(default)]
     pub certificate_file: Option<PathBuf>,
-    /// The certificate's private key (`.pem`).
+    /// The certificate's private key, in PEM.
     #[serde(default)]
     pub key_file: Option<PathBuf>,
 }

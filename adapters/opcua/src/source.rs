@@ -1,5 +1,7 @@
 //! The running source: connects, serves the connection, and begins again, for ever.
 
+use std::collections::hash_map::RandomState;
+use std::hash::{BuildHasher, Hasher};
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -16,8 +18,9 @@ use crate::connection::{self, Connection};
 use crate::outlet::{Halt, Outlet};
 use crate::plan::Plan;
 use crate::publish::{Connected, is_lost};
+use crate::recovery::FirstMissed;
 use crate::server::{Facts, read, reason};
-use crate::settings::Mode;
+use crate::settings::{Mode, Policy};
 use crate::subscription::State;
 use crate::transport::Cutter;
 
@@ -77,7 +80,7 @@ impl LinkWatch {
 
 async fn run(plan: Arc<Plan>, mut outlet: Outlet) {
     let mut state = State::default();
-    let mut pauses = pauses(&plan);
+    let mut pauses = pauses(plan.settings.reconnect_limit.get());
     while !outlet.stop.is_cancelled() {
         let stop = outlet.stop.clone();
         let prepared = tokio::select! {
@@ -88,7 +91,7 @@ async fn run(plan: Arc<Plan>, mut outlet: Outlet) {
             Ok(connection) => {
                 let (halt, connected) = serve(&plan, connection, &mut outlet, &mut state).await;
                 if connected {
-                    pauses = self::pauses(&plan);
+                    pauses = self::pauses(plan.settings.reconnect_limit.get());
                 }
                 match halt {
                     Halt::Stop => break,
@@ -97,7 +100,7 @@ async fn run(plan: Arc<Plan>, mut outlet: Outlet) {
             }
             Err(error) => {
                 outlet.metrics.error("link");
-                error.to_string()
+                error.with_causes()
             }
         };
         let pause = pauses.next().unwrap_or(plan.settings.reconnect_limit.get());
@@ -118,11 +121,13 @@ async fn run(plan: Arc<Plan>, mut outlet: Outlet) {
 }
 
 /// Pauses between attempts: doubling, each lengthened by a random part of itself, for ever.
-fn pauses(plan: &Plan) -> ExponentialBackoff {
+fn pauses(longest: Duration) -> ExponentialBackoff {
     ExponentialBuilder::new()
         .with_jitter()
-        .with_min_delay(FIRST_PAUSE.min(plan.settings.reconnect_limit.get()))
-        .with_max_delay(plan.settings.reconnect_limit.get())
+        // Without a seed every source of every gateway would pause alike, and all would come back at once.
+        .with_jitter_seed(RandomState::new().build_hasher().finish())
+        .with_min_delay(FIRST_PAUSE.min(longest))
+        .with_max_delay(longest)
         .without_max_times()
         .build()
 }
@@ -174,12 +179,13 @@ async fn drive(
 ) -> String {
     let mut events = pin!(event_loop.enter());
     let mut lost_since: Option<Instant> = None;
-    let mut pauses = pauses(plan);
+    let mut connected_since = Instant::now();
+    let mut pauses = pauses(plan.settings.reconnect_limit.get());
     while let Some(event) = events.next().await {
         match event {
             Ok(SessionPollResult::Reconnected(mode)) => {
                 metrics.connects.inc();
-                pauses = self::pauses(plan);
+                connected_since = Instant::now();
                 let resumed = matches!(mode, SessionConnectMode::ReactivatedSession(_));
                 link.send_modify(|link| {
                     link.number += 1;
@@ -195,29 +201,56 @@ async fn drive(
                     link.up = false;
                     link.reason = reason;
                 });
+                let lasted = connected_since.elapsed();
+                if lasted > plan.settings.reconnect_limit.get() {
+                    pauses = self::pauses(plan.settings.reconnect_limit.get());
+                }
+                if lasted < FIRST_PAUSE {
+                    // A server that takes the connection and then drops it must not be asked in a tight loop.
+                    tokio::time::sleep(pauses.next().unwrap_or(FIRST_PAUSE)).await;
+                }
             }
             Ok(SessionPollResult::ReconnectFailed(status)) => {
                 metrics.error("link");
-                link.send_modify(|link| link.reason = status.to_string());
+                let told = told(plan, status);
+                link.send_modify(|link| link.reason.clone_from(&told));
                 // After the session's time the server has none to re-activate: begin with its endpoints again.
                 let hopeless =
                     lost_since.is_none_or(|since| since.elapsed() > plan.settings.session_timeout.get());
                 if hopeless || is_about_security(status) {
-                    return status.to_string();
+                    return told;
                 }
                 let pause = pauses.next().unwrap_or(plan.settings.reconnect_limit.get());
                 tracing::warn!(
                     source = plan.name,
-                    "cannot reconnect: {status}; next attempt in {:.1} s",
+                    "cannot reconnect: {told}; next attempt in {:.1} s",
                     pause.as_secs_f64()
                 );
                 tokio::time::sleep(pause).await;
             }
             Ok(_) => {}
-            Err(status) => return status.to_string(),
+            Err(status) => return told(plan, status),
         }
     }
     link.borrow().reason.clone()
+}
+
+/// A status of the server in words, with the way out where the server refuses the gateway's certificate. What the gateway
+/// itself refuses of the server's was found out before.
+fn told(plan: &Plan, status: StatusCode) -> String {
+    let is_refused = matches!(
+        status,
+        StatusCode::BadCertificateUntrusted | StatusCode::BadSecurityChecksFailed
+    );
+    if is_refused && plan.settings.security.policy != Policy::None {
+        let own = plan.pki.join("own/cert.der");
+        format!(
+            "{status}: the server does not trust the gateway's certificate; have it trust {}",
+            own.display()
+        )
+    } else {
+        status.to_string()
+    }
 }
 
 /// Whether a status says that certificates, keys or logins have changed.
@@ -283,7 +316,6 @@ async fn work(
     state: &mut State,
 ) -> (Halt, bool) {
     let mut served = 0;
-    let mut pauses = pauses(plan);
     loop {
         let stop = outlet.stop.clone();
         let link = tokio::select! {
@@ -296,7 +328,6 @@ async fn work(
             Err(_) => return (Halt::Lost("the session was given up".to_owned()), served > 0),
         };
         served = link.number;
-        let begun = Instant::now();
         let link_watch = LinkWatch {
             link: watch.clone(),
             number: served,
@@ -316,12 +347,6 @@ async fn work(
         tracing::warn!(source = plan.name, "the connection is lost: {reason}");
         if outlet.offline(reason).await.is_err() {
             return (Halt::Stop, true);
-        }
-        if begun.elapsed() > plan.settings.reconnect_limit.get() {
-            pauses = self::pauses(plan);
-        } else if begun.elapsed() < FIRST_PAUSE {
-            // A server that takes the connection and then fails must not be asked in a tight loop.
-            tokio::time::sleep(pauses.next().unwrap_or(FIRST_PAUSE)).await;
         }
     }
 }
@@ -346,6 +371,7 @@ async fn serve_connection(
         state,
         facts,
         publishing,
+        catching_up: false,
         link,
     };
     match connected.begin(resumed).await {
@@ -358,14 +384,12 @@ async fn serve_connection(
 impl Connected<'_> {
     /// Goes on with the subscriptions that are there, or begins anew.
     async fn begin(&mut self, resumed: bool) -> Result<(), Halt> {
-        let continuity = if self.has_subscriptions(resumed).await {
+        let first_missed = self.resume(resumed).await?;
+        let continuity = if first_missed.is_some() {
             Continuity::Resumed
         } else {
             Continuity::New
         };
-        if continuity == Continuity::New {
-            self.state.lose_all();
-        }
         self.state.server_started = self.facts.started;
         self.outlet.metrics.up.set(1);
         tracing::info!(
@@ -379,20 +403,49 @@ impl Connected<'_> {
         if self.plan.settings.mode == Mode::Poll {
             return Ok(());
         }
-        self.catch_up().await?;
+        if let Some(first) = first_missed {
+            self.catch_up(first).await?;
+        }
         if let Err(error) = self.state.delete_discarded(self.session).await {
             return Err(self.lost_with("deleting a subscription", &error));
         }
         self.place(false).await
     }
 
-    /// Whether the subscriptions of the connection before go on on this one.
-    async fn has_subscriptions(&mut self, resumed: bool) -> bool {
-        if self.state.subscriptions.is_empty() {
-            return false;
-        }
+    /// Takes over the subscriptions of the connection before; their first missed messages, or `None` where they cannot
+    /// all be had and everything begins anew.
+    async fn resume(&mut self, resumed: bool) -> Result<Option<FirstMissed>, Halt> {
         // Numbers of subscriptions mean nothing on a server that was started anew: they may be somebody else's.
         let same_server = self.facts.started.is_some() && self.facts.started == self.state.server_started;
-        resumed || (same_server && self.state.transfer(self.session).await)
+        if !resumed {
+            self.state.discarded.clear();
+        }
+        let held = if resumed || self.state.subscriptions.is_empty() {
+            self.state.ids()
+        } else if same_server {
+            self.state.transfer(self.session).await
+        } else {
+            Vec::new()
+        };
+        if !held.is_empty()
+            && held.len() == self.state.subscriptions.len()
+            && let Some(first) = self.first_missed().await?
+        {
+            return Ok(Some(first));
+        }
+        self.state.lose_all(held);
+        Ok(None)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_two_sources_pause_alike() {
+        let first = || pauses(Duration::from_secs(15)).take(4).collect::<Vec<Duration>>();
+        assert_ne!(first(), first());
+        assert!(first()[0] >= FIRST_PAUSE);
     }
 }

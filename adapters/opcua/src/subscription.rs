@@ -6,10 +6,11 @@ use std::time::{Duration, Instant};
 use floorgate_adapter_api::{GapScope, Notice, Receipt};
 use opcua::client::services::{CreateSubscription, DeleteSubscriptions, Republish, TransferSubscriptions};
 use opcua::client::{Session, UARequest};
-use opcua::types::{Error, NotificationMessage, StatusCode};
+use opcua::types::{Error, NotificationMessage, StatusCode, TransferResult};
 use tokio::sync::mpsc;
 
 use crate::plan::{Plan, SLOW};
+use crate::publish::is_lost;
 
 /// Most values that one notification message may hold; a server with more sends several.
 const NOTIFICATIONS_PER_MESSAGE: u32 = 5_000;
@@ -31,10 +32,38 @@ pub struct Subscription {
     pub items: Vec<u32>,
     /// Whether the server takes no more items into it.
     pub full: bool,
+    /// Whether it may have something from before the connection.
+    pub behind: Behind,
     /// When it gave its last sign of life.
     pub heard: Instant,
     /// How long it may be silent.
     pub patience: Duration,
+}
+
+/// Whether a subscription may have something from before the connection, or from before it was made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Behind {
+    /// It has not been heard, or had more to say.
+    Unheard,
+    /// It had no more to say. Some servers say so of each message of a burst, so the answer to a request that is sent after
+    /// it has to say it again: the number of the first such request.
+    Until(u64),
+    /// What it says is of now.
+    Not,
+}
+
+impl Behind {
+    /// A request with this number was answered; `more` where the server has more to say, `asked` requests were sent so far.
+    pub fn answered(&mut self, number: u64, is_keep_alive: bool, more: bool, asked: u64) {
+        *self = match *self {
+            Self::Not => Self::Not,
+            // Nothing but a sign of life: there is nothing to say.
+            _ if is_keep_alive => Self::Not,
+            Self::Unheard if !more => Self::Until(asked),
+            Self::Until(first) if number >= first && !more => Self::Not,
+            behind => behind,
+        };
+    }
 }
 
 /// A notification message of which everything is durable in the gateway.
@@ -55,6 +84,8 @@ pub struct State {
     pub discarded: Vec<u32>,
     /// Tags that the server refuses, with its status.
     pub refused: HashMap<u32, StatusCode>,
+    /// Tags that made the server fail when it was asked for them alone.
+    pub faulty: HashSet<u32>,
     /// Tags whose type was warned about.
     pub unsupported: HashSet<u32>,
     /// When the server of the subscriptions started.
@@ -72,6 +103,7 @@ impl Default for State {
             subscriptions: Vec::new(),
             discarded: Vec::new(),
             refused: HashMap::new(),
+            faulty: HashSet::new(),
             unsupported: HashSet::new(),
             server_started: None,
             stored,
@@ -122,10 +154,11 @@ impl State {
         Notice::Gap { scope, reason }
     }
 
-    /// Forgets all subscriptions.
-    pub fn lose_all(&mut self) {
+    /// Forgets all subscriptions. Those that the server holds for this session are to be deleted: nobody would
+    /// acknowledge their messages, and they would use up the answers to publish requests.
+    pub fn lose_all(&mut self, held: Vec<u32>) {
         self.subscriptions.clear();
-        self.discarded.clear();
+        self.discarded.extend(held);
         self.refused.clear();
     }
 
@@ -163,6 +196,7 @@ impl State {
             tags: Vec::new(),
             items: Vec::new(),
             full: false,
+            behind: Behind::Unheard,
             heard: Instant::now(),
             patience: revised.publishing * revised.keep_alive * 3 + settings.request_timeout.get(),
         });
@@ -174,26 +208,26 @@ impl State {
         if self.discarded.is_empty() {
             return Ok(());
         }
-        let ids = std::mem::take(&mut self.discarded);
-        let request = DeleteSubscriptions::new(session).subscription_ids(ids);
+        let request = DeleteSubscriptions::new(session).subscription_ids(self.discarded.clone());
         match request.send(session.channel()).await {
-            Err(error) if error.status() == StatusCode::BadTimeout => Err(error),
-            _ => Ok(()),
+            Err(error) if is_lost(error.status()) => Err(error),
+            _ => {
+                self.discarded.clear();
+                Ok(())
+            }
         }
     }
 
-    /// Takes over the subscriptions of a session that is gone. Those that cannot be are forgotten; whether all could be.
-    pub async fn transfer(&mut self, session: &Session) -> bool {
-        if self.subscriptions.is_empty() {
-            return false;
-        }
-        let ids = self
-            .subscriptions
-            .iter()
-            .map(|subscription| subscription.id)
-            .collect();
+    /// The server's numbers of the subscriptions.
+    pub fn ids(&self) -> Vec<u32> {
+        self.subscriptions.iter().map(|s| s.id).collect()
+    }
+
+    /// Takes over the subscriptions of a session that is gone; the numbers of those that could be.
+    pub async fn transfer(&mut self, session: &Session) -> Vec<u32> {
+        let ids = self.ids();
         let request = TransferSubscriptions::new(session)
-            .subscription_ids(ids)
+            .subscription_ids(ids.clone())
             .send_initial_values(false);
         let results = match request.send(session.channel()).await {
             Ok(response) => response.results.unwrap_or_default(),
@@ -202,8 +236,16 @@ impl State {
                 Vec::new()
             }
         };
-        results.len() == self.subscriptions.len() && results.iter().all(|result| result.status_code.is_good())
+        taken(&ids, &results)
     }
+}
+
+/// The numbers of which the server says that they were taken over.
+fn taken(ids: &[u32], results: &[TransferResult]) -> Vec<u32> {
+    let both = ids.iter().zip(results);
+    both.filter(|(_, result)| result.status_code.is_good())
+        .map(|(id, _)| *id)
+        .collect()
 }
 
 /// What the server made of the requested subscription.
@@ -323,6 +365,46 @@ mod tests {
         assert_eq!(missing(u32::MAX - 1, 3), Some(vec![u32::MAX, 1, 2]));
         assert_eq!(missing(4, 5), Some(vec![]));
         assert_eq!(missing(7, 5), None, "a number from before is never reached");
+    }
+
+    #[test]
+    fn a_subscription_is_behind_until_it_said_twice_that_there_is_no_more() {
+        let mut behind = Behind::Unheard;
+        // Requests 0 to 2 wait at the server; 3 and 4 are sent as they are answered.
+        behind.answered(0, false, true, 3);
+        assert_eq!(behind, Behind::Unheard);
+        behind.answered(1, false, false, 4);
+        behind.answered(2, false, false, 5);
+        assert_eq!(
+            behind,
+            Behind::Until(4),
+            "an answer of the same burst says nothing new"
+        );
+        behind.answered(4, false, true, 6);
+        behind.answered(5, false, false, 7);
+        assert_eq!(behind, Behind::Not);
+        let mut silent = Behind::Unheard;
+        silent.answered(0, true, false, 3);
+        assert_eq!(silent, Behind::Not, "a sign of life says that there is nothing");
+    }
+
+    #[test]
+    fn only_what_was_taken_over_is_held_and_is_deleted_when_all_begins_anew() {
+        let result = |status_code| TransferResult {
+            status_code,
+            available_sequence_numbers: None,
+        };
+        let results = [
+            result(StatusCode::Good),
+            result(StatusCode::BadSubscriptionIdInvalid),
+            result(StatusCode::Good),
+        ];
+        let held = taken(&[7, 8, 9], &results);
+        assert_eq!(held, [7, 9]);
+        let mut state = State::default();
+        state.discarded.push(3);
+        state.lose_all(held);
+        assert_eq!(state.discarded, [3, 7, 9]);
     }
 
     #[test]

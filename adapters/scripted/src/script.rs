@@ -151,7 +151,7 @@ pub(crate) async fn send(
             }
             Notice::Offline { .. } => context.metrics.up.set(0),
             Notice::Gap { .. } => context.metrics.gaps.inc(),
-            Notice::Stale { .. } => {}
+            Notice::Stale { .. } | Notice::CaughtUp => {}
         }
     }
     context.metrics.samples.inc_by(samples.len() as u64);
@@ -176,7 +176,10 @@ pub(crate) async fn play(play: &Play, context: &SourceContext) -> Result<(), Clo
     for step in &play.script {
         let (notices, samples) = match step {
             Step::Online(Connection::New) => (vec![Notice::Online(Continuity::New)], Vec::new()),
-            Step::Online(Connection::Resumed) => (vec![Notice::Online(Continuity::Resumed)], Vec::new()),
+            Step::Online(Connection::Resumed) => (
+                vec![Notice::Online(Continuity::Resumed), Notice::CaughtUp],
+                Vec::new(),
+            ),
             Step::Offline(reason) => (
                 vec![Notice::Offline {
                     reason: reason.clone(),

@@ -349,6 +349,7 @@ impl std::fmt::Display for Told<'_> {
             } => write!(f, "Gap of all tags: {reason}"),
             Notice::Online(continuity) => write!(f, "Online ({continuity:?})"),
             Notice::Offline { reason } => write!(f, "Offline: {reason}"),
+            Notice::CaughtUp => f.write_str("CaughtUp"),
             Notice::Stale { reason } => write!(f, "Stale: {reason}"),
         }
     }

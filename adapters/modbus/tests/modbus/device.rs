@@ -22,8 +22,12 @@ pub struct Unit {
     pub discrete: HashMap<u16, bool>,
     /// Registers that are not there; every other reads as 0 where nothing was set.
     pub missing: HashSet<u16>,
+    /// It answers that it failed, where another would say that a register is not there.
+    pub says_failure: bool,
     /// Most registers of a request.
     pub most: Option<u16>,
+    /// How many of the next requests it refuses.
+    pub refuses: usize,
     /// What it answers to everything.
     pub exception: Option<ExceptionCode>,
     /// It does not answer.
@@ -68,7 +72,7 @@ impl Device {
     ) -> Result<Option<Vec<u16>>, ExceptionCode> {
         let mut tables = self.tables();
         tables.asked.push((unit, function, start, count));
-        let Some(unit) = tables.units.get(&unit) else {
+        let Some(unit) = tables.units.get_mut(&unit) else {
             return Err(ExceptionCode::GatewayTargetDevice);
         };
         if unit.silent {
@@ -77,11 +81,19 @@ impl Device {
         if let Some(exception) = unit.exception {
             return Err(exception);
         }
+        if unit.refuses > 0 {
+            unit.refuses -= 1;
+            return Err(ExceptionCode::IllegalDataAddress);
+        }
         let places = start..=start + (count - 1);
         if unit.most.is_some_and(|most| count > most)
             || places.clone().any(|place| unit.missing.contains(&place))
         {
-            return Err(ExceptionCode::IllegalDataAddress);
+            return Err(if unit.says_failure {
+                ExceptionCode::ServerDeviceFailure
+            } else {
+                ExceptionCode::IllegalDataAddress
+            });
         }
         let word = |table: &HashMap<u16, u16>, place| table.get(&place).copied().unwrap_or(0);
         let bit = |table: &HashMap<u16, bool>, place| u16::from(table.get(&place).copied().unwrap_or(false));

@@ -262,3 +262,31 @@ async fn a_closed_connection_is_told_in_words_that_are_true() {
     until_both(&mut run, 1).await;
     run.stop("while connected").await;
 }
+
+#[tokio::test]
+async fn a_connection_that_is_closed_for_being_idle_is_made_anew_without_a_loss() {
+    let rogue = Rogue::start(false, move |asked: Asked| {
+        // The second and the third poll find their connection closed, and ask again on another.
+        if asked.number == 1 || asked.number == 3 {
+            Reply::Close
+        } else {
+            let counted = u16::try_from(asked.number).expect("few requests");
+            Reply::Send(asked.tcp(&answer_pdu(3, &[counted])))
+        }
+    })
+    .await;
+    let settings = format!(
+        "connect: tcp://{}\npoll_interval: 600ms\nretries: 0\n",
+        rogue.address
+    );
+    let mut run = planned(&settings, &["{holding: 100}"]).run(AMPLE);
+    let mut seen = Vec::new();
+    for value in [0, 2, 4] {
+        let value = [(0, Value::UInt(value))];
+        seen.extend(run.until_shown("the next poll's value arrives", &value).await);
+    }
+    let notices = seen.iter().filter(|seen| matches!(seen, Seen::Notice(_))).count();
+    assert_eq!(notices, 1, "`Online` once, no loss and no gap: {seen:#?}");
+    assert_eq!(rogue.connections(), 3);
+    run.stop("while connected").await;
+}

@@ -32,8 +32,8 @@ async fn each_exception_means_what_it_means_and_none_ends_the_connection() {
         (ExceptionCode::IllegalFunction, Some(0x803D_0000)),
         (ExceptionCode::IllegalDataAddress, Some(0x803C_0000)),
         (ExceptionCode::IllegalDataValue, Some(0x803C_0000)),
-        (ExceptionCode::ServerDeviceFailure, Some(0x808B_0000)),
-        (ExceptionCode::MemoryParityError, Some(0x808B_0000)),
+        (ExceptionCode::ServerDeviceFailure, None),
+        (ExceptionCode::MemoryParityError, None),
         (ExceptionCode::Acknowledge, None),
         (ExceptionCode::ServerDeviceBusy, None),
         (ExceptionCode::GatewayPathUnavailable, None),
@@ -222,6 +222,124 @@ async fn refused_registers_are_found_left_out_and_taken_back() {
     run.stop("while connected").await;
 }
 
+/// 100 registers that hold their own address, on a device that is read well.
+async fn hundred(settings: &str, change: impl FnOnce(&mut crate::device::Unit)) -> (Device, Server, Running) {
+    let device = Device::default().with_unit(1, |unit| {
+        unit.holding = (0..100).map(|place| (place, place)).collect();
+        change(unit);
+    });
+    let addresses: Vec<String> = (0..100).map(|place| format!("{{holding: {place}}}")).collect();
+    let addresses: Vec<&str> = addresses.iter().map(String::as_str).collect();
+    device_and_run(device, settings, &addresses).await
+}
+
+#[tokio::test]
+async fn a_device_that_fails_for_a_while_is_asked_as_before_when_it_is_back() {
+    let (device, _server, mut run) = hundred("", |_| {}).await;
+    let values: Vec<_> = (0..100).map(Value::UInt).enumerate().collect();
+    run.until_shown("every value arrives", &values).await;
+    device.unit(1, |unit| {
+        unit.exception = Some(ExceptionCode::ServerDeviceFailure);
+    });
+    let seen = run.until("a stopped PLC is lost", Seen::is_offline).await;
+    assert!(
+        matches!(seen.last(), Some(Seen::Notice(Notice::Offline { reason })) if reason.contains("exception 04")),
+        "{seen:#?}"
+    );
+    let asked = device.tables().asked.len();
+    while device.tables().asked.len() < asked + 10 {
+        assert!(
+            run.next(Duration::from_millis(5)).await.is_none(),
+            "no tag is refused for it"
+        );
+    }
+    device.unit(1, |unit| {
+        unit.exception = None;
+        unit.holding.insert(7, 4711);
+    });
+    let mut values = values;
+    values[7].1 = Value::UInt(4711);
+    let seen = run.until_shown("every value arrives again", &values).await;
+    assert!(seen.first().is_some_and(Seen::is_online), "{seen:#?}");
+    assert_eq!(run.metrics.failed_tags.get(), 0);
+    assert_eq!(device.tables().asked.last(), Some(&(1, 3, 0, 100)));
+    run.stop("while connected").await;
+}
+
+#[tokio::test]
+async fn a_register_that_makes_the_device_fail_is_found() {
+    let (device, _server, mut run) = hundred("", |unit| {
+        unit.missing = [31].into();
+        unit.says_failure = true;
+    })
+    .await;
+    let mut open: Vec<usize> = (0..100).collect();
+    run.until("99 tags are good and one is bad", |seen| {
+        open.retain(|place| {
+            let wanted = if *place == 31 {
+                seen.sample_of(31)
+                    .is_some_and(|sample| sample.quality == Quality::BAD_DEVICE_FAILURE)
+            } else {
+                seen.shows(*place, &Value::UInt(*place as u64))
+            };
+            !wanted
+        });
+        open.is_empty()
+    })
+    .await;
+    while run.metrics.failed_tags.get() != 1 {
+        run.next(Duration::from_millis(5)).await;
+    }
+    // From then on the unit is sound.
+    let start = device.tables().asked.len();
+    while device.tables().asked.len() < start + 20 {
+        let next = run.next(Duration::from_millis(5)).await;
+        assert!(!next.is_some_and(|seen| seen.is_offline()));
+    }
+    run.stop("while connected").await;
+}
+
+#[tokio::test]
+async fn what_was_refused_for_a_moment_is_taken_back_at_once_when_one_tag_is() {
+    let (device, _server, mut run) = hundred("retry_refused: 1s\n", |unit| {
+        unit.exception = Some(ExceptionCode::IllegalDataAddress);
+    })
+    .await;
+    while run.metrics.failed_tags.get() < 100 {
+        run.next(Duration::from_millis(5)).await;
+    }
+    device.unit(1, |unit| unit.exception = None);
+    let before = device.tables().asked.len();
+    let values: Vec<_> = (0..100).map(Value::UInt).enumerate().collect();
+    let begun = std::time::Instant::now();
+    run.until_shown("every value arrives", &values).await;
+    assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
+    let asked = device.tables().asked.len() - before;
+    assert!(asked < 200, "{asked} requests");
+    run.stop("while connected").await;
+}
+
+#[tokio::test]
+async fn a_request_that_was_refused_for_a_moment_is_not_shortened_for_good() {
+    let (device, _server, mut run) = hundred("", |_| {}).await;
+    let values: Vec<_> = (0..100).map(Value::UInt).enumerate().collect();
+    run.until_shown("every value arrives", &values).await;
+    let refused = device.tables().asked.len();
+    device.unit(1, |unit| unit.refuses = 1);
+    while !device.tables().asked[refused..].contains(&(1, 3, 0, 50)) {
+        run.next(Duration::from_millis(5)).await;
+    }
+    let start = device.tables().asked.len();
+    while !device.tables().asked[start..]
+        .windows(2)
+        .any(|asked| asked == [(1, 3, 0, 100); 2])
+    {
+        run.next(Duration::from_millis(5)).await;
+        assert!(device.tables().asked.len() < start + 200, "requests stay short");
+    }
+    run.stop("while connected").await;
+}
+
 #[tokio::test]
 async fn a_device_of_short_requests_is_read_in_short_requests() {
     let device = Device::default().with_unit(1, |unit| {
@@ -241,8 +359,10 @@ async fn a_device_of_short_requests_is_read_in_short_requests() {
     );
     let start = device.tables().asked.len();
     while device.tables().asked.len() < start + 40 {
+        // A request that is refused a second time is a hole for those that had a value.
+        let next = run.next(Duration::from_millis(5)).await;
         assert!(
-            run.next(Duration::from_millis(5)).await.is_none(),
+            next.is_none_or(|seen| seen.is_gap_of(0) || seen.is_gap_of(59)),
             "nothing changed"
         );
     }

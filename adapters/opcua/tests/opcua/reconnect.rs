@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use floorgate_adapter_api::{Continuity, Notice};
+use floorgate_adapter_api::{Continuity, Notice, Value};
 
 use crate::proxy::Proxy;
 use crate::run::{Folder, Run, Seen, addresses, settings};
@@ -43,6 +43,19 @@ async fn a_broken_connection_loses_nothing() {
             seen.contains(&Seen::Notice(Notice::Online(Continuity::Resumed))),
             "the session was re-activated"
         );
+        if !seen.contains(&Seen::Notice(Notice::CaughtUp)) {
+            run.notice("the end of what was missed", |notice| *notice == Notice::CaughtUp)
+                .await;
+        }
+        let place = |wanted: &dyn Fn(&Seen) -> bool| run.log().iter().rposition(wanted);
+        let caught_up = place(&|seen| *seen == Seen::Notice(Notice::CaughtUp));
+        // The last value that was certainly set before the connection was back.
+        let missed = Value::Int(i64::from(value) - 50);
+        assert!(
+            caught_up > place(&|seen| seen.shows(0, &missed)),
+            "what is known is of the past as long as {missed} has not come: {:#?}",
+            run.log()
+        );
     }
     let expected: Vec<i64> = (0..=i64::from(value)).collect();
     assert_eq!(run.shown(0), expected, "each value once, in order");
@@ -56,6 +69,12 @@ async fn a_broken_connection_loses_nothing() {
         (0, 0),
         "nothing was missed, and nothing said to be"
     );
+    let ends = run
+        .log()
+        .iter()
+        .filter(|s| **s == Seen::Notice(Notice::CaughtUp))
+        .count();
+    assert_eq!(ends, 3, "once for each connection that was resumed");
     run.stop().await;
 }
 
@@ -185,5 +204,26 @@ async fn an_outage_longer_than_the_session_is_resumed_by_another() {
     );
     assert_eq!(run.metrics.gaps.get(), 0, "nothing was missed");
     assert_eq!(run.shown(0), (0..=i64::from(value)).collect::<Vec<i64>>());
+    run.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_drops_each_connection_at_once_is_not_asked_in_a_tight_loop() {
+    let server = TestServer::started(Manner::default()).await;
+    let proxy = Proxy::to(server.port).await;
+    let folder = Folder::new();
+    let run = Run::new(&folder, &settings(proxy.port, ""), &addresses(1));
+    let begun = std::time::Instant::now();
+    for connects in 1..=5 {
+        while run.metrics.connects.get() < connects {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        proxy.cut();
+    }
+    assert!(
+        begun.elapsed() > 4 * Duration::from_millis(500),
+        "five connections within {:?}",
+        begun.elapsed()
+    );
     run.stop().await;
 }

@@ -1,5 +1,7 @@
 //! Values, refusals and limits.
 
+use std::time::Duration;
+
 use floorgate_adapter_api::{Notice, Value};
 use opcua::types::{DataValue, DateTime, StatusCode, Variant};
 
@@ -63,7 +65,37 @@ async fn a_refused_node_comes_back_when_the_server_has_it() {
     .await;
     assert_eq!(run.metrics.failed_tags.get(), 2);
     server.add(50);
-    run.shows(1, 0).await;
+    let seen = run.shows(1, 0).await;
+    assert!(
+        matches!(seen.last(), Some(Seen::Sample(sample)) if sample.gap),
+        "nobody saw what it did while it was refused: {seen:#?}"
+    );
+    run.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_polling_finds_again_has_a_gap() {
+    let server = TestServer::started(Manner::default()).await;
+    let folder = Folder::new();
+    let mut tags = addresses(1);
+    tags.push(format!("node: nsu={PLANT};s={}", node_name(50)));
+    let mut run = Run::new(
+        &folder,
+        &settings(server.port, "mode: poll\npoll_interval: 20ms\n"),
+        &tags,
+    );
+    run.until(
+        "a refusal",
+        |seen| matches!(seen, Seen::Sample(s) if s.tag.0 == 1 && s.quality.is_bad()),
+    )
+    .await;
+    server.add(50);
+    let seen = run.shows(1, 0).await;
+    let found = seen.iter().find(|seen| seen.shows(1, &Value::Int(0)));
+    assert!(
+        matches!(found, Some(Seen::Sample(sample)) if sample.gap),
+        "{seen:#?}"
+    );
     run.stop().await;
 }
 
@@ -167,5 +199,33 @@ async fn nothing_is_acknowledged_before_it_is_stored() {
         .filter(|s| matches!(s, Seen::Notice(Notice::Online(_))))
         .count();
     assert_eq!(online, 1);
+    run.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn polling_that_a_full_gateway_held_up_has_a_gap() {
+    let mut server = TestServer::started(Manner::default()).await;
+    let folder = Folder::new();
+    let settings = settings(server.port, "mode: poll\npoll_interval: 20ms\n");
+    let mut run = Run::with_room(&folder, &settings, &addresses(1), 1);
+    run.shows(0, 0).await;
+    server.set(0, 1);
+    while run.metrics.samples.get() < 2 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    // The first change takes up the room; with the second the source stands still.
+    server.set(0, 2);
+    let mut asked = 0;
+    while asked < run.metrics.requests.get() {
+        asked = run.metrics.requests.get();
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    run.shows(0, 2).await;
+    server.set(0, 3);
+    let seen = run.shows(0, 3).await;
+    assert!(
+        matches!(seen.first(), Some(Seen::Notice(Notice::Gap { .. }))),
+        "what was while nothing was read may be missed: {seen:#?}"
+    );
     run.stop().await;
 }

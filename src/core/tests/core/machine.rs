@@ -87,7 +87,7 @@ fn a_lost_source_makes_states_unknown_and_its_resumption_known_again() {
         (&state["state"], &state["quality"]["class"]),
         (&json!("unknown"), &json!("bad"))
     );
-    let back = gateway.notice(Notice::Online(Continuity::Resumed));
+    let back = gateway.batch(&[Notice::Online(Continuity::Resumed), Notice::CaughtUp], &[]);
     assert_eq!(names(&back), ["SourceConnectionChanged", "EquipmentStateChanged"]);
     let state = data(&back[1]);
     assert_eq!(
@@ -96,6 +96,38 @@ fn a_lost_source_makes_states_unknown_and_its_resumption_known_again() {
     );
     let event = one(&gateway.tick(&[(STATUS, Value::Int(3))]));
     assert_eq!(event["workOrderId"], "WO-1", "what was known before holds again");
+}
+
+#[test]
+fn what_changed_during_a_loss_is_told_before_any_state_is_known_again() {
+    let mut gateway = online();
+    gateway.tick(&[(STATE, Value::Int(6))]);
+    gateway.notice(Notice::Offline { reason: "x".into() });
+    // A change from the time of the loss comes after the connection, and so does a second loss.
+    assert_eq!(
+        names(&gateway.notice(Notice::Online(Continuity::Resumed))),
+        ["SourceConnectionChanged"],
+        "nobody knows yet whether the state still holds"
+    );
+    let state = one(&gateway.tick(&[(STATE, Value::Int(11))]));
+    assert_eq!(
+        (&state["state"], &state["previousState"], &state["gap"]),
+        (&json!("Held"), &json!("unknown"), &Json::Null)
+    );
+    assert_eq!(
+        names(&gateway.notice(Notice::CaughtUp)),
+        [] as [&str; 0],
+        "told already"
+    );
+    gateway.notice(Notice::Offline { reason: "y".into() });
+    gateway.notice(Notice::Online(Continuity::Resumed));
+    gateway.notice(Notice::Offline { reason: "z".into() });
+    gateway.notice(Notice::Online(Continuity::Resumed));
+    let state = one(&gateway.notice(Notice::CaughtUp));
+    assert_eq!(
+        (&state["state"], &state["previousState"]),
+        (&json!("Held"), &json!("unknown"))
+    );
 }
 
 #[test]
