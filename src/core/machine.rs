@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use floorgate_sample::{Continuity, GapScope, Notice, Quality, Sample, SourceId, TagId, Timestamp};
+use foldhash::fast::RandomState;
 
 use crate::detect::{Cause, Change, detect};
 use crate::envelope::{Event, Settings};
@@ -406,7 +407,8 @@ impl Core {
         if samples.is_sorted_by_key(|sample| sample.source_time) {
             return order;
         }
-        let mut last: HashMap<TagId, Option<Timestamp>> = HashMap::with_capacity(samples.len());
+        let mut last: HashMap<TagId, Option<Timestamp>, RandomState> =
+            HashMap::with_capacity_and_hasher(samples.len(), RandomState::default());
         for sample in samples {
             if last
                 .insert(sample.tag, sample.source_time)

@@ -206,13 +206,15 @@ impl Context<'_> {
         };
         let text = &mut self.emitter.scratch;
         text.clear();
-        let _ = write!(
-            text,
-            "{}#{part}#{}#{}#",
-            self.rule.id,
-            time.as_nanos(),
-            self.change.ordinal
-        );
+        text.push_str(&self.rule.id);
+        let mut digits = itoa::Buffer::new();
+        text.push('#');
+        text.push_str(digits.format(part));
+        text.push('#');
+        text.push_str(digits.format(time.as_nanos()));
+        text.push('#');
+        text.push_str(digits.format(self.change.ordinal));
+        text.push('#');
         for value in [&self.change.previous, &self.change.value] {
             match value {
                 Some(value) => {
@@ -306,7 +308,11 @@ fn write_times(
 fn write_quality(object: &mut Object<'_>, quality: Quality) {
     object.open("quality");
     object.plain("class", quality.class().as_str());
-    object.put("statusCode", &format_args!("{quality}"));
+    if quality == Quality::GOOD {
+        object.plain("statusCode", "0x00000000");
+    } else {
+        object.put("statusCode", &format_args!("{quality}"));
+    }
     object.close();
 }
 

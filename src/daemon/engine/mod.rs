@@ -243,6 +243,7 @@ impl Running {
         if self.refused.is_none() {
             let now = self.now();
             self.engine.core.advance(now, &mut self.events);
+            self.tell_failures();
         }
         Ok(false)
     }
@@ -324,12 +325,17 @@ impl Running {
                 .source_to_received
                 .observe(batch.received.since(event.time).as_secs_f64());
         }
+        self.tell_failures();
+        self.stored.push((batch, admission));
+    }
+
+    /// Counts and logs the rules that failed on what was last evaluated.
+    fn tell_failures(&mut self) {
         let failures = self.engine.core.take_failures();
         self.engine.metrics.rule_errors.inc_by(failures.count);
         for failure in failures.first {
             warn!(rule = %failure.rule, reason = failure.reason, "a rule failed");
         }
-        self.stored.push((batch, admission));
     }
 }
 

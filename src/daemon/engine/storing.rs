@@ -9,6 +9,7 @@ use floorgate_metrics::Metrics;
 use floorgate_outbox::{Cell, Commit, Error as StoreError, Store};
 use floorgate_publisher::Report;
 use floorgate_sample::Timestamp;
+use foldhash::fast::RandomState;
 use prometheus::IntCounter;
 use tracing::{error, info, warn};
 
@@ -34,7 +35,7 @@ impl Refused {
 
 /// Counts events by type, once they are stored.
 #[derive(Default)]
-pub struct Counts(HashMap<Arc<str>, (IntCounter, u64)>);
+pub struct Counts(HashMap<Arc<str>, (IntCounter, u64), RandomState>);
 
 impl Counts {
     fn add(&mut self, kind: &Arc<str>, metrics: &Metrics) {
