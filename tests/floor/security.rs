@@ -104,7 +104,7 @@ fn a_certificate_for_another_host_is_refused() -> Result<()> {
 fn a_wrong_password_is_told_and_the_right_one_loses_nothing() -> Result<()> {
     let kafka = Kafka::shared_protected()?;
     let (user, password) = Listener::USER;
-    for mechanism in ["SCRAM-SHA-512", "PLAIN"] {
+    for mechanism in ["SCRAM-SHA-512", "SCRAM-SHA-256", "PLAIN"] {
         let security = format!(
             "protocol: sasl_ssl, ca_file: '{{ca}}', mechanism: {mechanism}, username: {user}, \
              password_file: kafka.password"

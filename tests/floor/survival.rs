@@ -7,7 +7,7 @@ use anyhow::{Context, Result, ensure};
 use floorgate_tests::{Delivery, Kafka, Patience, Reader, Record, until};
 use serde_json::{Value, json};
 
-use crate::plant::Plant;
+use crate::plant::{Plant, topic};
 
 /// The counter that the PLC counts up with one after the other, and its journal.
 const COUNTER: &str = "Line1.Good";
@@ -136,6 +136,33 @@ fn a_broker_that_is_away_for_a_while_gets_everything_later() -> Result<()> {
         "the floor was never out of sight"
     );
     plant.gateway.wait_for_metric(depth, 0.0..=0.0, Patience::Long)
+}
+
+#[test]
+fn what_a_broker_refuses_waits_and_comes_in_order() -> Result<()> {
+    const LAST: i64 = 300;
+    let kafka = Kafka::shared()?;
+    let mut plant = Plant::new(&kafka.bootstrap())?;
+    // No record of these is small enough: the very first batches are refused.
+    let topic = topic(plant.site(), "production-count");
+    kafka.create_topic(&topic, 3)?;
+    kafka.set_topic(&topic, "max.message.bytes", "200")?;
+    plant.gateway.start()?;
+    // The other topics are not held up.
+    known(&plant)?;
+    plant.plc.count_up(COUNTER, 1, LAST, 4)?;
+    until("a held lane in /readyz", Patience::Long, || {
+        let page = plant.gateway.get("/readyz")?.body;
+        Ok(page.contains("is held at sequence 1").then_some(()))
+    })?;
+    written(&mut plant, LAST)?;
+    kafka.set_topic(&topic, "max.message.bytes", "1048588")?;
+    let mut reader = plant.reader("production-count")?;
+    let delivery = Delivery::of(read_to(&mut reader, LAST)?)?;
+    assert_eq!(compare(&delivery.accepted, &(1..=LAST))?, 0);
+    plant
+        .gateway
+        .wait_for_metric("floorgate_outbox_depth", 0.0..=0.0, Patience::Long)
 }
 
 #[test]

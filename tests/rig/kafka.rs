@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, ensure};
 use rdkafka::ClientConfig;
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 
@@ -182,9 +182,7 @@ impl Kafka {
 
     /// Creates a topic with so many partitions.
     pub fn create_topic(&self, name: &str, partitions: i32) -> Result<()> {
-        let admin: AdminClient<DefaultClientContext> = ClientConfig::new()
-            .set("bootstrap.servers", self.bootstrap())
-            .create()?;
+        let admin = self.admin()?;
         let topic = NewTopic::new(name, partitions, TopicReplication::Fixed(1));
         let options = AdminOptions::new().operation_timeout(Some(Duration::from_secs(30)));
         let results = block_on(admin.create_topics([&topic], &options))?;
@@ -194,13 +192,31 @@ impl Kafka {
         Ok(())
     }
 
+    /// Gives a topic one setting of its own, and takes back any other that it had.
+    pub fn set_topic(&self, name: &str, key: &str, value: &str) -> Result<()> {
+        let change = AlterConfig::new(ResourceSpecifier::Topic(name)).set(key, value);
+        let results = block_on(self.admin()?.alter_configs([&change], &AdminOptions::new()))?;
+        for result in results {
+            result.map_err(|(_, error)| anyhow!("cannot set {key} of {name}: {error}"))?;
+        }
+        Ok(())
+    }
+
+    fn admin(&self) -> Result<AdminClient<DefaultClientContext>> {
+        Ok(ClientConfig::new()
+            .set("bootstrap.servers", self.bootstrap())
+            .create()?)
+    }
+
     /// Gives the data folder its identity, as the first start of a broker demands.
     fn format(&self) -> Result<()> {
         let mut command = self.java("kafka.tools.StorageTool")?;
         command.args(["format", "--cluster-id", "Zmxvb3JnYXRlLXRlc3RzMQ", "--config"]);
         command.arg(self.folder.path().join("server.properties"));
         if self.listeners.is_some() {
-            command.args(["--add-scram", &Listeners::scram_user()]);
+            for user in Listeners::scram_users() {
+                command.args(["--add-scram", &user]);
+            }
         }
         let output = command.output().context("cannot start java")?;
         ensure!(

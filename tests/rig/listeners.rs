@@ -18,7 +18,7 @@ pub enum Listener {
     OtherHost,
     /// TLS for clients that have a certificate of the authority; [`Listener::CLIENT`] is one.
     ClientCertificate,
-    /// TLS, and SASL with PLAIN or SCRAM-SHA-512 for [`Listener::USER`].
+    /// TLS, and SASL with PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512 for [`Listener::USER`].
     Sasl,
 }
 
@@ -88,10 +88,10 @@ impl Listeners {
         addresses.collect()
     }
 
-    /// The user for SCRAM, which is stored when the data folder is formatted.
-    pub(crate) fn scram_user() -> String {
+    /// The user for both kinds of SCRAM, which are stored when the data folder is formatted.
+    pub(crate) fn scram_users() -> [String; 2] {
         let (user, password) = Listener::USER;
-        format!("SCRAM-SHA-512=[name={user},password={password}]")
+        ["256", "512"].map(|bits| format!("SCRAM-SHA-{bits}=[name={user},password={password}]"))
     }
 
     /// The lines of the broker's configuration; what they name is written to `folder`.
@@ -141,8 +141,9 @@ fn sasl(prefix: &str) -> String {
     const MODULES: &str = "org.apache.kafka.common.security";
     let (user, password) = Listener::USER;
     format!(
-        "{prefix}.sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-512\n\
+        "{prefix}.sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-256,SCRAM-SHA-512\n\
          {prefix}.plain.sasl.jaas.config={MODULES}.plain.PlainLoginModule required user_{user}=\"{password}\";\n\
+         {prefix}.scram-sha-256.sasl.jaas.config={MODULES}.scram.ScramLoginModule required;\n\
          {prefix}.scram-sha-512.sasl.jaas.config={MODULES}.scram.ScramLoginModule required;\n"
     )
 }
