@@ -19,28 +19,46 @@ use crate::ports::free_port;
 use crate::process::{Process, Signal};
 use crate::wait::{Patience, until};
 
-const QUICK_TO_START: &[&str] = &[
-    "-Xms128m",
-    "-Xmx512m",
-    "-XX:+UseSerialGC",
-    "-XX:TieredStopAtLevel=1",
-    "-Xshare:auto",
-];
-const QUICK_TO_ANSWER: &[&str] = &[
-    "-Xms1g",
-    "-Xmx1g",
-    "-XX:+UseG1GC",
-    "-XX:MaxGCPauseMillis=10",
-    "-Xshare:auto",
-];
+/// How a broker is started.
+#[derive(Debug)]
+struct Manner {
+    /// Options of the Java machine.
+    java: &'static [&'static str],
+    /// Lines of the broker's configuration.
+    settings: &'static str,
+}
+
+/// Soon there, for tests.
+const QUICK_TO_START: Manner = Manner {
+    java: &[
+        "-Xms128m",
+        "-Xmx512m",
+        "-XX:+UseSerialGC",
+        "-XX:TieredStopAtLevel=1",
+        "-Xshare:auto",
+    ],
+    settings: "",
+};
+/// Fast once it is there, for measuring. It writes its data to the disk steadily: left to the kernel, half a minute's records go out at
+/// once, and whoever else syncs on that disk waits for them, which a gateway with a disk of its own never does.
+const QUICK_TO_ANSWER: Manner = Manner {
+    java: &[
+        "-Xms1g",
+        "-Xmx1g",
+        "-XX:+UseG1GC",
+        "-XX:MaxGCPauseMillis=10",
+        "-Xshare:auto",
+    ],
+    settings: "log.flush.interval.ms=250\nlog.flush.scheduler.interval.ms=250\n\
+        log.initial.task.delay.ms=1000\n",
+};
 
 /// One node that is broker and controller (`KRaft`), with topics created on first use, three partitions each.
 #[derive(Debug)]
 pub struct Kafka {
     port: u16,
     process: Option<Process>,
-    /// Options of the Java machine.
-    java: &'static [&'static str],
+    manner: Manner,
     /// The protected listeners, where there are any.
     listeners: Option<Listeners>,
     // Deleted after the process is gone.
@@ -77,7 +95,7 @@ impl Kafka {
         Self::start_with(QUICK_TO_ANSWER, None)
     }
 
-    fn start_with(java: &'static [&'static str], listeners: Option<Listeners>) -> Result<Self> {
+    fn start_with(manner: Manner, listeners: Option<Listeners>) -> Result<Self> {
         let folder = Folder::new("kafka")?;
         let (port, controller) = (free_port()?, free_port()?);
         let protected = listeners.as_ref().map(Listeners::addresses).unwrap_or_default();
@@ -112,6 +130,7 @@ impl Kafka {
         ] {
             writeln!(settings, "{key}={value}")?;
         }
+        settings.push_str(manner.settings);
         if let Some(listeners) = &listeners {
             settings.push_str(&listeners.settings(&folder)?);
         }
@@ -119,7 +138,7 @@ impl Kafka {
         let mut kafka = Self {
             port,
             process: None,
-            java,
+            manner,
             listeners,
             folder,
         };
@@ -236,7 +255,7 @@ impl Kafka {
     fn java(&self, class: &str) -> Result<Command> {
         let mut command = Command::new("java");
         command
-            .args(self.java)
+            .args(self.manner.java)
             .args(["-XX:-UsePerfData", "-Djava.awt.headless=true"])
             .arg("-cp")
             .arg(kafka_jars()?.join("*"))
