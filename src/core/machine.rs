@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use floorgate_sample::{Continuity, GapScope, Notice, Quality, Sample, SourceId, TagId, Timestamp};
-use foldhash::fast::RandomState;
+use foldhash::fast::FixedState;
 
 use crate::detect::{Cause, Change, detect};
 use crate::envelope::{Event, Settings};
@@ -407,8 +407,8 @@ impl Core {
         if samples.is_sorted_by_key(|sample| sample.source_time) {
             return order;
         }
-        let mut last: HashMap<TagId, Option<Timestamp>, RandomState> =
-            HashMap::with_capacity_and_hasher(samples.len(), RandomState::default());
+        let mut last: HashMap<TagId, Option<Timestamp>, FixedState> =
+            HashMap::with_capacity_and_hasher(samples.len(), FixedState::default());
         for sample in samples {
             if last
                 .insert(sample.tag, sample.source_time)
