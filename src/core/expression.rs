@@ -7,6 +7,7 @@ use std::cell::RefCell;
 use std::sync::Arc;
 
 use cel::common::ast::{EntryExpr, Expr, IdedExpr};
+use cel::objects::{Key, ValueType};
 use cel::{Context, Program};
 use floorgate_sample::Value;
 
@@ -140,7 +141,10 @@ impl Expression {
                     text: Arc::clone(&self.text),
                     reason: error.to_string(),
                 })?;
-            Ok(json(&result))
+            json(&result).map_err(|kind| ExpressionError::Failed {
+                text: Arc::clone(&self.text),
+                reason: format!("it gives a {kind}, which has no form in JSON"),
+            })
         })
     }
 }
@@ -217,16 +221,39 @@ fn operand(value: Option<Value>) -> cel::Value {
     }
 }
 
-fn json(value: &cel::Value) -> serde_json::Value {
+/// A result as it stands in an event; the kind of one that JSON has no form for. Keys are in the order of their text.
+fn json(value: &cel::Value) -> Result<serde_json::Value, ValueType> {
     use serde_json::Value as Json;
-    match value {
+    let exact = |value: Value| serde_json::to_value(value).unwrap_or(Json::Null);
+    Ok(match value {
+        cel::Value::Null => Json::Null,
         cel::Value::Bool(b) => Json::Bool(*b),
-        cel::Value::Int(i) => serde_json::to_value(Value::Int(*i)).unwrap_or(Json::Null),
-        cel::Value::UInt(u) => serde_json::to_value(Value::UInt(*u)).unwrap_or(Json::Null),
-        cel::Value::Float(f) => serde_json::to_value(Value::Float64(*f)).unwrap_or(Json::Null),
+        cel::Value::Int(i) => exact(Value::Int(*i)),
+        cel::Value::UInt(u) => exact(Value::UInt(*u)),
+        cel::Value::Float(f) => exact(Value::Float64(*f)),
         cel::Value::String(text) => Json::String(text.to_string()),
-        cel::Value::List(items) => Json::Array(items.iter().map(json).collect()),
-        _ => Json::Null,
+        cel::Value::Bytes(bytes) => exact(Value::Bytes(bytes.as_slice().into())),
+        cel::Value::List(items) => Json::Array(items.iter().map(json).collect::<Result<_, _>>()?),
+        cel::Value::Map(map) => {
+            let mut entries: Vec<_> = map
+                .map
+                .iter()
+                .map(|(key, value)| (key_text(key), value))
+                .collect();
+            entries.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
+            let entries = entries.into_iter().map(|(key, value)| Ok((key, json(value)?)));
+            Json::Object(entries.collect::<Result<_, _>>()?)
+        }
+        other => return Err(other.type_of()),
+    })
+}
+
+fn key_text(key: &Key) -> String {
+    match key {
+        Key::Int(i) => i.to_string(),
+        Key::Uint(u) => u.to_string(),
+        Key::Bool(b) => b.to_string(),
+        Key::String(text) => text.to_string(),
     }
 }
 
@@ -310,6 +337,14 @@ mod tests {
                 ..
             })
         ));
+    }
+
+    #[test]
+    fn a_result_has_the_form_that_events_have() {
+        assert_eq!(
+            evaluate("{'b': [good, null], 'a': {1: b'\\xff'}}").to_string(),
+            r#"{"a":{"1":"ff"},"b":[7,null]}"#
+        );
     }
 
     #[test]
