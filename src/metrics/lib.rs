@@ -37,6 +37,8 @@ pub struct Metrics {
     /// Failures of rules: a guard that made no event of a change, a value that the rule cannot read, a field that is null
     /// because its expression failed.
     pub rule_errors: IntCounter,
+    /// Samples that a source of a replaced configuration sent after its end; they are not taken, and their tags have a gap.
+    pub late_samples: IntCounter,
     /// Stage latencies: `source_to_received`, `received_to_committed`, `committed_to_acknowledged`.
     stage_seconds: HistogramVec,
     /// Duration of one durable commit.
@@ -191,6 +193,11 @@ impl Metrics {
                 &registry,
                 "rule_errors_total",
                 "Failures of rules: a change made no event, or one with a field that is null",
+            )?,
+            late_samples: counter(
+                &registry,
+                "late_samples_total",
+                "Samples of a replaced configuration's sources that came too late to be taken",
             )?,
             stage_seconds: histogram_vec(
                 &registry,

@@ -295,6 +295,10 @@ impl Running {
     fn apply(&mut self, generation: Generation, batch: Batch, admission: Admission) {
         if generation != self.generation {
             // Its tags are numbers of another plan. Its receipt does not fire: it was not stored.
+            self.engine
+                .metrics
+                .late_samples
+                .inc_by(batch.samples.len() as u64);
             warn!(
                 source = batch.source.0,
                 samples = batch.samples.len(),

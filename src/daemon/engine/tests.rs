@@ -294,7 +294,7 @@ fn what_an_ended_source_sends_is_taken_for_no_other_tag() {
     rig.online();
     rig.send(Vec::new(), &[(0, 5)]);
     until("the receipts", || rig.receipts() == 4);
-    rig.stop();
+    assert_eq!(rig.stop().metrics.late_samples.get(), 1);
     let keys: Vec<String> = rows(&options.path)
         .iter()
         .map(|row| row.key.to_string())
