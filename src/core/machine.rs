@@ -177,16 +177,15 @@ impl Core {
                 tags: &self.tags,
                 sources: &self.sources,
             };
-            let source = self.plan.tags[tag.index()].source;
-            if self.sources[source.index()].catching_up {
+            let source = &self.sources[self.plan.tags[tag.index()].source.index()];
+            if source.catching_up {
                 continue;
             }
             let Some(value) = view.value(tag).cloned() else {
                 continue;
             };
-            let source = self.plan.tags[tag.index()].source;
             let state = &mut self.tags[tag.index()];
-            state.see_gaps(self.sources[source.index()].gaps);
+            state.see_gaps(source.gaps);
             self.pending.push(Change {
                 cause: Cause::Silence,
                 previous: Some(value.clone()),
