@@ -9,7 +9,7 @@ use floorgate_outbox::{Acknowledged, Reader, Row, Topic};
 use floorgate_sample::Timestamp;
 use thiserror::Error;
 
-use crate::client::{ClientError, connection, producing};
+use crate::client::{ClientError, GATHERING, connection, producing};
 use crate::inbox::Shared;
 use crate::report::{Report, Status};
 use crate::settings::KafkaSettings;
@@ -80,6 +80,7 @@ impl Publisher {
             metrics,
             in_flight_limit: settings.in_flight_mib as usize * 1024 * 1024,
             max_record_bytes: settings.max_record_bytes as usize,
+            gathers: settings.linger <= GATHERING,
         };
         let worker = Worker::new(outfit, &topics, &lanes)?;
         let thread = std::thread::Builder::new()

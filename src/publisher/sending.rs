@@ -4,9 +4,9 @@ use std::time::{Duration, Instant};
 
 use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::message::OwnedHeaders;
-use rdkafka::producer::BaseRecord;
+use rdkafka::producer::{BaseRecord, Producer};
 
-use crate::client::ENDS_BURST;
+use crate::client::{ENDS_BURST, GATHERING};
 use crate::lane::footprint;
 use crate::record::LaneMark;
 use crate::worker::{Round, SEQUENCE_BITS, TopicState, Worker};
@@ -34,10 +34,25 @@ impl Worker {
         let share = (self.in_flight_limit / lanes.max(1)).max(LEAST_SHARE);
         let burst = share.min(self.burst_limit);
         self.first_lane = (self.first_lane + 1) % lanes.max(1);
-        (0..lanes)
+        let round = (0..lanes)
             .map(|turn| self.send_lane((self.first_lane + turn) % lanes, burst))
             .max()
-            .unwrap_or(Round::Done)
+            .unwrap_or(Round::Done);
+        self.release();
+        round
+    }
+
+    /// Lets the client send what was handed over in this round, as soon as it has waited for [`GATHERING`]. Left alone it would look
+    /// again a whole millisecond later.
+    fn release(&mut self) {
+        let (Some(since), Some(producer)) = (self.handed_over.take(), &self.producer) else {
+            return;
+        };
+        if self.gathers {
+            std::thread::sleep(GATHERING.saturating_sub(since.elapsed()));
+            // It only wakes the client: nothing is waited for, and that not all is through is no error.
+            let _ = producer.flush(Duration::ZERO);
+        }
     }
 
     /// Sends a lane's next burst, once the one before is through.
@@ -179,6 +194,7 @@ impl Worker {
             return Round::Done;
         };
         let last = prepared.len() - 1;
+        self.handed_over.get_or_insert_with(Instant::now);
         let mut failure = None;
         let mut sent = 0;
         for (index, (row, headers)) in lane.rows().zip(prepared).enumerate() {

@@ -14,7 +14,8 @@ pub struct KafkaSettings {
     pub topics: TopicSettings,
     /// Compression of record batches.
     pub compression: Compression,
-    /// How long a record may wait for others to share a request with; zero sends at once.
+    /// How long a record may wait for others to share a request with. At zero, what is stored together goes
+    /// out together, a quarter of a millisecond after its first record.
     pub linger: Duration,
     /// Largest record that is sent, in bytes, key and headers included. Must not exceed the brokers' `message.max.bytes`.
     pub max_record_bytes: u32,

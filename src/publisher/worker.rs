@@ -84,6 +84,8 @@ pub(crate) struct Outfit {
     pub(crate) metrics: Metrics,
     pub(crate) in_flight_limit: usize,
     pub(crate) max_record_bytes: usize,
+    /// The client waits for [`GATHERING`](crate::client::GATHERING) and no longer.
+    pub(crate) gathers: bool,
 }
 
 /// The state of the publisher's thread.
@@ -107,6 +109,10 @@ pub(crate) struct Worker {
     pub(crate) burst_limit: usize,
     /// Memory of rows at hand.
     pub(crate) cached: usize,
+    /// The client waits for [`GATHERING`](crate::client::GATHERING) and is woken after that.
+    pub(crate) gathers: bool,
+    /// When the first record of this round was handed to the client.
+    pub(crate) handed_over: Option<Instant>,
     /// Where the next round over the lanes begins.
     pub(crate) first_lane: usize,
     pub(crate) must_rebuild: Option<String>,
@@ -157,6 +163,8 @@ impl Worker {
             in_flight_limit: outfit.in_flight_limit,
             burst_limit: outfit.max_record_bytes.min(BATCH_BYTES) / 4 * 3,
             cached: 0,
+            gathers: outfit.gathers,
+            handed_over: None,
             first_lane: 0,
             must_rebuild: None,
             rebuild_at: now,
