@@ -47,7 +47,7 @@ pub struct Event {
     /// The type's own name, `WorkOrderStatusChanged`: for metrics and people.
     pub name: Arc<str>,
     /// CloudEvents `subject`.
-    pub subject: String,
+    pub subject: Arc<str>,
     /// CloudEvents `time`.
     pub time: Timestamp,
     /// CloudEvents `recordedtime`: when the event was derived.

@@ -11,6 +11,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use foldhash::fast::RandomState;
+use memchr::memchr3;
 use rusqlite::{Connection, params};
 
 use crate::Cell;
@@ -238,7 +239,7 @@ fn encode(text: &mut String, key: &str, value: Option<&str>) {
 
 fn escape(text: &mut String, part: &str) {
     let mut rest = part;
-    while let Some(at) = rest.find(['\\', '\t', '\n']) {
+    while let Some(at) = memchr3(b'\\', b'\t', b'\n', rest.as_bytes()) {
         let (plain, special) = rest.split_at(at);
         text.push_str(plain);
         text.push_str(match special.as_bytes().first() {

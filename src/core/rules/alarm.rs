@@ -102,7 +102,7 @@ fn raise(context: &mut Context<'_>, memory: &mut Memory, bit: u8, alarm: Option<
     let occurrence = context.next_id(u32::from(bit));
     let draft = Draft {
         part: u32::from(bit),
-        ..Draft::new("AlarmRaised", &subject)
+        ..Draft::new("AlarmRaised", subject)
     };
     context.emit_with_id(&draft, occurrence, |object| {
         object.field("alarmId", &id);
@@ -136,7 +136,7 @@ fn clear(context: &mut Context<'_>, raised: &Raised, bit: u8, alarm: Option<&Ala
         .map(|(from, to)| to.since(from).as_millis());
     let draft = Draft {
         part: u32::from(bit),
-        ..Draft::new("AlarmCleared", &subject)
+        ..Draft::new("AlarmCleared", subject)
     };
     context.emit(&draft, |object| {
         object.field("alarmId", &id);

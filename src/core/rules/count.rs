@@ -61,7 +61,7 @@ pub(super) fn evaluate(
         return;
     }
     let subject = format!("counter/{}", tag.name);
-    context.emit(&Draft::new("ProductionCountRecorded", &subject), |object| {
+    context.emit(&Draft::new("ProductionCountRecorded", subject), |object| {
         object.field("counterId", &*tag.name);
         object.field("kind", kind);
         object.field("delta", &Value::UInt(step.delta));

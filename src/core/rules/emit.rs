@@ -21,7 +21,7 @@ pub(crate) struct Draft<'a> {
     /// `mes` or `wms`.
     pub(crate) domain: &'a str,
     /// CloudEvents `subject`.
-    pub(crate) subject: &'a str,
+    pub(crate) subject: Arc<str>,
     /// CloudEvents `correlationid`.
     pub(crate) correlation: Option<&'a str>,
     /// Tells events of one rule and one change apart (an alarm's bit).
@@ -29,11 +29,11 @@ pub(crate) struct Draft<'a> {
 }
 
 impl<'a> Draft<'a> {
-    pub(crate) fn new(name: &'a str, subject: &'a str) -> Self {
+    pub(crate) fn new(name: &'a str, subject: impl Into<Arc<str>>) -> Self {
         Self {
             name,
             domain: "mes",
-            subject,
+            subject: subject.into(),
             correlation: None,
             part: 0,
         }
@@ -135,7 +135,7 @@ impl Emitter {
             id,
             source: &stream.urn,
             event_type: &event_type,
-            subject: draft.subject,
+            subject: &draft.subject,
             time: self.times.get(time_text),
             recorded: self.times.get(recorded),
             key,
@@ -154,7 +154,7 @@ impl Emitter {
             id,
             event_type,
             name,
-            subject: draft.subject.to_owned(),
+            subject: Arc::clone(&draft.subject),
             time,
             recorded: self.recorded,
             shared_headers,
@@ -348,7 +348,7 @@ pub(crate) fn source_event(
     };
     write_quality(&mut object, quality);
     let subject = format!("source/{}", source.name);
-    let draft = Draft::new("SourceConnectionChanged", &subject);
+    let draft = Draft::new("SourceConnectionChanged", subject);
     let time = emitter.received;
     let emission = if previous.is_none() {
         Emission::Initial

@@ -47,7 +47,7 @@ pub(super) fn evaluate(context: &mut Context<'_>, memory: &mut Memory, dirty: &m
     let subject = format!("equipment/{}", context.equipment());
     let raw = change.value.as_ref();
     let tag = context.trigger();
-    context.emit(&Draft::new("EquipmentStateChanged", &subject), |object| {
+    context.emit(&Draft::new("EquipmentStateChanged", subject), |object| {
         object.field("model", &*model);
         object.field("state", &state);
         object.field(

@@ -27,6 +27,8 @@ pub(crate) use emit::{Draft, Emitter, source_event};
 pub(crate) struct RuleState {
     memory: Option<Box<Memory>>,
     dirty: bool,
+    /// The subject of its events where it is always the same, once there was one.
+    subject: Option<Arc<str>>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -54,7 +56,7 @@ impl RuleState {
         };
         Self {
             memory: Some(Box::new(memory)),
-            dirty: false,
+            ..Self::default()
         }
     }
 
@@ -192,7 +194,11 @@ pub(crate) fn evaluate(
         events,
         failures,
     };
-    let RuleState { memory, dirty } = state;
+    let RuleState {
+        memory,
+        dirty,
+        subject,
+    } = state;
     match (&rule.spec.kind, memory.as_deref_mut()) {
         (RuleKind::WorkOrderStatus { order }, Some(Memory::WorkOrder(memory))) => {
             work_order::evaluate(&mut context, memory, dirty, *order);
@@ -204,7 +210,7 @@ pub(crate) fn evaluate(
             count::evaluate(&mut context, memory, dirty, kind, unit);
         }
         (RuleKind::Alarm, Some(Memory::Alarm(memory))) => alarm::evaluate(&mut context, memory, dirty),
-        (RuleKind::Measurement { name }, _) => measurement(&mut context, name),
+        (RuleKind::Measurement { name }, _) => measurement(&mut context, subject, name),
         (
             RuleKind::Custom {
                 event,
@@ -250,10 +256,10 @@ impl<'a> Context<'a> {
     }
 }
 
-fn measurement(context: &mut Context<'_>, name: &str) {
-    let subject = format!("measurement/{name}");
+fn measurement(context: &mut Context<'_>, subject: &mut Option<Arc<str>>, name: &str) {
+    let subject = subject.get_or_insert_with(|| format!("measurement/{name}").into());
     let (change, unit) = (context.change, context.trigger().unit.as_ref());
-    context.emit(&Draft::new("MeasurementRecorded", &subject), |object| {
+    context.emit(&Draft::new("MeasurementRecorded", Arc::clone(subject)), |object| {
         object.field("name", name);
         object.field("value", &change.value);
         object.field("unit", &unit);
@@ -272,7 +278,7 @@ fn custom(context: &mut Context<'_>, event: &str, domain: &str, subject: Option<
         );
     let draft = Draft {
         domain,
-        ..Draft::new(event, &subject)
+        ..Draft::new(event, subject)
     };
     context.emit(&draft, |_| {});
 }

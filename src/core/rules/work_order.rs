@@ -71,7 +71,7 @@ pub(super) fn evaluate(context: &mut Context<'_>, memory: &mut Memory, dirty: &m
     let subject = format!("work-order/{order}");
     let draft = Draft {
         correlation: run.as_deref(),
-        ..Draft::new("WorkOrderStatusChanged", &subject)
+        ..Draft::new("WorkOrderStatusChanged", subject)
     };
     // What came before is only said of an order that is known to be the same.
     let previous = memory.status.replace(status.clone()).filter(|_| memory.known);

@@ -26,6 +26,7 @@ use floorgate_metrics::{Metrics, StageMetrics};
 use floorgate_outbox::{Commit, Error as StoreError, Store};
 use floorgate_publisher::Publisher;
 use floorgate_sample::Timestamp;
+use prometheus::local::LocalHistogram;
 use tracing::{error, info, warn};
 
 use storing::{Counts, Refused};
@@ -75,6 +76,8 @@ struct Running {
     engine: Engine,
     generation: Generation,
     stages: StageMetrics,
+    /// The same histogram as in `stages`, filled in batches.
+    source_to_received: LocalHistogram,
     counts: Counts,
     commit: Commit,
     events: Vec<Event>,
@@ -126,9 +129,11 @@ impl Engine {
 
 impl Running {
     fn new(engine: Engine) -> Self {
+        let stages = engine.metrics.stages();
         Self {
             generation: Generation::default(),
-            stages: engine.metrics.stages(),
+            source_to_received: stages.source_to_received.local(),
+            stages,
             counts: Counts::default(),
             commit: Commit::default(),
             events: Vec::new(),
@@ -325,10 +330,10 @@ impl Running {
         // Without a time of its source an event has that of its receipt, and there is no way to measure.
         let sent = self.events.iter().skip(before);
         for event in sent.filter(|event| event.time != batch.received) {
-            self.stages
-                .source_to_received
-                .observe(batch.received.since(event.time).as_secs_f64());
+            let took = batch.received.since(event.time);
+            self.source_to_received.observe(took.as_secs_f64());
         }
+        self.source_to_received.flush();
         self.tell_failures();
         self.stored.push((batch, admission));
     }

@@ -252,7 +252,7 @@ fn stored_event(event: Event) -> floorgate_outbox::Event {
         partition: None,
         id: event.id.to_string(),
         kind: event.name,
-        subject: event.subject.into(),
+        subject: event.subject,
         recorded: event.recorded,
         shared_headers: event.shared_headers,
         headers: event.headers,

@@ -31,7 +31,7 @@ fn the_envelope_names_stream_key_and_run() {
     let events = gateway.tick(&[(STATUS, Value::Int(3))]);
     let event = &events[0];
     let headers = format!("{}{}", event.shared_headers, event.headers);
-    assert_eq!(event.subject, "work-order/WO-1");
+    assert_eq!(&*event.subject, "work-order/WO-1");
     assert_eq!(&*event.key, "acme/busan/filling/line1/filler");
     for line in [
         "ce_type: io.floorgate.mes.WorkOrderStatusChanged.v1",

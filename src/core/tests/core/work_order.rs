@@ -32,7 +32,7 @@ fn correlation(event: &Event) -> Option<&str> {
         .headers
         .lines()
         .find_map(|line| line.strip_prefix("ce_correlationid: "));
-    assert_eq!(line.is_none(), event.subject == "work-order/unknown");
+    assert_eq!(line.is_none(), &*event.subject == "work-order/unknown");
     line
 }
 
