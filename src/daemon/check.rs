@@ -10,9 +10,18 @@ use crate::exit::Refused;
 use crate::kafka;
 use crate::registry::ADAPTERS;
 
+/// Who looks at the files that the settings name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Eyes {
+    /// The gateway itself: what it cannot read, it cannot use.
+    Gateway,
+    /// Someone who may not be allowed to see what the gateway sees.
+    Anyone,
+}
+
 /// Checks a configuration and tells what it comes to.
 pub fn check(path: &Path) -> anyhow::Result<()> {
-    let loaded = read_with(path, Some(kafka::Eyes::Anyone))?;
+    let loaded = read_with(path, Some(Eyes::Anyone))?;
     println!(
         "{}: {} sources, {} tags, {} rules, no errors",
         path.display(),
@@ -30,19 +39,48 @@ pub fn read(path: &Path) -> anyhow::Result<Loaded> {
 
 /// Reads a configuration that this process is to run: what it names has to be there for this process.
 pub fn read_to_run(path: &Path) -> anyhow::Result<Loaded> {
-    read_with(path, Some(kafka::Eyes::Gateway))
+    read_with(path, Some(Eyes::Gateway))
 }
 
-fn read_with(path: &Path, eyes: Option<kafka::Eyes>) -> anyhow::Result<Loaded> {
+fn read_with(path: &Path, eyes: Option<Eyes>) -> anyhow::Result<Loaded> {
     let (mut loaded, mut problems) = load(path, ADAPTERS);
     if let (Some(read), Some(eyes)) = (&loaded, eyes) {
-        kafka::look(&read.settings.kafka.security, &read.base, eyes, &mut problems);
+        look(read, eyes, &mut problems);
         if problems.has_errors() {
             loaded = None;
         }
     }
     print(&problems);
     loaded.ok_or_else(|| Refused.into())
+}
+
+/// Reports files of certificates and secrets that cannot be read. Their content is not looked at.
+fn look(loaded: &Loaded, eyes: Eyes, problems: &mut Problems) {
+    let of_kafka = kafka::files(&loaded.settings.kafka.security, &loaded.base);
+    let of_sources = loaded.sources.iter().flat_map(|source| source.source.files());
+    let of_sources = of_sources.map(|file| (file.setting, file.at, Ok(file.path)));
+    for (setting, span, path) in of_kafka.chain(of_sources) {
+        let (problem, is_sure) = match path {
+            Err(missing) => (missing, false),
+            Ok(path) => match std::fs::File::open(&path) {
+                Ok(_) => continue,
+                Err(error) => (
+                    format!("{} cannot be read: {error}", path.display()),
+                    error.kind() == std::io::ErrorKind::NotFound,
+                ),
+            },
+        };
+        let message = format!("`{setting}`: {problem}");
+        if is_sure || eyes == Eyes::Gateway {
+            problems
+                .error(span, message)
+                .hint("the user that the gateway runs as must be able to read it; `credential:NAME` wants a `LoadCredential=NAME:…` in the unit");
+        } else {
+            problems.warning(span, message).hint(
+                "the gateway must be able to read it; check again as the user that it runs as to be sure",
+            );
+        }
+    }
 }
 
 fn print(problems: &Problems) {

@@ -71,7 +71,8 @@ async fn healthz(State(pages): State<Pages>) -> Response {
     }
 }
 
-/// Events can be taken in. Kafka being away is no reason not to be ready: the outbox takes them; it is told all the same.
+/// Events can be taken in. Kafka being away is no reason not to be ready: the outbox takes them. A source being away is none either: nothing
+/// here would bring it back. Both are told all the same.
 async fn readyz(State(pages): State<Pages>) -> Response {
     let publishing = (pages.publishing)();
     let mut text = String::new();
@@ -95,6 +96,11 @@ async fn readyz(State(pages): State<Pages>) -> Response {
         text.push_str("kafka: ");
         text.push_str(&problem);
         text.push('\n');
+    }
+    for source in pages.metrics.disconnected() {
+        text.push_str("source ");
+        text.push_str(&source);
+        text.push_str(": not connected, its log says why\n");
     }
     let status = if ready {
         StatusCode::OK

@@ -6,7 +6,7 @@ use anyhow::Context;
 use floorgate_config::secret::SecretFile;
 use floorgate_config::settings::{self, Kafka};
 use floorgate_publisher::{Compression, KafkaSettings, Mechanism, Protocol, SecuritySettings, TopicSettings};
-use floorgate_yaml::{Problems, Spanned};
+use floorgate_yaml::{Span, Spanned};
 
 /// What the publisher is told. `base` is the folder of the configuration.
 pub fn settings(kafka: &Kafka, base: &Path) -> anyhow::Result<KafkaSettings> {
@@ -31,23 +31,18 @@ pub fn settings(kafka: &Kafka, base: &Path) -> anyhow::Result<KafkaSettings> {
     })
 }
 
-/// Who looks at the files that the settings name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Eyes {
-    /// The gateway itself: what it cannot read, it cannot use.
-    Gateway,
-    /// Someone who may not be allowed to see what the gateway sees.
-    Anyone,
-}
-
-/// Reports files of certificates and secrets that cannot be read. Their content is not looked at.
-pub fn look(security: &settings::Security, base: &Path, eyes: Eyes, problems: &mut Problems) {
+/// The files of certificates and secrets that the settings name, each with its setting and place; one without a path is a credential that
+/// this process was not given.
+pub fn files<'a>(
+    security: &'a settings::Security,
+    base: &'a Path,
+) -> impl Iterator<Item = (&'static str, Span, Result<PathBuf, String>)> + 'a {
     let credentials = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
     let files = [
         ("ca_file", &security.ca_file),
         ("certificate_file", &security.certificate_file),
     ];
-    let files = files.into_iter().filter_map(|(name, file)| {
+    let files = files.into_iter().filter_map(move |(name, file)| {
         let file = file.as_ref()?;
         Some((name, file.span, Ok(base.join(&file.value))))
     });
@@ -56,33 +51,12 @@ pub fn look(security: &settings::Security, base: &Path, eyes: Eyes, problems: &m
         ("key_password_file", &security.key_password_file),
         ("password_file", &security.password_file),
     ];
-    let secrets = secrets.into_iter().filter_map(|(name, secret)| {
+    let secrets = secrets.into_iter().filter_map(move |(name, secret)| {
         let secret = secret.as_ref()?;
         let path = secret.value.path(base, credentials.as_deref());
-        Some((name, secret.span, path))
+        Some((name, secret.span, path.map_err(|missing| missing.to_string())))
     });
-    for (name, span, path) in files.chain(secrets) {
-        let (problem, is_sure) = match path {
-            Err(missing) => (missing.to_string(), false),
-            Ok(path) => match std::fs::File::open(&path) {
-                Ok(_) => continue,
-                Err(error) => (
-                    format!("{} cannot be read: {error}", path.display()),
-                    error.kind() == std::io::ErrorKind::NotFound,
-                ),
-            },
-        };
-        let message = format!("`{name}`: {problem}");
-        if is_sure || eyes == Eyes::Gateway {
-            problems
-                .error(span, message)
-                .hint("the user that the gateway runs as must be able to read it; `credential:NAME` wants a `LoadCredential=NAME:…` in the unit");
-        } else {
-            problems.warning(span, message).hint(
-                "the gateway must be able to read it; check again as the user that it runs as to be sure",
-            );
-        }
-    }
+    files.chain(secrets)
 }
 
 fn security(security: &settings::Security, base: &Path) -> anyhow::Result<SecuritySettings> {

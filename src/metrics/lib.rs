@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 
 use prometheus::core::{Collector, MetricVec, MetricVecBuilder};
-use prometheus::proto::MetricFamily;
+use prometheus::proto::{Metric, MetricFamily};
 use prometheus::{
     GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
     Registry,
@@ -293,6 +293,18 @@ impl Metrics {
         forget(&self.source_failed_tags, source);
         forget(&self.source_revised, source);
         forget(&self.source_request_seconds, source);
+    }
+
+    /// The names of the sources that are not connected.
+    #[must_use]
+    pub fn disconnected(&self) -> Vec<String> {
+        let families = self.source_up.collect();
+        let shown = families.iter().flat_map(MetricFamily::get_metric);
+        shown
+            .filter(|metric| metric.get_gauge().get_value() < 1.0)
+            .flat_map(Metric::get_label)
+            .map(|label| label.value().to_owned())
+            .collect()
     }
 
     /// The handles of the stages.

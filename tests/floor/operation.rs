@@ -135,6 +135,19 @@ fn a_secret_that_is_not_there_is_a_wrong_configuration() -> Result<()> {
     let check = gateway.check()?;
     assert_eq!(check.code, Some(3), "{}", check.output);
 
+    // A source's secrets are looked at like Kafka's.
+    let server = "adapter: opcua\n    endpoint: opc.tcp://127.0.0.1:1\n    login: {user: gw, password_file: plc-password}";
+    let of_source = settings.replace(source, server);
+    assert_ne!(of_source, settings);
+    gateway.write("floorgate.yaml", &of_source)?;
+    let check = gateway.check()?;
+    assert_eq!(check.code, Some(3), "{}", check.output);
+    assert!(
+        check.output.contains("plc-password cannot be read"),
+        "{}",
+        check.output
+    );
+
     // Only the service has credentials: `check` can but warn.
     gateway.write("floorgate.yaml", &with("credential:kafka"))?;
     let check = gateway.check()?;

@@ -266,11 +266,9 @@ fn a_restarted_plc_comes_back_by_itself() -> Result<()> {
     })?;
     let up = "floorgate_source_up{source=\"plc\"}";
     assert_eq!(plant.gateway.metric(up)?, Some(0.0));
-    assert_eq!(
-        plant.gateway.get("/readyz")?.status,
-        200,
-        "a lost source is no reason to be restarted"
-    );
+    let page = plant.gateway.get("/readyz")?;
+    assert_eq!(page.status, 200, "a lost source is no reason to be restarted");
+    assert!(page.body.contains("source plc: not connected"), "{}", page.body);
 
     // It comes back with its namespaces in another order: an index that was kept would name another node.
     plant

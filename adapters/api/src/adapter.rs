@@ -1,12 +1,12 @@
 //! From configuration to a running source.
 
 use std::future::Future;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 
 use floorgate_metrics::SourceMetrics;
 use floorgate_sample::TagId;
-use floorgate_yaml::{Node, Problems};
+use floorgate_yaml::{Node, Problems, Span};
 use schemars::{Schema, SchemaGenerator};
 use tokio_util::sync::CancellationToken;
 
@@ -60,8 +60,24 @@ pub struct TagSpec<'a> {
 /// The task of a running source.
 pub type RunFuture = Pin<Box<dyn Future<Output = ()> + Send>>;
 
+/// A file that a source's settings name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NamedFile {
+    /// The setting.
+    pub setting: &'static str,
+    /// Where the settings name it.
+    pub at: Span,
+    /// The file.
+    pub path: PathBuf,
+}
+
 /// A source that is laid out and not yet started.
 pub trait Source: Send {
+    /// The files that it will read and that the settings name, so that one that is not there is told before anything starts.
+    fn files(&self) -> Vec<NamedFile> {
+        Vec::new()
+    }
+
     /// Connects and reads until `context.stop` is cancelled, then disconnects and returns. It may be called
     /// again on the same source after the future ended or was dropped (a panic in it, for example).
     fn run(&self, context: SourceContext) -> RunFuture;

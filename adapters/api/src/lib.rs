@@ -23,7 +23,7 @@ mod batch;
 pub mod conformance;
 mod intake;
 
-pub use adapter::{Adapter, RunFuture, Source, SourceContext, SourceSpec, TagSpec};
+pub use adapter::{Adapter, NamedFile, RunFuture, Source, SourceContext, SourceSpec, TagSpec};
 pub use batch::{Batch, Receipt};
 pub use intake::{Admission, Closed, Intake, intake};
 

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::time;
 
-use floorgate_adapter_api::{Node, Problems, SourceSpec, Span, TagId, TagSpec};
+use floorgate_adapter_api::{NamedFile, Node, Problems, SourceSpec, Span, TagId, TagSpec};
 use floorgate_yaml::{Draft, Duration, draft};
 use opcua::core::comms::url::hostname_port_from_url;
 use opcua::types::{Identifier, NodeId};
@@ -42,6 +42,8 @@ pub struct Plan {
     pub settings: Settings,
     /// Who the gateway is to the server.
     pub credentials: Credentials,
+    /// The files of the login.
+    pub files: Vec<NamedFile>,
     /// Where keys and certificates are.
     pub pki: PathBuf,
     /// The namespace URIs that tags name.
@@ -121,6 +123,7 @@ impl Plan {
         let (settings, credentials) = (settings?, credentials?);
         (problems.error_count() == before).then(|| Self {
             name: spec.name.to_owned(),
+            files: files(&credentials, span(spec.settings, "login")),
             settings,
             credentials,
             pki: spec.state.join("pki"),
@@ -310,6 +313,21 @@ fn credentials(
         return None;
     }
     Some(credentials)
+}
+
+fn files(credentials: &Credentials, at: Span) -> Vec<NamedFile> {
+    let file = |setting, path: &PathBuf| NamedFile {
+        setting,
+        at,
+        path: path.clone(),
+    };
+    match credentials {
+        Credentials::Anonymous => Vec::new(),
+        Credentials::Password { file: path, .. } => vec![file("password_file", path)],
+        Credentials::Certificate { certificate, key } => {
+            vec![file("certificate_file", certificate), file("key_file", key)]
+        }
+    }
 }
 
 fn tags(specs: &[TagSpec<'_>], problems: &mut Problems) -> Option<(Vec<Tag>, Vec<String>)> {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
-use floorgate_adapter_api::{Continuity, RunFuture, Source, SourceContext, SourceMetrics};
+use floorgate_adapter_api::{Continuity, NamedFile, RunFuture, Source, SourceContext, SourceMetrics};
 use futures_util::StreamExt;
 use opcua::client::{Session, SessionConnectMode, SessionPollResult};
 use opcua::types::{ReadValueId, StatusCode, TimestampsToReturn, VariableId};
@@ -42,6 +42,10 @@ impl OpcUaSource {
 }
 
 impl Source for OpcUaSource {
+    fn files(&self) -> Vec<NamedFile> {
+        self.plan.files.clone()
+    }
+
     fn run(&self, context: SourceContext) -> RunFuture {
         Box::pin(run(Arc::clone(&self.plan), Outlet::new(context)))
     }

@@ -259,11 +259,14 @@ impl<'a> Context<'a> {
 fn measurement(context: &mut Context<'_>, subject: &mut Option<Arc<str>>, name: &str) {
     let subject = subject.get_or_insert_with(|| format!("measurement/{name}").into());
     let (change, unit) = (context.change, context.trigger().unit.as_ref());
-    context.emit(&Draft::new("MeasurementRecorded", Arc::clone(subject)), |object| {
-        object.field("name", name);
-        object.field("value", &change.value);
-        object.field("unit", &unit);
-    });
+    context.emit(
+        &Draft::new("MeasurementRecorded", Arc::clone(subject)),
+        |object| {
+            object.field("name", name);
+            object.field("value", &change.value);
+            object.field("unit", &unit);
+        },
+    );
 }
 
 fn custom(context: &mut Context<'_>, event: &str, domain: &str, subject: Option<Slot>) {
