@@ -1,9 +1,13 @@
 //! Exit codes, by what the caller can do about it. Those of the storage (4, 5) are told by its errors.
 
+use std::io::Write;
+
 use floorgate_config::secret::NoCredentials;
 
 use crate::engine::EngineError;
 
+/// What was asked for is done.
+pub const SUCCESS: u8 = 0;
 /// Something went wrong that nobody foresaw.
 pub const UNEXPECTED: u8 = 1;
 /// The configuration is wrong; starting again does not help.
@@ -30,6 +34,18 @@ pub fn code(error: &anyhow::Error) -> u8 {
         }
     }
     UNEXPECTED
+}
+
+/// Ends the process with this code, as `_exit` does: no cleanup of C libraries runs.
+///
+/// A stop does not wait for a broker that is silent or has not let the gateway in yet, so a Kafka client's own threads may be in the middle
+/// of a TLS handshake here. The cleanup that OpenSSL registers for the end of a process frees what they use, and such a stop, clean in all
+/// else, ended with SIGSEGV about once in two hundred times.
+pub fn leave(code: u8) -> ! {
+    // A closed pipe is no reason for another code.
+    let _ = std::io::stdout().flush();
+    let _ = std::io::stderr().flush();
+    signal_hook::low_level::exit(code.into())
 }
 
 #[cfg(test)]

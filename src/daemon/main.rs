@@ -13,8 +13,6 @@ mod registry;
 mod run;
 mod supervisor;
 
-use std::process::ExitCode;
-
 use clap::Parser;
 
 use cli::{Cli, Command, SchemaOf};
@@ -24,18 +22,18 @@ use cli::{Cli, Command, SchemaOf};
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
-fn main() -> ExitCode {
-    let cli = Cli::parse();
-    match dispatch(cli) {
-        Ok(()) => ExitCode::SUCCESS,
+fn main() {
+    let code = match dispatch(Cli::parse()) {
+        Ok(()) => exit::SUCCESS,
         Err(error) => {
             // What is wrong with a configuration was printed where it stands; there is nothing to add.
             if !error.is::<exit::Refused>() {
                 eprintln!("floorgate: {error:#}");
             }
-            exit::code(&error).into()
+            exit::code(&error)
         }
-    }
+    };
+    exit::leave(code)
 }
 
 fn dispatch(cli: Cli) -> anyhow::Result<()> {
