@@ -68,8 +68,8 @@ pub struct Kafka {
     /// Compression of record batches.
     #[serde(default)]
     pub compression: Compression,
-    /// How long a record may wait for others to share a request with; `0` sends what is stored together, a quarter of a
-    /// millisecond after its first record. At most 1s.
+    /// How long a record may wait for others to share a request with; `0` sends what is stored together: a few records at
+    /// once, more than 16 a quarter of a millisecond after the first. At most 1s.
     #[serde(default)]
     pub linger: Spanned<Duration>,
     /// Largest record that is sent, in bytes, key and headers included; at most the brokers' `message.max.bytes`.

@@ -21,7 +21,7 @@ const RECONNECT_AT_MOST_MS: &str = "5000";
 /// The most bytes that the client puts into one request for a partition, unless one record alone has more.
 pub(crate) const BATCH_BYTES: usize = 1_000_000;
 
-/// How long the client waits for the rest of a burst at least. Without it, its thread takes the first records of a burst while the others are
+/// How long the client waits for the rest of a large burst. Without it, its thread takes the first records of a burst while the others are
 /// still being handed over; those have to wait for the acknowledgement then, and meanwhile the thread polls without sleeping, tens of
 /// thousands of times a second. Longer than handing over a hundred records takes, and short beside a broker's answer.
 pub(crate) const GATHERING: Duration = Duration::from_micros(250);
@@ -130,7 +130,7 @@ pub(crate) fn producing(connection: &ClientConfig, settings: &KafkaSettings) -> 
         )
         .set(
             "queue.buffering.max.ms",
-            (settings.linger.max(GATHERING).as_secs_f64() * 1000.0).to_string(),
+            (settings.linger.as_secs_f64() * 1000.0).to_string(),
         )
         // The publisher itself bounds what is in flight; the client's own bounds stand just above that.
         .set("queue.buffering.max.kbytes", (in_flight_kib * 2).to_string())

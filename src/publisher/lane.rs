@@ -113,7 +113,12 @@ impl Lane {
         self.cached_bytes
     }
 
-    /// Whether rows are stored that were not sent yet.
+    /// Rows that are stored and were not sent yet.
+    pub(crate) fn unsent(&self) -> u64 {
+        (self.stored + 1).saturating_sub(self.next)
+    }
+
+    /// Whether there are any.
     pub(crate) fn has_unsent(&self) -> bool {
         self.next <= self.stored
     }

@@ -4,7 +4,7 @@
 //! - Every stored row is sent until a broker acknowledges it, `acks=all`. No outage is too long: nothing expires.
 //! - Within a lane (one partition of one topic, in one epoch) rows are sent in the order of their sequence. An error stops the lane; it goes on at the first row
 //!   that is not acknowledged. The idempotent producer keeps the brokers from storing its own retries twice or out of order.
-//! - A lane has one burst of records on its way, and begins with a burst of one: the idempotent producer alone loses the first record of a
+//! - A lane has one burst of records on its way, and begins with a burst of one on each producer: the idempotent producer alone loses the first record of a
 //!   partition that is not ready yet, when the second request is there before the first one's retry.
 //! - A lane's watermark is contiguous: what is reported as acknowledged, is, and so is everything before it.
 //! - A lane that is refused, or a topic that is missing, holds up nothing but itself.
@@ -25,10 +25,11 @@
 //!
 //! # Threads
 //! One publisher thread that owns all state; one that asks about topics and may wait for a silent broker; one that waits for the client's news;
-//! librdkafka's own. [`Publisher::offer`] and
+//! librdkafka's own, of one producer or, where bursts are large, two. [`Publisher::offer`] and
 //! [`Publisher::take_reports`] never wait for any of them.
 
 mod client;
+mod clients;
 mod inbox;
 mod lane;
 mod outcome;

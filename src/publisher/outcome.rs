@@ -6,6 +6,7 @@ use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::producer::{Producer, PurgeConfig};
 
 use crate::client::{Delivery, in_our_words};
+use crate::clients::{Clients, Way};
 use crate::worker::{REBUILD_PAUSE, SEQUENCE_BITS, Slot, Topic, TopicState, Worker};
 
 /// Pauses before a lane is tried again after a refusal: the first finds the record, the others wait for help.
@@ -21,7 +22,14 @@ const PURGE_LOOK: Duration = Duration::from_millis(1);
 impl Worker {
     /// Collects what the client has to say, and acts on it.
     pub(crate) fn collect(&mut self) {
-        let Some(producer) = &self.producer else { return };
+        for way in Way::ALL {
+            self.collect_from(way);
+        }
+    }
+
+    fn collect_from(&mut self, way: Way) {
+        let producer = self.clients.as_ref().and_then(|clients| clients.get(way));
+        let Some(producer) = producer else { return };
         let mut collected = std::mem::take(&mut self.collected);
         producer.context().take(&mut collected);
         let failed = !collected.errors.is_empty()
@@ -36,7 +44,7 @@ impl Worker {
             self.after_deliveries();
         }
         for (code, reason) in collected.errors.drain(..) {
-            self.take_error(code, reason);
+            self.take_error(way, code, reason);
         }
         if failed {
             self.look_for_fatal();
@@ -98,9 +106,15 @@ impl Worker {
         }
     }
 
-    fn take_error(&mut self, code: RDKafkaErrorCode, reason: String) {
+    fn take_error(&mut self, way: Way, code: RDKafkaErrorCode, reason: String) {
         if code == RDKafkaErrorCode::Fatal {
             self.must_rebuild.get_or_insert(reason);
+            return;
+        }
+        // Brokers close the connections of a client that has had nothing to send for some time.
+        let is_idle = self.clients.as_ref().is_some_and(|clients| clients.used != way);
+        if is_idle {
+            tracing::debug!(%code, reason, "the kafka client that is not in use has lost its connection");
             return;
         }
         self.metrics
@@ -117,9 +131,10 @@ impl Worker {
     /// A fatal error shows in many ways; the client itself knows for sure.
     fn look_for_fatal(&mut self) {
         let fatal = self
-            .producer
-            .as_ref()
-            .and_then(|producer| producer.client().fatal_error());
+            .clients
+            .iter()
+            .flat_map(Clients::iter)
+            .find_map(|producer| producer.client().fatal_error());
         if let Some((code, reason)) = fatal {
             self.connection_problem = None;
             self.must_rebuild
@@ -149,7 +164,7 @@ impl Worker {
         let reason = self.must_rebuild.take().unwrap_or_default();
         tracing::error!(reason, "the kafka producer is of no more use and is replaced");
         self.metrics.publish_errors.with_label_values(&["Fatal"]).inc();
-        if let Some(producer) = &self.producer {
+        for producer in self.clients.iter().flat_map(Clients::iter) {
             producer.purge(PurgeConfig::default().queue().inflight());
             // Every record is told of now, as delivered or as thrown away.
             let end = Instant::now() + REBUILD_PAUSE;
@@ -160,8 +175,9 @@ impl Worker {
         // Successes that are reported already are not thrown away with it.
         self.collect();
         self.must_rebuild = None;
-        self.producer = None;
+        self.clients = None;
         for slot in &mut self.slots {
+            slot.sent_at = [None; 2];
             self.cached = self.cached.saturating_sub(slot.lane.cached_bytes());
             self.in_flight = self.in_flight.saturating_sub(slot.lane.rewind());
         }

@@ -80,7 +80,7 @@ impl Publisher {
             metrics,
             in_flight_limit: settings.in_flight_mib as usize * 1024 * 1024,
             max_record_bytes: settings.max_record_bytes as usize,
-            gathers: settings.linger <= GATHERING,
+            gathers: settings.linger < GATHERING,
         };
         let worker = Worker::new(outfit, &topics, &lanes)?;
         let thread = std::thread::Builder::new()

@@ -4,9 +4,10 @@ use std::time::{Duration, Instant};
 
 use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::message::OwnedHeaders;
-use rdkafka::producer::{BaseRecord, Producer};
+use rdkafka::producer::BaseRecord;
 
 use crate::client::{ENDS_BURST, GATHERING};
+use crate::clients::Way;
 use crate::lane::footprint;
 use crate::record::LaneMark;
 use crate::worker::{Round, SEQUENCE_BITS, TopicState, Worker};
@@ -27,7 +28,7 @@ const REST: Duration = Duration::from_mins(10);
 impl Worker {
     /// Gives every lane its turn.
     pub(crate) fn send(&mut self) -> Round {
-        if self.producer.is_none() {
+        if self.clients.is_none() {
             return Round::Done;
         }
         let lanes = self.slots.len();
@@ -42,17 +43,14 @@ impl Worker {
         round
     }
 
-    /// Lets the client send what was handed over in this round, as soon as it has waited for [`GATHERING`]. Left alone it would look
-    /// again a whole millisecond later.
+    /// Lets the client that gathers send what it was given in this round, as soon as it has waited for [`GATHERING`]. Left alone it
+    /// would look again a whole millisecond later.
     fn release(&mut self) {
-        let (Some(since), Some(producer)) = (self.handed_over.take(), &self.producer) else {
+        let (Some(since), Some(clients)) = (self.handed_over.take(), &self.clients) else {
             return;
         };
-        if self.gathers {
-            std::thread::sleep(GATHERING.saturating_sub(since.elapsed()));
-            // It only wakes the client: nothing is waited for, and that not all is through is no error.
-            let _ = producer.flush(Duration::ZERO);
-        }
+        std::thread::sleep(GATHERING.saturating_sub(since.elapsed()));
+        clients.wake_gathering();
     }
 
     /// Sends a lane's next burst, once the one before is through.
@@ -70,7 +68,9 @@ impl Worker {
         if slot.lane.pending() > 0 || self.in_flight >= self.in_flight_limit {
             return Round::Throttled;
         }
-        self.begin(place);
+        let Some(way) = self.begin(place) else {
+            return Round::Done;
+        };
         let prepared = match self.prepare(place, burst) {
             Ok(prepared) if prepared.is_empty() => return Round::Done,
             Ok(prepared) => prepared,
@@ -81,18 +81,19 @@ impl Worker {
                 return Round::More;
             }
         };
-        self.hand_over(place, prepared)
+        self.hand_over(place, way, prepared)
     }
 
-    /// After a long rest the broker may have forgotten the producer.
-    fn begin(&mut self, place: usize) {
-        let Some(slot) = self.slots.get_mut(place) else {
-            return;
-        };
-        if slot.sent_at.is_none_or(|at| at.elapsed() > REST) {
+    /// Chooses the client for what is to be sent. The broker may not know it on this partition yet, or have forgotten it after a long rest.
+    fn begin(&mut self, place: usize) -> Option<Way> {
+        let (slot, clients) = (self.slots.get_mut(place)?, self.clients.as_mut()?);
+        let way = clients.way_for(slot.lane.unsent());
+        let sent_at = &mut slot.sent_at[way as usize];
+        if sent_at.is_none_or(|at| at.elapsed() > REST) {
             slot.lane.begin_alone();
         }
-        slot.sent_at = Some(Instant::now());
+        *sent_at = Some(Instant::now());
+        Some(way)
     }
 
     fn may_send(&self, place: usize) -> bool {
@@ -184,8 +185,12 @@ impl Worker {
     }
 
     /// Hands the first rows of a lane to the producer, with their headers.
-    fn hand_over(&mut self, place: usize, prepared: Vec<OwnedHeaders>) -> Round {
-        let (Some(producer), Some(slot)) = (&self.producer, self.slots.get_mut(place)) else {
+    fn hand_over(&mut self, place: usize, way: Way, prepared: Vec<OwnedHeaders>) -> Round {
+        let (Some(clients), Some(slot)) = (&mut self.clients, self.slots.get_mut(place)) else {
+            return Round::Done;
+        };
+        clients.used = way;
+        let Some(producer) = clients.get(way) else {
             return Round::Done;
         };
         let lane = &mut slot.lane;
@@ -194,7 +199,9 @@ impl Worker {
             return Round::Done;
         };
         let last = prepared.len() - 1;
-        self.handed_over.get_or_insert_with(Instant::now);
+        if way == Way::Gathering {
+            self.handed_over.get_or_insert_with(Instant::now);
+        }
         let mut failure = None;
         let mut sent = 0;
         for (index, (row, headers)) in lane.rows().zip(prepared).enumerate() {

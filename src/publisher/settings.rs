@@ -15,7 +15,7 @@ pub struct KafkaSettings {
     /// Compression of record batches.
     pub compression: Compression,
     /// How long a record may wait for others to share a request with. At zero, what is stored together goes
-    /// out together, a quarter of a millisecond after its first record.
+    /// out together: a few records at once, more than 16 a quarter of a millisecond after the first.
     pub linger: Duration,
     /// Largest record that is sent, in bytes, key and headers included. Must not exceed the brokers' `message.max.bytes`.
     pub max_record_bytes: u32,

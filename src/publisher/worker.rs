@@ -8,10 +8,10 @@ use floorgate_metrics::Metrics;
 use floorgate_outbox::{Lane as StoredLane, LaneId, Reader, Row, Topic as StoredTopic};
 use floorgate_sample::Timestamp;
 use prometheus::{Histogram, IntCounter};
-use rdkafka::config::{ClientConfig, FromClientConfigAndContext};
-use rdkafka::producer::ThreadedProducer;
+use rdkafka::config::ClientConfig;
 
-use crate::client::{BATCH_BYTES, ClientError, Collected, Collector};
+use crate::client::{BATCH_BYTES, ClientError, Collected};
+use crate::clients::Clients;
 use crate::inbox::{News, Shared};
 use crate::lane::Lane;
 use crate::outcome::hold;
@@ -49,8 +49,8 @@ pub(crate) struct Slot {
     pub(crate) attempts: usize,
     pub(crate) failed_at: u64,
     pub(crate) reported: u64,
-    /// When something was last sent.
-    pub(crate) sent_at: Option<Instant>,
+    /// When something was last sent by each of the clients.
+    pub(crate) sent_at: [Option<Instant>; 2],
 }
 
 /// A topic as far as it is known.
@@ -84,7 +84,7 @@ pub(crate) struct Outfit {
     pub(crate) metrics: Metrics,
     pub(crate) in_flight_limit: usize,
     pub(crate) max_record_bytes: usize,
-    /// The client waits for [`GATHERING`](crate::client::GATHERING) and no longer.
+    /// Large bursts are gathered.
     pub(crate) gathers: bool,
 }
 
@@ -98,7 +98,7 @@ pub(crate) struct Worker {
     pub(crate) headers: HeaderMaker,
     pub(crate) metrics: Metrics,
     pub(crate) acknowledged_seconds: Histogram,
-    pub(crate) producer: Option<ThreadedProducer<Collector>>,
+    pub(crate) clients: Option<Clients>,
     pub(crate) slots: Vec<Slot>,
     pub(crate) by_id: HashMap<LaneId, usize>,
     pub(crate) topics: Vec<Topic>,
@@ -109,9 +109,9 @@ pub(crate) struct Worker {
     pub(crate) burst_limit: usize,
     /// Memory of rows at hand.
     pub(crate) cached: usize,
-    /// The client waits for [`GATHERING`](crate::client::GATHERING) and is woken after that.
-    pub(crate) gathers: bool,
-    /// When the first record of this round was handed to the client.
+    /// Large bursts are gathered.
+    gathers: bool,
+    /// When the first record of this round was handed to the client that gathers.
     pub(crate) handed_over: Option<Instant>,
     /// Where the next round over the lanes begins.
     pub(crate) first_lane: usize,
@@ -155,7 +155,7 @@ impl Worker {
             incarnation: outfit.incarnation,
             headers: HeaderMaker::default(),
             metrics: outfit.metrics,
-            producer: None,
+            clients: None,
             slots: Vec::new(),
             by_id: HashMap::new(),
             topics: Vec::new(),
@@ -177,7 +177,7 @@ impl Worker {
             collected: Collected::default(),
             rows: Vec::new(),
         };
-        worker.producer = Some(worker.make_producer()?);
+        worker.clients = Some(worker.make_clients()?);
         for topic in topics {
             worker.topic(&topic.name, topic.partitions);
         }
@@ -188,13 +188,8 @@ impl Worker {
         Ok(worker)
     }
 
-    fn make_producer(&self) -> Result<ThreadedProducer<Collector>, ClientError> {
-        let collector = Collector::new(Arc::clone(&self.shared));
-        ThreadedProducer::from_config_and_context(&self.config, collector).map_err(|error| {
-            ClientError::Refused {
-                reason: error.to_string(),
-            }
-        })
+    fn make_clients(&self) -> Result<Clients, ClientError> {
+        Clients::new(&self.config, &self.shared, self.gathers)
     }
 
     /// Works until a stop is asked and done.
@@ -254,7 +249,7 @@ impl Worker {
             TopicState::Closed { until } => Some(until),
             _ => None,
         });
-        let rebuild = self.producer.is_none().then_some(self.rebuild_at);
+        let rebuild = self.clients.is_none().then_some(self.rebuild_at);
         holds
             .chain(topics)
             .chain(self.store_retry_at)
@@ -316,7 +311,7 @@ impl Worker {
             attempts: 0,
             failed_at: 0,
             reported: stored.acknowledged_sequence,
-            sent_at: None,
+            sent_at: [None; 2],
         });
     }
 
@@ -394,9 +389,9 @@ impl Worker {
         if self.must_rebuild.is_some() {
             self.rebuild();
         }
-        if self.producer.is_none() && now >= self.rebuild_at {
-            match self.make_producer() {
-                Ok(producer) => self.producer = Some(producer),
+        if self.clients.is_none() && now >= self.rebuild_at {
+            match self.make_clients() {
+                Ok(clients) => self.clients = Some(clients),
                 Err(error) => {
                     tracing::error!(%error, "no new kafka producer");
                     self.rebuild_at = now + PROBE_PAUSE;
@@ -441,7 +436,7 @@ impl Worker {
     }
 
     fn is_finished(&self, round: Round) -> bool {
-        if self.producer.is_none() || self.reachable == Some(false) {
+        if self.clients.is_none() || self.reachable == Some(false) {
             return true;
         }
         let asking = self

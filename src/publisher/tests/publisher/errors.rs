@@ -110,6 +110,31 @@ fn a_fatal_error_replaces_the_producer_and_order_is_kept() {
 }
 
 #[test]
+fn a_fatal_error_of_large_bursts_replaces_both_producers() {
+    let cluster = MockCluster::new(1).unwrap();
+    let brokers = cluster.bootstrap_servers();
+    cluster.create_topic("t", 1, 1).unwrap();
+    let mut engine = Engine::start(&brokers);
+    engine.commit("t", Some(0), numbered(1..=100));
+    engine.drained();
+    engine.commit("t", Some(0), numbered(101..=200));
+    engine.drained();
+    cluster.request_errors(
+        RDKafkaApiKey::Produce,
+        &[RDKafkaRespErr::RD_KAFKA_RESP_ERR_OUT_OF_ORDER_SEQUENCE_NUMBER],
+    );
+    engine.commit("t", Some(0), numbered(201..=300));
+    engine.drained();
+    engine.commit("t", Some(0), numbered(301..=303));
+    engine.drained();
+    engine.commit("t", Some(0), numbered(304..=400));
+    engine.drained();
+    assert_eq!(by_the_rule(&read(&brokers, "t", 1)).0, numbered(1..=400));
+    assert!(engine.metrics.publish_errors.with_label_values(&["Fatal"]).get() > 0);
+    assert_eq!(engine.metrics.kafka_up.get(), 1);
+}
+
+#[test]
 fn a_missing_topic_is_named_and_holds_up_only_itself() {
     let cluster = MockCluster::new(1).unwrap();
     let brokers = cluster.bootstrap_servers();

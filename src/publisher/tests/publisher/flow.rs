@@ -188,6 +188,23 @@ fn a_stop_without_a_broker_does_not_wait() {
 }
 
 #[test]
+fn small_and_large_bursts_by_turns_keep_their_order() {
+    let cluster = MockCluster::new(1).unwrap();
+    let brokers = cluster.bootstrap_servers();
+    cluster.create_topic("t", 1, 1).unwrap();
+    let mut engine = Engine::start(&brokers);
+    let mut next = 1;
+    for size in [1, 2, 200, 3, 300, 16, 17, 1, 500, 4] {
+        engine.commit("t", Some(0), numbered(next..=next + size - 1));
+        next += size;
+        engine.drained();
+    }
+    let seen = read(&brokers, "t", 1);
+    assert_eq!(by_the_rule(&seen), (numbered(1..=next - 1), 0));
+    assert!(seen.iter().all(|record| !record.is_marked()));
+}
+
+#[test]
 fn a_small_bound_on_what_is_in_flight_only_slows() {
     let cluster = MockCluster::new(1).unwrap();
     let brokers = cluster.bootstrap_servers();
