@@ -12,7 +12,6 @@ mod form;
 mod kind;
 mod mapping;
 mod schema;
-pub mod secret;
 pub mod settings;
 mod skip;
 mod tag;

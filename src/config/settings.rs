@@ -6,11 +6,11 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use floorgate_adapter_api::SecretFile;
 use floorgate_yaml::{Duration, Span, Spanned};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::secret::SecretFile;
 use crate::skip::Skip;
 
 /// The gateway's settings.

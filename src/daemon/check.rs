@@ -3,6 +3,7 @@
 use std::io::IsTerminal;
 use std::path::Path;
 
+use floorgate_adapter_api::NamedFile;
 use floorgate_config::{Loaded, load};
 use floorgate_yaml::Problems;
 
@@ -58,10 +59,9 @@ fn read_with(path: &Path, eyes: Option<Eyes>) -> anyhow::Result<Loaded> {
 fn look(loaded: &Loaded, eyes: Eyes, problems: &mut Problems) {
     let of_kafka = kafka::files(&loaded.settings.kafka.security, &loaded.base);
     let of_sources = loaded.sources.iter().flat_map(|source| source.source.files());
-    let of_sources = of_sources.map(|file| (file.setting, file.at, Ok(file.path)));
-    for (setting, span, path) in of_kafka.chain(of_sources) {
+    for NamedFile { setting, at, path } in of_kafka.chain(of_sources) {
         let (problem, is_sure) = match path {
-            Err(missing) => (missing, false),
+            Err(missing) => (missing.to_string(), false),
             Ok(path) => match std::fs::File::open(&path) {
                 Ok(_) => continue,
                 Err(error) => (
@@ -73,10 +73,10 @@ fn look(loaded: &Loaded, eyes: Eyes, problems: &mut Problems) {
         let message = format!("`{setting}`: {problem}");
         if is_sure || eyes == Eyes::Gateway {
             problems
-                .error(span, message)
+                .error(at, message)
                 .hint("the user that the gateway runs as must be able to read it; `credential:NAME` wants a `LoadCredential=NAME:…` in the unit");
         } else {
-            problems.warning(span, message).hint(
+            problems.warning(at, message).hint(
                 "the gateway must be able to read it; check again as the user that it runs as to be sure",
             );
         }

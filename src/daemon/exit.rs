@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use floorgate_config::secret::NoCredentials;
+use floorgate_adapter_api::NoCredentials;
 
 use crate::engine::EngineError;
 

@@ -3,10 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use floorgate_config::secret::SecretFile;
+use floorgate_adapter_api::{NamedFile, SecretFile};
 use floorgate_config::settings::{self, Kafka};
 use floorgate_publisher::{Compression, KafkaSettings, Mechanism, Protocol, SecuritySettings, TopicSettings};
-use floorgate_yaml::{Span, Spanned};
+use floorgate_yaml::Spanned;
 
 /// What the publisher is told. `base` is the folder of the configuration.
 pub fn settings(kafka: &Kafka, base: &Path) -> anyhow::Result<KafkaSettings> {
@@ -31,41 +31,42 @@ pub fn settings(kafka: &Kafka, base: &Path) -> anyhow::Result<KafkaSettings> {
     })
 }
 
-/// The files of certificates and secrets that the settings name, each with its setting and place; one without a path is a credential that
-/// this process was not given.
-pub fn files<'a>(
-    security: &'a settings::Security,
-    base: &'a Path,
-) -> impl Iterator<Item = (&'static str, Span, Result<PathBuf, String>)> + 'a {
-    let credentials = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
+/// The files of certificates and secrets that the settings name.
+pub fn files<'a>(security: &'a settings::Security, base: &'a Path) -> impl Iterator<Item = NamedFile> + 'a {
     let files = [
         ("ca_file", &security.ca_file),
         ("certificate_file", &security.certificate_file),
     ];
-    let files = files.into_iter().filter_map(move |(name, file)| {
+    let files = files.into_iter().filter_map(move |(setting, file)| {
         let file = file.as_ref()?;
-        Some((name, file.span, Ok(base.join(&file.value))))
+        Some(NamedFile {
+            setting,
+            at: file.span,
+            path: Ok(base.join(&file.value)),
+        })
     });
     let secrets = [
         ("key_file", &security.key_file),
         ("key_password_file", &security.key_password_file),
         ("password_file", &security.password_file),
     ];
-    let secrets = secrets.into_iter().filter_map(move |(name, secret)| {
+    let secrets = secrets.into_iter().filter_map(move |(setting, secret)| {
         let secret = secret.as_ref()?;
-        let path = secret.value.path(base, credentials.as_deref());
-        Some((name, secret.span, path.map_err(|missing| missing.to_string())))
+        Some(NamedFile {
+            setting,
+            at: secret.span,
+            path: secret.value.locate(base),
+        })
     });
     files.chain(secrets)
 }
 
 fn security(security: &settings::Security, base: &Path) -> anyhow::Result<SecuritySettings> {
     let file = |path: &Option<Spanned<PathBuf>>| path.as_ref().map(|path| base.join(&path.value));
-    let credentials = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
     let secret = |name: &str, secret: &Option<Spanned<SecretFile>>| {
         secret
             .as_ref()
-            .map(|secret| secret.value.path(base, credentials.as_deref()))
+            .map(|secret| secret.value.locate(base))
             .transpose()
             .with_context(|| format!("kafka.security.{name} cannot be read"))
     };

@@ -149,16 +149,21 @@ fn a_secret_that_is_not_there_is_a_wrong_configuration() -> Result<()> {
     );
 
     // Only the service has credentials: `check` can but warn.
-    gateway.write("floorgate.yaml", &with("credential:kafka"))?;
-    let check = gateway.check()?;
-    assert_eq!(check.code, Some(0), "{}", check.output);
-    assert!(
-        check.output.contains("$CREDENTIALS_DIRECTORY"),
-        "{}",
-        check.output
-    );
-    let ran = gateway.command(&["run"])?.output()?;
-    assert_eq!(ran.status.code(), Some(3));
+    for with_credential in [
+        with("credential:kafka"),
+        of_source.replace("plc-password", "credential:plc"),
+    ] {
+        gateway.write("floorgate.yaml", &with_credential)?;
+        let check = gateway.check()?;
+        assert_eq!(check.code, Some(0), "{}", check.output);
+        assert!(
+            check.output.contains("$CREDENTIALS_DIRECTORY"),
+            "{}",
+            check.output
+        );
+        let ran = gateway.command(&["run"])?.output()?;
+        assert_eq!(ran.status.code(), Some(3));
+    }
     Ok(())
 }
 

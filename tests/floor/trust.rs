@@ -147,7 +147,12 @@ fn a_user_is_known_by_the_certificate() -> Result<()> {
         user_certificate: Some(authority.certificate_of("line-gateway")),
         ..OpcUaOptions::default()
     };
-    let mut plant = plant(options, "{certificate_file: user.pem, key_file: user.key.pem}")?;
+    let mut plant = plant(
+        options,
+        "{certificate_file: user.pem, key_file: \"credential:user.key.pem\"}",
+    )?;
+    let folder = plant.gateway.folder().to_owned();
+    plant.gateway.set_variable("CREDENTIALS_DIRECTORY", folder);
     trust(&plant)?;
     let hand_out = |plant: &Plant, name: &str| -> Result<()> {
         let certificate = std::fs::read_to_string(authority.certificate_of(name))?;

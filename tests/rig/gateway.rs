@@ -29,6 +29,7 @@ pub struct Check {
 pub struct Gateway {
     http: u16,
     program: PathBuf,
+    variables: Vec<(&'static str, PathBuf)>,
     process: Option<Process>,
     // Deleted after the process is gone.
     folder: Folder,
@@ -43,6 +44,7 @@ impl Gateway {
         let gateway = Self {
             http: free_port()?,
             program: binary("floorgate")?,
+            variables: Vec::new(),
             process: None,
             folder: Folder::new("gateway")?,
         };
@@ -95,7 +97,13 @@ impl Gateway {
                 command.env_remove(name);
             }
         }
+        command.envs(self.variables.iter().cloned());
         Ok(command)
+    }
+
+    /// Sets a variable of the environment for all commands from now on.
+    pub fn set_variable(&mut self, name: &'static str, value: PathBuf) {
+        self.variables.push((name, value));
     }
 
     /// Starts `floorgate run` and waits until it is ready.

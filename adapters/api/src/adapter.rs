@@ -10,7 +10,7 @@ use floorgate_yaml::{Node, Problems, Span};
 use schemars::{Schema, SchemaGenerator};
 use tokio_util::sync::CancellationToken;
 
-use crate::Intake;
+use crate::{Intake, NoCredentials};
 
 /// A protocol.
 pub trait Adapter: Send + Sync {
@@ -67,8 +67,8 @@ pub struct NamedFile {
     pub setting: &'static str,
     /// Where the settings name it.
     pub at: Span,
-    /// The file.
-    pub path: PathBuf,
+    /// The file, or the credential that this process was not given.
+    pub path: Result<PathBuf, NoCredentials>,
 }
 
 /// A source that is laid out and not yet started.

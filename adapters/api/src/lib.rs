@@ -22,10 +22,12 @@ mod batch;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 mod intake;
+mod secret;
 
 pub use adapter::{Adapter, NamedFile, RunFuture, Source, SourceContext, SourceSpec, TagSpec};
 pub use batch::{Batch, Receipt};
 pub use intake::{Admission, Closed, Intake, intake};
+pub use secret::{NoCredentials, SecretFile};
 
 pub use floorgate_metrics::SourceMetrics;
 pub use floorgate_sample::{

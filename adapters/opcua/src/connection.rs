@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use floorgate_adapter_api::Timestamp;
+use floorgate_adapter_api::{NoCredentials, Timestamp};
 use opcua::client::{
     Client, ClientBuilder, ConnectionSource, IdentityToken, Password, Session, SessionEventLoop,
 };
@@ -62,6 +62,9 @@ pub enum ConnectError {
         /// Why.
         source: std::io::Error,
     },
+    /// A secret is a credential that this process was not given.
+    #[error(transparent)]
+    Credential(#[from] NoCredentials),
     /// A user certificate or its key cannot be read.
     #[error("cannot use the user certificate {}: {reason}", path.display())]
     UserCertificate {
@@ -261,18 +264,22 @@ fn identity(plan: &Plan) -> Result<IdentityToken, ConnectError> {
     match &plan.credentials {
         Credentials::Anonymous => Ok(IdentityToken::Anonymous),
         Credentials::Password { user, file } => {
-            let password = fs::read_to_string(file).map_err(|source| ConnectError::Secret {
+            let file = file.clone()?;
+            let password = fs::read_to_string(&file).map_err(|source| ConnectError::Secret {
                 path: file.clone(),
                 source,
             })?;
             let password = password.trim_end_matches(['\r', '\n']);
             Ok(IdentityToken::UserName(user.clone(), Password::new(password)))
         }
-        Credentials::Certificate { certificate, key } => IdentityToken::new_x509_path(certificate, key)
-            .map_err(|error| ConnectError::UserCertificate {
-                path: certificate.clone(),
-                reason: error.to_string(),
-            }),
+        Credentials::Certificate { certificate, key } => {
+            IdentityToken::new_x509_path(certificate, &key.clone()?).map_err(|error| {
+                ConnectError::UserCertificate {
+                    path: certificate.clone(),
+                    reason: error.to_string(),
+                }
+            })
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::time;
 
-use floorgate_adapter_api::{NamedFile, Node, Problems, SourceSpec, Span, TagId, TagSpec};
+use floorgate_adapter_api::{NamedFile, NoCredentials, Node, Problems, SourceSpec, Span, TagId, TagSpec};
 use floorgate_yaml::{Draft, Duration, draft};
 use opcua::core::comms::url::hostname_port_from_url;
 use opcua::types::{Identifier, NodeId};
@@ -62,14 +62,14 @@ pub enum Credentials {
         /// The name.
         user: String,
         /// The file with the password.
-        file: PathBuf,
+        file: Result<PathBuf, NoCredentials>,
     },
     /// A user with a certificate.
     Certificate {
         /// The certificate's file.
         certificate: PathBuf,
         /// The private key's file.
-        key: PathBuf,
+        key: Result<PathBuf, NoCredentials>,
     },
 }
 
@@ -276,7 +276,7 @@ fn credentials(
             key_file: None,
         } => Credentials::Password {
             user: user.clone(),
-            file: base.join(file),
+            file: file.locate(base),
         },
         LoginFields {
             user: None,
@@ -285,7 +285,7 @@ fn credentials(
             key_file: Some(key),
         } => Credentials::Certificate {
             certificate: base.join(certificate),
-            key: base.join(key),
+            key: key.locate(base),
         },
         _ => {
             problems
@@ -316,7 +316,7 @@ fn credentials(
 }
 
 fn files(credentials: &Credentials, at: Span) -> Vec<NamedFile> {
-    let file = |setting, path: &PathBuf| NamedFile {
+    let file = |setting, path: &Result<PathBuf, NoCredentials>| NamedFile {
         setting,
         at,
         path: path.clone(),
@@ -325,7 +325,10 @@ fn files(credentials: &Credentials, at: Span) -> Vec<NamedFile> {
         Credentials::Anonymous => Vec::new(),
         Credentials::Password { file: path, .. } => vec![file("password_file", path)],
         Credentials::Certificate { certificate, key } => {
-            vec![file("certificate_file", certificate), file("key_file", key)]
+            vec![
+                file("certificate_file", &Ok(certificate.clone())),
+                file("key_file", key),
+            ]
         }
     }
 }

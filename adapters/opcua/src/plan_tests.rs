@@ -147,7 +147,7 @@ fn a_password_is_not_sent_in_clear_unless_it_is_said() {
     assert!(problems.is_empty(), "{problems:?}");
     let expected = Credentials::Password {
         user: "a".into(),
-        file: "/etc/floorgate/secret".into(),
+        file: Ok("/etc/floorgate/secret".into()),
     };
     assert_eq!(plan.unwrap().credentials, expected);
 }

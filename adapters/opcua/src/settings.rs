@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::path::PathBuf;
 
+use floorgate_adapter_api::SecretFile;
 use floorgate_yaml::Duration;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::value::MapAccessDeserializer;
@@ -161,15 +162,15 @@ pub struct LoginFields {
     /// The user's name.
     #[serde(default)]
     pub user: Option<String>,
-    /// A file with the user's password and nothing else (a newline at its end does not count).
+    /// A file with the user's password and nothing else (a newline at its end does not count), or `credential:NAME`.
     #[serde(default)]
-    pub password_file: Option<PathBuf>,
+    pub password_file: Option<SecretFile>,
     /// The user's certificate. The file's name has to end in `.der` or `.pem`, which says its encoding.
     #[serde(default)]
     pub certificate_file: Option<PathBuf>,
-    /// The certificate's private key, in PEM.
+    /// The certificate's private key, in PEM, or `credential:NAME`.
     #[serde(default)]
-    pub key_file: Option<PathBuf>,
+    pub key_file: Option<SecretFile>,
 }
 
 impl<'de> Deserialize<'de> for Login {

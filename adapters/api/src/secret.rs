@@ -17,7 +17,7 @@ pub enum SecretFile {
 }
 
 /// A credential was named and the service manager handed none over.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NoCredentials {
     /// The credential's name.
     pub name: String,
@@ -36,8 +36,14 @@ impl std::fmt::Display for NoCredentials {
 impl std::error::Error for NoCredentials {}
 
 impl SecretFile {
-    /// The file to read, given the folder of the configuration and the value of `$CREDENTIALS_DIRECTORY`.
-    pub fn path(&self, base: &Path, credentials: Option<&Path>) -> Result<PathBuf, NoCredentials> {
+    /// The file to read, given the folder that a relative path starts from.
+    pub fn locate(&self, base: &Path) -> Result<PathBuf, NoCredentials> {
+        let credentials = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
+        self.path(base, credentials.as_deref())
+    }
+
+    /// The file to read, given that folder and the value of `$CREDENTIALS_DIRECTORY`.
+    fn path(&self, base: &Path, credentials: Option<&Path>) -> Result<PathBuf, NoCredentials> {
         match self {
             Self::Path(path) => Ok(base.join(path)),
             Self::Credential(name) => match credentials {
