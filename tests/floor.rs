@@ -1,5 +1,7 @@
 //! The end-to-end tests: one program, so that they link once and share one broker.
 
+#[path = "floor/benchmark.rs"]
+mod benchmark;
 #[path = "floor/change.rs"]
 mod change;
 #[path = "floor/check.rs"]

@@ -21,7 +21,7 @@ mod watcher;
 
 use std::path::PathBuf;
 
-use anyhow::{Error, Result};
+use anyhow::{Error, Result, ensure};
 use clap::{Args, Parser, Subcommand};
 use floorgate_tests::{Kafka, binary, target};
 
@@ -40,6 +40,7 @@ struct Arguments {
     part: Option<Part>,
 }
 
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 #[derive(Debug, Args)]
 struct Measure {
     /// What to measure, several times for several: 1k, 1k-asyncua, 10k, 30k, 100k, modbus, defaults [default: all]
@@ -54,6 +55,9 @@ struct Measure {
     /// One run of 10 s
     #[arg(long, conflicts_with_all = ["seconds", "runs"])]
     quick: bool,
+    /// Do not warm the broker up first: for a look at whether all works, not at how fast
+    #[arg(long)]
+    cold: bool,
     /// Measure the halves only, without the gateway
     #[arg(long)]
     floor_only: bool,
@@ -123,8 +127,10 @@ fn measure(measure: Measure, stop: &Stop) -> Result<()> {
         stop,
     };
     let mut results = Results::new(seconds, runs);
-    eprintln!("warming the broker up");
-    bench.warm_up(&Scenario::named(WARM_UP).map_err(Error::msg)?)?;
+    if !measure.cold {
+        eprintln!("warming the broker up");
+        bench.warm_up(&Scenario::named(WARM_UP).map_err(Error::msg)?)?;
+    }
     for scenario in scenarios {
         let mut outcomes: Vec<_> = gateways
             .iter()
@@ -153,5 +159,7 @@ fn measure(measure: Measure, stop: &Stop) -> Result<()> {
     }
     println!("{}", results.bars());
     println!("Written to {}", json.display());
+    let wrongs = results.wrongs();
+    ensure!(wrongs.is_empty(), "{}", wrongs.join("; "));
     Ok(())
 }

@@ -261,6 +261,24 @@ impl Results {
         std::fs::write(file, text + "\n").with_context(|| format!("cannot write {}", file.display()))
     }
 
+    /// What no machine excuses: runs that failed, and a gateway that lost, doubled or disordered. That a bar of speed was
+    /// missed is none of these.
+    pub fn wrongs(&self) -> Vec<String> {
+        let mut wrongs = Vec::new();
+        for outcome in &self.scenarios {
+            let title = outcome.scenario.title;
+            if !outcome.failures.is_empty() {
+                wrongs.push(format!("{title}: {} runs failed", outcome.failures.len()));
+            }
+            let broken = outcome.figures.iter().filter(|figure| figure.bar == Some(0.0));
+            for figure in broken.filter(|figure| figure.passes() == Some(false)) {
+                let count = figure.gateway.unwrap_or_default();
+                wrongs.push(format!("{title}: {count} {}", figure.name));
+            }
+        }
+        wrongs
+    }
+
     /// All bars at a glance.
     pub fn bars(&self) -> String {
         let mut text = String::from("\nBars\n");
@@ -284,5 +302,52 @@ impl Results {
             let _ = writeln!(text, "  {:55} {verdict}", outcome.scenario.title);
         }
         text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scenario::SCENARIOS;
+
+    fn figure(name: &'static str, gateway: f64, bar: f64) -> Figure {
+        Figure {
+            name,
+            gateway: Some(gateway),
+            bar: Some(bar),
+            opcua: None,
+            kafka: None,
+            ratio: None,
+            telegraf: None,
+            digits: 0,
+        }
+    }
+
+    fn wrongs(figures: Vec<Figure>, failures: Vec<String>) -> Vec<String> {
+        let mut results = Results::new(1.0, 1);
+        let scenario = Scenario {
+            title: "a load",
+            ..SCENARIOS[0]
+        };
+        results.scenarios.push(Outcome {
+            failures,
+            figures,
+            ..Outcome::new(scenario, Path::new("floorgate"))
+        });
+        results.wrongs()
+    }
+
+    #[test]
+    fn a_loss_is_wrong_and_slowness_is_not() {
+        let slow = figure("latency p50, ms", 9.0, 8.0);
+        assert!(wrongs(vec![slow.clone(), figure("lost", 0.0, 0.0)], Vec::new()).is_empty());
+        let found = wrongs(
+            vec![slow, figure("lost", 2.0, 0.0), figure("doubled", 1.0, 0.0)],
+            vec!["no broker".to_owned()],
+        );
+        assert_eq!(
+            found,
+            ["a load: 1 runs failed", "a load: 2 lost", "a load: 1 doubled"]
+        );
     }
 }

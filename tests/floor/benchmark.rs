@@ -1,0 +1,68 @@
+//! The benchmark itself: that it measures what it says, not how fast this machine is.
+
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+use floorgate_tests::{Folder, Patience, Process, binary};
+use serde_json::Value;
+
+#[test]
+fn the_benchmark_measures_the_whole_way_and_both_halves() -> Result<()> {
+    let folder = Folder::new("benchmark")?;
+    let file = folder.path().join("result.json");
+    let mut command = Command::new(binary("bench")?);
+    command
+        .args(["--scenario", "1k", "--scenario", "modbus"])
+        .args(["--runs", "1", "--seconds", "2", "--cold", "--json"])
+        .arg(&file);
+    let mut bench = Process::start("bench", &command, &folder.path().join("bench.log"))?;
+    let status = bench.wait(Patience::Long.duration() * 4)?;
+    let output = bench.output()?;
+    ensure!(status.success(), "{status}: {output}");
+    let result: Value = serde_json::from_str(&std::fs::read_to_string(&file)?)?;
+    let run = |scenario: usize| &result["scenarios"][scenario]["runs"][0];
+    for (scenario, way, rate) in [
+        (0, "gateway", 1_000.0),
+        (0, "opcua", 1_000.0),
+        (0, "kafka", 1_000.0),
+        (1, "gateway", 500.0),
+        (1, "kafka", 500.0),
+    ] {
+        let measured = &run(scenario)[way];
+        let report = &measured["report"];
+        for wrong in ["lost", "doubled", "disordered"] {
+            ensure!(report[wrong] == 0, "{way}: {wrong}: {measured}");
+        }
+        let number = |value: &Value| value.as_f64().with_context(|| format!("{way}: {measured}"));
+        let events = number(&report["events_per_second"])?;
+        // A slow machine writes late, but never more than it was told to.
+        ensure!(
+            events > 0.1 * rate && events < 1.5 * rate,
+            "{way}: {events} events a second"
+        );
+        let latency = &report["latency"];
+        let (p50, p99) = (number(&latency["p50"])?, number(&latency["p99"])?);
+        ensure!(0.0 < p50 && p50 <= p99, "{way}: p50 {p50}, p99 {p99}");
+        ensure!(number(&measured["cores"])? > 0.0, "{way}: it took CPU time");
+        ensure!(number(&measured["memory"])? > 1.0, "{way}: it had memory");
+    }
+    ensure!(run(1)["opcua"].is_null(), "Modbus has no OPC UA half");
+    Ok(())
+}
+
+#[test]
+fn a_benchmark_whose_runs_fail_is_no_success() -> Result<()> {
+    let folder = Folder::new("benchmark")?;
+    let mut command = Command::new(binary("bench")?);
+    command
+        .args(["--scenario", "1k", "--runs", "1", "--seconds", "2", "--cold"])
+        .args(["--whole-only", "--gateway", "/bin/false", "--json"])
+        .arg(folder.path().join("result.json"));
+    let mut bench = Process::start("bench", &command, &folder.path().join("bench.log"))?;
+    let status = bench.wait(Patience::Long.duration())?;
+    let output = bench.output()?;
+    ensure!(!status.success(), "{output}");
+    let told = "Error: 1,000 tags, 1,000 changes/s: 1 runs failed";
+    ensure!(output.lines().any(|line| line == told), "{output}");
+    Ok(())
+}
