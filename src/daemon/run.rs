@@ -107,7 +107,7 @@ fn assemble(
     let wiring = Wiring {
         reader: Reader::open(&options.path)?,
         topics: restored.topics,
-        client_id: format!("floorgate-{}", settings.gateway.value),
+        gateway: settings.gateway.value.clone(),
         incarnation: restored.incarnation.to_string(),
         metrics: metrics.clone(),
         wake: Box::new(move || {

@@ -56,6 +56,9 @@ pub struct Metrics {
     pub publish_errors: IntCounterVec,
     /// Records sent again that may already be on the log.
     pub possible_duplicates: IntCounter,
+    /// Looks at the end of a partition's log before its lane goes on, by result: `settled` (it is known what the log has), `forbidden` (reading is not
+    /// allowed), `expired`, `truncated`, `rolled_back`.
+    pub reconciliations: IntCounterVec,
     /// Whether any broker is reachable.
     pub kafka_up: IntGauge,
     /// Configuration reloads, by result.
@@ -243,6 +246,12 @@ impl Metrics {
                 &registry,
                 "possible_duplicates_total",
                 "Records sent again that may already be on the log",
+            )?,
+            reconciliations: counter_vec(
+                &registry,
+                "reconciliations_total",
+                "Looks at the end of a partition before its events go on, by result",
+                &["result"],
             )?,
             kafka_up: gauge(&registry, "kafka_up", "1 while a broker is reachable")?,
             reloads: counter_vec(

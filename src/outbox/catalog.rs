@@ -23,7 +23,7 @@ pub struct Topic {
     pub partitions: Option<u32>,
 }
 
-/// A lane: the events of one partition of a topic within one epoch, numbered without a hole.
+/// A lane: the events of one partition of a topic, numbered without a hole.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lane {
     /// The lane's number.
@@ -32,8 +32,11 @@ pub struct Lane {
     pub topic: Arc<str>,
     /// The partition; `None` for the events that wait for the topic's partition count.
     pub partition: Option<u32>,
-    /// From 1; a later epoch continues an earlier one that could not be reconciled with the log.
+    /// Rises when log and store do not agree and the lane begins anew. The first one is the time of the store's opening in seconds since 1970, so that
+    /// a store that was lost and made anew does not go on with the numbers of the old one.
     pub epoch: u32,
+    /// The epoch began after this sequence: on the log, the event with the next one has sequence 1.
+    pub base: u64,
     /// The sequence of the youngest event; 0 before the first.
     pub last_sequence: u64,
     /// All up to and including this one are delivered; 0 before the first. In a lane without partition: moved on.
@@ -52,7 +55,7 @@ impl Lane {
 
 #[derive(Debug, Default)]
 struct TopicLanes {
-    /// By partition, the lane of the newest epoch.
+    /// By partition.
     by_partition: BTreeMap<Option<u32>, usize>,
 }
 
@@ -68,12 +71,17 @@ pub(crate) struct Catalog {
     saved_topic: Option<(usize, Topic)>,
     kept_topics: usize,
     kept_lanes: usize,
+    /// The epoch of lanes that are made.
+    new_epoch: u32,
 }
 
 impl Catalog {
-    /// Reads topics and lanes.
-    pub(crate) fn read(connection: &Connection) -> Result<Self, Unreadable> {
-        let mut catalog = Self::default();
+    /// Reads topics and lanes. New ones begin with that epoch.
+    pub(crate) fn read(connection: &Connection, new_epoch: u32) -> Result<Self, Unreadable> {
+        let mut catalog = Self {
+            new_epoch,
+            ..Self::default()
+        };
         let mut statement = connection.prepare("SELECT id, name, partitions FROM topic ORDER BY id")?;
         let mut rows = statement.query([])?;
         while let Some(row) = rows.next()? {
@@ -100,10 +108,10 @@ impl Catalog {
                     catalog.lanes.len()
                 )));
             }
-            if lane.acknowledged_sequence > lane.last_sequence {
+            if lane.acknowledged_sequence > lane.last_sequence || lane.base > lane.acknowledged_sequence {
                 return Err(Unreadable::Damaged(format!(
-                    "lane {} has acknowledged {} of {} events",
-                    lane.id, lane.acknowledged_sequence, lane.last_sequence
+                    "lane {} has acknowledged {} of {} events, from {} on",
+                    lane.id, lane.acknowledged_sequence, lane.last_sequence, lane.base
                 )));
             }
             catalog.add_lane(topic, lane);
@@ -233,6 +241,17 @@ impl Catalog {
         }
     }
 
+    /// Begins a new epoch after a sequence: everything behind it is to be delivered.
+    pub(crate) fn renew(&mut self, index: usize, epoch: u32, base: u64) {
+        let epoch = epoch.max(self.new_epoch);
+        if let Some(lane) = self.change(index) {
+            lane.epoch = epoch;
+            lane.base = base;
+            lane.acknowledged_sequence = base;
+            lane.acknowledged_offset = None;
+        }
+    }
+
     /// Sets the partition count of a topic that has none.
     pub(crate) fn pin(&mut self, name: &Arc<str>, partitions: u32) -> usize {
         let index = self.topic_or_new(name);
@@ -260,21 +279,24 @@ impl Catalog {
         for lane in self.saved.keys().filter_map(|index| self.lanes.get(*index)) {
             connection
                 .prepare_cached(
-                    "UPDATE lane SET last_sequence = ?2, acknowledged_sequence = ?3, acknowledged_offset = ?4 WHERE id = ?1",
+                    "UPDATE lane SET last_sequence = ?2, acknowledged_sequence = ?3, acknowledged_offset = ?4, epoch = ?5, base = ?6
+                     WHERE id = ?1",
                 )?
                 .execute(params![
                     lane.id.0,
                     lane.last_sequence.cast_signed(),
                     lane.acknowledged_sequence.cast_signed(),
-                    lane.acknowledged_offset
+                    lane.acknowledged_offset,
+                    lane.epoch,
+                    lane.base.cast_signed()
                 ])?;
         }
         for lane in self.new_lanes() {
             let topic = self.by_name.get(&lane.topic).map_or(0, |index| topic_id(*index));
             connection
                 .prepare_cached(
-                    "INSERT INTO lane (id, topic, partition, epoch, last_sequence, acknowledged_sequence, acknowledged_offset)
-                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+                    "INSERT INTO lane (id, topic, partition, epoch, last_sequence, acknowledged_sequence, acknowledged_offset, base)
+                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
                 )?
                 .execute(params![
                     lane.id.0,
@@ -283,7 +305,8 @@ impl Catalog {
                     lane.epoch,
                     lane.last_sequence.cast_signed(),
                     lane.acknowledged_sequence.cast_signed(),
-                    lane.acknowledged_offset
+                    lane.acknowledged_offset,
+                    lane.base.cast_signed()
                 ])?;
         }
         Ok(())
@@ -365,7 +388,8 @@ impl Catalog {
             id: LaneId(id),
             topic: name,
             partition,
-            epoch: 1,
+            epoch: self.new_epoch,
+            base: 0,
             last_sequence: 0,
             acknowledged_sequence: 0,
             acknowledged_offset: None,
@@ -373,7 +397,7 @@ impl Catalog {
         Ok(self.add_lane(topic, lane))
     }
 
-    /// Adds a lane; later epochs come later, as lanes are only ever added.
+    /// Adds a lane.
     fn add_lane(&mut self, topic: usize, lane: Lane) -> usize {
         let index = self.lanes.len();
         if let Some(lanes) = self.topic_lanes.get_mut(topic) {
@@ -394,7 +418,7 @@ pub(crate) fn lanes(connection: &Connection) -> rusqlite::Result<Vec<Lane>> {
     let mut topics: HashMap<String, Arc<str>> = HashMap::new();
     connection
         .prepare_cached(
-            "SELECT lane.id, topic.name, partition, epoch, last_sequence, acknowledged_sequence, acknowledged_offset
+            "SELECT lane.id, topic.name, partition, epoch, last_sequence, acknowledged_sequence, acknowledged_offset, base
              FROM lane LEFT JOIN topic ON topic.id = lane.topic ORDER BY lane.id",
         )?
         .query_map([], |row| {
@@ -409,6 +433,7 @@ pub(crate) fn lanes(connection: &Connection) -> rusqlite::Result<Vec<Lane>> {
                 last_sequence: row.get::<_, i64>(4)?.cast_unsigned(),
                 acknowledged_sequence: row.get::<_, i64>(5)?.cast_unsigned(),
                 acknowledged_offset: row.get(6)?,
+                base: row.get::<_, i64>(7)?.cast_unsigned(),
             })
         })?
         .collect()

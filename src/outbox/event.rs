@@ -101,7 +101,7 @@ pub struct Committed {
     pub new_lanes: Vec<Lane>,
 }
 
-/// A lane's number in the store. Numbers are not reused; a new epoch has a new one.
+/// A lane's number in the store. Numbers are not reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LaneId(pub(crate) u32);
 
@@ -140,7 +140,7 @@ impl fmt::Display for LaneId {
 pub struct Row {
     /// The lane, which tells topic and partition.
     pub lane: LaneId,
-    /// The number in the lane, from 1 without a hole.
+    /// The number in the lane, from 1 without a hole, over all epochs. On the log it is less by the lane's base.
     pub sequence: u64,
     /// When the event was derived.
     pub recorded: Timestamp,

@@ -12,12 +12,12 @@
 //! |---|---|
 //! | `meta` | `store_id` (made once), `incarnation` (rises at every open) |
 //! | `topic` | a topic's name and its pinned number of partitions; NULL until a broker told |
-//! | `lane` | (topic, partition, epoch): last sequence given out, last one acknowledged and its offset; partition NULL: waits for the count |
+//! | `lane` | (topic, partition): last sequence given out, last one acknowledged and its offset, the epoch and where it began; partition NULL: waits for the count |
 //! | `event` | one event; its `position` is lane · 2⁴⁴ + sequence |
 //! | `shared` | header lines that many events share: they are the same for each stream and type |
 //! | `cell` | a state cell as it was at some commit; the journal tells what changed since |
 //! | `journal` | the cells that one commit changed |
-//! | `outbox` | a view: every event with topic, partition, epoch, sequence and whether it is delivered |
+//! | `outbox` | a view: every event with topic, partition, epoch, sequence on the log (none for what earlier epochs delivered) and whether it is delivered |
 //!
 //! # Invariants
 //! 1. Events, changed cells and acknowledgements of a [`Commit`] are one transaction, synced to the disk when [`Store::commit`] returns.
@@ -27,7 +27,8 @@
 //!    neither is the row *at* it: reconciliation looks for that record on the log by its id.
 //! 4. `cell` with all of `journal` applied in order is the state as of the last commit. Journal rows are deleted from the oldest on, and
 //!    only up to a commit at which all cells that they name have been written to `cell`.
-//! 5. A new epoch is a new lane row. What the old epoch delivered stays readable under its own numbers.
+//! 5. A new epoch ([`Store::renew`]) moves no event: the lane remembers after which sequence it began, its base. A record's sequence on the log is the
+//!    event's less the base.
 //! 6. While a topic's partition count is unknown its events wait in the lane without partition. After [`Store::pin_topic`] they are
 //!    moved from there in order, and until that lane is empty new events queue behind them. An event with a partition of its own choice
 //!    ([`Event::partition`]) never waits there.
@@ -56,6 +57,7 @@ mod maintenance;
 mod murmur2;
 mod placement;
 mod reader;
+mod renewal;
 mod reserve;
 mod restore;
 mod schema;
@@ -70,6 +72,7 @@ pub use maintenance::{Progress, Stats};
 pub use murmur2::{murmur2, partition_of};
 pub use placement::Moved;
 pub use reader::Reader;
+pub use renewal::Renewal;
 pub use restore::Restored;
 pub use schema::{APPLICATION_ID, FORMAT_VERSION};
 pub use store::{Options, Store};

@@ -194,6 +194,11 @@ impl Store {
         Ok(stats)
     }
 
+    /// The first sequence of a lane that is in the file, or the next one where none is.
+    pub(crate) fn first_kept(&self, index: usize) -> u64 {
+        self.kept.first(index)
+    }
+
     fn cell_step(&mut self) -> Result<bool, Error> {
         if !self.cells.due() {
             return Ok(false);

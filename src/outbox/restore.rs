@@ -33,7 +33,8 @@ pub(crate) fn restore(connection: &mut Connection, path: &Path) -> Result<(Catal
     let store_id = Uuid::parse_str(&store_id)
         .map_err(|_| Error::damaged(path, format!("its id is {store_id:?}, which is not a UUID")))?;
     let unreadable = |error| Error::unreadable(path, error);
-    let catalog = Catalog::read(connection).map_err(unreadable)?;
+    let seconds = u32::try_from(incarnation / 1000).unwrap_or(u32::MAX);
+    let catalog = Catalog::read(connection, seconds.max(1)).map_err(unreadable)?;
     let (cells, content) = Cells::read(connection).map_err(unreadable)?;
     let restored = Restored {
         store_id,

@@ -13,7 +13,7 @@ use crate::{Error, Options};
 pub const APPLICATION_ID: i32 = 0x666c_6774;
 
 /// `SQLite`'s `user_version` of a store. A program opens stores of its own version; a newer one is refused.
-pub const FORMAT_VERSION: u32 = 2;
+pub const FORMAT_VERSION: u32 = 3;
 
 /// How long a foreign lock on the database (an operator's tool that writes) is waited for.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
@@ -32,6 +32,7 @@ CREATE TABLE lane (
     last_sequence INTEGER NOT NULL,
     acknowledged_sequence INTEGER NOT NULL,
     acknowledged_offset INTEGER,
+    base INTEGER NOT NULL,
     UNIQUE (topic, partition, epoch)
 ) STRICT;
 CREATE TABLE event (
@@ -51,8 +52,8 @@ CREATE TABLE journal (number INTEGER PRIMARY KEY, cells TEXT NOT NULL) STRICT;
 CREATE VIEW outbox AS
 SELECT topic.name AS topic,
        lane.partition AS partition,
-       lane.epoch AS epoch,
-       event.position & 0xfffffffffff AS sequence,
+       iif((event.position & 0xfffffffffff) > lane.base, lane.epoch, NULL) AS epoch,
+       iif((event.position & 0xfffffffffff) > lane.base, (event.position & 0xfffffffffff) - lane.base, NULL) AS sequence,
        iif((event.position & 0xfffffffffff) <= lane.acknowledged_sequence, 'yes', 'no') AS delivered,
        strftime('%Y-%m-%dT%H:%M:%S', event.recorded / 1000000000, 'unixepoch')
            || printf('.%03dZ', event.recorded / 1000000 % 1000) AS recorded,

@@ -8,6 +8,7 @@ use floorgate_outbox::{Acknowledged, LaneId, Row};
 use floorgate_sample::Timestamp;
 
 use crate::lane::footprint;
+use crate::log_reader::LogAnswer;
 use crate::report::{Report, Status};
 use crate::topics::TopicAnswer;
 
@@ -26,6 +27,7 @@ pub(crate) struct Shared {
 /// What arrived since the publisher's thread last looked, beside rows.
 pub(crate) struct News {
     pub(crate) answers: Vec<TopicAnswer>,
+    pub(crate) log_answers: Vec<LogAnswer>,
     /// Topics that will be needed.
     pub(crate) topics: Vec<Arc<str>>,
     /// Rows were refused, or the lanes changed: the store knows.
@@ -40,6 +42,7 @@ struct Inbox {
     rows: Vec<(Row, Timestamp)>,
     bytes: usize,
     answers: Vec<TopicAnswer>,
+    log_answers: Vec<LogAnswer>,
     topics: Vec<Arc<str>>,
     rescan: bool,
     stop_at: Option<Instant>,
@@ -62,6 +65,7 @@ impl Inbox {
     fn is_empty(&self) -> bool {
         self.rows.is_empty()
             && self.answers.is_empty()
+            && self.log_answers.is_empty()
             && self.topics.is_empty()
             && !self.rescan
             && (self.stop_at.is_none() || self.stopping)
@@ -109,6 +113,12 @@ impl Shared {
     pub(crate) fn answer(&self, answer: TopicAnswer) {
         let mut inbox = lock(&self.inbox);
         inbox.answers.push(answer);
+        self.notify(inbox);
+    }
+
+    pub(crate) fn log_answer(&self, answer: LogAnswer) {
+        let mut inbox = lock(&self.inbox);
+        inbox.log_answers.push(answer);
         self.notify(inbox);
     }
 
@@ -160,6 +170,7 @@ impl Shared {
         inbox.stopping = inbox.stop_at.is_some();
         News {
             answers: std::mem::take(&mut inbox.answers),
+            log_answers: std::mem::take(&mut inbox.log_answers),
             topics: std::mem::take(&mut inbox.topics),
             rescan: std::mem::take(&mut inbox.rescan),
             stop_at: inbox.stop_at,
@@ -174,6 +185,11 @@ impl Shared {
             offset: news.offset.or(known.offset),
             ..news
         };
+    }
+
+    /// Forgets how far a lane was delivered that begins anew.
+    pub(crate) fn forget(&self, lane: LaneId) {
+        lock(&self.outbox).acknowledged.remove(&lane);
     }
 
     /// Passes on what the engine has to act on, and wakes it.

@@ -5,13 +5,15 @@ use std::collections::VecDeque;
 use floorgate_outbox::{Acknowledged, Lane as StoredLane, LaneId, Row};
 use floorgate_sample::Timestamp;
 
+use crate::reconcile::Claim;
+
 /// Memory that the producer holds for a record beside its bytes: the message, its headers, its place in a batch.
 const RECORD_OVERHEAD: usize = 512;
 
 /// One lane as the publisher sees it.
 ///
 /// Invariants: `flights` holds exactly the sequences `acked + 1 ..= next - 1`, and its front is not delivered; `cached` is contiguous
-/// and starts at `next`; rows up to `doubt` may be on the log without our knowing.
+/// and starts at `next`; rows up to `doubt` may be on the log without our knowing; while the lane is not settled, nothing is in flight.
 pub(crate) struct Lane {
     pub(crate) id: LaneId,
     /// Index of the topic in the publisher's table.
@@ -19,11 +21,17 @@ pub(crate) struct Lane {
     /// None where events wait until the topic's partition count is known.
     pub(crate) partition: Option<u32>,
     pub(crate) epoch: u32,
+    /// Where the epoch began.
+    base: u64,
     acked: u64,
     acked_offset: Option<i64>,
     next: u64,
     stored: u64,
     doubt: u64,
+    /// Rows up to here were sent by someone, with an outcome that is not known.
+    tried: u64,
+    /// The log was looked at since; until then nothing is sent.
+    settled: bool,
     /// Up to here one record is sent at a time: to find the one that is refused, and to begin (see [`Lane::begin_alone`]).
     careful: u64,
     flights: VecDeque<Flight>,
@@ -64,15 +72,19 @@ impl Lane {
             topic,
             partition: stored.partition,
             epoch: stored.epoch,
+            base: stored.base,
             acked: stored.acknowledged_sequence,
-            acked_offset: None,
+            acked_offset: stored.acknowledged_offset,
             next: stored.acknowledged_sequence + 1,
             stored: stored.last_sequence,
-            doubt: if from_earlier_process {
+            doubt: 0,
+            tried: if from_earlier_process {
                 stored.last_sequence
             } else {
                 0
             },
+            // Also where everything is acknowledged: should the store be an older copy, the log has more.
+            settled: !from_earlier_process || (stored.depth() == 0 && stored.acknowledged_offset.is_none()),
             careful: stored.acknowledged_sequence + 1,
             flights: VecDeque::new(),
             pending: 0,
@@ -96,6 +108,78 @@ impl Lane {
             sequence: self.acked,
             offset: self.acked_offset,
         }
+    }
+
+    /// What the store says of the lane, for a comparison with the log.
+    pub(crate) fn claim(&self) -> Claim {
+        Claim {
+            epoch: self.epoch,
+            base: self.base,
+            acknowledged: self.acked,
+            offset: self.acked_offset,
+            last: self.stored,
+        }
+    }
+
+    /// Whether the log has to be looked at before anything is sent.
+    pub(crate) fn is_unsettled(&self) -> bool {
+        !self.settled
+    }
+
+    /// Notes that everything up to a sequence was found on the log, and of what comes after it some up to `highest`. Returns the memory
+    /// of rows at hand that need not be sent.
+    pub(crate) fn settle(&mut self, sequence: u64, offset: Option<i64>, highest: u64) -> usize {
+        self.settled = true;
+        self.doubt = self.doubt.max(highest);
+        self.note_stored(sequence);
+        if sequence <= self.acked {
+            return 0;
+        }
+        self.acked = sequence;
+        self.acked_offset = offset.or(self.acked_offset);
+        self.next = sequence + 1;
+        self.begin_alone();
+        if self
+            .failure
+            .as_ref()
+            .is_some_and(|failure| failure.sequence <= sequence)
+        {
+            self.failure = None;
+        }
+        let before = self.cached_bytes;
+        while let Some((row, _)) = self.cached.front().filter(|(row, _)| row.sequence <= sequence) {
+            self.cached_bytes = self.cached_bytes.saturating_sub(footprint(row));
+            self.cached.pop_front();
+        }
+        before - self.cached_bytes
+    }
+
+    /// Begins the new epoch that is stored; nothing is in flight. What was delivered or sent in an earlier one is marked when it goes out. Returns the
+    /// memory of rows at hand, which are read anew.
+    pub(crate) fn renew(&mut self, stored: &StoredLane) -> usize {
+        self.settled = true;
+        self.doubt = self.doubt.max(self.tried).max(self.acked);
+        self.epoch = stored.epoch;
+        self.base = stored.base;
+        self.acked = stored.acknowledged_sequence;
+        self.acked_offset = stored.acknowledged_offset;
+        self.next = self.acked + 1;
+        self.note_stored(stored.last_sequence);
+        self.failure = None;
+        self.careful = self.next;
+        self.cached.clear();
+        std::mem::take(&mut self.cached_bytes)
+    }
+
+    /// A row's sequence on the log.
+    pub(crate) fn on_log(&self, sequence: u64) -> u64 {
+        sequence.saturating_sub(self.base)
+    }
+
+    /// Notes that the log does not tell: what was sent is sent again, and may be there.
+    pub(crate) fn settle_in_doubt(&mut self) {
+        self.settled = true;
+        self.doubt = self.doubt.max(self.tried);
     }
 
     /// The next sequence to send.
@@ -277,11 +361,14 @@ impl Lane {
         flight.bytes
     }
 
-    /// Goes back to the first record that is not acknowledged; all that was sent after it is in doubt from now on.
+    /// Goes back to the first record that is not acknowledged; what was sent after it is to be looked for on the log.
     /// Returns the memory that is free again.
     pub(crate) fn rewind(&mut self) -> usize {
         let sent = self.next - 1;
-        self.doubt = self.doubt.max(sent);
+        if sent > self.acked {
+            self.tried = self.tried.max(sent);
+            self.settled = false;
+        }
         if let Some(failure) = &self.failure {
             self.careful = self.careful.max(failure.sequence.max(sent));
         }

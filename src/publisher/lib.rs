@@ -12,19 +12,24 @@
 //!   flight (`in_flight_mib`, one lane its share of it).
 //!   What does not fit stays in the store and is read from there.
 //!
+//! - What was sent and not acknowledged, by an earlier process, by a producer that was replaced, or behind a record that was refused, is looked for on the
+//!   log before the lane goes on: from the last acknowledged record, which has to be there, to the end, and once more a quarter of a second later. What is found is
+//!   delivered; what is not, is sent again.
+//!
 //! # Where a record can be on the log twice
 //! | window | what is sent again | how it is recognised |
 //! |---|---|---|
-//! | the process dies after a broker wrote a record and before the watermark was stored | what was not acknowledged in the store | marked |
-//! | the producer is replaced after a fatal error | what was in flight | marked |
-//! | a record in the middle of a lane is refused while later ones are in flight | the later ones | marked |
+//! | bytes of a dead process or producer reach the broker after the log was looked at | what they carried | by epoch and sequence |
+//! | a record in the middle of a lane is refused, and later ones were taken | the later ones | by epoch and sequence |
+//! | the gateway may not read the topic, or the log does not have the last acknowledged record any more | what was not acknowledged | marked |
 //!
 //! Marked means the header `floorgate_possible_duplicate: true`, counted in `floorgate_possible_duplicates_total`. Lane epoch and sequence are the same on both,
-//! so that a consumer drops the second by comparing with the last sequence of the partition: equal or lower, drop; higher by more than one, skip, since
+//! so that a consumer drops the second by comparing with the last sequence of the lane: equal or lower, drop; higher by more than one, skip, since
 //! it comes again.
 //!
 //! # Threads
-//! One publisher thread that owns all state; one that asks about topics and may wait for a silent broker; one that waits for the client's news;
+//! One publisher thread that owns all state; one that asks about topics and one that reads the ends of logs, which may wait for a silent
+//! broker; one that waits for the client's news;
 //! librdkafka's own, of one producer or, where bursts are large, two. [`Publisher::offer`] and
 //! [`Publisher::take_reports`] never wait for any of them.
 
@@ -32,17 +37,22 @@ mod client;
 mod clients;
 mod inbox;
 mod lane;
+mod log_reader;
 mod outcome;
 mod publisher;
+mod reconcile;
 mod record;
 mod report;
 mod sending;
 mod settings;
+mod settling;
 mod topics;
 mod worker;
 
 pub use client::ClientError;
 pub use publisher::{Publisher, StartError, Wiring};
-pub use record::{HEADER_INCARNATION, HEADER_LANE_EPOCH, HEADER_LANE_SEQUENCE, HEADER_POSSIBLE_DUPLICATE};
+pub use record::{
+    HEADER_GATEWAY, HEADER_INCARNATION, HEADER_LANE_EPOCH, HEADER_LANE_SEQUENCE, HEADER_POSSIBLE_DUPLICATE,
+};
 pub use report::{Report, Status};
 pub use settings::{Compression, KafkaSettings, Mechanism, Protocol, SecuritySettings, TopicSettings};

@@ -88,7 +88,7 @@ impl Worker {
         }
     }
 
-    fn after_deliveries(&mut self) {
+    pub(super) fn after_deliveries(&mut self) {
         let mut progress = false;
         for slot in &mut self.slots {
             let acked = slot.lane.acked();

@@ -11,6 +11,7 @@ use thiserror::Error;
 
 use crate::client::{ClientError, GATHERING, connection, producing};
 use crate::inbox::Shared;
+use crate::log_reader::LogReader;
 use crate::report::{Report, Status};
 use crate::settings::KafkaSettings;
 use crate::topics::TopicKeeper;
@@ -22,8 +23,8 @@ pub struct Wiring {
     pub reader: Reader,
     /// The topics that the store knows, with their pinned partition counts.
     pub topics: Vec<Topic>,
-    /// Names the gateway to the brokers, whose logs and quotas show it.
-    pub client_id: String,
+    /// The gateway's name. It goes into every record, and, after `floorgate-`, into the brokers' logs and quotas.
+    pub gateway: String,
     /// Tells the processes that wrote to a lane apart; goes into every record.
     pub incarnation: String,
     /// Where figures are kept.
@@ -58,12 +59,12 @@ impl Publisher {
         let Wiring {
             reader,
             topics,
-            client_id,
+            gateway,
             incarnation,
             metrics,
             wake,
         } = wiring;
-        let connection = connection(settings, &client_id)?;
+        let connection = connection(settings, &format!("floorgate-{gateway}"))?;
         let lanes = reader.lanes().map_err(StartError::Store)?;
         let shared = Arc::new(Shared::new(wake));
         let answers = Arc::clone(&shared);
@@ -71,11 +72,18 @@ impl Publisher {
             answers.answer(answer);
         })
         .map_err(StartError::Thread)?;
+        let answers = Arc::clone(&shared);
+        let log = LogReader::start(&connection, gateway.clone(), move |answer| {
+            answers.log_answer(answer);
+        })
+        .map_err(StartError::Thread)?;
         let outfit = Outfit {
             shared: Arc::clone(&shared),
             reader,
             config: producing(&connection, settings),
             keeper,
+            log,
+            gateway,
             incarnation,
             metrics,
             in_flight_limit: settings.in_flight_mib as usize * 1024 * 1024,

@@ -11,6 +11,8 @@ use foldhash::fast::RandomState;
 use rdkafka::message::{Header, OwnedHeaders};
 use thiserror::Error;
 
+/// Kafka header: the gateway's name in its configuration. A lane is one gateway's part of a partition.
+pub const HEADER_GATEWAY: &str = "floorgate_gateway";
 /// Kafka header: the lane's epoch, a decimal number.
 pub const HEADER_LANE_EPOCH: &str = "floorgate_lane_epoch";
 /// Kafka header: the record's place in its lane, a decimal number, contiguous from 1 within an epoch.
@@ -25,6 +27,7 @@ const OWN_HEADERS: usize = 8;
 
 /// What every record of a lane carries.
 pub(crate) struct LaneMark<'a> {
+    pub(crate) gateway: &'a str,
     pub(crate) epoch: u32,
     pub(crate) sequence: u64,
     pub(crate) incarnation: &'a str,
@@ -115,6 +118,7 @@ impl HeaderMaker {
             headers = add(headers, name, &decode(value));
         }
         let mut digits = itoa::Buffer::new();
+        headers = add(headers, HEADER_GATEWAY, mark.gateway);
         headers = add(headers, HEADER_LANE_EPOCH, digits.format(mark.epoch));
         headers = add(headers, HEADER_LANE_SEQUENCE, digits.format(mark.sequence));
         headers = add(headers, HEADER_INCARNATION, mark.incarnation);
@@ -229,6 +233,7 @@ mod tests {
 
     fn mark(possible_duplicate: bool) -> LaneMark<'static> {
         LaneMark {
+            gateway: "busan-filling-1",
             epoch: 2,
             sequence: 17,
             incarnation: "7f3a",
@@ -258,6 +263,7 @@ mod tests {
                 ),
                 pair("ce_source", "urn:a%"),
                 pair("ce_note", "{id}\n100%"),
+                pair(HEADER_GATEWAY, "busan-filling-1"),
                 pair(HEADER_LANE_EPOCH, "2"),
                 pair(HEADER_LANE_SEQUENCE, "17"),
                 pair(HEADER_INCARNATION, "7f3a"),

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use floorgate_outbox::Renewal;
+
 /// News that the engine has to act on.
 #[derive(Debug)]
 pub enum Report {
@@ -13,6 +15,9 @@ pub enum Report {
         /// Its partition count, at least 1.
         partitions: u32,
     },
+    /// Log and store of a lane do not agree. A new epoch is to be stored, what was told of the old one to be forgotten; then
+    /// [`Publisher::rescan`](crate::Publisher::rescan).
+    LaneDisagrees(Renewal),
     /// The store could not be read. Reading is tried again every second.
     StoreFailed(floorgate_outbox::Error),
 }

@@ -108,7 +108,7 @@ impl Worker {
                 TopicState::Open { partitions } => lane.partition.is_some_and(|own| own < partitions),
                 _ => false,
             });
-        open && slot.held_until.is_none() && lane.has_unsent() && !lane.is_stopped()
+        open && slot.held_until.is_none() && lane.has_unsent() && !lane.is_stopped() && !lane.is_unsettled()
     }
 
     /// The headers of the next burst's records: of all that is stored, as far as a burst goes. Made beforehand, so that the records
@@ -128,8 +128,9 @@ impl Worker {
                     return Ok(prepared);
                 }
                 let mark = LaneMark {
+                    gateway: &self.gateway,
                     epoch: lane.epoch,
-                    sequence: row.sequence,
+                    sequence: lane.on_log(row.sequence),
                     incarnation: &self.incarnation,
                     possible_duplicate: lane.is_doubtful(row.sequence),
                 };

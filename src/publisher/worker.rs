@@ -14,9 +14,11 @@ use crate::client::{BATCH_BYTES, ClientError, Collected};
 use crate::clients::Clients;
 use crate::inbox::{News, Shared};
 use crate::lane::Lane;
+use crate::log_reader::LogReader;
 use crate::outcome::hold;
 use crate::record::HeaderMaker;
 use crate::report::{Report, Status};
+use crate::settling::Looking;
 use crate::topics::{TopicAnswer, TopicKeeper, TopicProblem};
 
 /// Bits of a record's number that are its sequence; the rest is the lane's place in the table.
@@ -49,6 +51,8 @@ pub(crate) struct Slot {
     pub(crate) attempts: usize,
     pub(crate) failed_at: u64,
     pub(crate) reported: u64,
+    /// How far looking at its log has come, where that is needed.
+    pub(crate) looking: Looking,
     /// When something was last sent by each of the clients.
     pub(crate) sent_at: [Option<Instant>; 2],
 }
@@ -80,6 +84,8 @@ pub(crate) struct Outfit {
     pub(crate) reader: Reader,
     pub(crate) config: ClientConfig,
     pub(crate) keeper: TopicKeeper,
+    pub(crate) log: LogReader,
+    pub(crate) gateway: String,
     pub(crate) incarnation: String,
     pub(crate) metrics: Metrics,
     pub(crate) in_flight_limit: usize,
@@ -94,6 +100,8 @@ pub(crate) struct Worker {
     pub(crate) reader: Reader,
     pub(crate) config: ClientConfig,
     pub(crate) keeper: TopicKeeper,
+    pub(crate) log: LogReader,
+    pub(crate) gateway: String,
     pub(crate) incarnation: String,
     pub(crate) headers: HeaderMaker,
     pub(crate) metrics: Metrics,
@@ -152,6 +160,8 @@ impl Worker {
             reader: outfit.reader,
             config: outfit.config,
             keeper: outfit.keeper,
+            log: outfit.log,
+            gateway: outfit.gateway,
             incarnation: outfit.incarnation,
             headers: HeaderMaker::default(),
             metrics: outfit.metrics,
@@ -211,6 +221,7 @@ impl Worker {
             }
         }
         self.keeper.stop();
+        self.log.stop();
         // What is in flight now is purged with the producer. It is stored, and in doubt at the next start.
     }
 
@@ -236,6 +247,9 @@ impl Worker {
         for answer in std::mem::take(&mut news.answers) {
             self.take_answer(answer);
         }
+        for answer in std::mem::take(&mut news.log_answers) {
+            self.take_log_answer(answer);
+        }
         self.rescan |= news.rescan;
         if self.rescan && self.store_retry_at.is_none() {
             self.scan_lanes();
@@ -254,6 +268,7 @@ impl Worker {
             .chain(topics)
             .chain(self.store_retry_at)
             .chain(rebuild)
+            .chain(self.next_look())
             .map(|at| at.saturating_duration_since(Instant::now()))
             .fold(LONGEST_SLEEP, Duration::min)
             .max(SHORTEST_SLEEP)
@@ -301,6 +316,12 @@ impl Worker {
             .get(&stored.id)
             .and_then(|place| self.slots.get_mut(*place))
         {
+            if stored.epoch > slot.lane.epoch {
+                let freed = slot.lane.renew(stored);
+                self.cached = self.cached.saturating_sub(freed);
+                slot.reported = stored.acknowledged_sequence;
+                slot.looking = Looking::NotBefore(None);
+            }
             slot.lane.note_stored(stored.last_sequence);
             return;
         }
@@ -311,6 +332,7 @@ impl Worker {
             attempts: 0,
             failed_at: 0,
             reported: stored.acknowledged_sequence,
+            looking: Looking::NotBefore(None),
             sent_at: [None; 2],
         });
     }
@@ -433,6 +455,7 @@ impl Worker {
                 self.keeper.ask(&topic.name);
             }
         }
+        self.look_at_logs(now);
     }
 
     fn is_finished(&self, round: Round) -> bool {
@@ -443,7 +466,7 @@ impl Worker {
             .topics
             .iter()
             .any(|topic| topic.wanted && topic.state == TopicState::Asked);
-        round == Round::Done && self.in_flight == 0 && !asking
+        round == Round::Done && self.in_flight == 0 && !asking && !self.is_looking()
     }
 
     /// Lets the operator see how things stand.

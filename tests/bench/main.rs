@@ -115,7 +115,9 @@ fn measure(measure: Measure, stop: &Stop) -> Result<()> {
     let gateways = if measure.gateway.is_empty() {
         vec![binary("floorgate")?]
     } else {
-        measure.gateway
+        // Each gateway runs in a folder of its own.
+        let absolute = measure.gateway.iter().map(std::path::absolute);
+        absolute.collect::<Result<_, _>>()?
     };
     let kafka = Kafka::start_for_measuring()?;
     let bench = Bench {

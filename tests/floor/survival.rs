@@ -96,12 +96,9 @@ fn a_killed_gateway_loses_nothing() -> Result<()> {
     let delivery = Delivery::of(records)?;
     let gaps = compare(&delivery.accepted, &(1..=LAST))?;
     assert!(gaps <= 2, "{gaps} gaps of two kills");
-    for record in records
-        .iter()
-        .filter(|record| record.has_header("floorgate_possible_duplicate"))
-    {
-        assert_eq!(record.header("floorgate_possible_duplicate")?, "true");
-    }
+    // What the earlier process sent was looked for on the log.
+    let doubtful = |record: &Record| record.has_header("floorgate_possible_duplicate");
+    assert!(!records.iter().any(doubtful));
     Ok(())
 }
 

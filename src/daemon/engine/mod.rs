@@ -23,7 +23,7 @@ use std::time::{Duration, Instant};
 use floorgate_adapter_api::{Admission, Batch, GapScope, Notice};
 use floorgate_core::{Core, Event, Input, Now};
 use floorgate_metrics::{Metrics, StageMetrics};
-use floorgate_outbox::{Commit, Error as StoreError, Store};
+use floorgate_outbox::{Commit, Error as StoreError, Renewal, Store};
 use floorgate_publisher::Publisher;
 use floorgate_sample::Timestamp;
 use prometheus::local::LocalHistogram;
@@ -87,6 +87,7 @@ struct Running {
     upkeep: Upkeep,
     /// Partition counts that are to be pinned.
     pins: Vec<(Arc<str>, u32)>,
+    renewals: Vec<Renewal>,
     /// The store could take nothing when last it was tried.
     refused: Option<Refused>,
     /// What arrived meanwhile.
@@ -142,6 +143,7 @@ impl Running {
             flushed: Instant::now(),
             upkeep: Upkeep::new(),
             pins: Vec::new(),
+            renewals: Vec::new(),
             refused: None,
             held: VecDeque::new(),
             engine,

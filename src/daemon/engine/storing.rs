@@ -80,13 +80,45 @@ impl Running {
         for report in self.engine.publisher.take_reports() {
             match report {
                 Report::TopicPinned { topic, partitions } => self.pins.push((topic, partitions)),
+                Report::LaneDisagrees(renewal) => {
+                    // What was delivered in the epoch that ends must not be taken for deliveries of the new one.
+                    self.commit.acknowledged.retain(|news| news.lane != renewal.lane);
+                    self.renewals.push(renewal);
+                }
                 // The publisher tries again; while it cannot read, events are stored and wait.
                 Report::StoreFailed(problem) => {
                     warn!(problem = chain(&problem), "the publisher cannot read the outbox");
                 }
             }
         }
-        self.pin()
+        self.pin()?;
+        self.renew()
+    }
+
+    /// Begins new epochs of lanes whose log and store do not agree.
+    fn renew(&mut self) -> Result<(), EngineError> {
+        let mut renewed = false;
+        while self.may_try()
+            && let Some(renewal) = self.renewals.last().copied()
+        {
+            match self.with_room(|store, _| store.renew(&renewal)) {
+                Ok(lane) => warn!(
+                    topic = &*lane.topic,
+                    partition = lane.partition,
+                    epoch = lane.epoch,
+                    to_send = lane.depth(),
+                    "the lane goes on in a new epoch"
+                ),
+                Err(problem) => return self.refuse(problem),
+            }
+            self.accepted();
+            self.renewals.pop();
+            renewed = true;
+        }
+        if renewed {
+            self.engine.publisher.rescan();
+        }
+        Ok(())
     }
 
     /// Pins the partition counts that brokers told.

@@ -113,7 +113,7 @@ impl Rig {
         let wiring = Wiring {
             reader: Reader::open(&options.path).expect("the reader opens"),
             topics: restored.topics,
-            client_id: "test".to_owned(),
+            gateway: "test".to_owned(),
             incarnation: restored.incarnation.to_string(),
             metrics: metrics.clone(),
             wake: Box::new(move || {

@@ -95,7 +95,7 @@ fn produce(broker: &str, rate: u64, seconds: u64, linger: Option<f64>) -> Result
         Wiring {
             reader: Reader::open(&path)?,
             topics: Vec::new(),
-            client_id: "bench".to_owned(),
+            gateway: "bench".to_owned(),
             incarnation: "1".to_owned(),
             metrics: metrics.clone(),
             wake: Box::new(|| {}),

@@ -118,7 +118,7 @@ fn state_that_contradicts_itself_is_reported_as_damage() {
     for (harm, says) in [
         (
             "UPDATE lane SET acknowledged_sequence = 9",
-            "lane 1 has acknowledged 9 of 1 events",
+            "lane 1 has acknowledged 9 of 1 events, from 0 on",
         ),
         ("UPDATE topic SET id = 4", "topic 4 follows topic 0"),
         (

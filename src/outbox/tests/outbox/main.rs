@@ -7,6 +7,7 @@ mod lifecycle;
 mod maintenance;
 mod model;
 mod moving;
+mod renewal;
 
 use std::sync::Arc;
 

@@ -48,26 +48,40 @@ impl Drop for Folder {
 /// The engine's part: commits events, hands them over, stores watermarks.
 pub struct Engine {
     pub store: Store,
+    gateway: &'static str,
     pub publisher: Option<Publisher>,
     pub metrics: Metrics,
-    settings: KafkaSettings,
+    pub settings: KafkaSettings,
     folder: Folder,
     reader: Reader,
 }
 
 impl Engine {
     pub fn start(brokers: &str) -> Self {
-        let mut settings = KafkaSettings::new(brokers.split(',').map(str::to_owned).collect());
-        settings.security = floorgate_publisher::SecuritySettings::plaintext();
-        Self::with(settings)
+        Self::named("test", brokers)
     }
 
     pub fn with(settings: KafkaSettings) -> Self {
-        let folder = Folder::new();
+        Self::named_with("test", settings)
+    }
+
+    pub fn named(gateway: &'static str, brokers: &str) -> Self {
+        let mut settings = KafkaSettings::new(brokers.split(',').map(str::to_owned).collect());
+        settings.security = floorgate_publisher::SecuritySettings::plaintext();
+        Self::named_with(gateway, settings)
+    }
+
+    fn named_with(gateway: &'static str, settings: KafkaSettings) -> Self {
+        Self::on(Folder::new(), gateway, settings)
+    }
+
+    /// On a store that may be there already.
+    fn on(folder: Folder, gateway: &'static str, settings: KafkaSettings) -> Self {
         let (store, _) = Store::open(&Options::new(folder.store())).unwrap();
         let reader = Reader::open(folder.store()).unwrap();
         let mut engine = Self {
             store,
+            gateway,
             publisher: None,
             metrics: Metrics::new().unwrap(),
             settings,
@@ -83,7 +97,7 @@ impl Engine {
         let wiring = Wiring {
             reader: Reader::open(self.folder.store()).unwrap(),
             topics: self.store.topics().to_vec(),
-            client_id: "test".to_owned(),
+            gateway: self.gateway.to_owned(),
             incarnation: "1".to_owned(),
             metrics: self.metrics.clone(),
             wake: Box::new(|| {}),
@@ -149,6 +163,10 @@ impl Engine {
                     }
                     publisher.rescan();
                 }
+                Report::LaneDisagrees(renewal) => {
+                    self.store.renew(&renewal).unwrap();
+                    publisher.rescan();
+                }
                 Report::StoreFailed(error) => panic!("{error}"),
             }
         }
@@ -186,6 +204,35 @@ impl Engine {
         }
     }
 
+    /// Dies between the brokers' acknowledgements and its own commit, and comes up again.
+    pub fn dies_before_it_stores_acknowledgements(&mut self) {
+        let publisher = self.publisher.take().unwrap();
+        let _ = publisher.stop(PATIENCE);
+        self.publish();
+    }
+
+    /// A copy of the store as it is now.
+    pub fn backup(&self) -> Folder {
+        let copy = Folder::new();
+        for suffix in ["", "-wal"] {
+            let name = |path: PathBuf| PathBuf::from(format!("{}{suffix}", path.display()));
+            std::fs::copy(name(self.folder.store()), name(copy.store())).unwrap();
+        }
+        copy
+    }
+
+    /// Ends, and comes up again on that store instead.
+    pub fn restore(self, backup: Folder) -> Self {
+        let (gateway, settings) = (self.gateway, self.settings.clone());
+        drop(self);
+        Self::on(backup, gateway, settings)
+    }
+
+    /// How often a look at a log came to this result.
+    pub fn reconciled(&self, result: &str) -> u64 {
+        self.metrics.reconciliations.with_label_values(&[result]).get()
+    }
+
     pub fn drained(&mut self) {
         self.until("the drain", |engine| engine.depth() == 0);
     }
@@ -204,6 +251,10 @@ pub struct Seen {
 impl Seen {
     pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.value).into_owned()
+    }
+
+    pub fn epoch(&self) -> u64 {
+        self.headers["floorgate_lane_epoch"].parse().unwrap()
     }
 
     pub fn sequence(&self) -> u64 {

@@ -1,5 +1,7 @@
 //! What happens when a broker refuses, or loses an answer.
 
+use std::collections::HashSet;
+
 use rdkafka::mocking::MockCluster;
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 
@@ -71,13 +73,9 @@ fn a_lane_goes_on_when_a_refusal_was_for_a_moment() {
     );
     engine.commit("t", Some(0), numbered(11..=30));
     engine.drained();
-    let seen = read(&brokers, "t", 1);
-    assert_eq!(by_the_rule(&seen).0, numbered(1..=30));
-    assert!(
-        seen.iter()
-            .any(|record| record.sequence() == 11 && record.is_marked())
-    );
-    assert!(marked(&engine) > 0);
+    assert_eq!(by_the_rule(&read(&brokers, "t", 1)), (numbered(1..=30), 0));
+    assert_eq!(marked(&engine), 0);
+    assert!(engine.reconciled("settled") > 0, "the log was looked at");
     assert!(
         engine
             .metrics
@@ -104,9 +102,19 @@ fn a_fatal_error_replaces_the_producer_and_order_is_kept() {
     engine.drained();
     engine.commit("t", Some(0), numbered(21..=30));
     engine.drained();
-    assert_eq!(by_the_rule(&read(&brokers, "t", 1)).0, numbered(1..=30));
+    let seen = read(&brokers, "t", 1);
+    assert_eq!(by_the_rule(&seen).0, numbered(1..=30));
+    // This cluster takes a batch although the one before it was refused, which a broker does not: what comes again is marked.
+    let mut ids = HashSet::new();
+    for record in &seen {
+        assert!(
+            ids.insert(record.sequence()) || record.is_marked(),
+            "{} came twice",
+            record.text()
+        );
+    }
     assert!(engine.metrics.publish_errors.with_label_values(&["Fatal"]).get() > 0);
-    assert!(marked(&engine) > 0);
+    assert!(engine.reconciled("settled") > 0, "the log was looked at");
 }
 
 #[test]

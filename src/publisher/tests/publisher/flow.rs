@@ -27,7 +27,9 @@ fn a_record_carries_what_was_stored_and_its_place() {
     let header = |name: &str| record.headers.get(name).map(String::as_str);
     assert_eq!(header("ce_type"), Some("Test"));
     assert_eq!(header("ce_subject"), Some("line\n1"));
-    assert_eq!(header("floorgate_lane_epoch"), Some("1"));
+    let epoch = engine.store.lanes()[0].epoch.to_string();
+    assert_eq!(header("floorgate_lane_epoch"), Some(epoch.as_str()));
+    assert_eq!(header("floorgate_gateway"), Some("test"));
     assert_eq!(header("floorgate_lane_sequence"), Some("1"));
     assert_eq!(header("floorgate_incarnation"), Some("1"));
     assert_eq!(header("floorgate_possible_duplicate"), None);
@@ -111,41 +113,6 @@ fn an_outage_delays_and_neither_loses_nor_doubles() {
     engine.drained();
     let (kept, dropped) = by_the_rule(&read(&brokers, "t", 1));
     assert_eq!((kept.len(), dropped), (12_100, 0));
-}
-
-#[test]
-fn what_an_earlier_process_may_have_sent_is_marked() {
-    let cluster = MockCluster::new(1).unwrap();
-    let brokers = cluster.bootstrap_servers();
-    cluster.create_topic("t", 1, 1).unwrap();
-    let mut engine = Engine::start(&brokers);
-    engine.commit("t", Some(0), numbered(1..=3));
-    engine.drained();
-
-    // A process that dies between the broker's acknowledgement and its own commit.
-    engine.commit("t", Some(0), numbered(4..=6));
-    let acknowledged = engine.publisher.take().unwrap().stop(Duration::from_secs(10));
-    assert_eq!(
-        acknowledged.iter().map(|lane| lane.sequence).collect::<Vec<_>>(),
-        [6]
-    );
-    engine.publish();
-    engine.commit("t", Some(0), numbered(7..=8));
-    engine.drained();
-
-    let seen = read(&brokers, "t", 1);
-    let sequences: Vec<(u64, bool)> = seen
-        .iter()
-        .map(|record| (record.sequence(), record.is_marked()))
-        .collect();
-    let expected: Vec<(u64, bool)> = (1..=6)
-        .map(|n| (n, false))
-        .chain((4..=6).map(|n| (n, true)))
-        .chain((7..=8).map(|n| (n, false)))
-        .collect();
-    assert_eq!(sequences, expected);
-    assert_eq!(by_the_rule(&seen), (numbered(1..=8), 3));
-    assert_eq!(engine.metrics.possible_duplicates.get(), 3);
 }
 
 #[test]

@@ -3,3 +3,4 @@
 mod engine;
 mod errors;
 mod flow;
+mod restart;

@@ -1,0 +1,343 @@
+//! Reads the end of partitions, on a thread of its own.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use rdkafka::config::{ClientConfig, FromClientConfigAndContext};
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::{BorrowedMessage, Headers, Message};
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use thiserror::Error;
+
+use crate::client::Quiet;
+use crate::reconcile::{Claim, Own, Print, Tail};
+use crate::record::{HEADER_GATEWAY, HEADER_LANE_EPOCH, HEADER_LANE_SEQUENCE};
+
+/// How long what a dead process or producer still has on its way is waited for before the log is looked at once more.
+const SETTLING: Duration = Duration::from_millis(250);
+/// Questions that come so shortly after each other are answered together.
+const GATHERING: Duration = Duration::from_millis(20);
+/// How long the broker may be silent.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// How long one look for the next record takes at most.
+const LOOK: Duration = Duration::from_millis(100);
+/// The client is dropped when no question came for this long.
+const IDLE: Duration = Duration::from_secs(20);
+/// The header that has the event's id in CloudEvents' binary mode.
+const HEADER_ID: &str = "ce_id";
+
+/// What is asked about a lane.
+#[derive(Clone, Debug)]
+pub(crate) struct Question {
+    /// The lane's place in the publisher's table.
+    pub(crate) place: usize,
+    pub(crate) topic: Arc<str>,
+    pub(crate) partition: i32,
+    pub(crate) claim: Claim,
+}
+
+/// Why nothing can be said about a lane.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub(crate) enum LogProblem {
+    /// The gateway may not read the topic.
+    #[error("reading topic {0} is not allowed")]
+    Forbidden(String),
+    /// It is worth trying again.
+    #[error("topic {topic} cannot be read: {reason}")]
+    Unreadable { topic: String, reason: String },
+}
+
+/// What was found out.
+#[derive(Clone, Debug)]
+pub(crate) struct LogAnswer {
+    pub(crate) place: usize,
+    /// The claim that was asked about.
+    pub(crate) claim: Claim,
+    pub(crate) result: Result<Tail, LogProblem>,
+}
+
+/// Reads in the background.
+pub(crate) struct LogReader {
+    questions: Option<Sender<Question>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl LogReader {
+    /// Starts the thread; `answer` is called from it.
+    pub(crate) fn start(
+        connection: &ClientConfig,
+        gateway: String,
+        answer: impl Fn(LogAnswer) + Send + 'static,
+    ) -> std::io::Result<Self> {
+        let mut config = connection.clone();
+        config
+            // The client wants a name of a group; it is never joined, and nothing is stored in it.
+            .set("group.id", format!("floorgate-{gateway}"))
+            .set("enable.auto.commit", "false")
+            .set("enable.auto.offset.store", "false")
+            .set("enable.partition.eof", "true")
+            .set("auto.offset.reset", "error")
+            .set("isolation.level", "read_uncommitted")
+            .set("fetch.wait.max.ms", "20")
+            .set("queued.max.messages.kbytes", "4096");
+        let (questions, asked) = channel();
+        let thread = std::thread::Builder::new()
+            .name("kafka-log".to_owned())
+            .spawn(move || {
+                Logs {
+                    config,
+                    gateway,
+                    client: None,
+                }
+                .run(&asked, &answer);
+            })?;
+        Ok(Self {
+            questions: Some(questions),
+            thread: Some(thread),
+        })
+    }
+
+    /// Asks about a lane. One answer follows.
+    pub(crate) fn ask(&self, question: Question) {
+        if let Some(questions) = &self.questions {
+            // The thread ends only when this sender is gone.
+            let _ = questions.send(question);
+        }
+    }
+
+    /// Ends the thread, without waiting for a silent broker.
+    pub(crate) fn stop(mut self) {
+        self.questions = None;
+        drop(self.thread.take());
+    }
+}
+
+type Client = BaseConsumer<Quiet>;
+
+impl ConsumerContext for Quiet {}
+
+struct Logs {
+    config: ClientConfig,
+    gateway: String,
+    client: Option<Client>,
+}
+
+/// A partition that is being read.
+struct Reading {
+    question: Question,
+    tail: Tail,
+    /// The next offset to read.
+    next: i64,
+    done: bool,
+}
+
+impl Logs {
+    fn run(mut self, asked: &Receiver<Question>, answer: &impl Fn(LogAnswer)) {
+        loop {
+            let first = match asked.recv_timeout(IDLE) {
+                Ok(question) => question,
+                Err(RecvTimeoutError::Timeout) => {
+                    self.client = None;
+                    continue;
+                }
+                Err(RecvTimeoutError::Disconnected) => return,
+            };
+            let mut topics: BTreeMap<Arc<str>, Vec<Reading>> = BTreeMap::new();
+            let mut next = Some(first);
+            while let Some(question) = next {
+                let readings = topics.entry(Arc::clone(&question.topic)).or_default();
+                readings.push(Reading::new(question));
+                next = asked.recv_timeout(GATHERING).ok();
+            }
+            // Where something cannot be read, that is said at once.
+            topics.retain(|topic, readings| self.look(topic, readings, answer));
+            if topics.is_empty() {
+                continue;
+            }
+            std::thread::sleep(SETTLING);
+            topics.retain(|topic, readings| self.look(topic, readings, answer));
+            for reading in topics.into_values().flatten() {
+                answer(LogAnswer {
+                    place: reading.question.place,
+                    claim: reading.question.claim,
+                    result: Ok(reading.tail),
+                });
+            }
+        }
+    }
+
+    /// Reads what there is of a topic's partitions by now. Returns whether that went well; otherwise it is answered.
+    fn look(&mut self, topic: &str, readings: &mut [Reading], answer: &impl Fn(LogAnswer)) -> bool {
+        let Err(error) = self.read(topic, readings) else {
+            return true;
+        };
+        // A client that failed may stay in that state.
+        self.client = None;
+        let problem = match error.rdkafka_error_code() {
+            Some(RDKafkaErrorCode::TopicAuthorizationFailed) => LogProblem::Forbidden(topic.to_owned()),
+            _ => LogProblem::Unreadable {
+                topic: topic.to_owned(),
+                reason: error.to_string(),
+            },
+        };
+        for reading in readings {
+            answer(LogAnswer {
+                place: reading.question.place,
+                claim: reading.question.claim,
+                result: Err(problem.clone()),
+            });
+        }
+        false
+    }
+
+    fn read(&mut self, topic: &str, readings: &mut [Reading]) -> Result<(), KafkaError> {
+        if self.client.is_none() {
+            self.client = Some(BaseConsumer::from_config_and_context(&self.config, Quiet)?);
+        }
+        let Some(client) = &self.client else { return Ok(()) };
+        let mut assignment = TopicPartitionList::new();
+        for reading in &mut *readings {
+            let partition = reading.question.partition;
+            let (low, high) = client.fetch_watermarks(topic, partition, PATIENCE)?;
+            reading.begin(low, high);
+            if !reading.done {
+                assignment.add_partition_offset(topic, partition, Offset::Offset(reading.next))?;
+            }
+        }
+        if assignment.count() == 0 {
+            return Ok(());
+        }
+        client.assign(&assignment)?;
+        let mut heard = Instant::now();
+        while readings.iter().any(|reading| !reading.done) {
+            let of = |partition: i32, readings: &mut [Reading]| {
+                readings
+                    .iter()
+                    .position(|reading| reading.question.partition == partition)
+            };
+            match client.poll(LOOK) {
+                Some(Ok(record)) => {
+                    if let Some(place) = of(record.partition(), readings) {
+                        readings[place].take(&record, &self.gateway);
+                    }
+                }
+                Some(Err(KafkaError::PartitionEOF(partition))) => {
+                    if let Some(place) = of(partition, readings) {
+                        readings[place].done = true;
+                    }
+                }
+                Some(Err(error)) if is_fatal(&error) => return Err(error),
+                Some(Err(error)) => {
+                    tracing::debug!(topic, %error, "reading the end of a topic");
+                    if heard.elapsed() > PATIENCE {
+                        return Err(error);
+                    }
+                    continue;
+                }
+                None if heard.elapsed() > PATIENCE => {
+                    return Err(KafkaError::MessageConsumption(
+                        RDKafkaErrorCode::OperationTimedOut,
+                    ));
+                }
+                None => continue,
+            }
+            heard = Instant::now();
+        }
+        client.unassign()
+    }
+}
+
+/// Errors that do not pass while one waits.
+fn is_fatal(error: &KafkaError) -> bool {
+    matches!(
+        error.rdkafka_error_code(),
+        Some(
+            RDKafkaErrorCode::TopicAuthorizationFailed
+                | RDKafkaErrorCode::UnknownTopicOrPartition
+                | RDKafkaErrorCode::UnknownTopic
+                | RDKafkaErrorCode::UnknownPartition
+                | RDKafkaErrorCode::OffsetOutOfRange
+                | RDKafkaErrorCode::AutoOffsetReset
+        )
+    )
+}
+
+impl Reading {
+    fn new(question: Question) -> Self {
+        Self {
+            next: question.claim.offset.unwrap_or(0),
+            question,
+            tail: Tail::default(),
+            done: false,
+        }
+    }
+
+    /// Takes the bounds of the log as they are now.
+    fn begin(&mut self, low: i64, high: i64) {
+        self.tail.low = low;
+        self.tail.high = high;
+        self.next = self.next.max(low);
+        // Where the log ends before its place, there is nothing to read.
+        self.done = self.next >= high;
+    }
+
+    fn take(&mut self, record: &BorrowedMessage<'_>, gateway: &str) {
+        if self.done || record.offset() < self.next {
+            return;
+        }
+        self.next = record.offset() + 1;
+        if let Some((epoch, own)) = own(record, gateway) {
+            let (claim, tail) = (&self.question.claim, &mut self.tail);
+            let own = Own {
+                sequence: own.sequence.saturating_add(claim.base),
+                ..own
+            };
+            tail.epoch = tail.epoch.max(epoch);
+            if epoch > claim.epoch || (epoch == claim.epoch && own.sequence > claim.last) {
+                tail.foreign = true;
+                // It decides by itself, and there may be much of it.
+                tail.records = Vec::new();
+            } else if epoch == claim.epoch {
+                if claim.offset == Some(own.offset) {
+                    tail.start = Some(own);
+                }
+                if own.sequence > claim.acknowledged && !tail.foreign {
+                    tail.records.push(own);
+                }
+            }
+        }
+        self.done = self.next >= self.tail.high;
+    }
+}
+
+/// Reads a record of this gateway, with its epoch.
+fn own(record: &BorrowedMessage<'_>, gateway: &str) -> Option<(u32, Own)> {
+    let (mut is_ours, mut id, mut epoch, mut sequence) = (false, None, None, None);
+    for header in record.headers()?.iter() {
+        match header.key {
+            HEADER_GATEWAY => is_ours = header.value == Some(gateway.as_bytes()),
+            HEADER_ID => id = header.value,
+            HEADER_LANE_EPOCH => epoch = number(header.value),
+            HEADER_LANE_SEQUENCE => sequence = number(header.value),
+            _ => {}
+        }
+    }
+    let own = Own {
+        offset: record.offset(),
+        sequence: sequence?,
+        print: Print::of(
+            id,
+            record.key().unwrap_or_default(),
+            record.payload().unwrap_or_default(),
+        ),
+    };
+    is_ours.then_some((u32::try_from(epoch?).ok()?, own))
+}
+
+fn number(value: Option<&[u8]>) -> Option<u64> {
+    std::str::from_utf8(value?).ok()?.parse().ok()
+}

@@ -1,0 +1,281 @@
+//! What the end of a partition says about a lane. No input or output here.
+
+use std::hash::{DefaultHasher, Hasher};
+
+/// What tells one record from another: the `ce_id` where it stands in a header, and the bytes of key and value, in which it stands otherwise.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Print {
+    id: Option<u64>,
+    content: u64,
+}
+
+impl Print {
+    pub(crate) fn of(id: Option<&[u8]>, key: &[u8], value: &[u8]) -> Self {
+        let mut content = DefaultHasher::new();
+        content.write_usize(key.len());
+        content.write(key);
+        content.write(value);
+        Self {
+            id: id.map(|id| {
+                let mut hasher = DefaultHasher::new();
+                hasher.write(id);
+                hasher.finish()
+            }),
+            content: content.finish(),
+        }
+    }
+
+    /// Whether the record is that of the row.
+    fn is_of(self, row: Self) -> bool {
+        self.content == row.content && self.id.is_none_or(|id| Some(id) == row.id)
+    }
+}
+
+/// What the store says of a lane.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Claim {
+    pub(crate) epoch: u32,
+    /// The epoch began after this sequence: a record's number on the log is less by it.
+    pub(crate) base: u64,
+    /// Everything up to here was acknowledged.
+    pub(crate) acknowledged: u64,
+    /// The offset of that record, or of one before it; `None` where none was ever told.
+    pub(crate) offset: Option<i64>,
+    /// The last sequence that was given out.
+    pub(crate) last: u64,
+}
+
+/// A record of the lane.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Own {
+    pub(crate) offset: i64,
+    /// As the store numbers it.
+    pub(crate) sequence: u64,
+    pub(crate) print: Print,
+}
+
+/// The end of a partition.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Tail {
+    /// The log's first offset.
+    pub(crate) low: i64,
+    /// The offset after its last record.
+    pub(crate) high: i64,
+    /// The record at the claim's offset, where it is one of the lane's epoch.
+    pub(crate) start: Option<Own>,
+    /// The lane's records from there on with a sequence above the acknowledged one, in the log's order.
+    pub(crate) records: Vec<Own>,
+    /// Something of this gateway that the store knows nothing of: a later epoch, or a sequence that was never given out.
+    pub(crate) foreign: bool,
+    /// The highest epoch of this gateway's records.
+    pub(crate) epoch: u32,
+}
+
+/// What follows for the lane.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// Everything up to this sequence is on the log; the last of it has this offset, if it was found here. Beyond a hole there are
+    /// records up to `highest`, which come twice when the hole is filled in order.
+    Settled {
+        sequence: u64,
+        offset: Option<i64>,
+        highest: u64,
+    },
+    /// Older records were deleted from the log, and those of the lane may have been among them.
+    Unknown,
+    /// The last acknowledged record is not where it was: the log was truncated, or the topic deleted and made anew.
+    Truncated,
+    /// The log has records of this gateway that the store does not have: the store is an older copy, or there are two.
+    RolledBack,
+}
+
+/// Compares the store's claim with the log. `row` gives the print of the stored row with a sequence.
+pub(crate) fn judge<E>(
+    claim: &Claim,
+    tail: &Tail,
+    mut row: impl FnMut(u64) -> Result<Option<Print>, E>,
+) -> Result<Verdict, E> {
+    let mut is_same =
+        |own: &Own| -> Result<bool, E> { Ok(row(own.sequence)?.is_some_and(|row| own.print.is_of(row))) };
+    if tail.foreign {
+        return Ok(Verdict::RolledBack);
+    }
+    let begins_later = match claim.offset {
+        Some(offset) if offset >= tail.high => return Ok(Verdict::Truncated),
+        Some(offset) if offset >= tail.low => match tail.start {
+            None => return Ok(Verdict::Truncated),
+            // Only of the last acknowledged row it is sure that the store still has it.
+            Some(own) if own.sequence == claim.acknowledged && !is_same(&own)? => {
+                return Ok(Verdict::RolledBack);
+            }
+            Some(_) => false,
+        },
+        Some(_) => true,
+        None => tail.low > 0,
+    };
+    let mut settled = claim.acknowledged;
+    let (mut offset, mut highest) = (None, claim.acknowledged);
+    if begins_later {
+        // A lane goes out in order: what was before the first record that is left, was on the log.
+        match tail.records.first() {
+            None => return Ok(Verdict::Unknown),
+            Some(own) => settled = own.sequence.saturating_sub(1),
+        }
+    }
+    for own in &tail.records {
+        if !is_same(own)? {
+            return Ok(Verdict::RolledBack);
+        }
+        highest = highest.max(own.sequence);
+        if own.sequence == settled + 1 {
+            settled = own.sequence;
+            offset = Some(own.offset);
+        }
+    }
+    Ok(Verdict::Settled {
+        sequence: settled,
+        offset,
+        highest: highest.max(settled),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CLAIM: Claim = Claim {
+        epoch: 1,
+        base: 0,
+        acknowledged: 3,
+        offset: Some(10),
+        last: 6,
+    };
+
+    fn print(sequence: u64) -> Print {
+        Print::of(Some(&sequence.to_be_bytes()), b"line1", b"value")
+    }
+
+    fn own(offset: i64, sequence: u64) -> Own {
+        Own {
+            offset,
+            sequence,
+            print: print(sequence),
+        }
+    }
+
+    fn tail(records: &[Own]) -> Tail {
+        Tail {
+            low: 0,
+            high: 20,
+            start: Some(own(10, 3)),
+            records: records.to_vec(),
+            foreign: false,
+            epoch: 1,
+        }
+    }
+
+    fn verdict(claim: &Claim, tail: &Tail) -> Verdict {
+        let row = |sequence| Ok::<_, ()>((sequence <= claim.last).then(|| print(sequence)));
+        judge(claim, tail, row).unwrap()
+    }
+
+    fn settled(sequence: u64, offset: Option<i64>) -> Verdict {
+        Verdict::Settled {
+            sequence,
+            offset,
+            highest: sequence,
+        }
+    }
+
+    #[test]
+    fn what_is_found_without_a_hole_is_delivered() {
+        assert_eq!(verdict(&CLAIM, &tail(&[])), settled(3, None));
+        let found = tail(&[own(11, 4), own(13, 5)]);
+        assert_eq!(verdict(&CLAIM, &found), settled(5, Some(13)));
+        let with_hole = tail(&[own(11, 4), own(13, 6)]);
+        let beyond_a_hole = Verdict::Settled {
+            sequence: 4,
+            offset: Some(11),
+            highest: 6,
+        };
+        assert_eq!(verdict(&CLAIM, &with_hole), beyond_a_hole);
+        let with_doubles = tail(&[own(11, 4), own(12, 5), own(13, 4), own(14, 5), own(15, 6)]);
+        assert_eq!(verdict(&CLAIM, &with_doubles), settled(6, Some(15)));
+    }
+
+    #[test]
+    fn a_lane_that_was_never_acknowledged_is_looked_for_from_the_start() {
+        let claim = Claim {
+            acknowledged: 0,
+            offset: None,
+            ..CLAIM
+        };
+        let mut log = tail(&[own(0, 1), own(1, 2)]);
+        log.start = None;
+        assert_eq!(verdict(&claim, &log), settled(2, Some(1)));
+        log.records.clear();
+        assert_eq!(verdict(&claim, &log), settled(0, None));
+        log.low = 5;
+        assert_eq!(
+            verdict(&claim, &log),
+            Verdict::Unknown,
+            "it may have been on the log and gone"
+        );
+    }
+
+    #[test]
+    fn a_log_that_ends_before_the_last_acknowledged_record_was_truncated() {
+        let mut log = tail(&[]);
+        log.high = 10;
+        assert_eq!(verdict(&CLAIM, &log), Verdict::Truncated);
+        log.high = 20;
+        log.start = None;
+        assert_eq!(
+            verdict(&CLAIM, &log),
+            Verdict::Truncated,
+            "another record is at its place"
+        );
+    }
+
+    #[test]
+    fn a_log_whose_older_records_were_deleted_begins_with_what_is_left() {
+        let mut log = tail(&[own(16, 5), own(17, 6)]);
+        (log.low, log.start) = (15, None);
+        assert_eq!(verdict(&CLAIM, &log), settled(6, Some(17)));
+        log.records.clear();
+        assert_eq!(verdict(&CLAIM, &log), Verdict::Unknown);
+    }
+
+    #[test]
+    fn other_events_under_the_same_number_betray_an_older_store() {
+        let mut log = tail(&[own(11, 4)]);
+        log.records[0].print = print(99);
+        assert_eq!(verdict(&CLAIM, &log), Verdict::RolledBack);
+        log = tail(&[]);
+        log.start = Some(Own {
+            print: print(99),
+            ..own(10, 3)
+        });
+        assert_eq!(verdict(&CLAIM, &log), Verdict::RolledBack);
+        log = tail(&[]);
+        log.foreign = true;
+        assert_eq!(verdict(&CLAIM, &log), Verdict::RolledBack);
+    }
+
+    #[test]
+    fn an_offset_of_an_earlier_record_is_as_good_a_start() {
+        // Acknowledgements without an offset keep the last known one.
+        let mut log = tail(&[own(12, 4)]);
+        log.start = Some(own(10, 2));
+        assert_eq!(verdict(&CLAIM, &log), settled(4, Some(12)));
+    }
+
+    #[test]
+    fn without_an_id_in_the_headers_the_content_decides() {
+        let row = Print::of(Some(b"1"), b"key", b"value");
+        assert!(Print::of(None, b"key", b"value").is_of(row));
+        assert!(!Print::of(None, b"key", b"other").is_of(row));
+        assert!(!Print::of(Some(b"2"), b"key", b"value").is_of(row));
+        assert!(!Print::of(None, b"ke", b"yvalue").is_of(row));
+    }
+}

@@ -1,0 +1,203 @@
+//! Lanes of which it is not known how far they are on the log: they send nothing until the log was looked at.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use floorgate_outbox::{LaneId, Reader, Renewal, Row};
+
+use crate::log_reader::{LogAnswer, LogProblem, Question};
+use crate::reconcile::{Print, Verdict, judge};
+use crate::report::Report;
+use crate::worker::{TopicState, Worker};
+
+/// Pause before a log that cannot be read is looked at again.
+const LOG_PAUSE: Duration = Duration::from_secs(2);
+/// Rows and bytes that are read from the store at a time.
+const READ_ROWS: usize = 512;
+const READ_BYTES: usize = 512 * 1024;
+
+/// How far looking at a lane's log has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Looking {
+    /// It was not asked for yet, or is asked for again at this time.
+    NotBefore(Option<Instant>),
+    /// The answer is awaited.
+    Asked,
+    /// Log and store do not agree; a new epoch is awaited.
+    Renewing,
+}
+
+impl Worker {
+    /// Asks for the log of each lane that is not settled and whose topic is there.
+    pub(crate) fn look_at_logs(&mut self, now: Instant) {
+        for (place, slot) in self.slots.iter_mut().enumerate() {
+            if !slot.lane.is_unsettled() || slot.held_until.is_some() {
+                continue;
+            }
+            let Looking::NotBefore(time) = slot.looking else {
+                continue;
+            };
+            let (Some(topic), Some(partition)) = (self.topics.get(slot.lane.topic), slot.lane.partition)
+            else {
+                continue;
+            };
+            let is_there = matches!(topic.state, TopicState::Open { partitions } if partition < partitions);
+            let Ok(partition) = i32::try_from(partition) else {
+                continue;
+            };
+            if is_there && time.is_none_or(|time| now >= time) {
+                slot.looking = Looking::Asked;
+                self.log.ask(Question {
+                    place,
+                    topic: topic.name.clone(),
+                    partition,
+                    claim: slot.lane.claim(),
+                });
+            }
+        }
+    }
+
+    /// When the next log is looked at.
+    pub(crate) fn next_look(&self) -> Option<Instant> {
+        let times = self.slots.iter().filter_map(|slot| match slot.looking {
+            Looking::NotBefore(time) if slot.lane.is_unsettled() => time,
+            _ => None,
+        });
+        times.min()
+    }
+
+    /// Whether the answer about a lane is awaited.
+    pub(crate) fn is_looking(&self) -> bool {
+        let looks = |looking| matches!(looking, Looking::Asked | Looking::Renewing);
+        self.slots.iter().any(|slot| looks(slot.looking))
+    }
+
+    pub(crate) fn take_log_answer(&mut self, answer: LogAnswer) {
+        let Some(slot) = self.slots.get_mut(answer.place) else {
+            return;
+        };
+        slot.looking = Looking::NotBefore(None);
+        if !slot.lane.is_unsettled() || slot.lane.acked() != answer.claim.acknowledged {
+            return;
+        }
+        let topic = self.topics.get(slot.lane.topic);
+        let topic = topic.map_or_else(|| Arc::from(""), |topic| Arc::clone(&topic.name));
+        let partition = slot.lane.partition;
+        let mut seen_epoch = answer.claim.epoch;
+        let (verdict, result) = match answer.result {
+            Ok(tail) => {
+                seen_epoch = seen_epoch.max(tail.epoch);
+                let mut rows = Rows::new(&self.reader, slot.lane.id);
+                match judge(&answer.claim, &tail, |sequence| rows.print(sequence)) {
+                    Ok(verdict) => (verdict, name(verdict)),
+                    Err(error) => {
+                        slot.looking = Looking::NotBefore(Some(Instant::now() + LOG_PAUSE));
+                        self.store_failed(error);
+                        return;
+                    }
+                }
+            }
+            Err(LogProblem::Forbidden(_)) => (Verdict::Unknown, "forbidden"),
+            Err(problem @ LogProblem::Unreadable { .. }) => {
+                // That no broker is there is told already.
+                if self.reachable == Some(true) {
+                    tracing::warn!(%problem, "events wait until it is known which of them the log has");
+                }
+                slot.looking = Looking::NotBefore(Some(Instant::now() + LOG_PAUSE));
+                return;
+            }
+        };
+        self.metrics.reconciliations.with_label_values(&[result]).inc();
+        match verdict {
+            Verdict::Settled {
+                sequence,
+                offset,
+                highest,
+            } => {
+                let found = sequence - answer.claim.acknowledged;
+                if found > 0 {
+                    tracing::info!(
+                        topic = &*topic,
+                        partition,
+                        found,
+                        "events were on the log already"
+                    );
+                }
+                let freed = slot.lane.settle(sequence, offset, highest);
+                self.cached = self.cached.saturating_sub(freed);
+                self.after_deliveries();
+            }
+            Verdict::Unknown => {
+                tracing::warn!(
+                    topic = &*topic,
+                    partition,
+                    reason = result,
+                    "it cannot be known which events the log has; what may have been sent is sent again, marked as a possible duplicate"
+                );
+                slot.lane.settle_in_doubt();
+            }
+            Verdict::Truncated | Verdict::RolledBack => {
+                let again = verdict == Verdict::Truncated;
+                let what = if again {
+                    "the log does not have what was acknowledged; all events that are kept are sent again, in a new epoch"
+                } else {
+                    "the log has events of this gateway that the outbox does not know: a second gateway has this name, or the outbox is an \
+                     older copy; it goes on in a new epoch"
+                };
+                tracing::error!(topic = &*topic, partition, seen_epoch, "{what}");
+                slot.looking = Looking::Renewing;
+                let renewal = Renewal {
+                    lane: slot.lane.id,
+                    delivered: slot.lane.acked(),
+                    seen_epoch,
+                    again,
+                };
+                self.shared.forget(renewal.lane);
+                self.shared.report(Report::LaneDisagrees(renewal));
+            }
+        }
+    }
+}
+
+/// A verdict's name in metrics and logs.
+fn name(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Settled { .. } => "settled",
+        Verdict::Unknown => "expired",
+        Verdict::Truncated => "truncated",
+        Verdict::RolledBack => "rolled_back",
+    }
+}
+
+/// Reads a lane's rows as they are asked for, mostly one after the other.
+struct Rows<'a> {
+    reader: &'a Reader,
+    lane: LaneId,
+    at_hand: VecDeque<Row>,
+}
+
+impl<'a> Rows<'a> {
+    fn new(reader: &'a Reader, lane: LaneId) -> Self {
+        Self {
+            reader,
+            lane,
+            at_hand: VecDeque::new(),
+        }
+    }
+
+    fn print(&mut self, sequence: u64) -> Result<Option<Print>, floorgate_outbox::Error> {
+        let is_here = |rows: &VecDeque<Row>| {
+            rows.front().is_some_and(|row| row.sequence <= sequence)
+                && rows.back().is_some_and(|row| row.sequence >= sequence)
+        };
+        if !is_here(&self.at_hand) {
+            let read = self
+                .reader
+                .lane_rows(self.lane, sequence.saturating_sub(1), READ_ROWS, READ_BYTES)?;
+            self.at_hand = read.into();
+        }
+        let row = self.at_hand.iter().find(|row| row.sequence == sequence);
+        Ok(row.map(|row| Print::of(Some(row.id.as_bytes()), row.key.as_bytes(), &row.value)))
+    }
+}
