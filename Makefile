@@ -52,10 +52,10 @@ bench: setup dist ## measure latency, CPU and memory: plant, gateway, Kafka and 
 	$(CARGO) build --release --locked --package floorgate-simulator --example load_check
 	$(CARGO) run --release --locked --package floorgate-tests --bin bench -- --gateway $(TARGET)/dist/floorgate $(ARGS)
 
-soak: setup ## kill gateway, broker and PLC again and again (HOURS=8)
+soak: setup ## kill gateway, broker and PLC again and again (HOURS=8), the gateway a thousand times a round
 	$(CARGO) build --release --locked --workspace --bins
 	end=$$(($$(date +%s) + $(HOURS) * 3600)); while [ $$(date +%s) -lt $$end ]; do \
-		$(CARGO) test --release --locked --package floorgate-tests --test floor -- survival modbus operation || exit 1; done
+		KILLS=1000 $(CARGO) test --release --locked --package floorgate-tests --test floor -- delivery survival modbus operation || exit 1; done
 
 lint: ## formatting and clippy, as the continuous integration does
 	$(CARGO) fmt --all --check

@@ -6,6 +6,10 @@ mod benchmark;
 mod change;
 #[path = "floor/check.rs"]
 mod check;
+#[path = "floor/counting.rs"]
+mod counting;
+#[path = "floor/delivery.rs"]
+mod delivery;
 #[path = "floor/demo.rs"]
 mod demo;
 #[path = "floor/generated.rs"]

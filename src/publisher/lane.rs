@@ -301,6 +301,10 @@ impl Lane {
             ..
         }) = self.flights.front()
         {
+            if offset.is_some() && *offset <= self.acked_offset {
+                self.stop_at_truncation();
+                break;
+            }
             // A resend that the broker recognised is acknowledged without an offset: the last known one stays.
             self.acked_offset = offset.or(self.acked_offset);
             self.acked += 1;
@@ -343,6 +347,20 @@ impl Lane {
         {
             self.failure = Some(Failure { sequence, reason });
         }
+    }
+
+    /// The first record in flight was given an offset that was another's before: the log is not the one that has what was acknowledged.
+    /// The lane stops there, so that the log is looked at with what was known of it before.
+    fn stop_at_truncation(&mut self) {
+        let sequence = self.acked + 1;
+        if let Some(flight) = self.flights.front_mut() {
+            flight.outcome = Outcome::Failed;
+        }
+        self.stopped = true;
+        self.failure = Some(Failure {
+            sequence,
+            reason: "the log was truncated or made anew".to_owned(),
+        });
     }
 
     fn settle_one(&mut self, sequence: u64, outcome: Outcome) -> usize {

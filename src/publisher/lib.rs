@@ -38,6 +38,7 @@ mod clients;
 mod inbox;
 mod lane;
 mod log_reader;
+mod opening;
 mod outcome;
 mod publisher;
 mod reconcile;

@@ -46,6 +46,9 @@ pub(crate) enum LogProblem {
     /// The gateway may not read the topic.
     #[error("reading topic {0} is not allowed")]
     Forbidden(String),
+    /// The topic or the partition is not there any more.
+    #[error("topic {0} is not there any more")]
+    Missing(String),
     /// It is worth trying again.
     #[error("topic {topic} cannot be read: {reason}")]
     Unreadable { topic: String, reason: String },
@@ -179,6 +182,7 @@ impl Logs {
         self.client = None;
         let problem = match error.rdkafka_error_code() {
             Some(RDKafkaErrorCode::TopicAuthorizationFailed) => LogProblem::Forbidden(topic.to_owned()),
+            Some(code) if is_missing(code) => LogProblem::Missing(topic.to_owned()),
             _ => LogProblem::Unreadable {
                 topic: topic.to_owned(),
                 reason: error.to_string(),
@@ -253,16 +257,23 @@ impl Logs {
 
 /// Errors that do not pass while one waits.
 fn is_fatal(error: &KafkaError) -> bool {
+    error.rdkafka_error_code().is_some_and(|code| {
+        is_missing(code)
+            || matches!(
+                code,
+                RDKafkaErrorCode::TopicAuthorizationFailed
+                    | RDKafkaErrorCode::OffsetOutOfRange
+                    | RDKafkaErrorCode::AutoOffsetReset
+            )
+    })
+}
+
+fn is_missing(code: RDKafkaErrorCode) -> bool {
     matches!(
-        error.rdkafka_error_code(),
-        Some(
-            RDKafkaErrorCode::TopicAuthorizationFailed
-                | RDKafkaErrorCode::UnknownTopicOrPartition
-                | RDKafkaErrorCode::UnknownTopic
-                | RDKafkaErrorCode::UnknownPartition
-                | RDKafkaErrorCode::OffsetOutOfRange
-                | RDKafkaErrorCode::AutoOffsetReset
-        )
+        code,
+        RDKafkaErrorCode::UnknownTopicOrPartition
+            | RDKafkaErrorCode::UnknownTopic
+            | RDKafkaErrorCode::UnknownPartition
     )
 }
 

@@ -7,7 +7,8 @@ use rdkafka::producer::{Producer, PurgeConfig};
 
 use crate::client::{Delivery, in_our_words};
 use crate::clients::{Clients, Way};
-use crate::worker::{REBUILD_PAUSE, SEQUENCE_BITS, Slot, Topic, TopicState, Worker};
+use crate::opening::{Topic, TopicState};
+use crate::worker::{REBUILD_PAUSE, SEQUENCE_BITS, Slot, Worker};
 
 /// Pauses before a lane is tried again after a refusal: the first finds the record, the others wait for help.
 const LANE_PAUSES: [Duration; 3] = [

@@ -104,6 +104,8 @@ pub(crate) fn judge<E>(
         Some(offset) if offset >= tail.high => return Ok(Verdict::Truncated),
         Some(offset) if offset >= tail.low => match tail.start {
             None => return Ok(Verdict::Truncated),
+            // That record was sent after what is acknowledged, yet is at its place.
+            Some(own) if own.sequence > claim.acknowledged => return Ok(Verdict::Truncated),
             // Only of the last acknowledged row it is sure that the store still has it.
             Some(own) if own.sequence == claim.acknowledged && !is_same(&own)? => {
                 return Ok(Verdict::RolledBack);

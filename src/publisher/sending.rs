@@ -9,8 +9,9 @@ use rdkafka::producer::BaseRecord;
 use crate::client::{ENDS_BURST, GATHERING};
 use crate::clients::Way;
 use crate::lane::footprint;
+use crate::opening::TopicState;
 use crate::record::LaneMark;
-use crate::worker::{Round, SEQUENCE_BITS, TopicState, Worker};
+use crate::worker::{Round, SEQUENCE_BITS, Worker};
 
 /// Rows that go out together at most.
 const BURST_ROWS: usize = 1024;

@@ -1,15 +1,15 @@
 //! Lanes of which it is not known how far they are on the log: they send nothing until the log was looked at.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use floorgate_outbox::{LaneId, Reader, Renewal, Row};
 
 use crate::log_reader::{LogAnswer, LogProblem, Question};
+use crate::opening::{Topic, TopicState};
 use crate::reconcile::{Print, Verdict, judge};
 use crate::report::Report;
-use crate::worker::{TopicState, Worker};
+use crate::worker::Worker;
 
 /// Pause before a log that cannot be read is looked at again.
 const LOG_PAUSE: Duration = Duration::from_secs(2);
@@ -81,8 +81,15 @@ impl Worker {
         if !slot.lane.is_unsettled() || slot.lane.acked() != answer.claim.acknowledged {
             return;
         }
-        let topic = self.topics.get(slot.lane.topic);
-        let topic = topic.map_or_else(|| Arc::from(""), |topic| Arc::clone(&topic.name));
+        let Some(Topic {
+            name: topic,
+            state,
+            log_problem,
+            ..
+        }) = self.topics.get_mut(slot.lane.topic)
+        else {
+            return;
+        };
         let partition = slot.lane.partition;
         let mut seen_epoch = answer.claim.epoch;
         let (verdict, result) = match answer.result {
@@ -99,15 +106,22 @@ impl Worker {
                 }
             }
             Err(LogProblem::Forbidden(_)) => (Verdict::Unknown, "forbidden"),
-            Err(problem @ LogProblem::Unreadable { .. }) => {
+            Err(problem) => {
+                if matches!(problem, LogProblem::Missing(_)) {
+                    // Whether it is there is asked anew.
+                    *state = TopicState::Unknown;
+                }
+                let problem = format!("{problem}; events wait until it is known which of them the log has");
                 // That no broker is there is told already.
-                if self.reachable == Some(true) {
-                    tracing::warn!(%problem, "events wait until it is known which of them the log has");
+                if self.reachable == Some(true) && log_problem.as_ref() != Some(&problem) {
+                    tracing::warn!(topic = &**topic, "{problem}");
+                    *log_problem = Some(problem);
                 }
                 slot.looking = Looking::NotBefore(Some(Instant::now() + LOG_PAUSE));
                 return;
             }
         };
+        *log_problem = None;
         self.metrics.reconciliations.with_label_values(&[result]).inc();
         match verdict {
             Verdict::Settled {
@@ -118,7 +132,7 @@ impl Worker {
                 let found = sequence - answer.claim.acknowledged;
                 if found > 0 {
                     tracing::info!(
-                        topic = &*topic,
+                        topic = &**topic,
                         partition,
                         found,
                         "events were on the log already"
@@ -130,7 +144,7 @@ impl Worker {
             }
             Verdict::Unknown => {
                 tracing::warn!(
-                    topic = &*topic,
+                    topic = &**topic,
                     partition,
                     reason = result,
                     "it cannot be known which events the log has; what may have been sent is sent again, marked as a possible duplicate"
@@ -145,7 +159,7 @@ impl Worker {
                     "the log has events of this gateway that the outbox does not know: a second gateway has this name, or the outbox is an \
                      older copy; it goes on in a new epoch"
                 };
-                tracing::error!(topic = &*topic, partition, seen_epoch, "{what}");
+                tracing::error!(topic = &**topic, partition, seen_epoch, "{what}");
                 slot.looking = Looking::Renewing;
                 let renewal = Renewal {
                     lane: slot.lane.id,

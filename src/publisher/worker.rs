@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use floorgate_metrics::Metrics;
 use floorgate_outbox::{Lane as StoredLane, LaneId, Reader, Row, Topic as StoredTopic};
 use floorgate_sample::Timestamp;
-use prometheus::{Histogram, IntCounter};
+use prometheus::Histogram;
 use rdkafka::config::ClientConfig;
 
 use crate::client::{BATCH_BYTES, ClientError, Collected};
@@ -15,27 +15,24 @@ use crate::clients::Clients;
 use crate::inbox::{News, Shared};
 use crate::lane::Lane;
 use crate::log_reader::LogReader;
+use crate::opening::{Topic, TopicState};
 use crate::outcome::hold;
 use crate::record::HeaderMaker;
 use crate::report::{Report, Status};
 use crate::settling::Looking;
-use crate::topics::{TopicAnswer, TopicKeeper, TopicProblem};
+use crate::topics::TopicKeeper;
 
 /// Bits of a record's number that are its sequence; the rest is the lane's place in the table.
 pub(crate) const SEQUENCE_BITS: u32 = 44;
 /// Memory of rows at hand, in all lanes and in one: 80 ms of 30,000 events a second, so that a broker which takes a breath costs no reading.
 pub(crate) const CACHE: usize = 8 * 1024 * 1024;
 const LANE_CACHE: usize = 4 * 1024 * 1024;
-/// Pause before a topic is asked about again.
-const TOPIC_PAUSE: Duration = Duration::from_secs(10);
-/// The same while no broker answers, or the topic has just been made.
-const SHORT_PAUSE: Duration = Duration::from_millis(500);
 /// Pause before a new producer after a fatal error, and before the store is read again after it failed.
 pub(crate) const REBUILD_PAUSE: Duration = Duration::from_secs(1);
 /// While no broker is known to be reachable, one is asked for this often.
 const PROBE_PAUSE: Duration = Duration::from_secs(5);
 /// A topic in use is looked at again this often: partitions may have been added, or come back.
-const REVIEW_PAUSE: Duration = Duration::from_mins(5);
+pub(crate) const REVIEW_PAUSE: Duration = Duration::from_mins(5);
 /// Longest sleep: the client's errors are collected this often at least.
 const LONGEST_SLEEP: Duration = Duration::from_secs(1);
 /// Acknowledgements that nothing waits for are passed on after this time at the latest.
@@ -55,27 +52,6 @@ pub(crate) struct Slot {
     pub(crate) looking: Looking,
     /// When something was last sent by each of the clients.
     pub(crate) sent_at: [Option<Instant>; 2],
-}
-
-/// A topic as far as it is known.
-pub(crate) struct Topic {
-    pub(crate) name: Arc<str>,
-    pub(crate) state: TopicState,
-    pub(crate) pinned: Option<u32>,
-    pub(crate) published: IntCounter,
-    pub(crate) wanted: bool,
-    /// When it is looked at again although it is open.
-    pub(crate) review_at: Instant,
-    pub(crate) problem: Option<String>,
-}
-
-/// Whether records may be sent to a topic.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum TopicState {
-    Unknown,
-    Asked,
-    Open { partitions: u32 },
-    Closed { until: Instant },
 }
 
 /// What the thread is given at its start.
@@ -337,75 +313,6 @@ impl Worker {
         });
     }
 
-    fn topic(&mut self, name: &Arc<str>, pinned: Option<u32>) -> usize {
-        if let Some(place) = self.topics.iter().position(|topic| topic.name == *name) {
-            let topic = &mut self.topics[place];
-            topic.pinned = topic.pinned.or(pinned);
-            return place;
-        }
-        self.topics.push(Topic {
-            name: Arc::clone(name),
-            state: TopicState::Unknown,
-            pinned,
-            published: self.metrics.published.with_label_values(&[&**name]),
-            wanted: false,
-            review_at: Instant::now() + REVIEW_PAUSE,
-            problem: None,
-        });
-        self.topics.len() - 1
-    }
-
-    fn take_answer(&mut self, answer: TopicAnswer) {
-        let unreachable = matches!(answer.result, Err(TopicProblem::Unreachable(_)));
-        if unreachable {
-            self.lost();
-        } else {
-            self.reached();
-        }
-        let Some(topic) = self.topics.iter_mut().find(|topic| *topic.name == *answer.topic) else {
-            return;
-        };
-        match answer.result {
-            Ok(partitions) => {
-                let open = TopicState::Open { partitions };
-                let news = std::mem::replace(&mut topic.state, open) != open;
-                topic.problem = None;
-                match topic.pinned {
-                    None => {
-                        topic.pinned = Some(partitions);
-                        let topic = Arc::clone(&topic.name);
-                        self.shared.report(Report::TopicPinned { topic, partitions });
-                    }
-                    Some(pinned) if partitions > pinned && news => tracing::warn!(
-                        topic = &*topic.name,
-                        partitions,
-                        pinned,
-                        "partitions were added; the first ones stay in use, so that no key changes its place"
-                    ),
-                    Some(pinned) if partitions < pinned => {
-                        topic.problem = Some(format!(
-                            "topic {} has {partitions} partitions where it had {pinned}; events of the missing ones wait",
-                            topic.name
-                        ));
-                    }
-                    Some(_) => {}
-                }
-            }
-            Err(problem) => {
-                let short = unreachable || matches!(problem, TopicProblem::Emerging(_));
-                let pause = if short { SHORT_PAUSE } else { TOPIC_PAUSE };
-                topic.state = TopicState::Closed {
-                    until: Instant::now() + pause,
-                };
-                let text = problem.to_string();
-                if topic.problem.as_ref() != Some(&text) && !short {
-                    tracing::error!(topic = &*topic.name, "{text}");
-                }
-                topic.problem = Some(text);
-            }
-        }
-    }
-
     /// Brings back what waited long enough: lanes, topics, the producer, the store.
     fn resume(&mut self, now: Instant) {
         if self.must_rebuild.is_some() {
@@ -471,7 +378,10 @@ impl Worker {
 
     /// Lets the operator see how things stand.
     fn show(&mut self) {
-        let topics = self.topics.iter().filter_map(|topic| topic.problem.as_ref());
+        let topics = self
+            .topics
+            .iter()
+            .flat_map(|topic| topic.problem.iter().chain(&topic.log_problem));
         let lanes = self.slots.iter().filter_map(|slot| {
             let failure = slot.lane.failure()?;
             let topic = self.topics.get(slot.lane.topic).map_or("", |topic| &*topic.name);

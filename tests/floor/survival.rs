@@ -1,82 +1,12 @@
 //! What dies in between: the gateway, the broker, the PLC. Nothing that was taken in is lost, nothing is told twice, and
 //! where something may have been missed it is said.
 
-use std::ops::RangeInclusive;
+use anyhow::Result;
+use floorgate_tests::{Delivery, Kafka, Patience, Record, until};
+use serde_json::json;
 
-use anyhow::{Context, Result, ensure};
-use floorgate_tests::{Delivery, Kafka, Patience, Reader, Record, until};
-use serde_json::{Value, json};
-
+use crate::counting::{COUNTER, compare, known, read_to, written};
 use crate::plant::{Plant, topic};
-
-/// The counter that the PLC counts up with one after the other, and its journal.
-const COUNTER: &str = "Line1.Good";
-
-fn number(data: &Value, field: &str) -> Result<i64> {
-    data[field]
-        .as_i64()
-        .with_context(|| format!("no number {field} in {data}"))
-}
-
-/// Compares what a consumer got with what the PLC wrote: each number of the range in a step of its own, unless the event
-/// says that there is a gap. Returns the steps that lead over a gap.
-fn compare(records: &[Record], written: &RangeInclusive<i64>) -> Result<usize> {
-    let mut before = written.start() - 1;
-    let mut gaps = 0;
-    for record in records {
-        let data = record.json()?;
-        // The baseline and the event are one transaction: each step begins where the one before ended.
-        ensure!(
-            number(&data, "rawPrevious")? == before,
-            "after {before} comes {data}"
-        );
-        let value = number(&data, "rawValue")?;
-        ensure!(number(&data, "delta")? == value - before, "{data}");
-        if data["gap"] == true {
-            gaps += 1;
-        } else {
-            ensure!(
-                value == before + 1,
-                "{} left out without a gap: {data}",
-                value - before - 1
-            );
-        }
-        before = value;
-    }
-    ensure!(
-        before == *written.end(),
-        "the last value is {before} and not {}",
-        written.end()
-    );
-    Ok(gaps)
-}
-
-/// Reads until the counter's event has this value.
-fn read_to(reader: &mut Reader, value: i64) -> Result<&[Record]> {
-    let reached = |record: &Record| record.json().is_ok_and(|data| data["rawValue"] == value);
-    reader.until(&format!("the count {value}"), Patience::Long, |records| {
-        records.iter().any(reached)
-    })
-}
-
-/// Waits until the PLC has written this number.
-fn written(plant: &mut Plant, value: i64) -> Result<()> {
-    until(&format!("the PLC's {value}"), Patience::Long, || {
-        Ok(plant
-            .plc
-            .progress(COUNTER)?
-            .filter(|last| *last >= value)
-            .map(drop))
-    })
-}
-
-/// Waits until the gateway knows the lines, so that what comes is a change.
-fn known(plant: &Plant) -> Result<()> {
-    plant
-        .reader("equipment-state")?
-        .at_least(2, Patience::Long)
-        .map(drop)
-}
 
 #[test]
 fn a_killed_gateway_loses_nothing() -> Result<()> {

@@ -211,6 +211,30 @@ impl Kafka {
         Ok(())
     }
 
+    /// Deletes a topic with all that is in it, and waits until it is gone.
+    pub fn delete_topic(&self, name: &str) -> Result<()> {
+        let admin = self.admin()?;
+        let options = AdminOptions::new().operation_timeout(Some(Duration::from_secs(30)));
+        for result in block_on(admin.delete_topics(&[name], &options))? {
+            result.map_err(|(name, error)| anyhow!("cannot delete {name}: {error}"))?;
+        }
+        Ok(())
+    }
+
+    /// Lets it stand still (SIGSTOP): connections stay open, and nothing answers.
+    pub fn pause(&mut self) -> Result<()> {
+        self.running()?.signal(Signal::Stop)
+    }
+
+    /// Lets it go on after [`Kafka::pause`].
+    pub fn go_on(&mut self) -> Result<()> {
+        self.running()?.signal(Signal::Continue)
+    }
+
+    fn running(&mut self) -> Result<&mut Process> {
+        self.process.as_mut().context("the broker does not run")
+    }
+
     /// Gives a topic one setting of its own, and takes back any other that it had.
     pub fn set_topic(&self, name: &str, key: &str, value: &str) -> Result<()> {
         let change = AlterConfig::new(ResourceSpecifier::Topic(name)).set(key, value);

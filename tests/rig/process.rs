@@ -20,6 +20,10 @@ pub enum Signal {
     Term,
     /// Die at once.
     Kill,
+    /// Stand still.
+    Stop,
+    /// Go on.
+    Continue,
 }
 
 /// A running program whose output goes to a file.
@@ -95,6 +99,8 @@ impl Process {
             Signal::Hup => "HUP",
             Signal::Term => "TERM",
             Signal::Kill => "KILL",
+            Signal::Stop => "STOP",
+            Signal::Continue => "CONT",
         };
         let sent = Command::new("sh")
             .args(["-c", "kill -$0 $1", name, &self.id().to_string()])

@@ -1,0 +1,128 @@
+//! Once and in order, whatever dies in between and wherever it dies.
+
+use anyhow::{Context, Result, ensure};
+use floorgate_tests::{Delivery, Kafka, Patience, Record};
+
+use crate::counting::{COUNTER, compare, known, read_to, written};
+use crate::plant::{Plant, topic};
+
+/// How often the gateway is killed, where the environment does not say it (`KILLS`).
+const KILLS: usize = 50;
+/// The numbers between two kills, at most: one each 4 ms.
+const STEP: i64 = 400;
+
+/// The records of the lanes' newest epoch.
+fn newest_epoch(records: &[Record]) -> Result<Vec<Record>> {
+    let epoch = |record: &Record| -> Result<u64> { Ok(record.header("floorgate_lane_epoch")?.parse()?) };
+    let mut newest = 0;
+    for record in records {
+        newest = newest.max(epoch(record)?);
+    }
+    let mut kept = Vec::new();
+    for record in records {
+        if epoch(record)? == newest {
+            kept.push(record.clone());
+        }
+    }
+    Ok(kept)
+}
+
+/// A gateway that dies at any moment, also while it starts, has told each step of the counter once and in order; what it did not see
+/// is a gap.
+#[test]
+fn a_gateway_that_is_killed_again_and_again_loses_and_doubles_nothing() -> Result<()> {
+    let kills = match std::env::var("KILLS") {
+        Ok(number) => number.parse().context("KILLS is no number")?,
+        Err(_) => KILLS,
+    };
+    let seed = fastrand::u64(..);
+    let mut random = fastrand::Rng::with_seed(seed);
+    let moments: Vec<i64> = (0..kills)
+        .scan(0, |at, _| {
+            *at += random.i64(1..=STEP);
+            Some(*at)
+        })
+        .collect();
+    let last = moments.last().copied().unwrap_or_default() + STEP;
+
+    let mut plant = Plant::new(&Kafka::shared()?.bootstrap())?;
+    plant.gateway.start()?;
+    known(&plant)?;
+    let mut reader = plant.reader("production-count")?;
+    plant.plc.count_up(COUNTER, 1, last, 4)?;
+    for moment in moments {
+        written(&mut plant, moment)?;
+        plant.gateway.kill()?;
+        plant.gateway.spawn()?;
+    }
+    plant.gateway.wait_ready()?;
+    let records = read_to(&mut reader, last).with_context(|| format!("the kills of seed {seed}"))?;
+    let delivery = Delivery::of(records)?;
+    let gaps = compare(&delivery.accepted, &(1..=last))?;
+    ensure!(gaps <= kills, "{gaps} gaps of {kills} kills");
+    // The end of the log tells what is there: nothing is sent on suspicion.
+    let marked = |record: &&Record| record.has_header("floorgate_possible_duplicate");
+    assert_eq!(records.iter().filter(marked).count(), 0);
+    println!(
+        "{kills} kills, {last} changes, {} events, {gaps} gaps, {} doubles on the log",
+        delivery.accepted.len(),
+        delivery.repeated
+    );
+    Ok(())
+}
+
+/// A broker that stands still for longer than the client waits for an answer: the records were perhaps taken, perhaps not.
+#[test]
+fn a_broker_that_stands_still_gets_each_event_once() -> Result<()> {
+    const LAST: i64 = 2_000;
+    let mut kafka = Kafka::start()?;
+    let mut plant = Plant::new(&kafka.bootstrap())?;
+    plant.gateway.start()?;
+    known(&plant)?;
+    let mut reader = plant.reader("production-count")?;
+    plant.plc.count_up(COUNTER, 1, LAST, 4)?;
+    written(&mut plant, 200)?;
+    kafka.pause()?;
+    plant
+        .gateway
+        .wait_for_metric("floorgate_kafka_up", 0.0..=0.0, Patience::Long)?;
+    kafka.go_on()?;
+    let delivery = Delivery::of(read_to(&mut reader, LAST)?)?;
+    assert_eq!(compare(&delivery.accepted, &(1..=LAST))?, 0);
+    assert_eq!(delivery.repeated, 0, "records came twice");
+    Ok(())
+}
+
+/// What the broker had acknowledged is gone with the topic: all that is kept goes out again, and says so.
+#[test]
+fn a_topic_that_is_made_anew_gets_all_that_is_kept() -> Result<()> {
+    let kafka = Kafka::shared()?;
+    let mut plant = Plant::new(&kafka.bootstrap())?;
+    plant.gateway.start()?;
+    known(&plant)?;
+    let counts = topic(plant.site(), "production-count");
+    plant.plc.count_up(COUNTER, 1, 50, 4)?;
+    read_to(&mut plant.reader("production-count")?, 50)?;
+
+    kafka.delete_topic(&counts)?;
+    plant.plc.count_up(COUNTER, 51, 100, 4)?;
+    let truncated = "floorgate_reconciliations_total{result=\"truncated\"}";
+    plant.gateway.wait_for_metric(truncated, 1.0.., Patience::Long)?;
+    let mut reader = plant.reader("production-count")?;
+    reader.until("all counts in one epoch", Patience::Long, |records| {
+        newest_epoch(records)
+            .and_then(|newest| compare(&Delivery::of(&newest)?.accepted, &(1..=100)))
+            .is_ok()
+    })?;
+    let newest = newest_epoch(reader.to_end()?)?;
+    let delivery = Delivery::of(&newest)?;
+    assert_eq!(compare(&delivery.accepted, &(1..=100))?, 0);
+    // Those that a consumer may have had before say so.
+    ensure!(
+        newest[..50]
+            .iter()
+            .all(|record| record.has_header("floorgate_possible_duplicate")),
+        "sent again without a mark"
+    );
+    Ok(())
+}
