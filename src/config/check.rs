@@ -105,12 +105,19 @@ impl Kafka {
         if let Some(replication) = &self.topics.replication {
             in_range("replication", replication, &(1..=100), problems);
         }
-        for (event, topic) in &self.topics.overrides {
+        let overrides = self.topics.overrides.iter();
+        let overrides = overrides.map(|(event, topic)| (event.as_str(), topic));
+        let dead_letters = self
+            .topics
+            .dead_letters
+            .iter()
+            .map(|topic| ("dead_letters", topic));
+        for (name, topic) in overrides.chain(dead_letters) {
             if !is_plain_name(topic, 249) {
                 problems
                     .error(
                         topic.span,
-                        format!("topic {:?} of `{event}` is no name of a topic", topic.value),
+                        format!("topic {:?} of `{name}` is no name of a topic", topic.value),
                     )
                     .hint("up to 249 letters, digits, `-`, `_` and `.`");
             }

@@ -176,6 +176,9 @@ pub struct Topics {
     pub replication: Option<Spanned<u16>>,
     /// Topics by event type, in place of `<enterprise>.<site>.<mes|wms>.<entity>.v1`.
     pub overrides: BTreeMap<String, Spanned<String>>,
+    /// Topic for copies of events that a broker refuses for good, such as one that is too large. The event itself is kept as a dead
+    /// letter in any case, and a stub takes its place. When absent there are no copies.
+    pub dead_letters: Option<Spanned<String>>,
 }
 
 impl Default for Topics {
@@ -185,6 +188,7 @@ impl Default for Topics {
             partitions: without_place(6),
             replication: None,
             overrides: BTreeMap::new(),
+            dead_letters: None,
         }
     }
 }
@@ -343,6 +347,7 @@ impl Kafka {
                     partitions,
                     replication,
                     overrides: _,
+                    dead_letters,
                 },
             compression,
             linger,
@@ -355,6 +360,7 @@ impl Kafka {
             && *create == other.topics.create
             && *partitions == other.topics.partitions
             && *replication == other.topics.replication
+            && *dead_letters == other.topics.dead_letters
             && *compression == other.compression
             && *linger == other.linger
             && *max_record_bytes == other.max_record_bytes

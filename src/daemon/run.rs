@@ -125,6 +125,7 @@ fn assemble(
         publisher,
         checkpoints,
         metrics,
+        dead_letter_topic: dead_letter_topic(settings),
         pulse,
         started,
     };
@@ -135,6 +136,11 @@ fn assemble(
         intake,
         identity,
     })
+}
+
+fn dead_letter_topic(settings: &Settings) -> Option<Arc<str>> {
+    let topic = settings.kafka.topics.dead_letters.as_ref();
+    topic.map(|topic| topic.value.as_str().into())
 }
 
 /// Where relative paths start, and where the gateway's own files are.

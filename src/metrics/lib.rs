@@ -56,6 +56,8 @@ pub struct Metrics {
     pub publish_errors: IntCounterVec,
     /// Records sent again that may already be on the log.
     pub possible_duplicates: IntCounter,
+    /// Events that Kafka refused for good, kept as dead letters now.
+    pub dead_letters: IntGauge,
     /// Looks at the end of a partition's log before its lane goes on, by result: `settled` (it is known what the log has), `forbidden` (reading is not
     /// allowed), `expired`, `truncated`, `rolled_back`.
     pub reconciliations: IntCounterVec,
@@ -246,6 +248,11 @@ impl Metrics {
                 &registry,
                 "possible_duplicates_total",
                 "Records sent again that may already be on the log",
+            )?,
+            dead_letters: gauge(
+                &registry,
+                "dead_letters",
+                "Events that Kafka refused for good and that are kept",
             )?,
             reconciliations: counter_vec(
                 &registry,

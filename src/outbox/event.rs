@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use floorgate_sample::Timestamp;
 
-use crate::Lane;
+use crate::{Burial, Lane};
 
 /// An event on its way into the store. Key, headers and value are kept as they are, byte for byte; publishing never encodes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,13 +63,21 @@ pub struct Commit {
     pub cells: Vec<Cell>,
     /// Delivered positions.
     pub acknowledged: Vec<Acknowledged>,
+    /// Events that are set aside as dead letters, each with a stub for its place. One that is delivered by then is left alone.
+    pub burials: Vec<Burial>,
+    /// Numbers of dead letters that are done with.
+    pub settled_letters: Vec<u64>,
 }
 
 impl Commit {
     /// Whether there is nothing to store.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.events.is_empty() && self.cells.is_empty() && self.acknowledged.is_empty()
+        self.events.is_empty()
+            && self.cells.is_empty()
+            && self.acknowledged.is_empty()
+            && self.burials.is_empty()
+            && self.settled_letters.is_empty()
     }
 
     /// The bytes of its events and cells, roughly.
@@ -99,6 +107,8 @@ pub struct Committed {
     pub waiting: usize,
     /// Lanes that did not exist before.
     pub new_lanes: Vec<Lane>,
+    /// Places that have stubs now.
+    pub buried: Vec<(LaneId, u64)>,
 }
 
 /// A lane's number in the store. Numbers are not reused.

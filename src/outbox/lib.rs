@@ -14,6 +14,7 @@
 //! | `topic` | a topic's name and its pinned number of partitions; NULL until a broker told |
 //! | `lane` | (topic, partition): last sequence given out, last one acknowledged and its offset, the epoch and where it began; partition NULL: waits for the count |
 //! | `event` | one event; its `position` is lane · 2⁴⁴ + sequence |
+//! | `dead_letter` | an event that Kafka refuses for good; a stub is in its place in `event` |
 //! | `shared` | header lines that many events share: they are the same for each stream and type |
 //! | `cell` | a state cell as it was at some commit; the journal tells what changed since |
 //! | `journal` | the cells that one commit changed |
@@ -51,6 +52,7 @@
 mod catalog;
 mod cells;
 mod checkpoint;
+mod dead_letter;
 mod error;
 mod event;
 mod maintenance;
@@ -66,6 +68,7 @@ mod store;
 
 pub use catalog::{Lane, Topic};
 pub use checkpoint::Checkpointer;
+pub use dead_letter::{Burial, DeadLetter};
 pub use error::Error;
 pub use event::{Acknowledged, Cell, Commit, Committed, Event, LaneId, Row};
 pub use maintenance::{Progress, Stats};

@@ -101,6 +101,15 @@ impl Reader {
         Ok(rows)
     }
 
+    /// Reads something with the connection.
+    pub(crate) fn query<T>(
+        &self,
+        action: &'static str,
+        read: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+    ) -> Result<T, Error> {
+        read(&self.connection).map_err(|error| self.error(action, error))
+    }
+
     fn error(&self, action: &'static str, error: rusqlite::Error) -> Error {
         Error::sqlite(&self.path, action, error)
     }

@@ -13,7 +13,7 @@ use crate::{Error, Options};
 pub const APPLICATION_ID: i32 = 0x666c_6774;
 
 /// `SQLite`'s `user_version` of a store. A program opens stores of its own version; a newer one is refused.
-pub const FORMAT_VERSION: u32 = 3;
+pub const FORMAT_VERSION: u32 = 4;
 
 /// How long a foreign lock on the database (an operator's tool that writes) is waited for.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
@@ -43,6 +43,22 @@ CREATE TABLE event (
     subject TEXT NOT NULL,
     key TEXT NOT NULL,
     shared INTEGER NOT NULL,
+    headers TEXT NOT NULL,
+    value BLOB NOT NULL
+) STRICT;
+CREATE TABLE dead_letter (
+    number INTEGER PRIMARY KEY AUTOINCREMENT,
+    position INTEGER NOT NULL UNIQUE,
+    topic TEXT NOT NULL,
+    partition INTEGER,
+    refused INTEGER NOT NULL,
+    reason TEXT NOT NULL,
+    recorded INTEGER NOT NULL,
+    id TEXT NOT NULL,
+    type TEXT NOT NULL,
+    subject TEXT NOT NULL,
+    key TEXT NOT NULL,
+    shared_headers TEXT NOT NULL,
     headers TEXT NOT NULL,
     value BLOB NOT NULL
 ) STRICT;

@@ -14,7 +14,7 @@ use crate::maintenance::Kept;
 use crate::reserve::Reserve;
 use crate::restore::{Restored, restore};
 use crate::shared::Shared;
-use crate::{Commit, Committed, Error, Event, Lane, LaneId, Row, Topic, schema};
+use crate::{Commit, Committed, Error, Event, Lane, LaneId, Row, Topic, dead_letter, schema};
 
 /// `SQLite`'s own limit of a database's pages. What is below a database's present size is taken as that size.
 const MOST_PAGES: u64 = u32::MAX as u64 - 1;
@@ -102,7 +102,7 @@ impl Store {
 
     /// Stores events, changed cells and acknowledgements in one transaction; they are on the disk when this returns.
     ///
-    /// Events, cells and acknowledgements are taken out of `commit`, whose vectors keep their capacity. After an error `commit` is
+    /// All of it is taken out of `commit`, whose vectors keep their capacity. After an error `commit` is
     /// as it was, and nothing of it is stored.
     pub fn commit(&mut self, commit: &mut Commit) -> Result<Committed, Error> {
         if commit.is_empty() {
@@ -113,6 +113,8 @@ impl Store {
         let stored = self.transact("store a commit", |transaction, catalog, cells| {
             write_events(transaction, &commit.events, &places, &mut shared)?;
             shared.write(transaction)?;
+            dead_letter::bury(transaction, catalog, &commit.burials)?;
+            dead_letter::delete(transaction, &commit.settled_letters)?;
             cells.write(transaction, &commit.cells)?;
             catalog.write(transaction)?;
             Ok(catalog.new_lanes().to_vec())
@@ -127,10 +129,14 @@ impl Store {
 
         self.cells.keep(&mut commit.cells);
         commit.acknowledged.clear();
+        commit.settled_letters.clear();
+        let buried = commit.burials.drain(..);
+        let buried = buried.map(|burial| (burial.lane, burial.sequence)).collect();
         let mut committed = Committed {
             rows: Vec::with_capacity(places.len()),
             waiting: 0,
             new_lanes,
+            buried,
         };
         for (event, place) in commit.events.drain(..).zip(places) {
             if place.waits {

@@ -30,6 +30,8 @@ pub(crate) struct News {
     pub(crate) log_answers: Vec<LogAnswer>,
     /// Topics that will be needed.
     pub(crate) topics: Vec<Arc<str>>,
+    /// Rows that are stubs now.
+    pub(crate) replaced: Vec<(LaneId, u64)>,
     /// Rows were refused, or the lanes changed: the store knows.
     pub(crate) rescan: bool,
     /// When to have stopped, once that is asked.
@@ -44,6 +46,7 @@ struct Inbox {
     answers: Vec<TopicAnswer>,
     log_answers: Vec<LogAnswer>,
     topics: Vec<Arc<str>>,
+    replaced: Vec<(LaneId, u64)>,
     rescan: bool,
     stop_at: Option<Instant>,
     /// The stop was told to the thread.
@@ -67,6 +70,7 @@ impl Inbox {
             && self.answers.is_empty()
             && self.log_answers.is_empty()
             && self.topics.is_empty()
+            && self.replaced.is_empty()
             && !self.rescan
             && (self.stop_at.is_none() || self.stopping)
             && !(self.listening && self.heard)
@@ -107,6 +111,12 @@ impl Shared {
     pub(crate) fn prepare(&self, topics: impl IntoIterator<Item = Arc<str>>) {
         let mut inbox = lock(&self.inbox);
         inbox.topics.extend(topics);
+        self.notify(inbox);
+    }
+
+    pub(crate) fn replaced(&self, places: impl IntoIterator<Item = (LaneId, u64)>) {
+        let mut inbox = lock(&self.inbox);
+        inbox.replaced.extend(places);
         self.notify(inbox);
     }
 
@@ -172,6 +182,7 @@ impl Shared {
             answers: std::mem::take(&mut inbox.answers),
             log_answers: std::mem::take(&mut inbox.log_answers),
             topics: std::mem::take(&mut inbox.topics),
+            replaced: std::mem::take(&mut inbox.replaced),
             rescan: std::mem::take(&mut inbox.rescan),
             stop_at: inbox.stop_at,
         }

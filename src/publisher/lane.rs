@@ -49,6 +49,8 @@ pub(crate) struct Lane {
 pub(crate) struct Failure {
     pub(crate) sequence: u64,
     pub(crate) reason: String,
+    /// It is the record itself that is refused.
+    pub(crate) for_good: bool,
 }
 
 struct Flight {
@@ -257,6 +259,13 @@ impl Lane {
         self.next - 1 + self.cached.len() as u64
     }
 
+    /// Forgets the rows at hand: one of them is another now. Returns their memory.
+    pub(crate) fn forget_rows(&mut self) -> usize {
+        self.failure = None;
+        self.cached.clear();
+        std::mem::take(&mut self.cached_bytes)
+    }
+
     /// Whether the store holds rows after those at hand.
     pub(crate) fn has_more_stored(&self) -> bool {
         self.last_cached() < self.stored
@@ -322,7 +331,7 @@ impl Lane {
     }
 
     /// Notes a refusal: the lane stops here. Returns the memory that is free again.
-    pub(crate) fn failed(&mut self, sequence: u64, reason: String) -> usize {
+    pub(crate) fn failed(&mut self, sequence: u64, reason: String, for_good: bool) -> usize {
         let freed = self.settle_one(sequence, Outcome::Failed);
         self.stopped = true;
         if sequence > self.acked
@@ -331,13 +340,17 @@ impl Lane {
                 .as_ref()
                 .is_none_or(|failure| sequence <= failure.sequence)
         {
-            self.failure = Some(Failure { sequence, reason });
+            self.failure = Some(Failure {
+                sequence,
+                reason,
+                for_good,
+            });
         }
         freed
     }
 
     /// Notes that the front row cannot even be handed to the producer: the lane stops before it.
-    pub(crate) fn refused(&mut self, reason: String) {
+    pub(crate) fn refused(&mut self, reason: String, for_good: bool) {
         self.stopped = true;
         let sequence = self.next;
         if self
@@ -345,7 +358,11 @@ impl Lane {
             .as_ref()
             .is_none_or(|failure| sequence <= failure.sequence)
         {
-            self.failure = Some(Failure { sequence, reason });
+            self.failure = Some(Failure {
+                sequence,
+                reason,
+                for_good,
+            });
         }
     }
 
@@ -360,6 +377,7 @@ impl Lane {
         self.failure = Some(Failure {
             sequence,
             reason: "the log was truncated or made anew".to_owned(),
+            for_good: false,
         });
     }
 

@@ -35,6 +35,7 @@
 
 mod client;
 mod clients;
+mod dead_letter;
 mod inbox;
 mod lane;
 mod log_reader;
@@ -53,7 +54,8 @@ mod worker;
 pub use client::ClientError;
 pub use publisher::{Publisher, StartError, Wiring};
 pub use record::{
-    HEADER_GATEWAY, HEADER_INCARNATION, HEADER_LANE_EPOCH, HEADER_LANE_SEQUENCE, HEADER_POSSIBLE_DUPLICATE,
+    HEADER_DEAD_LETTER, HEADER_GATEWAY, HEADER_INCARNATION, HEADER_LANE_EPOCH, HEADER_LANE_SEQUENCE,
+    HEADER_POSSIBLE_DUPLICATE,
 };
 pub use report::{Report, Status};
 pub use settings::{Compression, KafkaSettings, Mechanism, Protocol, SecuritySettings, TopicSettings};

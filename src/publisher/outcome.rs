@@ -7,6 +7,7 @@ use rdkafka::producer::{Producer, PurgeConfig};
 
 use crate::client::{Delivery, in_our_words};
 use crate::clients::{Clients, Way};
+use crate::dead_letter::is_about_record;
 use crate::opening::{Topic, TopicState};
 use crate::worker::{REBUILD_PAUSE, SEQUENCE_BITS, Slot, Worker};
 
@@ -77,9 +78,11 @@ impl Worker {
                     self.must_rebuild.get_or_insert_with(|| code.to_string());
                     return;
                 }
-                self.in_flight = self
-                    .in_flight
-                    .saturating_sub(slot.lane.failed(sequence, code.to_string()));
+                self.in_flight = self.in_flight.saturating_sub(slot.lane.failed(
+                    sequence,
+                    code.to_string(),
+                    is_about_record(code),
+                ));
                 if is_about_topic(code)
                     && let Some(topic) = self.topics.get_mut(slot.lane.topic)
                 {

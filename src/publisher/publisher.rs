@@ -5,7 +5,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use floorgate_metrics::Metrics;
-use floorgate_outbox::{Acknowledged, Reader, Row, Topic};
+use floorgate_outbox::{Acknowledged, LaneId, Reader, Row, Topic};
 use floorgate_sample::Timestamp;
 use thiserror::Error;
 
@@ -115,6 +115,11 @@ impl Publisher {
     /// Says that lanes changed in the store: a topic was pinned and its waiting events were placed.
     pub fn rescan(&self) {
         self.shared.rescan();
+    }
+
+    /// Says that rows are stubs now, as [`Report::Refused`](crate::Report::Refused) asked.
+    pub fn replaced(&self, places: impl IntoIterator<Item = (LaneId, u64)>) {
+        self.shared.replaced(places);
     }
 
     /// Adds how far lanes were delivered since the last call, for the next commit. Never waits.

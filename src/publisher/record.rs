@@ -22,6 +22,9 @@ pub const HEADER_INCARNATION: &str = "floorgate_incarnation";
 /// Kafka header, `true`: the record was sent before and may be on the log already.
 pub const HEADER_POSSIBLE_DUPLICATE: &str = "floorgate_possible_duplicate";
 
+/// Kafka header: the event was refused for good and is kept by the gateway; this record stands in its place and tells the reason.
+pub const HEADER_DEAD_LETTER: &str = "floorgate_dead_letter";
+
 /// Room for the row's own headers and the lane's.
 const OWN_HEADERS: usize = 8;
 
@@ -158,6 +161,19 @@ fn split(line: &str) -> Result<(&str, &str), HeaderError> {
     parts.ok_or_else(|| HeaderError {
         line: line.to_owned(),
     })
+}
+
+/// Whether a line can be a header.
+pub(crate) fn is_header(line: &str) -> bool {
+    split(line).is_ok()
+}
+
+/// Encodes what cannot stand in a line.
+pub(crate) fn encode(value: &str) -> String {
+    value
+        .replace('%', "%25")
+        .replace('\r', "%0D")
+        .replace('\n', "%0A")
 }
 
 /// Undoes the encoding of what cannot stand in a line: `%25`, `%0D` and `%0A`. Anything else stays as it is.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use floorgate_outbox::Renewal;
+use floorgate_outbox::{Burial, Renewal};
 
 /// News that the engine has to act on.
 #[derive(Debug)]
@@ -18,6 +18,9 @@ pub enum Report {
     /// Log and store of a lane do not agree. A new epoch is to be stored, what was told of the old one to be forgotten; then
     /// [`Publisher::rescan`](crate::Publisher::rescan).
     LaneDisagrees(Renewal),
+    /// A record is refused for good. The event is to be set aside and a stub to be put into its place; then
+    /// [`Publisher::replaced`](crate::Publisher::replaced), until which its lane stands still.
+    Refused(Burial),
     /// The store could not be read. Reading is tried again every second.
     StoreFailed(floorgate_outbox::Error),
 }

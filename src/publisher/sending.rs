@@ -8,6 +8,7 @@ use rdkafka::producer::BaseRecord;
 
 use crate::client::{ENDS_BURST, GATHERING};
 use crate::clients::Way;
+use crate::dead_letter::is_about_record;
 use crate::lane::footprint;
 use crate::opening::TopicState;
 use crate::record::LaneMark;
@@ -25,6 +26,13 @@ const READ_BYTES: usize = 512 * 1024;
 /// Longest rest after which a broker certainly knows the producer still: it forgets one that is silent for a day
 /// (`producer.id.expiration.ms`), or whose records have all gone from the log.
 const REST: Duration = Duration::from_mins(10);
+
+/// Why the next row cannot even be handed to the producer.
+struct Unsendable {
+    reason: String,
+    /// It never can.
+    for_good: bool,
+}
 
 impl Worker {
     /// Gives every lane its turn.
@@ -75,9 +83,9 @@ impl Worker {
         let prepared = match self.prepare(place, burst) {
             Ok(prepared) if prepared.is_empty() => return Round::Done,
             Ok(prepared) => prepared,
-            Err(reason) => {
+            Err(Unsendable { reason, for_good }) => {
                 if let Some(slot) = self.slots.get_mut(place) {
-                    slot.lane.refused(reason);
+                    slot.lane.refused(reason, for_good);
                 }
                 return Round::More;
             }
@@ -109,12 +117,16 @@ impl Worker {
                 TopicState::Open { partitions } => lane.partition.is_some_and(|own| own < partitions),
                 _ => false,
             });
-        open && slot.held_until.is_none() && lane.has_unsent() && !lane.is_stopped() && !lane.is_unsettled()
+        open && !slot.awaits_stub
+            && slot.held_until.is_none()
+            && lane.has_unsent()
+            && !lane.is_stopped()
+            && !lane.is_unsettled()
     }
 
     /// The headers of the next burst's records: of all that is stored, as far as a burst goes. Made beforehand, so that the records
     /// themselves are handed over faster than the client's thread wakes up, and go into one request.
-    fn prepare(&mut self, place: usize, burst: usize) -> Result<Vec<OwnedHeaders>, String> {
+    fn prepare(&mut self, place: usize, burst: usize) -> Result<Vec<OwnedHeaders>, Unsendable> {
         let mut prepared = Vec::new();
         let mut bytes = 0;
         loop {
@@ -139,7 +151,12 @@ impl Worker {
                     Ok(headers) => prepared.push(headers),
                     // What comes before it goes out first; then it is the first one itself.
                     Err(_) if !prepared.is_empty() => return Ok(prepared),
-                    Err(error) => return Err(error.to_string()),
+                    Err(error) => {
+                        return Err(Unsendable {
+                            reason: error.to_string(),
+                            for_good: true,
+                        });
+                    }
                 }
             }
             let wants_more = prepared.len() < most && lane.has_more_stored();
@@ -151,7 +168,7 @@ impl Worker {
 
     /// Reads the rows of a lane that come after those at hand, no more than a burst of them: there may be many lanes. Returns whether there
     /// are any.
-    fn read(&mut self, place: usize, burst: usize) -> Result<bool, String> {
+    fn read(&mut self, place: usize, burst: usize) -> Result<bool, Unsendable> {
         if self.store_retry_at.is_some() {
             return Ok(false);
         }
@@ -183,7 +200,10 @@ impl Worker {
         if after >= next {
             return Ok(false);
         }
-        Err(format!("the store has no row {next} of lane {}", lane.id))
+        Err(Unsendable {
+            reason: format!("the store has no row {next} of lane {}", lane.id),
+            for_good: false,
+        })
     }
 
     /// Hands the first rows of a lane to the producer, with their headers.
@@ -254,9 +274,9 @@ impl Worker {
                 self.must_rebuild = Some(reason);
                 return Round::More;
             }
-            lane.refused(code.to_string());
+            lane.refused(code.to_string(), is_about_record(code));
         } else {
-            lane.refused(reason);
+            lane.refused(reason, false);
         }
         Round::More
     }

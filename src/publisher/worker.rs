@@ -47,6 +47,8 @@ pub(crate) struct Slot {
     pub(crate) held_until: Option<Instant>,
     pub(crate) attempts: usize,
     pub(crate) failed_at: u64,
+    /// A stub is asked for in the place of the next record.
+    pub(crate) awaits_stub: bool,
     pub(crate) reported: u64,
     /// How far looking at its log has come, where that is needed.
     pub(crate) looking: Looking,
@@ -226,6 +228,11 @@ impl Worker {
         for answer in std::mem::take(&mut news.log_answers) {
             self.take_log_answer(answer);
         }
+        for (lane, _) in std::mem::take(&mut news.replaced) {
+            if let Some(place) = self.by_id.get(&lane).copied() {
+                self.replaced(place);
+            }
+        }
         self.rescan |= news.rescan;
         if self.rescan && self.store_retry_at.is_none() {
             self.scan_lanes();
@@ -307,6 +314,7 @@ impl Worker {
             held_until: None,
             attempts: 0,
             failed_at: 0,
+            awaits_stub: false,
             reported: stored.acknowledged_sequence,
             looking: Looking::NotBefore(None),
             sent_at: [None; 2],
@@ -328,17 +336,24 @@ impl Worker {
             }
         }
         self.store_retry_at = self.store_retry_at.filter(|at| now < *at);
-        for slot in &mut self.slots {
+        let mut refused = Vec::new();
+        for (place, slot) in self.slots.iter_mut().enumerate() {
             slot.held_until = slot.held_until.filter(|at| now < *at);
             let lane = &slot.lane;
             if lane.is_stopped() && lane.pending() == 0 {
                 hold(slot, &self.topics, now, &mut self.in_flight, &mut self.cached);
+                if slot.is_refused_for_good() {
+                    refused.push(place);
+                }
             }
             let lane = &slot.lane;
             let wants = lane.has_unsent() && slot.held_until.is_none();
             if let Some(topic) = self.topics.get_mut(lane.topic) {
                 topic.wanted |= wants;
             }
+        }
+        for place in refused {
+            self.bury(place);
         }
         let probe = self.reachable != Some(true) && now >= self.probe_at;
         for topic in &mut self.topics {

@@ -1,8 +1,8 @@
 //! What dies in between: the gateway, the broker, the PLC. Nothing that was taken in is lost, nothing is told twice, and
 //! where something may have been missed it is said.
 
-use anyhow::Result;
-use floorgate_tests::{Delivery, Kafka, Patience, Record, until};
+use anyhow::{Context, Result};
+use floorgate_tests::{Delivery, Kafka, Patience, Reader, Record, until};
 use serde_json::json;
 
 use crate::counting::{COUNTER, compare, known, read_to, written};
@@ -66,11 +66,17 @@ fn a_broker_that_is_away_for_a_while_gets_everything_later() -> Result<()> {
 }
 
 #[test]
-fn what_a_broker_refuses_waits_and_comes_in_order() -> Result<()> {
+fn what_a_broker_refuses_for_good_is_set_aside_and_what_follows_comes_in_order() -> Result<()> {
     const LAST: i64 = 300;
     let kafka = Kafka::shared()?;
     let mut plant = Plant::new(&kafka.bootstrap())?;
-    // No record of these is small enough: the very first batches are refused.
+    let dead_letters = topic(plant.site(), "dead-letters");
+    let settings = plant.settings()?;
+    plant.gateway.write(
+        "floorgate.yaml",
+        &settings.replace("topics: {", &format!("topics: {{dead_letters: {dead_letters}, ")),
+    )?;
+    // No record of these is small enough, not even the stub: the lane is held.
     let topic = topic(plant.site(), "production-count");
     kafka.create_topic(&topic, 3)?;
     kafka.set_topic(&topic, "max.message.bytes", "200")?;
@@ -86,7 +92,24 @@ fn what_a_broker_refuses_waits_and_comes_in_order() -> Result<()> {
     kafka.set_topic(&topic, "max.message.bytes", "1048588")?;
     let mut reader = plant.reader("production-count")?;
     let delivery = Delivery::of(read_to(&mut reader, LAST)?)?;
-    assert_eq!(compare(&delivery.accepted, &(1..=LAST))?, 0);
+    let (stub, counts) = delivery.accepted.split_first().context("nothing came")?;
+    assert_eq!(compare(counts, &(2..=LAST))?, 0);
+    assert_eq!(
+        (stub.header("floorgate_lane_sequence")?, stub.value.len()),
+        ("1", 0)
+    );
+    assert!(
+        stub.header("floorgate_dead_letter")?.contains("too large"),
+        "{stub:?}"
+    );
+    // The event itself is kept, and a copy is where it was asked for.
+    let kept = "floorgate_dead_letters";
+    plant.gateway.wait_for_metric(kept, 1.0..=1.0, Patience::Short)?;
+    let mut reader = Reader::new(&kafka.bootstrap(), &dead_letters)?;
+    let copies = reader.at_least(1, Patience::Long)?;
+    compare(copies, &(1..=1))?;
+    assert_eq!(copies[0].header("floorgate_dead_letter_topic")?, topic);
+    assert_eq!(copies[0].header("ce_id")?, stub.header("ce_id")?);
     plant
         .gateway
         .wait_for_metric("floorgate_outbox_depth", 0.0..=0.0, Patience::Long)

@@ -7,6 +7,7 @@
 //! A store that can take nothing for now (a full disk, another program's lock) ends nothing: what arrives is held, in its order and
 //! within the intake's bound, and the same commit is tried again. So a stop is seen meanwhile, and deliveries are.
 
+mod burying;
 mod checkpoint;
 mod mailbox;
 mod pulse;
@@ -65,6 +66,8 @@ pub struct Engine {
     pub checkpoints: Checkpoints,
     /// What is measured.
     pub metrics: Metrics,
+    /// Where copies of dead letters go.
+    pub dead_letter_topic: Option<Arc<str>>,
     /// Shows that the engine lives.
     pub pulse: Arc<Pulse>,
     /// When the process started: the origin of the monotonic clock.
@@ -99,6 +102,7 @@ impl Engine {
     /// stored is told and no receipt of it fires. Gives the store and the publisher back, for the last deliveries.
     pub fn run(self, inbox: &Receiver<Message>) -> Result<Engine, EngineError> {
         let mut running = Running::new(self);
+        running.count_dead_letters();
         loop {
             let stop = running.gather(inbox)?;
             running.turn()?;

@@ -60,7 +60,10 @@ impl Running {
         match &self.refused {
             Some(_) => self.may_try(),
             None => {
-                !self.stored.is_empty() || !self.events.is_empty() || self.flushed.elapsed() >= IDLE_FLUSH
+                !self.stored.is_empty()
+                    || !self.events.is_empty()
+                    || !self.commit.burials.is_empty()
+                    || self.flushed.elapsed() >= IDLE_FLUSH
             }
         }
     }
@@ -85,6 +88,7 @@ impl Running {
                     self.commit.acknowledged.retain(|news| news.lane != renewal.lane);
                     self.renewals.push(renewal);
                 }
+                Report::Refused(burial) => self.bury(burial),
                 // The publisher tries again; while it cannot read, events are stored and wait.
                 Report::StoreFailed(problem) => {
                     warn!(problem = chain(&problem), "the publisher cannot read the outbox");
@@ -199,6 +203,10 @@ impl Running {
             self.stages.received_to_committed.observe(took.as_secs_f64());
         }
         self.fire();
+        if !committed.buried.is_empty() {
+            self.engine.publisher.replaced(committed.buried);
+            self.count_dead_letters();
+        }
         if committed.waiting > 0 || !committed.new_lanes.is_empty() {
             self.engine.publisher.rescan();
         }

@@ -132,6 +132,7 @@ impl Rig {
                 .expect("the thread starts"),
             store,
             metrics: metrics.clone(),
+            dead_letter_topic: None,
             pulse: Arc::clone(&pulse),
             started,
         };

@@ -145,7 +145,7 @@ fn load(topic: &Arc<str>, number: usize, batch: usize, cells: usize) -> Commit {
     Commit {
         events: events.collect(),
         cells: cells.collect(),
-        acknowledged: Vec::new(),
+        ..Commit::default()
     }
 }
 

@@ -1,6 +1,7 @@
 //! The store's contract, tested on real files.
 
 mod commits;
+mod dead_letters;
 mod folder;
 mod full;
 mod lifecycle;

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use floorgate_metrics::Metrics;
-use floorgate_outbox::{Commit, Event, Options, Reader, Store};
+use floorgate_outbox::{Burial, Commit, DeadLetter, Event, Options, Reader, Store};
 use floorgate_publisher::{KafkaSettings, Publisher, Report, Wiring};
 use floorgate_sample::Timestamp;
 use rdkafka::ClientConfig;
@@ -52,6 +52,9 @@ pub struct Engine {
     pub publisher: Option<Publisher>,
     pub metrics: Metrics,
     pub settings: KafkaSettings,
+    /// As a store that is full.
+    pub takes_no_burials: bool,
+    burials: Vec<Burial>,
     folder: Folder,
     reader: Reader,
 }
@@ -85,6 +88,8 @@ impl Engine {
             publisher: None,
             metrics: Metrics::new().unwrap(),
             settings,
+            takes_no_burials: false,
+            burials: Vec::new(),
             folder,
             reader,
         };
@@ -167,9 +172,22 @@ impl Engine {
                     self.store.renew(&renewal).unwrap();
                     publisher.rescan();
                 }
+                Report::Refused(burial) => self.burials.push(burial),
                 Report::StoreFailed(error) => panic!("{error}"),
             }
         }
+        if !self.takes_no_burials && !self.burials.is_empty() {
+            let mut commit = Commit {
+                burials: std::mem::take(&mut self.burials),
+                ..Commit::default()
+            };
+            publisher.replaced(self.store.commit(&mut commit).unwrap().buried);
+        }
+    }
+
+    /// What was refused for good.
+    pub fn dead_letters(&self) -> Vec<DeadLetter> {
+        self.reader.dead_letters(0, 100).unwrap()
     }
 
     /// Stored events that are not acknowledged.

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use rdkafka::mocking::MockCluster;
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 
-use crate::engine::{Engine, by_the_rule, numbered, read};
+use crate::engine::{Engine, Seen, by_the_rule, numbered, read};
 
 fn marked(engine: &Engine) -> u64 {
     engine.metrics.possible_duplicates.get()
@@ -37,12 +37,13 @@ fn lost_answers_and_moved_leaders_are_the_clients_business() {
 }
 
 #[test]
-fn a_refused_record_holds_its_lane_and_nothing_else() {
+fn a_refused_record_holds_its_lane_and_nothing_else_until_a_stub_is_stored() {
     let cluster = MockCluster::new(1).unwrap();
     let brokers = cluster.bootstrap_servers();
     cluster.create_topic("t", 2, 1).unwrap();
     let mut engine = Engine::start(&brokers);
     let too_large = vec![b'x'; 1_100_000];
+    engine.takes_no_burials = true;
     engine.commit("t", Some(0), numbered(1..=2));
     engine.commit_bytes("t", Some(0), [too_large]);
     engine.commit("t", Some(0), numbered(4..=5));
@@ -56,6 +57,11 @@ fn a_refused_record_holds_its_lane_and_nothing_else() {
     engine.until("the other lane", |engine| engine.acknowledged("t", 1) == 100);
     assert_eq!(engine.acknowledged("t", 0), 2);
     assert_eq!(read(&brokers, "t", 1).len(), 2);
+    engine.takes_no_burials = false;
+    engine.drained();
+    let seen = read(&brokers, "t", 2);
+    let of_lane = seen.iter().filter(|record| record.partition == 0);
+    assert_eq!(of_lane.map(Seen::sequence).collect::<Vec<_>>(), [1, 2, 3, 4, 5]);
 }
 
 #[test]
@@ -162,4 +168,62 @@ fn a_missing_topic_is_named_and_holds_up_only_itself() {
     cluster.create_topic("absent", 2, 1).unwrap();
     engine.drained();
     assert_eq!(by_the_rule(&read(&brokers, "absent", 2)), (numbered(1..=5), 0));
+}
+
+#[test]
+fn a_record_that_is_refused_for_good_becomes_a_dead_letter_and_a_stub_goes_out() {
+    let cluster = MockCluster::new(1).unwrap();
+    let brokers = cluster.bootstrap_servers();
+    cluster.create_topic("t", 1, 1).unwrap();
+    let mut engine = Engine::start(&brokers);
+    engine.commit("t", Some(0), numbered(1..=2));
+    engine.drained();
+    // Twice: a refusal may be for a moment.
+    cluster.request_errors(
+        RDKafkaApiKey::Produce,
+        &[RDKafkaRespErr::RD_KAFKA_RESP_ERR_INVALID_RECORD; 2],
+    );
+    engine.commit("t", Some(0), numbered(3..=3));
+    engine.drained();
+    engine.commit("t", Some(0), numbered(4..=5));
+    engine.drained();
+    // The client itself refuses what is too large.
+    let large = vec![b'x'; engine.settings.max_record_bytes as usize];
+    engine.commit_bytes(
+        "t",
+        Some(0),
+        [b"event 6".to_vec(), large.clone(), b"event 8".to_vec()],
+    );
+    engine.drained();
+
+    let stubs = |seen: &[Seen]| -> Vec<(u64, bool)> {
+        let stubs = seen
+            .iter()
+            .filter(|record| record.headers.contains_key("floorgate_dead_letter"));
+        stubs
+            .map(|record| (record.sequence(), record.value.is_empty()))
+            .collect()
+    };
+    let seen = read(&brokers, "t", 1);
+    assert_eq!(
+        seen.iter().map(Seen::sequence).collect::<Vec<_>>(),
+        (1..=8).collect::<Vec<_>>()
+    );
+    assert_eq!(stubs(&seen), [(3, true), (7, true)]);
+    assert_eq!(seen[6].headers["ce_subject"], "line\n1");
+    let letters = engine.dead_letters();
+    assert_eq!(letters.len(), 2);
+    assert_eq!(letters[0].event.value, b"event 3");
+    assert_eq!(letters[1].event.value, large);
+    assert!(letters[1].reason.contains("too large"), "{}", letters[1].reason);
+
+    // A new process finds the stubs on the log, as it would find any other record.
+    engine.commit("t", Some(0), numbered(9..=9));
+    engine.dies_before_it_stores_acknowledgements();
+    engine.drained();
+    let seen = read(&brokers, "t", 1);
+    assert_eq!(
+        seen.iter().map(Seen::sequence).collect::<Vec<_>>(),
+        (1..=9).collect::<Vec<_>>()
+    );
 }
