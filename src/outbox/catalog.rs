@@ -11,7 +11,7 @@ use rusqlite::{Connection, params};
 use crate::error::Unreadable;
 use crate::murmur2::partition_of;
 use crate::store::Place;
-use crate::{Acknowledged, Error, Event, LaneId};
+use crate::{Acknowledged, Error, Event, LaneId, Renewal};
 
 /// A topic.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,11 +37,13 @@ pub struct Lane {
     pub epoch: u32,
     /// The epoch began after this sequence: on the log, the event with the next one has sequence 1.
     pub base: u64,
+    /// What goes out up to this sequence may have been published in an earlier epoch.
+    pub doubt: u64,
     /// The sequence of the youngest event; 0 before the first.
     pub last_sequence: u64,
     /// All up to and including this one are delivered; 0 before the first. In a lane without partition: moved on.
     pub acknowledged_sequence: u64,
-    /// The offset of the record with that sequence, or of the last one before it whose offset was told.
+    /// The offset of the record with that sequence, or one that is not above it.
     pub acknowledged_offset: Option<i64>,
 }
 
@@ -242,13 +244,18 @@ impl Catalog {
     }
 
     /// Begins a new epoch after a sequence: everything behind it is to be delivered.
-    pub(crate) fn renew(&mut self, index: usize, epoch: u32, base: u64) {
+    pub(crate) fn renew(&mut self, index: usize, epoch: u32, base: u64, renewal: &Renewal) {
         let epoch = epoch.max(self.new_epoch);
         if let Some(lane) = self.change(index) {
+            if renewal.again {
+                // What was there is not there any more, or not any more where it was.
+                lane.acknowledged_offset = None;
+            }
+            let doubt = renewal.doubt.max(lane.acknowledged_sequence);
             lane.epoch = epoch;
             lane.base = base;
+            lane.doubt = lane.doubt.max(doubt).min(lane.last_sequence);
             lane.acknowledged_sequence = base;
-            lane.acknowledged_offset = None;
         }
     }
 
@@ -279,7 +286,7 @@ impl Catalog {
         for lane in self.saved.keys().filter_map(|index| self.lanes.get(*index)) {
             connection
                 .prepare_cached(
-                    "UPDATE lane SET last_sequence = ?2, acknowledged_sequence = ?3, acknowledged_offset = ?4, epoch = ?5, base = ?6
+                    "UPDATE lane SET last_sequence = ?2, acknowledged_sequence = ?3, acknowledged_offset = ?4, epoch = ?5, base = ?6, doubt = ?7
                      WHERE id = ?1",
                 )?
                 .execute(params![
@@ -288,15 +295,16 @@ impl Catalog {
                     lane.acknowledged_sequence.cast_signed(),
                     lane.acknowledged_offset,
                     lane.epoch,
-                    lane.base.cast_signed()
+                    lane.base.cast_signed(),
+                    lane.doubt.cast_signed()
                 ])?;
         }
         for lane in self.new_lanes() {
             let topic = self.by_name.get(&lane.topic).map_or(0, |index| topic_id(*index));
             connection
                 .prepare_cached(
-                    "INSERT INTO lane (id, topic, partition, epoch, last_sequence, acknowledged_sequence, acknowledged_offset, base)
-                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+                    "INSERT INTO lane (id, topic, partition, epoch, last_sequence, acknowledged_sequence, acknowledged_offset, base, doubt)
+                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
                 )?
                 .execute(params![
                     lane.id.0,
@@ -306,7 +314,8 @@ impl Catalog {
                     lane.last_sequence.cast_signed(),
                     lane.acknowledged_sequence.cast_signed(),
                     lane.acknowledged_offset,
-                    lane.base.cast_signed()
+                    lane.base.cast_signed(),
+                    lane.doubt.cast_signed()
                 ])?;
         }
         Ok(())
@@ -390,6 +399,7 @@ impl Catalog {
             partition,
             epoch: self.new_epoch,
             base: 0,
+            doubt: 0,
             last_sequence: 0,
             acknowledged_sequence: 0,
             acknowledged_offset: None,
@@ -418,7 +428,7 @@ pub(crate) fn lanes(connection: &Connection) -> rusqlite::Result<Vec<Lane>> {
     let mut topics: HashMap<String, Arc<str>> = HashMap::new();
     connection
         .prepare_cached(
-            "SELECT lane.id, topic.name, partition, epoch, last_sequence, acknowledged_sequence, acknowledged_offset, base
+            "SELECT lane.id, topic.name, partition, epoch, last_sequence, acknowledged_sequence, acknowledged_offset, base, doubt
              FROM lane LEFT JOIN topic ON topic.id = lane.topic ORDER BY lane.id",
         )?
         .query_map([], |row| {
@@ -434,6 +444,7 @@ pub(crate) fn lanes(connection: &Connection) -> rusqlite::Result<Vec<Lane>> {
                 acknowledged_sequence: row.get::<_, i64>(5)?.cast_unsigned(),
                 acknowledged_offset: row.get(6)?,
                 base: row.get::<_, i64>(7)?.cast_unsigned(),
+                doubt: row.get::<_, i64>(8)?.cast_unsigned(),
             })
         })?
         .collect()

@@ -49,8 +49,8 @@ pub struct Acknowledged {
     pub lane: LaneId,
     /// The highest sequence of which it and all before it are on the log. A watermark never goes back: a lower one is ignored.
     pub sequence: u64,
-    /// The offset of that record, where the broker told it (the success of a duplicate sequence carries none). An unknown
-    /// offset leaves the last known one in place.
+    /// The offset of that record, or one that is not above it (the success of a duplicate sequence tells none). `None` leaves the last
+    /// one in place.
     pub offset: Option<i64>,
 }
 

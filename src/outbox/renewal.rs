@@ -9,6 +9,8 @@ pub struct Renewal {
     pub lane: LaneId,
     /// Everything up to this sequence is known to be delivered, whatever the store knows of it.
     pub delivered: u64,
+    /// What goes out up to this sequence may be on the log already, or have been there.
+    pub doubt: u64,
     /// The highest epoch that the log has records of; the new one is higher.
     pub seen_epoch: u32,
     /// What is delivered and still kept goes out again, since the log does not have it any more.
@@ -36,7 +38,7 @@ impl Store {
             delivered
         };
         let epoch = lane.epoch.max(renewal.seen_epoch).saturating_add(1);
-        self.catalog.renew(index, epoch, base);
+        self.catalog.renew(index, epoch, base, renewal);
         self.growing(|store| {
             store.transact("begin a new epoch", |transaction, catalog, _| {
                 catalog.write(transaction)

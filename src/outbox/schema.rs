@@ -33,6 +33,7 @@ CREATE TABLE lane (
     acknowledged_sequence INTEGER NOT NULL,
     acknowledged_offset INTEGER,
     base INTEGER NOT NULL,
+    doubt INTEGER NOT NULL,
     UNIQUE (topic, partition, epoch)
 ) STRICT;
 CREATE TABLE event (

@@ -24,6 +24,7 @@ pub(crate) struct Lane {
     /// Where the epoch began.
     base: u64,
     acked: u64,
+    /// The offset of the last acknowledged record, or one that is not above it; `None` before the first.
     acked_offset: Option<i64>,
     next: u64,
     stored: u64,
@@ -79,7 +80,7 @@ impl Lane {
             acked_offset: stored.acknowledged_offset,
             next: stored.acknowledged_sequence + 1,
             stored: stored.last_sequence,
-            doubt: 0,
+            doubt: stored.doubt,
             tried: if from_earlier_process {
                 stored.last_sequence
             } else {
@@ -160,7 +161,7 @@ impl Lane {
     /// memory of rows at hand, which are read anew.
     pub(crate) fn renew(&mut self, stored: &StoredLane) -> usize {
         self.settled = true;
-        self.doubt = self.doubt.max(self.tried).max(self.acked);
+        self.doubt = stored.doubt;
         self.epoch = stored.epoch;
         self.base = stored.base;
         self.acked = stored.acknowledged_sequence;
@@ -171,6 +172,11 @@ impl Lane {
         self.careful = self.next;
         self.cached.clear();
         std::mem::take(&mut self.cached_bytes)
+    }
+
+    /// Up to here rows are on the log, or may be, or may have been.
+    pub(crate) fn doubtful(&self) -> u64 {
+        self.doubt.max(self.tried).max(self.acked)
     }
 
     /// A row's sequence on the log.
@@ -310,12 +316,13 @@ impl Lane {
             ..
         }) = self.flights.front()
         {
-            if offset.is_some() && *offset <= self.acked_offset {
+            let least = self.acked_offset.map_or(0, |offset| offset + 1);
+            if offset.is_some_and(|offset| offset < least) {
                 self.stop_at_truncation();
                 break;
             }
-            // A resend that the broker recognised is acknowledged without an offset: the last known one stays.
-            self.acked_offset = offset.or(self.acked_offset);
+            // A resend that the broker recognised is acknowledged without an offset: it lies behind the one before.
+            self.acked_offset = offset.or(Some(least));
             self.acked += 1;
             each(*committed);
             self.flights.pop_front();

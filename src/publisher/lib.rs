@@ -39,6 +39,8 @@ mod dead_letter;
 mod inbox;
 mod lane;
 mod log_reader;
+#[cfg(test)]
+mod model_tests;
 mod opening;
 mod outcome;
 mod publisher;

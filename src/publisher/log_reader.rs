@@ -302,24 +302,7 @@ impl Reading {
         }
         self.next = record.offset() + 1;
         if let Some((epoch, own)) = own(record, gateway) {
-            let (claim, tail) = (&self.question.claim, &mut self.tail);
-            let own = Own {
-                sequence: own.sequence.saturating_add(claim.base),
-                ..own
-            };
-            tail.epoch = tail.epoch.max(epoch);
-            if epoch > claim.epoch || (epoch == claim.epoch && own.sequence > claim.last) {
-                tail.foreign = true;
-                // It decides by itself, and there may be much of it.
-                tail.records = Vec::new();
-            } else if epoch == claim.epoch {
-                if claim.offset == Some(own.offset) {
-                    tail.start = Some(own);
-                }
-                if own.sequence > claim.acknowledged && !tail.foreign {
-                    tail.records.push(own);
-                }
-            }
+            self.tail.take(&self.question.claim, epoch, own);
         }
         self.done = self.next >= self.tail.high;
     }

@@ -39,7 +39,7 @@ pub(crate) struct Claim {
     pub(crate) base: u64,
     /// Everything up to here was acknowledged.
     pub(crate) acknowledged: u64,
-    /// The offset of that record, or of one before it; `None` where none was ever told.
+    /// The offset of that record, or one that is not above it; `None` where none was ever told.
     pub(crate) offset: Option<i64>,
     /// The last sequence that was given out.
     pub(crate) last: u64,
@@ -61,14 +61,37 @@ pub(crate) struct Tail {
     pub(crate) low: i64,
     /// The offset after its last record.
     pub(crate) high: i64,
-    /// The record at the claim's offset, where it is one of the lane's epoch.
-    pub(crate) start: Option<Own>,
+    /// The last acknowledged record, where it is found at the claim's offset or after it.
+    pub(crate) acknowledged: Option<Own>,
     /// The lane's records from there on with a sequence above the acknowledged one, in the log's order.
     pub(crate) records: Vec<Own>,
     /// Something of this gateway that the store knows nothing of: a later epoch, or a sequence that was never given out.
     pub(crate) foreign: bool,
     /// The highest epoch of this gateway's records.
     pub(crate) epoch: u32,
+}
+
+impl Tail {
+    /// Takes a record of the lane from the log: its epoch, and itself with the sequence that it has there.
+    pub(crate) fn take(&mut self, claim: &Claim, epoch: u32, on_log: Own) {
+        let own = Own {
+            sequence: on_log.sequence.saturating_add(claim.base),
+            ..on_log
+        };
+        self.epoch = self.epoch.max(epoch);
+        if epoch > claim.epoch || (epoch == claim.epoch && own.sequence > claim.last) {
+            self.foreign = true;
+            // It decides by itself, and there may be much of it.
+            self.records = Vec::new();
+        } else if epoch == claim.epoch {
+            if own.sequence == claim.acknowledged {
+                self.acknowledged = Some(own);
+            }
+            if own.sequence > claim.acknowledged && !self.foreign {
+                self.records.push(own);
+            }
+        }
+    }
 }
 
 /// What follows for the lane.
@@ -97,24 +120,17 @@ pub(crate) fn judge<E>(
 ) -> Result<Verdict, E> {
     let mut is_same =
         |own: &Own| -> Result<bool, E> { Ok(row(own.sequence)?.is_some_and(|row| own.print.is_of(row))) };
+    let mut begins_later = false;
+    match tail.acknowledged {
+        Some(own) if !is_same(&own)? => return Ok(Verdict::RolledBack),
+        None if claim.offset.is_some_and(|offset| offset >= tail.high) => return Ok(Verdict::Truncated),
+        None if claim.offset.map_or(tail.low > 0, |offset| offset < tail.low) => begins_later = true,
+        None if claim.acknowledged > claim.base => return Ok(Verdict::Truncated),
+        _ => {}
+    }
     if tail.foreign {
         return Ok(Verdict::RolledBack);
     }
-    let begins_later = match claim.offset {
-        Some(offset) if offset >= tail.high => return Ok(Verdict::Truncated),
-        Some(offset) if offset >= tail.low => match tail.start {
-            None => return Ok(Verdict::Truncated),
-            // That record was sent after what is acknowledged, yet is at its place.
-            Some(own) if own.sequence > claim.acknowledged => return Ok(Verdict::Truncated),
-            // Only of the last acknowledged row it is sure that the store still has it.
-            Some(own) if own.sequence == claim.acknowledged && !is_same(&own)? => {
-                return Ok(Verdict::RolledBack);
-            }
-            Some(_) => false,
-        },
-        Some(_) => true,
-        None => tail.low > 0,
-    };
     let mut settled = claim.acknowledged;
     let (mut offset, mut highest) = (None, claim.acknowledged);
     if begins_later {
@@ -169,7 +185,7 @@ mod tests {
         Tail {
             low: 0,
             high: 20,
-            start: Some(own(10, 3)),
+            acknowledged: Some(own(10, 3)),
             records: records.to_vec(),
             foreign: false,
             epoch: 1,
@@ -213,7 +229,7 @@ mod tests {
             ..CLAIM
         };
         let mut log = tail(&[own(0, 1), own(1, 2)]);
-        log.start = None;
+        log.acknowledged = None;
         assert_eq!(verdict(&claim, &log), settled(2, Some(1)));
         log.records.clear();
         assert_eq!(verdict(&claim, &log), settled(0, None));
@@ -228,21 +244,20 @@ mod tests {
     #[test]
     fn a_log_that_ends_before_the_last_acknowledged_record_was_truncated() {
         let mut log = tail(&[]);
-        log.high = 10;
+        log.acknowledged = None;
         assert_eq!(verdict(&CLAIM, &log), Verdict::Truncated);
-        log.high = 20;
-        log.start = None;
+        log.records = vec![own(11, 4)];
         assert_eq!(
             verdict(&CLAIM, &log),
             Verdict::Truncated,
-            "another record is at its place"
+            "what follows does not make up for it"
         );
     }
 
     #[test]
     fn a_log_whose_older_records_were_deleted_begins_with_what_is_left() {
         let mut log = tail(&[own(16, 5), own(17, 6)]);
-        (log.low, log.start) = (15, None);
+        (log.low, log.acknowledged) = (15, None);
         assert_eq!(verdict(&CLAIM, &log), settled(6, Some(17)));
         log.records.clear();
         assert_eq!(verdict(&CLAIM, &log), Verdict::Unknown);
@@ -254,7 +269,7 @@ mod tests {
         log.records[0].print = print(99);
         assert_eq!(verdict(&CLAIM, &log), Verdict::RolledBack);
         log = tail(&[]);
-        log.start = Some(Own {
+        log.acknowledged = Some(Own {
             print: print(99),
             ..own(10, 3)
         });
@@ -265,11 +280,36 @@ mod tests {
     }
 
     #[test]
-    fn an_offset_of_an_earlier_record_is_as_good_a_start() {
-        // Acknowledgements without an offset keep the last known one.
-        let mut log = tail(&[own(12, 4)]);
-        log.start = Some(own(10, 2));
-        assert_eq!(verdict(&CLAIM, &log), settled(4, Some(12)));
+    fn records_are_told_apart_by_epoch_and_sequence() {
+        // Acknowledgements without an offset keep the last known one, so that the record itself may come later.
+        let claim = Claim {
+            base: 10,
+            acknowledged: 12,
+            last: 14,
+            ..CLAIM
+        };
+        let mut log = Tail::default();
+        for record in [own(10, 1), own(11, 2), own(12, 3)] {
+            log.take(&claim, 1, record);
+        }
+        log.take(&claim, 0, own(13, 9));
+        assert_eq!(
+            log.acknowledged,
+            Some(own(11, 12)).map(|own| Own {
+                print: print(2),
+                ..own
+            })
+        );
+        assert_eq!(
+            log.records.iter().map(|own| own.sequence).collect::<Vec<_>>(),
+            [13]
+        );
+        assert_eq!((log.foreign, log.epoch), (false, 1));
+        log.take(&claim, 1, own(14, 5));
+        assert!(log.foreign, "that sequence was never given out");
+        let mut log = Tail::default();
+        log.take(&claim, 2, own(10, 1));
+        assert_eq!((log.foreign, log.epoch), (true, 2));
     }
 
     #[test]

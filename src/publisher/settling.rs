@@ -164,6 +164,7 @@ impl Worker {
                 let renewal = Renewal {
                     lane: slot.lane.id,
                     delivered: slot.lane.acked(),
+                    doubt: slot.lane.doubtful(),
                     seen_epoch,
                     again,
                 };
