@@ -20,6 +20,8 @@ mod layering;
 mod modbus;
 #[path = "floor/operation.rs"]
 mod operation;
+#[path = "floor/operator.rs"]
+mod operator;
 #[path = "floor/peers.rs"]
 mod peers;
 #[path = "floor/plant.rs"]

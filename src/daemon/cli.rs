@@ -53,6 +53,27 @@ pub enum Command {
     /// The gateway's own key and certificate, and the servers it trusts (OPC UA).
     #[command(subcommand)]
     Pki(PkiCommand),
+    /// Look into the outbox, whether the gateway runs or not.
+    #[command(subcommand)]
+    Outbox(OutboxCommand),
+    /// Events that Kafka refused for good.
+    #[command(subcommand)]
+    Dlq(DlqCommand),
+    /// Send events again out of what the outbox keeps, marked `floorgate_replayed`.
+    ///
+    /// They keep their ids, so that a consumer can tell them from new ones, and go to the topic that is named.
+    #[command(
+        after_help = "Example: floorgate replay --from 2026-05-04T06:00:00Z --to 2026-05-04T07:00:00Z --to-topic acme.busan.replay"
+    )]
+    Replay {
+        #[command(flatten)]
+        config: ConfigArgs,
+        #[command(flatten)]
+        which: Selecting,
+        /// The topic that they go to.
+        #[arg(long, value_name = "TOPIC")]
+        to_topic: String,
+    },
     /// Print the JSON Schema of the configuration or of mappings, for editors.
     Schema {
         /// Which schema.
@@ -77,6 +98,116 @@ pub struct ConfigArgs {
         env = "FLOORGATE_CONFIG"
     )]
     pub config: PathBuf,
+}
+
+/// Which events are meant: those to which all of it applies.
+#[derive(Clone, Debug, Default, Args)]
+pub struct Selecting {
+    /// Events of this topic.
+    #[arg(long)]
+    pub topic: Option<String>,
+    /// Events of this type, such as `WorkOrderStatusChanged`.
+    #[arg(long = "type", value_name = "TYPE")]
+    pub kind: Option<String>,
+    /// Events about this, as in `ce_subject`.
+    #[arg(long)]
+    pub subject: Option<String>,
+    /// Events derived at this time or later (RFC 3339).
+    #[arg(long, value_name = "TIME")]
+    pub from: Option<String>,
+    /// Events derived before this time (RFC 3339).
+    #[arg(long, value_name = "TIME")]
+    pub to: Option<String>,
+    /// Events that are not delivered yet.
+    #[arg(long)]
+    pub waiting: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum OutboxCommand {
+    /// How lanes stand: what is stored, delivered, waiting, and what holds it up.
+    Status {
+        #[command(flatten)]
+        config: ConfigArgs,
+        /// Print one JSON object.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show the newest events.
+    #[command(after_help = "Example: floorgate outbox tail --follow --type WorkOrderStatusChanged")]
+    Tail {
+        #[command(flatten)]
+        config: ConfigArgs,
+        /// Print one JSON object a line, with headers and value.
+        #[arg(long)]
+        json: bool,
+        /// How many.
+        #[arg(short = 'n', long, default_value_t = 20, value_name = "NUMBER")]
+        count: usize,
+        /// Go on with events as they come.
+        #[arg(short, long)]
+        follow: bool,
+        #[command(flatten)]
+        which: Selecting,
+    },
+    /// Print events as one JSON object a line, lane by lane in order.
+    #[command(after_help = "Example: floorgate outbox export --waiting >waiting.jsonl")]
+    Export {
+        #[command(flatten)]
+        config: ConfigArgs,
+        #[command(flatten)]
+        which: Selecting,
+    },
+    /// Check that the store is whole: its pages, its lanes, every event.
+    Verify {
+        #[command(flatten)]
+        config: ConfigArgs,
+        /// Print one JSON object for each finding.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum DlqCommand {
+    /// List dead letters.
+    List {
+        #[command(flatten)]
+        config: ConfigArgs,
+        /// Print one JSON object a line.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show a dead letter, with headers and value.
+    Show {
+        #[command(flatten)]
+        config: ConfigArgs,
+        /// Print one JSON object.
+        #[arg(long)]
+        json: bool,
+        /// Its number, as `dlq list` shows it.
+        number: u64,
+    },
+    /// Send dead letters again as new events, marked `floorgate_replayed`.
+    Replay {
+        #[command(flatten)]
+        config: ConfigArgs,
+        /// Their numbers.
+        numbers: Vec<u64>,
+        /// All that there are now.
+        #[arg(long)]
+        all: bool,
+    },
+    /// Forget dead letters.
+    Drop {
+        #[command(flatten)]
+        config: ConfigArgs,
+        /// Their numbers.
+        numbers: Vec<u64>,
+        /// All that there are now.
+        #[arg(long)]
+        all: bool,
+    },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]

@@ -4,14 +4,21 @@ use std::io::Write;
 
 use floorgate_adapter_api::NoCredentials;
 
+use crate::control::Fault;
 use crate::engine::EngineError;
+use crate::operator::Damaged;
 
 /// What was asked for is done.
 pub const SUCCESS: u8 = 0;
 /// Something went wrong that nobody foresaw.
 pub const UNEXPECTED: u8 = 1;
+/// The command line is wrong.
+pub const USAGE: u8 = 2;
 /// The configuration is wrong; starting again does not help.
 pub const CONFIGURATION: u8 = 3;
+
+/// The storage failed, or is damaged.
+const STORAGE: u8 = 4;
 
 /// The configuration cannot be used; what is wrong was printed.
 #[derive(Debug, thiserror::Error)]
@@ -28,6 +35,12 @@ pub fn code(error: &anyhow::Error) -> u8 {
             Some(EngineError::Store(store)) => return store.exit_code(),
             Some(EngineError::Publisher) => return UNEXPECTED,
             None => {}
+        }
+        if cause.is::<Damaged>() {
+            return STORAGE;
+        }
+        if let Some(fault) = cause.downcast_ref::<Fault>() {
+            return fault.code;
         }
         if cause.is::<Refused>() || cause.is::<NoCredentials>() {
             return CONFIGURATION;

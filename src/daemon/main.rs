@@ -2,12 +2,14 @@
 
 mod check;
 mod cli;
+mod control;
 mod demo;
 mod engine;
 mod exit;
 mod http;
 mod kafka;
 mod logging;
+mod operator;
 mod pki;
 mod registry;
 mod run;
@@ -45,6 +47,13 @@ fn dispatch(cli: Cli) -> anyhow::Result<()> {
         Command::Check(arguments) => check::check(&arguments.config),
         Command::Demo(options) => demo::demo(&options),
         Command::Pki(command) => pki::pki(&command),
+        Command::Outbox(command) => operator::outbox(&command),
+        Command::Dlq(command) => operator::dlq(&command),
+        Command::Replay {
+            config,
+            which,
+            to_topic,
+        } => operator::replay(&config, &which, &to_topic),
         Command::Schema { of } => {
             print!(
                 "{}",

@@ -21,6 +21,7 @@ use tracing::{info, warn};
 use uuid::Uuid;
 
 use crate::check::read_to_run;
+use crate::control;
 use crate::engine::{
     Checkpoints, Engine, EngineError, Generation, Message, Pulse, Replacement, intake_of, mailbox,
 };
@@ -63,6 +64,14 @@ struct Identity {
 }
 
 /// The engine, laid out and not started, with what speaks to it.
+/// The store of a state folder.
+pub fn store_options(settings: &Settings, state: &Path) -> Options {
+    let mut options = Options::new(state.join("outbox.db"));
+    options.keep = settings.outbox.keep.value.into();
+    options.keep_bytes = u64::from(*settings.outbox.keep_mib) * 1024 * 1024;
+    options
+}
+
 struct Assembled {
     engine: Engine,
     inbox: Receiver<Message>,
@@ -84,9 +93,7 @@ fn assemble(
     metrics.build_info.with_label_values(&[version]).set(1.0);
     std::fs::create_dir_all(&folders.state)
         .with_context(|| format!("cannot create state_dir {}", folders.state.display()))?;
-    let mut options = Options::new(folders.state.join("outbox.db"));
-    options.keep = settings.outbox.keep.value.into();
-    options.keep_bytes = u64::from(*settings.outbox.keep_mib) * 1024 * 1024;
+    let options = store_options(settings, &folders.state);
     let (mut store, restored) = Store::open(&options)?;
     let identity = Identity {
         incarnation: Uuid::new_v5(&restored.store_id, &restored.incarnation.to_be_bytes()),
@@ -167,6 +174,7 @@ async fn serve(path: &Path, loaded: Loaded, started: Instant) -> anyhow::Result<
         ..
     } = loaded;
     let settings = Arc::new(settings);
+    let store_path = store_options(&settings, &folders.state).path;
     let Assembled {
         engine,
         inbox,
@@ -174,6 +182,7 @@ async fn serve(path: &Path, loaded: Loaded, started: Instant) -> anyhow::Result<
         intake,
         identity,
     } = assemble(&settings, plan, &folders, started)?;
+    let engine_orders = sender.clone();
     let metrics = engine.metrics.clone();
     let pulse = Arc::clone(&engine.pulse);
     let publishing = engine.publisher.status_handle();
@@ -193,7 +202,7 @@ async fn serve(path: &Path, loaded: Loaded, started: Instant) -> anyhow::Result<
     let pages = Pages {
         metrics: metrics.clone(),
         pulse: Arc::clone(&pulse),
-        publishing,
+        publishing: Arc::clone(&publishing),
     };
     tokio::spawn(http::serve(listener, pages, stop.clone()));
     tokio::spawn(watchdog(pulse, stop.clone()));
@@ -206,6 +215,20 @@ async fn serve(path: &Path, loaded: Loaded, started: Instant) -> anyhow::Result<
         engine: sender,
         metrics,
     };
+    let socket = control::socket(&folders.state);
+    let tools = control::Server {
+        store: store_path,
+        publishing,
+        engine: engine_orders,
+    };
+    match control::bind(&socket) {
+        Ok(listener) => drop(tokio::spawn(tools.serve(listener, socket, stop.clone()))),
+        // A path may be too long for a socket; events flow without it.
+        Err(problem) => warn!(
+            problem = format!("{problem:#}"),
+            "tools such as `floorgate outbox` only work while the gateway is stopped"
+        ),
+    }
     notify(&[NotifyState::Ready]);
     loop {
         tokio::select! {

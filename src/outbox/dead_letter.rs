@@ -151,6 +151,11 @@ impl Store {
 }
 
 impl Reader {
+    /// How many dead letters there are.
+    pub fn count_dead_letters(&self) -> Result<u64, Error> {
+        self.query("count dead letters", count)
+    }
+
     /// Dead letters with a higher number than `after`, oldest first.
     pub fn dead_letters(&self, after: u64, most: usize) -> Result<Vec<DeadLetter>, Error> {
         let most = i64::try_from(most).unwrap_or(i64::MAX);

@@ -112,7 +112,7 @@ pub struct Committed {
 }
 
 /// A lane's number in the store. Numbers are not reused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LaneId(pub(crate) u32);
 
 impl LaneId {

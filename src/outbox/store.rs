@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -71,6 +71,12 @@ pub struct Store {
     pub(crate) checkpoints_beside: bool,
     /// Held as long as the store is open; dropped after the connection.
     _lock: File,
+}
+
+/// The write-ahead log's file beside a store's.
+#[must_use]
+pub fn log_of(path: &Path) -> PathBuf {
+    schema::with_suffix(path, "-wal")
 }
 
 impl Store {

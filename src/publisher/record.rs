@@ -5,10 +5,10 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
-use floorgate_outbox::Row;
+use floorgate_outbox::{Event, LaneId, Row};
 use floorgate_sample::Timestamp;
 use foldhash::fast::RandomState;
-use rdkafka::message::{Header, OwnedHeaders};
+use rdkafka::message::{Header, Headers as _, OwnedHeaders};
 use thiserror::Error;
 
 /// Kafka header: the gateway's name in its configuration. A lane is one gateway's part of a partition.
@@ -24,6 +24,12 @@ pub const HEADER_POSSIBLE_DUPLICATE: &str = "floorgate_possible_duplicate";
 
 /// Kafka header: the event was refused for good and is kept by the gateway; this record stands in its place and tells the reason.
 pub const HEADER_DEAD_LETTER: &str = "floorgate_dead_letter";
+
+/// Kafka header, `true`: an operator had the event sent again.
+pub const HEADER_REPLAYED: &str = "floorgate_replayed";
+
+/// Headers of the lane that each record has.
+const LANE_HEADERS: usize = 4;
 
 /// Room for the row's own headers and the lane's.
 const OWN_HEADERS: usize = 8;
@@ -160,6 +166,34 @@ fn split(line: &str) -> Result<(&str, &str), HeaderError> {
     });
     parts.ok_or_else(|| HeaderError {
         line: line.to_owned(),
+    })
+}
+
+/// The headers that a stored event has on the log, but for those of its lane; an error says what cannot be a header.
+pub fn stored_headers(event: &Event) -> Result<Vec<(String, String)>, impl std::error::Error> {
+    let row = Row {
+        lane: LaneId::default(),
+        sequence: 0,
+        recorded: event.recorded,
+        id: event.id.clone(),
+        subject: Arc::clone(&event.subject),
+        key: Arc::clone(&event.key),
+        shared_headers: Arc::clone(&event.shared_headers),
+        headers: event.headers.clone(),
+        value: Vec::new(),
+    };
+    let mark = LaneMark {
+        gateway: "",
+        epoch: 0,
+        sequence: 0,
+        incarnation: "",
+        possible_duplicate: false,
+    };
+    HeaderMaker::default().make(&row, &mark).map(|headers| {
+        let text = |value: Option<&[u8]>| String::from_utf8_lossy(value.unwrap_or_default()).into_owned();
+        let own = headers.iter().take(headers.count() - LANE_HEADERS);
+        own.map(|header| (header.key.to_owned(), text(header.value)))
+            .collect()
     })
 }
 

@@ -4,6 +4,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 
 use floorgate_adapter_api::{Admission, Batch, Intake, intake};
 use floorgate_core::Core;
+use tokio::sync::oneshot;
 
 /// Which plan a batch's numbers of sources and tags belong to: it rises with each reload.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -27,6 +28,15 @@ pub struct Replacement {
     pub core: MakeCore,
 }
 
+/// Events that go out again by an operator's order.
+#[derive(Debug, Default)]
+pub struct Resend {
+    /// As they are to be stored.
+    pub events: Vec<floorgate_outbox::Event>,
+    /// Dead letters that are settled with it.
+    pub letters: Vec<u64>,
+}
+
 /// A message to the engine.
 pub enum Message {
     /// A batch of a source, and its place among the samples in flight.
@@ -37,6 +47,8 @@ pub enum Message {
     Checkpointed(Result<(), floorgate_outbox::Error>),
     /// The configuration changed. The sources of the old one have ended; what one of them sends all the same is not taken.
     Replace(Replacement),
+    /// Store events again that were stored before, and settle dead letters; it is told when that is durable.
+    Resend(Resend, oneshot::Sender<()>),
     /// Store what is there and end.
     Stop,
 }

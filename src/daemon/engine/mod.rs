@@ -28,13 +28,14 @@ use floorgate_outbox::{Commit, Error as StoreError, Renewal, Store};
 use floorgate_publisher::Publisher;
 use floorgate_sample::Timestamp;
 use prometheus::local::LocalHistogram;
+use tokio::sync::oneshot;
 use tracing::{error, info, warn};
 
 use storing::{Counts, Refused};
 use upkeep::Upkeep;
 
 pub use checkpoint::Checkpoints;
-pub use mailbox::{Generation, Message, Replacement, intake_of, mailbox};
+pub use mailbox::{Generation, Message, Replacement, Resend, intake_of, mailbox};
 pub use pulse::{Pulse, Standing};
 
 /// Samples that one commit takes at most, so that a flood does not delay the first of them for long.
@@ -88,6 +89,8 @@ struct Running {
     stored: Vec<(Batch, Admission)>,
     flushed: Instant,
     upkeep: Upkeep,
+    /// Who waits for orders to be stored.
+    ordered: Vec<oneshot::Sender<()>>,
     /// Partition counts that are to be pinned.
     pins: Vec<(Arc<str>, u32)>,
     renewals: Vec<Renewal>,
@@ -146,6 +149,7 @@ impl Running {
             stored: Vec::new(),
             flushed: Instant::now(),
             upkeep: Upkeep::new(),
+            ordered: Vec::new(),
             pins: Vec::new(),
             renewals: Vec::new(),
             refused: None,
@@ -278,6 +282,11 @@ impl Running {
                 return Ok(samples);
             }
             Message::Replace(replacement) => self.replace(replacement)?,
+            Message::Resend(order, done) => {
+                self.commit.events.extend(order.events);
+                self.commit.settled_letters.extend(order.letters);
+                self.ordered.push(done);
+            }
             Message::Checkpointed(result) => self.upkeep.checkpointed(result),
             Message::Wake | Message::Stop => {}
         }

@@ -63,6 +63,7 @@ impl Running {
                 !self.stored.is_empty()
                     || !self.events.is_empty()
                     || !self.commit.burials.is_empty()
+                    || !self.ordered.is_empty()
                     || self.flushed.elapsed() >= IDLE_FLUSH
             }
         }
@@ -183,6 +184,7 @@ impl Running {
             return Ok(());
         }
         let count = self.commit.events.len();
+        let settles = !self.commit.settled_letters.is_empty();
         let begun = Instant::now();
         let committed = match self.with_room(Store::commit) {
             Ok(committed) => committed,
@@ -203,7 +205,7 @@ impl Running {
             self.stages.received_to_committed.observe(took.as_secs_f64());
         }
         self.fire();
-        if !committed.buried.is_empty() {
+        if settles || !committed.buried.is_empty() {
             self.engine.publisher.replaced(committed.buried);
             self.count_dead_letters();
         }
@@ -237,6 +239,10 @@ impl Running {
 
     /// Everything taken is durable: tells the sources, and makes room in the intake.
     fn fire(&mut self) {
+        for done in self.ordered.drain(..) {
+            // The tool may be gone.
+            let _ = done.send(());
+        }
         for (batch, admission) in self.stored.drain(..) {
             if let Some(receipt) = batch.receipt {
                 receipt.fire();

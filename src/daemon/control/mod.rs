@@ -1,0 +1,84 @@
+//! The gateway's local socket, through which its tools ask and order while it runs, so that they leave the store's file alone. Without a
+//! running gateway they open the store themselves, under its lock, and get the same answers from the same code.
+//!
+//! One JSON object a line: the request, then rows, at last `{"end":…}` or `{"error":…}`.
+
+mod answer;
+mod client;
+mod rows;
+mod server;
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+pub use client::{Client, ask};
+pub use rows::{EventRow, Finding, LaneRow, LetterRow, Outcome, Summary};
+pub use server::{Server, bind};
+
+/// The socket in the state folder.
+pub fn socket(state: &Path) -> PathBuf {
+    state.join("control.sock")
+}
+
+/// Which events are meant; times are RFC 3339.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Which {
+    pub topic: Option<String>,
+    #[serde(rename = "type")]
+    pub kind: Option<String>,
+    pub subject: Option<String>,
+    pub from: Option<String>,
+    pub to: Option<String>,
+    /// Only those that are not delivered.
+    pub waiting: bool,
+}
+
+/// What a tool asks or orders.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "request", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Request {
+    /// How lanes and store stand.
+    Status,
+    /// The newest events.
+    Newest { count: usize, which: Which },
+    /// Events behind a place in each lane, which are given as `lane: sequence`; lanes that are not named are read from their first event on.
+    After {
+        places: std::collections::BTreeMap<u32, u64>,
+        which: Which,
+    },
+    /// All events, lane by lane.
+    Export { which: Which },
+    /// What is wrong with the store.
+    Verify,
+    /// Dead letters.
+    Letters,
+    /// One dead letter.
+    Letter { number: u64 },
+    /// Dead letters are sent again, or forgotten; all of them where none is named.
+    SettleLetters { numbers: Vec<u64>, replay: bool },
+    /// Events are sent again out of what is kept, to this topic.
+    Replay { which: Which, topic: String },
+}
+
+/// A line of an answer.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Line {
+    /// One row, as the request's kind has them.
+    Row(serde_json::Value),
+    /// That was all.
+    End,
+    /// It cannot be answered.
+    Error(Fault),
+}
+
+/// Why not.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[error("{text}")]
+pub struct Fault {
+    pub text: String,
+    /// The exit code of the tool.
+    pub code: u8,
+}

@@ -1,0 +1,221 @@
+//! What an operator asks about the store. Every question is answered in pages, so that nothing is loaded whole and no read lasts.
+
+use std::sync::Arc;
+
+use floorgate_sample::Timestamp;
+use rusqlite::{Connection, OptionalExtension, params};
+
+use crate::{Error, Event, Lane, LaneId, Reader};
+
+/// How a lane stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LaneState {
+    /// The lane.
+    pub lane: Lane,
+    /// The first sequence that is kept, or the next one where none is.
+    pub first_kept: u64,
+    /// When the oldest event that is not delivered was derived.
+    pub oldest_waiting: Option<Timestamp>,
+}
+
+/// An event in its place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredEvent {
+    /// Its lane.
+    pub lane: LaneId,
+    /// Its number in the lane, over all epochs.
+    pub sequence: u64,
+    /// The event, with the partition that it has.
+    pub event: Event,
+}
+
+/// Which events are meant: those to which all of it applies.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Selection {
+    /// On this topic.
+    pub topic: Option<String>,
+    /// Of this type.
+    pub kind: Option<String>,
+    /// About this.
+    pub subject: Option<String>,
+    /// Derived at this time or later.
+    pub from: Option<Timestamp>,
+    /// Derived before this time.
+    pub to: Option<Timestamp>,
+}
+
+impl Selection {
+    fn has(&self, event: &Event) -> bool {
+        self.kind.as_ref().is_none_or(|kind| **kind == *event.kind)
+            && self
+                .subject
+                .as_ref()
+                .is_none_or(|subject| **subject == *event.subject)
+            && self.from.is_none_or(|from| event.recorded >= from)
+            && self.to.is_none_or(|to| event.recorded < to)
+    }
+
+    /// Whether a lane can have events that are meant.
+    #[must_use]
+    pub fn has_lane(&self, lane: &Lane) -> bool {
+        self.topic.as_ref().is_none_or(|topic| **topic == *lane.topic)
+    }
+}
+
+const COLUMNS: &str =
+    "position, key, event.id, type, subject, recorded, shared.headers, event.headers, value";
+
+impl Reader {
+    /// How each lane stands.
+    pub fn lane_states(&self) -> Result<Vec<LaneState>, Error> {
+        let lanes = self.lanes()?;
+        self.query("read how lanes stand", |connection| {
+            lanes.into_iter().map(|lane| state(connection, lane)).collect()
+        })
+    }
+
+    /// Events of a lane with a sequence above `after`, in order; of the next `most` events those that are meant. Returns them with the
+    /// last sequence that was looked at, or `None` where no event is left.
+    pub fn stored_events(
+        &self,
+        lane: &Lane,
+        after: u64,
+        most: usize,
+        selection: &Selection,
+    ) -> Result<(Vec<StoredEvent>, Option<u64>), Error> {
+        let query = format!(
+            "SELECT {COLUMNS} FROM event JOIN shared ON shared.id = event.shared
+             WHERE position > ?1 AND position <= ?2 ORDER BY position LIMIT ?3"
+        );
+        let range = (lane.id.position(after), lane.id.position(LaneId::MAX_SEQUENCE));
+        let found = self.query("read events", |connection| {
+            read(connection, &query, range, most, lane)
+        })?;
+        let last = found.last().map(|found| found.sequence);
+        let meant = found
+            .into_iter()
+            .filter(|found| selection.has(&found.event))
+            .collect();
+        Ok((meant, last))
+    }
+
+    /// The newest events of a lane that are meant, oldest first; no more than `look_at` events are looked at.
+    pub fn newest_events(
+        &self,
+        lane: &Lane,
+        most: usize,
+        look_at: usize,
+        selection: &Selection,
+    ) -> Result<Vec<StoredEvent>, Error> {
+        let query = format!(
+            "SELECT {COLUMNS} FROM event JOIN shared ON shared.id = event.shared
+             WHERE position > ?1 AND position <= ?2 ORDER BY position DESC LIMIT ?3"
+        );
+        let range = (lane.id.position(0), lane.id.position(LaneId::MAX_SEQUENCE));
+        let mut found = self.query("read events", |connection| {
+            read(connection, &query, range, look_at, lane)
+        })?;
+        found.retain(|found| selection.has(&found.event));
+        found.truncate(most);
+        found.reverse();
+        Ok(found)
+    }
+
+    /// What `SQLite` finds wrong with the pages, at most so many findings.
+    pub fn damaged_pages(&self, most: usize) -> Result<Vec<String>, Error> {
+        self.query("check its pages", |connection| {
+            let mut statement = connection.prepare(&format!("PRAGMA quick_check({most})"))?;
+            let findings = statement.query_map([], |row| row.get::<_, String>(0))?;
+            let findings: Vec<String> = findings.collect::<rusqlite::Result<_>>()?;
+            Ok(findings.into_iter().filter(|finding| finding != "ok").collect())
+        })
+    }
+
+    /// Whether the events of a lane are whole: numbered without a hole from the first kept one to the last, none missing that is not
+    /// delivered. Returns what is wrong.
+    pub fn holes(&self, state: &LaneState) -> Result<Option<String>, Error> {
+        let lane = &state.lane;
+        let range = (lane.id.position(0), lane.id.position(LaneId::MAX_SEQUENCE));
+        let (count, last): (i64, Option<i64>) = self.query("count events", |connection| {
+            connection.query_row(
+                "SELECT count(*), max(position) FROM event WHERE position > ?1 AND position <= ?2",
+                range,
+                |row| Ok((row.get(0)?, row.get(1)?)),
+            )
+        })?;
+        let (count, last) = (count.cast_unsigned(), last.map(LaneId::sequence_of));
+        let expected = (lane.last_sequence + 1).saturating_sub(state.first_kept);
+        let problem = if lane.depth() > 0 && state.first_kept > lane.acknowledged_sequence + 1 {
+            Some(format!(
+                "events {} to {} are not delivered and not there",
+                lane.acknowledged_sequence + 1,
+                state.first_kept - 1
+            ))
+        } else if last.is_some_and(|last| last > lane.last_sequence) {
+            Some(format!(
+                "event {} is beyond the last sequence {}",
+                last.unwrap_or_default(),
+                lane.last_sequence
+            ))
+        } else if count != expected {
+            Some(format!(
+                "{count} events where {expected} should be, from {} to {}",
+                state.first_kept, lane.last_sequence
+            ))
+        } else {
+            None
+        };
+        Ok(problem)
+    }
+}
+
+fn state(connection: &Connection, lane: Lane) -> rusqlite::Result<LaneState> {
+    let first_after = |sequence: u64| {
+        connection
+            .prepare_cached(
+                "SELECT position, recorded FROM event WHERE position > ?1 AND position <= ?2 ORDER BY position LIMIT 1",
+            )?
+            .query_row(
+                [lane.id.position(sequence), lane.id.position(LaneId::MAX_SEQUENCE)],
+                |row| Ok((LaneId::sequence_of(row.get(0)?), Timestamp::from_nanos(row.get(1)?))),
+            )
+            .optional()
+    };
+    let first_kept = first_after(0)?.map_or(lane.last_sequence + 1, |(sequence, _)| sequence);
+    let oldest_waiting = first_after(lane.acknowledged_sequence)?.map(|(_, recorded)| recorded);
+    Ok(LaneState {
+        lane,
+        first_kept,
+        oldest_waiting,
+    })
+}
+
+fn read(
+    connection: &Connection,
+    query: &str,
+    (from, to): (i64, i64),
+    most: usize,
+    lane: &Lane,
+) -> rusqlite::Result<Vec<StoredEvent>> {
+    let mut statement = connection.prepare_cached(query)?;
+    let most = i64::try_from(most).unwrap_or(i64::MAX);
+    let found = statement.query_map(params![from, to, most], |row| {
+        Ok(StoredEvent {
+            lane: lane.id,
+            sequence: LaneId::sequence_of(row.get(0)?),
+            event: Event {
+                topic: Arc::clone(&lane.topic),
+                partition: lane.partition,
+                key: row.get(1)?,
+                id: row.get(2)?,
+                kind: row.get(3)?,
+                subject: row.get(4)?,
+                recorded: Timestamp::from_nanos(row.get(5)?),
+                shared_headers: row.get(6)?,
+                headers: row.get(7)?,
+                value: row.get(8)?,
+            },
+        })
+    })?;
+    found.collect()
+}
