@@ -25,6 +25,8 @@ pub struct Pages {
     pub pulse: Arc<Pulse>,
     /// How publishing stands.
     pub publishing: Arc<dyn Fn() -> Status + Send + Sync>,
+    /// What became of a damaged outbox at this start.
+    pub salvaged: Option<String>,
 }
 
 /// Listens; the address is the one really bound.
@@ -87,6 +89,10 @@ async fn readyz(State(pages): State<Pages>) -> Response {
         Standing::Full => "outbox: the disk is full, sources wait\n",
         Standing::Locked => "outbox: another program holds its lock, sources wait\n",
     });
+    if let Some(line) = &pages.salvaged {
+        text.push_str(line);
+        text.push('\n');
+    }
     text.push_str(if publishing.kafka_up {
         "kafka: up\n"
     } else {

@@ -13,11 +13,11 @@ use floorgate_config::{Loaded, Settings};
 use floorgate_core::Core;
 use floorgate_core::plan::Plan;
 use floorgate_metrics::Metrics;
-use floorgate_outbox::{Options, Reader, Store};
+use floorgate_outbox::{Options, Reader, Salvage, Store};
 use floorgate_publisher::{Publisher, Wiring};
 use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 use uuid::Uuid;
 
 use crate::check::read_to_run;
@@ -78,6 +78,7 @@ struct Assembled {
     sender: Sender<Message>,
     intake: Intake,
     identity: Identity,
+    salvaged: Option<String>,
 }
 
 /// Opens the store and lets the core go on from its state. From here on this process owns the store.
@@ -94,7 +95,8 @@ fn assemble(
     std::fs::create_dir_all(&folders.state)
         .with_context(|| format!("cannot create state_dir {}", folders.state.display()))?;
     let options = store_options(settings, &folders.state);
-    let (mut store, restored) = Store::open(&options)?;
+    let (mut store, restored, salvage) = Store::open_or_salvage(&options)?;
+    let salvaged = salvage.map(|salvage| tell_salvage(&salvage, &metrics));
     let identity = Identity {
         incarnation: Uuid::new_v5(&restored.store_id, &restored.incarnation.to_be_bytes()),
     };
@@ -142,7 +144,36 @@ fn assemble(
         sender,
         intake,
         identity,
+        salvaged,
     })
+}
+
+/// Raises the alarm, which stays until the next start.
+fn tell_salvage(salvage: &Salvage, metrics: &Metrics) -> String {
+    let Salvage {
+        reason,
+        aside,
+        events,
+        lost,
+        cells,
+        state_is_incomplete,
+        dead_letters,
+    } = salvage;
+    error!(
+        reason,
+        aside = %aside.display(),
+        events,
+        lost,
+        cells,
+        state_is_incomplete,
+        dead_letters,
+        "the outbox was damaged; it is moved aside, and what could be read of it goes on in a new one"
+    );
+    metrics.outbox_salvaged.set(1);
+    format!(
+        "outbox: it was damaged and is at {} now; {events} waiting events were saved, {lost} are known to be lost",
+        aside.display()
+    )
 }
 
 fn dead_letter_topic(settings: &Settings) -> Option<Arc<str>> {
@@ -181,6 +212,7 @@ async fn serve(path: &Path, loaded: Loaded, started: Instant) -> anyhow::Result<
         sender,
         intake,
         identity,
+        salvaged,
     } = assemble(&settings, plan, &folders, started)?;
     let engine_orders = sender.clone();
     let metrics = engine.metrics.clone();
@@ -203,6 +235,7 @@ async fn serve(path: &Path, loaded: Loaded, started: Instant) -> anyhow::Result<
         metrics: metrics.clone(),
         pulse: Arc::clone(&pulse),
         publishing: Arc::clone(&publishing),
+        salvaged,
     };
     tokio::spawn(http::serve(listener, pages, stop.clone()));
     tokio::spawn(watchdog(pulse, stop.clone()));

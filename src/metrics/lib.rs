@@ -56,6 +56,8 @@ pub struct Metrics {
     pub publish_errors: IntCounterVec,
     /// Records sent again that may already be on the log.
     pub possible_duplicates: IntCounter,
+    /// Whether this start found the outbox damaged and moved it aside.
+    pub outbox_salvaged: IntGauge,
     /// Events that Kafka refused for good, kept as dead letters now.
     pub dead_letters: IntGauge,
     /// Looks at the end of a partition's log before its lane goes on, by result: `settled` (it is known what the log has), `forbidden` (reading is not
@@ -248,6 +250,11 @@ impl Metrics {
                 &registry,
                 "possible_duplicates_total",
                 "Records sent again that may already be on the log",
+            )?,
+            outbox_salvaged: gauge(
+                &registry,
+                "outbox_salvaged",
+                "1 when this start found the outbox damaged and moved it aside",
             )?,
             dead_letters: gauge(
                 &registry,

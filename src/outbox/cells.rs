@@ -253,7 +253,7 @@ fn escape(text: &mut String, part: &str) {
 }
 
 /// Gives each cell of a journal row to `take`. `Err`: the number of a line that does not end.
-fn decode(text: &str, mut take: impl FnMut(String, Option<String>)) -> Result<(), usize> {
+pub(crate) fn decode(text: &str, mut take: impl FnMut(String, Option<String>)) -> Result<(), usize> {
     for (number, line) in text.split_inclusive('\n').enumerate() {
         let line = line.strip_suffix('\n').ok_or(number + 1)?;
         match line.split_once('\t') {

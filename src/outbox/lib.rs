@@ -43,7 +43,8 @@
 //! 4. Read topics and lanes, then `cell`, then apply `journal`.
 //! 5. A move of waiting events that was interrupted is visible as a pinned topic whose waiting lane is not empty ([`Store::moving`]).
 //!
-//! None of it is proportional to the number of stored events.
+//! None of it is proportional to the number of stored events. A store that turns out to be damaged is moved aside, at once or, where that
+//! shows only later, at the next start, and a new one has what can be read of it ([`Store::open_or_salvage`]).
 //!
 //! # Incarnation
 //! The incarnation is the larger of "one more than the stored" and the wall clock's milliseconds since 1970. A counter alone would
@@ -63,6 +64,7 @@ mod reader;
 mod renewal;
 mod reserve;
 mod restore;
+mod salvage;
 mod schema;
 mod shared;
 mod store;
@@ -79,5 +81,6 @@ pub use placement::Moved;
 pub use reader::Reader;
 pub use renewal::Renewal;
 pub use restore::Restored;
+pub use salvage::Salvage;
 pub use schema::{APPLICATION_ID, FORMAT_VERSION};
 pub use store::{Options, Store, log_of};

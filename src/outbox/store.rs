@@ -80,10 +80,15 @@ pub fn log_of(path: &Path) -> PathBuf {
 }
 
 impl Store {
-    /// Opens the store, creating it when there is none, and raises its incarnation.
+    /// Opens the store, creating it when there is none, and raises its incarnation. Where it is damaged, that is an error; see
+    /// [`Store::open_or_salvage`].
     pub fn open(options: &Options) -> Result<(Self, Restored), Error> {
+        Self::open_with(options, schema::lock(&options.path)?)
+    }
+
+    /// Does so with the lock that is taken.
+    pub(crate) fn open_with(options: &Options, lock: File) -> Result<(Self, Restored), Error> {
         let path = options.path.as_path();
-        let lock = schema::lock(path)?;
         let mut connection = schema::open(options)?;
         let (catalog, cells, restored) = restore(&mut connection, path)?;
         let kept = Kept::read(&connection, catalog.lanes())

@@ -126,3 +126,70 @@ fn a_topic_that_is_made_anew_gets_all_that_is_kept() -> Result<()> {
     );
     Ok(())
 }
+
+/// A page of the outbox that cannot be read any more: the gateway ends, comes up with what can be read, and says what is lost.
+#[test]
+fn a_damaged_outbox_is_moved_aside_and_what_can_be_read_is_sent() -> Result<()> {
+    const LAST: i64 = 600;
+    const PAGE: usize = 8192;
+    let mut kafka = Kafka::start()?;
+    let mut plant = Plant::new(&kafka.bootstrap())?;
+    plant.gateway.start()?;
+    known(&plant)?;
+    plant.plc.set(COUNTER, 1)?;
+    read_to(&mut plant.reader("production-count")?, 1)?;
+    kafka.stop()?;
+    plant.plc.count_up(COUNTER, 2, LAST, 1)?;
+    let stored = "floorgate_events_total{type=\"ProductionCountRecorded\"}";
+    plant.gateway.wait_for_metric(stored, 500.0.., Patience::Long)?;
+    written(&mut plant, LAST)?;
+    plant.gateway.stop()?;
+
+    // A tool that had the store to itself leaves it without a write-ahead log: the page is in the file alone.
+    let looked = plant.gateway.command(&["outbox", "status"])?.output()?;
+    ensure!(looked.status.success(), "{looked:?}");
+    let store = plant.gateway.state().join("outbox.db");
+    ensure!(
+        !store.with_file_name("outbox.db-wal").exists(),
+        "the log is there"
+    );
+    let mut bytes = std::fs::read(&store)?;
+    let text = b"\"rawValue\":300,";
+    let at = bytes.windows(text.len()).position(|window| window == text);
+    let page = at.context("event 300 is in the store")? / PAGE * PAGE;
+    bytes[page..page + 1024].fill(0xff);
+    std::fs::write(&store, &bytes)?;
+
+    plant.gateway.spawn()?;
+    kafka.resume()?;
+    // It is noticed when the events are read; systemd would start the gateway again.
+    let status = plant.gateway.process()?.wait(Patience::Long.duration())?;
+    assert_eq!(status.code(), Some(4), "{status}");
+    plant.gateway.start()?;
+    plant
+        .gateway
+        .wait_for_metric("floorgate_outbox_salvaged", 1.0..=1.0, Patience::Short)?;
+    let page = plant.gateway.get("/readyz")?.body;
+    assert!(page.contains("outbox: it was damaged and is at "), "{page}");
+    let mut reader = plant.reader("production-count")?;
+    let records = newest_epoch(read_to(&mut reader, LAST)?)?;
+    let delivery = Delivery::of(&records)?;
+    let values: Vec<i64> = delivery
+        .accepted
+        .iter()
+        .map(|record| Ok(record.json()?["rawValue"].as_i64().unwrap_or_default()))
+        .collect::<Result<_>>()?;
+    assert!(values.is_sorted() && values.last() == Some(&LAST), "{values:?}");
+    assert!(!values.contains(&300));
+    // One page of events, not more.
+    assert!(values.len() > 500, "{} of {LAST}", values.len());
+    let waits = plant.gateway.state();
+    let aside = std::fs::read_dir(&waits)?.filter_map(Result::ok);
+    let aside = aside.filter(|file| {
+        file.file_name()
+            .to_string_lossy()
+            .starts_with("outbox.db.damaged-")
+    });
+    ensure!(aside.count() > 0, "the damaged store is gone");
+    Ok(())
+}

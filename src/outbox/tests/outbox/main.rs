@@ -10,6 +10,7 @@ mod maintenance;
 mod model;
 mod moving;
 mod renewal;
+mod salvage;
 
 use std::sync::Arc;
 

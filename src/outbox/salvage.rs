@@ -1,0 +1,415 @@
+//! A damaged store is moved aside, and what can be read of it goes into a new one.
+//!
+//! The new store is made whole beside the old one, then it gets the name `….salvaged`, and only then the old one is moved: whatever ends
+//! the process meanwhile, the next start goes on where this one was. Nothing is deleted of what is moved aside.
+//!
+//! Of the events only those are taken over that are not delivered, in their order and with numbers of their own, so that their lanes begin
+//! a new epoch; all of them may have been sent. State cells and dead letters are taken over as far as they can be read.
+
+use std::collections::HashMap;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use floorgate_sample::Timestamp;
+use rusqlite::{Connection, OpenFlags, params};
+
+use crate::cells::decode;
+use crate::schema::{self, with_suffix};
+use crate::{Cell, Commit, Error, Event, LaneId, Options, Restored, Store};
+
+/// Events and cells that are stored anew at a time.
+const PAGE: usize = 256;
+
+/// What became of a damaged store.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Salvage {
+    /// What was wrong with it.
+    pub reason: String,
+    /// Where it is now.
+    pub aside: PathBuf,
+    /// Events that were not delivered and are in the new store.
+    pub events: u64,
+    /// Events that were not delivered and cannot be read, as far as the lanes tell.
+    pub lost: u64,
+    /// State cells that were read.
+    pub cells: u64,
+    /// Not all state can be read.
+    pub state_is_incomplete: bool,
+    /// Dead letters that were read.
+    pub dead_letters: u64,
+}
+
+impl Store {
+    /// Opens the store as [`Store::open`] does. One that is damaged is moved aside, and what can be read of it is in the store that is
+    /// opened then.
+    pub fn open_or_salvage(options: &Options) -> Result<(Self, Restored, Option<Salvage>), Error> {
+        let path = options.path.as_path();
+        let lock = schema::lock(path)?;
+        let held = lock
+            .try_clone()
+            .map_err(|error| Error::io(path, "hold its lock", error))?;
+        let finished = finish(path)?;
+        let note = note_of(path);
+        let reason = match fs::read_to_string(&note) {
+            Ok(reason) => reason,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                match Self::open_with(options, lock) {
+                    Err(Error::Damaged { found, .. }) => found,
+                    opened => return opened.map(|(store, restored)| (store, restored, finished)),
+                }
+            }
+            Err(error) => return Err(Error::io(&note, "read the note of its damage", error)),
+        };
+        let mut salvage = Salvage {
+            reason,
+            ..Salvage::default()
+        };
+        take_over(options, &mut salvage)?;
+        if let Some(finished) = finish(path)? {
+            salvage.aside = finished.aside;
+        }
+        let (store, restored) = Self::open_with(options, held)?;
+        Ok((store, restored, Some(salvage)))
+    }
+
+    /// Notes beside the store that it is damaged, so that the next start salvages it, and uses it no more.
+    pub fn condemn(&mut self, error: &Error) {
+        if let Error::Damaged { path, found } = error {
+            // Should this fail as well, the next start finds the damage by itself, or comes back here.
+            let _ = fs::write(note_of(path), found);
+        }
+        self.note(error);
+    }
+}
+
+fn note_of(path: &Path) -> PathBuf {
+    with_suffix(path, ".damaged")
+}
+
+/// Ends a move that is under way: the damaged files go aside, the new store takes their place.
+fn finish(path: &Path) -> Result<Option<Salvage>, Error> {
+    let salvaged = with_suffix(path, ".salvaged");
+    if !salvaged.exists() {
+        return Ok(None);
+    }
+    let time: String = Timestamp::now()
+        .to_string()
+        .chars()
+        .take_while(|c| *c != '.')
+        .filter(char::is_ascii_alphanumeric)
+        .collect();
+    let aside = with_suffix(path, &format!(".damaged-{time}"));
+    let rename = |from: &Path, to: &Path| match fs::rename(from, to) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(Error::io(from, "be moved aside", error))
+        }
+        _ => Ok(()),
+    };
+    for suffix in ["-wal", "-shm", ""] {
+        rename(&with_suffix(path, suffix), &with_suffix(&aside, suffix))?;
+    }
+    let _ = fs::remove_file(note_of(path));
+    rename(&salvaged, path)?;
+    sync_folder(path)?;
+    Ok(Some(Salvage {
+        reason: "it was being moved aside when the process ended".to_owned(),
+        aside,
+        ..Salvage::default()
+    }))
+}
+
+fn sync_folder(path: &Path) -> Result<(), Error> {
+    let folder = match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    File::open(folder)
+        .and_then(|folder| folder.sync_all())
+        .map_err(|error| Error::io(path, "sync its folder", error))
+}
+
+/// Makes the new store.
+fn take_over(options: &Options, salvage: &mut Salvage) -> Result<(), Error> {
+    let path = options.path.as_path();
+    let new = with_suffix(path, ".new");
+    let leftovers = ["", "-wal", "-shm", ".lock", ".reserve"].map(|suffix| with_suffix(&new, suffix));
+    let clear = |files: &[PathBuf]| {
+        for file in files {
+            match fs::remove_file(file) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(Error::io(file, "be removed", error));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    };
+    clear(&leftovers)?;
+    let damaged = schema::connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY, "open what is damaged")?;
+    let (mut store, _) = Store::open(&Options {
+        path: new.clone(),
+        reserve_bytes: 0,
+        ..options.clone()
+    })?;
+    Source {
+        damaged: &damaged,
+        salvage,
+    }
+    .copy(&mut store)?;
+    drop(damaged);
+    store
+        .connection
+        .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
+        .map_err(|error| Error::sqlite(&new, "be completed", error))?;
+    drop(store);
+    clear(&leftovers[1..])?;
+    File::open(&new)
+        .and_then(|file| file.sync_all())
+        .and_then(|()| fs::rename(&new, with_suffix(path, ".salvaged")))
+        .map_err(|error| Error::io(&new, "be completed", error))?;
+    sync_folder(path)
+}
+
+/// A lane of the damaged store.
+struct OldLane {
+    id: LaneId,
+    topic: Arc<str>,
+    partition: Option<u32>,
+    epoch: u32,
+    last: u64,
+    acknowledged: u64,
+}
+
+/// The damaged store, and what was read of it.
+struct Source<'a> {
+    damaged: &'a Connection,
+    salvage: &'a mut Salvage,
+}
+
+impl Source<'_> {
+    fn copy(&mut self, store: &mut Store) -> Result<(), Error> {
+        let mut topics = HashMap::new();
+        self.rows("SELECT id, name, partitions FROM topic", |row| {
+            let name: Arc<str> = row.get(1)?;
+            topics.insert(row.get::<_, i64>(0)?, (name, row.get::<_, Option<u32>>(2)?));
+            Ok(())
+        });
+        let mut lanes = Vec::new();
+        let read_all = self.rows(
+            "SELECT id, topic, partition, epoch, last_sequence, acknowledged_sequence FROM lane ORDER BY partition IS NULL, id",
+            |row| {
+                if let Some((topic, _)) = topics.get(&row.get::<_, i64>(1)?) {
+                    lanes.push(OldLane {
+                        id: LaneId(row.get(0)?),
+                        topic: Arc::clone(topic),
+                        partition: row.get(2)?,
+                        epoch: row.get(3)?,
+                        last: row.get::<_, i64>(4)?.cast_unsigned(),
+                        acknowledged: row.get::<_, i64>(5)?.cast_unsigned(),
+                    });
+                }
+                Ok(())
+            },
+        );
+        self.salvage.state_is_incomplete |= !read_all;
+        for (name, partitions) in topics.values() {
+            if let Some(partitions) = partitions.filter(|partitions| *partitions > 0) {
+                store.pin_topic(name, partitions)?;
+            }
+        }
+        let mut shared: HashMap<i64, Arc<str>> = HashMap::new();
+        self.rows("SELECT id, headers FROM shared", |row| {
+            shared.insert(row.get(0)?, row.get(1)?);
+            Ok(())
+        });
+        for lane in &lanes {
+            self.lane(lane, &shared, store)?;
+        }
+        self.cells(store)?;
+        self.letters(store)?;
+        let newest = lanes.iter().map(|lane| lane.epoch).max().unwrap_or(0);
+        let store_id: Option<String> = self
+            .damaged
+            .query_row("SELECT value FROM meta WHERE key = 'store_id'", [], |row| {
+                row.get(0)
+            })
+            .ok()
+            .filter(|id: &String| uuid::Uuid::parse_str(id).is_ok());
+        store.transact("begin new epochs", |transaction, _, _| {
+            transaction.execute(
+                "UPDATE lane SET epoch = max(epoch, ?1), doubt = last_sequence",
+                [i64::from(newest) + 1],
+            )?;
+            if let Some(id) = store_id {
+                transaction.execute("UPDATE meta SET value = ?1 WHERE key = 'store_id'", [id])?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Takes the rows of a query as far as they can be read; whether that was all. A row that is not as it should be is left out.
+    fn rows(&self, query: &str, mut take: impl FnMut(&rusqlite::Row<'_>) -> rusqlite::Result<()>) -> bool {
+        let mut whole = true;
+        let mut read = || -> rusqlite::Result<()> {
+            let mut statement = self.damaged.prepare(query)?;
+            let mut rows = statement.query([])?;
+            while let Some(row) = rows.next()? {
+                whole &= take(row).is_ok();
+            }
+            Ok(())
+        };
+        read().is_ok() && whole
+    }
+
+    /// Takes over the events of a lane that are not delivered, stepping over what cannot be read.
+    fn lane(
+        &mut self,
+        lane: &OldLane,
+        shared: &HashMap<i64, Arc<str>>,
+        store: &mut Store,
+    ) -> Result<(), Error> {
+        let (mut from, to) = (lane.id.position(lane.acknowledged), lane.id.position(lane.last));
+        let mut saved = 0;
+        while from < to {
+            let mut commit = Commit::default();
+            let mut last = None;
+            let take = &mut |position, event| {
+                last = Some(position);
+                commit.events.extend(event);
+            };
+            let read = self.page(from, to, PAGE, take, lane, shared);
+            saved += commit.events.len() as u64;
+            store.commit(&mut commit)?;
+            from = match (read, last) {
+                (_, Some(position)) => position,
+                (Ok(()), None) => break,
+                (Err(_), None) => self.readable_after(from, to, lane, shared),
+            };
+        }
+        self.salvage.events += saved;
+        self.salvage.lost += lane.last.saturating_sub(lane.acknowledged).saturating_sub(saved);
+        Ok(())
+    }
+
+    /// From where the events of a lane can be read again, when those right after a position cannot.
+    fn readable_after(&self, from: i64, to: i64, lane: &OldLane, shared: &HashMap<i64, Arc<str>>) -> i64 {
+        let is_readable = |at| self.page(at, to, 1, &mut |_, _| {}, lane, shared).is_ok();
+        let (mut bad, mut good, mut step) = (from, from.saturating_add(1), 1);
+        while good < to && !is_readable(good) {
+            bad = good;
+            step *= 2;
+            good = from.saturating_add(step).min(to);
+        }
+        while good - bad > 1 {
+            let middle = bad + (good - bad) / 2;
+            if is_readable(middle) {
+                good = middle;
+            } else {
+                bad = middle;
+            }
+        }
+        good
+    }
+
+    /// Events after a position, with `None` for a row that is not as it should be.
+    fn page(
+        &self,
+        from: i64,
+        to: i64,
+        most: usize,
+        take: &mut dyn FnMut(i64, Option<Event>),
+        lane: &OldLane,
+        shared: &HashMap<i64, Arc<str>>,
+    ) -> rusqlite::Result<()> {
+        let mut statement = self.damaged.prepare_cached(
+            "SELECT position, recorded, id, type, subject, key, shared, headers, value FROM event
+             WHERE position > ?1 AND position <= ?2 ORDER BY position LIMIT ?3",
+        )?;
+        let mut rows = statement.query(params![from, to, i64::try_from(most).unwrap_or(i64::MAX)])?;
+        while let Some(row) = rows.next()? {
+            let event = || -> rusqlite::Result<Option<Event>> {
+                let Some(shared_headers) = shared.get(&row.get(6)?) else {
+                    return Ok(None);
+                };
+                Ok(Some(Event {
+                    topic: Arc::clone(&lane.topic),
+                    partition: lane.partition,
+                    recorded: Timestamp::from_nanos(row.get(1)?),
+                    id: row.get(2)?,
+                    kind: row.get(3)?,
+                    subject: row.get(4)?,
+                    key: row.get(5)?,
+                    shared_headers: Arc::clone(shared_headers),
+                    headers: row.get(7)?,
+                    value: row.get(8)?,
+                }))
+            };
+            take(row.get(0)?, event().unwrap_or_default());
+        }
+        Ok(())
+    }
+
+    fn cells(&mut self, store: &mut Store) -> Result<(), Error> {
+        let mut cells: HashMap<String, String> = HashMap::new();
+        let mut whole = self.rows("SELECT key, value FROM cell", |row| {
+            cells.insert(row.get(0)?, row.get(1)?);
+            Ok(())
+        });
+        let mut is_cut = false;
+        whole &= self.rows("SELECT cells FROM journal ORDER BY number", |row| {
+            let text: String = row.get(0)?;
+            let decoded = decode(&text, |key, value| {
+                match value {
+                    Some(value) => cells.insert(key, value),
+                    None => cells.remove(&key),
+                };
+            });
+            is_cut |= decoded.is_err();
+            Ok(())
+        });
+        self.salvage.state_is_incomplete |= !whole || is_cut;
+        self.salvage.cells = cells.len() as u64;
+        let mut cells = cells.into_iter().map(|(key, value)| Cell {
+            key: key.into(),
+            value: Some(value),
+        });
+        loop {
+            let mut commit = Commit {
+                cells: cells.by_ref().take(PAGE).collect(),
+                ..Commit::default()
+            };
+            if commit.cells.is_empty() {
+                return Ok(());
+            }
+            store.commit(&mut commit)?;
+        }
+    }
+
+    fn letters(&mut self, store: &mut Store) -> Result<(), Error> {
+        const COLUMNS: &str = "number, topic, partition, refused, reason, recorded, id, type, subject, key, shared_headers, headers, value";
+        let mut letters: Vec<Vec<rusqlite::types::Value>> = Vec::new();
+        self.rows(&format!("SELECT {COLUMNS} FROM dead_letter"), |row| {
+            letters.push(
+                (0..13)
+                    .map(|column| row.get(column))
+                    .collect::<rusqlite::Result<_>>()?,
+            );
+            Ok(())
+        });
+        self.salvage.dead_letters = letters.len() as u64;
+        store.transact("take dead letters over", |transaction, _, _| {
+            for letter in letters {
+                // Positions are of lanes that are numbered anew.
+                transaction.execute(
+                    &format!(
+                        "INSERT INTO dead_letter ({COLUMNS}, position)
+                         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, -?1)"
+                    ),
+                    rusqlite::params_from_iter(letter),
+                )?;
+            }
+            Ok(())
+        })
+    }
+}

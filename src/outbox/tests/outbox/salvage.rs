@@ -1,0 +1,248 @@
+//! Damaged stores: whatever byte is wrong, a start goes on with what can be read, and says what it could not.
+
+use std::collections::HashMap;
+use std::fs;
+use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
+
+use floorgate_outbox::{Acknowledged, Burial, Commit, Error, Options, Reader, Renewal, Store};
+use floorgate_sample::Timestamp;
+use rusqlite::Connection;
+
+use super::{Folder, all_rows, assert_contiguous, cells, commit, event, events, open, options, pin};
+
+const EVENTS: u64 = 600;
+const DELIVERED: u64 = 200;
+
+/// A store with many pages of everything, and the file as it is when nobody has it open.
+fn whole(folder: &Folder) -> (Options, HashMap<String, floorgate_outbox::Row>) {
+    let options = options(folder);
+    let (mut store, _) = open(&options);
+    pin(&mut store, "orders", 1);
+    let all = (1..=EVENTS).map(|n| event("orders", "k", &n.to_string()));
+    let rows = commit(&mut store, events(all)).rows;
+    let acknowledged = vec![Acknowledged {
+        lane: rows[0].lane,
+        sequence: DELIVERED,
+        offset: Some(7),
+    }];
+    let acknowledged = Commit {
+        acknowledged,
+        ..Commit::default()
+    };
+    commit(&mut store, acknowledged);
+    let names: Vec<String> = (0..300).map(|n| format!("tag:{n}")).collect();
+    commit(
+        &mut store,
+        cells(names.iter().map(|name| (name.as_str(), Some("{\"v\":1}")))),
+    );
+    commit(&mut store, events([event("unknown", "k", "waits")]));
+    drop(store);
+    let rows = rows.into_iter().map(|row| (row.id.clone(), row)).collect();
+    (options, rows)
+}
+
+/// The files that were moved aside.
+fn aside(path: &Path) -> Vec<PathBuf> {
+    let folder = path.parent().expect("it has one");
+    let files = fs::read_dir(folder)
+        .expect("it is read")
+        .map(|file| file.expect("it is read").path());
+    files
+        .filter(|file| file.to_string_lossy().contains("outbox.db.damaged-"))
+        .collect()
+}
+
+#[test]
+fn what_can_be_read_goes_on_in_a_new_epoch() {
+    let folder = Folder::new();
+    let (options, rows) = whole(&folder);
+    let (store, _) = open(&options);
+    let before = store.lanes()[0].clone();
+    drop(store);
+    // One event page in the middle of what waits, as a bad sector leaves it.
+    let database = Connection::open(&options.path).expect("it opens");
+    let page: i64 = database
+        .query_row(
+            "SELECT pageno FROM dbstat WHERE name = 'event' AND pagetype = 'leaf' ORDER BY pageno DESC LIMIT 1 OFFSET 8",
+            [],
+            |row| row.get(0),
+        )
+        .expect("there are pages");
+    drop(database);
+    let file = fs::OpenOptions::new()
+        .write(true)
+        .open(&options.path)
+        .expect("it opens");
+    let at = (page.cast_unsigned() - 1) * u64::from(options.page_size);
+    file.write_all_at(&[0xff; 512], at).expect("it is written");
+    drop(file);
+
+    // It shows only when the page is read; whoever notices that says so for the next start.
+    let (mut store, _, salvage) = Store::open_or_salvage(&options).expect("it opens");
+    assert_eq!(salvage, None);
+    let reader = Reader::open(&options.path).expect("it opens");
+    let problem = reader
+        .lane_rows(before.id, 0, 10_000, usize::MAX)
+        .expect_err("it is damaged");
+    assert!(matches!(problem, Error::Damaged { .. }), "{problem:?}");
+    store.condemn(&problem);
+    assert!(matches!(
+        store.renew(&renewal(&before)),
+        Err(Error::Failed { .. })
+    ));
+    drop((store, reader));
+
+    let (mut store, restored, salvage) = Store::open_or_salvage(&options).expect("it opens");
+    let salvage = salvage.expect("it was damaged");
+    assert!(salvage.lost > 0 && salvage.lost < 50, "{salvage:?}");
+    assert_eq!(salvage.events, EVENTS - DELIVERED - salvage.lost + 1);
+    assert_eq!((salvage.cells, salvage.state_is_incomplete), (300, false));
+    assert_eq!(restored.cells.len(), 300);
+    assert!(salvage.aside.exists() && aside(&options.path).contains(&salvage.aside));
+    let lane = store.lanes()[0].clone();
+    assert!(lane.epoch > before.epoch);
+    assert_eq!((lane.acknowledged_sequence, lane.base), (0, 0));
+    assert_eq!(
+        lane.doubt, lane.last_sequence,
+        "an earlier epoch may have sent them"
+    );
+    let (_, _, saved) = all_rows(&options).remove(0);
+    assert_contiguous(&saved, 1);
+    let mut last = DELIVERED;
+    for row in &saved {
+        let number: u64 = row.id.parse().expect("a number");
+        assert!(number > last, "they are in order");
+        last = number;
+        let was = &rows[&row.id];
+        assert_eq!(
+            (&row.value, &row.headers, &row.key),
+            (&was.value, &was.headers, &was.key)
+        );
+    }
+    assert_eq!(last, EVENTS);
+    // The one that waits for a partition count still does.
+    pin(&mut store, "unknown", 1);
+    store.move_waiting(10).expect("it moves");
+    drop(store);
+    let (_, _, salvage) = Store::open_or_salvage(&options).expect("it opens");
+    assert_eq!(salvage, None, "once is enough");
+}
+
+fn renewal(lane: &floorgate_outbox::Lane) -> Renewal {
+    Renewal {
+        lane: lane.id,
+        delivered: 0,
+        doubt: 0,
+        seen_epoch: 0,
+        again: false,
+    }
+}
+
+#[test]
+fn dead_letters_are_taken_over() {
+    let folder = Folder::new();
+    let (options, _) = whole(&folder);
+    let (mut store, _) = open(&options);
+    let burials = vec![Burial {
+        lane: store.lanes()[0].id,
+        sequence: DELIVERED + 1,
+        refused: Timestamp::from_nanos(1),
+        reason: "too large".to_owned(),
+        headers: "stub: yes".to_owned(),
+        value: Vec::new(),
+    }];
+    commit(
+        &mut store,
+        Commit {
+            burials,
+            ..Commit::default()
+        },
+    );
+    let letters = Reader::open(&options.path)
+        .and_then(|reader| reader.dead_letters(0, 9))
+        .expect("they are read");
+    store.condemn(&Error::Damaged {
+        path: options.path.clone(),
+        found: "something".to_owned(),
+    });
+    drop(store);
+    let (_, _, salvage) = Store::open_or_salvage(&options).expect("it opens");
+    let salvage = salvage.expect("it was noted");
+    assert_eq!(
+        (salvage.reason.as_str(), salvage.dead_letters, salvage.lost),
+        ("something", 1, 0)
+    );
+    let reader = Reader::open(&options.path).expect("it opens");
+    assert_eq!(reader.dead_letters(0, 9).expect("they are read"), letters);
+}
+
+#[test]
+fn a_move_that_was_interrupted_is_ended() {
+    let folder = Folder::new();
+    let (options, _) = whole(&folder);
+    // The new store is there, the old one is half away.
+    let salvaged = options.path.with_file_name("outbox.db.salvaged");
+    fs::copy(&options.path, &salvaged).expect("it is copied");
+    fs::write(options.path.with_file_name("outbox.db.damaged"), "note").expect("it is written");
+    let (store, _, salvage) = Store::open_or_salvage(&options).expect("it opens");
+    assert!(salvage.is_some_and(|salvage| salvage.aside.exists()));
+    assert_eq!(store.lanes()[0].last_sequence, EVENTS);
+    assert!(!salvaged.exists());
+    drop(store);
+    let (_, _, salvage) = Store::open_or_salvage(&options).expect("it opens");
+    assert_eq!(salvage, None);
+}
+
+/// Any one byte of the file is another, again and again at other places: the start goes on, and no event is given that was not stored.
+#[test]
+fn a_wrong_byte_anywhere_ends_no_start() {
+    let folder = Folder::new();
+    let (options, rows) = whole(&folder);
+    let good = fs::read(&options.path).expect("it is read");
+    let mut place: u64 = 7;
+    let mut salvaged = 0;
+    for _ in 0..300 {
+        place = place
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        // Behind the first hundred bytes: without them it is no database, and not known to be ours.
+        let at = 100 + usize::try_from(place >> 33).expect("small") % (good.len() - 100);
+        for file in fs::read_dir(folder.path()).expect("it is read") {
+            fs::remove_file(file.expect("it is read").path()).expect("it is removed");
+        }
+        let mut bad = good.clone();
+        bad[at] ^= 1 << (place % 8);
+        fs::write(&options.path, &bad).expect("it is written");
+        let opened = Store::open_or_salvage(&options);
+        let (mut store, _, salvage) = match opened {
+            Ok(opened) => opened,
+            Err(error) => panic!("byte {at}: {error:?}"),
+        };
+        salvaged += u32::from(salvage.is_some());
+        // Whoever reads on finds the rest, and the next start salvages.
+        let read = Reader::open(&options.path).and_then(|reader| {
+            let lanes = reader.lanes()?;
+            lanes
+                .iter()
+                .try_for_each(|lane| reader.lane_rows(lane.id, 0, 10_000, usize::MAX).map(drop))
+        });
+        if let Err(error @ Error::Damaged { .. }) = &read {
+            store.condemn(error);
+            drop(store);
+            let again = Store::open_or_salvage(&options);
+            assert!(again.is_ok(), "byte {at}: {again:?}");
+            salvaged += 1;
+        } else {
+            drop(store);
+        }
+        for (_, _, saved) in all_rows(&options) {
+            for row in saved {
+                // SQLite does not notice a byte that is wrong within a text: that is not damage it can tell.
+                let Some(was) = rows.get(&row.id) else { continue };
+                assert_eq!(row.key.len(), was.key.len(), "byte {at}");
+            }
+        }
+    }
+    assert!(salvaged > 10, "{salvaged} of the places made a difference");
+}
