@@ -6,6 +6,8 @@ mod benchmark;
 mod change;
 #[path = "floor/check.rs"]
 mod check;
+#[path = "floor/consumer.rs"]
+mod consumer;
 #[path = "floor/counting.rs"]
 mod counting;
 #[path = "floor/delivery.rs"]

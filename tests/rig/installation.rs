@@ -45,6 +45,17 @@ pub fn binary(name: &str) -> Result<PathBuf> {
     Ok(path)
 }
 
+/// A built example of this package.
+pub fn example(name: &str) -> Result<PathBuf> {
+    let path = profile()?.join("examples").join(name);
+    ensure!(
+        path.is_file(),
+        "{} is not built: run `make build`",
+        path.display()
+    );
+    Ok(path)
+}
+
 /// The interpreter of the test's virtual environment.
 pub(crate) fn python() -> Result<PathBuf> {
     let path = target()?.join("test/venv/bin/python");

@@ -22,6 +22,15 @@ pub fn peer_command(script: &str) -> Result<Command> {
     Ok(command)
 }
 
+/// The command that runs a script of `examples`; its arguments are still to be added.
+pub fn example_script(script: &str) -> Result<Command> {
+    let mut command = Command::new(python()?);
+    command
+        .arg(repository().join("examples").join(script))
+        .env("PYTHONDONTWRITEBYTECODE", "1");
+    Ok(command)
+}
+
 /// A running peer. It ends by itself when its standard input is closed, so also when the test process dies.
 #[derive(Debug)]
 pub(crate) struct Peer {

@@ -1,0 +1,200 @@
+//! The examples of consumers do what they promise: each event once.
+
+use std::process::Command;
+
+use anyhow::{Context, Result};
+use floorgate_tests::{Folder, Kafka, Patience, Process, example, example_script, until};
+use rdkafka::ClientConfig;
+use rdkafka::message::{Header, OwnedHeaders};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+use rusqlite::{Connection, OptionalExtension};
+
+use crate::counting::{COUNTER, known};
+use crate::plant::{Plant, topic, unique_site};
+
+/// An example, with the database that it keeps.
+struct Example {
+    command: Command,
+    folder: Folder,
+}
+
+impl Example {
+    fn new(mut command: Command, brokers: &str, topic: &str) -> Result<Self> {
+        let folder = Folder::new("consumer")?;
+        command
+            .arg(brokers)
+            .arg(topic)
+            .arg(folder.path().join("consumer.db"));
+        Ok(Self { command, folder })
+    }
+
+    fn start(&self) -> Result<Process> {
+        Process::start(
+            "consumer",
+            &self.command,
+            &self.folder.path().join("consumer.log"),
+        )
+    }
+
+    fn number(&self, query: &str) -> Result<i64> {
+        let path = self.folder.path().join("consumer.db");
+        if !path.exists() {
+            return Ok(0);
+        }
+        let database = Connection::open(path)?;
+        database.busy_timeout(Patience::Short.duration())?;
+        // The tables may not be there yet.
+        let found = database.query_row(query, [], |row| row.get(0)).optional();
+        Ok(found.ok().flatten().unwrap_or(0))
+    }
+}
+
+fn survives_kills(command: Command) -> Result<()> {
+    const LAST: i64 = 2_500;
+    let kafka = Kafka::shared()?;
+    let mut plant = Plant::new(&kafka.bootstrap())?;
+    plant.gateway.start()?;
+    known(&plant)?;
+    plant.plc.set(COUNTER, 1)?;
+    plant.reader("production-count")?.at_least(1, Patience::Long)?;
+    plant.plc.count_up(COUNTER, 2, LAST, 2)?;
+    let example = Example::new(
+        command,
+        &kafka.bootstrap(),
+        &topic(plant.site(), "production-count"),
+    )?;
+    let total = "SELECT sum(count) FROM total";
+    for moment in [100, 500, 1_000, 1_500, 2_000] {
+        let mut process = example.start()?;
+        until(&format!("the count {moment}"), Patience::Long, || {
+            Ok((example.number(total)? >= moment).then_some(()))
+        })?;
+        process.kill()?;
+    }
+    let mut process = example.start()?;
+    until("the last count", Patience::Long, || {
+        Ok((example.number(total)? >= LAST).then_some(()))
+    })?;
+    process.kill()?;
+    assert_eq!(example.number(total)?, LAST, "an effect was doubled");
+    assert_eq!(
+        example.number("SELECT count(*) FROM report WHERE what <> 'first'")?,
+        0
+    );
+    Ok(())
+}
+
+/// A record as a gateway makes it.
+struct Made {
+    epoch: u32,
+    sequence: u32,
+    id: &'static str,
+    is_stub: bool,
+}
+
+const fn made(epoch: u32, sequence: u32, id: &'static str) -> Made {
+    Made {
+        epoch,
+        sequence,
+        id,
+        is_stub: false,
+    }
+}
+
+fn keeps_the_rule(command: Command) -> Result<()> {
+    let kafka = Kafka::shared()?;
+    let name = topic(&unique_site(), "made");
+    kafka.create_topic(&name, 1)?;
+    let producer: BaseProducer = ClientConfig::new()
+        .set("bootstrap.servers", kafka.bootstrap())
+        .create()?;
+    let records = [
+        made(5, 1, "a"),
+        made(5, 2, "b"),
+        made(5, 2, "b"),
+        // The third one comes after it, and then it again.
+        made(5, 4, "d"),
+        made(5, 3, "c"),
+        made(5, 4, "d"),
+        // What a process that died long ago had on its way.
+        made(4, 9, "z"),
+        // A new epoch, with an event that was taken in the old one.
+        made(6, 1, "b"),
+        made(6, 2, "e"),
+        Made {
+            is_stub: true,
+            ..made(6, 3, "f")
+        },
+        made(6, 4, "g"),
+    ];
+    for record in &records {
+        let (epoch, sequence) = (record.epoch.to_string(), record.sequence.to_string());
+        let mut pairs = vec![
+            ("floorgate_gateway", "test"),
+            ("floorgate_lane_epoch", &epoch),
+            ("floorgate_lane_sequence", &sequence),
+            ("ce_source", "urn:test"),
+            ("ce_id", record.id),
+            ("ce_subject", "line1"),
+        ];
+        if record.is_stub {
+            pairs.push(("floorgate_dead_letter", "too large"));
+        }
+        let headers = pairs
+            .into_iter()
+            .fold(OwnedHeaders::new(), |headers, (key, value)| {
+                headers.insert(Header {
+                    key,
+                    value: Some(value),
+                })
+            });
+        let value = if record.is_stub { "" } else { "{\"delta\":1}" };
+        let record = BaseRecord::to(&name)
+            .partition(0)
+            .key("k")
+            .payload(value)
+            .headers(headers);
+        producer.send(record).map_err(|(error, _)| error)?;
+    }
+    producer.flush(Patience::Short.duration())?;
+    let example = Example::new(command, &kafka.bootstrap(), &name)?;
+    let mut process = example.start()?;
+    until("all records", Patience::Long, || {
+        Ok((example.number("SELECT next FROM position")? == 11).then_some(()))
+    })?;
+    process.kill()?;
+    assert_eq!(
+        example.number("SELECT sum(count) FROM total")?,
+        6,
+        "a, b, c, d, e, g"
+    );
+    let database = Connection::open(example.folder.path().join("consumer.db"))?;
+    let mut statement = database.prepare("SELECT what || ' ' || times FROM report ORDER BY what")?;
+    let report: Vec<String> = statement
+        .query_map([], |row| row.get(0))?
+        .collect::<rusqlite::Result<_>>()
+        .context("the report")?;
+    assert_eq!(
+        report,
+        [
+            "dead letter 1",
+            "first 1",
+            "gap 1",
+            "repeated 2",
+            "taken before 1"
+        ]
+    );
+    Ok(())
+}
+
+#[test]
+fn the_consumer_in_python_takes_each_event_once() -> Result<()> {
+    survives_kills(example_script("consumer/consumer.py")?)?;
+    keeps_the_rule(example_script("consumer/consumer.py")?)
+}
+
+#[test]
+fn the_consumer_in_rust_takes_each_event_once() -> Result<()> {
+    survives_kills(Command::new(example("consumer")?))?;
+    keeps_the_rule(Command::new(example("consumer")?))
+}
