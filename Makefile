@@ -28,7 +28,7 @@ help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 12
 
 build: ## build everything, with debug information
-	$(CARGO) build --workspace --locked
+	$(CARGO) build --workspace --bins --examples --locked
 
 release: ## build the gateway, optimised
 	$(CARGO) build --release --locked --package floorgate

@@ -9,6 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::message::{BorrowedMessage, Headers, Message};
+use rdkafka::metadata::MetadataTopic;
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use rusqlite::{Connection, OptionalExtension, Transaction};
 
@@ -118,7 +119,8 @@ fn main() -> Result<()> {
         .create()?;
     let metadata = consumer.fetch_metadata(Some(&topic), Duration::from_secs(30))?;
     let mut places = TopicPartitionList::new();
-    for partition in metadata.topics().iter().flat_map(|topic| topic.partitions()) {
+    let partitions = metadata.topics().iter().flat_map(MetadataTopic::partitions);
+    for partition in partitions {
         let next = db
             .query_row(
                 "SELECT next FROM position WHERE partition = ?1",
