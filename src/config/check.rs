@@ -60,6 +60,9 @@ impl Settings {
             problems,
         );
         in_range("keep_mib", &self.outbox.keep_mib, &(16..=1_048_576), problems);
+        if let Some(most) = &self.outbox.max_mib {
+            in_range("max_mib", most, &(64..=16_777_216), problems);
+        }
         self.kafka.check(problems);
     }
 }

@@ -247,6 +247,9 @@ pub struct Outbox {
     /// When the store is larger than this, in MiB, published events go before their time. It does not bound what
     /// is not published yet. 16 to 1048576.
     pub keep_mib: Spanned<u32>,
+    /// The store does not grow beyond this, in MiB, whatever waits in it: sources wait then, as on a full disk. When absent the disk is
+    /// the limit. 64 to 16777216.
+    pub max_mib: Option<Spanned<u32>>,
 }
 
 impl Default for Outbox {
@@ -254,6 +257,7 @@ impl Default for Outbox {
         Self {
             keep: without_place(Duration::from_secs(24 * 60 * 60)),
             keep_mib: without_place(1024),
+            max_mib: None,
         }
     }
 }

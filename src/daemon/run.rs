@@ -69,6 +69,8 @@ pub fn store_options(settings: &Settings, state: &Path) -> Options {
     let mut options = Options::new(state.join("outbox.db"));
     options.keep = settings.outbox.keep.value.into();
     options.keep_bytes = u64::from(*settings.outbox.keep_mib) * 1024 * 1024;
+    let most = settings.outbox.max_mib.as_ref();
+    options.max_bytes = most.map(|mib| u64::from(mib.value) * 1024 * 1024);
     options
 }
 

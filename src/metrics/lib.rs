@@ -7,8 +7,8 @@ use std::collections::HashMap;
 use prometheus::core::{Collector, MetricVec, MetricVecBuilder};
 use prometheus::proto::{Metric, MetricFamily};
 use prometheus::{
-    GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
-    Registry,
+    Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
+    IntGaugeVec, Opts, Registry,
 };
 
 /// Buckets of latencies in seconds, from half a millisecond to ten seconds.
@@ -50,6 +50,8 @@ pub struct Metrics {
     /// Used pages of the store's database in bytes: what `keep_mib` is held against. The files, the log beside the database
     /// among them, may be larger.
     pub outbox_bytes: IntGauge,
+    /// Hours until the store has no room, should it grow on as in the last five minutes; infinite while it does not grow.
+    pub outbox_hours_until_full: Gauge,
     /// Records acknowledged by Kafka, by topic.
     pub published: IntCounterVec,
     /// Errors of the Kafka producer, by code.
@@ -234,6 +236,11 @@ impl Metrics {
                 "outbox_bytes",
                 "Used pages of the store's database in bytes; its files may be larger",
             )?,
+            outbox_hours_until_full: forecast(
+                &registry,
+                "outbox_hours_until_full",
+                "Hours until the outbox has no room, should it grow on as in the last five minutes",
+            )?,
             published: counter_vec(
                 &registry,
                 "published_total",
@@ -369,6 +376,13 @@ fn counter(registry: &Registry, name: &str, help: &str) -> Result<IntCounter, pr
 
 fn gauge(registry: &Registry, name: &str, help: &str) -> Result<IntGauge, prometheus::Error> {
     let metric = IntGauge::new(named(name), help)?;
+    registry.register(Box::new(metric.clone()))?;
+    Ok(metric)
+}
+
+fn forecast(registry: &Registry, name: &str, help: &str) -> Result<Gauge, prometheus::Error> {
+    let metric = Gauge::new(named(name), help)?;
+    metric.set(f64::INFINITY);
     registry.register(Box::new(metric.clone()))?;
     Ok(metric)
 }

@@ -42,6 +42,8 @@ pub struct Stats {
     pub used_bytes: u64,
     /// The size of the write-ahead log's file in bytes.
     pub wal_bytes: u64,
+    /// How many bytes more can be used: of what is free in the file and on the disk, as far as [`Options::max_bytes`](crate::Options::max_bytes) allows.
+    pub room_bytes: u64,
 }
 
 /// Per lane, by index, what of it the file still has.
@@ -174,6 +176,7 @@ impl Store {
             wal_bytes: std::fs::metadata(with_suffix(&self.options.path, "-wal")).map_or(0, |wal| wal.len()),
             ..Stats::default()
         };
+        stats.room_bytes = self.room(stats.used_bytes);
         for (index, lane) in self.catalog.lanes().iter().enumerate() {
             stats.depth += lane.depth();
             stats.events += match lane.partition {
@@ -192,6 +195,16 @@ impl Store {
             }
         }
         Ok(stats)
+    }
+
+    fn room(&self, used: u64) -> u64 {
+        let path = &self.options.path;
+        let file = std::fs::metadata(path).map_or(used, |file| file.len());
+        let disk = rustix::fs::statvfs(path).map_or(0, |disk| disk.f_bavail.saturating_mul(disk.f_frsize));
+        let room = file.saturating_sub(used).saturating_add(disk);
+        self.options
+            .max_bytes
+            .map_or(room, |most| room.min(most.saturating_sub(used)))
     }
 
     /// The first sequence of a lane that is in the file, or the next one where none is.

@@ -9,6 +9,7 @@
 
 mod burying;
 mod checkpoint;
+mod growth;
 mod mailbox;
 mod pulse;
 mod storing;

@@ -6,6 +6,7 @@ use floorgate_outbox::Error as StoreError;
 use floorgate_sample::Timestamp;
 use tracing::warn;
 
+use super::growth::Growth;
 use super::{EngineError, Running, chain};
 
 /// How often the store is measured and looked over.
@@ -25,6 +26,7 @@ pub struct Upkeep {
     stated: Instant,
     measured: Instant,
     checkpointed: Option<Result<(), StoreError>>,
+    growth: Growth,
 }
 
 impl Upkeep {
@@ -37,6 +39,7 @@ impl Upkeep {
             stated: now,
             measured: now,
             checkpointed: None,
+            growth: Growth::default(),
         }
     }
 
@@ -122,6 +125,10 @@ impl Running {
             .metrics
             .outbox_bytes
             .set(i64::try_from(stats.used_bytes).unwrap_or(i64::MAX));
+        let growth = &mut self.upkeep.growth;
+        growth.note(self.engine.started.elapsed(), stats.used_bytes);
+        let hours = growth.hours_until(stats.room_bytes);
+        self.engine.metrics.outbox_hours_until_full.set(hours);
         Ok(())
     }
 }
