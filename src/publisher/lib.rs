@@ -57,7 +57,7 @@ pub use client::ClientError;
 pub use publisher::{Publisher, StartError, Wiring};
 pub use record::{
     HEADER_DEAD_LETTER, HEADER_GATEWAY, HEADER_INCARNATION, HEADER_LANE_EPOCH, HEADER_LANE_SEQUENCE,
-    HEADER_POSSIBLE_DUPLICATE, HEADER_REPLAYED, stored_headers,
+    HEADER_POSSIBLE_DUPLICATE, HEADER_REPLAYED, HeaderError, stored_headers,
 };
 pub use report::{Report, Status};
 pub use settings::{Compression, KafkaSettings, Mechanism, Protocol, SecuritySettings, TopicSettings};

@@ -46,7 +46,7 @@ pub(crate) struct LaneMark<'a> {
 /// A stored header that cannot be a Kafka header.
 #[derive(Debug, Error)]
 #[error("stored header line `{line}` is not `name: value`")]
-pub(crate) struct HeaderError {
+pub struct HeaderError {
     line: String,
 }
 
@@ -170,7 +170,7 @@ fn split(line: &str) -> Result<(&str, &str), HeaderError> {
 }
 
 /// The headers that a stored event has on the log, but for those of its lane; an error says what cannot be a header.
-pub fn stored_headers(event: &Event) -> Result<Vec<(String, String)>, impl std::error::Error> {
+pub fn stored_headers(event: &Event) -> Result<Vec<(String, String)>, HeaderError> {
     let row = Row {
         lane: LaneId::default(),
         sequence: 0,

@@ -158,7 +158,10 @@ fn a_store_that_has_reached_its_limit_recovers_once_events_are_delivered() {
     store.set_max_bytes(Some(2 << 20)).expect("the limit is set");
     let limited = store.stats().expect("it is measured");
     assert_eq!(limited.room_bytes, (2 << 20) - limited.used_bytes);
-    assert!(free.room_bytes > limited.room_bytes, "the disk has more: {free:?}");
+    assert!(
+        free.room_bytes > limited.room_bytes,
+        "the disk has more: {free:?}"
+    );
     deliver_and_recover(&options, &mut store);
 }
 
