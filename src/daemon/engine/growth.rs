@@ -42,7 +42,7 @@ impl Growth {
         }
         #[allow(clippy::cast_precision_loss)] // a forecast
         let rounds = room as f64 / grown as f64;
-        rounds * (*last - *first).as_secs_f64() / 3600.0
+        rounds * last.saturating_sub(*first).as_secs_f64() / 3600.0
     }
 }
 

@@ -149,6 +149,6 @@ fn bare(broker: &str, count: u64) -> Result<f64, Failure> {
             producer.poll(Duration::from_millis(1));
         }
     }
-    producer.flush(Duration::from_secs(60))?;
+    producer.flush(Duration::from_mins(1))?;
     Ok(count as f64 / begun.elapsed().as_secs_f64())
 }
