@@ -6,6 +6,8 @@ mod control;
 mod demo;
 mod engine;
 mod exit;
+#[cfg(test)]
+mod hostile_tests;
 mod http;
 mod kafka;
 mod logging;

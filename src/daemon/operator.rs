@@ -164,6 +164,8 @@ fn status(desk: &mut Desk) -> anyhow::Result<()> {
     }
     let summary: Summary = read(summary)?;
     let mut lanes: Vec<LaneRow> = rows.into_iter().map(read).collect::<anyhow::Result<_>>()?;
+    // Where nothing waits for partitions any more, there is nothing to see.
+    lanes.retain(|lane| lane.partition.is_some() || lane.waiting > 0);
     lanes.sort_by(|a, b| (&a.topic, a.partition).cmp(&(&b.topic, b.partition)));
     let mut table = vec![
         [

@@ -309,6 +309,25 @@ mod tests {
     }
 
     #[test]
+    fn any_text_is_decoded_or_refused() {
+        const PIECES: [&str; 8] = ["k", "\t", "\n", "\\", "\\t", "-", "\u{0}", "ü"];
+        let mut random: u64 = 1;
+        for _ in 0..20_000 {
+            let mut text = String::new();
+            for _ in 0..random >> 33 & 15 {
+                random = random
+                    .wrapping_mul(6_364_136_223_846_793_005)
+                    .wrapping_add(1_442_695_040_888_963_407);
+                text.push_str(PIECES[usize::try_from(random >> 61).unwrap()]);
+            }
+            random = random.wrapping_add(0x9e37_79b9_7f4a_7c15).rotate_left(17);
+            let mut cells = 0;
+            let decoded = decode(&text, |_, _| cells += 1);
+            assert!(decoded.is_err() || cells <= text.len(), "{text:?}");
+        }
+    }
+
+    #[test]
     fn a_cut_journal_row_is_noticed() {
         assert_eq!(decode("a\t1\nb\t2", |_, _| {}), Err(2));
     }
