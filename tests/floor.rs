@@ -28,6 +28,8 @@ mod operator;
 mod peers;
 #[path = "floor/plant.rs"]
 mod plant;
+#[path = "floor/promises.rs"]
+mod promises;
 #[path = "floor/security.rs"]
 mod security;
 #[path = "floor/sources.rs"]

@@ -1,0 +1,69 @@
+//! What the README says can be lost is proved, row by row.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use floorgate_tests::repository;
+
+/// The cells of the table below a heading, without its head.
+fn table(file: &str, heading: &str) -> Result<Vec<Vec<String>>> {
+    let text = fs::read_to_string(repository().join(file))?;
+    let (_, section) = text
+        .split_once(heading)
+        .with_context(|| format!("no {heading} in {file}"))?;
+    let rows = section
+        .lines()
+        .skip_while(|line| !line.starts_with('|'))
+        .take_while(|line| line.starts_with('|'));
+    let cells = |line: &str| {
+        line.split('|')
+            .map(|cell| cell.trim().to_owned())
+            .skip(1)
+            .collect()
+    };
+    Ok(rows.skip(2).map(cells).collect())
+}
+
+/// All Rust sources below a folder, one after the other.
+fn sources(folder: &Path, into: &mut String) -> Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        if path.is_dir() {
+            sources(&path, into)?;
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            into.push_str(&fs::read_to_string(path)?);
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn each_row_of_what_can_be_lost_has_its_tests() -> Result<()> {
+    let first =
+        |rows: Vec<Vec<String>>| -> Vec<String> { rows.into_iter().map(|mut row| row.remove(0)).collect() };
+    let promised = first(table("README.md", "## What can be lost, and when")?);
+    let proved = table("tests/README.md", "## Proofs")?;
+    assert!(!promised.is_empty());
+    assert_eq!(
+        promised,
+        first(proved.clone()),
+        "the rows of README and tests/README"
+    );
+    let mut code = String::new();
+    for folder in ["src", "adapters", "tests"] {
+        sources(&repository().join(folder), &mut code)?;
+    }
+    for row in proved {
+        let names: Vec<&str> = row[1].split('`').skip(1).step_by(2).collect();
+        assert!(!names.is_empty(), "{}: no test", row[0]);
+        for name in names {
+            assert!(
+                code.contains(&format!("fn {name}(")),
+                "{}: there is no test {name}",
+                row[0]
+            );
+        }
+    }
+    Ok(())
+}
