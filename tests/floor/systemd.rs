@@ -79,6 +79,30 @@ fn the_installed_service_runs_is_watched_reloads_and_stops() -> Result<()> {
         .at_least(2, Patience::Long)
         .with_context(show)?;
 
+    // A tool reaches it as its user, and says so where it is another's.
+    let program = machine.text(&["sh", "-c", "command -v floorgate"])?;
+    let status = [&program, "outbox", "status", "--config", CONFIG];
+    let as_user = |user: &str| {
+        let words = [
+            &["setpriv", "--reuid", user, "--regid", user, "--clear-groups"][..],
+            &status[..],
+        ]
+        .concat();
+        machine.run(&words)
+    };
+    let told = as_user("floorgate")?;
+    let text = String::from_utf8_lossy(&told.stdout).into_owned();
+    assert!(
+        text.contains("0 dead letters") && text.contains("kafka: up"),
+        "{told:?}"
+    );
+    let refused = as_user("daemon")?;
+    let text = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(
+        !refused.status.success() && text.contains("floorgate: "),
+        "{refused:?}"
+    );
+
     // The watchdog is fed: the moment of the last sign of life moves on.
     let fed = || machine.property(UNIT, "WatchdogTimestampMonotonic");
     let first = fed()?;
