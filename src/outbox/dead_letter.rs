@@ -91,18 +91,7 @@ fn letter(row: &rusqlite::Row<'_>) -> rusqlite::Result<DeadLetter> {
         partition: row.get(1)?,
         refused: Timestamp::from_nanos(row.get(2)?),
         reason: row.get(3)?,
-        event: Event {
-            topic: row.get(4)?,
-            key: row.get(5)?,
-            partition: None,
-            id: row.get(6)?,
-            kind: row.get(7)?,
-            subject: row.get(8)?,
-            recorded: Timestamp::from_nanos(row.get(9)?),
-            shared_headers: row.get(10)?,
-            headers: row.get(11)?,
-            value: row.get(12)?,
-        },
+        event: Event::of_columns(row, 5, row.get(4)?, None)?,
     })
 }
 
@@ -125,26 +114,16 @@ impl Store {
             return Ok(None);
         };
         self.connection
-            .prepare_cached(
-                "SELECT key, event.id, type, subject, recorded, shared.headers, event.headers, value
-                 FROM event JOIN shared ON shared.id = event.shared WHERE position = ?1",
-            )
+            .prepare_cached(&format!(
+                "SELECT {} FROM event JOIN shared ON shared.id = event.shared WHERE position = ?1",
+                Event::COLUMNS
+            ))
             .and_then(|mut statement| {
-                let read = |row: &rusqlite::Row<'_>| {
-                    Ok(Event {
-                        topic,
-                        key: row.get(0)?,
-                        partition: None,
-                        id: row.get(1)?,
-                        kind: row.get(2)?,
-                        subject: row.get(3)?,
-                        recorded: Timestamp::from_nanos(row.get(4)?),
-                        shared_headers: row.get(5)?,
-                        headers: row.get(6)?,
-                        value: row.get(7)?,
+                statement
+                    .query_row([lane.position(sequence)], |row| {
+                        Event::of_columns(row, 0, topic, None)
                     })
-                };
-                statement.query_row([lane.position(sequence)], read).optional()
+                    .optional()
             })
             .map_err(|error| Error::sqlite(&self.options.path, "read an event", error))
     }

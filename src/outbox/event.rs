@@ -33,6 +33,33 @@ pub struct Event {
     pub value: Vec<u8>,
 }
 
+impl Event {
+    /// The columns of an event that [`Event::of_columns`] reads, in a query that joins `event` with `shared`.
+    pub(crate) const COLUMNS: &str =
+        "key, event.id, type, subject, recorded, shared.headers, event.headers, value";
+
+    /// Reads an event whose columns begin at `first`.
+    pub(crate) fn of_columns(
+        row: &rusqlite::Row<'_>,
+        first: usize,
+        topic: Arc<str>,
+        partition: Option<u32>,
+    ) -> rusqlite::Result<Self> {
+        Ok(Self {
+            topic,
+            partition,
+            key: row.get(first)?,
+            id: row.get(first + 1)?,
+            kind: row.get(first + 2)?,
+            subject: row.get(first + 3)?,
+            recorded: Timestamp::from_nanos(row.get(first + 4)?),
+            shared_headers: row.get(first + 5)?,
+            headers: row.get(first + 6)?,
+            value: row.get(first + 7)?,
+        })
+    }
+}
+
 /// A state cell that a commit changes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cell {

@@ -42,11 +42,15 @@ pub struct Selection {
     pub from: Option<Timestamp>,
     /// Derived before this time.
     pub to: Option<Timestamp>,
+    /// Not delivered yet.
+    pub waiting: bool,
 }
 
 impl Selection {
-    fn has(&self, event: &Event) -> bool {
-        self.kind.as_ref().is_none_or(|kind| **kind == *event.kind)
+    fn has(&self, lane: &Lane, stored: &StoredEvent) -> bool {
+        let event = &stored.event;
+        (!self.waiting || stored.sequence > lane.acknowledged_sequence)
+            && self.kind.as_ref().is_none_or(|kind| **kind == *event.kind)
             && self
                 .subject
                 .as_ref()
@@ -61,9 +65,6 @@ impl Selection {
         self.topic.as_ref().is_none_or(|topic| **topic == *lane.topic)
     }
 }
-
-const COLUMNS: &str =
-    "position, key, event.id, type, subject, recorded, shared.headers, event.headers, value";
 
 impl Reader {
     /// How each lane stands.
@@ -83,18 +84,13 @@ impl Reader {
         most: usize,
         selection: &Selection,
     ) -> Result<(Vec<StoredEvent>, Option<u64>), Error> {
-        let query = format!(
-            "SELECT {COLUMNS} FROM event JOIN shared ON shared.id = event.shared
-             WHERE position > ?1 AND position <= ?2 ORDER BY position LIMIT ?3"
-        );
-        let range = (lane.id.position(after), lane.id.position(LaneId::MAX_SEQUENCE));
         let found = self.query("read events", |connection| {
-            read(connection, &query, range, most, lane)
+            read(connection, lane, after, "ASC", most)
         })?;
         let last = found.last().map(|found| found.sequence);
         let meant = found
             .into_iter()
-            .filter(|found| selection.has(&found.event))
+            .filter(|found| selection.has(lane, found))
             .collect();
         Ok((meant, last))
     }
@@ -107,15 +103,10 @@ impl Reader {
         look_at: usize,
         selection: &Selection,
     ) -> Result<Vec<StoredEvent>, Error> {
-        let query = format!(
-            "SELECT {COLUMNS} FROM event JOIN shared ON shared.id = event.shared
-             WHERE position > ?1 AND position <= ?2 ORDER BY position DESC LIMIT ?3"
-        );
-        let range = (lane.id.position(0), lane.id.position(LaneId::MAX_SEQUENCE));
         let mut found = self.query("read events", |connection| {
-            read(connection, &query, range, look_at, lane)
+            read(connection, lane, 0, "DESC", look_at)
         })?;
-        found.retain(|found| selection.has(&found.event));
+        found.retain(|found| selection.has(lane, found));
         found.truncate(most);
         found.reverse();
         Ok(found)
@@ -190,31 +181,26 @@ fn state(connection: &Connection, lane: Lane) -> rusqlite::Result<LaneState> {
     })
 }
 
+/// Events of a lane after a sequence, from one end or the other.
 fn read(
     connection: &Connection,
-    query: &str,
-    (from, to): (i64, i64),
-    most: usize,
     lane: &Lane,
+    after: u64,
+    order: &str,
+    most: usize,
 ) -> rusqlite::Result<Vec<StoredEvent>> {
-    let mut statement = connection.prepare_cached(query)?;
+    let mut statement = connection.prepare_cached(&format!(
+        "SELECT position, {} FROM event JOIN shared ON shared.id = event.shared
+         WHERE position > ?1 AND position <= ?2 ORDER BY position {order} LIMIT ?3",
+        Event::COLUMNS
+    ))?;
+    let (from, to) = (lane.id.position(after), lane.id.position(LaneId::MAX_SEQUENCE));
     let most = i64::try_from(most).unwrap_or(i64::MAX);
     let found = statement.query_map(params![from, to, most], |row| {
         Ok(StoredEvent {
             lane: lane.id,
             sequence: LaneId::sequence_of(row.get(0)?),
-            event: Event {
-                topic: Arc::clone(&lane.topic),
-                partition: lane.partition,
-                key: row.get(1)?,
-                id: row.get(2)?,
-                kind: row.get(3)?,
-                subject: row.get(4)?,
-                recorded: Timestamp::from_nanos(row.get(5)?),
-                shared_headers: row.get(6)?,
-                headers: row.get(7)?,
-                value: row.get(8)?,
-            },
+            event: Event::of_columns(row, 1, Arc::clone(&lane.topic), lane.partition)?,
         })
     })?;
     found.collect()

@@ -111,22 +111,12 @@ fn finish(path: &Path) -> Result<Option<Salvage>, Error> {
     }
     let _ = fs::remove_file(note_of(path));
     rename(&salvaged, path)?;
-    sync_folder(path)?;
+    schema::sync_folder(path, "sync its folder")?;
     Ok(Some(Salvage {
         reason: "it was being moved aside when the process ended".to_owned(),
         aside,
         ..Salvage::default()
     }))
-}
-
-fn sync_folder(path: &Path) -> Result<(), Error> {
-    let folder = match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    };
-    File::open(folder)
-        .and_then(|folder| folder.sync_all())
-        .map_err(|error| Error::io(path, "sync its folder", error))
 }
 
 /// Makes the new store.
@@ -168,7 +158,7 @@ fn take_over(options: &Options, salvage: &mut Salvage) -> Result<(), Error> {
         .and_then(|file| file.sync_all())
         .and_then(|()| fs::rename(&new, with_suffix(path, ".salvaged")))
         .map_err(|error| Error::io(&new, "be completed", error))?;
-    sync_folder(path)
+    schema::sync_folder(path, "sync its folder")
 }
 
 /// A lane of the damaged store.

@@ -153,19 +153,22 @@ fn create_file(path: &Path) -> Result<(), Error> {
         .mode(0o600)
         .open(path)
     {
-        Ok(_) => {
-            let folder = match path.parent() {
-                Some(folder) if !folder.as_os_str().is_empty() => folder,
-                _ => Path::new("."),
-            };
-            // The file's name is durable only with its folder.
-            File::open(folder)
-                .and_then(|folder| folder.sync_all())
-                .map_err(|error| Error::io(path, "create its file", error))
-        }
+        // The file's name is durable only with its folder.
+        Ok(_) => sync_folder(path, "create its file"),
         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
         Err(error) => Err(Error::io(path, "create its file", error)),
     }
+}
+
+/// Makes the names of files beside a store's durable.
+pub(crate) fn sync_folder(path: &Path, action: &'static str) -> Result<(), Error> {
+    let folder = match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    File::open(folder)
+        .and_then(|folder| folder.sync_all())
+        .map_err(|error| Error::io(path, action, error))
 }
 
 /// Whether the database is still empty; refuses what is not a store of this format.

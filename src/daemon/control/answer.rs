@@ -111,16 +111,15 @@ impl Desk<'_> {
         let mut found = Vec::new();
         let states = self.reader.lane_states()?;
         for state in states.iter().filter(|state| selection.has_lane(&state.lane)) {
-            let look_at = if selection == Selection::default() && !which.waiting {
+            let look_at = if selection == Selection::default() {
                 count
             } else {
                 NEWEST_LOOK
             };
             let newest = self
                 .reader
-                .newest_events(&state.lane, usize::MAX, look_at, &selection)?;
-            let newest = newest.into_iter().filter(|stored| is_meant(state, stored, which));
-            found.extend(newest.map(|stored| (state, stored)));
+                .newest_events(&state.lane, count, look_at, &selection)?;
+            found.extend(newest.into_iter().map(|stored| (state, stored)));
             // No more than what is asked for stays in memory, with one lane's.
             found.sort_by_key(|(_, stored)| stored.event.recorded);
             found.drain(..found.len().saturating_sub(count));
@@ -149,10 +148,7 @@ impl Desk<'_> {
             }
             loop {
                 let (events, looked_at) = self.reader.stored_events(&state.lane, last, PAGE, &selection)?;
-                for stored in events
-                    .into_iter()
-                    .filter(|stored| is_meant(&state, stored, which))
-                {
+                for stored in events {
                     each(&state, stored)?;
                 }
                 match looked_at {
@@ -252,9 +248,9 @@ impl Desk<'_> {
             while selection.has_lane(&state.lane) && last < state.lane.last_sequence {
                 let (events, looked_at) = self.reader.stored_events(&state.lane, last, PAGE, &selection)?;
                 let Some(sequence) = looked_at else { break };
-                let meant = events.into_iter().filter(|stored| {
-                    stored.sequence <= state.lane.last_sequence && is_meant(&state, stored, which)
-                });
+                let meant = events
+                    .into_iter()
+                    .filter(|stored| stored.sequence <= state.lane.last_sequence);
                 let mut order = Resend::default();
                 for stored in meant {
                     order.events.push(Event {
@@ -271,10 +267,6 @@ impl Desk<'_> {
         }
         give(rows, &Outcome { count })
     }
-}
-
-fn is_meant(state: &LaneState, stored: &StoredEvent, which: &Which) -> bool {
-    !which.waiting || stored.sequence > state.lane.acknowledged_sequence
 }
 
 /// The event as it is stored anew: where its key belongs, with a mark.
@@ -308,5 +300,6 @@ fn selection(which: &Which) -> Result<Selection, Fault> {
         subject: which.subject.clone(),
         from: time("from", &which.from)?,
         to: time("to", &which.to)?,
+        waiting: which.waiting,
     })
 }

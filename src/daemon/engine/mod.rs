@@ -107,13 +107,11 @@ impl Engine {
     pub fn run(self, inbox: &Receiver<Message>) -> Result<Engine, EngineError> {
         let mut running = Running::new(self);
         running.count_dead_letters();
-        loop {
-            let stop = running.gather(inbox)?;
-            running.turn()?;
-            if stop {
-                return running.end();
-            }
+        let worked = running.work(inbox);
+        if let Err(EngineError::Store(problem)) = &worked {
+            running.engine.store.condemn(problem);
         }
+        worked.map(|()| running.engine)
     }
 
     /// Lets the publisher deliver what it can within the time, and stores how far it came.
@@ -131,7 +129,11 @@ impl Engine {
                 );
                 Ok(())
             }
-            done => Ok(done.map(drop)?),
+            Err(problem) => {
+                self.store.condemn(&problem);
+                Err(problem.into())
+            }
+            Ok(_) => Ok(()),
         }
     }
 }
@@ -166,6 +168,17 @@ impl Running {
         }
     }
 
+    /// Works until it is told to stop, and stores what is left.
+    fn work(&mut self, inbox: &Receiver<Message>) -> Result<(), EngineError> {
+        loop {
+            let stop = self.gather(inbox)?;
+            self.turn()?;
+            if stop {
+                return self.end();
+            }
+        }
+    }
+
     /// What is done between two looks into the inbox.
     fn turn(&mut self) -> Result<(), EngineError> {
         self.reports()?;
@@ -180,21 +193,21 @@ impl Running {
     }
 
     /// Stores what is left. A store that takes nothing is tried once more.
-    fn end(mut self) -> Result<Engine, EngineError> {
+    fn end(&mut self) -> Result<(), EngineError> {
         loop {
             self.retry_now();
             self.commit()?;
             if self.refused.is_some() {
                 self.tell_what_is_not_stored();
-                return Ok(self.engine);
+                return Ok(());
             }
             if self.held.is_empty() {
-                return Ok(self.engine);
+                return Ok(());
             }
             self.take_held()?;
             if self.refused.is_some() {
                 self.tell_what_is_not_stored();
-                return Ok(self.engine);
+                return Ok(());
             }
         }
     }

@@ -91,10 +91,7 @@ impl Running {
                 }
                 Report::Refused(burial) => self.bury(burial),
                 // The publisher tries again; while it cannot read, events are stored and wait.
-                Report::StoreFailed(problem @ StoreError::Damaged { .. }) => {
-                    self.engine.store.condemn(&problem);
-                    return Err(problem.into());
-                }
+                Report::StoreFailed(problem @ StoreError::Damaged { .. }) => return Err(problem.into()),
                 Report::StoreFailed(problem) => {
                     warn!(problem = chain(&problem), "the publisher cannot read the outbox");
                 }
@@ -260,10 +257,7 @@ impl Running {
         let standing = match &problem {
             StoreError::Full { .. } => Standing::Full,
             StoreError::Busy { .. } => Standing::Locked,
-            _ => {
-                self.engine.store.condemn(&problem);
-                return Err(problem.into());
-            }
+            _ => return Err(problem.into()),
         };
         if self
             .refused
