@@ -204,7 +204,9 @@ fn syntax_problem(role: &str, text: &str, span: Span, problems: &mut Problems) {
         .split(" expecting ")
         .next()
         .unwrap_or(text)
-        .replace("'<EOF>'", "its end");
+        .replace("mismatched input", "unexpected")
+        .replace("extraneous input", "unexpected")
+        .replace("'<EOF>'", "end");
     let problem = problems.error(span, format!("`{role}`: the expression is not valid: {text}"));
     match column {
         Some(column) => problem.hint(format!("look at character {column} of the expression")),

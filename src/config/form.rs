@@ -10,7 +10,7 @@ use floorgate_yaml::{Duration, Spanned};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{self, MapAccess, Visitor};
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::skip::Skip;
 
@@ -73,7 +73,7 @@ pub(crate) struct TagForm {
     pub values: Option<Spanned<String>>,
     /// Unit of the value as code of UN/ECE Recommendation 20: `CEL` °C, `C62` pieces, `KWT` kW, `MMT` mm.
     #[serde(default)]
-    pub unit: Option<String>,
+    pub unit: Option<Spanned<String>>,
     /// Smallest change that counts, against the last value that counted: in the tag's unit (`0.5`), or in per
     /// cent of its `range` (`2%`).
     #[serde(default)]
@@ -96,7 +96,7 @@ pub(crate) struct TagForm {
     /// What the first value after a start is. `emit` is not for counters, and `silent` only for measurements and events
     /// of the plant's own.
     #[serde(default)]
-    pub initial: Option<InitialForm>,
+    pub initial: InitialForm,
 }
 
 /// The keys of a tag that are the mapping's; the others are the adapter's.
@@ -214,11 +214,12 @@ pub(crate) struct BitForm {
 }
 
 /// What the first value after a start is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum InitialForm {
     /// It is compared with the stored value: equal is no event, different is a change after a gap. Without a
-    /// stored value it is emitted as initial. The default.
+    /// stored value it is emitted as initial.
+    #[default]
     Compare,
     /// It is always emitted as initial. Not for counters: what was counted meanwhile would be in no total.
     Emit,
@@ -231,10 +232,9 @@ pub(crate) enum InitialForm {
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct TableForm {
-    /// The state model that events name: `custom` unless the table follows `packml`, `machinery`, `mtconnect`,
-    /// `weihenstephan` or `isa95`.
+    /// The state model that events name.
     #[serde(default)]
-    pub model: Option<Model>,
+    pub model: Model,
     /// What becomes of a value that is not in the table: `unknown` (the default; the raw value stands beside it),
     /// `ignore` (no event), or another name.
     #[serde(default)]
@@ -244,7 +244,7 @@ pub(crate) struct TableForm {
 }
 
 /// The state model that a table follows.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Model {
     /// The plant's own.
@@ -371,6 +371,7 @@ pub(crate) struct EventForm {
     pub name: Option<Spanned<String>>,
     /// The tag whose change makes the event.
     #[serde(default)]
+    #[schemars(required)]
     pub trigger: Option<Spanned<String>>,
     /// The tag with the work order's id (`WorkOrderStatusChanged`). Without it: the tag named `order`.
     #[serde(default)]

@@ -16,6 +16,7 @@ pub mod settings;
 mod skip;
 mod tag;
 mod template;
+mod unit;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

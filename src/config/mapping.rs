@@ -297,76 +297,41 @@ impl<'n> Compiler<'n> {
 
     /// Adds the rows of one instance.
     fn instance(&mut self, mapping: &Mapping<'n>, instance: &Instance, problems: &mut Problems) {
-        let (Some((source, source_span)), Some((equipment, equipment_span))) =
-            (&mapping.source, &mapping.equipment)
-        else {
-            return;
-        };
+        // What can be had is gone through, also where something else is wrong: one mistake hides no other.
         let values = instance.values.as_slice();
-        let path = equipment.fill(values);
-        let equipment = self.equipment(&path, *equipment_span, problems);
-        let source = self.source(&source.fill(values), *source_span, problems);
-        let (Some(equipment), Some(source)) = (equipment, source) else {
-            return;
-        };
-        let site = site_of(&path);
-        if self.sites[source].is_none() {
-            self.sites[source] = Some(site.clone());
+        let place = mapping.equipment.as_ref().and_then(|(equipment, span)| {
+            let path = equipment.fill(values);
+            Some((self.equipment(&path, *span, problems)?, site_of(&path), *span))
+        });
+        let source = mapping
+            .source
+            .as_ref()
+            .and_then(|(source, span)| self.source(&source.fill(values), *span, problems));
+        if let (Some(source), Some((_, site, _))) = (source, &place) {
+            self.sites[source].get_or_insert_with(|| site.clone());
         }
         let prefix = |separator: char| match instance.name.as_str() {
             "" => format!("{}{separator}", mapping.name),
             name => format!("{}{separator}{name}{separator}", mapping.name),
         };
-        let Ok(first) = u32::try_from(self.plan.tags.len()) else {
+        let key_prefix = prefix('/');
+        let rows: Vec<_> = mapping
+            .tags
+            .iter()
+            .map(|tag| self.tag(mapping, tag, source, &key_prefix, values, problems))
+            .collect();
+        // A rule needs all of its inputs; the plan is not used where one lacks.
+        let numbers: Option<Vec<TagId>> = rows.into_iter().collect();
+        let Some((equipment, site, equipment_span)) = place else {
             return;
         };
-        let mut numbers = Vec::with_capacity(mapping.tags.len());
-        let key_prefix = prefix('/');
-        for (tag, number) in mapping.tags.iter().zip(first..) {
-            // Rows of wrong tags are left out; the plan is not used then, and sources are still checked.
-            let (Some(spec), Some(address)) = (&tag.spec, &tag.address) else {
-                continue;
-            };
-            let source = match &tag.source {
-                None => source,
-                Some(own) => {
-                    let template = Template::parse(own, own.span, &mapping.instances.parameters, problems);
-                    let Some(name) = template.map(|template| template.fill(values)) else {
-                        continue;
-                    };
-                    let Some(own) = self.source(&name, own.span, problems) else {
-                        continue;
-                    };
-                    own
-                }
-            };
-            let id = TagId(number);
-            numbers.push(id);
-            let node = match address.shared() {
-                Some(node) => Cow::Borrowed(node),
-                None => Cow::Owned(address.fill(&mapping.instances.parameters, values)),
-            };
-            self.addresses[source].push((id, node));
-            self.plan.tags.push(Tag {
-                key: format!("{key_prefix}{}", tag.name).into(),
-                source: SourceId(u16::try_from(source).unwrap_or(u16::MAX)),
-                spec: Arc::clone(spec),
-            });
-        }
-        if numbers.len() < mapping.tags.len() {
-            // Numbers and rows would no longer agree.
-            self.plan.tags.truncate(self.plan.tags.len() - numbers.len());
-            for addresses in &mut self.addresses {
-                addresses.retain(|(id, _)| id.0 < first);
-            }
-            return;
-        }
         let id_prefix = prefix('.');
         for event in &mapping.events {
             let topic = match &event.topic {
                 Topic::Template(template, span) => self.topic(template.fill(values), *span, problems),
-                Topic::Standard(rest) => self.topic(format!("{site}.{rest}"), *equipment_span, problems),
+                Topic::Standard(rest) => self.topic(format!("{site}.{rest}"), equipment_span, problems),
             };
+            let Some(numbers) = &numbers else { continue };
             let Some(spec) = event.spec(|| respecify(mapping, event, values)) else {
                 continue;
             };
@@ -391,6 +356,38 @@ impl<'n> Compiler<'n> {
         }
     }
 
+    /// Adds the row of a tag. `None` where it has no address or no source: that is a problem already.
+    fn tag(
+        &mut self,
+        mapping: &Mapping<'n>,
+        tag: &TagPlan<'n>,
+        source: Option<usize>,
+        key_prefix: &str,
+        values: &[NodeKind],
+        problems: &mut Problems,
+    ) -> Option<TagId> {
+        let source = match &tag.source {
+            None => source?,
+            Some(own) => {
+                let template = Template::parse(own, own.span, &mapping.instances.parameters, problems)?;
+                self.source(&template.fill(values), own.span, problems)?
+            }
+        };
+        let address = tag.address.as_ref()?;
+        let node = match address.shared() {
+            Some(node) => Cow::Borrowed(node),
+            None => Cow::Owned(address.fill(&mapping.instances.parameters, values)),
+        };
+        let id = TagId(u32::try_from(self.plan.tags.len()).ok()?);
+        self.addresses[source].push((id, node));
+        self.plan.tags.push(Tag {
+            key: format!("{key_prefix}{}", tag.name).into(),
+            source: SourceId(u16::try_from(source).unwrap_or(u16::MAX)),
+            spec: tag.spec.clone().unwrap_or_default(),
+        });
+        Some(id)
+    }
+
     fn equipment(&mut self, path: &str, span: Span, problems: &mut Problems) -> Option<EquipmentId> {
         if let Some(&id) = self.equipment.get(path) {
             return Some(id);
@@ -407,7 +404,13 @@ impl<'n> Compiler<'n> {
         }
         if !(3..=8).contains(&levels.len()) {
             problems
-                .error(span, format!("equipment {path:?} has {} levels", levels.len()))
+                .error(
+                    span,
+                    format!(
+                        "equipment {path:?} is not of 3 to 8 levels, but of {}",
+                        levels.len()
+                    ),
+                )
                 .hint("`enterprise/site/area/line/cell`; at least enterprise, site and one more");
             return None;
         }

@@ -37,6 +37,7 @@ pub fn mapping_schema(adapters: &[&dyn Adapter]) -> String {
         let mut variant = generic.clone();
         let mut address = resolved(adapter.address_schema(&mut generator), &generator);
         if let Some(keys) = address.get_mut("properties").and_then(Value::as_object_mut) {
+            keys.values_mut().for_each(allow_template);
             add_properties(&mut variant, std::mem::take(keys));
         }
         if let Some(names) = address.get("required").and_then(Value::as_array) {
@@ -50,6 +51,33 @@ pub fn mapping_schema(adapters: &[&dyn Adapter]) -> String {
     }
     root["properties"]["tags"]["additionalProperties"] = json!({ "anyOf": variants });
     finish(root, generator)
+}
+
+/// Title of what stands beside a value's own form where a parameter of the instance may stand for it.
+const TEMPLATE: &str = "with a parameter";
+
+/// Lets text with a placeholder stand for a value of any type.
+fn allow_template(schema: &mut Value) {
+    let takes_any_text = schema["type"]
+        .as_array()
+        .map_or(schema["type"] == "string", |types| {
+            types.iter().any(|name| name == "string")
+        })
+        && schema.get("pattern").is_none()
+        && schema.get("enum").is_none();
+    if takes_any_text {
+        return;
+    }
+    let mut whole = Map::new();
+    if let Some(description) = schema
+        .as_object_mut()
+        .and_then(|schema| schema.remove("description"))
+    {
+        whole.insert("description".to_owned(), description);
+    }
+    let template = json!({ "title": TEMPLATE, "type": "string", "pattern": "\\{[a-z_]" });
+    whole.insert("anyOf".to_owned(), json!([schema.take(), template]));
+    *schema = Value::Object(whole);
 }
 
 fn root<T: JsonSchema>(generator: &mut SchemaGenerator, title: &str) -> Value {
@@ -115,7 +143,8 @@ fn finish(mut root: Value, mut generator: SchemaGenerator) -> String {
 pub fn reference(adapters: &[&dyn Adapter]) -> String {
     let mut text = String::from(
         "# Reference\n\nMade from the program itself. Lengths of time are a whole number and a unit: `us`, `ms`, \
-         `s`, `m`, `h`, `d`.\n",
+         `s`, `m`, `h`, `d`. Where the \
+         default is —, nothing is set, and its meaning says what happens then.\n",
     );
     let settings = serde_json::from_str(&settings_schema(adapters)).unwrap_or_default();
     section("Settings (`floorgate.yaml`)", &settings, "", &mut text);
@@ -135,7 +164,11 @@ fn section(title: &str, root: &Value, path: &str, text: &mut String) {
 }
 
 fn paragraphs(text: &str) -> String {
-    text.replace('\n', "\n\n").replace("\n\n\n\n", "\n\n")
+    let paragraphs: Vec<String> = text
+        .split("\n\n")
+        .map(|paragraph| paragraph.replace('\n', " "))
+        .collect();
+    paragraphs.join("\n\n")
 }
 
 /// The definition that a schema refers to, through `$ref` and through an optional's `anyOf`.
@@ -148,7 +181,9 @@ fn definition<'v>(root: &'v Value, schema: &'v Value) -> (&'v Value, Option<&'v 
     }
     for list in ["anyOf", "allOf"] {
         if let Some(options) = schema[list].as_array() {
-            let mut options = options.iter().filter(|option| option["type"] != "null");
+            let mut options = options
+                .iter()
+                .filter(|option| option["type"] != "null" && option["title"] != TEMPLATE);
             if let (Some(only), None) = (options.next(), options.next()) {
                 return definition(root, only);
             }
@@ -174,7 +209,8 @@ fn rows<'v>(root: &'v Value, schema: &'v Value, path: &str, seen: &mut Vec<&'v s
             .unwrap_or_default();
         let default = match &property["default"] {
             _ if needed(name) => "**required**".to_owned(),
-            Value::Null | Value::Object(_) => String::new(),
+            _ if target["properties"].is_object() && !may_be_null(property) => "as below".to_owned(),
+            Value::Null | Value::Object(_) => "—".to_owned(),
             value => format!("`{}`", value.to_string().replace('"', "")),
         };
         let _ = writeln!(
@@ -196,24 +232,38 @@ fn rows<'v>(root: &'v Value, schema: &'v Value, path: &str, seen: &mut Vec<&'v s
     }
 }
 
+/// Whether nothing at all may stand for a value.
+fn may_be_null(schema: &Value) -> bool {
+    schema["anyOf"]
+        .as_array()
+        .is_some_and(|options| options.iter().any(|option| option["type"] == "null"))
+}
+
+/// What stands below a key: its own keys, those of a list's elements, and of values under names or numbers.
 fn nested<'v>(root: &'v Value, target: &'v Value, path: &str, seen: &mut Vec<&'v str>, text: &mut String) {
-    rows(root, target, &format!("{path}."), seen, text);
-    let (element, _) = definition(root, &target["items"]);
-    rows(root, element, &format!("{path}[]."), seen, text);
-    let values = &target["additionalProperties"];
-    let (element, _) = definition(root, values);
-    rows(root, element, &format!("{path}.NAME."), seen, text);
-    for list in ["oneOf", "anyOf"] {
-        for variant in values[list].as_array().into_iter().flatten() {
-            let kind = variant["properties"]["adapter"]["const"].as_str();
-            let kind = kind.or_else(|| {
-                variant["title"]
-                    .as_str()
-                    .and_then(|title| title.strip_prefix("tag by "))
-            });
-            if let Some(kind) = kind {
-                rows(root, variant, &format!("{path}.NAME ({kind})."), seen, text);
-            }
+    let by_number = target["patternProperties"].as_object();
+    let steps = [
+        (target, ""),
+        (&target["items"], "[]"),
+        (&target["additionalProperties"], ".NAME"),
+    ]
+    .into_iter()
+    .chain(
+        by_number
+            .into_iter()
+            .flat_map(|by| by.values().map(|value| (value, ".NUMBER"))),
+    );
+    for (schema, step) in steps {
+        let (whole, _) = definition(root, schema);
+        let alternatives = ["oneOf", "anyOf"]
+            .into_iter()
+            .flat_map(|list| whole[list].as_array().into_iter().flatten())
+            .map(|option| definition(root, option).0);
+        for form in std::iter::once(whole).chain(alternatives) {
+            let adapter = form["properties"]["adapter"]["const"].as_str();
+            let adapter = adapter.or_else(|| form["title"].as_str()?.strip_prefix("tag by "));
+            let adapter = adapter.map(|name| format!(" ({name})")).unwrap_or_default();
+            rows(root, form, &format!("{path}{step}{adapter}."), seen, text);
         }
     }
 }
@@ -256,12 +306,13 @@ fn type_name(root: &Value, schema: &Value) -> String {
             .filter_map(Value::as_str)
             .filter(|name| *name != "null")
             .collect(),
-        _ => schema["anyOf"]
-            .as_array()
-            .into_iter()
-            .flatten()
-            .filter_map(|option| definition(root, option).0["type"].as_str())
-            .collect(),
+        _ => {
+            let options = schema["anyOf"].as_array().into_iter().flatten();
+            let names: Vec<String> = options
+                .map(|option| type_name(root, definition(root, option).0))
+                .collect();
+            return names.join(" or ");
+        }
     };
     let spoken: Vec<&str> = types
         .into_iter()

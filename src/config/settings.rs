@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use floorgate_adapter_api::SecretFile;
 use floorgate_yaml::{Duration, Span, Spanned};
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::skip::Skip;
 
@@ -127,13 +127,13 @@ pub struct Security {
     pub username: Option<Spanned<String>>,
     /// File that holds the SASL password, or `credential:NAME`.
     pub password_file: Option<Spanned<SecretFile>>,
-    /// Accept a broker's certificate whatever host it was made for. Anyone with a certificate of the same
-    /// authority can then pose as the broker.
+    /// Accept a broker's certificate whatever host it was made for; not unless said. Anyone with a certificate of the
+    /// same authority can then pose as the broker.
     pub skip_host_verification_insecure: Option<Spanned<bool>>,
 }
 
 /// Encryption and authentication of connections to Kafka.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Protocol {
     /// Neither: anyone on the way can read and change events.
@@ -194,7 +194,7 @@ impl Default for Topics {
 }
 
 /// Compression of record batches.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Compression {
     /// None: small batches, as live events make, gain little.
@@ -228,7 +228,7 @@ impl Default for Events {
 }
 
 /// How an event stands in a record.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Encoding {
     /// Attributes as headers, the data as value.

@@ -9,6 +9,7 @@ use floorgate_yaml::{Draft, Node, NodeKind, Problems, Span, Spanned, closest, de
 
 use crate::form::{BitForm, CounterForm, DeadbandForm, InitialForm, TAG_KEYS, TableForm, TagForm};
 use crate::template::NodeTemplate;
+use crate::unit;
 
 /// A tag of a mapping, for all of its instances.
 #[derive(Debug)]
@@ -92,7 +93,7 @@ fn table_of(name: &str, form: TableForm) -> ValueTable {
         .collect();
     ValueTable {
         name: name.into(),
-        model: form.model.unwrap_or_default().name().into(),
+        model: form.model.name().into(),
         entries,
         unmapped: match form.unmapped.as_deref() {
             None | Some("unknown") => Unmapped::Unknown,
@@ -204,6 +205,9 @@ fn spec_of(name: &str, form: TagForm, tables: &mut Tables, problems: &mut Proble
         Some(table) => Some(tables.find(table, problems)?),
         None => None,
     };
+    if let Some(unit) = &form.unit {
+        unit::check(name, unit, problems);
+    }
     let range = form.range.filter(|range| {
         let right = range.0 < range.1;
         if !right {
@@ -264,7 +268,7 @@ fn spec_of(name: &str, form: TagForm, tables: &mut Tables, problems: &mut Proble
     }
     Some(TagSpec {
         name: name.into(),
-        unit: form.unit.map(Into::into),
+        unit: form.unit.map(|unit| unit.value.into()),
         deadband,
         at_least_every: form.at_least_every.map(|every| every.get()),
         values,
@@ -278,9 +282,9 @@ fn spec_of(name: &str, form: TagForm, tables: &mut Tables, problems: &mut Proble
                 .collect()
         }),
         initial: match form.initial {
-            None | Some(InitialForm::Compare) => InitialPolicy::Compare,
-            Some(InitialForm::Emit) => InitialPolicy::Emit,
-            Some(InitialForm::Silent) => InitialPolicy::Silent,
+            InitialForm::Compare => InitialPolicy::Compare,
+            InitialForm::Emit => InitialPolicy::Emit,
+            InitialForm::Silent => InitialPolicy::Silent,
         },
     })
 }

@@ -1,5 +1,6 @@
 //! The positioned tree, and how it is read from text.
 
+use std::collections::HashSet;
 use std::fmt;
 
 use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
@@ -109,8 +110,9 @@ const MAX_DEPTH: usize = 48;
 
 /// Reads one document. `None` where the text is no YAML: the reason is then in `problems`.
 ///
-/// Refused besides malformed text: duplicate keys, more than one document, nesting deeper than 48, aliases
-/// that multiply (at most 20,000 events of the parser may come from aliases), and application tags.
+/// Refused besides malformed text: more than one document, nesting deeper than 48, aliases that multiply (at most
+/// 20,000 events of the parser may come from aliases), and application tags. Of duplicate keys each further one is an
+/// error, and the tree has the first.
 pub fn parse(file: FileId, text: &str, problems: &mut Problems) -> Option<Node> {
     if u32::try_from(text.len()).is_err() {
         let start = Span {
@@ -137,6 +139,8 @@ pub fn parse(file: FileId, text: &str, problems: &mut Problems) -> Option<Node> 
             max_total_replayed_events: 20_000,
             max_replay_stack_depth: 16,
         },
+        // Told below, all of them.
+        duplicate_keys: serde_saphyr::DuplicateKeyPolicy::PassThrough,
         emit_comments: false,
         strict_booleans: true,
         leading_zero_numbers_as_strings: true,
@@ -147,7 +151,7 @@ pub fn parse(file: FileId, text: &str, problems: &mut Problems) -> Option<Node> 
     };
     match serde_saphyr::from_str_with_options::<Raw>(text, options) {
         Ok(Raw(mut node)) => {
-            node.set_file(file);
+            node.settle(file, problems);
             Some(node)
         }
         Err(error) => {
@@ -175,10 +179,6 @@ fn record(file: FileId, text: &str, error: &Error, problems: &mut Problems) {
             },
         });
     let (message, hint) = match error {
-        Error::DuplicateMappingKey { key: Some(key), .. } => (
-            format!("key `{key}` stands twice in one mapping"),
-            "keep one of them; only the lines below the same parent count as one mapping",
-        ),
         Error::Budget { .. } => (
             format!("the file is refused: {}", plain(error)),
             "a configuration needs no such nesting, size or number of aliases",
@@ -283,14 +283,29 @@ impl<'de> Deserialize<'de> for Raw {
 }
 
 impl Node {
-    fn set_file(&mut self, file: FileId) {
+    /// Fills in the file, and takes keys out that stand there twice.
+    fn settle(&mut self, file: FileId, problems: &mut Problems) {
         self.span.file = file;
         match &mut self.kind {
-            NodeKind::List(items) => items.iter_mut().for_each(|item| item.set_file(file)),
-            NodeKind::Map(entries) => entries.iter_mut().for_each(|(_, span, value)| {
-                span.file = file;
-                value.set_file(file);
-            }),
+            NodeKind::List(items) => items.iter_mut().for_each(|item| item.settle(file, problems)),
+            NodeKind::Map(entries) => {
+                let mut seen = HashSet::with_capacity(entries.len());
+                entries.retain_mut(|(key, span, value)| {
+                    span.file = file;
+                    value.settle(file, problems);
+                    // 7 and 07 are one key where numbers are meant.
+                    let number = key.parse::<i128>().map(|number| number.to_string());
+                    let first = seen.insert(number.unwrap_or_else(|_| key.clone()));
+                    if !first {
+                        problems
+                            .error(*span, format!("key `{key}` stands twice in one mapping"))
+                            .hint(
+                                "keep one of them; only the lines below the same parent count as one mapping",
+                            );
+                    }
+                    first
+                });
+            }
             _ => {}
         }
     }

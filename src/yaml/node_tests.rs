@@ -68,12 +68,26 @@ fn an_alias_stands_where_it_is_used() {
 }
 
 #[test]
-fn duplicate_keys_are_refused_at_the_second() {
-    let report = refused("a: 1\nb: 2\na: 3\n");
-    assert!(
-        report.starts_with("test.yaml:3:1: error: key `a` stands twice"),
+fn all_duplicate_keys_are_told_and_the_first_values_kept() {
+    let (node, report) = read("a: 1\nb: {c: 1, 7: 2, c: 3, 07: 4}\na: {d: 1, d: 2}\n");
+    let places: Vec<_> = report
+        .lines()
+        .filter_map(|line| line.split_once(": error: key ").map(|(place, _)| place))
+        .collect();
+    assert_eq!(
+        places,
+        [
+            "test.yaml:2:17",
+            "test.yaml:2:23",
+            "test.yaml:3:1",
+            "test.yaml:3:11"
+        ],
         "{report}"
     );
+    assert!(report.contains("key `c` stands twice"), "{report}");
+    let node = node.expect("the rest of the file");
+    assert_eq!(node.get("a").map(|a| &a.kind), Some(&NodeKind::Int(1)));
+    assert_eq!(node.get("b").map(|b| b.entries().len()), Some(2));
 }
 
 #[test]

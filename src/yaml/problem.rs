@@ -143,14 +143,22 @@ impl Problems {
         }
     }
 
-    /// Drops what was found after the first `checked` problems at a place where one of these was found
-    /// already: what is wrong with one line of a template is said once, not for each of its instances.
+    /// Drops what was found after the first `checked` problems at a place where another of these or any
+    /// error was found before: what is wrong with one line of a template is said once, not for each of its
+    /// instances, nor by everybody who reads it.
     pub fn once_per_place(&mut self, checked: usize) {
         let mut seen = std::collections::HashSet::new();
         let mut index = 0;
         self.list.retain(|problem| {
             index += 1;
-            index <= checked || problem.span.is_none_or(|span| seen.insert(span))
+            let Some(span) = problem.span else { return true };
+            if index <= checked {
+                if problem.severity == Severity::Error {
+                    seen.insert(span);
+                }
+                return true;
+            }
+            seen.insert(span)
         });
     }
 

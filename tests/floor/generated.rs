@@ -1,10 +1,11 @@
 //! Files that the program generates, `make generate` writes, and nobody edits.
 
 use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
-use floorgate_tests::{binary, repository};
+use floorgate_tests::{Folder, binary, peer_command, repository};
 
 /// Each file and the words that generate it.
 const GENERATED: [(&str, &[&str]); 3] = [
@@ -27,6 +28,96 @@ fn generated_files_are_fresh() -> Result<()> {
         let kept =
             fs::read_to_string(repository().join(file)).with_context(|| format!("cannot read {file}"))?;
         assert!(kept == generated, "{file} is stale: run `make generate`");
+    }
+    Ok(())
+}
+
+/// What an editor objects to in files, by a schema of the repository.
+fn objections(schema: &str, files: &[&Path]) -> Result<Vec<String>> {
+    let output = peer_command("editor.py")?
+        .arg(repository().join(schema))
+        .args(files)
+        .output()?;
+    ensure!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    Ok(String::from_utf8(output.stdout)?
+        .lines()
+        .map(str::to_owned)
+        .collect())
+}
+
+#[test]
+fn an_editor_takes_the_samples_and_sees_mistakes() -> Result<()> {
+    let sample = |name: &str| repository().join(name);
+    let (line, conveyor) = (
+        sample("mappings/filling-line.yaml"),
+        sample("mappings/conveyor.yaml"),
+    );
+    let settings = sample("config/floorgate.yaml");
+    assert_eq!(
+        objections("mappings/mapping.schema.json", &[&line, &conveyor])?,
+        [""; 0]
+    );
+    assert_eq!(objections("config/floorgate.schema.json", &[&settings])?, [""; 0]);
+
+    let folder = Folder::new("editor")?;
+    let wrong = |of: &Path, from: &str, to: &str| -> Result<PathBuf> {
+        let text = fs::read_to_string(of)?;
+        ensure!(text.contains(from), "{} has no {from:?}", of.display());
+        let path = folder.path().join("wrong.yaml");
+        fs::write(&path, text.replacen(from, to, 1))?;
+        Ok(path)
+    };
+    for (schema, of, from, to) in [
+        (
+            "mappings/mapping.schema.json",
+            &line,
+            "deadband: 0.5",
+            "deadband: -5",
+        ),
+        ("mappings/mapping.schema.json", &line, "trigger: ", "triger: "),
+        (
+            "mappings/mapping.schema.json",
+            &conveyor,
+            "\"{conveyor}\"",
+            "no number",
+        ),
+        ("config/floorgate.schema.json", &settings, "brokers", "broker"),
+    ] {
+        let found = objections(schema, &[&wrong(of, from, to)?])?;
+        assert!(!found.is_empty(), "{from} → {to} is taken");
+    }
+    Ok(())
+}
+
+#[test]
+fn the_reference_says_all_of_every_key() -> Result<()> {
+    let reference = fs::read_to_string(repository().join("config/REFERENCE.md"))?;
+    let rows: Vec<Vec<&str>> = reference
+        .lines()
+        .filter(|line| line.starts_with("| `"))
+        .map(|line| line.trim_matches('|').split(" | ").map(str::trim).collect())
+        .collect();
+    assert!(rows.len() > 100, "{} rows", rows.len());
+    for row in &rows {
+        assert_eq!(row.len(), 4, "{row:?}");
+        assert!(row.iter().all(|cell| !cell.is_empty()), "{row:?}");
+    }
+    for (key, default) in [
+        ("`kafka.linger`", "`0s`"),
+        ("`kafka.security.protocol`", "`ssl`"),
+        ("`http.listen`", "`127.0.0.1:9464`"),
+        ("`sources.NAME (opcua).login`", "`anonymous`"),
+        ("`sources.NAME (opcua).login.password_file`", "—"),
+        ("`sources.NAME (modbus).serial.parity`", "`even`"),
+        ("`tables.NAME.values.NAME.category`", "—"),
+        ("`tags.NAME (modbus).bits.NUMBER.code`", "**required**"),
+    ] {
+        let row = rows.iter().find(|row| row[0] == key);
+        assert_eq!(row.map(|row| row[2]), Some(default), "{key}");
     }
     Ok(())
 }

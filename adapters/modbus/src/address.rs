@@ -42,7 +42,7 @@ pub(crate) struct Address {
     /// Length of a `string` in bytes, 1 to 250.
     #[schemars(with = "Option<u16>", range(min = 1, max = 250))]
     pub length: Option<Spanned<u16>>,
-    /// Encoding of a `string`.
+    /// Encoding of a `string`; `ascii` unless said.
     #[schemars(with = "Option<Encoding>")]
     pub encoding: Option<Spanned<Encoding>>,
     /// Whether a `string` ends at its first NUL and loses white space at its end; true unless said.

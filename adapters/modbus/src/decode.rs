@@ -2,7 +2,7 @@
 
 use floorgate_sample::Value;
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::decimal::{Linear, Scaled};
 
@@ -11,7 +11,7 @@ use crate::decimal::{Linear, Scaled};
 /// 64-bit numbers follow the same two questions: is the first register the most significant one (`ABCD`, `BADC`) or the
 /// least (`CDAB`, `DCBA`), and is a register's first byte its most significant one (`ABCD`, `CDAB`) or not. 16-bit
 /// numbers and text have only the second.
-#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize, JsonSchema, PartialEq, Eq)]
 pub(crate) enum WordOrder {
     /// Big-endian, as the Modbus specification sends registers.
     #[default]

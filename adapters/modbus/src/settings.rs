@@ -5,7 +5,7 @@ use std::time;
 
 use floorgate_yaml::{Draft, Duration, Node, Problems, Span, Spanned, draft};
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::decode::WordOrder;
 
@@ -20,15 +20,12 @@ pub(crate) struct Settings {
     pub serial: Option<Spanned<Serial>>,
     /// Unit id (slave address) of tags that name none: 0 to 255 with TCP, 1 to 247 with RTU.
     #[serde(default = "unit")]
-    #[schemars(default = "unit_number")]
     pub unit: Spanned<u8>,
     /// How often tags are read that say nothing else with `every`.
     #[serde(default = "poll_interval")]
-    #[schemars(with = "Duration", default = "poll_interval_written")]
     pub poll_interval: Spanned<Duration>,
     /// How long an answer, or a connection, may take. After it the connection is dropped and made anew.
     #[serde(default = "timeout")]
-    #[schemars(with = "Duration", default = "timeout_written")]
     pub timeout: Spanned<Duration>,
     /// How often a request without an answer is sent again, on a new connection, before the unit counts as lost: 0 to 10.
     /// By default 0 with TCP, which repeats by itself, and 1 with RTU, where noise takes a frame now and then.
@@ -39,11 +36,11 @@ pub(crate) struct Settings {
     pub request_pause: Duration,
     /// Most registers of one request, 1 to 125.
     #[serde(default = "max_registers")]
-    #[schemars(with = "u16", range(min = 1, max = 125), default = "max_registers_number")]
+    #[schemars(with = "u16", range(min = 1, max = 125))]
     pub max_registers: Spanned<u16>,
     /// Most coils or discrete inputs of one request, 1 to 2000.
     #[serde(default = "max_bits")]
-    #[schemars(with = "u16", range(min = 1, max = 2000), default = "max_bits_number")]
+    #[schemars(with = "u16", range(min = 1, max = 2000))]
     pub max_bits: Spanned<u16>,
     /// Most neighbouring registers that no tag names and that may be read over to save a request (for coils and
     /// discrete inputs sixteen times as many). 0 reads only what is named.
@@ -60,11 +57,9 @@ pub(crate) struct Settings {
     /// Longest pause between attempts to reach a lost device or a unit that does not answer. Pauses begin at 50 ms,
     /// double, and are lengthened by chance to up to twice their length.
     #[serde(default = "backoff_max")]
-    #[schemars(with = "Duration", default = "backoff_max_written")]
     pub backoff_max: Spanned<Duration>,
     /// How often a tag that the device refuses is tried again.
     #[serde(default = "retry_refused")]
-    #[schemars(with = "Duration", default = "retry_refused_written")]
     pub retry_refused: Spanned<Duration>,
 }
 
@@ -83,7 +78,7 @@ pub(crate) struct Serial {
 }
 
 /// Parity of a serial line.
-#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize, JsonSchema, PartialEq, Eq)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Parity {
     /// Even.
@@ -107,47 +102,26 @@ const fn spanned<T>(value: T) -> Spanned<T> {
         },
     }
 }
-fn unit_number() -> u8 {
-    1
-}
 fn unit() -> Spanned<u8> {
-    spanned(unit_number())
-}
-fn poll_interval_written() -> Duration {
-    Duration::from_millis(100)
+    spanned(1)
 }
 fn poll_interval() -> Spanned<Duration> {
-    spanned(poll_interval_written())
-}
-fn timeout_written() -> Duration {
-    Duration::from_secs(1)
+    spanned(Duration::from_millis(100))
 }
 fn timeout() -> Spanned<Duration> {
-    spanned(timeout_written())
-}
-fn max_registers_number() -> u16 {
-    MOST_REGISTERS
+    spanned(Duration::from_secs(1))
 }
 fn max_registers() -> Spanned<u16> {
     spanned(MOST_REGISTERS)
 }
-fn max_bits_number() -> u16 {
-    MOST_BITS
-}
 fn max_bits() -> Spanned<u16> {
     spanned(MOST_BITS)
 }
-fn backoff_max_written() -> Duration {
-    Duration::from_secs(30)
-}
 fn backoff_max() -> Spanned<Duration> {
-    spanned(backoff_max_written())
-}
-fn retry_refused_written() -> Duration {
-    Duration::from_secs(60)
+    spanned(Duration::from_secs(30))
 }
 fn retry_refused() -> Spanned<Duration> {
-    spanned(retry_refused_written())
+    spanned(Duration::from_secs(60))
 }
 fn baud() -> u32 {
     19_200
@@ -234,9 +208,9 @@ impl Checked {
     pub(crate) fn assumed() -> Self {
         Self {
             endpoint: Endpoint::Tcp(String::new()),
-            unit: unit_number(),
-            poll_interval: poll_interval_written().get(),
-            timeout: timeout_written().get(),
+            unit: *unit(),
+            poll_interval: poll_interval().get(),
+            timeout: timeout().get(),
             retries: 0,
             request_pause: time::Duration::ZERO,
             max_registers: MOST_REGISTERS,
@@ -244,8 +218,8 @@ impl Checked {
             max_gap: 0,
             base: 0,
             word_order: WordOrder::default(),
-            backoff_max: backoff_max_written().get(),
-            retry_refused: retry_refused_written().get(),
+            backoff_max: backoff_max().get(),
+            retry_refused: retry_refused().get(),
         }
     }
 }

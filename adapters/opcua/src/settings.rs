@@ -9,7 +9,7 @@ use floorgate_yaml::Duration;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Error, MapAccess, Visitor};
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, Serialize};
 
 /// An OPC UA server.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
@@ -23,6 +23,7 @@ pub struct Settings {
     pub security: Security,
     /// Who the gateway is to the server: `anonymous`, a user with a password file, or a user certificate.
     #[serde(default)]
+    #[schemars(default = "anonymous")]
     pub login: Login,
     /// Accept any server certificate. This gives up the proof of who the server is: whoever is on the
     /// network path can pretend to be it. For tests only.
@@ -70,6 +71,9 @@ pub struct Settings {
     pub retry_refused_nodes: Duration,
 }
 
+fn anonymous() -> &'static str {
+    "anonymous"
+}
 fn publishing_interval() -> Duration {
     Duration::from_millis(50)
 }
@@ -99,7 +103,7 @@ fn retry_refused_nodes() -> Duration {
 }
 
 /// How changes come to the gateway.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Mode {
     /// The server reports changes.
@@ -122,7 +126,7 @@ pub struct Security {
 }
 
 /// A security policy (OPC 10000-7).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Policy {
     /// No security.
@@ -139,7 +143,7 @@ pub enum Policy {
 }
 
 /// A message security mode (OPC 10000-4, `MessageSecurityMode`).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum SecurityMode {
     /// Neither signed nor encrypted.

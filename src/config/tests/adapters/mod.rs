@@ -90,10 +90,12 @@ impl Adapter for OpcUa {
             if let Some(address) = salvage::<NodeAddress>(tag.address, problems)
                 && !address.node.contains('=')
             {
-                problems.error(
-                    address.node.span,
-                    format!("node {:?} of {} is no node id", address.node.value, tag.name),
-                );
+                problems
+                    .error(
+                        address.node.span,
+                        format!("node {:?} of {} is no node id", address.node.value, tag.name),
+                    )
+                    .hint("such as `ns=2;s=Line1`");
             }
         }
         settings.map(|_| Box::new(Planned) as Box<dyn Source>)
