@@ -17,7 +17,8 @@ pub struct Settings {
     pub type_prefix: Arc<str>,
     /// How events stand in a record.
     pub encoding: Encoding,
-    /// Epoch of the `sequence` attribute: rises when the streams' counters were lost.
+    /// Epoch of the `sequence` attribute in streams of which nothing is stored: higher than in any store before, as seconds
+    /// since 1970 are.
     pub stream_epoch: u32,
     /// Unique for each start of the process: part of the ids of events that have no time of their own.
     pub incarnation: Uuid,
@@ -150,7 +151,7 @@ impl Attributes<'_> {
         visit("time", self.time);
         // Compared as text, therefore of fixed width (CloudEvents sequence extension).
         let mut text = String::with_capacity(32);
-        push_number(&mut text, u64::from(self.sequence.0), 8);
+        push_number(&mut text, u64::from(self.sequence.0), 10);
         text.push('-');
         push_number(&mut text, self.sequence.1, 20);
         visit("sequence", &text);
@@ -241,7 +242,7 @@ mod tests {
     fn binary_mode_has_a_line_for_each_attribute() {
         let (headers, value) = seal(Encoding::Binary, &attributes(), b"{}".to_vec());
         assert!(
-            headers.contains("ce_sequence: 00000007-00000000000000184212\n"),
+            headers.contains("ce_sequence: 0000000007-00000000000000184212\n"),
             "{headers}"
         );
         assert_eq!(value, b"{}");

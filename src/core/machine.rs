@@ -72,19 +72,20 @@ impl Core {
         let (offsets, by_tag) = plan.rules_by_tag();
         let mut streams = Streams::default();
         let gateway = Arc::clone(&settings.gateway);
+        let epoch = settings.stream_epoch;
         let sources = plan
             .sources
             .iter()
             .map(|source| {
                 let path: Arc<str> = format!("source/{}", source.name).into();
-                let stream = streams.of(&gateway, &path, stored);
+                let stream = streams.of(&gateway, &path, epoch, stored);
                 SourceState::new(&source.name, stream, stored)
             })
             .collect();
         let equipment = plan
             .equipment
             .iter()
-            .map(|equipment| streams.of(&gateway, &equipment.path, stored))
+            .map(|equipment| streams.of(&gateway, &equipment.path, epoch, stored))
             .collect();
         let tags = plan
             .tags
@@ -122,6 +123,17 @@ impl Core {
             pending: Vec::new(),
             plan,
         }
+    }
+
+    /// The name of a source of the plan.
+    #[must_use]
+    pub fn source_name(&self, source: SourceId) -> Option<&str> {
+        self.plan.sources.get(usize::from(source.0)).map(|row| &*row.name)
+    }
+
+    /// Begins new epochs of all streams, of at least this number: their stored counters may be behind what was issued.
+    pub fn renew_streams(&mut self, epoch: u32) {
+        self.emitter.renew_streams(epoch);
     }
 
     /// Takes a batch; what it makes is appended to `events`.

@@ -9,7 +9,9 @@ use std::sync::Arc;
 pub(crate) struct Stream {
     /// CloudEvents `source`.
     pub(crate) urn: Arc<str>,
-    /// Number of the last event.
+    /// Rises when the counter was lost.
+    pub(crate) epoch: u32,
+    /// Number of the last event of the epoch.
     pub(crate) last: u64,
     /// The state is to be stored with the next commit.
     pub(crate) dirty: bool,
@@ -20,17 +22,28 @@ pub(crate) struct Stream {
 }
 
 impl Stream {
-    /// `urn:floorgate:<gateway>:<parts of the path>`; the counter goes on where it was.
-    pub(crate) fn new(gateway: &str, path: &str, stored: &dyn Fn(&str) -> Option<String>) -> Self {
+    /// `urn:floorgate:<gateway>:<parts of the path>`; the counter goes on where it was. Where nothing is stored of it, it
+    /// begins in a new epoch.
+    pub(crate) fn new(
+        gateway: &str,
+        path: &str,
+        new_epoch: u32,
+        stored: &dyn Fn(&str) -> Option<String>,
+    ) -> Self {
         let mut urn = format!("urn:floorgate:{gateway}");
         for part in path.split('/').filter(|part| !part.is_empty()) {
             urn.push(':');
             push_escaped(&mut urn, part);
         }
         let cell: Arc<str> = cell(&urn).into();
-        let last = stored(&cell).and_then(|text| text.parse().ok()).unwrap_or(0);
+        let known = stored(&cell).and_then(|text| {
+            let (epoch, last) = text.split_once('-')?;
+            Some((epoch.parse().ok()?, last.parse().ok()?))
+        });
+        let (epoch, last) = known.unwrap_or((new_epoch, 0));
         Self {
             urn: urn.into(),
+            epoch,
             last,
             dirty: false,
             cell,
@@ -61,9 +74,16 @@ impl Stream {
         self.last
     }
 
+    /// Begins a new epoch, since its counter may have been further than it is known.
+    pub(crate) fn renew(&mut self, epoch: u32) {
+        self.epoch = epoch.max(self.epoch.saturating_add(1));
+        self.last = 0;
+        self.dirty = true;
+    }
+
     /// Key and text of the stream's cell.
     pub(crate) fn save(&self) -> (Arc<str>, String) {
-        (Arc::clone(&self.cell), self.last.to_string())
+        (Arc::clone(&self.cell), format!("{}-{}", self.epoch, self.last))
     }
 }
 
@@ -95,12 +115,13 @@ impl Streams {
         &mut self,
         gateway: &str,
         path: &Arc<str>,
+        new_epoch: u32,
         stored: &dyn Fn(&str) -> Option<String>,
     ) -> usize {
         if let Some(&index) = self.by_path.get(path) {
             return index;
         }
-        self.all.push(Stream::new(gateway, path, stored));
+        self.all.push(Stream::new(gateway, path, new_epoch, stored));
         let index = self.all.len() - 1;
         self.by_path.insert(Arc::clone(path), index);
         index
@@ -113,12 +134,23 @@ mod tests {
 
     #[test]
     fn a_stream_goes_on_where_it_was() {
-        let stored = |key: &str| (key == "stream:urn:floorgate:gw-1:acme:line%201").then(|| "41".to_owned());
-        let mut stream = Stream::new("gw-1", "acme/line 1", &stored);
+        let stored =
+            |key: &str| (key == "stream:urn:floorgate:gw-1:acme:line%201").then(|| "7-41".to_owned());
+        let mut stream = Stream::new("gw-1", "acme/line 1", 9, &stored);
         assert_eq!(stream.next(), 42);
         assert_eq!(
             stream.save(),
-            ("stream:urn:floorgate:gw-1:acme:line%201".into(), "42".into())
+            ("stream:urn:floorgate:gw-1:acme:line%201".into(), "7-42".into())
         );
+    }
+
+    #[test]
+    fn a_stream_whose_counter_is_lost_begins_a_later_epoch() {
+        let mut stream = Stream::new("gw-1", "acme/line", 9, &|_| None);
+        assert_eq!((stream.epoch, stream.next()), (9, 1));
+        stream.renew(12);
+        assert_eq!((stream.epoch, stream.next()), (12, 1));
+        stream.renew(12);
+        assert_eq!((stream.epoch, stream.next()), (13, 1));
     }
 }

@@ -86,7 +86,7 @@ async fn readyz(State(pages): State<Pages>) -> Response {
     }
     text.push_str(match standing {
         Standing::Good => "",
-        Standing::Full => "outbox: the disk is full, sources wait\n",
+        Standing::Full => "outbox: no space left on its disk, or it is as large as `outbox.max_mib` lets it be; sources wait\n",
         Standing::Locked => "outbox: another program holds its lock, sources wait\n",
     });
     if let Some(line) = &pages.salvaged {

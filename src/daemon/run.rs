@@ -27,6 +27,7 @@ use crate::engine::{
 };
 use crate::http::{self, Pages};
 use crate::kafka;
+use crate::logging::Audience;
 use crate::supervisor::Sources;
 
 /// How long sources get to end.
@@ -35,19 +36,20 @@ const SOURCES_PATIENCE: Duration = Duration::from_secs(3);
 const STORING_RESERVE: Duration = Duration::from_secs(1);
 
 /// Runs the gateway until it is told to stop.
-pub fn run(path: &Path) -> anyhow::Result<()> {
+pub fn run(path: &Path, audience: Audience) -> anyhow::Result<()> {
     let started = Instant::now();
-    let loaded = read_to_run(path)?;
+    let loaded = read_to_run(path, audience)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .enable_all()
         .build()
         .context("cannot start the runtime")?;
-    runtime.block_on(serve(path, loaded, started))
+    runtime.block_on(serve(path, loaded, audience, started))
 }
 
 /// The parts that live as long as the process.
 struct Gateway {
+    audience: Audience,
     settings: Arc<Settings>,
     identity: Identity,
     intake: Intake,
@@ -61,9 +63,10 @@ struct Gateway {
 #[derive(Clone, Copy)]
 struct Identity {
     incarnation: Uuid,
+    /// Of streams that begin.
+    stream_epoch: u32,
 }
 
-/// The engine, laid out and not started, with what speaks to it.
 /// The store of a state folder.
 pub fn store_options(settings: &Settings, state: &Path) -> Options {
     let mut options = Options::new(state.join("outbox.db"));
@@ -74,6 +77,7 @@ pub fn store_options(settings: &Settings, state: &Path) -> Options {
     options
 }
 
+/// The engine, laid out and not started, with what speaks to it.
 struct Assembled {
     engine: Engine,
     inbox: Receiver<Message>,
@@ -98,9 +102,13 @@ fn assemble(
         .with_context(|| format!("cannot create state_dir {}", folders.state.display()))?;
     let options = store_options(settings, &folders.state);
     let (mut store, restored, salvage) = Store::open_or_salvage(&options)?;
+    let state_is_incomplete = salvage
+        .as_ref()
+        .is_some_and(|salvage| salvage.state_is_incomplete);
     let salvaged = salvage.map(|salvage| tell_salvage(&salvage, &metrics));
     let identity = Identity {
         incarnation: Uuid::new_v5(&restored.store_id, &restored.incarnation.to_be_bytes()),
+        stream_epoch: restored.epoch,
     };
     info!(
         gateway = settings.gateway.value,
@@ -112,7 +120,10 @@ fn assemble(
         "floorgate {version} starts"
     );
     let topics = plan.topics();
-    let core = core(settings, identity, plan, &|key| restored.cells.get(key).cloned());
+    let mut core = core(settings, identity, plan, &|key| restored.cells.get(key).cloned());
+    if state_is_incomplete {
+        core.renew_streams(restored.epoch);
+    }
     let (inbox, sender, intake) = mailbox(*settings.limits.samples_in_flight);
     let wake = sender.clone();
     let wiring = Wiring {
@@ -189,7 +200,7 @@ struct Folders {
     state: PathBuf,
 }
 
-async fn serve(path: &Path, loaded: Loaded, started: Instant) -> anyhow::Result<()> {
+async fn serve(path: &Path, loaded: Loaded, audience: Audience, started: Instant) -> anyhow::Result<()> {
     // First of all: until a signal has its stream, it ends the process.
     let (mut term, mut interrupt, mut hangup) = (
         signal(SignalKind::terminate())?,
@@ -242,6 +253,7 @@ async fn serve(path: &Path, loaded: Loaded, started: Instant) -> anyhow::Result<
     tokio::spawn(http::serve(listener, pages, stop.clone()));
     tokio::spawn(watchdog(pulse, stop.clone()));
     let mut gateway = Gateway {
+        audience,
         sources: Sources::start(sources, &intake, &metrics),
         settings,
         identity,
@@ -309,7 +321,7 @@ fn core(
             Encoding::Binary => floorgate_core::Encoding::Binary,
             Encoding::Structured => floorgate_core::Encoding::Structured,
         },
-        stream_epoch: 1,
+        stream_epoch: identity.stream_epoch,
         incarnation: identity.incarnation,
     };
     Core::new(plan, of_core, stored)
@@ -319,8 +331,7 @@ fn core(
 /// what needs a restart is said.
 async fn reload(gateway: Gateway, path: &Path) -> Gateway {
     notify(&[NotifyState::Reloading]);
-    let read = read_to_run(path);
-    let gateway = match read {
+    let gateway = match read_to_run(path, gateway.audience) {
         Err(_) => {
             warn!("the configuration is wrong, the old one stays");
             gateway.metrics.reloads.with_label_values(&["refused"]).inc();

@@ -19,6 +19,8 @@ pub struct Restored {
     pub store_id: Uuid,
     /// Larger than at any earlier open of this file, and about the milliseconds since 1970 at this one.
     pub incarnation: u64,
+    /// The epoch of what begins with this open: its seconds since 1970, so that it is higher than in a store that was lost.
+    pub epoch: u32,
     /// The topics.
     pub topics: Vec<Topic>,
     /// The lanes, by their number.
@@ -33,12 +35,13 @@ pub(crate) fn restore(connection: &mut Connection, path: &Path) -> Result<(Catal
     let store_id = Uuid::parse_str(&store_id)
         .map_err(|_| Error::damaged(path, format!("its id is {store_id:?}, which is not a UUID")))?;
     let unreadable = |error| Error::unreadable(path, error);
-    let seconds = u32::try_from(incarnation / 1000).unwrap_or(u32::MAX);
-    let catalog = Catalog::read(connection, seconds.max(1)).map_err(unreadable)?;
+    let epoch = u32::try_from(incarnation / 1000).unwrap_or(u32::MAX).max(1);
+    let catalog = Catalog::read(connection, epoch).map_err(unreadable)?;
     let (cells, content) = Cells::read(connection).map_err(unreadable)?;
     let restored = Restored {
         store_id,
         incarnation,
+        epoch,
         topics: catalog.topics().to_vec(),
         lanes: catalog.lanes().to_vec(),
         cells: content,

@@ -115,6 +115,8 @@ fn finish(path: &Path) -> Result<Option<Salvage>, Error> {
     Ok(Some(Salvage {
         reason: "it was being moved aside when the process ended".to_owned(),
         aside,
+        // What was found then is not known any more.
+        state_is_incomplete: true,
         ..Salvage::default()
     }))
 }

@@ -84,6 +84,10 @@ impl Emitter {
         self.recorded = recorded;
     }
 
+    pub(crate) fn renew_streams(&mut self, epoch: u32) {
+        self.streams.all.iter_mut().for_each(|stream| stream.renew(epoch));
+    }
+
     /// Cells of the streams that went on.
     pub(crate) fn save(&mut self, cells: &mut Vec<(Arc<str>, String)>) {
         for stream in self.streams.all.iter_mut().filter(|stream| stream.dirty) {
@@ -130,7 +134,6 @@ impl Emitter {
         let (name, event_type) = self.type_names(draft.domain, draft.name);
         let (time_text, recorded) = (self.times.put(time), self.times.put(self.recorded));
         let stream = &mut self.streams.all[stream];
-        let number = stream.last;
         let attributes = Attributes {
             id,
             source: &stream.urn,
@@ -139,7 +142,7 @@ impl Emitter {
             time: self.times.get(time_text),
             recorded: self.times.get(recorded),
             key,
-            sequence: (self.settings.stream_epoch, number),
+            sequence: (stream.epoch, stream.last),
             correlation: draft.correlation,
             emission,
         };
@@ -167,10 +170,11 @@ impl Emitter {
     /// that a restored store cannot issue it again.
     fn id_of_number(&mut self, stream: usize, number: u64) -> Uuid {
         self.scratch.clear();
+        let stream = &self.streams.all[stream];
         let _ = write!(
             self.scratch,
-            "{}#{number}#{}",
-            self.streams.all[stream].urn, self.settings.incarnation
+            "{}#{}-{number}#{}",
+            stream.urn, stream.epoch, self.settings.incarnation
         );
         Uuid::new_v5(&self.namespace, self.scratch.as_bytes())
     }

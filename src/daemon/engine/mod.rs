@@ -30,7 +30,7 @@ use floorgate_publisher::Publisher;
 use floorgate_sample::Timestamp;
 use prometheus::local::LocalHistogram;
 use tokio::sync::oneshot;
-use tracing::{error, info, warn};
+use tracing::{debug, error, warn};
 
 use storing::{Counts, Refused};
 use upkeep::Upkeep;
@@ -334,7 +334,6 @@ impl Running {
                 .late_samples
                 .inc_by(batch.samples.len() as u64);
             warn!(
-                source = batch.source.0,
                 samples = batch.samples.len(),
                 "a source of the replaced configuration sent values after its end; they are not taken"
             );
@@ -348,8 +347,9 @@ impl Running {
             now: self.now(),
         };
         for notice in &batch.notices {
-            info!(
-                source = batch.source.0,
+            // Adapters log what happens to them in their own words.
+            debug!(
+                source = self.engine.core.source_name(batch.source),
                 notice = Told(notice).to_string(),
                 "source notice"
             );

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 pub enum Standing {
     /// It does.
     Good,
-    /// The disk is full.
+    /// There is no space left: on the disk, or below the limit of its size.
     Full,
     /// Another program holds the store's lock.
     Locked,

@@ -108,13 +108,19 @@ impl Running {
             && let Some(renewal) = self.renewals.last().copied()
         {
             match self.with_room(|store, _| store.renew(&renewal)) {
-                Ok(lane) => warn!(
-                    topic = &*lane.topic,
-                    partition = lane.partition,
-                    epoch = lane.epoch,
-                    to_send = lane.depth(),
-                    "the lane goes on in a new epoch"
-                ),
+                Ok(lane) => {
+                    warn!(
+                        topic = &*lane.topic,
+                        partition = lane.partition,
+                        epoch = lane.epoch,
+                        to_send = lane.depth(),
+                        "the lane goes on in a new epoch"
+                    );
+                    if !renewal.again {
+                        // The store is older than the log: numbers that it knows may have been issued further.
+                        self.engine.core.renew_streams(lane.epoch);
+                    }
+                }
                 Err(problem) => return self.refuse(problem),
             }
             self.accepted();

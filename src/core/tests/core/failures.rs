@@ -57,7 +57,10 @@ fn a_field_that_cannot_be_computed_is_null_and_the_event_goes_out() {
     assert_eq!(data(&next[0])["extra"]["rate"], 4);
     assert_eq!(
         [sequence(&events[0]), sequence(&next[0])],
-        ["00000001-00000000000000000001", "00000001-00000000000000000002"],
+        [
+            "0000000001-00000000000000000001",
+            "0000000001-00000000000000000002"
+        ],
         "the stream has no hole"
     );
 }

@@ -38,7 +38,7 @@ fn the_envelope_names_stream_key_and_run() {
         "ce_source: urn:floorgate:gw:acme:busan:filling:line1:filler",
         "ce_subject: {subject}",
         "ce_partitionkey: {key}",
-        "ce_sequence: 00000001-00000000000000000001",
+        "ce_sequence: 0000000001-00000000000000000001",
         "ce_correlationid: WO-1/filling/line1/filler/1",
         "ce_emission: initial",
         "ce_time: 1970-01-01T00:00:02.000Z",
@@ -48,6 +48,25 @@ fn the_envelope_names_stream_key_and_run() {
             "{line} is not in\n{headers}"
         );
     }
+}
+
+#[test]
+fn a_stream_whose_counter_may_be_behind_goes_on_in_a_new_epoch() {
+    let mut gateway = online();
+    let sequence = |gateway: &mut crate::Gateway, state| {
+        let events = gateway.tick(&[(STATE, Value::Int(state))]);
+        let line = events[0]
+            .headers
+            .lines()
+            .find_map(|line| line.strip_prefix("ce_sequence: "));
+        line.expect("a sequence").to_owned()
+    };
+    assert_eq!(sequence(&mut gateway, 6), "0000000001-00000000000000000001");
+    gateway.core.renew_streams(40);
+    assert_eq!(sequence(&mut gateway, 11), "0000000040-00000000000000000001");
+    let mut gateway = gateway.restart();
+    gateway.notice(Notice::Online(Continuity::New));
+    assert_eq!(sequence(&mut gateway, 6), "0000000040-00000000000000000002");
 }
 
 #[test]
