@@ -5,10 +5,12 @@ use std::path::Path;
 
 use floorgate_adapter_api::NamedFile;
 use floorgate_config::{Loaded, load};
-use floorgate_yaml::Problems;
+use floorgate_yaml::{Problems, Severity};
+use tracing::{error, warn};
 
 use crate::exit::Refused;
 use crate::kafka;
+use crate::logging::Audience;
 use crate::registry::ADAPTERS;
 
 /// Who looks at the files that the settings name.
@@ -22,7 +24,7 @@ enum Eyes {
 
 /// Checks a configuration and tells what it comes to.
 pub fn check(path: &Path) -> anyhow::Result<()> {
-    let loaded = read_with(path, Some(Eyes::Anyone))?;
+    let loaded = read_with(path, Some(Eyes::Anyone), Audience::People)?;
     println!(
         "{}: {} sources, {} tags, {} rules, no errors",
         path.display(),
@@ -35,15 +37,15 @@ pub fn check(path: &Path) -> anyhow::Result<()> {
 
 /// Reads a configuration; what is wrong with it is printed.
 pub fn read(path: &Path) -> anyhow::Result<Loaded> {
-    read_with(path, None)
+    read_with(path, None, Audience::People)
 }
 
 /// Reads a configuration that this process is to run: what it names has to be there for this process.
-pub fn read_to_run(path: &Path) -> anyhow::Result<Loaded> {
-    read_with(path, Some(Eyes::Gateway))
+pub fn read_to_run(path: &Path, audience: Audience) -> anyhow::Result<Loaded> {
+    read_with(path, Some(Eyes::Gateway), audience)
 }
 
-fn read_with(path: &Path, eyes: Option<Eyes>) -> anyhow::Result<Loaded> {
+fn read_with(path: &Path, eyes: Option<Eyes>, audience: Audience) -> anyhow::Result<Loaded> {
     let (mut loaded, mut problems) = load(path, ADAPTERS);
     if let (Some(read), Some(eyes)) = (&loaded, eyes) {
         look(read, eyes, &mut problems);
@@ -51,7 +53,7 @@ fn read_with(path: &Path, eyes: Option<Eyes>) -> anyhow::Result<Loaded> {
             loaded = None;
         }
     }
-    print(&problems);
+    tell(&problems, audience);
     loaded.ok_or_else(|| Refused.into())
 }
 
@@ -83,8 +85,23 @@ fn look(loaded: &Loaded, eyes: Eyes, problems: &mut Problems) {
     }
 }
 
-fn print(problems: &Problems) {
-    if !problems.list().is_empty() {
+fn tell(problems: &Problems, audience: Audience) {
+    if problems.is_empty() {
+        return;
+    }
+    if audience == Audience::People {
         eprint!("{}", problems.render(std::io::stderr().is_terminal()));
+        return;
+    }
+    for problem in problems.by_place() {
+        let file = problem.span.and_then(|span| problems.file(span.file));
+        let file = file.map(|(path, _)| path.display().to_string());
+        let place = problem.span.filter(|span| span.line > 0);
+        let (line, column) = (place.map(|place| place.line), place.map(|place| place.column));
+        let (hint, message) = (problem.hint.as_deref(), problem.message.as_str());
+        match problem.severity {
+            Severity::Error => error!(file, line, column, hint, "{message}"),
+            Severity::Warning => warn!(file, line, column, hint, "{message}"),
+        }
     }
 }

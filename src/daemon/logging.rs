@@ -23,8 +23,17 @@ pub enum LogFormat {
     Journal,
 }
 
+/// Who reads what is logged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Audience {
+    /// Text may have several lines and excerpts.
+    People,
+    /// One record for each thing that is said.
+    Machines,
+}
+
 /// Starts logging to standard error. `FLOORGATE_LOG` filters by level and module (`info`, `floorgate=debug`).
-pub fn start(format: LogFormat) {
+pub fn start(format: LogFormat) -> Audience {
     let filter = EnvFilter::builder()
         .with_default_directive(tracing::level_filters::LevelFilter::INFO.into())
         .with_env_var("FLOORGATE_LOG")
@@ -36,10 +45,11 @@ pub fn start(format: LogFormat) {
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr);
+    let format = match format {
+        LogFormat::Auto if std::env::var_os("JOURNAL_STREAM").is_some() => LogFormat::Journal,
+        other => other,
+    };
     match format {
-        LogFormat::Auto if std::env::var_os("JOURNAL_STREAM").is_some() => {
-            builder.event_format(Journal).init();
-        }
         LogFormat::Journal => builder.event_format(Journal).init(),
         LogFormat::Json => builder.json().flatten_event(true).init(),
         LogFormat::Auto | LogFormat::Text => {
@@ -47,8 +57,10 @@ pub fn start(format: LogFormat) {
                 .with_target(false)
                 .with_ansi(std::io::stderr().is_terminal())
                 .init();
+            return Audience::People;
         }
     }
+    Audience::Machines
 }
 
 fn quiet(directive: &str) -> tracing_subscriber::filter::Directive {

@@ -20,6 +20,7 @@ mod supervisor;
 use clap::Parser;
 
 use cli::{Cli, Command, SchemaOf};
+use logging::Audience;
 
 /// Memory for Rust and for the C libraries alike. Records are made on one thread and freed on another, which costs glibc's allocator a tenth of
 /// the gateway's CPU time.
@@ -27,12 +28,20 @@ use cli::{Cli, Command, SchemaOf};
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() {
-    let code = match dispatch(Cli::parse()) {
+    let cli = Cli::parse();
+    let audience = match cli.command {
+        Command::Run(_) => logging::start(cli.log_format),
+        _ => Audience::People,
+    };
+    let code = match dispatch(cli.command, audience) {
         Ok(()) => exit::SUCCESS,
         Err(error) => {
-            // What is wrong with a configuration was printed where it stands; there is nothing to add.
+            // What is wrong with a configuration was told where it stands; there is nothing to add.
             if !error.is::<exit::Refused>() {
-                eprintln!("floorgate: {error:#}");
+                match audience {
+                    Audience::People => eprintln!("floorgate: {error:#}"),
+                    Audience::Machines => tracing::error!("{error:#}"),
+                }
             }
             exit::code(&error)
         }
@@ -40,12 +49,9 @@ fn main() {
     exit::leave(code)
 }
 
-fn dispatch(cli: Cli) -> anyhow::Result<()> {
-    match cli.command {
-        Command::Run(arguments) => {
-            logging::start(cli.log_format);
-            run::run(&arguments.config)
-        }
+fn dispatch(command: Command, audience: Audience) -> anyhow::Result<()> {
+    match command {
+        Command::Run(arguments) => run::run(&arguments.config, audience),
         Command::Check(arguments) => check::check(&arguments.config),
         Command::Demo(options) => demo::demo(&options),
         Command::Pki(command) => pki::pki(&command),

@@ -83,6 +83,14 @@ impl Problems {
         &self.list
     }
 
+    /// All problems, ordered by file and place.
+    #[must_use]
+    pub fn by_place(&self) -> Vec<&Problem> {
+        let mut ordered: Vec<&Problem> = self.list.iter().collect();
+        ordered.sort_by_key(|problem| problem.span);
+        ordered
+    }
+
     /// Whether anything makes the configuration unusable.
     #[must_use]
     pub fn has_errors(&self) -> bool {

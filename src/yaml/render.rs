@@ -19,10 +19,8 @@ impl Problems {
     /// ```
     #[must_use]
     pub fn render(&self, color: bool) -> String {
-        let mut ordered: Vec<&Problem> = self.list().iter().collect();
-        ordered.sort_by_key(|problem| problem.span);
         let mut out = String::new();
-        for problem in ordered {
+        for problem in self.by_place() {
             self.render_one(problem, color, &mut out);
             out.push('\n');
         }

@@ -94,3 +94,33 @@ fn a_right_configuration_passes_without_a_socket() -> Result<()> {
     assert!(!plant.gateway.state().exists(), "check writes nothing");
     Ok(())
 }
+
+#[test]
+fn a_machine_that_reads_the_log_gets_a_record_for_each_mistake() -> Result<()> {
+    let gateway = Gateway::new(SETTINGS, &[("filling.yaml", MAPPING)])?;
+    let output = gateway.command(&["--log-format", "json", "run"])?.output()?;
+    assert_eq!(output.status.code(), Some(3));
+    let text = String::from_utf8(output.stderr)?;
+    let records: Vec<serde_json::Value> = text
+        .lines()
+        .map(serde_json::from_str)
+        .collect::<Result<_, _>>()
+        .with_context(|| format!("not only records:\n{text}"))?;
+    for (file, text, wrong) in MISTAKES {
+        let (line, column) = place(text, wrong)?;
+        let told = records.iter().any(|record| {
+            record["level"] == "ERROR"
+                && record["file"].as_str().is_some_and(|path| path.ends_with(file))
+                && record["line"] == line
+                && record["column"] == column
+                && record["hint"].is_string()
+        });
+        assert!(told, "{file}:{line}:{column} is not in {records:#?}");
+    }
+
+    let gateway = Gateway::new(&SETTINGS.replace("press shop", "press-shop"), &[])?;
+    let output = gateway.command(&["--log-format", "journal", "run"])?.output()?;
+    let text = String::from_utf8(output.stderr)?;
+    assert!(text.lines().all(|line| line.starts_with("<3>")), "{text}");
+    Ok(())
+}
