@@ -120,7 +120,46 @@ pub async fn read(
     }
 }
 
-/// The reason that people read: the server's status and what the library says to it.
+/// The reason that people read: the status and what is said to it. The library writes errors of the system in Rust's own
+/// notation, of which only the system's words are told.
 pub fn reason(error: &Error) -> String {
-    format!("{}: {error}", error.status())
+    let text = error.to_string();
+    for (notation, words) in [("Os { ", "message: \""), ("Custom { ", "error: \"")] {
+        if let Some((before, rest)) = text.split_once(notation)
+            && let Some((_, words)) = rest.split_once(words)
+            && let Some((words, _)) = words.split_once("\" }")
+        {
+            return format!("{before}{words}");
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reasons_are_in_the_words_of_server_and_system() {
+        let refused = std::io::Error::from_raw_os_error(111);
+        let looked_up =
+            std::io::Error::other("failed to lookup address information: Name or service not known");
+        for (context, told) in [
+            (
+                format!("Could not connect to host plc:4840, {refused:?}"),
+                "BadCommunicationError: Could not connect to host plc:4840, Connection refused",
+            ),
+            (
+                format!("Invalid address plc, cannot be parsed {looked_up:?}"),
+                "BadCommunicationError: Invalid address plc, cannot be parsed failed to lookup address information: Name or \
+                 service not known",
+            ),
+            ("no answer".to_owned(), "BadCommunicationError: no answer"),
+        ] {
+            assert_eq!(
+                reason(&Error::new(StatusCode::BadCommunicationError, context)),
+                told
+            );
+        }
+    }
 }
