@@ -86,7 +86,7 @@ install: ## install program, unit, user and sample configuration (PREFIX, DESTDI
 	install -m 0644 README.md LICENSE $(wildcard NOTICE) $(wildcard config/REFERENCE.md) \
 		systemd/floorgate.service.d/serial.conf $(DESTDIR)$(DOCDIR)
 	install -d $(DESTDIR)$(DOCDIR)/mappings
-	install -m 0644 mappings/*.yaml $(DESTDIR)$(DOCDIR)/mappings
+	install -m 0644 mappings/*.yaml mappings/README.md $(DESTDIR)$(DOCDIR)/mappings
 	install -d -m 0755 $(DESTDIR)$(SYSCONFDIR)/floorgate
 	install -d -m 0700 $(DESTDIR)$(SYSCONFDIR)/floorgate/secrets
 	install -d -m 0755 $(DESTDIR)$(SYSCONFDIR)/floorgate/mappings

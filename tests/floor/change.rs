@@ -223,3 +223,55 @@ fn bad_quality_is_never_shown_as_good() -> Result<()> {
     assert_eq!(bad, 1, "that the sensor failed is told: {records:#?}");
     Ok(())
 }
+
+#[test]
+fn a_structured_event_is_one_document() -> Result<()> {
+    let mut plant = Plant::new(&Kafka::shared()?.bootstrap())?;
+    let settings = plant.settings()?;
+    plant.gateway.write(
+        "floorgate.yaml",
+        &format!("{settings}events: {{encoding: structured}}\n"),
+    )?;
+    plant.gateway.start()?;
+    let mut reader = plant.reader("equipment-state")?;
+    reader.at_least(2, Patience::Long)?;
+    plant.plc.set("Line1.State", 6)?;
+    let records = reader.at_least(3, Patience::Short)?;
+    let record = &records[2];
+    assert!(
+        record
+            .header("content-type")?
+            .starts_with("application/cloudevents+json"),
+        "{}",
+        record.header("content-type")?
+    );
+    assert!(!record.has_header("ce_type"));
+    // How it is delivered is said beside the event in both modes.
+    assert!(record.has_header("floorgate_lane_sequence"));
+    let event = record.json()?;
+    for (name, value) in [
+        ("specversion", "1.0"),
+        ("type", "io.floorgate.mes.EquipmentStateChanged.v1"),
+        ("emission", "live"),
+        ("datacontenttype", "application/json"),
+    ] {
+        assert_eq!(event[name], value, "{name}");
+    }
+    let path = format!("acme/{}/filling/line1/filler", plant.site());
+    assert_eq!(event["partitionkey"], path.as_str());
+    assert_eq!(record.key.as_deref(), Some(path.as_str()));
+    assert_eq!(event["data"]["state"], "Execute");
+    assert_eq!(event["data"]["previousState"], "Idle");
+    for name in [
+        "id",
+        "source",
+        "subject",
+        "time",
+        "recordedtime",
+        "sequence",
+        "traceparent",
+    ] {
+        assert!(event[name].is_string(), "{name} in {event}");
+    }
+    Ok(())
+}

@@ -3,7 +3,9 @@
 use std::process::Command;
 
 use anyhow::{Context, Result};
-use floorgate_tests::{Folder, Kafka, Patience, Process, example, example_script, until};
+use floorgate_tests::{
+    Folder, Kafka, Patience, Process, example, example_script, peer_command, repository, until,
+};
 use rdkafka::ClientConfig;
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
@@ -197,4 +199,37 @@ fn the_consumer_in_python_takes_each_event_once() -> Result<()> {
 fn the_consumer_in_rust_takes_each_event_once() -> Result<()> {
     survives_kills(Command::new(example("consumer")?))?;
     keeps_the_rule(Command::new(example("consumer")?))
+}
+
+/// The ten lines that the README shows.
+#[test]
+fn the_consumer_in_the_readme_shows_a_change() -> Result<()> {
+    let kafka = Kafka::shared()?;
+    let mut plant = Plant::new(&kafka.bootstrap())?;
+    plant.gateway.start()?;
+    known(&plant)?;
+    let readme = std::fs::read_to_string(repository().join("README.md"))?;
+    let (_, code) = readme.split_once("```python\n").context("Python in the README")?;
+    let (code, _) = code.split_once("```").context("the end of it")?;
+    let lines = code.lines().map(|line| line.strip_prefix("   ").unwrap_or(line));
+    let code = lines
+        .collect::<Vec<_>>()
+        .join("\n")
+        .replace("localhost:9092", &kafka.bootstrap())
+        .replace("acme.busan.mes.work-order.v1", &topic(plant.site(), "work-order"));
+    let folder = Folder::new("readme")?;
+    let script = folder.write("consumer.py", &code)?;
+    let mut command = peer_command(&script.display().to_string())?;
+    command.env("PYTHONUNBUFFERED", "1");
+    let mut consumer = Process::start("consumer", &command, &folder.path().join("consumer.log"))?;
+    consumer.wait_for_output("\"status\":\"AllowedToStart\"", Patience::Long)?;
+    plant.plc.set("Line1.Status", 3)?;
+    consumer.wait_for_output("\"status\":\"Running\"", Patience::Long)?;
+    assert!(
+        consumer.output()?.contains("Z work-order/WO-1 {"),
+        "{}",
+        consumer.output()?
+    );
+    consumer.kill()?;
+    Ok(())
 }

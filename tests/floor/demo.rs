@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Result, ensure};
-use floorgate_tests::{Folder, Patience, Process, Signal, binary, repository, until};
+use floorgate_tests::{Folder, Kafka, Patience, Process, Reader, Signal, binary, repository, until};
 
 /// Starts a lively demonstration.
 fn start(folder: &Folder, log: &Path) -> Result<Process> {
@@ -37,6 +37,75 @@ fn ctrl_c_in_a_terminal_ends_the_demonstration_without_a_loss() -> Result<()> {
     let output = ended_by(Process::interrupt)?;
     let last = output.lines().last().unwrap_or_default();
     assert_eq!(last, "lost 0   doubled 0   outbox depth 0", "{output}");
+    Ok(())
+}
+
+#[test]
+fn a_hall_of_another_size_is_shown_on_a_real_broker_for_a_time() -> Result<()> {
+    let kafka = Kafka::shared()?;
+    let folder = Folder::new("demo")?;
+    let output = Command::new(binary("floorgate")?)
+        .args(["demo", "--for", "6s", "--lines", "2", "--rate", "20", "--quiet"])
+        .args(["--kafka", &kafka.bootstrap()])
+        .current_dir(repository())
+        .env("TMPDIR", folder.path())
+        .output()?;
+    let text = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+    ensure!(output.status.success(), "{text}");
+    assert!(text.starts_with("plant    2 lines on "), "{text}");
+    assert!(!text.contains(" → "), "no event is shown: {text}");
+    assert!(
+        text.contains("EquipmentStateChanged"),
+        "a summary by type: {text}"
+    );
+    assert!(text.ends_with("lost 0   doubled 0   outbox depth 0\n"), "{text}");
+
+    let mut reader = Reader::new(&kafka.bootstrap(), "acme.busan.mes.equipment-state.v1")?;
+    let mut keys: Vec<&str> = reader
+        .to_end()?
+        .iter()
+        .filter_map(|record| record.key.as_deref())
+        .filter(|key| key.ends_with("/filler"))
+        .collect();
+    keys.sort_unstable();
+    keys.dedup();
+    assert_eq!(
+        keys,
+        [
+            "acme/busan/filling/line1/filler",
+            "acme/busan/filling/line2/filler"
+        ]
+    );
+    Ok(())
+}
+
+#[test]
+fn a_number_of_lines_that_no_mapping_has_is_refused() -> Result<()> {
+    let folder = Folder::new("demo")?;
+    for file in ["config/floorgate.yaml", "mappings/conveyor.yaml"] {
+        let text = std::fs::read_to_string(repository().join(file))?;
+        folder.write(file, &text)?;
+    }
+    let line = std::fs::read_to_string(repository().join("mappings/filling-line.yaml"))?;
+    folder.write(
+        "mappings/filling-line.yaml",
+        &line.replace("{line: 1..6}", "{line: 1..5}"),
+    )?;
+    let demo = |words: &[&str]| -> Result<String> {
+        let output = Command::new(binary("floorgate")?)
+            .arg("demo")
+            .args(words)
+            .current_dir(folder.path())
+            .output()?;
+        ensure!(!output.status.success(), "{words:?} is taken");
+        Ok(String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    let said = demo(&["--lines", "2"])?;
+    assert!(said.contains("leave --lines away"), "{said}");
+    for rate in ["0", "-1", "nan"] {
+        let said = demo(&[&format!("--rate={rate}")])?;
+        assert!(said.contains("a number from 0.01 to 1000"), "{said}");
+    }
     Ok(())
 }
 

@@ -46,7 +46,7 @@ pub struct DemoOptions {
     #[arg(long, default_value_t = LINES, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
     lines: u32,
     /// How many seconds of the hall's life pass in one; at 1 a line makes about five changes a second.
-    #[arg(long, default_value_t = 1.0, value_name = "N")]
+    #[arg(long, default_value_t = 1.0, value_name = "N", value_parser = rate)]
     rate: f64,
     /// The configuration to run.
     #[arg(long, short, value_name = "FILE", default_value = "config/floorgate.yaml")]
@@ -63,6 +63,13 @@ fn host_and_port(text: &str) -> Result<String, String> {
             Ok(text.to_owned())
         }
         _ => Err("wants one broker's host and port, for example localhost:9092".to_owned()),
+    }
+}
+
+fn rate(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(rate) if (0.01..=1000.0).contains(&rate) => Ok(rate),
+        _ => Err("wants a number from 0.01 to 1000".to_owned()),
     }
 }
 
@@ -290,14 +297,23 @@ fn start_gateway(
 
 /// The repository's mappings with another number of lines, in a folder of their own; returns their list as YAML.
 fn mappings_for(loaded: &Loaded, lines: u32, folder: &Path) -> anyhow::Result<String> {
+    let (shipped, wanted) = (
+        format!("for_each: {{line: 1..{LINES}}}"),
+        format!("for_each: {{line: 1..{lines}}}"),
+    );
     let mut list = Vec::new();
+    let mut found = false;
     for (number, path) in loaded.files.iter().skip(1).enumerate() {
         let text =
             std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-        let text = text.replace(&format!("{{line: 1..{LINES}}}"), &format!("{{line: 1..{lines}}}"));
+        found |= text.contains(&shipped);
+        let text = text.replace(&shipped, &wanted);
         let copy = folder.join(format!("mapping-{number}.yaml"));
         std::fs::write(&copy, text).with_context(|| format!("cannot write {}", copy.display()))?;
         list.push(copy.display().to_string());
+    }
+    if !found {
+        bail!("no mapping has `{shipped}`, which --lines is for; leave --lines away");
     }
     Ok(serde_json::to_string(&list)?)
 }
