@@ -8,12 +8,16 @@ mod change;
 mod check;
 #[path = "floor/consumer.rs"]
 mod consumer;
+#[path = "floor/copies.rs"]
+mod copies;
 #[path = "floor/counting.rs"]
 mod counting;
 #[path = "floor/delivery.rs"]
 mod delivery;
 #[path = "floor/demo.rs"]
 mod demo;
+#[path = "floor/disk_and_clock.rs"]
+mod disk_and_clock;
 #[path = "floor/generated.rs"]
 mod generated;
 #[path = "floor/layering.rs"]

@@ -30,7 +30,7 @@ pub struct Cli {
 
 const EXIT_CODES: &str = "\
 Exit codes: 0 ended as asked, 1 unexpected error, 2 wrong command line, 3 configuration refused,
-4 storage failed, 5 another process has the store.";
+4 storage failed, 5 another process has the store, 6 another gateway of this name took over.";
 
 #[derive(Debug, Subcommand)]
 pub enum Command {

@@ -20,6 +20,9 @@ pub const CONFIGURATION: u8 = 3;
 /// The storage failed, or is damaged.
 const STORAGE: u8 = 4;
 
+/// Another gateway of this name publishes; which of them is right, a human has to say.
+const FENCED: u8 = 6;
+
 /// The configuration cannot be used; what is wrong was printed.
 #[derive(Debug, thiserror::Error)]
 #[error("the configuration cannot be used")]
@@ -34,6 +37,7 @@ pub fn code(error: &anyhow::Error) -> u8 {
         match cause.downcast_ref::<EngineError>() {
             Some(EngineError::Store(store)) => return store.exit_code(),
             Some(EngineError::Publisher) => return UNEXPECTED,
+            Some(EngineError::Fenced) => return FENCED,
             None => {}
         }
         if cause.is::<Damaged>() {
@@ -76,6 +80,7 @@ mod tests {
         for (error, expected) in [
             (anyhow::anyhow!("nobody foresaw this"), 1),
             (EngineError::Publisher.into(), 1),
+            (EngineError::Fenced.into(), 6),
             (Refused.into(), 3),
             (
                 anyhow::Error::from(missing).context("kafka.security.password_file"),

@@ -29,13 +29,14 @@
 //!
 //! # Threads
 //! One publisher thread that owns all state; one that asks about topics and one that reads the ends of logs, which may wait for a silent
-//! broker; one that waits for the client's news;
+//! broker; one that waits for the client's news, and one that holds the gateway's place in its group;
 //! librdkafka's own, of one producer or, where bursts are large, two. [`Publisher::offer`] and
 //! [`Publisher::take_reports`] never wait for any of them.
 
 mod client;
 mod clients;
 mod dead_letter;
+mod fence;
 mod inbox;
 mod lane;
 mod log_reader;

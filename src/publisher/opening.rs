@@ -73,6 +73,9 @@ impl Worker {
                 let open = TopicState::Open { partitions };
                 let news = std::mem::replace(&mut topic.state, open) != open;
                 topic.problem = None;
+                if news {
+                    self.fence.name(&topic.name);
+                }
                 match topic.pinned {
                     None => {
                         topic.pinned = Some(partitions);

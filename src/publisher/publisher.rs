@@ -10,6 +10,7 @@ use floorgate_sample::Timestamp;
 use thiserror::Error;
 
 use crate::client::{ClientError, GATHERING, connection, producing};
+use crate::fence::Fence;
 use crate::inbox::Shared;
 use crate::log_reader::LogReader;
 use crate::report::{Report, Status};
@@ -77,12 +78,16 @@ impl Publisher {
             answers.log_answer(answer);
         })
         .map_err(StartError::Thread)?;
+        let notice = Arc::clone(&shared);
+        let fence = Fence::start(&connection, &gateway, move || notice.report(Report::Fenced))
+            .map_err(StartError::Thread)?;
         let outfit = Outfit {
             shared: Arc::clone(&shared),
             reader,
             config: producing(&connection, settings),
             keeper,
             log,
+            fence,
             gateway,
             incarnation,
             metrics,

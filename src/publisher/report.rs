@@ -21,6 +21,8 @@ pub enum Report {
     /// A record is refused for good. The event is to be set aside and a stub to be put into its place; then
     /// [`Publisher::replaced`](crate::Publisher::replaced), until which its lane stands still.
     Refused(Burial),
+    /// Another gateway of the same name has begun to publish, here or elsewhere: this one is to stop.
+    Fenced,
     /// The store could not be read. Reading is tried again every second.
     StoreFailed(floorgate_outbox::Error),
 }

@@ -12,6 +12,7 @@ use rdkafka::config::ClientConfig;
 
 use crate::client::{BATCH_BYTES, ClientError, Collected};
 use crate::clients::Clients;
+use crate::fence::Fence;
 use crate::inbox::{News, Shared};
 use crate::lane::Lane;
 use crate::log_reader::LogReader;
@@ -63,6 +64,7 @@ pub(crate) struct Outfit {
     pub(crate) config: ClientConfig,
     pub(crate) keeper: TopicKeeper,
     pub(crate) log: LogReader,
+    pub(crate) fence: Fence,
     pub(crate) gateway: String,
     pub(crate) incarnation: String,
     pub(crate) metrics: Metrics,
@@ -79,6 +81,7 @@ pub(crate) struct Worker {
     pub(crate) config: ClientConfig,
     pub(crate) keeper: TopicKeeper,
     pub(crate) log: LogReader,
+    pub(crate) fence: Fence,
     pub(crate) gateway: String,
     pub(crate) incarnation: String,
     pub(crate) headers: HeaderMaker,
@@ -139,6 +142,7 @@ impl Worker {
             config: outfit.config,
             keeper: outfit.keeper,
             log: outfit.log,
+            fence: outfit.fence,
             gateway: outfit.gateway,
             incarnation: outfit.incarnation,
             headers: HeaderMaker::default(),
@@ -393,10 +397,13 @@ impl Worker {
 
     /// Lets the operator see how things stand.
     fn show(&mut self) {
-        let topics = self
-            .topics
-            .iter()
-            .flat_map(|topic| topic.problem.iter().chain(&topic.log_problem));
+        // What is not of the topic, such as that no broker answers, is told once.
+        let topics = self.topics.iter().enumerate().flat_map(|(place, topic)| {
+            let earlier = &self.topics[..place];
+            let told = move |text: &String| earlier.iter().any(|topic| topic.problem.as_ref() == Some(text));
+            let problem = topic.problem.iter().filter(move |text| !told(text));
+            problem.chain(&topic.log_problem)
+        });
         let lanes = self.slots.iter().filter_map(|slot| {
             let failure = slot.lane.failure()?;
             let topic = self.topics.get(slot.lane.topic).map_or("", |topic| &*topic.name);

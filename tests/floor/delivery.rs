@@ -1,10 +1,7 @@
 //! Once and in order, whatever dies in between and wherever it dies.
 
-use std::ffi::OsString;
-use std::path::Path;
-
 use anyhow::{Context, Result, ensure};
-use floorgate_tests::{Delivery, Folder, Kafka, Patience, Record};
+use floorgate_tests::{Delivery, Kafka, Patience, Record};
 
 use crate::counting::{COUNTER, compare, known, read_to, written};
 use crate::plant::{Plant, topic};
@@ -194,63 +191,5 @@ fn a_damaged_outbox_is_moved_aside_and_what_can_be_read_is_sent() -> Result<()> 
             .starts_with("outbox.db.damaged-")
     });
     ensure!(aside.count() > 0, "the damaged store is gone");
-    Ok(())
-}
-
-/// A store that was put back from a backup does not know what it issued since: it goes on where no number can come again.
-#[test]
-fn an_outbox_from_a_backup_goes_on_in_new_epochs() -> Result<()> {
-    let kafka = Kafka::shared()?;
-    let mut plant = Plant::new(&kafka.bootstrap())?;
-    plant.gateway.start()?;
-    known(&plant)?;
-    let mut reader = plant.reader("production-count")?;
-    let mut count = |plant: &mut Plant, first, last| -> Result<Vec<Record>> {
-        plant.plc.count_up(COUNTER, first, last, 4)?;
-        Ok(read_to(&mut reader, last)?.to_vec())
-    };
-    count(&mut plant, 1, 10)?;
-    plant.gateway.stop()?;
-    let (state, backup) = (plant.gateway.state(), Folder::new("backup")?);
-    let files = |folder: &Path| -> Result<Vec<OsString>> {
-        let names = std::fs::read_dir(folder)?.map(|file| Ok(file?.file_name()));
-        let names: Vec<OsString> = names.collect::<Result<_>>()?;
-        Ok(names
-            .into_iter()
-            .filter(|name| name.to_string_lossy().starts_with("outbox.db"))
-            .collect())
-    };
-    for name in files(&state)? {
-        std::fs::copy(state.join(&name), backup.path().join(&name))?;
-    }
-    plant.gateway.start()?;
-    known(&plant)?;
-    let before = count(&mut plant, 11, 20)?;
-    plant.gateway.stop()?;
-
-    for name in files(&state)? {
-        std::fs::remove_file(state.join(name))?;
-    }
-    for name in files(backup.path())? {
-        std::fs::copy(backup.path().join(&name), state.join(&name))?;
-    }
-    plant.gateway.start()?;
-    let recognised = "floorgate_reconciliations_total{result=\"rolled_back\"}";
-    plant.gateway.wait_for_metric(recognised, 1.0.., Patience::Long)?;
-    known(&plant)?;
-    let records = count(&mut plant, 21, 30)?;
-    let epoch = |records: &[Record], name: &str| -> Result<String> {
-        let text = records[records.len() - 1].header(name)?;
-        Ok(text.split('-').next().unwrap_or_default().to_owned())
-    };
-    for name in ["ce_sequence", "floorgate_lane_epoch"] {
-        let (last, now) = (epoch(&before, name)?, epoch(&records, name)?);
-        ensure!(now > last, "{name}: epoch {now} after {last}");
-    }
-    // By the consumer's rule everything is taken, once.
-    let delivery = Delivery::of(&records)?;
-    let last = delivery.accepted.last().context("something was taken")?;
-    assert_eq!(last.json()?["rawValue"], 30);
-    assert_eq!(delivery.repeated, 0);
     Ok(())
 }

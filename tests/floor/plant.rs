@@ -47,6 +47,7 @@ pub struct Plant {
     pub plc: OpcUaPeer,
     site: String,
     bootstrap: String,
+    source: String,
 }
 
 impl Plant {
@@ -73,14 +74,18 @@ impl Plant {
              publishing_interval: 10ms\n    sampling_interval: 0ms\n    reconnect_limit: 1s",
             plc.url()
         );
-        let settings = settings(&site, bootstrap, &source);
-        let gateway = Gateway::new(&settings, &[("filling.yaml", &MAPPING.replace("{site}", &site))])?;
         Ok(Self {
-            gateway,
+            gateway: gateway(&site, bootstrap, &source)?,
             plc,
             site,
             bootstrap: bootstrap.to_owned(),
+            source,
         })
+    }
+
+    /// A second gateway with the same configuration, in a folder of its own.
+    pub fn another_gateway(&self) -> Result<Gateway> {
+        gateway(&self.site, &self.bootstrap, &self.source)
     }
 
     /// The site's name, which is also the gateway's id.
@@ -97,6 +102,11 @@ impl Plant {
     pub fn settings(&self) -> Result<String> {
         Ok(std::fs::read_to_string(self.gateway.config())?)
     }
+}
+
+fn gateway(site: &str, bootstrap: &str, source: &str) -> Result<Gateway> {
+    let mapping = MAPPING.replace("{site}", site);
+    Gateway::new(&settings(site, bootstrap, source), &[("filling.yaml", &mapping)])
 }
 
 /// A site that no other test has, so that its topics are its own.

@@ -16,6 +16,7 @@
 
 mod authority;
 mod delivery;
+mod faults;
 mod folder;
 mod gateway;
 mod http;
@@ -33,6 +34,7 @@ mod wait;
 
 pub use authority::Authority;
 pub use delivery::Delivery;
+pub use faults::Faults;
 pub use folder::Folder;
 pub use gateway::{Check, Gateway};
 pub use http::{Response, get};

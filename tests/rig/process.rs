@@ -82,6 +82,18 @@ impl Process {
         self.child.id()
     }
 
+    /// The memory that it has now, in bytes.
+    pub fn memory(&self) -> Result<u64> {
+        let path = format!("/proc/{}/status", self.id());
+        let status = std::fs::read_to_string(&path).with_context(|| path.clone())?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kibibytes = line.and_then(|line| line.split_whitespace().next());
+        Ok(kibibytes
+            .with_context(|| format!("no VmRSS in {path}"))?
+            .parse::<u64>()?
+            * 1024)
+    }
+
     /// What it wrote so far.
     pub fn output(&self) -> Result<String> {
         Ok(String::from_utf8_lossy(&fs::read(&self.log)?).into_owned())

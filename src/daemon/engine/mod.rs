@@ -54,6 +54,11 @@ pub enum EngineError {
     /// Events would be stored for ever and none be sent.
     #[error("the publisher's thread has ended by itself")]
     Publisher,
+    /// Of two gateways with one name, the one that came later stays.
+    #[error(
+        "another gateway of this name publishes now; each machine needs a `gateway` of its own in its configuration"
+    )]
+    Fenced,
 }
 
 /// The engine, before its thread runs.

@@ -90,6 +90,7 @@ impl Running {
                     self.renewals.push(renewal);
                 }
                 Report::Refused(burial) => self.bury(burial),
+                Report::Fenced => return Err(EngineError::Fenced),
                 // The publisher tries again; while it cannot read, events are stored and wait.
                 Report::StoreFailed(problem @ StoreError::Damaged { .. }) => return Err(problem.into()),
                 Report::StoreFailed(problem) => {

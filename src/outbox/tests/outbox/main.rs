@@ -9,6 +9,7 @@ mod lifecycle;
 mod maintenance;
 mod model;
 mod moving;
+mod power;
 mod renewal;
 mod salvage;
 

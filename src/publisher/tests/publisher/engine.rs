@@ -173,6 +173,7 @@ impl Engine {
                     publisher.rescan();
                 }
                 Report::Refused(burial) => self.burials.push(burial),
+                Report::Fenced => panic!("no other gateway has the name"),
                 Report::StoreFailed(error) => panic!("{error}"),
             }
         }

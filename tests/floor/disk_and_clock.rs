@@ -1,0 +1,109 @@
+//! What the machine under the gateway does: a disk that fails, a disk that stands still, a clock that is set.
+
+use anyhow::Result;
+use floorgate_tests::{Delivery, Faults, Kafka, Patience, until};
+
+use crate::counting::{COUNTER, compare, known, read_to, written};
+use crate::plant::Plant;
+
+/// The exit code of a storage that failed.
+const STORAGE: i32 = 4;
+
+#[test]
+fn a_disk_that_fails_ends_the_gateway_and_loses_nothing() -> Result<()> {
+    const LAST: i64 = 1_000;
+    let mut plant = Plant::new(&Kafka::shared()?.bootstrap())?;
+    let faults = Faults::under(&mut plant.gateway)?;
+    plant.gateway.start()?;
+    known(&plant)?;
+    let mut reader = plant.reader("production-count")?;
+    plant.plc.count_up(COUNTER, 1, LAST, 4)?;
+    written(&mut plant, 200)?;
+    faults.fail_syncs(true)?;
+    // What a failed sync has written is unknown: nothing is tried again on that handle.
+    let status = plant.gateway.process()?.wait(Patience::Short.duration())?;
+    assert_eq!(status.code(), Some(STORAGE), "{}", plant.gateway.output()?);
+    let output = plant.gateway.output()?;
+    assert!(output.contains("disk I/O error"), "{output}");
+    plant.gateway.spawn()?;
+    let status = plant.gateway.process()?.wait(Patience::Short.duration())?;
+    assert_eq!(
+        status.code(),
+        Some(STORAGE),
+        "it fails still: {}",
+        plant.gateway.output()?
+    );
+
+    faults.fail_syncs(false)?;
+    plant.gateway.start()?;
+    let delivery = Delivery::of(read_to(&mut reader, LAST)?)?;
+    let gaps = compare(&delivery.accepted, &(1..=LAST))?;
+    assert!(gaps <= 1, "{gaps} gaps of one end");
+    Ok(())
+}
+
+#[test]
+fn a_disk_that_stands_still_is_told_and_waited_for() -> Result<()> {
+    const LAST: i64 = 4_000;
+    let mut plant = Plant::new(&Kafka::shared()?.bootstrap())?;
+    let faults = Faults::under(&mut plant.gateway)?;
+    plant.gateway.start()?;
+    known(&plant)?;
+    let mut reader = plant.reader("production-count")?;
+    plant.plc.count_up(COUNTER, 1, LAST, 4)?;
+    written(&mut plant, 200)?;
+    let before = plant.gateway.process()?.memory()?;
+    faults.stall(true)?;
+    until("the gateway that says so", Patience::Long, || {
+        Ok((plant.gateway.get("/readyz")?.status == 503).then_some(()))
+    })?;
+    let after = plant.gateway.process()?.memory()?;
+    assert!(after < before + 30_000_000, "{after} bytes after {before}");
+    faults.stall(false)?;
+    plant.gateway.wait_ready()?;
+    let delivery = Delivery::of(read_to(&mut reader, LAST)?)?;
+    // The server's own queue holds so much and no more; what it dropped, it tells.
+    let gaps = compare(&delivery.accepted, &(1..=LAST))?;
+    assert!(gaps <= 2, "{gaps} gaps of one stall");
+    Ok(())
+}
+
+#[test]
+fn a_clock_that_is_set_disturbs_neither_order_nor_timers() -> Result<()> {
+    const LAST: i64 = 1_500;
+    const HOUR: i64 = 3_600;
+    let mut plant = Plant::new(&Kafka::shared()?.bootstrap())?;
+    let faults = Faults::under(&mut plant.gateway)?;
+    plant.gateway.start()?;
+    known(&plant)?;
+    let mut reader = plant.reader("production-count")?;
+    plant.plc.count_up(COUNTER, 1, LAST, 4)?;
+    for (at, seconds) in [(200, HOUR), (500, -HOUR), (700, 0), (900, -HOUR)] {
+        written(&mut plant, at)?;
+        faults.step_clock(seconds)?;
+    }
+    // Also a start on a clock that is behind the one of the start before.
+    written(&mut plant, 1_000)?;
+    plant.gateway.kill()?;
+    plant.gateway.start()?;
+    let delivery = Delivery::of(read_to(&mut reader, LAST)?)?;
+    let gaps = compare(&delivery.accepted, &(1..=LAST))?;
+    assert!(gaps <= 1, "{gaps} gaps of one kill");
+    assert_eq!(delivery.repeated, 0);
+    // The steps were seen.
+    let hour = |record: &floorgate_tests::Record| -> Result<Option<bool>> {
+        let time: jiff::Timestamp = record.header("ce_recordedtime")?.parse()?;
+        let ahead = time.duration_since(jiff::Timestamp::now()).as_secs();
+        Ok((ahead.abs() > HOUR / 2).then_some(ahead > 0))
+    };
+    let seen: Vec<bool> = delivery
+        .accepted
+        .iter()
+        .filter_map(|record| hour(record).transpose())
+        .collect::<Result<_>>()?;
+    assert!(
+        seen.contains(&true) && seen.contains(&false),
+        "no record of another hour"
+    );
+    Ok(())
+}

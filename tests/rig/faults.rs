@@ -1,0 +1,75 @@
+//! Faults of disk and clock under a running program: a library that is loaded before the C library, built from `tests/faults/faults.c`.
+
+use std::fs::{self, File};
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+
+use crate::folder::Folder;
+use crate::gateway::Gateway;
+use crate::installation::repository;
+
+/// What `errno` says of a disk that fails, `EIO`.
+const INPUT_OUTPUT_ERROR: i32 = 5;
+
+/// Where each fault is in the file that the library looks at.
+#[derive(Clone, Copy, Debug)]
+enum Place {
+    ClockSeconds = 0,
+    SyncError = 8,
+    Stalled = 16,
+}
+
+/// The faults of one program; none at first.
+#[derive(Debug)]
+pub struct Faults {
+    control: File,
+    // Deleted after the program is gone.
+    _folder: Folder,
+}
+
+impl Faults {
+    /// Puts the library under a gateway that is not started; the files are those of its outbox.
+    pub fn under(gateway: &mut Gateway) -> Result<Self> {
+        let folder = Folder::new("faults")?;
+        let library = folder.path().join("faults.so");
+        let built = Command::new("cc")
+            .args(["-Wall", "-Wextra", "-Werror", "-O1", "-shared", "-fPIC", "-o"])
+            .args([library.as_path(), &repository().join("tests/faults/faults.c")])
+            .status()
+            .context("the C compiler")?;
+        ensure!(built.success(), "the library of faults is not built");
+        let path = folder.path().join("control");
+        fs::write(&path, [0; 64])?;
+        gateway.set_variable("LD_PRELOAD", library);
+        gateway.set_variable("FAULTS_FILES", gateway.state().join("outbox.db"));
+        gateway.set_variable("FAULTS_CONTROL", path.clone());
+        let control = File::options().write(true).open(Path::new(&path))?;
+        Ok(Self {
+            control,
+            _folder: folder,
+        })
+    }
+
+    fn set(&self, place: Place, bytes: &[u8]) -> Result<()> {
+        Ok(self.control.write_all_at(bytes, place as u64)?)
+    }
+
+    /// Puts the wall clock so many seconds ahead of the true one, or behind it.
+    pub fn step_clock(&self, seconds: i64) -> Result<()> {
+        self.set(Place::ClockSeconds, &seconds.to_ne_bytes())
+    }
+
+    /// Whether each sync of the outbox fails with an input or output error.
+    pub fn fail_syncs(&self, fail: bool) -> Result<()> {
+        let number = if fail { INPUT_OUTPUT_ERROR } else { 0 };
+        self.set(Place::SyncError, &number.to_ne_bytes())
+    }
+
+    /// Whether each sync of the outbox waits.
+    pub fn stall(&self, stalled: bool) -> Result<()> {
+        self.set(Place::Stalled, &i32::from(stalled).to_ne_bytes())
+    }
+}
