@@ -25,6 +25,19 @@ impl Settings {
                 )
                 .hint("up to 64 letters, digits, `-`, `_` and `.`");
         }
+        let prefix = &self.events.type_prefix;
+        let is_name = prefix.split('.').all(|part| !part.is_empty()) && is_plain_name(prefix, 200);
+        if !is_name {
+            problems
+                .error(
+                    prefix.span,
+                    format!(
+                        "`type_prefix`: {:?} is no beginning of an event type",
+                        prefix.value
+                    ),
+                )
+                .hint("a domain of the company's, from the right: `com.example`");
+        }
         if self.mappings.is_empty() {
             problems
                 .warning(

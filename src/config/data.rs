@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use floorgate_core::expression::{Expression, ExpressionError, FUNCTIONS, METHODS};
-use floorgate_core::plan::{Field, Slot};
+use floorgate_core::plan::{COMMON_FIELDS, Field, Slot};
 use floorgate_yaml::{Node, NodeKind, Problems, Span, closest};
 
 use crate::tag::TagPlan;
@@ -107,7 +107,21 @@ impl Scope<'_> {
     }
 
     /// The fields of `data`; what is wrong is left out and reported.
-    pub(crate) fn fields(&mut self, node: &Node, problems: &mut Problems) -> Vec<(Arc<str>, Field)> {
+    pub(crate) fn data(&mut self, node: &Node, problems: &mut Problems) -> Vec<(Arc<str>, Field)> {
+        for (name, span, _) in node.entries() {
+            if COMMON_FIELDS.contains(&name.as_str()) {
+                problems
+                    .error(
+                        *span,
+                        format!("`{name}` is in every event's data, and the gateway's own"),
+                    )
+                    .hint("give the field another name");
+            }
+        }
+        self.fields(node, problems)
+    }
+
+    fn fields(&mut self, node: &Node, problems: &mut Problems) -> Vec<(Arc<str>, Field)> {
         node.entries()
             .iter()
             .filter_map(|(name, _, value)| Some((name.as_str().into(), self.field(name, value, problems)?)))

@@ -133,7 +133,7 @@ pub(crate) fn rule_spec(
         .when
         .as_ref()
         .map(|when| scope.expression("when", when, when.span, problems));
-    let data = data.map(|node| scope.fields(node, problems)).unwrap_or_default();
+    let data = data.map(|node| scope.data(node, problems)).unwrap_or_default();
     if scope.inputs.len() > usize::from(u16::MAX) {
         problems
             .error(

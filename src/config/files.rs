@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use floorgate_yaml::{Node, Problems, Spanned, parse};
+use floorgate_yaml::{Node, Problems, Span, Spanned, parse};
 
 /// A configuration that is larger was not written by people.
 const LARGEST: u64 = 256 * 1024 * 1024;
@@ -30,14 +30,36 @@ pub(crate) fn read(
             return None;
         }
     };
-    let Ok(text) = String::from_utf8(bytes) else {
-        problems
-            .error(named, format!("file {} is not UTF-8 text", path.display()))
-            .hint("save it as UTF-8");
-        return None;
+    let text = match String::from_utf8(bytes) {
+        Ok(text) => text,
+        Err(error) => {
+            not_text(path, &error, problems);
+            return None;
+        }
     };
     let file = problems.add_file(path, text.clone());
     Some((parse(file, &text, problems)?, text))
+}
+
+/// Points at the first byte that is no text.
+fn not_text(path: &Path, error: &std::string::FromUtf8Error, problems: &mut Problems) {
+    let valid = error.utf8_error().valid_up_to();
+    let byte = error.as_bytes().get(valid).copied().unwrap_or_default();
+    let before = String::from_utf8_lossy(&error.as_bytes()[..valid]).into_owned();
+    let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
+    let line = before.matches('\n').count() + 1;
+    let number = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
+    let text = String::from_utf8_lossy(error.as_bytes()).into_owned();
+    let span = Span {
+        file: problems.add_file(path, text),
+        line: number(line),
+        column: number(column),
+        offset: number(valid),
+        len: number(char::REPLACEMENT_CHARACTER.len_utf8()),
+    };
+    problems
+        .error(span, format!("byte 0x{byte:02X} is no UTF-8 text"))
+        .hint("save the file as UTF-8");
 }
 
 /// The files that a pattern means, in the order of their names. Only the last part of it may have `*` and `?`.

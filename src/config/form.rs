@@ -6,6 +6,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 
+use floorgate_core::plan::COMMON_FIELDS;
 use floorgate_yaml::{Duration, Spanned};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::value::MapAccessDeserializer;
@@ -389,13 +390,16 @@ pub(crate) struct EventForm {
     /// The tag whose value is the subject of an event of the plant's own. Without it: the equipment.
     #[serde(default)]
     pub subject: Option<Spanned<String>>,
-    /// Condition over tags, in CEL; while it is not true or cannot be computed, no event is made.
+    /// Condition over tags, in CEL; while it is not true or cannot be computed, no event is made. That a state is not known any
+    /// more is told whatever the condition says.
     #[serde(default)]
     pub when: Option<Spanned<String>>,
     /// Further fields of the event's data: a tag's name, `= expression` in CEL over tags, a number, `true`, `false`,
-    /// `{constant: …}` for fixed text, or an object of these. A field that cannot be computed is null.
+    /// `{constant: …}` for fixed text, or an object of these. A field that cannot be computed is null. The fields that
+    /// every event has (`equipmentPath`, `timestamps`, `timeBasis`, `quality`, `gap`, `mapping`) cannot be replaced.
     #[serde(default)]
     #[schemars(with = "BTreeMap<String, serde_json::Value>")]
+    #[schemars(extend("propertyNames" = {"not": {"enum": COMMON_FIELDS}}))]
     #[allow(dead_code, reason = "it is read from the tree")]
     pub data: Skip,
     /// Topic of its events, in place of the settings' and `<enterprise>.<site>.<domain>.<entity>.v1`.

@@ -6,6 +6,7 @@
 mod check;
 mod data;
 mod environment;
+mod equipment;
 mod event;
 mod files;
 mod form;
@@ -314,10 +315,12 @@ fn plan_sources(
         let tags: Vec<TagSpec<'_>> = addresses
             .iter()
             .filter_map(|(id, address)| {
+                let tag = compiler.plan.tags.get(id.index())?;
                 Some(TagSpec {
                     id: *id,
-                    name: &compiler.plan.tags.get(id.index())?.key,
+                    name: &tag.key,
                     address,
+                    expects: tag::expected(&tag.spec),
                 })
             })
             .collect();

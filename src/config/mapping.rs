@@ -1,18 +1,19 @@
 //! The mapping compiler: instances, tags and events of a file become rows of the plan.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fmt::Write as _;
 use std::sync::Arc;
 
 use floorgate_adapter_api::Adapter;
-use floorgate_core::plan::{Equipment, EquipmentId, Plan, Rule, Tag};
+use floorgate_core::plan::{EquipmentId, Plan, Rule, RuleKind, Tag};
 use floorgate_sample::{SourceId, TagId};
 use floorgate_yaml::{Node, NodeKind, Problems, Span, Spanned, closest, salvage};
 use sha2::{Digest, Sha256};
 
 use crate::check::is_plain_name;
 use crate::data::Scope;
+use crate::equipment::site_of;
 use crate::event::{self, EventPlan, Topic};
 use crate::form::MappingForm;
 use crate::tag::{self, Tables, TagPlan};
@@ -35,7 +36,9 @@ pub(crate) struct Compiler<'n> {
     pub addresses: Vec<Vec<(TagId, Cow<'n, Node>)>>,
     /// For each source `enterprise.site` of the first equipment that reads from it.
     pub sites: Vec<Option<String>>,
-    equipment: HashMap<Arc<str>, EquipmentId>,
+    pub(crate) equipment: HashMap<Arc<str>, EquipmentId>,
+    /// The tag that each alarm of an equipment comes from.
+    pub(crate) alarms: HashMap<(EquipmentId, Arc<str>), TagId>,
     topics: HashMap<String, Arc<str>>,
     rule_ids: HashSet<Arc<str>>,
     mappings: HashSet<String>,
@@ -83,6 +86,7 @@ impl<'n> Compiler<'n> {
             addresses,
             sites,
             equipment: HashMap::new(),
+            alarms: HashMap::new(),
             topics: HashMap::new(),
             rule_ids: HashSet::new(),
             mappings: HashSet::new(),
@@ -168,25 +172,21 @@ impl<'n> Compiler<'n> {
 
     /// Keys that addresses may have: those of the adapters of all instances' sources. `None` where any is unknown.
     fn address_keys(&self, template: &Template, instances: &Instances) -> Option<Vec<&'static str>> {
+        let names: BTreeSet<String> = if template.is_constant() {
+            BTreeSet::from([template.fill(&[])])
+        } else {
+            let of = |instance: &Instance| template.fill(&instance.values);
+            instances.list.iter().map(of).collect()
+        };
         let mut keys: Vec<&'static str> = Vec::new();
-        let mut seen = HashSet::new();
-        for instance in &instances.list {
-            let name = template.fill(&instance.values);
-            if seen.contains(&name) {
-                continue;
-            }
-            let source = self.sources.iter().find(|source| source.name == name)?;
-            for key in source.adapter?.address_keys() {
-                if !keys.contains(key) {
-                    keys.push(key);
-                }
-            }
-            seen.insert(name);
-            if template.is_constant() {
-                break;
-            }
+        for name in &names {
+            let source = self.sources.iter().find(|source| source.name == *name)?;
+            keys.extend(source.adapter?.address_keys());
         }
-        Some(keys)
+        keys.sort_unstable();
+        keys.dedup();
+        // Without instances no source is known, and no key is wrong.
+        (!names.is_empty()).then_some(keys)
     }
 
     fn tags(
@@ -307,9 +307,6 @@ impl<'n> Compiler<'n> {
             .source
             .as_ref()
             .and_then(|(source, span)| self.source(&source.fill(values), *span, problems));
-        if let (Some(source), Some((_, site, _))) = (source, &place) {
-            self.sites[source].get_or_insert_with(|| site.clone());
-        }
         let prefix = |separator: char| match instance.name.as_str() {
             "" => format!("{}{separator}", mapping.name),
             name => format!("{}{separator}{name}{separator}", mapping.name),
@@ -320,11 +317,15 @@ impl<'n> Compiler<'n> {
             .iter()
             .map(|tag| self.tag(mapping, tag, source, &key_prefix, values, problems))
             .collect();
-        // A rule needs all of its inputs; the plan is not used where one lacks.
-        let numbers: Option<Vec<TagId>> = rows.into_iter().collect();
         let Some((equipment, site, equipment_span)) = place else {
             return;
         };
+        for tag in rows.iter().flatten() {
+            let source = self.plan.tags[tag.index()].source;
+            self.sites[source.index()].get_or_insert_with(|| site.clone());
+        }
+        // A rule needs all of its inputs; the plan is not used where one lacks.
+        let numbers: Option<Vec<TagId>> = rows.into_iter().collect();
         let id_prefix = prefix('.');
         for event in &mapping.events {
             let topic = match &event.topic {
@@ -346,6 +347,11 @@ impl<'n> Compiler<'n> {
                 .iter()
                 .filter_map(|place| numbers.get(*place).copied())
                 .collect();
+            if let (RuleKind::Alarm, Some(trigger)) = (&spec.kind, &event.form.trigger)
+                && let Some(&tag) = event.inputs.first().and_then(|place| numbers.get(*place))
+            {
+                self.alarm_codes(equipment, tag, trigger.span, problems);
+            }
             self.plan.rules.push(Rule {
                 id,
                 equipment,
@@ -385,41 +391,6 @@ impl<'n> Compiler<'n> {
             source: SourceId(u16::try_from(source).unwrap_or(u16::MAX)),
             spec: tag.spec.clone().unwrap_or_default(),
         });
-        Some(id)
-    }
-
-    fn equipment(&mut self, path: &str, span: Span, problems: &mut Problems) -> Option<EquipmentId> {
-        if let Some(&id) = self.equipment.get(path) {
-            return Some(id);
-        }
-        let levels: Vec<&str> = path.split('/').collect();
-        if let Some(wrong) = levels.iter().find(|level| !is_plain_name(level, 64)) {
-            problems
-                .error(
-                    span,
-                    format!("equipment {path:?}: {wrong:?} is no name of a level"),
-                )
-                .hint("letters, digits, `-`, `_` and `.` between the slashes");
-            return None;
-        }
-        if !(3..=8).contains(&levels.len()) {
-            problems
-                .error(
-                    span,
-                    format!(
-                        "equipment {path:?} is not of 3 to 8 levels, but of {}",
-                        levels.len()
-                    ),
-                )
-                .hint("`enterprise/site/area/line/cell`; at least enterprise, site and one more");
-            return None;
-        }
-        let id = EquipmentId(u32::try_from(self.plan.equipment.len()).ok()?);
-        let path: Arc<str> = path.into();
-        self.plan.equipment.push(Equipment {
-            path: Arc::clone(&path),
-        });
-        self.equipment.insert(path, id);
         Some(id)
     }
 
@@ -471,11 +442,6 @@ fn respecify(
         &mapping.version,
         &mut Problems::default(),
     )
-}
-
-/// `enterprise.site` of an equipment path.
-fn site_of(path: &str) -> String {
-    path.split('/').take(2).collect::<Vec<_>>().join(".")
 }
 
 /// The text under a key, where there is one.

@@ -215,14 +215,14 @@ pub struct Events {
     /// How an event stands in a record (Kafka binding of `CloudEvents`).
     pub encoding: Encoding,
     /// Beginning of event types: `io.floorgate` makes `io.floorgate.mes.WorkOrderStatusChanged.v1`.
-    pub type_prefix: String,
+    pub type_prefix: Spanned<String>,
 }
 
 impl Default for Events {
     fn default() -> Self {
         Self {
             encoding: Encoding::default(),
-            type_prefix: "io.floorgate".to_owned(),
+            type_prefix: without_place("io.floorgate".to_owned()),
         }
     }
 }

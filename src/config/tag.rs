@@ -1,8 +1,9 @@
 //! Tags and value tables of a mapping: from what is written to what the core knows.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use floorgate_adapter_api::Expects;
 use floorgate_core::plan::{AlarmBit, Counter, Deadband, InitialPolicy, TagSpec};
 use floorgate_core::table::{Entry, Key, Unmapped, ValueTable};
 use floorgate_yaml::{Draft, Node, NodeKind, Problems, Span, Spanned, closest, decode, draft};
@@ -275,12 +276,7 @@ fn spec_of(name: &str, form: TagForm, tables: &mut Tables, problems: &mut Proble
         counter: form
             .counter
             .and_then(|counter| counter_of(name, &counter, problems)),
-        bits: form.bits.map(|bits| {
-            bits.value
-                .into_iter()
-                .map(|(bit, form)| alarm_of(bit, form, problems))
-                .collect()
-        }),
+        bits: form.bits.map(|bits| alarms_of(bits.value, problems)),
         initial: match form.initial {
             InitialForm::Compare => InitialPolicy::Compare,
             InitialForm::Emit => InitialPolicy::Emit,
@@ -339,6 +335,38 @@ fn counter_of(name: &str, form: &Spanned<CounterForm>, problems: &mut Problems) 
         max,
         largest_step: form.largest_step,
     })
+}
+
+/// What values a tag's meaning is for.
+pub(crate) fn expected(spec: &TagSpec) -> Expects {
+    let is_number = |entry: &Entry| matches!(entry.key, Key::Number(_));
+    let table = spec.values.as_deref().map(|table| table.entries.as_slice());
+    if spec.counter.is_some() || spec.bits.is_some() || spec.deadband.is_some() {
+        return Expects::Number;
+    }
+    match table {
+        None | Some([]) => Expects::Anything,
+        Some(entries) if entries.iter().all(is_number) => Expects::Number,
+        Some(entries) if !entries.iter().any(is_number) => Expects::Text,
+        Some(_) => Expects::Anything,
+    }
+}
+
+fn alarms_of(bits: BTreeMap<u8, Spanned<BitForm>>, problems: &mut Problems) -> Arc<[AlarmBit]> {
+    let mut codes = HashMap::new();
+    bits.into_iter()
+        .map(|(bit, form)| {
+            if let Some(first) = codes.insert(form.value.code.clone(), bit) {
+                problems
+                    .error(
+                        form.span,
+                        format!("bit {bit} has the code `{}` of bit {first}", form.value.code),
+                    )
+                    .hint("an alarm is known by its code: give each bit its own");
+            }
+            alarm_of(bit, form, problems)
+        })
+        .collect()
 }
 
 fn alarm_of(bit: u8, Spanned { value: form, span }: Spanned<BitForm>, problems: &mut Problems) -> AlarmBit {

@@ -141,6 +141,16 @@ pub struct Rule {
     pub spec: Arc<RuleSpec>,
 }
 
+/// Fields of every event's data that say how it is known; no mapping replaces them.
+pub const COMMON_FIELDS: [&str; 6] = [
+    "equipmentPath",
+    "timestamps",
+    "timeBasis",
+    "quality",
+    "gap",
+    "mapping",
+];
+
 /// The form of a rule.
 #[derive(Debug)]
 pub struct RuleSpec {
@@ -148,7 +158,7 @@ pub struct RuleSpec {
     pub kind: RuleKind,
     /// The rule is silent while this is not true.
     pub when: Option<Expression>,
-    /// Further fields of the event's data, in order; a field of the same name is replaced.
+    /// Further fields of the event's data, in order; a field of the same name that the rule writes is replaced. None of [`COMMON_FIELDS`].
     pub data: Vec<(Arc<str>, Field)>,
     /// Version of the mapping file, `sha256:` and twelve hexadecimal digits.
     pub version: Arc<str>,

@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 
+use unicode_width::UnicodeWidthStr as _;
+
 use crate::{Problem, Problems, Severity, Span};
 
 /// Longest excerpt of a line, in characters.
@@ -98,14 +100,7 @@ impl Problems {
         let before = text.get(line_start..start)?.chars().count();
         let covered = usize::try_from(span.len).ok()?;
         let covered = text.get(start..start + covered).unwrap_or_default();
-        let wide = covered
-            .lines()
-            .next()
-            .unwrap_or_default()
-            .trim_end()
-            .chars()
-            .count()
-            .max(1);
+        let covered = printable(covered.lines().next().unwrap_or_default().trim_end());
         let skip = if before > EXCERPT * 3 / 4 {
             before - EXCERPT / 2
         } else {
@@ -115,12 +110,11 @@ impl Problems {
         if shown.trim().is_empty() {
             return None;
         }
-        let marker = before - skip;
-        Some((
-            shown.trim_end().to_owned(),
-            marker,
-            wide.min(EXCERPT.saturating_sub(marker)).max(1),
-        ))
+        // A terminal gives some characters two columns and some none.
+        let part = |text: &str, most: usize| text.chars().take(most).collect::<String>().width();
+        let marker = part(&shown, before - skip);
+        let wide = part(&covered, EXCERPT - (before - skip)).max(1);
+        Some((shown.trim_end().to_owned(), marker, wide))
     }
 }
 
@@ -196,6 +190,33 @@ mod tests {
             "bad \u{7}",
         );
         assert!(!problems.render(false).contains(['\u{1b}', '\u{7}']));
+    }
+
+    #[test]
+    fn a_marker_stands_under_what_a_terminal_shows() {
+        let mut problems = Problems::default();
+        let text = "a: {공정: x, é: y}\n";
+        let file = problems.add_file(Path::new("f.yaml"), text.to_owned());
+        let mut mark = |word: &str| {
+            let offset = text.find(word).expect("it is there");
+            let span = Span {
+                file,
+                line: 1,
+                column: 1,
+                offset: u32::try_from(offset).expect("short"),
+                len: u32::try_from(word.len()).expect("short"),
+            };
+            problems.error(span, word);
+        };
+        mark("공정");
+        mark("y");
+        let report = problems.render(false);
+        let marks: Vec<&str> = report.lines().filter(|line| line.contains('^')).collect();
+        assert_eq!(
+            marks,
+            ["      |     ^^^^", "      |                 ^"],
+            "{report}"
+        );
     }
 
     #[test]

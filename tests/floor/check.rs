@@ -124,3 +124,42 @@ fn a_machine_that_reads_the_log_gets_a_record_for_each_mistake() -> Result<()> {
     assert!(text.lines().all(|line| line.starts_with("<3>")), "{text}");
     Ok(())
 }
+
+/// What an adapter knows of a tag's type is held against what its mapping makes of it.
+#[test]
+fn text_is_no_counter() -> Result<()> {
+    const SETTINGS: &str = r#"gateway: plant
+state_dir: "{state}"
+mappings: ["mappings/*.yaml"]
+sources:
+  conveyor: {adapter: modbus, connect: "tcp://127.0.0.1"}
+kafka: {brokers: ["localhost:9092"], security: {protocol: plaintext}}
+"#;
+    const MAPPING: &str = "mapping: conveyor
+source: conveyor
+equipment: acme/busan/conveyor
+tables:
+  words: {values: {RUN: Execute}}
+tags:
+  count: {holding: 0, type: string, length: 8, counter: {width: 16}}
+  state: {holding: 4, values: words}
+  speed: {holding: 5, type: f32, counter: {width: 16}}
+events:
+  - {type: ProductionCountRecorded, trigger: count, kind: good}
+  - {type: ProductionCountRecorded, trigger: speed, kind: total}
+  - {type: EquipmentStateChanged, trigger: state}
+";
+    let gateway = Gateway::new(SETTINGS, &[("conveyor.yaml", MAPPING)])?;
+    let check = gateway.check()?;
+    assert_eq!(check.code, Some(3), "{}", check.output);
+    for (wrong, message) in [
+        ("string", "`conveyor/count` is text here"),
+        ("{holding: 4", "`conveyor/state` is a number here"),
+    ] {
+        let (line, column) = place(MAPPING, wrong)?;
+        let head = format!("conveyor.yaml:{line}:{column}: error: tag {message}");
+        assert!(check.output.contains(&head), "no {head:?} in\n{}", check.output);
+    }
+    assert!(check.output.contains("\n2 errors"), "{}", check.output);
+    Ok(())
+}

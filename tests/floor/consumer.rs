@@ -215,7 +215,8 @@ fn the_consumer_in_the_readme_shows_a_change() -> Result<()> {
     let code = lines
         .collect::<Vec<_>>()
         .join("\n")
-        .replace("localhost:9092", &kafka.bootstrap())
+        .replace("kafka.plant.example:9093", &kafka.bootstrap())
+        .replace("\"ssl\"", "\"plaintext\"")
         .replace("acme.busan.mes.work-order.v1", &topic(plant.site(), "work-order"));
     let folder = Folder::new("readme")?;
     let script = folder.write("consumer.py", &code)?;

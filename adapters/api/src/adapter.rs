@@ -55,6 +55,21 @@ pub struct TagSpec<'a> {
     pub name: &'a str,
     /// A mapping node with the adapter's own keys.
     pub address: &'a Node,
+    /// What the mapping takes its values for.
+    pub expects: Expects,
+}
+
+/// What a mapping takes a tag's values for. An adapter that knows from the address that they are something else reports
+/// it in [`Adapter::plan`]; one that learns it from the device need not look.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Expects {
+    /// Any value will do.
+    #[default]
+    Anything,
+    /// Numbers: a counter, an alarm word, a deadband, a table of numbers.
+    Number,
+    /// Text: a table of words.
+    Text,
 }
 
 /// The task of a running source.

@@ -24,7 +24,7 @@ pub mod conformance;
 mod intake;
 mod secret;
 
-pub use adapter::{Adapter, NamedFile, RunFuture, Source, SourceContext, SourceSpec, TagSpec};
+pub use adapter::{Adapter, Expects, NamedFile, RunFuture, Source, SourceContext, SourceSpec, TagSpec};
 pub use batch::{Batch, Receipt};
 pub use intake::{Admission, Closed, Intake, intake};
 pub use secret::{NoCredentials, SecretFile};

@@ -237,7 +237,7 @@ impl Context<'_> {
         let rule = self.rule;
         self.view.write(rule, &rule.spec.data, &mut object, self.failures);
         let key = self.equipment();
-        object.field("equipmentPath", &**key);
+        object.put("equipmentPath", &**key);
         let time = self.common(&mut object);
         let stream = self.emitter.equipment[rule.equipment.0 as usize];
         // That a tag is bad before anything was known of it is what was found, and no change.

@@ -7,13 +7,23 @@ use serde::{Deserialize, Serialize};
 
 use crate::detect::Cause;
 
-use super::{Context, Draft};
+use super::{Context, Draft, VendorStatus};
 
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Memory {
     state: Option<String>,
     /// Source time at which the state began, in nanoseconds, where the source gives times.
     since: Option<i64>,
+}
+
+/// What is told while nobody knows the state.
+const UNKNOWN: &str = "unknown";
+
+impl Memory {
+    /// Whether a state was told and stands.
+    pub(super) fn is_known(&self) -> bool {
+        self.state.as_deref().is_some_and(|state| state != UNKNOWN)
+    }
 }
 
 pub(super) fn evaluate(context: &mut Context<'_>, memory: &mut Memory, dirty: &mut bool) {
@@ -24,7 +34,7 @@ pub(super) fn evaluate(context: &mut Context<'_>, memory: &mut Memory, dirty: &m
     let table = context.trigger().values.as_ref();
     let entry = change.value.as_ref().and_then(|value| table?.find(value));
     let state = match (&change.value, table) {
-        (None, _) => "unknown".to_owned(),
+        (None, _) => UNKNOWN.to_owned(),
         (Some(value), None) => value.to_string(),
         (Some(value), Some(table)) => match table.name_of(value) {
             Some(name) => name.to_owned(),
@@ -54,15 +64,12 @@ pub(super) fn evaluate(context: &mut Context<'_>, memory: &mut Memory, dirty: &m
             "category",
             entry
                 .and_then(|entry| entry.category.as_deref())
-                .unwrap_or("unknown"),
+                .unwrap_or(UNKNOWN),
         );
         object.field("previousState", &previous);
         if let Some(milliseconds) = previous_duration {
             object.field("previousDurationMs", &milliseconds);
         }
-        object.open("vendorStatus");
-        object.put("tag", &*tag.name);
-        object.put("raw", &raw);
-        object.close();
+        object.field("vendorStatus", &VendorStatus { tag: &tag.name, raw });
     });
 }

@@ -69,6 +69,14 @@ impl RuleState {
     pub(crate) fn is_dirty(&self) -> bool {
         self.dirty
     }
+
+    /// Whether the change makes unknown what the rule has told: no guard may keep a told state standing.
+    fn takes_back(&self, change: &Change) -> bool {
+        match self.memory.as_deref() {
+            Some(Memory::EquipmentState(memory)) => change.cause == Cause::Lost && memory.is_known(),
+            _ => false,
+        }
+    }
 }
 
 /// What a rule may look at beside the change.
@@ -176,10 +184,18 @@ pub(crate) fn evaluate(
     outcome: Outcome<'_>,
 ) {
     let Outcome { events, failures } = outcome;
-    if let Some(guard) = &rule.spec.when {
+    if let Some(guard) = &rule.spec.when
+        && !state.takes_back(change)
+    {
         match guard.evaluate(|slot| view.operand(rule, slot)) {
             Ok(serde_json::Value::Bool(true)) => {}
-            Ok(_) => return,
+            Ok(serde_json::Value::Bool(false)) => return,
+            Ok(other) => {
+                failures.add(&rule.id, || {
+                    format!("no event, since its `when` gives {other}, which is neither true nor false")
+                });
+                return;
+            }
             Err(error) => {
                 failures.add(&rule.id, || format!("no event, since its `when` fails: {error}"));
                 return;
@@ -254,6 +270,13 @@ impl<'a> Context<'a> {
     pub(crate) fn equipment(&self) -> &'a Arc<str> {
         &self.view.plan.equipment[self.rule.equipment.0 as usize].path
     }
+}
+
+/// What the machine's own words were: the tag, and its value before any table.
+#[derive(Serialize)]
+struct VendorStatus<'a> {
+    tag: &'a str,
+    raw: Option<&'a Value>,
 }
 
 fn measurement(context: &mut Context<'_>, subject: &mut Option<Arc<str>>, name: &str) {

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::detect::Cause;
 use crate::plan::Slot;
 
-use super::{Context, Draft};
+use super::{Context, Draft, VendorStatus};
 
 /// How many orders' ordinals are remembered for a rule; an order that comes back later starts at 1 again.
 const REMEMBERED_ORDERS: usize = 64;
@@ -83,10 +83,8 @@ pub(super) fn evaluate(context: &mut Context<'_>, memory: &mut Memory, dirty: &m
         if let Some(sub_state) = entry.and_then(|entry| entry.sub_state.as_deref()) {
             object.field("subState", sub_state);
         }
-        object.open("vendorStatus");
-        object.put("tag", &*tag.name);
-        object.put("raw", raw);
-        object.close();
+        let raw = Some(raw);
+        object.field("vendorStatus", &VendorStatus { tag: &tag.name, raw });
     });
 }
 

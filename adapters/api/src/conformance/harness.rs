@@ -14,8 +14,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::Rig;
 use crate::{
-    Adapter, Admission, Batch, Continuity, GapScope, Notice, Source, SourceContext, SourceSpec, TagSpec,
-    intake,
+    Adapter, Admission, Batch, Continuity, Expects, GapScope, Notice, Source, SourceContext, SourceSpec,
+    TagSpec, intake,
 };
 
 /// Room in the intake where a test is not about it.
@@ -120,6 +120,7 @@ pub fn plan(
                 id: TagId(id),
                 name,
                 address,
+                expects: Expects::Anything,
             })
             .collect(),
         base: folder,

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use floorgate_adapter_api::{
-    Adapter, Admission, Batch, CancellationToken, Notice, Problems, Receipt, Sample, Source, SourceContext,
-    SourceMetrics, SourceSpec, TagId, TagSpec, Value, intake,
+    Adapter, Admission, Batch, CancellationToken, Expects, Notice, Problems, Receipt, Sample, Source,
+    SourceContext, SourceMetrics, SourceSpec, TagId, TagSpec, Value, intake,
 };
 use floorgate_adapter_opcua::OpcUa;
 use floorgate_yaml::{Node, parse};
@@ -84,6 +84,7 @@ pub fn plan(folder: &Path, settings: &str, addresses: &[String]) -> (Option<Box<
             id: TagId(id),
             name,
             address,
+            expects: Expects::Anything,
         })
         .collect();
     let spec = SourceSpec {

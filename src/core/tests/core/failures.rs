@@ -5,10 +5,10 @@ use std::sync::Arc;
 use floorgate_core::Event;
 use floorgate_core::expression::Expression;
 use floorgate_core::plan::{Field, Plan, RuleKind, Slot};
-use floorgate_sample::{TagId, Value};
+use floorgate_sample::{Continuity, Notice, TagId, Value};
 use serde_json::Value as Json;
 
-use super::{ALARMS, GOOD, Gateway, ORDER, STATUS, data, plan};
+use super::{ALARMS, GOOD, Gateway, ORDER, STATE, STATUS, data, names, plan};
 
 /// The plan with a field `rate` in every event of some rules, which cannot be computed while `good` is unknown.
 fn plan_with_rate(of: impl Fn(&RuleKind) -> bool) -> Plan {
@@ -79,4 +79,61 @@ fn every_failure_is_counted_and_the_first_few_are_told() {
         );
         assert_eq!((failures.count, failures.first.len()), (32, 16));
     }
+}
+
+/// The plan with a guard over `good` on the equipment's state.
+fn plan_with_guard(guard: &str) -> Plan {
+    let mut plan = plan();
+    let rule = plan
+        .rules
+        .iter_mut()
+        .find(|rule| matches!(rule.spec.kind, RuleKind::EquipmentState));
+    let rule = rule.unwrap();
+    rule.inputs = [STATE, GOOD].into();
+    let guard = Expression::compile(guard, |_| Some(Slot(1))).unwrap();
+    Arc::get_mut(&mut rule.spec).unwrap().when = Some(guard);
+    plan
+}
+
+#[test]
+fn a_guard_keeps_no_state_standing_that_is_not_known_any_more() {
+    let mut gateway = Gateway::of(plan_with_guard("good > 5"));
+    gateway.tick(&[(GOOD, Value::UInt(4)), (STATE, Value::Int(6))]);
+    let lost = || [Notice::Offline { reason: "x".into() }];
+    let (events, _) = gateway.try_batch(&lost(), &[]);
+    assert_eq!(
+        names(&events),
+        ["SourceConnectionChanged"],
+        "nothing was told, nothing is taken back"
+    );
+
+    gateway.notice(Notice::Online(Continuity::New));
+    let told = gateway.tick(&[(GOOD, Value::UInt(6)), (STATE, Value::Int(6))]);
+    assert!(
+        names(&told).contains(&"EquipmentStateChanged"),
+        "{:?}",
+        names(&told)
+    );
+    let (events, failures) = gateway.try_batch(&lost(), &[]);
+    assert_eq!(
+        names(&events),
+        ["SourceConnectionChanged", "EquipmentStateChanged"]
+    );
+    assert_eq!(data(&events[1])["state"], "unknown");
+    assert_eq!(failures.count, 0, "{failures:?}");
+}
+
+#[test]
+fn a_guard_that_is_neither_true_nor_false_is_a_failure() {
+    let mut gateway = Gateway::of(plan_with_guard("good + 1"));
+    let samples = gateway.moment(&[(GOOD, Value::UInt(4)), (STATE, Value::Int(6))]);
+    let (events, failures) = gateway.try_batch(&[], &samples);
+    assert!(!names(&events).contains(&"EquipmentStateChanged"));
+    assert_eq!(failures.count, 1);
+    assert!(
+        failures.first[0]
+            .reason
+            .ends_with("gives 5, which is neither true nor false"),
+        "{failures:?}"
+    );
 }

@@ -1,0 +1,85 @@
+//! Equipment paths, and what has to be unique on one equipment whatever mapping names it.
+
+use std::sync::Arc;
+
+use floorgate_core::plan::{Equipment, EquipmentId};
+use floorgate_sample::TagId;
+use floorgate_yaml::{Problems, Span};
+
+use crate::check::is_plain_name;
+use crate::mapping::Compiler;
+
+impl Compiler<'_> {
+    /// The number of an equipment path.
+    pub(crate) fn equipment(
+        &mut self,
+        path: &str,
+        span: Span,
+        problems: &mut Problems,
+    ) -> Option<EquipmentId> {
+        if let Some(&id) = self.equipment.get(path) {
+            return Some(id);
+        }
+        let levels: Vec<&str> = path.split('/').collect();
+        if let Some(wrong) = levels.iter().find(|level| !is_plain_name(level, 64)) {
+            problems
+                .error(
+                    span,
+                    format!("equipment {path:?}: {wrong:?} is no name of a level"),
+                )
+                .hint("letters, digits, `-`, `_` and `.` between the slashes");
+            return None;
+        }
+        if !(3..=8).contains(&levels.len()) {
+            problems
+                .error(
+                    span,
+                    format!(
+                        "equipment {path:?} is not of 3 to 8 levels, but of {}",
+                        levels.len()
+                    ),
+                )
+                .hint("`enterprise/site/area/line/cell`; at least enterprise, site and one more");
+            return None;
+        }
+        let id = EquipmentId(u32::try_from(self.plan.equipment.len()).ok()?);
+        let path: Arc<str> = path.into();
+        self.plan.equipment.push(Equipment {
+            path: Arc::clone(&path),
+        });
+        self.equipment.insert(path, id);
+        Some(id)
+    }
+
+    /// Takes the codes of an alarm word down; one that comes from another tag of the equipment already is a problem.
+    pub(crate) fn alarm_codes(
+        &mut self,
+        equipment: EquipmentId,
+        tag: TagId,
+        span: Span,
+        problems: &mut Problems,
+    ) {
+        let row = &self.plan.tags[tag.index()];
+        for bit in row.spec.bits.as_deref().unwrap_or_default() {
+            let first = *self
+                .alarms
+                .entry((equipment, Arc::clone(&bit.code)))
+                .or_insert(tag);
+            if first != tag {
+                let path = &self.plan.equipment[equipment.0 as usize].path;
+                let other = &self.plan.tags[first.index()].key;
+                problems
+                    .error(
+                        span,
+                        format!("`{path}` has an alarm `{}` from tag `{other}` already", bit.code),
+                    )
+                    .hint("an alarm is known by equipment and code: give one of them another code");
+            }
+        }
+    }
+}
+
+/// `enterprise.site` of an equipment path.
+pub(crate) fn site_of(path: &str) -> String {
+    path.split('/').take(2).collect::<Vec<_>>().join(".")
+}
