@@ -5,22 +5,27 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
-use std::time::Duration;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::time::{Duration, Instant};
 
 use rdkafka::ClientContext;
 use rdkafka::config::{ClientConfig, FromClientConfigAndContext, RDKafkaLogLevel};
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
+use rdkafka::groups::GroupInfo;
 use rdkafka::topic_partition_list::TopicPartitionList;
 use rdkafka::types::RDKafkaRespErr;
+
+use crate::client::Quiet;
 
 /// How often a broker is asked whether this process is the member still.
 const HEARTBEAT_MS: &str = "1000";
 /// A member that is silent for this long is taken to be gone; brokers allow no less than 6 s by default.
 const SESSION_MS: &str = "10000";
-/// Pause before a client that cannot be made is tried again.
-const PAUSE: Duration = Duration::from_secs(10);
+/// Pause before the place is asked for again.
+const PAUSE: Duration = Duration::from_secs(1);
+/// How long a broker may take to say who has the place.
+const PATIENCE: Duration = Duration::from_secs(5);
 /// One look for news.
 const LOOK: Duration = Duration::from_millis(500);
 
@@ -34,22 +39,30 @@ impl Fence {
     pub(crate) fn start(
         connection: &ClientConfig,
         gateway: &str,
+        incarnation: &str,
         fenced: impl FnOnce() + Send + 'static,
     ) -> std::io::Result<Self> {
+        let own = format!("floorgate-{gateway}-{incarnation}-{}", std::process::id());
         let mut config = connection.clone();
         config
+            .set("client.id", &own)
             .set("group.id", group(gateway))
             .set("group.instance.id", gateway)
             .set("heartbeat.interval.ms", HEARTBEAT_MS)
             .set("session.timeout.ms", SESSION_MS)
             .set("enable.auto.commit", "false")
             .set("enable.auto.offset.store", "false");
-        let gateway = gateway.to_owned();
         let (topics, named) = channel();
+        let membership = Membership {
+            config,
+            gateway: gateway.to_owned(),
+            own,
+            named,
+        };
         std::thread::Builder::new()
             .name("kafka-fence".to_owned())
             .spawn(move || {
-                if keep(&config, &gateway, &named) == End::Fenced {
+                if membership.keep() == End::Fenced {
                     fenced();
                 }
             })?;
@@ -71,59 +84,121 @@ fn group(gateway: &str) -> String {
 /// Why the membership ended.
 #[derive(PartialEq, Eq)]
 enum End {
+    /// Another process has the place.
     Fenced,
+    /// The client is no member any more, for whatever reason.
+    Lost,
     /// The publisher stops, or the broker knows no membership.
     Stopped,
 }
 
-fn keep(config: &ClientConfig, gateway: &str, named: &Receiver<Arc<str>>) -> End {
-    let group = group(gateway);
-    let Ok(topic) = named.recv() else {
-        return End::Stopped;
-    };
-    let client = loop {
-        let member = Member {
-            gateway: gateway.to_owned(),
-            told: AtomicBool::new(false),
+/// The membership, on its thread.
+struct Membership {
+    config: ClientConfig,
+    gateway: String,
+    /// The client's id: no other process has it.
+    own: String,
+    named: Receiver<Arc<str>>,
+}
+
+impl Membership {
+    /// Takes part until another process does in its place.
+    fn keep(&self) -> End {
+        let Ok(topic) = self.named.recv() else {
+            return End::Stopped;
         };
-        let made = BaseConsumer::from_config_and_context(config, member).and_then(|client| {
-            client.subscribe(&[&topic])?;
-            Ok(client)
+        let member = Arc::new(Member {
+            gateway: self.gateway.clone(),
+            told: AtomicBool::new(false),
         });
-        match made {
-            Ok(client) => break client,
-            Err(error) => tracing::warn!(group, %error, "cannot look out for a gateway of the same name"),
-        }
-        std::thread::sleep(PAUSE);
-        if named.try_recv() == Err(TryRecvError::Disconnected) {
-            return End::Stopped;
-        }
-    };
-    let mut told = false;
-    loop {
-        if named.try_recv() == Err(TryRecvError::Disconnected) {
-            return End::Stopped;
-        }
-        let news = client.poll(LOOK);
-        match client.client().fatal_error() {
-            Some((RDKafkaErrorCode::FencedInstanceId, _)) => return End::Fenced,
-            // A broker older than 2.3 knows no such members.
-            Some((_, reason)) => {
-                tracing::warn!(group, reason, "a gateway of the same name would not be noticed");
+        loop {
+            let end = match self.join(&topic, &member) {
+                Ok(client) => self.watch(&client),
+                Err(error) => {
+                    tracing::warn!(%error, "cannot look out for a gateway of the same name");
+                    End::Lost
+                }
+            };
+            if end == End::Stopped {
+                return end;
+            }
+            // A client that rejoins after the broker was away is sometimes fenced by its own earlier request. Who has the place is asked.
+            loop {
+                match self.is_taken() {
+                    Ok(true) => return End::Fenced,
+                    Ok(false) => break,
+                    Err(error) => tracing::debug!(%error, "kafka group"),
+                }
+                if self.is_over(PAUSE) {
+                    return End::Stopped;
+                }
+            }
+            if self.is_over(PAUSE) {
                 return End::Stopped;
             }
-            None => {}
         }
-        if let Some(Err(error)) = news
-            && error.rdkafka_error_code() == Some(RDKafkaErrorCode::GroupAuthorizationFailed)
-            && !told
-        {
-            told = true;
-            tracing::warn!(
-                group,
-                "the gateway may not join its group, which needs READ on it: another gateway of the same name would not be noticed"
-            );
+    }
+
+    /// Whether the publisher stops within this time.
+    fn is_over(&self, within: Duration) -> bool {
+        let end = Instant::now() + within;
+        loop {
+            match self
+                .named
+                .recv_timeout(end.saturating_duration_since(Instant::now()))
+            {
+                Ok(_) => {}
+                Err(RecvTimeoutError::Timeout) => return false,
+                Err(RecvTimeoutError::Disconnected) => return true,
+            }
         }
+    }
+
+    fn join(&self, topic: &str, member: &Arc<Member>) -> KafkaResult<BaseConsumer<SharedMember>> {
+        let member = SharedMember(Arc::clone(member));
+        let client = BaseConsumer::from_config_and_context(&self.config, member)?;
+        client.subscribe(&[topic])?;
+        Ok(client)
+    }
+
+    fn watch(&self, client: &BaseConsumer<SharedMember>) -> End {
+        let mut told = false;
+        loop {
+            if self.is_over(Duration::ZERO) {
+                return End::Stopped;
+            }
+            let news = client.poll(LOOK);
+            match client.client().fatal_error() {
+                Some((RDKafkaErrorCode::FencedInstanceId, _)) => return End::Lost,
+                // A broker older than 2.3 knows no such members.
+                Some((_, reason)) => {
+                    tracing::warn!(reason, "a gateway of the same name would not be noticed");
+                    return End::Stopped;
+                }
+                None => {}
+            }
+            if let Some(Err(error)) = news
+                && error.rdkafka_error_code() == Some(RDKafkaErrorCode::GroupAuthorizationFailed)
+                && !told
+            {
+                told = true;
+                tracing::warn!(
+                    group = group(&self.gateway),
+                    "the gateway may not join its group, which needs READ on it: another gateway of the same name would not be noticed"
+                );
+            }
+        }
+    }
+
+    /// Whether another process has the place.
+    fn is_taken(&self) -> KafkaResult<bool> {
+        let mut config = self.config.clone();
+        config.remove("group.instance.id");
+        let client: BaseConsumer<Quiet> = BaseConsumer::from_config_and_context(&config, Quiet)?;
+        let group = group(&self.gateway);
+        let groups = client.fetch_group_list(Some(&group), PATIENCE)?;
+        let mut members = groups.groups().iter().flat_map(GroupInfo::members);
+        Ok(members.any(|member| member.client_id() != self.own))
     }
 }
 
@@ -134,7 +209,10 @@ struct Member {
     told: AtomicBool,
 }
 
-impl ClientContext for Member {
+/// The same for one client after the other.
+struct SharedMember(Arc<Member>);
+
+impl ClientContext for SharedMember {
     fn log(&self, _: RDKafkaLogLevel, facility: &str, message: &str) {
         // The producer's client tells the same of the brokers.
         tracing::debug!(target: "librdkafka", facility, "{message}");
@@ -145,10 +223,10 @@ impl ClientContext for Member {
     }
 }
 
-impl ConsumerContext for Member {
+impl ConsumerContext for SharedMember {
     fn rebalance(&self, client: &BaseConsumer<Self>, _: RDKafkaRespErr, _: &mut TopicPartitionList) {
-        if !self.told.swap(true, Ordering::Relaxed) {
-            tracing::info!("holds the place of gateway {} in Kafka", self.gateway);
+        if !self.0.told.swap(true, Ordering::Relaxed) {
+            tracing::info!("holds the place of gateway {} in Kafka", self.0.gateway);
         }
         if let Err(error) = client.assign(&TopicPartitionList::new()) {
             tracing::debug!(%error, "kafka group");

@@ -79,8 +79,10 @@ impl Publisher {
         })
         .map_err(StartError::Thread)?;
         let notice = Arc::clone(&shared);
-        let fence = Fence::start(&connection, &gateway, move || notice.report(Report::Fenced))
-            .map_err(StartError::Thread)?;
+        let fence = Fence::start(&connection, &gateway, &incarnation, move || {
+            notice.report(Report::Fenced);
+        })
+        .map_err(StartError::Thread)?;
         let outfit = Outfit {
             shared: Arc::clone(&shared),
             reader,

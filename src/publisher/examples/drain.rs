@@ -26,9 +26,10 @@ fn main() -> Result<(), Failure> {
     let count: u64 = words.next().map_or(Ok(1_000_000), |text| text.parse())?;
     let drained = drain(&broker, count)?;
     let bare = bare(&broker, count)?;
-    println!("drained  {drained:8.0} events/s beside {LIVE_A_SECOND} new ones a second");
-    println!("bare loop{bare:8.0} events/s");
-    println!("ratio    {:8.2}", drained / bare);
+    eprintln!("drained  {drained:8.0} events/s beside {LIVE_A_SECOND} new ones a second");
+    eprintln!("bare loop{bare:8.0} events/s");
+    eprintln!("ratio    {:8.2}", drained / bare);
+    println!(r#"{{"events":{count},"drained":{drained:.0},"bare":{bare:.0}}}"#);
     Ok(())
 }
 
