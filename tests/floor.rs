@@ -32,6 +32,8 @@ mod operator;
 mod peers;
 #[path = "floor/plant.rs"]
 mod plant;
+#[path = "floor/priority.rs"]
+mod priority;
 #[path = "floor/promises.rs"]
 mod promises;
 #[path = "floor/security.rs"]

@@ -149,6 +149,7 @@ pub(crate) fn rule_spec(
     };
     trigger?;
     Some(RuleSpec {
+        priority: form.priority(),
         kind: kind?,
         when,
         data,

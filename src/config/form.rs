@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 
-use floorgate_core::plan::COMMON_FIELDS;
+use floorgate_core::plan::{COMMON_FIELDS, Priority};
 use floorgate_yaml::{Duration, Spanned};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::value::MapAccessDeserializer;
@@ -390,6 +390,12 @@ pub(crate) struct EventForm {
     /// The tag whose value is the subject of an event of the plant's own. Without it: the equipment.
     #[serde(default)]
     pub subject: Option<Spanned<String>>,
+    /// What becomes of its events when the outbox is nearly full of what Kafka has not taken: `low` is left out for the last fifth
+    /// of the room (the default of `MeasurementRecorded`), `normal` for the last tenth (the default of `EquipmentStateChanged`,
+    /// `ProductionCountRecorded` and the plant's own types), `high` never (the default of `WorkOrderStatusChanged` and `Alarm`). What was
+    /// left out is counted, and made up for by one event with `gap` that tells what is known then.
+    #[serde(default)]
+    pub priority: Option<PriorityForm>,
     /// Condition over tags, in CEL; while it is not true or cannot be computed, no event is made. That a state is not known any
     /// more is told whatever the condition says.
     #[serde(default)]
@@ -405,6 +411,29 @@ pub(crate) struct EventForm {
     /// Topic of its events, in place of the settings' and `<enterprise>.<site>.<domain>.<entity>.v1`.
     #[serde(default)]
     pub topic: Option<Spanned<String>>,
+}
+
+impl EventForm {
+    /// What is written, else what is usual of the type.
+    pub(crate) fn priority(&self) -> Priority {
+        match (self.priority, self.event.as_str()) {
+            (Some(PriorityForm::Low), _) | (None, "MeasurementRecorded") => Priority::Low,
+            (Some(PriorityForm::High), _) | (None, "WorkOrderStatusChanged" | "Alarm") => Priority::High,
+            (Some(PriorityForm::Normal) | None, _) => Priority::Normal,
+        }
+    }
+}
+
+/// What becomes of events when the outbox is nearly full.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum PriorityForm {
+    /// Left out first.
+    Low,
+    /// Left out when only the last reserve is left.
+    Normal,
+    /// Never left out.
+    High,
 }
 
 /// What a counter counts.

@@ -11,7 +11,8 @@ use foldhash::fast::FixedState;
 use crate::detect::{Cause, Change, detect};
 use crate::envelope::{Event, Settings};
 use crate::plan::{Plan, RuleKind};
-use crate::rules::{Emitter, Failures, Outcome, RuleState, View, evaluate, source_event};
+use crate::rules::{Emitter, Failures, Outcome, RuleState, View, evaluate, leave_out, source_event};
+use crate::shedding::Shedding;
 use crate::source::{Connection, SourceState};
 use crate::state::TagState;
 use crate::stream::Streams;
@@ -42,25 +43,26 @@ pub struct Input<'a> {
 
 /// The pure core.
 pub struct Core {
-    plan: Arc<Plan>,
-    tags: Vec<TagState>,
-    sources: Vec<SourceState>,
-    rules: Vec<RuleState>,
-    offsets: Vec<u32>,
-    by_tag: Vec<u32>,
-    emitter: Emitter,
-    moment: u32,
-    dirty_tags: Vec<TagId>,
-    dirty_rules: Vec<u32>,
-    failures: Failures,
-    silence: Silence,
-    order: Vec<u32>,
-    pending: Vec<Change>,
+    pub(crate) plan: Arc<Plan>,
+    pub(crate) tags: Vec<TagState>,
+    pub(crate) sources: Vec<SourceState>,
+    pub(crate) rules: Vec<RuleState>,
+    pub(crate) offsets: Vec<u32>,
+    pub(crate) by_tag: Vec<u32>,
+    pub(crate) emitter: Emitter,
+    pub(crate) moment: u32,
+    pub(crate) dirty_tags: Vec<TagId>,
+    pub(crate) dirty_rules: Vec<u32>,
+    pub(crate) failures: Failures,
+    pub(crate) silence: Silence,
+    pub(crate) order: Vec<u32>,
+    pub(crate) pending: Vec<Change>,
+    pub(crate) shedding: Shedding,
 }
 
 /// The longest silences that tags may keep.
 #[derive(Default)]
-struct Silence {
+pub(crate) struct Silence {
     due: BinaryHeap<Reverse<(Duration, TagId)>>,
     last_told: HashMap<TagId, Duration>,
 }
@@ -87,7 +89,7 @@ impl Core {
             .iter()
             .map(|equipment| streams.of(&gateway, &equipment.path, epoch, stored))
             .collect();
-        let tags = plan
+        let mut tags: Vec<TagState> = plan
             .tags
             .iter()
             .map(|tag| {
@@ -96,11 +98,16 @@ impl Core {
                     .unwrap_or_default()
             })
             .collect();
-        let rules = plan
+        let rules: Vec<RuleState> = plan
             .rules
             .iter()
             .map(|rule| RuleState::restore(&rule.spec.kind, stored(&rule_cell(&rule.id)).as_deref()))
             .collect();
+        for (rule, state) in plan.rules.iter().zip(&rules) {
+            if let Some(tag) = rule.inputs.first() {
+                tags[tag.index()].owing |= state.owed.is_some();
+            }
+        }
         let mut silence = Silence::default();
         for (index, tag) in (0_u32..).zip(&plan.tags) {
             if let Some(interval) = tag.spec.at_least_every {
@@ -121,6 +128,7 @@ impl Core {
             silence,
             order: Vec::new(),
             pending: Vec::new(),
+            shedding: Shedding::default(),
             plan,
         }
     }
@@ -207,11 +215,15 @@ impl Core {
             });
         }
         self.close_moment(now, events);
+        self.pay(events);
     }
 
     /// When [`Core::advance`] has something to do next, on the monotonic clock.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Duration> {
+        if self.owes() {
+            return Some(Duration::ZERO);
+        }
         self.silence.due.peek().map(|Reverse((deadline, _))| *deadline)
     }
 
@@ -369,6 +381,11 @@ impl Core {
         let was_dirty = state.dirty;
         if let Some(change) = detect(&tag.spec, state, sample, source.gaps) {
             self.pending.push(change);
+        } else if std::mem::take(&mut state.owing) {
+            // The value is known again and is the one that was left out.
+            let index = sample.tag.index();
+            let rules = &self.by_tag[self.offsets[index] as usize..self.offsets[index + 1] as usize];
+            self.shedding.payable.extend(rules);
         }
         if state.dirty && !was_dirty {
             self.dirty_tags.push(sample.tag);
@@ -395,7 +412,12 @@ impl Core {
                     events,
                     failures: &mut self.failures,
                 };
-                evaluate(rule, state, change, view, &mut self.emitter, outcome);
+                if self.shedding.leaves_out(rule.spec.priority) {
+                    leave_out(rule, state, change, view, &mut self.emitter, outcome);
+                    self.shedding.note(rule.spec.priority, change);
+                } else {
+                    evaluate(rule, state, change, view, &mut self.emitter, outcome);
+                }
                 if state.is_dirty() && !was_dirty {
                     self.dirty_rules.push(number);
                 }
@@ -435,7 +457,7 @@ impl Core {
     }
 }
 
-fn change_without_sample(tag: TagId, quality: Quality) -> Change {
+pub(crate) fn change_without_sample(tag: TagId, quality: Quality) -> Change {
     Change {
         tag,
         cause: Cause::Silence,

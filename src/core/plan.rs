@@ -151,11 +151,25 @@ pub const COMMON_FIELDS: [&str; 6] = [
     "mapping",
 ];
 
+/// How long events of a rule are made while the outbox fills.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Priority {
+    /// Left out first.
+    Low,
+    /// Left out when only the last reserve is left.
+    #[default]
+    Normal,
+    /// Never left out.
+    High,
+}
+
 /// The form of a rule.
 #[derive(Debug)]
 pub struct RuleSpec {
     /// What it makes of a change.
     pub kind: RuleKind,
+    /// What becomes of its events while the outbox fills.
+    pub priority: Priority,
     /// The rule is silent while this is not true.
     pub when: Option<Expression>,
     /// Further fields of the event's data, in order; a field of the same name that the rule writes is replaced. None of [`COMMON_FIELDS`].

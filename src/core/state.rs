@@ -121,6 +121,8 @@ pub(crate) struct TagState {
     pub(crate) moment: u32,
     /// The state is to be stored with the next commit.
     pub(crate) dirty: bool,
+    /// A rule of it may owe an event.
+    pub(crate) owing: bool,
     /// The key of its cell, once it was stored.
     pub(crate) cell: Option<Arc<str>>,
 }

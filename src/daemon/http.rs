@@ -8,6 +8,7 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use floorgate_core::plan::Priority;
 use floorgate_metrics::Metrics;
 use floorgate_publisher::Status;
 use prometheus::{Encoder, TextEncoder};
@@ -88,6 +89,13 @@ async fn readyz(State(pages): State<Pages>) -> Response {
         Standing::Good => "",
         Standing::Full => "outbox: no space left on its disk, or it is as large as `outbox.max_mib` lets it be; sources wait\n",
         Standing::Locked => "outbox: another program holds its lock, sources wait\n",
+    });
+    text.push_str(match pages.pulse.left_out() {
+        None => "",
+        Some(Priority::High) => {
+            "outbox: nearly full of waiting events, only changes of high priority make events\n"
+        }
+        Some(_) => "outbox: nearly full of waiting events, changes of low priority make no events\n",
     });
     if let Some(line) = &pages.salvaged {
         text.push_str(line);

@@ -52,6 +52,8 @@ pub struct Metrics {
     pub outbox_bytes: IntGauge,
     /// Hours until the store has no room, should it grow on as in the last five minutes; infinite while it does not grow.
     pub outbox_hours_until_full: Gauge,
+    /// Changes that made no event since the store was nearly full, by the priority of their rule.
+    pub shed: IntCounterVec,
     /// Records acknowledged by Kafka, by topic.
     pub published: IntCounterVec,
     /// Errors of the Kafka producer, by code.
@@ -240,6 +242,12 @@ impl Metrics {
                 &registry,
                 "outbox_hours_until_full",
                 "Hours until the outbox has no room, should it grow on as in the last five minutes",
+            )?,
+            shed: counter_vec(
+                &registry,
+                "shed_changes_total",
+                "Changes that made no event since the outbox was nearly full of waiting ones",
+                &["priority"],
             )?,
             published: counter_vec(
                 &registry,

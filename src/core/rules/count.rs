@@ -12,6 +12,19 @@ use super::{Context, Draft};
 pub(crate) struct Memory {
     /// Sum of all deltas on top of the first value seen.
     total: Option<u64>,
+    /// What was counted and not told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    untold: Option<Untold>,
+}
+
+/// Steps of a counter of which no event was made.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+struct Untold {
+    /// The value that was told last.
+    since: u64,
+    delta: u64,
+    rollover: bool,
+    reset: bool,
 }
 
 /// What a counter did between two values.
@@ -29,46 +42,21 @@ pub(super) fn evaluate(
     kind: &str,
     unit: &str,
 ) {
-    let change = context.change;
+    let Some(current) = count(context, memory, dirty) else {
+        return;
+    };
+    let Some(step) = memory.untold.take() else { return };
+    let total = memory.total;
     let tag = context.trigger();
-    if !matches!(change.cause, Cause::Initial | Cause::Value) {
-        return;
-    }
-    let Some(value) = &change.value else { return };
-    let Some(current) = count_of(value) else {
-        context.fail(|| {
-            format!(
-                "no event: counter {:?} has the value {value}, which is no count",
-                tag.name
-            )
-        });
-        return;
-    };
-    if change.cause == Cause::Initial {
-        // Nothing is known of what was counted before: the total begins here and no delta is invented.
-        memory.total.get_or_insert(current);
-        *dirty = true;
-        return;
-    }
-    let Some(previous) = change.previous.as_ref().and_then(count_of) else {
-        return;
-    };
-    let step = step(tag.counter, previous, current);
-    let total = memory.total.unwrap_or(previous).saturating_add(step.delta);
-    memory.total = Some(total);
-    *dirty = true;
-    if step.delta == 0 && !step.reset {
-        return;
-    }
     let subject = format!("counter/{}", tag.name);
     context.emit(&Draft::new("ProductionCountRecorded", subject), |object| {
         object.field("counterId", &*tag.name);
         object.field("kind", kind);
         object.field("delta", &Value::UInt(step.delta));
-        object.field("total", &Value::UInt(total));
+        object.field("total", &total.map(Value::UInt));
         object.field("unit", unit);
         object.field("rawValue", &Value::UInt(current));
-        object.field("rawPrevious", &Value::UInt(previous));
+        object.field("rawPrevious", &Value::UInt(step.since));
         if step.rollover {
             object.field("rollover", &true);
         }
@@ -76,6 +64,47 @@ pub(super) fn evaluate(
             object.field("reset", &true);
         }
     });
+}
+
+/// Adds the change to what was counted and not told. Gives the counter's value, where it was one.
+pub(super) fn count(context: &mut Context<'_>, memory: &mut Memory, dirty: &mut bool) -> Option<u64> {
+    let change = context.change;
+    let tag = context.trigger();
+    if !matches!(change.cause, Cause::Initial | Cause::Value) {
+        return None;
+    }
+    let value = change.value.as_ref()?;
+    let Some(current) = count_of(value) else {
+        context.fail(|| {
+            format!(
+                "no event: counter {:?} has the value {value}, which is no count",
+                tag.name
+            )
+        });
+        return None;
+    };
+    if change.cause == Cause::Initial {
+        // Nothing is known of what was counted before: the total begins here and no delta is invented.
+        memory.total.get_or_insert(current);
+        *dirty = true;
+        return None;
+    }
+    let previous = change.previous.as_ref().and_then(count_of)?;
+    let step = step(tag.counter, previous, current);
+    memory.total = Some(memory.total.unwrap_or(previous).saturating_add(step.delta));
+    *dirty = true;
+    if step.delta > 0 || step.reset {
+        let untold = memory.untold.get_or_insert(Untold {
+            since: previous,
+            delta: 0,
+            rollover: false,
+            reset: false,
+        });
+        untold.delta = untold.delta.saturating_add(step.delta);
+        untold.rollover |= step.rollover;
+        untold.reset |= step.reset;
+    }
+    Some(current)
 }
 
 fn count_of(value: &Value) -> Option<u64> {

@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use crate::detect::{Cause, Change};
 use crate::envelope::Event;
 use crate::plan::{Field, Plan, Rule, RuleKind, Slot};
+use crate::shedding::Owed;
 use crate::source::SourceState;
 use crate::state::TagState;
 
@@ -26,9 +27,20 @@ pub(crate) use emit::{Draft, Emitter, source_event};
 #[derive(Debug, Default)]
 pub(crate) struct RuleState {
     memory: Option<Box<Memory>>,
+    /// An event was left out and not made up for.
+    pub(crate) owed: Option<Owed>,
     dirty: bool,
     /// The subject of its events where it is always the same, once there was one.
     subject: Option<Arc<str>>,
+}
+
+/// A cell's text.
+#[derive(Debug, Serialize, Deserialize)]
+struct Cell<M> {
+    #[serde(default = "Option::default", skip_serializing_if = "Option::is_none")]
+    memory: Option<M>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    owed: Option<Owed>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -42,8 +54,9 @@ enum Memory {
 impl RuleState {
     /// The memory of an earlier process, where there is one and it is of the rule's kind.
     pub(crate) fn restore(kind: &RuleKind, cell: Option<&str>) -> Self {
-        let stored: Option<Memory> = cell.and_then(|text| serde_json::from_str(text).ok());
-        let memory = match (kind, stored) {
+        let cell: Option<Cell<Memory>> = cell.and_then(|text| serde_json::from_str(text).ok());
+        let (memory, owed) = cell.map_or((None, None), |cell| (cell.memory, cell.owed));
+        let memory = match (kind, memory) {
             (RuleKind::WorkOrderStatus { .. }, Some(memory @ Memory::WorkOrder(_)))
             | (RuleKind::EquipmentState, Some(memory @ Memory::EquipmentState(_)))
             | (RuleKind::ProductionCount { .. }, Some(memory @ Memory::Count(_)))
@@ -52,10 +65,16 @@ impl RuleState {
             (RuleKind::EquipmentState, _) => Memory::EquipmentState(equipment_state::Memory::default()),
             (RuleKind::ProductionCount { .. }, _) => Memory::Count(count::Memory::default()),
             (RuleKind::Alarm, _) => Memory::Alarm(alarm::Memory::default()),
-            (RuleKind::Measurement { .. } | RuleKind::Custom { .. }, _) => return Self::default(),
+            (RuleKind::Measurement { .. } | RuleKind::Custom { .. }, _) => {
+                return Self {
+                    owed,
+                    ..Self::default()
+                };
+            }
         };
         Self {
             memory: Some(Box::new(memory)),
+            owed,
             ..Self::default()
         }
     }
@@ -63,7 +82,16 @@ impl RuleState {
     /// The cell's text; the state is clean afterwards.
     pub(crate) fn save(&mut self) -> Option<String> {
         self.dirty = false;
-        serde_json::to_string(self.memory.as_deref()?).ok()
+        let cell = Cell {
+            memory: self.memory.as_deref(),
+            owed: self.owed,
+        };
+        serde_json::to_string(&cell).ok()
+    }
+
+    fn owe(&mut self, owed: Option<Owed>) {
+        self.dirty |= self.owed != owed;
+        self.owed = owed;
     }
 
     pub(crate) fn is_dirty(&self) -> bool {
@@ -174,6 +202,24 @@ impl Failures {
     }
 }
 
+/// Takes a change of which a rule makes no event, since there is no room for it.
+pub(crate) fn leave_out(
+    rule: &Rule,
+    state: &mut RuleState,
+    change: &Change,
+    view: View<'_>,
+    emitter: &mut Emitter,
+    outcome: Outcome<'_>,
+) {
+    state.owe(Owed::after(state.owed, change));
+    if let (RuleKind::ProductionCount { .. }, Some(Memory::Count(memory))) =
+        (&rule.spec.kind, state.memory.as_deref_mut())
+    {
+        let mut context = Context::new(rule, change, view, emitter, outcome);
+        count::count(&mut context, memory, &mut state.dirty);
+    }
+}
+
 /// Evaluates a rule on a change of its trigger. What fails is said in `failures`.
 pub(crate) fn evaluate(
     rule: &Rule,
@@ -183,6 +229,16 @@ pub(crate) fn evaluate(
     emitter: &mut Emitter,
     outcome: Outcome<'_>,
 ) {
+    let after_a_gap;
+    let mut change = change;
+    if state.owed.is_some() {
+        state.owe(None);
+        after_a_gap = Change {
+            gap: change.gap || change.cause != Cause::Initial,
+            ..change.clone()
+        };
+        change = &after_a_gap;
+    }
     let Outcome { events, failures } = outcome;
     if let Some(guard) = &rule.spec.when
         && !state.takes_back(change)
@@ -202,18 +258,12 @@ pub(crate) fn evaluate(
             }
         }
     }
-    let mut context = Context {
-        rule,
-        change,
-        view,
-        emitter,
-        events,
-        failures,
-    };
+    let mut context = Context::new(rule, change, view, emitter, Outcome { events, failures });
     let RuleState {
         memory,
         dirty,
         subject,
+        ..
     } = state;
     match (&rule.spec.kind, memory.as_deref_mut()) {
         (RuleKind::WorkOrderStatus { order }, Some(Memory::WorkOrder(memory))) => {
@@ -256,6 +306,23 @@ pub(crate) struct Context<'a> {
 }
 
 impl<'a> Context<'a> {
+    fn new(
+        rule: &'a Rule,
+        change: &'a Change,
+        view: View<'a>,
+        emitter: &'a mut Emitter,
+        Outcome { events, failures }: Outcome<'a>,
+    ) -> Self {
+        Self {
+            rule,
+            change,
+            view,
+            emitter,
+            events,
+            failures,
+        }
+    }
+
     /// Says why the change made no event.
     pub(crate) fn fail(&mut self, reason: impl FnOnce() -> String) {
         self.failures.add(&self.rule.id, reason);

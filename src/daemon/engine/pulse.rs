@@ -3,6 +3,8 @@
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use floorgate_core::plan::Priority;
+
 /// Whether the store takes what arrives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Standing {
@@ -20,6 +22,7 @@ pub struct Pulse {
     started: Instant,
     beat_ms: AtomicU64,
     standing: AtomicU8,
+    left_out: AtomicU8,
 }
 
 impl Pulse {
@@ -32,6 +35,7 @@ impl Pulse {
             started,
             beat_ms: AtomicU64::new(0),
             standing: AtomicU8::new(Standing::Good as u8),
+            left_out: AtomicU8::new(0),
         };
         pulse.beat();
         pulse
@@ -46,6 +50,25 @@ impl Pulse {
     /// How the store stands.
     pub fn set_standing(&self, standing: Standing) {
         self.standing.store(standing as u8, Ordering::Relaxed);
+    }
+
+    /// Below which priority changes make no events.
+    pub fn set_left_out(&self, least: Option<Priority>) {
+        let number = match least {
+            None | Some(Priority::Low) => 0,
+            Some(Priority::Normal) => 1,
+            Some(Priority::High) => 2,
+        };
+        self.left_out.store(number, Ordering::Relaxed);
+    }
+
+    /// Below which priority changes make no events.
+    pub fn left_out(&self) -> Option<Priority> {
+        match self.left_out.load(Ordering::Relaxed) {
+            0 => None,
+            1 => Some(Priority::Normal),
+            _ => Some(Priority::High),
+        }
     }
 
     /// Whether the engine gave a sign of life lately.

@@ -129,6 +129,7 @@ impl Running {
         growth.note(self.engine.started.elapsed(), stats.used_bytes);
         let hours = growth.hours_until(stats.room_bytes);
         self.engine.metrics.outbox_hours_until_full.set(hours);
+        self.leave_out(&stats);
         Ok(())
     }
 }

@@ -2,7 +2,9 @@
 
 mod equipment_state;
 mod failures;
+mod hostile;
 mod machine;
+mod shedding;
 mod work_order;
 
 use std::collections::HashMap;
@@ -10,8 +12,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use floorgate_core::plan::{
-    AlarmBit, Counter, Equipment, EquipmentId, Field, Plan, Rule, RuleKind, RuleSpec, Slot, SourceRow, Tag,
-    TagSpec,
+    AlarmBit, Counter, Equipment, EquipmentId, Field, Plan, Priority, Rule, RuleKind, RuleSpec, Slot,
+    SourceRow, Tag, TagSpec,
 };
 use floorgate_core::table::ValueTable;
 use floorgate_core::{Core, Encoding, Event, Failures, Input, Now, Settings};
@@ -97,6 +99,7 @@ fn plan() -> Plan {
             inputs: inputs.into(),
             topic: "acme.busan.mes.x.v1".into(),
             spec: Arc::new(RuleSpec {
+                priority: Priority::Normal,
                 kind,
                 when: None,
                 data,
@@ -204,6 +207,18 @@ impl Gateway {
             .iter()
             .map(|(tag, value)| sample(*tag, value.clone(), time))
             .collect()
+    }
+
+    /// What its timers and debts make.
+    fn advance(&mut self) -> Vec<Event> {
+        let mut events = Vec::new();
+        let now = Now {
+            wall: Timestamp::from_nanos(self.time),
+            monotonic: Duration::ZERO,
+        };
+        self.core.advance(now, &mut events);
+        self.store();
+        events
     }
 
     fn batch(&mut self, notices: &[Notice], samples: &[Sample]) -> Vec<Event> {
