@@ -50,6 +50,7 @@ demo: ## a simulated plant, a broker and the gateway in one command
 bench: setup dist ## measure latency, CPU and memory: plant, gateway, Kafka and consumer as processes
 	$(CARGO) build --release --locked --workspace --bins
 	$(CARGO) build --release --locked --package floorgate-simulator --example load_check
+	$(CARGO) build --release --locked --package floorgate-publisher --example drain
 	$(CARGO) run --release --locked --package floorgate-tests --bin bench -- --gateway $(TARGET)/dist/floorgate $(ARGS)
 
 soak: setup ## kill gateway, broker and PLC again and again (HOURS=8), the gateway a thousand times a round

@@ -3,26 +3,15 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
+use fastrand::Rng;
 use floorgate_config::load_with;
 
 use crate::registry::ADAPTERS;
 
-/// Files that are tried.
+/// Files that are tried, always the same ones; `FUZZ_SECONDS` adds others for so long.
 const FILES: u64 = 4_000;
-
-/// Knuth's linear congruential generator; a failing case is named by its number.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, limit: usize) -> usize {
-        self.0 = self
-            .0
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
-        usize::try_from(self.0 >> 33).unwrap_or(0) % limit.max(1)
-    }
-}
 
 /// What YAML and this program's own texts have a meaning for.
 const PIECES: [&str; 28] = [
@@ -57,31 +46,31 @@ const PIECES: [&str; 28] = [
 ];
 
 /// The text with some places changed, cut, doubled or put elsewhere.
-fn spoil(text: &str, random: &mut Random) -> Vec<u8> {
+fn spoil(text: &str, random: &mut Rng) -> Vec<u8> {
     let mut bytes = text.as_bytes().to_vec();
-    for _ in 0..=random.below(3) {
-        let at = random.below(bytes.len());
-        let end = (at + random.below(40)).min(bytes.len());
-        match random.below(6) {
+    for _ in 0..=random.usize(..3) {
+        let at = random.usize(..bytes.len());
+        let end = (at + random.usize(..40)).min(bytes.len());
+        match random.usize(..6) {
             0 => drop(bytes.drain(at..end)),
             1 => {
                 let part = bytes[at..end].to_vec();
-                let to = random.below(bytes.len());
+                let to = random.usize(..bytes.len());
                 bytes.splice(to..to, part);
             }
-            2 => bytes.insert(at, u8::try_from(random.below(256)).unwrap_or(0)),
+            2 => bytes.insert(at, random.u8(..)),
             3 => {
-                let piece = PIECES[random.below(PIECES.len())];
+                let piece = PIECES[random.usize(..PIECES.len())];
                 bytes.splice(at..at, piece.bytes());
             }
             4 => {
                 // One line more often than is good for it.
                 let lines: Vec<&[u8]> = bytes.split_inclusive(|byte| *byte == b'\n').collect();
-                let line = lines[random.below(lines.len())].to_vec();
-                bytes.splice(at..at, line.repeat(1 + random.below(4)));
+                let line = lines[random.usize(..lines.len())].to_vec();
+                bytes.splice(at..at, line.repeat(1 + random.usize(..4)));
             }
             _ => {
-                let piece = PIECES[random.below(PIECES.len())];
+                let piece = PIECES[random.usize(..PIECES.len())];
                 bytes.splice(at..end, piece.bytes());
             }
         }
@@ -123,10 +112,16 @@ fn no_file_is_too_strange() {
         load_with(&config, ADAPTERS, BTreeMap::new()).0.is_some(),
         "the samples are right"
     );
-    let mut refused = 0;
-    for number in 0..FILES {
-        let mut random = Random(number);
-        let (path, text) = &samples[random.below(samples.len())];
+    let others = std::env::var("FUZZ_SECONDS").ok().map(|seconds| {
+        let first = fastrand::u64(FILES..u64::MAX / 2);
+        let until = Instant::now() + Duration::from_secs(seconds.parse().expect("seconds"));
+        (first..).take_while(move |_| Instant::now() < until)
+    });
+    let (mut files, mut refused) = (0, 0);
+    for number in (0..FILES).chain(others.into_iter().flatten()) {
+        files += 1;
+        let mut random = Rng::with_seed(number);
+        let (path, text) = &samples[random.usize(..samples.len())];
         let file = folder.join(path);
         fs::write(&file, spoil(text, &mut random)).unwrap();
         let loaded = std::panic::catch_unwind(|| {
@@ -143,5 +138,6 @@ fn no_file_is_too_strange() {
         fs::write(file, text).unwrap();
     }
     fs::remove_dir_all(folder).unwrap();
-    assert!(refused > FILES / 4, "{refused} of {FILES} were refused");
+    assert!(refused > files / 4, "{refused} of {files} were refused");
+    println!("{files} files");
 }

@@ -6,6 +6,7 @@
 mod account;
 mod configuration;
 mod consume;
+mod drain;
 mod latency;
 mod observer;
 mod plant;
@@ -25,6 +26,7 @@ use anyhow::{Error, Result, ensure};
 use clap::{Args, Parser, Subcommand};
 use floorgate_tests::{Kafka, binary, target};
 
+use crate::drain::Drain;
 use crate::report::{Outcome, Results};
 use crate::run::Bench;
 use crate::scenario::{SCENARIOS, Scenario};
@@ -64,6 +66,10 @@ struct Measure {
     /// Measure the whole way only, without the halves
     #[arg(long, conflicts_with = "floor_only")]
     whole_only: bool,
+    /// Measure how fast a backlog of a million events goes out, and nothing else but the scenarios that are named [default: after all
+    /// of them]
+    #[arg(long, conflicts_with_all = ["floor_only", "whole_only"])]
+    backlog: bool,
     /// The program to measure, several to compare them run by run [default: the one built beside this]
     #[arg(long, value_name = "FILE")]
     gateway: Vec<PathBuf>,
@@ -103,11 +109,9 @@ fn measure(measure: Measure, stop: &Stop) -> Result<()> {
     } else {
         (measure.runs, measure.seconds)
     };
-    let scenarios = if measure.scenario.is_empty() {
-        SCENARIOS.to_vec()
-    } else {
-        measure.scenario
-    };
+    let all = measure.scenario.is_empty() && !measure.backlog;
+    let backlog = measure.backlog || (all && !measure.floor_only && !measure.whole_only);
+    let scenarios = if all { SCENARIOS.to_vec() } else { measure.scenario };
     let json = match measure.json {
         Some(file) => file,
         None => target()?.join("bench/result.json"),
@@ -157,6 +161,11 @@ fn measure(measure: Measure, stop: &Stop) -> Result<()> {
             results.scenarios.push(outcome);
         }
         // After each scenario, so that a later failure does not take it along.
+        results.write(&json)?;
+    }
+    if backlog {
+        eprintln!("a backlog");
+        results.backlog = Some(Drain::measure(&kafka.bootstrap())?);
         results.write(&json)?;
     }
     println!("{}", results.bars());

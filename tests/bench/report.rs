@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use serde::Serialize;
 
+use crate::drain::Drain;
 use crate::latency::median;
 use crate::run::Run;
 use crate::scenario::Scenario;
@@ -24,6 +25,8 @@ pub struct Results {
     runs: u32,
     /// By scenario.
     pub scenarios: Vec<Outcome>,
+    /// How fast a backlog goes out, where that was measured.
+    pub backlog: Option<Drain>,
 }
 
 /// A scenario's runs.
@@ -249,6 +252,7 @@ impl Results {
             seconds,
             runs,
             scenarios: Vec::new(),
+            backlog: None,
         }
     }
 
@@ -300,6 +304,9 @@ impl Results {
                 (false, ..) => format!("{kept} kept, missed: {}", missed.join("; ")),
             };
             let _ = writeln!(text, "  {:55} {verdict}", outcome.scenario.title);
+        }
+        if let Some(backlog) = &self.backlog {
+            let _ = writeln!(text, "  {}", backlog.line());
         }
         text
     }

@@ -4,6 +4,7 @@ mod commits;
 mod dead_letters;
 mod folder;
 mod full;
+mod hostile;
 mod inspection;
 mod lifecycle;
 mod maintenance;
