@@ -16,6 +16,9 @@ UNITDIR ?= $(PREFIX)/lib/systemd/system
 SYSUSERSDIR ?= $(PREFIX)/lib/sysusers.d
 DOCDIR ?= $(PREFIX)/share/doc/floorgate
 
+# The C libraries optimised: without it they are built fast (.cargo/config.toml).
+OPTIMISED := CFLAGS="$(or $(CFLAGS),-g0)"
+
 # Arguments of the programs: `make demo ARGS='--for 20s --lines 40'`.
 ARGS ?=
 # How long `make soak` goes on.
@@ -31,10 +34,10 @@ build: ## build everything, with debug information
 	$(CARGO) build --workspace --bins --examples --locked
 
 release: ## build the gateway, optimised
-	$(CARGO) build --release --locked --package floorgate
+	$(OPTIMISED) $(CARGO) build --release --locked --package floorgate
 
 dist: ## build the gateway as packages ship it, optimised over all crates (slow)
-	$(CARGO) build --profile dist --locked --package floorgate
+	$(OPTIMISED) $(CARGO) build --profile dist --locked --package floorgate
 
 setup: ## install what the tests need under target/test
 	@tests/setup $(TARGET)/test
@@ -48,15 +51,15 @@ demo: ## a simulated plant, a broker and the gateway in one command
 	$(CARGO) run --release --locked --package floorgate -- demo $(ARGS)
 
 bench: setup dist ## measure latency, CPU and memory: plant, gateway, Kafka and consumer as processes
-	$(CARGO) build --release --locked --workspace --bins
-	$(CARGO) build --release --locked --package floorgate-simulator --example load_check
-	$(CARGO) build --release --locked --package floorgate-publisher --example drain
-	$(CARGO) run --release --locked --package floorgate-tests --bin bench -- --gateway $(TARGET)/dist/floorgate $(ARGS)
+	$(OPTIMISED) $(CARGO) build --release --locked --workspace --bins
+	$(OPTIMISED) $(CARGO) build --release --locked --package floorgate-simulator --example load_check
+	$(OPTIMISED) $(CARGO) build --release --locked --package floorgate-publisher --example drain
+	$(OPTIMISED) $(CARGO) run --release --locked --package floorgate-tests --bin bench -- --gateway $(TARGET)/dist/floorgate $(ARGS)
 
-soak: setup ## kill gateway, broker and PLC again and again (HOURS=8), the gateway a thousand times a round
+soak: setup ## kill gateway, broker and PLC again and again (HOURS=8); in a round the gateway a thousand times, the broker for an hour
 	$(CARGO) build --release --locked --workspace --bins
 	end=$$(($$(date +%s) + $(HOURS) * 3600)); while [ $$(date +%s) -lt $$end ]; do \
-		KILLS=1000 $(CARGO) test --release --locked --package floorgate-tests --test floor -- delivery survival modbus operation || exit 1; done
+		KILLS=1000 AWAY_SECONDS=3600 $(CARGO) test --release --locked --package floorgate-tests --test floor -- delivery survival copies disk_and_clock priority modbus operation || exit 1; done
 
 lint: ## formatting and clippy, as the continuous integration does
 	$(CARGO) fmt --all --check

@@ -1,13 +1,15 @@
 //! How fast a backlog goes out, against what the same records take in a bare loop over the client.
 //!
 //! `drain BROKER [EVENTS]` stores so many events (a million without it), starts a publisher as after a long outage, and stores what it
-//! acknowledges as the engine does, while a thousand new events a second go on being stored; then it sends the same records in a loop.
+//! acknowledges as the engine does, while a thousand new events a second go on being stored. From the drain's end on it looks how long
+//! new events take from commit to acknowledgement. Then it sends the same records in a loop.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use floorgate_metrics::Metrics;
-use floorgate_outbox::{Commit, Event, Options, Reader, Store};
+use floorgate_outbox::{Acknowledged, Commit, Event, LaneId, Options, Reader, Store};
 use floorgate_publisher::{KafkaSettings, Publisher, Report, SecuritySettings, Wiring, stored_headers};
 use floorgate_sample::Timestamp;
 use rdkafka::ClientConfig;
@@ -24,12 +26,19 @@ fn main() -> Result<(), Failure> {
     let mut words = std::env::args().skip(1);
     let broker = words.next().ok_or("usage: drain BROKER [EVENTS]")?;
     let count: u64 = words.next().map_or(Ok(1_000_000), |text| text.parse())?;
-    let drained = drain(&broker, count)?;
+    let Drained {
+        rate: drained,
+        after,
+        later,
+    } = drain(&broker, count)?;
     let bare = bare(&broker, count)?;
     eprintln!("drained  {drained:8.0} events/s beside {LIVE_A_SECOND} new ones a second");
     eprintln!("bare loop{bare:8.0} events/s");
     eprintln!("ratio    {:8.2}", drained / bare);
-    println!(r#"{{"events":{count},"drained":{drained:.0},"bare":{bare:.0}}}"#);
+    eprintln!("new events take {after:.2} ms a second after the drain, {later:.2} ms later (medians)");
+    println!(
+        r#"{{"events":{count},"drained":{drained:.0},"bare":{bare:.0},"after":{after:.3},"later":{later:.3}}}"#
+    );
     Ok(())
 }
 
@@ -52,7 +61,49 @@ fn event(topic: &Arc<str>, number: u64) -> Event {
     }
 }
 
-fn drain(broker: &str, count: u64) -> Result<f64, Failure> {
+/// What a drain has shown.
+struct Drained {
+    /// Events a second.
+    rate: f64,
+    /// Median of the milliseconds from commit to acknowledgement of what was stored in the second second after the drain's end.
+    after: f64,
+    /// The same, four to eight seconds after it.
+    later: f64,
+}
+
+/// When new events were stored, and how long they took.
+#[derive(Default)]
+struct Live {
+    stored: HashMap<(LaneId, u64), Instant>,
+    /// Seconds after the drain's end at which they were stored, and milliseconds that they took.
+    took: Vec<(f64, f64)>,
+}
+
+impl Live {
+    fn acknowledged(&mut self, news: &[Acknowledged], drained: Option<Instant>) {
+        let now = Instant::now();
+        let Some(drained) = drained else { return };
+        self.stored.retain(|(lane, sequence), at| {
+            let is_through = news
+                .iter()
+                .any(|news| news.lane == *lane && news.sequence >= *sequence);
+            if is_through && *at > drained {
+                self.took
+                    .push(((*at - drained).as_secs_f64(), (now - *at).as_secs_f64() * 1000.0));
+            }
+            !is_through
+        });
+    }
+
+    fn median(&self, window: std::ops::Range<f64>) -> f64 {
+        let within = self.took.iter().filter(|(second, _)| window.contains(second));
+        let mut took: Vec<f64> = within.map(|(_, took)| *took).collect();
+        took.sort_by(f64::total_cmp);
+        took.get(took.len() / 2).copied().unwrap_or(f64::NAN)
+    }
+}
+
+fn drain(broker: &str, count: u64) -> Result<Drained, Failure> {
     let folder = std::env::temp_dir().join(format!("floorgate-drain-{}", std::process::id()));
     std::fs::create_dir_all(&folder)?;
     let path = folder.join("outbox.db");
@@ -73,16 +124,19 @@ fn drain(broker: &str, count: u64) -> Result<f64, Failure> {
     settings.security = SecuritySettings::plaintext();
     settings.topics.partitions = u16::try_from(PARTITIONS)?;
     settings.topics.replication = Some(1);
+    let main = std::thread::current();
     let wiring = Wiring {
         reader: Reader::open(&path)?,
         topics: store.topics().to_vec(),
         gateway: topic.to_string(),
         incarnation: restored.incarnation.to_string(),
         metrics: Metrics::new()?,
-        wake: Box::new(|| {}),
+        wake: Box::new(move || main.unpark()),
     };
     let publisher = Publisher::start(&settings, wiring)?;
-    let (mut begun, mut live) = (None, 0);
+    let (mut begun, mut new) = (None, 0);
+    let (mut drained, mut rate) = (None, 0.0);
+    let mut live = Live::default();
     loop {
         let mut commit = Commit::default();
         publisher.take_acknowledged(&mut commit.acknowledged);
@@ -93,26 +147,39 @@ fn drain(broker: &str, count: u64) -> Result<f64, Failure> {
         {
             return Err(format!("the publisher reports {report:?}").into());
         }
+        live.acknowledged(&commit.acknowledged, drained);
         let since = *begun.get_or_insert_with(Instant::now);
-        if commit.acknowledged.is_empty() && live == 0 {
+        if commit.acknowledged.is_empty() && new == 0 {
             // The topic is made, and the log looked at: that is no sending yet.
             begun = None;
         } else {
             let due = u64::try_from(since.elapsed().as_millis())? * LIVE_A_SECOND / 1000;
             commit
                 .events
-                .extend((live..due).map(|number| event(&topic, made + number)));
-            live = due.max(live);
+                .extend((new..due).map(|number| event(&topic, made + number)));
+            new = due.max(new);
         }
         let committed = store.commit(&mut commit)?;
+        if drained.is_some() {
+            let now = Instant::now();
+            live.stored
+                .extend(committed.rows.iter().map(|row| ((row.lane, row.sequence), now)));
+        }
         publisher.offer(committed.rows, Timestamp::now());
         let waiting: u64 = store.lanes().iter().map(floorgate_outbox::Lane::depth).sum();
-        if waiting <= LIVE_A_SECOND / 20 && live > 0 {
-            let rate = (count + live) as f64 / since.elapsed().as_secs_f64();
+        if drained.is_none() && waiting <= LIVE_A_SECOND / 20 && new > 0 {
+            rate = (count + new) as f64 / since.elapsed().as_secs_f64();
+            drained = Some(Instant::now());
+        }
+        if drained.is_some_and(|at| at.elapsed() > Duration::from_secs(8)) {
             drop(publisher.stop(Duration::from_secs(5)));
             drop(store);
             std::fs::remove_dir_all(folder)?;
-            return Ok(rate);
+            return Ok(Drained {
+                rate,
+                after: live.median(1.0..2.0),
+                later: live.median(4.0..8.0),
+            });
         }
         std::thread::park_timeout(Duration::from_millis(5));
     }
