@@ -16,8 +16,8 @@ UNITDIR ?= $(PREFIX)/lib/systemd/system
 SYSUSERSDIR ?= $(PREFIX)/lib/sysusers.d
 DOCDIR ?= $(PREFIX)/share/doc/floorgate
 
-# The C libraries optimised: without it they are built fast (.cargo/config.toml).
-OPTIMISED := CFLAGS="$(or $(CFLAGS),-g0)"
+# Optimised, the C libraries too: without it the release profile is what is built fast (Cargo.toml, .cargo/config.toml).
+OPTIMISED := CARGO_PROFILE_RELEASE_OPT_LEVEL=2 CFLAGS="$(or $(CFLAGS),-g0)"
 
 # Arguments of the programs: `make demo ARGS='--for 20s --lines 40'`.
 ARGS ?=

@@ -225,6 +225,12 @@ fn only_where_meant(form: &EventForm, problems: &mut Problems) {
             own,
             "types of the plant's own",
         ),
+        (
+            "priority",
+            form.priority.as_ref().map(|key| key.span),
+            !matches!(event, "WorkOrderStatusChanged" | "Alarm"),
+            "the other types: work orders and alarms are never left out",
+        ),
     ];
     for (key, span, meant, of) in given {
         if span.is_some() && !meant {

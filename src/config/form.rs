@@ -391,11 +391,12 @@ pub(crate) struct EventForm {
     #[serde(default)]
     pub subject: Option<Spanned<String>>,
     /// What becomes of its events when the outbox is nearly full of what Kafka has not taken: `low` is left out for the last fifth
-    /// of the room (the default of `MeasurementRecorded`), `normal` for the last tenth (the default of `EquipmentStateChanged`,
-    /// `ProductionCountRecorded` and the plant's own types), `high` never (the default of `WorkOrderStatusChanged` and `Alarm`). What was
-    /// left out is counted, and made up for by one event with `gap` that tells what is known then.
+    /// of the room (the default of `MeasurementRecorded`), `normal` for the last tenth (the default of `EquipmentStateChanged` and
+    /// `ProductionCountRecorded`), `high` never (the default of the plant's own types, and always so of `WorkOrderStatusChanged` and `Alarm`).
+    /// What was left out is counted. When there is room again, measurements and states are told as they are then and counts in full; the
+    /// next event of a type of the plant's own says `gap`.
     #[serde(default)]
-    pub priority: Option<PriorityForm>,
+    pub priority: Option<Spanned<PriorityForm>>,
     /// Condition over tags, in CEL; while it is not true or cannot be computed, no event is made. That a state is not known any
     /// more is told whatever the condition says.
     #[serde(default)]
@@ -416,10 +417,12 @@ pub(crate) struct EventForm {
 impl EventForm {
     /// What is written, else what is usual of the type.
     pub(crate) fn priority(&self) -> Priority {
-        match (self.priority, self.event.as_str()) {
+        match (self.priority.map(|priority| priority.value), self.event.as_str()) {
             (Some(PriorityForm::Low), _) | (None, "MeasurementRecorded") => Priority::Low,
-            (Some(PriorityForm::High), _) | (None, "WorkOrderStatusChanged" | "Alarm") => Priority::High,
-            (Some(PriorityForm::Normal) | None, _) => Priority::Normal,
+            (Some(PriorityForm::Normal), _) | (None, "EquipmentStateChanged" | "ProductionCountRecorded") => {
+                Priority::Normal
+            }
+            (Some(PriorityForm::High) | None, _) => Priority::High,
         }
     }
 }

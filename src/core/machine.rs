@@ -301,6 +301,7 @@ impl Core {
             Notice::CaughtUp => {
                 self.sources[id.index()].catching_up = false;
                 self.for_state_tags(id, false, now, events);
+                self.queue_debts();
             }
             Notice::Offline { reason } => {
                 self.sources[id.index()].online = false;
@@ -381,8 +382,9 @@ impl Core {
         let was_dirty = state.dirty;
         if let Some(change) = detect(&tag.spec, state, sample, source.gaps) {
             self.pending.push(change);
-        } else if std::mem::take(&mut state.owing) {
-            // The value is known again and is the one that was left out.
+        }
+        if sample.value.is_some() && std::mem::take(&mut state.owing) {
+            // What was left out is known again.
             let index = sample.tag.index();
             let rules = &self.by_tag[self.offsets[index] as usize..self.offsets[index + 1] as usize];
             self.shedding.payable.extend(rules);
@@ -413,8 +415,9 @@ impl Core {
                     failures: &mut self.failures,
                 };
                 if self.shedding.leaves_out(rule.spec.priority) {
-                    leave_out(rule, state, change, view, &mut self.emitter, outcome);
-                    self.shedding.note(rule.spec.priority, change);
+                    if leave_out(rule, state, change, view, &mut self.emitter, outcome) {
+                        self.shedding.note(rule.spec.priority);
+                    }
                 } else {
                     evaluate(rule, state, change, view, &mut self.emitter, outcome);
                 }

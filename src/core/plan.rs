@@ -226,6 +226,16 @@ pub enum RuleKind {
     },
 }
 
+impl RuleKind {
+    /// Whether it tells what is, so that it can tell later what it left out; the others tell what happened.
+    pub(crate) fn makes_up(&self) -> bool {
+        matches!(
+            self,
+            Self::EquipmentState | Self::Measurement { .. } | Self::ProductionCount { .. }
+        )
+    }
+}
+
 impl Plan {
     /// Every topic that its events go to.
     #[must_use]

@@ -1,12 +1,13 @@
 //! What is left out while the outbox fills, and what is owed for it.
 //!
-//! A rule of too low a priority makes no event of a change: it *owes* one. When there is room again it tells what is known then, with
-//! `gap`; the steps between are gone, and counted. Counters owe nothing: what they counted is in their next event. What a rule owes is
-//! part of its state and survives a restart.
+//! A rule of too low a priority makes no event of a change: it *owes* one. A rule that tells what is (a measurement, a state) pays when there
+//! is room again and its tag is known: it tells what is known then, with `gap`. A counter has added up what it did not tell, and tells
+//! that. A rule that tells what happened (a type of the plant's own) makes nothing up; its next event says `gap`. What a rule owes is part of its
+//! state and survives a restart.
 
 use std::collections::VecDeque;
 
-use floorgate_sample::{Quality, Value};
+use floorgate_sample::Quality;
 use serde::{Deserialize, Serialize};
 
 use crate::detect::{Cause, Change};
@@ -30,39 +31,37 @@ pub(crate) enum Owed {
 }
 
 impl Owed {
-    /// What a rule owes after one more change that is left out.
-    pub(crate) fn after(before: Option<Self>, change: &Change) -> Option<Self> {
-        match (before, change.cause) {
-            (None, Cause::Silence) => None,
-            (None, Cause::Initial) => Some(Self::Initial),
-            (None, _) => Some(Self::Change),
-            (owed, _) => owed,
+    /// What a rule owes after one more change of this cause that is left out.
+    pub(crate) fn after(before: Option<Self>, cause: Cause) -> Self {
+        match (before, cause) {
+            (Some(owed), _) => owed,
+            (None, Cause::Initial) => Self::Initial,
+            (None, _) => Self::Change,
         }
     }
 
-    /// What is told in the end: what the tag is known to be now. `None` while nothing is known.
-    pub(crate) fn change(self, mut change: Change, tag: &TagState, value: Option<Value>) -> Option<Change> {
-        change.gap = self == Self::Change;
-        match value {
-            Some(value) => {
-                change.cause = if self == Self::Initial {
+    /// What is told in the end: what the tag is known to be now, without a time of the device. `None` while nothing is known.
+    fn change(self, about: Change, tag: &TagState, is_known: bool) -> Option<Change> {
+        if is_known {
+            return Some(Change {
+                cause: if self == Self::Initial {
                     Cause::Initial
                 } else {
                     Cause::Value
-                };
-                change.previous = Some(value.clone());
-                change.value = Some(value);
-                change.source_time = tag.changed_at;
-                change.ordinal = tag.ordinal;
-            }
-            None if tag.lost => {
-                change.cause = Cause::Lost;
-                change.previous.clone_from(&tag.counted);
-                change.quality = Quality::BAD_NO_COMMUNICATION;
-            }
-            None => return None,
+                },
+                previous: tag.counted.clone(),
+                // The value that counted, as a change would have told it: a deadband may lie between it and the latest.
+                value: Some(tag.counted.clone()?),
+                quality: tag.counted_quality,
+                ..about
+            });
         }
-        Some(change)
+        tag.lost.then(|| Change {
+            cause: Cause::Lost,
+            previous: tag.counted.clone(),
+            quality: Quality::BAD_NO_COMMUNICATION,
+            ..about
+        })
     }
 }
 
@@ -91,12 +90,11 @@ impl Shedding {
         self.least.is_some_and(|least| priority < least)
     }
 
-    /// Counts a change that is left out. That nothing changed for long is none.
-    pub(crate) fn note(&mut self, priority: Priority, change: &Change) {
-        let count = u64::from(change.cause != Cause::Silence);
+    /// Counts a change that is left out.
+    pub(crate) fn note(&mut self, priority: Priority) {
         match priority {
-            Priority::Low => self.shed.low += count,
-            Priority::Normal | Priority::High => self.shed.normal += count,
+            Priority::Low => self.shed.low += 1,
+            Priority::Normal | Priority::High => self.shed.normal += 1,
         }
     }
 }
@@ -106,17 +104,21 @@ impl Core {
     /// by the next calls of [`Core::advance`].
     pub fn leave_out_below(&mut self, least: Option<Priority>) {
         self.shedding.least = least;
-        self.shedding.payable.clear();
-        let rules = (0..).zip(self.plan.rules.iter().zip(&self.rules));
-        let payable = rules.filter(|(_, (rule, state))| {
-            state.owed.is_some() && !self.shedding.leaves_out(rule.spec.priority)
-        });
-        self.shedding.payable = payable.map(|(number, _)| number).collect();
+        self.queue_debts();
     }
 
     /// Hands out how many changes were left out since the last call.
     pub fn take_shed(&mut self) -> Shed {
         std::mem::take(&mut self.shedding.shed)
+    }
+
+    /// Lets all rules that owe something and may speak try to pay.
+    pub(crate) fn queue_debts(&mut self) {
+        let rules = (0..).zip(self.plan.rules.iter().zip(&self.rules));
+        let payable = rules.filter(|(_, (rule, state))| {
+            state.owed.is_some() && rule.spec.kind.makes_up() && !self.shedding.leaves_out(rule.spec.priority)
+        });
+        self.shedding.payable = payable.map(|(number, _)| number).collect();
     }
 
     /// Whether [`Core::advance`] has events to make up for.
@@ -130,35 +132,43 @@ impl Core {
             let Some(number) = self.shedding.payable.pop_front() else {
                 return;
             };
-            let rule = &self.plan.rules[number as usize];
-            let state = &mut self.rules[number as usize];
-            let (Some(owed), Some(&tag)) = (state.owed, rule.inputs.first()) else {
-                continue;
-            };
-            if self.shedding.leaves_out(rule.spec.priority) {
-                continue;
-            }
-            let view = View {
-                plan: &self.plan,
-                tags: &self.tags,
-                sources: &self.sources,
-            };
-            let quality = self.tags[tag.index()].counted_quality;
-            let about = change_without_sample(tag, quality);
-            let Some(change) = owed.change(about, &self.tags[tag.index()], view.value(tag).cloned()) else {
-                // It is told when it is known.
-                self.tags[tag.index()].owing = true;
-                continue;
-            };
-            let was_dirty = state.is_dirty();
-            let outcome = Outcome {
-                events,
-                failures: &mut self.failures,
-            };
-            evaluate(rule, state, &change, view, &mut self.emitter, outcome);
-            if state.is_dirty() && !was_dirty {
-                self.dirty_rules.push(number);
-            }
+            self.pay_one(number, events);
+        }
+    }
+
+    fn pay_one(&mut self, number: u32, events: &mut Vec<Event>) {
+        let rule = &self.plan.rules[number as usize];
+        let state = &mut self.rules[number as usize];
+        let (Some(owed), Some(&tag)) = (state.owed, rule.inputs.first()) else {
+            return;
+        };
+        if !rule.spec.kind.makes_up() || self.shedding.leaves_out(rule.spec.priority) {
+            return;
+        }
+        let view = View {
+            plan: &self.plan,
+            tags: &self.tags,
+            sources: &self.sources,
+        };
+        let source = &self.sources[self.plan.tags[tag.index()].source.index()];
+        let is_known = !source.catching_up && view.value(tag).is_some();
+        let about = change_without_sample(tag, Quality::GOOD);
+        let Some(change) = owed.change(about, &self.tags[tag.index()], is_known) else {
+            // It is told when it is known.
+            self.tags[tag.index()].owing = true;
+            return;
+        };
+        let was_dirty = state.is_dirty();
+        let outcome = Outcome {
+            events,
+            failures: &mut self.failures,
+        };
+        evaluate(rule, state, &change, view, &mut self.emitter, outcome);
+        if state.owed.is_some() {
+            self.tags[tag.index()].owing = true;
+        }
+        if state.is_dirty() && !was_dirty {
+            self.dirty_rules.push(number);
         }
     }
 }

@@ -200,7 +200,12 @@ impl Store {
     fn room(&self, used: u64) -> u64 {
         let path = &self.options.path;
         let file = std::fs::metadata(path).map_or(used, |file| file.len());
-        let disk = rustix::fs::statvfs(path).map_or(0, |disk| disk.f_bavail.saturating_mul(disk.f_frsize));
+        // While the reserve is missing the database does not grow.
+        let disk = if self.reserve.is_missing() {
+            0
+        } else {
+            rustix::fs::statvfs(path).map_or(0, |disk| disk.f_bavail.saturating_mul(disk.f_frsize))
+        };
         let room = file.saturating_sub(used).saturating_add(disk);
         self.options
             .max_bytes

@@ -233,6 +233,11 @@ impl Source<'_> {
                 "UPDATE lane SET epoch = max(epoch, ?1), doubt = last_sequence",
                 [i64::from(newest) + 1],
             )?;
+            // Lanes and streams that begin anew do so above what is on the log, also where the clock is behind.
+            transaction.execute(
+                "UPDATE meta SET value = max(value, ?1) WHERE key = 'incarnation'",
+                [(i64::from(newest) + 1) * 1000],
+            )?;
             if let Some(id) = store_id {
                 transaction.execute("UPDATE meta SET value = ?1 WHERE key = 'store_id'", [id])?;
             }

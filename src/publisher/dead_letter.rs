@@ -16,7 +16,6 @@ pub(crate) fn is_about_record(code: RDKafkaErrorCode) -> bool {
         RDKafkaErrorCode::MessageSizeTooLarge
             | RDKafkaErrorCode::MessageBatchTooLarge
             | RDKafkaErrorCode::InvalidRecord
-            | RDKafkaErrorCode::InvalidTimestamp
     )
 }
 

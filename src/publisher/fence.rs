@@ -24,6 +24,8 @@ const HEARTBEAT_MS: &str = "1000";
 const SESSION_MS: &str = "10000";
 /// Pause before the place is asked for again.
 const PAUSE: Duration = Duration::from_secs(1);
+/// After this time a member that sends no heartbeats is certainly gone.
+const GHOSTS_GONE: Duration = Duration::from_secs(15);
 /// How long a broker may take to say who has the place.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// One look for news.
@@ -53,11 +55,12 @@ impl Fence {
             .set("enable.auto.commit", "false")
             .set("enable.auto.offset.store", "false");
         let (topics, named) = channel();
-        let membership = Membership {
+        let mut membership = Membership {
             config,
             gateway: gateway.to_owned(),
             own,
             named,
+            topics: Vec::new(),
         };
         std::thread::Builder::new()
             .name("kafka-fence".to_owned())
@@ -69,7 +72,7 @@ impl Fence {
         Ok(Self { topics })
     }
 
-    /// Names a topic that is there. A group has to be about one; the first that is named will do.
+    /// Names a topic that is there.
     pub(crate) fn name(&self, topic: &Arc<str>) {
         // A thread that has ended has told why.
         let _ = self.topics.send(Arc::clone(topic));
@@ -99,20 +102,22 @@ struct Membership {
     /// The client's id: no other process has it.
     own: String,
     named: Receiver<Arc<str>>,
+    topics: Vec<Arc<str>>,
 }
 
 impl Membership {
     /// Takes part until another process does in its place.
-    fn keep(&self) -> End {
+    fn keep(&mut self) -> End {
         let Ok(topic) = self.named.recv() else {
             return End::Stopped;
         };
+        self.note(topic);
         let member = Arc::new(Member {
             gateway: self.gateway.clone(),
             told: AtomicBool::new(false),
         });
         loop {
-            let end = match self.join(&topic, &member) {
+            let end = match self.join(&member) {
                 Ok(client) => self.watch(&client),
                 Err(error) => {
                     tracing::warn!(%error, "cannot look out for a gateway of the same name");
@@ -122,15 +127,14 @@ impl Membership {
             if end == End::Stopped {
                 return end;
             }
-            // A client that rejoins after the broker was away is sometimes fenced by its own earlier request. Who has the place is asked.
-            loop {
-                match self.is_taken() {
-                    Ok(true) => return End::Fenced,
-                    Ok(false) => break,
-                    Err(error) => tracing::debug!(%error, "kafka group"),
-                }
-                if self.is_over(PAUSE) {
+            // A client that rejoins after the broker was away is sometimes fenced by its own earlier request, or by one of a process
+            // before it that came late. Neither sends heartbeats: it is gone when a member has to show itself.
+            if self.is_taken() == Some(true) {
+                if self.is_over(GHOSTS_GONE) {
                     return End::Stopped;
+                }
+                if self.is_taken() == Some(true) {
+                    return End::Fenced;
                 }
             }
             if self.is_over(PAUSE) {
@@ -139,33 +143,52 @@ impl Membership {
         }
     }
 
+    /// A topic is named again whenever it comes back.
+    fn note(&mut self, topic: Arc<str>) {
+        if !self.topics.contains(&topic) {
+            self.topics.push(topic);
+        }
+    }
+
     /// Whether the publisher stops within this time.
-    fn is_over(&self, within: Duration) -> bool {
+    fn is_over(&mut self, within: Duration) -> bool {
         let end = Instant::now() + within;
         loop {
             match self
                 .named
                 .recv_timeout(end.saturating_duration_since(Instant::now()))
             {
-                Ok(_) => {}
+                Ok(topic) => self.note(topic),
                 Err(RecvTimeoutError::Timeout) => return false,
                 Err(RecvTimeoutError::Disconnected) => return true,
             }
         }
     }
 
-    fn join(&self, topic: &str, member: &Arc<Member>) -> KafkaResult<BaseConsumer<SharedMember>> {
+    fn join(&self, member: &Arc<Member>) -> KafkaResult<BaseConsumer<SharedMember>> {
         let member = SharedMember(Arc::clone(member));
         let client = BaseConsumer::from_config_and_context(&self.config, member)?;
-        client.subscribe(&[topic])?;
+        self.subscribe(&client)?;
         Ok(client)
     }
 
-    fn watch(&self, client: &BaseConsumer<SharedMember>) -> End {
+    /// A group has to be about topics: all of them, since one may be deleted.
+    fn subscribe(&self, client: &BaseConsumer<SharedMember>) -> KafkaResult<()> {
+        let topics: Vec<&str> = self.topics.iter().map(|topic| &**topic).collect();
+        client.subscribe(&topics)
+    }
+
+    fn watch(&mut self, client: &BaseConsumer<SharedMember>) -> End {
         let mut told = false;
         loop {
+            let known = self.topics.len();
             if self.is_over(Duration::ZERO) {
                 return End::Stopped;
+            }
+            if self.topics.len() > known
+                && let Err(error) = self.subscribe(client)
+            {
+                tracing::debug!(%error, "kafka group");
             }
             let news = client.poll(LOOK);
             match client.client().fatal_error() {
@@ -190,15 +213,29 @@ impl Membership {
         }
     }
 
-    /// Whether another process has the place.
-    fn is_taken(&self) -> KafkaResult<bool> {
+    /// Whether another process has the place; `None` where nobody answers.
+    fn is_taken(&self) -> Option<bool> {
+        match self.holders() {
+            Ok(holders) => {
+                let others = format!("floorgate-{}-", self.gateway);
+                let is_other = |id: &String| id.starts_with(&others) && *id != self.own;
+                Some(holders.iter().any(is_other))
+            }
+            Err(error) => {
+                tracing::warn!(%error, "cannot find out whether another gateway of this name publishes");
+                None
+            }
+        }
+    }
+
+    /// The client ids of the group's members.
+    fn holders(&self) -> KafkaResult<Vec<String>> {
         let mut config = self.config.clone();
         config.remove("group.instance.id");
         let client: BaseConsumer<Quiet> = BaseConsumer::from_config_and_context(&config, Quiet)?;
-        let group = group(&self.gateway);
-        let groups = client.fetch_group_list(Some(&group), PATIENCE)?;
-        let mut members = groups.groups().iter().flat_map(GroupInfo::members);
-        Ok(members.any(|member| member.client_id() != self.own))
+        let groups = client.fetch_group_list(Some(&group(&self.gateway)), PATIENCE)?;
+        let members = groups.groups().iter().flat_map(GroupInfo::members);
+        Ok(members.map(|member| member.client_id().to_owned()).collect())
     }
 }
 

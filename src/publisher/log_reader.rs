@@ -173,29 +173,42 @@ impl Logs {
         }
     }
 
-    /// Reads what there is of a topic's partitions by now. Returns whether that went well; otherwise it is answered.
-    fn look(&mut self, topic: &str, readings: &mut [Reading], answer: &impl Fn(LogAnswer)) -> bool {
+    /// Reads what there is of a topic's partitions by now. Those that cannot be read are answered and left out; returns whether any is left.
+    fn look(&mut self, topic: &str, readings: &mut Vec<Reading>, answer: &impl Fn(LogAnswer)) -> bool {
+        if self.try_read(topic, readings).is_err() {
+            // One partition without a leader holds up no other.
+            readings.retain_mut(|reading| {
+                let Err(problem) = self.try_read(topic, std::slice::from_mut(reading)) else {
+                    return true;
+                };
+                answer(LogAnswer {
+                    place: reading.question.place,
+                    claim: reading.question.claim,
+                    result: Err(problem),
+                });
+                false
+            });
+        }
+        !readings.is_empty()
+    }
+
+    fn try_read(&mut self, topic: &str, readings: &mut [Reading]) -> Result<(), LogProblem> {
         let Err(error) = self.read(topic, readings) else {
-            return true;
+            return Ok(());
         };
         // A client that failed may stay in that state.
         self.client = None;
-        let problem = match error.rdkafka_error_code() {
+        Err(match error.rdkafka_error_code() {
             Some(RDKafkaErrorCode::TopicAuthorizationFailed) => LogProblem::Forbidden(topic.to_owned()),
-            Some(code) if is_missing(code) => LogProblem::Missing(topic.to_owned()),
+            Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic) => {
+                LogProblem::Missing(topic.to_owned())
+            }
+            // Also a partition that has no leader for now, which the client does not know either.
             _ => LogProblem::Unreadable {
                 topic: topic.to_owned(),
                 reason: error.to_string(),
             },
-        };
-        for reading in readings {
-            answer(LogAnswer {
-                place: reading.question.place,
-                claim: reading.question.claim,
-                result: Err(problem.clone()),
-            });
-        }
-        false
+        })
     }
 
     fn read(&mut self, topic: &str, readings: &mut [Reading]) -> Result<(), KafkaError> {
@@ -218,38 +231,36 @@ impl Logs {
         client.assign(&assignment)?;
         let mut heard = Instant::now();
         while readings.iter().any(|reading| !reading.done) {
+            // What comes of a partition that is read says nothing of the others.
             let of = |partition: i32, readings: &mut [Reading]| {
                 readings
                     .iter()
-                    .position(|reading| reading.question.partition == partition)
+                    .position(|reading| reading.question.partition == partition && !reading.done)
             };
+            let mut silence = RDKafkaErrorCode::OperationTimedOut;
             match client.poll(LOOK) {
                 Some(Ok(record)) => {
                     if let Some(place) = of(record.partition(), readings) {
                         readings[place].take(&record, &self.gateway);
+                        heard = Instant::now();
                     }
                 }
                 Some(Err(KafkaError::PartitionEOF(partition))) => {
                     if let Some(place) = of(partition, readings) {
                         readings[place].done = true;
+                        heard = Instant::now();
                     }
                 }
                 Some(Err(error)) if is_fatal(&error) => return Err(error),
                 Some(Err(error)) => {
                     tracing::debug!(topic, %error, "reading the end of a topic");
-                    if heard.elapsed() > PATIENCE {
-                        return Err(error);
-                    }
-                    continue;
+                    silence = error.rdkafka_error_code().unwrap_or(silence);
                 }
-                None if heard.elapsed() > PATIENCE => {
-                    return Err(KafkaError::MessageConsumption(
-                        RDKafkaErrorCode::OperationTimedOut,
-                    ));
-                }
-                None => continue,
+                None => {}
             }
-            heard = Instant::now();
+            if heard.elapsed() > PATIENCE {
+                return Err(KafkaError::MessageConsumption(silence));
+            }
         }
         client.unassign()
     }
@@ -258,23 +269,16 @@ impl Logs {
 /// Errors that do not pass while one waits.
 fn is_fatal(error: &KafkaError) -> bool {
     error.rdkafka_error_code().is_some_and(|code| {
-        is_missing(code)
-            || matches!(
-                code,
-                RDKafkaErrorCode::TopicAuthorizationFailed
-                    | RDKafkaErrorCode::OffsetOutOfRange
-                    | RDKafkaErrorCode::AutoOffsetReset
-            )
+        matches!(
+            code,
+            RDKafkaErrorCode::UnknownTopicOrPartition
+                | RDKafkaErrorCode::UnknownTopic
+                | RDKafkaErrorCode::UnknownPartition
+                | RDKafkaErrorCode::TopicAuthorizationFailed
+                | RDKafkaErrorCode::OffsetOutOfRange
+                | RDKafkaErrorCode::AutoOffsetReset
+        )
     })
-}
-
-fn is_missing(code: RDKafkaErrorCode) -> bool {
-    matches!(
-        code,
-        RDKafkaErrorCode::UnknownTopicOrPartition
-            | RDKafkaErrorCode::UnknownTopic
-            | RDKafkaErrorCode::UnknownPartition
-    )
 }
 
 impl Reading {

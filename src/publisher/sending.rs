@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use floorgate_sample::Timestamp;
 use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::message::OwnedHeaders;
 use rdkafka::producer::BaseRecord;
@@ -224,6 +225,9 @@ impl Worker {
         if way == Way::Gathering {
             self.handed_over.get_or_insert_with(Instant::now);
         }
+        // A broker may refuse a time that is too far from its own: one that was refused goes out again with the present one. When the event
+        // was recorded is in its headers.
+        let refused = lane.failure().map(|failure| failure.sequence);
         let mut failure = None;
         let mut sent = 0;
         for (index, (row, headers)) in lane.rows().zip(prepared).enumerate() {
@@ -236,11 +240,16 @@ impl Worker {
             } else {
                 position
             };
+            let time = if refused == Some(row.sequence) {
+                Timestamp::now()
+            } else {
+                row.recorded
+            };
             let record = BaseRecord::with_opaque_to(&topic.name, position)
                 .partition(partition)
                 .key(row.key.as_bytes())
                 .payload(row.value.as_slice())
-                .timestamp(row.recorded.as_nanos().div_euclid(1_000_000))
+                .timestamp(time.as_nanos().div_euclid(1_000_000))
                 .headers(headers);
             if let Err((error, _)) = producer.send(record) {
                 let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Unknown);

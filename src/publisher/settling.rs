@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use floorgate_outbox::{LaneId, Reader, Renewal, Row};
 
+use crate::lane::Lane;
 use crate::log_reader::{LogAnswer, LogProblem, Question};
 use crate::opening::{Topic, TopicState};
 use crate::reconcile::{Print, Verdict, judge};
@@ -58,10 +59,16 @@ impl Worker {
         }
     }
 
+    /// Whether the lane's topic is open.
+    fn is_there(&self, lane: &Lane) -> bool {
+        let topic = self.topics.get(lane.topic);
+        topic.is_some_and(|topic| matches!(topic.state, TopicState::Open { .. }))
+    }
+
     /// When the next log is looked at.
     pub(crate) fn next_look(&self) -> Option<Instant> {
         let times = self.slots.iter().filter_map(|slot| match slot.looking {
-            Looking::NotBefore(time) if slot.lane.is_unsettled() => time,
+            Looking::NotBefore(time) if slot.lane.is_unsettled() && self.is_there(&slot.lane) => time,
             _ => None,
         });
         times.min()

@@ -27,6 +27,13 @@ struct Untold {
     reset: bool,
 }
 
+impl Memory {
+    /// Whether something was counted and not told.
+    pub(super) fn has_untold(&self) -> bool {
+        self.untold.is_some()
+    }
+}
+
 /// What a counter did between two values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Step {

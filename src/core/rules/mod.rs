@@ -202,7 +202,27 @@ impl Failures {
     }
 }
 
-/// Takes a change of which a rule makes no event, since there is no room for it.
+/// Whether a rule's guard lets it look at a change. One that fails, or is neither true nor false, is a failure.
+fn is_let(rule: &Rule, state: &RuleState, change: &Change, view: View<'_>, failures: &mut Failures) -> bool {
+    let Some(guard) = rule.spec.when.as_ref().filter(|_| !state.takes_back(change)) else {
+        return true;
+    };
+    match guard.evaluate(|slot| view.operand(rule, slot)) {
+        Ok(serde_json::Value::Bool(is_let)) => is_let,
+        Ok(other) => {
+            failures.add(&rule.id, || {
+                format!("no event, since its `when` gives {other}, which is neither true nor false")
+            });
+            false
+        }
+        Err(error) => {
+            failures.add(&rule.id, || format!("no event, since its `when` fails: {error}"));
+            false
+        }
+    }
+}
+
+/// Takes a change of which a rule makes no event, since there is no room for it. Returns whether it would have made one.
 pub(crate) fn leave_out(
     rule: &Rule,
     state: &mut RuleState,
@@ -210,14 +230,28 @@ pub(crate) fn leave_out(
     view: View<'_>,
     emitter: &mut Emitter,
     outcome: Outcome<'_>,
-) {
-    state.owe(Owed::after(state.owed, change));
+) -> bool {
+    let happened = matches!(change.cause, Cause::Initial | Cause::Value);
+    let would_tell = match rule.spec.kind {
+        RuleKind::EquipmentState | RuleKind::Measurement { .. } => change.cause != Cause::Silence,
+        _ => happened,
+    };
+    if !would_tell || !is_let(rule, state, change, view, outcome.failures) {
+        return false;
+    }
     if let (RuleKind::ProductionCount { .. }, Some(Memory::Count(memory))) =
         (&rule.spec.kind, state.memory.as_deref_mut())
     {
         let mut context = Context::new(rule, change, view, emitter, outcome);
         count::count(&mut context, memory, &mut state.dirty);
+        let owes = memory.has_untold();
+        if owes {
+            state.owe(Some(Owed::Change));
+        }
+        return owes;
     }
+    state.owe(Some(Owed::after(state.owed, change.cause)));
+    true
 }
 
 /// Evaluates a rule on a change of its trigger. What fails is said in `failures`.
@@ -232,7 +266,6 @@ pub(crate) fn evaluate(
     let after_a_gap;
     let mut change = change;
     if state.owed.is_some() {
-        state.owe(None);
         after_a_gap = Change {
             gap: change.gap || change.cause != Cause::Initial,
             ..change.clone()
@@ -240,24 +273,10 @@ pub(crate) fn evaluate(
         change = &after_a_gap;
     }
     let Outcome { events, failures } = outcome;
-    if let Some(guard) = &rule.spec.when
-        && !state.takes_back(change)
-    {
-        match guard.evaluate(|slot| view.operand(rule, slot)) {
-            Ok(serde_json::Value::Bool(true)) => {}
-            Ok(serde_json::Value::Bool(false)) => return,
-            Ok(other) => {
-                failures.add(&rule.id, || {
-                    format!("no event, since its `when` gives {other}, which is neither true nor false")
-                });
-                return;
-            }
-            Err(error) => {
-                failures.add(&rule.id, || format!("no event, since its `when` fails: {error}"));
-                return;
-            }
-        }
+    if !is_let(rule, state, change, view, failures) {
+        return;
     }
+    let before = events.len();
     let mut context = Context::new(rule, change, view, emitter, Outcome { events, failures });
     let RuleState {
         memory,
@@ -286,6 +305,9 @@ pub(crate) fn evaluate(
             _,
         ) => custom(&mut context, event, domain, *subject),
         _ => context.fail(|| "no event, since the rule's memory is of another kind".to_owned()),
+    }
+    if context.events.len() > before {
+        state.owe(None);
     }
 }
 

@@ -116,6 +116,10 @@ impl Engine {
     pub fn run(self, inbox: &Receiver<Message>) -> Result<Engine, EngineError> {
         let mut running = Running::new(self);
         running.count_dead_letters();
+        if let Ok(stats) = running.engine.store.stats() {
+            // A store that is nearly full is so from the first change on.
+            running.leave_out(&stats);
+        }
         let worked = running.work(inbox);
         if let Err(EngineError::Store(problem)) = &worked {
             running.engine.store.condemn(problem);

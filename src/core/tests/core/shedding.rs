@@ -1,10 +1,12 @@
 //! A nearly full outbox: what matters least makes no event, and is made up for.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use floorgate_core::Event;
-use floorgate_core::plan::{Plan, Priority, RuleKind};
-use floorgate_sample::{Continuity, Notice, Value};
+use floorgate_core::expression::Expression;
+use floorgate_core::plan::{Plan, Priority, RuleKind, Slot};
+use floorgate_sample::{Continuity, Notice, Quality, Value};
 use serde_json::Value as Json;
 
 use super::{GOOD, Gateway, ORDER, STATE, STATUS, TEMPERATURE, data, names, plan};
@@ -23,9 +25,29 @@ fn ranked() -> Plan {
     plan
 }
 
+/// The same with a type of the plant's own in place of the measurement.
+fn with_own_type() -> Plan {
+    let mut plan = ranked();
+    for rule in &mut plan.rules {
+        let spec = Arc::get_mut(&mut rule.spec).unwrap();
+        if matches!(spec.kind, RuleKind::Measurement { .. }) {
+            spec.kind = RuleKind::Custom {
+                event: "Weighed".into(),
+                domain: "mes".into(),
+                subject: None,
+            };
+        }
+    }
+    plan
+}
+
 /// A gateway that has told a state, a count and a temperature.
 fn running() -> Gateway {
-    let mut gateway = Gateway::of(ranked());
+    on(ranked())
+}
+
+fn on(plan: Plan) -> Gateway {
+    let mut gateway = Gateway::of(plan);
     gateway.tick(&[
         (ORDER, Value::text("WO-1")),
         (STATUS, Value::Int(3)),
@@ -157,4 +179,83 @@ fn a_state_that_is_lost_meanwhile_is_told_as_unknown() {
         (&state["state"], &state["previousState"]),
         (&Json::from("unknown"), &Json::from("Execute"))
     );
+}
+
+#[test]
+fn what_happened_is_not_made_up_for_and_the_next_one_says_so() {
+    let mut gateway = on(with_own_type());
+    gateway.core.leave_out_below(Some(Priority::Normal));
+    // Bad and good again with the same value: nothing happened.
+    let mut samples = gateway.moment(&[(TEMPERATURE, Value::Float64(20.0))]);
+    samples[0].quality = Quality::BAD_NO_COMMUNICATION;
+    gateway.batch(&[], &samples);
+    gateway.tick(&[(TEMPERATURE, Value::Float64(20.0))]);
+    assert_eq!(gateway.core.take_shed().low, 0);
+    gateway.tick(&[(TEMPERATURE, Value::Float64(21.0))]);
+    assert_eq!(gateway.core.take_shed().low, 1);
+
+    gateway.core.leave_out_below(None);
+    assert!(gateway.advance().is_empty());
+    let events = gateway.tick(&[(TEMPERATURE, Value::Float64(22.0))]);
+    assert_eq!(names(&events), ["Weighed"]);
+    assert_eq!(data(&events[0])["gap"], true);
+}
+
+#[test]
+fn a_source_that_resumes_is_caught_up_with_before_a_debt_is_paid() {
+    let mut gateway = running();
+    gateway.core.leave_out_below(Some(Priority::Normal));
+    gateway.tick(&[(TEMPERATURE, Value::Float64(50.0))]);
+    gateway.notice(Notice::Offline { reason: "x".into() });
+    gateway.core.leave_out_below(None);
+    assert!(gateway.advance().is_empty(), "nothing is known");
+    gateway.notice(Notice::Online(Continuity::Resumed));
+    assert!(gateway.advance().is_empty(), "what is known is old");
+    gateway.notice(Notice::CaughtUp);
+    let events = gateway.advance();
+    assert_eq!(names(&events), ["MeasurementRecorded"]);
+    assert_eq!(data(&events[0])["value"], 50.0);
+}
+
+#[test]
+fn a_guard_that_forbids_a_change_forbids_a_debt() {
+    let mut plan = ranked();
+    for rule in &mut plan.rules {
+        if matches!(rule.spec.kind, RuleKind::ProductionCount { .. }) {
+            rule.inputs = [GOOD, STATE].into();
+            let guard = Expression::compile("state == \"Execute\"", |_| Some(Slot(1))).unwrap();
+            Arc::get_mut(&mut rule.spec).unwrap().when = Some(guard);
+        }
+    }
+    let mut gateway = on(plan);
+    gateway.tick(&[(STATE, Value::Int(11))]);
+    gateway.core.leave_out_below(Some(Priority::High));
+    gateway.tick(&[(GOOD, Value::UInt(60))]);
+    gateway.core.leave_out_below(None);
+    gateway.advance();
+    let events = gateway.tick(&[(STATE, Value::Int(6)), (GOOD, Value::UInt(61))]);
+    let count = data(of(&events, "ProductionCountRecorded")[0]);
+    assert_eq!(count["delta"], 1, "what was counted while held is no production");
+}
+
+#[test]
+fn what_is_paid_has_ids_of_its_own() {
+    let mut gateway = running();
+    let mut events = Vec::new();
+    for state in [11, 6, 11] {
+        gateway.core.leave_out_below(Some(Priority::High));
+        events.extend(gateway.tick(&[(STATE, Value::Int(state))]));
+        events.extend(gateway.notice(Notice::Offline { reason: "x".into() }));
+        events.extend(gateway.notice(Notice::Online(Continuity::Resumed)));
+        events.extend(gateway.notice(Notice::CaughtUp));
+        gateway.core.leave_out_below(None);
+        events.extend(gateway.advance());
+        events.extend(gateway.notice(Notice::Offline { reason: "x".into() }));
+        events.extend(gateway.notice(Notice::Online(Continuity::Resumed)));
+        events.extend(gateway.notice(Notice::CaughtUp));
+        events.extend(gateway.advance());
+    }
+    let ids: HashSet<_> = events.iter().map(|event| event.id).collect();
+    assert_eq!(ids.len(), events.len());
+    assert!(of(&events, "EquipmentStateChanged").len() >= 6);
 }
