@@ -440,12 +440,21 @@ pub(crate) fn lanes(connection: &Connection) -> rusqlite::Result<Vec<Lane>> {
                 topic: Arc::clone(topic),
                 partition: row.get(2)?,
                 epoch: row.get(3)?,
-                last_sequence: row.get::<_, i64>(4)?.cast_unsigned(),
-                acknowledged_sequence: row.get::<_, i64>(5)?.cast_unsigned(),
+                last_sequence: sequence(row, 4)?,
+                acknowledged_sequence: sequence(row, 5)?,
                 acknowledged_offset: row.get(6)?,
-                base: row.get::<_, i64>(7)?.cast_unsigned(),
-                doubt: row.get::<_, i64>(8)?.cast_unsigned(),
+                base: sequence(row, 7)?,
+                doubt: sequence(row, 8)?,
             })
         })?
         .collect()
+}
+
+/// A number that a row of a lane can have; any other is a sign of damage.
+pub(crate) fn sequence(row: &rusqlite::Row<'_>, column: usize) -> rusqlite::Result<u64> {
+    let number: i64 = row.get(column)?;
+    let sequence = u64::try_from(number).ok();
+    sequence
+        .filter(|sequence| *sequence <= LaneId::MAX_SEQUENCE)
+        .ok_or(rusqlite::Error::IntegralValueOutOfRange(column, number))
 }

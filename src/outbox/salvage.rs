@@ -14,6 +14,7 @@ use std::sync::Arc;
 use floorgate_sample::Timestamp;
 use rusqlite::{Connection, OpenFlags, params};
 
+use crate::catalog::sequence;
 use crate::cells::decode;
 use crate::schema::{self, with_suffix};
 use crate::{Cell, Commit, Error, Event, LaneId, Options, Restored, Store};
@@ -192,13 +193,16 @@ impl Source<'_> {
             "SELECT id, topic, partition, epoch, last_sequence, acknowledged_sequence FROM lane ORDER BY partition IS NULL, id",
             |row| {
                 if let Some((topic, _)) = topics.get(&row.get::<_, i64>(1)?) {
+                    let id = LaneId(row.get(0)?);
+                    let last = sequence(row, 4).or_else(|_| self.last_event(id))?;
                     lanes.push(OldLane {
-                        id: LaneId(row.get(0)?),
+                        id,
                         topic: Arc::clone(topic),
                         partition: row.get(2)?,
                         epoch: row.get(3)?,
-                        last: row.get::<_, i64>(4)?.cast_unsigned(),
-                        acknowledged: row.get::<_, i64>(5)?.cast_unsigned(),
+                        last,
+                        // Where it is not known what was delivered, all of it goes out again.
+                        acknowledged: sequence(row, 5).unwrap_or(0).min(last),
                     });
                 }
                 Ok(())
@@ -245,6 +249,14 @@ impl Source<'_> {
         })
     }
 
+    /// The sequence of the last event that a lane has in the file.
+    fn last_event(&self, lane: LaneId) -> rusqlite::Result<u64> {
+        let within = [lane.position(0), lane.position(LaneId::MAX_SEQUENCE)];
+        let last = "SELECT max(position) FROM event WHERE position > ?1 AND position <= ?2";
+        let last: Option<i64> = self.damaged.query_row(last, within, |row| row.get(0))?;
+        Ok(last.map_or(0, LaneId::sequence_of))
+    }
+
     /// Takes the rows of a query as far as they can be read; whether that was all. A row that is not as it should be is left out.
     fn rows(&self, query: &str, mut take: impl FnMut(&rusqlite::Row<'_>) -> rusqlite::Result<()>) -> bool {
         let mut whole = true;
@@ -285,7 +297,8 @@ impl Source<'_> {
             };
         }
         self.salvage.events += saved;
-        self.salvage.lost += lane.last.saturating_sub(lane.acknowledged).saturating_sub(saved);
+        let waited = lane.last.saturating_sub(lane.acknowledged);
+        self.salvage.lost = self.salvage.lost.saturating_add(waited.saturating_sub(saved));
         Ok(())
     }
 
