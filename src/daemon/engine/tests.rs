@@ -63,7 +63,7 @@ fn plan(folder: &Path, machines: &[&str]) -> Arc<Plan> {
     let mapping = format!(
         "mapping: all\nfor_each: [{}]\nsource: plc\nequipment: acme/busan/filling/line1/{{m}}\n\
          tags:\n  temp: {{node: 'nsu=urn:x;s={{m}}', unit: CEL}}\n\
-         events:\n  - {{type: MeasurementRecorded, trigger: temp}}\n",
+         events:\n  - {{type: MeasurementRecorded, trigger: temp, priority: high}}\n",
         machines.join(", ")
     );
     std::fs::write(folder.join("mappings/all.yaml"), mapping).expect("the mapping is written");
