@@ -2,7 +2,7 @@
 
 use std::time;
 
-use floorgate_adapter_api::{Expects, TagSpec};
+use floorgate_adapter_api::TagSpec;
 use floorgate_sample::TagId;
 use floorgate_yaml::{Duration, Problems, Span, Spanned, draft};
 use schemars::JsonSchema;
@@ -10,6 +10,7 @@ use serde::Deserialize;
 
 use crate::decimal::{Decimal, Linear};
 use crate::decode::{Decode, Encoding, Kind, Shown, WordOrder};
+use crate::expected::compare;
 use crate::planner::Extent;
 use crate::settings::{Checked, MOST_REGISTERS, check_interval, check_unit};
 
@@ -160,7 +161,7 @@ pub(crate) fn check(spec: &TagSpec<'_>, settings: &Checked, problems: &mut Probl
     let table = is_shaped.then(|| table(&address, spec, problems)).flatten();
     let kind = table.and_then(|(table, _)| kind(&address, table, has_length, problems));
     if let Some(kind) = kind {
-        expected(spec, kind, address.kind.map(|given| given.span), problems);
+        compare(spec, kind, address.kind.map(|given| given.span), problems);
     }
     let words = kind.map(|kind| registers(kind, &address));
     let extent =
@@ -188,30 +189,6 @@ pub(crate) fn check(spec: &TagSpec<'_>, settings: &Checked, problems: &mut Probl
         extent,
         decode,
     })
-}
-
-/// Reports values that are text where the mapping takes them for numbers, and the other way round.
-fn expected(spec: &TagSpec<'_>, kind: Type, at: Option<Span>, problems: &mut Problems) {
-    let (is, hint) = match (spec.expects, kind == Type::String) {
-        (Expects::Number, true) => (
-            "is text",
-            "read it as a number; `counter`, `bits`, a deadband or a table of numbers make nothing of text",
-        ),
-        (Expects::Text, false) => (
-            "is a number",
-            "read it as a `string`, or write the table's values as numbers",
-        ),
-        _ => return,
-    };
-    problems
-        .error(
-            at.unwrap_or(spec.address.span),
-            format!(
-                "tag `{}` {is} here, and its mapping takes it for something else",
-                spec.name
-            ),
-        )
-        .hint(hint);
 }
 
 /// The one table that the address names.

@@ -10,6 +10,7 @@
 mod address;
 mod decimal;
 mod decode;
+mod expected;
 mod group;
 mod link;
 mod planner;
