@@ -47,22 +47,22 @@ pub struct Core {
     pub(crate) tags: Vec<TagState>,
     pub(crate) sources: Vec<SourceState>,
     pub(crate) rules: Vec<RuleState>,
-    pub(crate) offsets: Vec<u32>,
-    pub(crate) by_tag: Vec<u32>,
-    pub(crate) emitter: Emitter,
-    pub(crate) moment: u32,
-    pub(crate) dirty_tags: Vec<TagId>,
-    pub(crate) dirty_rules: Vec<u32>,
-    pub(crate) failures: Failures,
-    pub(crate) silence: Silence,
-    pub(crate) order: Vec<u32>,
-    pub(crate) pending: Vec<Change>,
+    offsets: Vec<u32>,
+    by_tag: Vec<u32>,
+    emitter: Emitter,
+    moment: u32,
+    dirty_tags: Vec<TagId>,
+    dirty_rules: Vec<u32>,
+    failures: Failures,
+    silence: Silence,
+    order: Vec<u32>,
+    pending: Vec<Change>,
     pub(crate) shedding: Shedding,
 }
 
 /// The longest silences that tags may keep.
 #[derive(Default)]
-pub(crate) struct Silence {
+struct Silence {
     due: BinaryHeap<Reverse<(Duration, TagId)>>,
     last_told: HashMap<TagId, Duration>,
 }
@@ -259,7 +259,8 @@ impl Core {
         for (tag, state) in self.plan.tags.iter().zip(&self.tags) {
             cells.extend(state.save().map(|text| (tag_cell(&tag.key).into(), text)));
         }
-        for (rule, state) in self.plan.rules.iter().zip(&mut self.rules) {
+        let rules = self.plan.rules.iter().zip(&mut self.rules);
+        for (rule, state) in rules.filter(|(_, state)| state.remembers()) {
             cells.extend(state.save().map(|text| (rule_cell(&rule.id).into(), text)));
         }
         cells.extend(self.sources.iter().filter_map(SourceState::save));
@@ -401,29 +402,8 @@ impl Core {
         for change in &pending {
             let index = change.tag.index();
             let before = events.len();
-            for &number in &self.by_tag[self.offsets[index] as usize..self.offsets[index + 1] as usize] {
-                let rule = &self.plan.rules[number as usize];
-                let view = View {
-                    plan: &self.plan,
-                    tags: &self.tags,
-                    sources: &self.sources,
-                };
-                let state = &mut self.rules[number as usize];
-                let was_dirty = state.is_dirty();
-                let outcome = Outcome {
-                    events,
-                    failures: &mut self.failures,
-                };
-                if self.shedding.leaves_out(rule.spec.priority) {
-                    if leave_out(rule, state, change, view, &mut self.emitter, outcome) {
-                        self.shedding.note(rule.spec.priority);
-                    }
-                } else {
-                    evaluate(rule, state, change, view, &mut self.emitter, outcome);
-                }
-                if state.is_dirty() && !was_dirty {
-                    self.dirty_rules.push(number);
-                }
+            for place in self.offsets[index]..self.offsets[index + 1] {
+                self.show(self.by_tag[place as usize], change, events);
             }
             if events.len() > before {
                 self.tags[index].gap = false;
@@ -434,6 +414,32 @@ impl Core {
         }
         self.pending = pending;
         self.pending.clear();
+    }
+
+    /// Lets a rule see a change, or leave it out.
+    pub(crate) fn show(&mut self, number: u32, change: &Change, events: &mut Vec<Event>) {
+        let rule = &self.plan.rules[number as usize];
+        let state = &mut self.rules[number as usize];
+        let view = View {
+            plan: &self.plan,
+            tags: &self.tags,
+            sources: &self.sources,
+        };
+        let outcome = Outcome {
+            events,
+            failures: &mut self.failures,
+        };
+        let was_dirty = state.is_dirty();
+        if self.shedding.leaves_out(rule.spec.priority) {
+            if leave_out(rule, state, change, view, &mut self.emitter, outcome) {
+                self.shedding.note(rule.spec.priority);
+            }
+        } else {
+            evaluate(rule, state, change, view, &mut self.emitter, outcome);
+        }
+        if state.is_dirty() && !was_dirty {
+            self.dirty_rules.push(number);
+        }
     }
 
     /// The order in which samples are applied; empty for the order in which they came.

@@ -14,11 +14,11 @@ use crate::detect::{Cause, Change};
 use crate::envelope::Event;
 use crate::machine::{Core, change_without_sample};
 use crate::plan::Priority;
-use crate::rules::{Outcome, View, evaluate};
+use crate::rules::View;
 use crate::state::TagState;
 
 /// Events of one call at most, so that what arrives is not held up by what is made up for.
-pub(crate) const PAID_AT_ONCE: usize = 500;
+const PAID_AT_ONCE: usize = 500;
 
 /// Why a rule owes an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -112,13 +112,11 @@ impl Core {
         std::mem::take(&mut self.shedding.shed)
     }
 
-    /// Lets all rules that owe something and may speak try to pay.
+    /// Lets all rules that owe something try to pay.
     pub(crate) fn queue_debts(&mut self) {
-        let rules = (0..).zip(self.plan.rules.iter().zip(&self.rules));
-        let payable = rules.filter(|(_, (rule, state))| {
-            state.owed.is_some() && rule.spec.kind.makes_up() && !self.shedding.leaves_out(rule.spec.priority)
-        });
-        self.shedding.payable = payable.map(|(number, _)| number).collect();
+        let rules = (0..).zip(&self.rules);
+        let owing = rules.filter(|(_, state)| state.owed.is_some());
+        self.shedding.payable = owing.map(|(number, _)| number).collect();
     }
 
     /// Whether [`Core::advance`] has events to make up for.
@@ -138,7 +136,7 @@ impl Core {
 
     fn pay_one(&mut self, number: u32, events: &mut Vec<Event>) {
         let rule = &self.plan.rules[number as usize];
-        let state = &mut self.rules[number as usize];
+        let state = &self.rules[number as usize];
         let (Some(owed), Some(&tag)) = (state.owed, rule.inputs.first()) else {
             return;
         };
@@ -153,22 +151,10 @@ impl Core {
         let source = &self.sources[self.plan.tags[tag.index()].source.index()];
         let is_known = !source.catching_up && view.value(tag).is_some();
         let about = change_without_sample(tag, Quality::GOOD);
-        let Some(change) = owed.change(about, &self.tags[tag.index()], is_known) else {
-            // It is told when it is known.
-            self.tags[tag.index()].owing = true;
-            return;
-        };
-        let was_dirty = state.is_dirty();
-        let outcome = Outcome {
-            events,
-            failures: &mut self.failures,
-        };
-        evaluate(rule, state, &change, view, &mut self.emitter, outcome);
-        if state.owed.is_some() {
-            self.tags[tag.index()].owing = true;
+        if let Some(change) = owed.change(about, &self.tags[tag.index()], is_known) {
+            self.show(number, &change, events);
         }
-        if state.is_dirty() && !was_dirty {
-            self.dirty_rules.push(number);
-        }
+        // What is not paid is, when the tag is known again.
+        self.tags[tag.index()].owing |= self.rules[number as usize].owed.is_some();
     }
 }

@@ -44,7 +44,7 @@ impl Fence {
         incarnation: &str,
         fenced: impl FnOnce() + Send + 'static,
     ) -> std::io::Result<Self> {
-        let own = format!("floorgate-{gateway}-{incarnation}-{}", std::process::id());
+        let own = format!("{}-{incarnation}-{}", group(gateway), std::process::id());
         let mut config = connection.clone();
         config
             .set("client.id", &own)
@@ -61,6 +61,7 @@ impl Fence {
             own,
             named,
             topics: Vec::new(),
+            told: Arc::default(),
         };
         std::thread::Builder::new()
             .name("kafka-fence".to_owned())
@@ -80,7 +81,7 @@ impl Fence {
 }
 
 /// The group of a gateway's name.
-fn group(gateway: &str) -> String {
+pub(crate) fn group(gateway: &str) -> String {
     format!("floorgate-{gateway}")
 }
 
@@ -103,6 +104,8 @@ struct Membership {
     own: String,
     named: Receiver<Arc<str>>,
     topics: Vec<Arc<str>>,
+    /// Whether it took part already.
+    told: Arc<AtomicBool>,
 }
 
 impl Membership {
@@ -112,12 +115,8 @@ impl Membership {
             return End::Stopped;
         };
         self.note(topic);
-        let member = Arc::new(Member {
-            gateway: self.gateway.clone(),
-            told: AtomicBool::new(false),
-        });
         loop {
-            let end = match self.join(&member) {
+            let end = match self.join() {
                 Ok(client) => self.watch(&client),
                 Err(error) => {
                     tracing::warn!(%error, "cannot look out for a gateway of the same name");
@@ -165,20 +164,23 @@ impl Membership {
         }
     }
 
-    fn join(&self, member: &Arc<Member>) -> KafkaResult<BaseConsumer<SharedMember>> {
-        let member = SharedMember(Arc::clone(member));
+    fn join(&self) -> KafkaResult<BaseConsumer<Member>> {
+        let member = Member {
+            gateway: self.gateway.clone(),
+            told: Arc::clone(&self.told),
+        };
         let client = BaseConsumer::from_config_and_context(&self.config, member)?;
         self.subscribe(&client)?;
         Ok(client)
     }
 
     /// A group has to be about topics: all of them, since one may be deleted.
-    fn subscribe(&self, client: &BaseConsumer<SharedMember>) -> KafkaResult<()> {
+    fn subscribe(&self, client: &BaseConsumer<Member>) -> KafkaResult<()> {
         let topics: Vec<&str> = self.topics.iter().map(|topic| &**topic).collect();
         client.subscribe(&topics)
     }
 
-    fn watch(&mut self, client: &BaseConsumer<SharedMember>) -> End {
+    fn watch(&mut self, client: &BaseConsumer<Member>) -> End {
         let mut told = false;
         loop {
             let known = self.topics.len();
@@ -217,7 +219,7 @@ impl Membership {
     fn is_taken(&self) -> Option<bool> {
         match self.holders() {
             Ok(holders) => {
-                let others = format!("floorgate-{}-", self.gateway);
+                let others = group(&self.gateway) + "-";
                 let is_other = |id: &String| id.starts_with(&others) && *id != self.own;
                 Some(holders.iter().any(is_other))
             }
@@ -242,14 +244,11 @@ impl Membership {
 /// Takes part in the group and reads nothing.
 struct Member {
     gateway: String,
-    /// Whether it took part already.
-    told: AtomicBool,
+    /// Whether one took part already.
+    told: Arc<AtomicBool>,
 }
 
-/// The same for one client after the other.
-struct SharedMember(Arc<Member>);
-
-impl ClientContext for SharedMember {
+impl ClientContext for Member {
     fn log(&self, _: RDKafkaLogLevel, facility: &str, message: &str) {
         // The producer's client tells the same of the brokers.
         tracing::debug!(target: "librdkafka", facility, "{message}");
@@ -260,10 +259,10 @@ impl ClientContext for SharedMember {
     }
 }
 
-impl ConsumerContext for SharedMember {
+impl ConsumerContext for Member {
     fn rebalance(&self, client: &BaseConsumer<Self>, _: RDKafkaRespErr, _: &mut TopicPartitionList) {
-        if !self.0.told.swap(true, Ordering::Relaxed) {
-            tracing::info!("holds the place of gateway {} in Kafka", self.0.gateway);
+        if !self.told.swap(true, Ordering::Relaxed) {
+            tracing::info!("holds the place of gateway {} in Kafka", self.gateway);
         }
         if let Err(error) = client.assign(&TopicPartitionList::new()) {
             tracing::debug!(%error, "kafka group");

@@ -14,6 +14,7 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use thiserror::Error;
 
 use crate::client::Quiet;
+use crate::fence::group;
 use crate::reconcile::{Claim, Own, Print, Tail};
 use crate::record::{HEADER_GATEWAY, HEADER_LANE_EPOCH, HEADER_LANE_SEQUENCE};
 
@@ -79,7 +80,7 @@ impl LogReader {
         let mut config = connection.clone();
         config
             // The client wants a name of a group; it is never joined, and nothing is stored in it.
-            .set("group.id", format!("floorgate-{gateway}"))
+            .set("group.id", group(&gateway))
             .set("enable.auto.commit", "false")
             .set("enable.auto.offset.store", "false")
             .set("enable.partition.eof", "true")

@@ -25,7 +25,6 @@
 struct control {
     int64_t clock_seconds; /* added to the wall clock */
     int32_t sync_error;    /* errno of each sync; 0: none */
-    int32_t write_error;   /* errno of each write; 0: none */
     int32_t stalled;       /* not 0: a sync waits */
 };
 
@@ -121,10 +120,6 @@ static ssize_t put(int file, const void *bytes, size_t length, off_t offset, int
 {
     if (!is_watched(file))
         return seeks ? syscall(SYS_write, file, bytes, length) : syscall(SYS_pwrite64, file, bytes, length, offset);
-    if (control->write_error) {
-        errno = control->write_error;
-        return -1;
-    }
     pthread_mutex_lock(&order);
     if (seeks)
         offset = syscall(SYS_lseek, file, 0, SEEK_CUR);

@@ -1,7 +1,7 @@
 //! What the machine under the gateway does: a disk that fails, a disk that stands still, a clock that is set.
 
 use anyhow::Result;
-use floorgate_tests::{Delivery, Faults, Kafka, Patience, until};
+use floorgate_tests::{Delivery, Faults, Kafka, Patience, Reader, until};
 
 use crate::counting::{COUNTER, compare, known, read_to, written};
 use crate::plant::Plant;
@@ -9,15 +9,21 @@ use crate::plant::Plant;
 /// The exit code of a storage that failed.
 const STORAGE: i32 = 4;
 
-#[test]
-fn a_disk_that_fails_ends_the_gateway_and_loses_nothing() -> Result<()> {
-    const LAST: i64 = 1_000;
+/// A plant whose counter counts up to a number, with a gateway that knows it and has no faults yet, and a reader of the counts.
+fn counting(last: i64) -> Result<(Plant, Faults, Reader)> {
     let mut plant = Plant::new(&Kafka::shared()?.bootstrap())?;
     let faults = Faults::under(&mut plant.gateway)?;
     plant.gateway.start()?;
     known(&plant)?;
-    let mut reader = plant.reader("production-count")?;
-    plant.plc.count_up(COUNTER, 1, LAST, 4)?;
+    let reader = plant.reader("production-count")?;
+    plant.plc.count_up(COUNTER, 1, last, 4)?;
+    Ok((plant, faults, reader))
+}
+
+#[test]
+fn a_disk_that_fails_ends_the_gateway_and_loses_nothing() -> Result<()> {
+    const LAST: i64 = 1_000;
+    let (mut plant, faults, mut reader) = counting(LAST)?;
     written(&mut plant, 200)?;
     faults.fail_syncs(true)?;
     // What a failed sync has written is unknown: nothing is tried again on that handle.
@@ -45,12 +51,7 @@ fn a_disk_that_fails_ends_the_gateway_and_loses_nothing() -> Result<()> {
 #[test]
 fn a_disk_that_stands_still_is_told_and_waited_for() -> Result<()> {
     const LAST: i64 = 4_000;
-    let mut plant = Plant::new(&Kafka::shared()?.bootstrap())?;
-    let faults = Faults::under(&mut plant.gateway)?;
-    plant.gateway.start()?;
-    known(&plant)?;
-    let mut reader = plant.reader("production-count")?;
-    plant.plc.count_up(COUNTER, 1, LAST, 4)?;
+    let (mut plant, faults, mut reader) = counting(LAST)?;
     written(&mut plant, 200)?;
     let before = plant.gateway.process()?.memory()?;
     faults.stall(true)?;
@@ -72,12 +73,7 @@ fn a_disk_that_stands_still_is_told_and_waited_for() -> Result<()> {
 fn a_clock_that_is_set_disturbs_neither_order_nor_timers() -> Result<()> {
     const LAST: i64 = 1_500;
     const HOUR: i64 = 3_600;
-    let mut plant = Plant::new(&Kafka::shared()?.bootstrap())?;
-    let faults = Faults::under(&mut plant.gateway)?;
-    plant.gateway.start()?;
-    known(&plant)?;
-    let mut reader = plant.reader("production-count")?;
-    plant.plc.count_up(COUNTER, 1, LAST, 4)?;
+    let (mut plant, faults, mut reader) = counting(LAST)?;
     for (at, seconds) in [(200, HOUR), (500, -HOUR), (700, 0), (900, -HOUR)] {
         written(&mut plant, at)?;
         faults.step_clock(seconds)?;

@@ -19,7 +19,7 @@ const INPUT_OUTPUT_ERROR: i32 = 5;
 enum Place {
     ClockSeconds = 0,
     SyncError = 8,
-    Stalled = 16,
+    Stalled = 12,
 }
 
 /// The faults of one program; none at first.

@@ -94,6 +94,11 @@ impl RuleState {
         self.owed = owed;
     }
 
+    /// Whether there is anything that another core has to go on from.
+    pub(crate) fn remembers(&self) -> bool {
+        self.memory.is_some() || self.owed.is_some()
+    }
+
     pub(crate) fn is_dirty(&self) -> bool {
         self.dirty
     }

@@ -24,7 +24,6 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use floorgate_adapter_api::{Admission, Batch, GapScope, Notice};
-use floorgate_core::plan::Priority;
 use floorgate_core::{Core, Event, Input, Now};
 use floorgate_metrics::{Metrics, StageMetrics};
 use floorgate_outbox::{Commit, Error as StoreError, Renewal, Store};
@@ -106,8 +105,6 @@ struct Running {
     refused: Option<Refused>,
     /// What arrived meanwhile.
     held: VecDeque<Message>,
-    /// Below which priority changes make no events.
-    left_out: Option<Priority>,
 }
 
 impl Engine {
@@ -170,7 +167,6 @@ impl Running {
             renewals: Vec::new(),
             refused: None,
             held: VecDeque::new(),
-            left_out: None,
             engine,
         }
     }
@@ -336,7 +332,7 @@ impl Running {
         cells.extend(self.cells.iter().cloned());
         cells.extend(self.engine.core.export());
         self.engine.core = (replacement.core)(&|key| cells.get(key).cloned());
-        self.engine.core.leave_out_below(self.left_out);
+        self.engine.core.leave_out_below(self.engine.pulse.left_out());
         self.generation = replacement.generation;
         Ok(())
     }

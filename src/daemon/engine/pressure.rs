@@ -50,8 +50,9 @@ impl Running {
                 .inc_by(count);
         }
         let share = share(stats);
-        let least = least(share, self.left_out);
-        if least == self.left_out {
+        let before = self.engine.pulse.left_out();
+        let least = least(share, before);
+        if least == before {
             return;
         }
         let percent = (share * 100.0).round();
@@ -69,7 +70,6 @@ impl Running {
                 "the outbox has room again: all changes make events, and what was left out is made up for"
             ),
         }
-        self.left_out = least;
         self.engine.core.leave_out_below(least);
         self.engine.pulse.set_left_out(least);
     }
