@@ -44,5 +44,7 @@ mod sources;
 mod survival;
 #[path = "floor/systemd.rs"]
 mod systemd;
+#[path = "floor/transactions.rs"]
+mod transactions;
 #[path = "floor/trust.rs"]
 mod trust;

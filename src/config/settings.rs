@@ -80,6 +80,12 @@ pub struct Kafka {
     /// 1 to 1024.
     #[serde(default = "default_in_flight_mib")]
     pub in_flight_mib: Spanned<u32>,
+    /// Publish in transactions: consumers that read committed records only (`isolation.level=read_committed`) see each event once
+    /// without comparing numbers. Costs latency (each transaction is some requests more), needs the rights Write and Describe on the
+    /// transactional id `floorgate-<gateway>`, and a gateway that dies holds up those consumers until it is back or `request_timeout`
+    /// (at least 10s) is over.
+    #[serde(default)]
+    pub transactions: Spanned<bool>,
     /// How long a broker may take to answer a request before it is asked again. 1s to 15m.
     #[serde(default = "default_request_timeout")]
     pub request_timeout: Spanned<Duration>,
@@ -357,6 +363,7 @@ impl Kafka {
             linger,
             max_record_bytes,
             in_flight_mib,
+            transactions,
             request_timeout,
         } = self;
         *brokers == other.brokers
@@ -369,6 +376,7 @@ impl Kafka {
             && *linger == other.linger
             && *max_record_bytes == other.max_record_bytes
             && *in_flight_mib == other.in_flight_mib
+            && *transactions == other.transactions
             && *request_timeout == other.request_timeout
     }
 }

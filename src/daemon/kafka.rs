@@ -27,6 +27,7 @@ pub fn settings(kafka: &Kafka, base: &Path) -> anyhow::Result<KafkaSettings> {
         linger: kafka.linger.value.into(),
         max_record_bytes: *kafka.max_record_bytes,
         in_flight_mib: *kafka.in_flight_mib,
+        transactions: kafka.transactions.value,
         request_timeout: kafka.request_timeout.value.into(),
     })
 }

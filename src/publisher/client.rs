@@ -21,6 +21,9 @@ const RECONNECT_AT_MOST_MS: &str = "5000";
 /// The most bytes that the client puts into one request for a partition, unless one record alone has more.
 pub(crate) const BATCH_BYTES: usize = 1_000_000;
 
+/// Where a gateway dies, those who read committed records wait for the end of its transaction: until it is started again, or this time is over.
+const SHORTEST_TRANSACTION: Duration = Duration::from_secs(10);
+
 /// How long the client waits for the rest of a large burst. Without it, its thread takes the first records of a burst while the others are
 /// still being handed over; those have to wait for the acknowledgement then, and meanwhile the thread polls without sleeping, tens of
 /// thousands of times a second. Longer than handing over a hundred records takes, and short beside a broker's answer.
@@ -116,7 +119,7 @@ fn secret(setting: &'static str, path: &Path) -> Result<String, ClientError> {
 }
 
 /// Adds what makes the connection a producer that keeps order and repeats nothing by itself.
-pub(crate) fn producing(connection: &ClientConfig, settings: &KafkaSettings) -> ClientConfig {
+pub(crate) fn producing(connection: &ClientConfig, settings: &KafkaSettings, gateway: &str) -> ClientConfig {
     let mut config = connection.clone();
     let in_flight_kib = u64::from(settings.in_flight_mib) * 1024;
     config
@@ -138,6 +141,18 @@ pub(crate) fn producing(connection: &ClientConfig, settings: &KafkaSettings) -> 
         .set("message.max.bytes", settings.max_record_bytes.to_string())
         .set("batch.size", BATCH_BYTES.to_string())
         .set("compression.type", settings.compression.name());
+    if settings.transactions {
+        config
+            .set("transactional.id", format!("floorgate-{gateway}"))
+            .set(
+                "transaction.timeout.ms",
+                settings
+                    .request_timeout
+                    .max(SHORTEST_TRANSACTION)
+                    .as_millis()
+                    .to_string(),
+            );
+    }
     config
 }
 

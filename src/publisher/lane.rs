@@ -200,6 +200,11 @@ impl Lane {
         self.pending
     }
 
+    /// Whether any was sent since the last one that is acknowledged.
+    pub(crate) fn is_under_way(&self) -> bool {
+        !self.flights.is_empty()
+    }
+
     /// Memory of the rows at hand.
     pub(crate) fn cached_bytes(&self) -> usize {
         self.cached_bytes

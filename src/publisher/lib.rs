@@ -16,6 +16,8 @@
 //!   log before the lane goes on: from the last acknowledged record, which has to be there, to the end, and once more a quarter of a second later. What is found is
 //!   delivered; what is not, is sent again.
 //!
+//! - In transactions ([`KafkaSettings::transactions`]) who reads committed records only sees none of what is sent again.
+//!
 //! # Where a record can be on the log twice
 //! | window | what is sent again | how it is recognised |
 //! |---|---|---|
@@ -40,6 +42,7 @@ mod fence;
 mod inbox;
 mod lane;
 mod log_reader;
+mod mark;
 #[cfg(test)]
 mod model_tests;
 mod opening;
@@ -52,13 +55,14 @@ mod sending;
 mod settings;
 mod settling;
 mod topics;
+mod transaction;
 mod worker;
 
 pub use client::ClientError;
 pub use publisher::{Publisher, StartError, Wiring};
 pub use record::{
     HEADER_DEAD_LETTER, HEADER_GATEWAY, HEADER_INCARNATION, HEADER_LANE_EPOCH, HEADER_LANE_SEQUENCE,
-    HEADER_POSSIBLE_DUPLICATE, HEADER_REPLAYED, HeaderError, stored_headers,
+    HEADER_POSSIBLE_DUPLICATE, HEADER_REPLAYED, HEADER_TRANSACTIONAL, HeaderError, stored_headers,
 };
 pub use report::{Report, Status};
 pub use settings::{Compression, KafkaSettings, Mechanism, Protocol, SecuritySettings, TopicSettings};

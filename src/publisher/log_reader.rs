@@ -15,21 +15,21 @@ use thiserror::Error;
 
 use crate::client::Quiet;
 use crate::fence::group;
+use crate::mark::Mark;
 use crate::reconcile::{Claim, Own, Print, Tail};
-use crate::record::{HEADER_GATEWAY, HEADER_LANE_EPOCH, HEADER_LANE_SEQUENCE};
 
 /// How long what a dead process or producer still has on its way is waited for before the log is looked at once more.
 const SETTLING: Duration = Duration::from_millis(250);
 /// Questions that come so shortly after each other are answered together.
 const GATHERING: Duration = Duration::from_millis(20);
+/// Pause before it is looked again whether a transaction has ended.
+const OPEN_TRANSACTION_PAUSE: Duration = Duration::from_millis(50);
 /// How long the broker may be silent.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How long one look for the next record takes at most.
 const LOOK: Duration = Duration::from_millis(100);
 /// The client is dropped when no question came for this long.
 const IDLE: Duration = Duration::from_secs(20);
-/// The header that has the event's id in CloudEvents' binary mode.
-const HEADER_ID: &str = "ce_id";
 
 /// What is asked about a lane.
 #[derive(Clone, Debug)]
@@ -50,6 +50,9 @@ pub(crate) enum LogProblem {
     /// The topic or the partition is not there any more.
     #[error("topic {0} is not there any more")]
     Missing(String),
+    /// Someone's transaction is not ended, and what was committed after it began cannot be read.
+    #[error("a transaction that is not ended hides the end of topic {0}")]
+    Hidden(String),
     /// It is worth trying again.
     #[error("topic {topic} cannot be read: {reason}")]
     Unreadable { topic: String, reason: String },
@@ -75,6 +78,7 @@ impl LogReader {
     pub(crate) fn start(
         connection: &ClientConfig,
         gateway: String,
+        in_transactions: bool,
         answer: impl Fn(LogAnswer) + Send + 'static,
     ) -> std::io::Result<Self> {
         let mut config = connection.clone();
@@ -85,7 +89,6 @@ impl LogReader {
             .set("enable.auto.offset.store", "false")
             .set("enable.partition.eof", "true")
             .set("auto.offset.reset", "error")
-            .set("isolation.level", "read_uncommitted")
             .set("fetch.wait.max.ms", "20")
             .set("queued.max.messages.kbytes", "4096");
         let (questions, asked) = channel();
@@ -95,7 +98,9 @@ impl LogReader {
                 Logs {
                     config,
                     gateway,
-                    client: None,
+                    in_transactions,
+                    all: None,
+                    committed: None,
                 }
                 .run(&asked, &answer);
             })?;
@@ -127,7 +132,12 @@ impl ConsumerContext for Quiet {}
 struct Logs {
     config: ClientConfig,
     gateway: String,
-    client: Option<Client>,
+    /// This process publishes in transactions.
+    in_transactions: bool,
+    /// Reads all records.
+    all: Option<Client>,
+    /// Reads committed records only.
+    committed: Option<Client>,
 }
 
 /// A partition that is being read.
@@ -137,6 +147,8 @@ struct Reading {
     /// The next offset to read.
     next: i64,
     done: bool,
+    /// The gateway has records here that were sent in transactions: only committed ones count.
+    transactional: bool,
 }
 
 impl Logs {
@@ -145,7 +157,7 @@ impl Logs {
             let first = match asked.recv_timeout(IDLE) {
                 Ok(question) => question,
                 Err(RecvTimeoutError::Timeout) => {
-                    self.client = None;
+                    self.forget_clients();
                     continue;
                 }
                 Err(RecvTimeoutError::Disconnected) => return,
@@ -194,16 +206,22 @@ impl Logs {
     }
 
     fn try_read(&mut self, topic: &str, readings: &mut [Reading]) -> Result<(), LogProblem> {
-        let Err(error) = self.read(topic, readings) else {
+        let result = if self.in_transactions {
+            self.read_committed(topic, readings)
+        } else {
+            self.read_all(topic, readings)
+        };
+        let Err(error) = result else {
             return Ok(());
         };
         // A client that failed may stay in that state.
-        self.client = None;
+        self.forget_clients();
         Err(match error.rdkafka_error_code() {
             Some(RDKafkaErrorCode::TopicAuthorizationFailed) => LogProblem::Forbidden(topic.to_owned()),
             Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic) => {
                 LogProblem::Missing(topic.to_owned())
             }
+            Some(RDKafkaErrorCode::ConcurrentTransactions) => LogProblem::Hidden(topic.to_owned()),
             // Also a partition that has no leader for now, which the client does not know either.
             _ => LogProblem::Unreadable {
                 topic: topic.to_owned(),
@@ -212,59 +230,116 @@ impl Logs {
         })
     }
 
-    fn read(&mut self, topic: &str, readings: &mut [Reading]) -> Result<(), KafkaError> {
-        if self.client.is_none() {
-            self.client = Some(BaseConsumer::from_config_and_context(&self.config, Quiet)?);
-        }
-        let Some(client) = &self.client else { return Ok(()) };
-        let mut assignment = TopicPartitionList::new();
-        for reading in &mut *readings {
-            let partition = reading.question.partition;
-            let (low, high) = client.fetch_watermarks(topic, partition, PATIENCE)?;
-            reading.begin(low, high);
-            if !reading.done {
-                assignment.add_partition_offset(topic, partition, Offset::Offset(reading.next))?;
-            }
-        }
-        if assignment.count() == 0 {
-            return Ok(());
-        }
-        client.assign(&assignment)?;
-        let mut heard = Instant::now();
-        while readings.iter().any(|reading| !reading.done) {
-            // What comes of a partition that is read says nothing of the others.
-            let of = |partition: i32, readings: &mut [Reading]| {
-                readings
-                    .iter()
-                    .position(|reading| reading.question.partition == partition && !reading.done)
-            };
-            let mut silence = RDKafkaErrorCode::OperationTimedOut;
-            match client.poll(LOOK) {
-                Some(Ok(record)) => {
-                    if let Some(place) = of(record.partition(), readings) {
-                        readings[place].take(&record, &self.gateway);
-                        heard = Instant::now();
-                    }
-                }
-                Some(Err(KafkaError::PartitionEOF(partition))) => {
-                    if let Some(place) = of(partition, readings) {
-                        readings[place].done = true;
-                        heard = Instant::now();
-                    }
-                }
-                Some(Err(error)) if is_fatal(&error) => return Err(error),
-                Some(Err(error)) => {
-                    tracing::debug!(topic, %error, "reading the end of a topic");
-                    silence = error.rdkafka_error_code().unwrap_or(silence);
-                }
-                None => {}
-            }
-            if heard.elapsed() > PATIENCE {
-                return Err(KafkaError::MessageConsumption(silence));
-            }
-        }
-        client.unassign()
+    fn forget_clients(&mut self) {
+        self.all = None;
+        self.committed = None;
     }
+
+    /// Reads all records; where some of the gateway's turn out to have been sent in transactions, by an earlier process, only the committed ones.
+    fn read_all(&mut self, topic: &str, readings: &mut [Reading]) -> Result<(), KafkaError> {
+        let client = client(&mut self.all, &self.config, "read_uncommitted")?;
+        let high = |partition| client.fetch_watermarks(topic, partition, PATIENCE);
+        read(client, topic, readings, &self.gateway, high)?;
+        for reading in readings.iter_mut().filter(|reading| reading.transactional) {
+            reading.begin_again();
+            self.read_committed(topic, std::slice::from_mut(reading))?;
+        }
+        Ok(())
+    }
+
+    fn read_committed(&mut self, topic: &str, readings: &mut [Reading]) -> Result<(), KafkaError> {
+        let all = client(&mut self.all, &self.config, "read_uncommitted")?;
+        let client = client(&mut self.committed, &self.config, "read_committed")?;
+        let bounds = |partition| {
+            // A transaction of anyone that is open hides what others committed after it began.
+            let (_, end) = all.fetch_watermarks(topic, partition, PATIENCE)?;
+            let since = Instant::now();
+            loop {
+                let (low, high) = client.fetch_watermarks(topic, partition, PATIENCE)?;
+                if high >= end {
+                    return Ok((low, high));
+                }
+                if since.elapsed() > PATIENCE {
+                    return Err(KafkaError::MessageConsumption(
+                        RDKafkaErrorCode::ConcurrentTransactions,
+                    ));
+                }
+                std::thread::sleep(OPEN_TRANSACTION_PAUSE);
+            }
+        };
+        read(client, topic, readings, &self.gateway, bounds)
+    }
+}
+
+/// The client of that isolation, which is made where it is not there.
+fn client<'a>(
+    place: &'a mut Option<Client>,
+    config: &ClientConfig,
+    isolation: &str,
+) -> Result<&'a Client, KafkaError> {
+    if let Some(client) = place {
+        return Ok(client);
+    }
+    let mut config = config.clone();
+    config.set("isolation.level", isolation);
+    Ok(place.insert(BaseConsumer::from_config_and_context(&config, Quiet)?))
+}
+
+/// Reads partitions of a topic up to their ends. `bounds` tells where a log begins and ends.
+fn read(
+    client: &Client,
+    topic: &str,
+    readings: &mut [Reading],
+    gateway: &str,
+    bounds: impl Fn(i32) -> Result<(i64, i64), KafkaError>,
+) -> Result<(), KafkaError> {
+    let mut assignment = TopicPartitionList::new();
+    for reading in &mut *readings {
+        let partition = reading.question.partition;
+        let (low, high) = bounds(partition)?;
+        reading.begin(low, high);
+        if !reading.done {
+            assignment.add_partition_offset(topic, partition, Offset::Offset(reading.next))?;
+        }
+    }
+    if assignment.count() == 0 {
+        return Ok(());
+    }
+    client.assign(&assignment)?;
+    let mut heard = Instant::now();
+    while readings.iter().any(|reading| !reading.done) {
+        // What comes of a partition that is read says nothing of the others.
+        let of = |partition: i32, readings: &mut [Reading]| {
+            readings
+                .iter()
+                .position(|reading| reading.question.partition == partition && !reading.done)
+        };
+        let mut silence = RDKafkaErrorCode::OperationTimedOut;
+        match client.poll(LOOK) {
+            Some(Ok(record)) => {
+                if let Some(place) = of(record.partition(), readings) {
+                    readings[place].take(&record, gateway);
+                    heard = Instant::now();
+                }
+            }
+            Some(Err(KafkaError::PartitionEOF(partition))) => {
+                if let Some(place) = of(partition, readings) {
+                    readings[place].done = true;
+                    heard = Instant::now();
+                }
+            }
+            Some(Err(error)) if is_fatal(&error) => return Err(error),
+            Some(Err(error)) => {
+                tracing::debug!(topic, %error, "reading the end of a topic");
+                silence = error.rdkafka_error_code().unwrap_or(silence);
+            }
+            None => {}
+        }
+        if heard.elapsed() > PATIENCE {
+            return Err(KafkaError::MessageConsumption(silence));
+        }
+    }
+    client.unassign()
 }
 
 /// Errors that do not pass while one waits.
@@ -289,7 +364,15 @@ impl Reading {
             question,
             tail: Tail::default(),
             done: false,
+            transactional: false,
         }
+    }
+
+    /// Forgets what was read.
+    fn begin_again(&mut self) {
+        self.next = self.question.claim.offset.unwrap_or(0);
+        self.tail = Tail::default();
+        self.done = false;
     }
 
     /// Takes the bounds of the log as they are now.
@@ -306,15 +389,16 @@ impl Reading {
             return;
         }
         self.next = record.offset() + 1;
-        if let Some((epoch, own)) = own(record, gateway) {
-            self.tail.take(&self.question.claim, epoch, own);
+        if let Some((mark, own)) = own(record, gateway) {
+            self.transactional |= mark.transactional;
+            self.tail.take(&self.question.claim, mark.epoch, own);
         }
         self.done = self.next >= self.tail.high;
     }
 }
 
-/// Reads a record of this gateway, with its epoch.
-fn own(record: &BorrowedMessage<'_>, gateway: &str) -> Option<(u32, Own)> {
+/// Reads a record of this gateway.
+fn own<'a>(record: &'a BorrowedMessage<'_>, gateway: &str) -> Option<(Mark<'a>, Own)> {
     let headers = record.headers()?.iter().map(|header| (header.key, header.value));
     let mark = Mark::read(headers, gateway)?;
     let own = Own {
@@ -326,118 +410,5 @@ fn own(record: &BorrowedMessage<'_>, gateway: &str) -> Option<(u32, Own)> {
             record.payload().unwrap_or_default(),
         ),
     };
-    Some((mark.epoch, own))
-}
-
-/// What the headers of a gateway's own record say.
-#[derive(Debug, PartialEq, Eq)]
-struct Mark<'a> {
-    epoch: u32,
-    sequence: u64,
-    id: Option<&'a [u8]>,
-}
-
-impl<'a> Mark<'a> {
-    /// `None` where the record is not of this gateway, or lacks what its records have.
-    fn read(headers: impl Iterator<Item = (&'a str, Option<&'a [u8]>)>, gateway: &str) -> Option<Self> {
-        let (mut is_ours, mut id, mut epoch, mut sequence) = (false, None, None, None);
-        for (key, value) in headers {
-            match key {
-                HEADER_GATEWAY => is_ours = value == Some(gateway.as_bytes()),
-                HEADER_ID => id = value,
-                HEADER_LANE_EPOCH => epoch = number(value),
-                HEADER_LANE_SEQUENCE => sequence = number(value),
-                _ => {}
-            }
-        }
-        is_ours.then_some(Self {
-            epoch: u32::try_from(epoch?).ok()?,
-            sequence: sequence?,
-            id,
-        })
-    }
-}
-
-fn number(value: Option<&[u8]>) -> Option<u64> {
-    std::str::from_utf8(value?).ok()?.parse().ok()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn read<'a>(headers: &[(&'a str, Option<&'a [u8]>)]) -> Option<Mark<'a>> {
-        Mark::read(headers.iter().copied(), "gw")
-    }
-
-    #[test]
-    fn only_whole_headers_of_this_gateway_are_marks() {
-        let whole: [(&str, Option<&[u8]>); 4] = [
-            (HEADER_GATEWAY, Some(b"gw")),
-            (HEADER_LANE_EPOCH, Some(b"7")),
-            (HEADER_LANE_SEQUENCE, Some(b"12")),
-            (HEADER_ID, Some(b"x")),
-        ];
-        let mark = Mark {
-            epoch: 7,
-            sequence: 12,
-            id: Some(b"x"),
-        };
-        assert_eq!(read(&whole), Some(mark));
-        for missing in 0..3 {
-            let mut headers = whole.to_vec();
-            headers.remove(missing);
-            assert_eq!(read(&headers), None);
-        }
-    }
-
-    #[test]
-    fn no_header_is_too_strange() {
-        const KEYS: [&str; 5] = [
-            HEADER_GATEWAY,
-            HEADER_LANE_EPOCH,
-            HEADER_LANE_SEQUENCE,
-            HEADER_ID,
-            "\u{0}",
-        ];
-        const VALUES: [Option<&[u8]>; 11] = [
-            None,
-            Some(b""),
-            Some(b"gw"),
-            Some(b"gw\0"),
-            Some(b"0"),
-            Some(b"-1"),
-            Some(b"+7"),
-            Some(b"4294967296"),
-            Some(b"18446744073709551615"),
-            Some(b"18446744073709551616"),
-            Some(b"\xff\xfe"),
-        ];
-        let mut random = fastrand::Rng::with_seed(1);
-        for _ in 0..200_000 {
-            let headers: Vec<_> = (0..random.usize(..7))
-                .map(|_| {
-                    (
-                        KEYS[random.usize(..KEYS.len())],
-                        VALUES[random.usize(..VALUES.len())],
-                    )
-                })
-                .collect();
-            let claim = Claim {
-                epoch: 1,
-                base: u64::MAX,
-                acknowledged: 0,
-                offset: None,
-                last: u64::MAX,
-            };
-            let Some(mark) = read(&headers) else { continue };
-            assert!(headers.contains(&(HEADER_GATEWAY, Some(b"gw"))));
-            let own = Own {
-                offset: i64::MAX,
-                sequence: mark.sequence,
-                print: Print::of(mark.id, b"", b""),
-            };
-            Tail::default().take(&claim, mark.epoch, own);
-        }
-    }
+    Some((mark, own))
 }

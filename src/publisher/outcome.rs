@@ -8,8 +8,9 @@ use rdkafka::producer::{Producer, PurgeConfig};
 use crate::client::{Delivery, in_our_words};
 use crate::clients::{Clients, Way};
 use crate::dead_letter::is_about_record;
-use crate::opening::{Topic, TopicState};
-use crate::worker::{REBUILD_PAUSE, SEQUENCE_BITS, Slot, Worker};
+use crate::opening::TopicState;
+use crate::transaction::Transactions;
+use crate::worker::{REBUILD_PAUSE, SEQUENCE_BITS, Worker};
 
 /// Pauses before a lane is tried again after a refusal: the first finds the record, the others wait for help.
 const LANE_PAUSES: [Duration; 3] = [
@@ -39,7 +40,8 @@ impl Worker {
                 .deliveries
                 .iter()
                 .any(|delivery| delivery.outcome.is_err());
-        if !collected.deliveries.is_empty() {
+        let is_open = |own: &mut Transactions| own.keep(&mut collected.deliveries);
+        if !self.transactions.as_mut().is_some_and(is_open) && !collected.deliveries.is_empty() {
             for delivery in collected.deliveries.drain(..) {
                 self.take_delivery(&delivery);
             }
@@ -54,7 +56,7 @@ impl Worker {
         self.collected = collected;
     }
 
-    fn take_delivery(&mut self, delivery: &Delivery) {
+    pub(crate) fn take_delivery(&mut self, delivery: &Delivery) {
         let sequence = (delivery.position & ((1 << SEQUENCE_BITS) - 1)) as u64;
         let Some(slot) = self.slots.get_mut(delivery.position >> SEQUENCE_BITS) else {
             return;
@@ -185,43 +187,44 @@ impl Worker {
             self.cached = self.cached.saturating_sub(slot.lane.cached_bytes());
             self.in_flight = self.in_flight.saturating_sub(slot.lane.rewind());
         }
-        self.rebuild_at = Instant::now() + REBUILD_PAUSE;
+        let pause = self.transactions.as_mut().map(Transactions::restart);
+        self.rebuild_at = Instant::now() + pause.unwrap_or(REBUILD_PAUSE);
     }
-}
 
-/// Rewinds a lane whose records all have an outcome, and lets it rest.
-pub(crate) fn hold(
-    slot: &mut Slot,
-    topics: &[Topic],
-    now: Instant,
-    in_flight: &mut usize,
-    cached: &mut usize,
-) {
-    *cached = cached.saturating_sub(slot.lane.cached_bytes());
-    *in_flight = in_flight.saturating_sub(slot.lane.rewind());
-    let Some(failure) = slot.lane.failure() else {
-        return;
-    };
-    if failure.sequence != slot.failed_at {
-        slot.failed_at = failure.sequence;
-        slot.attempts = 0;
+    /// Rewinds a lane whose records all have an outcome, lets it rest where one was refused, and has that set aside where it is refused for good.
+    pub(crate) fn hold(&mut self, place: usize, now: Instant) {
+        let Some(slot) = self.slots.get_mut(place) else {
+            return;
+        };
+        self.cached = self.cached.saturating_sub(slot.lane.cached_bytes());
+        self.in_flight = self.in_flight.saturating_sub(slot.lane.rewind());
+        let Some(failure) = slot.lane.failure() else {
+            return;
+        };
+        if failure.sequence != slot.failed_at {
+            slot.failed_at = failure.sequence;
+            slot.attempts = 0;
+        }
+        let pause = LANE_PAUSES
+            .get(slot.attempts)
+            .copied()
+            .unwrap_or(LANE_PAUSES[LANE_PAUSES.len() - 1]);
+        if slot.attempts > 0 {
+            tracing::error!(
+                topic = self.topics.get(slot.lane.topic).map_or("", |topic| &*topic.name),
+                partition = slot.lane.partition,
+                sequence = failure.sequence,
+                reason = failure.reason,
+                again_in = pause.as_secs(),
+                "kafka refuses a record; its lane is held, the others flow"
+            );
+        }
+        slot.attempts += 1;
+        slot.held_until = Some(now + pause);
+        if slot.is_refused_for_good() {
+            self.bury(place);
+        }
     }
-    let pause = LANE_PAUSES
-        .get(slot.attempts)
-        .copied()
-        .unwrap_or(LANE_PAUSES[LANE_PAUSES.len() - 1]);
-    if slot.attempts > 0 {
-        tracing::error!(
-            topic = topics.get(slot.lane.topic).map_or("", |topic| &*topic.name),
-            partition = slot.lane.partition,
-            sequence = failure.sequence,
-            reason = failure.reason,
-            again_in = pause.as_secs(),
-            "kafka refuses a record; its lane is held, the others flow"
-        );
-    }
-    slot.attempts += 1;
-    slot.held_until = Some(now + pause);
 }
 
 /// Errors after which it is not known what the log holds, or the producer is of no more use.
@@ -230,7 +233,7 @@ fn is_unsure(code: RDKafkaErrorCode) -> bool {
 }
 
 /// Errors that say something of the topic rather than of the record.
-fn is_about_topic(code: RDKafkaErrorCode) -> bool {
+pub(crate) fn is_about_topic(code: RDKafkaErrorCode) -> bool {
     matches!(
         code,
         RDKafkaErrorCode::UnknownTopic

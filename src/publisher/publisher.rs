@@ -74,9 +74,14 @@ impl Publisher {
         })
         .map_err(StartError::Thread)?;
         let answers = Arc::clone(&shared);
-        let log = LogReader::start(&connection, gateway.clone(), move |answer| {
-            answers.log_answer(answer);
-        })
+        let log = LogReader::start(
+            &connection,
+            gateway.clone(),
+            settings.transactions,
+            move |answer| {
+                answers.log_answer(answer);
+            },
+        )
         .map_err(StartError::Thread)?;
         let notice = Arc::clone(&shared);
         let fence = Fence::start(&connection, &gateway, &incarnation, move || {
@@ -86,7 +91,7 @@ impl Publisher {
         let outfit = Outfit {
             shared: Arc::clone(&shared),
             reader,
-            config: producing(&connection, settings),
+            config: producing(&connection, settings, &gateway),
             keeper,
             log,
             fence,
@@ -95,7 +100,8 @@ impl Publisher {
             metrics,
             in_flight_limit: settings.in_flight_mib as usize * 1024 * 1024,
             max_record_bytes: settings.max_record_bytes as usize,
-            gathers: settings.linger < GATHERING,
+            gathers: settings.linger < GATHERING && !settings.transactions,
+            in_transactions: settings.transactions,
         };
         let worker = Worker::new(outfit, &topics, &lanes)?;
         let thread = std::thread::Builder::new()

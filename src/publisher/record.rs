@@ -21,6 +21,8 @@ pub const HEADER_LANE_SEQUENCE: &str = "floorgate_lane_sequence";
 pub const HEADER_INCARNATION: &str = "floorgate_incarnation";
 /// Kafka header, `true`: the record was sent before and may be on the log already.
 pub const HEADER_POSSIBLE_DUPLICATE: &str = "floorgate_possible_duplicate";
+/// Kafka header, `true`: the record was sent in a transaction, so that only reading committed records tells whether it counts.
+pub const HEADER_TRANSACTIONAL: &str = "floorgate_transactional";
 
 /// Kafka header: the event was refused for good and is kept by the gateway; this record stands in its place and tells the reason.
 pub const HEADER_DEAD_LETTER: &str = "floorgate_dead_letter";
@@ -41,6 +43,7 @@ pub(crate) struct LaneMark<'a> {
     pub(crate) sequence: u64,
     pub(crate) incarnation: &'a str,
     pub(crate) possible_duplicate: bool,
+    pub(crate) transactional: bool,
 }
 
 /// A stored header that cannot be a Kafka header.
@@ -134,6 +137,9 @@ impl HeaderMaker {
         if mark.possible_duplicate {
             headers = add(headers, HEADER_POSSIBLE_DUPLICATE, "true");
         }
+        if mark.transactional {
+            headers = add(headers, HEADER_TRANSACTIONAL, "true");
+        }
         Ok(headers)
     }
 }
@@ -188,6 +194,7 @@ pub fn stored_headers(event: &Event) -> Result<Vec<(String, String)>, HeaderErro
         sequence: 0,
         incarnation: "",
         possible_duplicate: false,
+        transactional: false,
     };
     HeaderMaker::default().make(&row, &mark).map(|headers| {
         let text = |value: Option<&[u8]>| String::from_utf8_lossy(value.unwrap_or_default()).into_owned();
@@ -287,6 +294,7 @@ mod tests {
             epoch: 2,
             sequence: 17,
             incarnation: "7f3a",
+            transactional: false,
             possible_duplicate,
         }
     }

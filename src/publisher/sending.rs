@@ -36,17 +36,28 @@ struct Unsendable {
 }
 
 impl Worker {
-    /// Gives every lane its turn.
+    /// Sends what may be sent.
     pub(crate) fn send(&mut self) -> Round {
-        if self.clients.is_none() {
-            return Round::Done;
+        if self.clients.is_none() || self.is_log_undecided() {
+            Round::Done
+        } else if self.transactions.is_some() {
+            self.send_in_transaction()
+        } else {
+            self.send_round(None)
         }
+    }
+
+    /// Gives every lane its turn, or only the one at that place.
+    pub(crate) fn send_round(&mut self, only: Option<usize>) -> Round {
         let lanes = self.slots.len();
         let share = (self.in_flight_limit / lanes.max(1)).max(LEAST_SHARE);
         let burst = share.min(self.burst_limit);
         self.first_lane = (self.first_lane + 1) % lanes.max(1);
+        let first = self.first_lane;
         let round = (0..lanes)
-            .map(|turn| self.send_lane((self.first_lane + turn) % lanes, burst))
+            .map(|turn| (first + turn) % lanes)
+            .filter(|place| only.is_none_or(|only| only == *place))
+            .map(|place| self.send_lane(place, burst))
             .max()
             .unwrap_or(Round::Done);
         self.release();
@@ -106,7 +117,7 @@ impl Worker {
         Some(way)
     }
 
-    fn may_send(&self, place: usize) -> bool {
+    pub(crate) fn may_send(&self, place: usize) -> bool {
         let Some(slot) = self.slots.get(place) else {
             return false;
         };
@@ -147,6 +158,7 @@ impl Worker {
                     sequence: lane.on_log(row.sequence),
                     incarnation: &self.incarnation,
                     possible_duplicate: lane.is_doubtful(row.sequence),
+                    transactional: self.transactions.is_some(),
                 };
                 match self.headers.make(row, &mark) {
                     Ok(headers) => prepared.push(headers),
@@ -209,6 +221,10 @@ impl Worker {
 
     /// Hands the first rows of a lane to the producer, with their headers.
     fn hand_over(&mut self, place: usize, way: Way, prepared: Vec<OwnedHeaders>) -> Round {
+        if let Err(error) = self.begin_transaction() {
+            self.give_producer_up(&error);
+            return Round::More;
+        }
         let (Some(clients), Some(slot)) = (&mut self.clients, self.slots.get_mut(place)) else {
             return Round::Done;
         };

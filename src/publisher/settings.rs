@@ -21,6 +21,8 @@ pub struct KafkaSettings {
     pub max_record_bytes: u32,
     /// Memory for records that are sent and not yet acknowledged, in mebibytes. What does not fit waits in the store.
     pub in_flight_mib: u32,
+    /// Publish in transactions: a consumer that reads committed records only sees none that is sent again after a failure.
+    pub transactions: bool,
     /// How long a broker may take to answer a request before it is asked again.
     pub request_timeout: Duration,
 }
@@ -121,6 +123,7 @@ impl KafkaSettings {
             linger: Duration::ZERO,
             max_record_bytes: 1_000_000,
             in_flight_mib: 16,
+            transactions: false,
             request_timeout: Duration::from_secs(30),
         }
     }

@@ -32,6 +32,9 @@ pub(crate) enum Looking {
 impl Worker {
     /// Asks for the log of each lane that is not settled and whose topic is there.
     pub(crate) fn look_at_logs(&mut self, now: Instant) {
+        if self.is_log_undecided() {
+            return;
+        }
         for (place, slot) in self.slots.iter_mut().enumerate() {
             if !slot.lane.is_unsettled() || slot.held_until.is_some() {
                 continue;

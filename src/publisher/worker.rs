@@ -17,11 +17,11 @@ use crate::inbox::{News, Shared};
 use crate::lane::Lane;
 use crate::log_reader::LogReader;
 use crate::opening::{Topic, TopicState};
-use crate::outcome::hold;
 use crate::record::HeaderMaker;
 use crate::report::{Report, Status};
 use crate::settling::Looking;
 use crate::topics::TopicKeeper;
+use crate::transaction::Transactions;
 
 /// Bits of a record's number that are its sequence; the rest is the lane's place in the table.
 pub(crate) const SEQUENCE_BITS: u32 = 44;
@@ -53,6 +53,8 @@ pub(crate) struct Slot {
     pub(crate) reported: u64,
     /// How far looking at its log has come, where that is needed.
     pub(crate) looking: Looking,
+    /// A transaction failed in which the lane took part, and it is not known which lane was to blame.
+    pub(crate) suspect: bool,
     /// When something was last sent by each of the clients.
     pub(crate) sent_at: [Option<Instant>; 2],
 }
@@ -72,6 +74,8 @@ pub(crate) struct Outfit {
     pub(crate) max_record_bytes: usize,
     /// Large bursts are gathered.
     pub(crate) gathers: bool,
+    /// Everything is published in transactions.
+    pub(crate) in_transactions: bool,
 }
 
 /// The state of the publisher's thread.
@@ -88,6 +92,8 @@ pub(crate) struct Worker {
     pub(crate) metrics: Metrics,
     pub(crate) acknowledged_seconds: Histogram,
     pub(crate) clients: Option<Clients>,
+    /// Where everything is published in transactions.
+    pub(crate) transactions: Option<Transactions>,
     pub(crate) slots: Vec<Slot>,
     pub(crate) by_id: HashMap<LaneId, usize>,
     pub(crate) topics: Vec<Topic>,
@@ -148,6 +154,7 @@ impl Worker {
             headers: HeaderMaker::default(),
             metrics: outfit.metrics,
             clients: None,
+            transactions: outfit.in_transactions.then(Transactions::new),
             slots: Vec::new(),
             by_id: HashMap::new(),
             topics: Vec::new(),
@@ -255,6 +262,7 @@ impl Worker {
             .chain(topics)
             .chain(self.store_retry_at)
             .chain(rebuild)
+            .chain(self.transactions.as_ref().and_then(Transactions::next_try))
             .chain(self.next_look())
             .map(|at| at.saturating_duration_since(Instant::now()))
             .fold(LONGEST_SLEEP, Duration::min)
@@ -319,6 +327,7 @@ impl Worker {
             attempts: 0,
             failed_at: 0,
             awaits_stub: false,
+            suspect: false,
             reported: stored.acknowledged_sequence,
             looking: Looking::NotBefore(None),
             sent_at: [None; 2],
@@ -339,25 +348,19 @@ impl Worker {
                 }
             }
         }
+        self.open_transactions(now);
         self.store_retry_at = self.store_retry_at.filter(|at| now < *at);
-        let mut refused = Vec::new();
-        for (place, slot) in self.slots.iter_mut().enumerate() {
+        for place in 0..self.slots.len() {
+            let slot = &mut self.slots[place];
             slot.held_until = slot.held_until.filter(|at| now < *at);
-            let lane = &slot.lane;
-            if lane.is_stopped() && lane.pending() == 0 {
-                hold(slot, &self.topics, now, &mut self.in_flight, &mut self.cached);
-                if slot.is_refused_for_good() {
-                    refused.push(place);
-                }
+            if slot.lane.is_stopped() && slot.lane.pending() == 0 {
+                self.hold(place, now);
             }
-            let lane = &slot.lane;
-            let wants = lane.has_unsent() && slot.held_until.is_none();
-            if let Some(topic) = self.topics.get_mut(lane.topic) {
+            let slot = &self.slots[place];
+            let wants = slot.lane.has_unsent() && slot.held_until.is_none();
+            if let Some(topic) = self.topics.get_mut(slot.lane.topic) {
                 topic.wanted |= wants;
             }
-        }
-        for place in refused {
-            self.bury(place);
         }
         let probe = self.reachable != Some(true) && now >= self.probe_at;
         for topic in &mut self.topics {

@@ -3,10 +3,11 @@
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
-use floorgate_tests::{Delivery, Folder, Kafka, Patience, Record, until};
+use floorgate_tests::{Delivery, Folder, Gateway, Kafka, Patience, Record, until};
 
 use crate::counting::{COUNTER, known, read_to};
 use crate::plant::Plant;
+use crate::transactions::use_transactions;
 
 /// The exit code of a gateway whose place another one has taken.
 const FENCED: i32 = 6;
@@ -76,7 +77,18 @@ fn an_outbox_from_a_backup_goes_on_in_new_epochs() -> Result<()> {
 /// Of two gateways with one name and one outbox, the one that came later stays. A stop and a start of the same is no such case.
 #[test]
 fn of_two_gateways_with_one_name_the_later_goes_on() -> Result<()> {
+    later_goes_on(|_| Ok(()))
+}
+
+/// The same where each drives the other's producer out as well.
+#[test]
+fn of_two_gateways_that_use_transactions_the_later_goes_on() -> Result<()> {
+    later_goes_on(use_transactions)
+}
+
+fn later_goes_on(configure: fn(&Gateway) -> Result<()>) -> Result<()> {
     let mut plant = Plant::new(&Kafka::shared()?.bootstrap())?;
+    configure(&plant.gateway)?;
     let alone = format!("holds the place of gateway {}", plant.site());
     plant.gateway.start()?;
     known(&plant)?;
@@ -86,6 +98,7 @@ fn of_two_gateways_with_one_name_the_later_goes_on() -> Result<()> {
     plant.gateway.process()?.wait_for_output(&alone, Patience::Long)?;
     plant.gateway.stop()?;
     let mut clone = plant.another_gateway()?;
+    configure(&clone)?;
     copy_outbox(&plant.gateway.state(), &clone.state())?;
 
     plant.gateway.start()?;
