@@ -19,6 +19,9 @@ DOCDIR ?= $(PREFIX)/share/doc/floorgate
 # Optimised, the C libraries too: without it the release profile is what is built fast (Cargo.toml, .cargo/config.toml).
 OPTIMISED := CARGO_PROFILE_RELEASE_OPT_LEVEL=2 CFLAGS="$(or $(CFLAGS),-g0)"
 
+# What is shipped and tested has jemalloc; `cargo run` alone is built without it, which is faster (src/daemon/Cargo.toml).
+SHIPPED := --features floorgate/jemalloc
+
 # Arguments of the programs: `make demo ARGS='--for 20s --lines 40'`.
 ARGS ?=
 # How long `make soak` goes on.
@@ -31,39 +34,39 @@ help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 12
 
 build: ## build everything, with debug information
-	$(CARGO) build --workspace --bins --examples --locked
+	$(CARGO) build --workspace --bins --examples --locked $(SHIPPED)
 
 release: ## build the gateway, optimised
-	$(OPTIMISED) $(CARGO) build --release --locked --package floorgate
+	$(OPTIMISED) $(CARGO) build --release --locked --package floorgate $(SHIPPED)
 
 dist: ## build the gateway as packages ship it, optimised over all crates (slow)
-	$(OPTIMISED) $(CARGO) build --profile dist --locked --package floorgate
+	$(OPTIMISED) $(CARGO) build --profile dist --locked --package floorgate $(SHIPPED)
 
 setup: ## install what the tests need under target/test
 	@tests/setup $(TARGET)/test
 
 test: setup build ## run all tests, against a real Kafka, OPC UA server and Modbus server
 	@rm -rf $(TARGET)/test/run
-	$(CARGO) test --workspace --locked
+	$(CARGO) test --workspace --locked $(SHIPPED)
 	@rm -rf $(TARGET)/test/run
 
 demo: ## a simulated plant, a broker and the gateway in one command
 	$(CARGO) run --release --locked --package floorgate -- demo $(ARGS)
 
 bench: setup dist ## measure latency, CPU and memory: plant, gateway, Kafka and consumer as processes
-	$(OPTIMISED) $(CARGO) build --release --locked --workspace --bins
+	$(OPTIMISED) $(CARGO) build --release --locked --workspace --bins $(SHIPPED)
 	$(OPTIMISED) $(CARGO) build --release --locked --package floorgate-simulator --example load_check
 	$(OPTIMISED) $(CARGO) build --release --locked --package floorgate-publisher --example drain
 	$(OPTIMISED) $(CARGO) run --release --locked --package floorgate-tests --bin bench -- --gateway $(TARGET)/dist/floorgate $(ARGS)
 
 soak: setup ## kill gateway, broker and PLC again and again (HOURS=8); in a round the gateway a thousand times, the broker for an hour
-	$(CARGO) build --release --locked --workspace --bins
+	$(CARGO) build --release --locked --workspace --bins $(SHIPPED)
 	end=$$(($$(date +%s) + $(HOURS) * 3600)); while [ $$(date +%s) -lt $$end ]; do \
 		KILLS=1000 AWAY_SECONDS=3600 $(CARGO) test --release --locked --package floorgate-tests --test floor -- delivery survival copies disk_and_clock priority modbus operation || exit 1; done
 
 lint: ## formatting and clippy, as the continuous integration does
 	$(CARGO) fmt --all --check
-	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+	$(CARGO) clippy --workspace --all-targets --locked $(SHIPPED) -- -D warnings
 
 format: ## format the sources
 	$(CARGO) fmt --all

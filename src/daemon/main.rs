@@ -24,6 +24,7 @@ use logging::Audience;
 
 /// Memory for Rust and for the C libraries alike. Records are made on one thread and freed on another, which costs glibc's allocator a tenth of
 /// the gateway's CPU time.
+#[cfg(feature = "jemalloc")]
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
