@@ -44,6 +44,8 @@ mod sources;
 mod survival;
 #[path = "floor/systemd.rs"]
 mod systemd;
+#[path = "floor/takeover.rs"]
+mod takeover;
 #[path = "floor/transactions.rs"]
 mod transactions;
 #[path = "floor/trust.rs"]

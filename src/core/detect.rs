@@ -54,12 +54,19 @@ pub(crate) fn detect(spec: &TagSpec, state: &mut TagState, sample: &Sample, gaps
     let first = !state.fresh;
     state.fresh = true;
     state.see_gaps(gaps);
-    state.gap |= sample.gap;
+    if sample.gap && !std::mem::replace(&mut state.gap, true) {
+        state.dirty = true;
+    }
 
     let Some(value) = sample.value.as_ref().filter(|_| !sample.quality.is_bad()) else {
         return lose(state, sample);
     };
+    if state.counted.is_none() {
+        // Of a value that was never known nothing was missed.
+        state.gap = false;
+    }
     state.latest = Some(value.clone());
+    state.dirty |= std::mem::take(&mut state.bad);
     let returned = std::mem::take(&mut state.lost);
 
     let cause = match &state.counted {
@@ -84,8 +91,7 @@ pub(crate) fn detect(spec: &TagSpec, state: &mut TagState, sample: &Sample, gaps
     } else {
         state.counted.clone()
     };
-    // A value of which nothing was known before says by itself that nothing is known of what came before.
-    let gap = state.gap && state.counted.is_some();
+    let gap = state.gap;
     let ordinal = state.count_change(sample.source_time);
     if cause == Cause::Quality {
         // The baseline keeps the value that counted, so that a deadband cannot be crept through.
@@ -109,6 +115,7 @@ pub(crate) fn detect(spec: &TagSpec, state: &mut TagState, sample: &Sample, gaps
 /// The value became bad: told once, until a usable one comes again.
 fn lose(state: &mut TagState, sample: &Sample) -> Option<Change> {
     state.latest = None;
+    state.dirty |= !std::mem::replace(&mut state.bad, true);
     if std::mem::replace(&mut state.lost, true) {
         return None;
     }

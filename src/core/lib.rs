@@ -9,6 +9,7 @@ mod envelope;
 pub mod expression;
 mod json;
 mod machine;
+mod notice;
 pub mod plan;
 mod rules;
 mod shedding;

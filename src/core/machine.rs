@@ -5,15 +5,15 @@ use std::collections::{BinaryHeap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use floorgate_sample::{Continuity, GapScope, Notice, Quality, Sample, SourceId, TagId, Timestamp};
+use floorgate_sample::{Notice, Quality, Sample, SourceId, TagId, Timestamp};
 use foldhash::fast::FixedState;
 
 use crate::detect::{Cause, Change, detect};
 use crate::envelope::{Event, Settings};
-use crate::plan::{Plan, RuleKind};
-use crate::rules::{Emitter, Failures, Outcome, RuleState, View, evaluate, leave_out, source_event};
+use crate::plan::Plan;
+use crate::rules::{Emitter, Failures, Outcome, RuleState, View, evaluate, leave_out};
 use crate::shedding::Shedding;
-use crate::source::{Connection, SourceState};
+use crate::source::SourceState;
 use crate::state::TagState;
 use crate::stream::Streams;
 
@@ -49,14 +49,14 @@ pub struct Core {
     pub(crate) rules: Vec<RuleState>,
     offsets: Vec<u32>,
     by_tag: Vec<u32>,
-    emitter: Emitter,
+    pub(crate) emitter: Emitter,
     moment: u32,
     dirty_tags: Vec<TagId>,
     dirty_rules: Vec<u32>,
     failures: Failures,
     silence: Silence,
     order: Vec<u32>,
-    pending: Vec<Change>,
+    pub(crate) pending: Vec<Change>,
     pub(crate) shedding: Shedding,
 }
 
@@ -273,101 +273,6 @@ impl Core {
         std::mem::take(&mut self.failures)
     }
 
-    fn notice(&mut self, id: SourceId, notice: &Notice, now: Now, events: &mut Vec<Event>) {
-        match notice {
-            Notice::Gap {
-                scope: GapScope::Source,
-                ..
-            } => self.sources[id.index()].gaps += 1,
-            Notice::Gap {
-                scope: GapScope::Tags(tags),
-                ..
-            } => {
-                for tag in tags {
-                    if let Some(state) = self.tags.get_mut(tag.index()) {
-                        state.gap = true;
-                    }
-                }
-            }
-            Notice::Online(continuity) => {
-                let source = &mut self.sources[id.index()];
-                source.online = true;
-                source.catching_up = *continuity == Continuity::Resumed;
-                if *continuity == Continuity::New {
-                    source.session += 1;
-                    source.gaps += u32::from(source.session > 1);
-                }
-                self.tell(id, Connection::Online, None, events);
-            }
-            Notice::CaughtUp => {
-                self.sources[id.index()].catching_up = false;
-                self.for_state_tags(id, false, now, events);
-                self.queue_debts();
-            }
-            Notice::Offline { reason } => {
-                self.sources[id.index()].online = false;
-                self.tell(id, Connection::Offline, Some(reason), events);
-                self.for_state_tags(id, true, now, events);
-            }
-            Notice::Stale { reason } => {
-                self.sources[id.index()].online = false;
-                self.tell(id, Connection::Stale, Some(reason), events);
-                self.for_state_tags(id, true, now, events);
-            }
-        }
-    }
-
-    fn tell(&mut self, id: SourceId, state: Connection, reason: Option<&str>, events: &mut Vec<Event>) {
-        let source = &mut self.sources[id.index()];
-        if source.told != Some(state) {
-            let previous = source.told.replace(state);
-            source.dirty = true;
-            let topic = &self.plan.sources[id.index()].topic;
-            events.push(source_event(
-                &mut self.emitter,
-                source,
-                topic,
-                previous,
-                state,
-                reason,
-            ));
-        }
-    }
-
-    /// Tells the states of a source's equipment as unknown, or as known again.
-    fn for_state_tags(&mut self, id: SourceId, lost: bool, now: Now, events: &mut Vec<Event>) {
-        for rule in &self.plan.rules {
-            let (RuleKind::EquipmentState, Some(&tag)) = (&rule.spec.kind, rule.inputs.first()) else {
-                continue;
-            };
-            let state = &mut self.tags[tag.index()];
-            if self.plan.tags[tag.index()].source != id || state.lost == lost || state.counted.is_none() {
-                continue;
-            }
-            if !lost && state.latest.is_none() {
-                continue;
-            }
-            state.lost = lost;
-            state.see_gaps(self.sources[id.index()].gaps);
-            if !std::mem::replace(&mut state.dirty, true) {
-                self.dirty_tags.push(tag);
-            }
-            let quality = if lost {
-                Quality::BAD_NO_COMMUNICATION
-            } else {
-                state.counted_quality
-            };
-            self.pending.push(Change {
-                cause: if lost { Cause::Lost } else { Cause::Quality },
-                previous: state.counted.clone(),
-                value: if lost { None } else { state.latest.clone() },
-                gap: state.gap,
-                ..change_without_sample(tag, quality)
-            });
-        }
-        self.close_moment(now, events);
-    }
-
     fn sample(&mut self, id: SourceId, sample: &Sample, received: Timestamp) {
         let tag = &self.plan.tags[sample.tag.index()];
         if tag.source != id {
@@ -395,8 +300,15 @@ impl Core {
         }
     }
 
+    /// Has a tag's state stored with the next commit.
+    pub(crate) fn touch(&mut self, tag: TagId) {
+        if !std::mem::replace(&mut self.tags[tag.index()].dirty, true) {
+            self.dirty_tags.push(tag);
+        }
+    }
+
     /// Lets the rules see what the moment changed, and begins the next one.
-    fn close_moment(&mut self, now: Now, events: &mut Vec<Event>) {
+    pub(crate) fn close_moment(&mut self, now: Now, events: &mut Vec<Event>) {
         self.moment = self.moment.wrapping_add(1);
         let pending = std::mem::take(&mut self.pending);
         for change in &pending {
@@ -406,7 +318,9 @@ impl Core {
                 self.show(self.by_tag[place as usize], change, events);
             }
             if events.len() > before {
-                self.tags[index].gap = false;
+                if std::mem::take(&mut self.tags[index].gap) {
+                    self.touch(change.tag);
+                }
                 if self.plan.tags[index].spec.at_least_every.is_some() {
                     self.silence.last_told.insert(change.tag, now.monotonic);
                 }

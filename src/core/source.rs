@@ -6,6 +6,8 @@ use std::time::Duration;
 use floorgate_sample::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::state::is_zero;
+
 /// State of a source's connection, as `SourceConnectionChanged` shows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Connection {
@@ -32,7 +34,7 @@ pub(crate) struct SourceState {
     pub(crate) catching_up: bool,
     /// How often it began anew; a tag that has not been seen since is unknown.
     pub(crate) session: u32,
-    /// How often changes of any of its tags may have been missed.
+    /// How often changes of any of its tags may have been missed, in this process and earlier ones.
     pub(crate) gaps: u32,
     /// When the last good value was received; of an earlier process up to [`LAST_GOOD_EVERY`] before that.
     pub(crate) last_good: Option<Timestamp>,
@@ -48,6 +50,8 @@ struct StoredSource {
     state: Connection,
     #[serde(skip_serializing_if = "Option::is_none", default)]
     last_good: Option<i64>,
+    #[serde(skip_serializing_if = "is_zero", default)]
+    gaps: u32,
 }
 
 impl SourceState {
@@ -64,12 +68,18 @@ impl SourceState {
             online: false,
             catching_up: false,
             session: 0,
-            gaps: 0,
+            gaps: restored.as_ref().map_or(0, |s| s.gaps),
             last_good,
             stored_good: last_good,
             dirty: false,
             stream,
         }
+    }
+
+    /// Changes of any of its tags may have been missed.
+    pub(crate) fn note_gap(&mut self) {
+        self.gaps = self.gaps.wrapping_add(1);
+        self.dirty = true;
     }
 
     /// A good value was received.
@@ -88,6 +98,7 @@ impl SourceState {
         let stored = StoredSource {
             state: self.told?,
             last_good: self.last_good.map(Timestamp::as_nanos),
+            gaps: self.gaps,
         };
         Some((cell(&self.name).into(), serde_json::to_string(&stored).ok()?))
     }

@@ -72,8 +72,9 @@ impl From<StoredValue> for Value {
 /// The baseline of a tag.
 #[derive(Serialize, Deserialize)]
 struct StoredTag {
-    /// The last value that counted.
-    v: StoredValue,
+    /// The last value that counted; none where only that it is lost was ever told.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    v: Option<StoredValue>,
     /// Source time of the last change in nanoseconds.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     t: Option<i64>,
@@ -86,10 +87,19 @@ struct StoredTag {
     /// It was told as lost since.
     #[serde(skip_serializing_if = "std::ops::Not::not", default)]
     l: bool,
+    /// The last that was received of it was no usable value.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    b: bool,
+    /// Something may have been missed since its last event.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    g: bool,
+    /// The gaps of its source that it has taken over.
+    #[serde(skip_serializing_if = "is_zero", default)]
+    n: u32,
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref)] // the signature that serde asks for
-fn is_zero(number: &u32) -> bool {
+pub(crate) fn is_zero(number: &u32) -> bool {
     *number == 0
 }
 
@@ -109,8 +119,12 @@ pub(crate) struct TagState {
     pub(crate) fresh: bool,
     /// A change to bad or unknown was told to the rules, by this process or an earlier one, and not yet taken back.
     pub(crate) lost: bool,
+    /// The last that was received, by this process or an earlier one, was no usable value.
+    pub(crate) bad: bool,
     /// Something may have been missed since the last event of this tag.
     pub(crate) gap: bool,
+    /// Of the state of an earlier process: whether that one had missed something. It counts where nothing was missed between the two.
+    pub(crate) gap_before: bool,
     /// How many times the source had a gap when this tag last took it over.
     pub(crate) gaps_seen: u32,
     /// How many changes before the last one had the same source time: tells equal changes apart.
@@ -132,15 +146,28 @@ impl TagState {
     pub(crate) fn restore(cell: &str) -> Option<Self> {
         let stored: StoredTag = serde_json::from_str(cell).ok()?;
         Some(Self {
-            counted: Some(stored.v.into()),
+            counted: stored.v.map(Value::from),
             changed_at: stored.t.map(Timestamp::from_nanos),
             ordinal: stored.o,
             counted_quality: Quality(stored.q),
             lost: stored.l,
-            // Nobody was watching between the processes.
+            bad: stored.b,
+            gaps_seen: stored.n,
+            gap_before: stored.g,
+            // Nobody was watching between the processes, as far as is known.
             gap: true,
             ..Self::default()
         })
+    }
+
+    /// The source had kept what happened between the processes: its value is what it was, until it is sent.
+    pub(crate) fn resume(&mut self, session: u32) {
+        self.session = session;
+        self.fresh = self.counted.is_some();
+        self.gap = self.gap_before;
+        if !self.bad {
+            self.latest.clone_from(&self.counted);
+        }
     }
 
     /// Takes over whether the source had a gap, by the number of gaps it had so far.
@@ -162,14 +189,20 @@ impl TagState {
         self.ordinal
     }
 
-    /// The cell's text; `None` while no value ever counted.
+    /// The cell's text; `None` while nothing was ever told of the tag.
     pub(crate) fn save(&self) -> Option<String> {
+        if self.counted.is_none() && !self.lost {
+            return None;
+        }
         let stored = StoredTag {
-            v: StoredValue::from(self.counted.as_ref()?),
+            v: self.counted.as_ref().map(StoredValue::from),
             t: self.changed_at.map(Timestamp::as_nanos),
             o: self.ordinal,
             q: self.counted_quality.0,
             l: self.lost,
+            b: self.bad,
+            g: self.gap,
+            n: self.gaps_seen,
         };
         serde_json::to_string(&stored).ok()
     }

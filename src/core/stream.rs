@@ -9,7 +9,7 @@ use std::sync::Arc;
 pub(crate) struct Stream {
     /// CloudEvents `source`.
     pub(crate) urn: Arc<str>,
-    /// Rises when the counter was lost.
+    /// Rises with each start, and when the counter turns out to be an older one.
     pub(crate) epoch: u32,
     /// Number of the last event of the epoch.
     pub(crate) last: u64,

@@ -17,13 +17,15 @@ use floorgate_outbox::{Options, Reader, Salvage, Store};
 use floorgate_publisher::{Publisher, Wiring};
 use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::oneshot;
 use tracing::{error, info, warn};
 use uuid::Uuid;
 
 use crate::check::read_to_run;
 use crate::control;
 use crate::engine::{
-    Checkpoints, Engine, EngineError, Generation, Message, Pulse, Replacement, intake_of, mailbox,
+    Checkpoints, Engine, EngineError, Generation, Message, Pulse, Replacement, Shelf, intake_of, mailbox,
+    of_sources,
 };
 use crate::http::{self, Pages};
 use crate::kafka;
@@ -32,6 +34,8 @@ use crate::supervisor::Sources;
 
 /// How long sources get to end.
 const SOURCES_PATIENCE: Duration = Duration::from_secs(3);
+/// How long a reload waits for what sources left to be stored.
+const BOOKMARKS_PATIENCE: Duration = Duration::from_secs(2);
 /// What is kept of the time for a stop, for storing what the sources delivered last.
 const STORING_RESERVE: Duration = Duration::from_secs(1);
 
@@ -85,6 +89,8 @@ struct Assembled {
     intake: Intake,
     identity: Identity,
     salvaged: Option<String>,
+    /// Where sources left off.
+    shelf: Shelf,
 }
 
 /// Opens the store and lets the core go on from its state. From here on this process owns the store.
@@ -121,9 +127,14 @@ fn assemble(
     );
     let topics = plan.topics();
     let mut core = core(settings, identity, plan, &|key| restored.cells.get(key).cloned());
-    if state_is_incomplete {
-        core.renew_streams(restored.epoch);
-    }
+    // Should the store be an older copy, its numbers were issued once already.
+    core.renew_streams(restored.epoch);
+    // Where state is missing, what is known of a tag may be older than where its source left off.
+    let shelf = if state_is_incomplete {
+        Shelf::default()
+    } else {
+        of_sources(&restored.cells)
+    };
     let (inbox, sender, intake) = mailbox(*settings.limits.samples_in_flight);
     let wake = sender.clone();
     let wiring = Wiring {
@@ -158,6 +169,7 @@ fn assemble(
         intake,
         identity,
         salvaged,
+        shelf,
     })
 }
 
@@ -226,6 +238,7 @@ async fn serve(path: &Path, loaded: Loaded, audience: Audience, started: Instant
         intake,
         identity,
         salvaged,
+        shelf,
     } = assemble(&settings, plan, &folders, started)?;
     let engine_orders = sender.clone();
     let metrics = engine.metrics.clone();
@@ -254,7 +267,7 @@ async fn serve(path: &Path, loaded: Loaded, audience: Audience, started: Instant
     tokio::spawn(watchdog(pulse, stop.clone()));
     let mut gateway = Gateway {
         audience,
-        sources: Sources::start(sources, &intake, &metrics),
+        sources: Sources::start(sources, shelf, &intake, &metrics),
         settings,
         identity,
         intake,
@@ -359,16 +372,21 @@ async fn reload(gateway: Gateway, path: &Path) -> Gateway {
             }
             let (of_core, identity) = (Arc::clone(&gateway.settings), gateway.identity);
             let generation = gateway.generation.next();
+            let (bookmarks, told) = oneshot::channel();
             let replacement = Replacement {
                 generation,
+                bookmarks,
                 core: Box::new(move |stored| core(&of_core, identity, plan, stored)),
             };
             let _ = gateway.engine.send(Message::Replace(replacement));
             let intake = intake_of(generation, &gateway.intake, gateway.engine.clone());
+            // While nothing can be stored, sources begin anew.
+            let shelf = tokio::time::timeout(BOOKMARKS_PATIENCE, told).await;
+            let shelf = shelf.ok().and_then(Result::ok).unwrap_or_default();
             info!(sources = sources.len(), "configuration taken over");
             gateway.metrics.reloads.with_label_values(&["ok"]).inc();
             Gateway {
-                sources: Sources::start(sources, &intake, &gateway.metrics),
+                sources: Sources::start(sources, shelf, &intake, &gateway.metrics),
                 intake,
                 generation,
                 ..gateway

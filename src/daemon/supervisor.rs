@@ -3,12 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use floorgate_adapter_api::{CancellationToken, Intake, Source, SourceContext, SourceId};
+use floorgate_adapter_api::{Bookmarks, CancellationToken, Intake, Source, SourceContext, SourceId};
 use floorgate_config::LoadedSource;
 use floorgate_metrics::Metrics;
 use tokio::task::JoinSet;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::{error, info, warn};
+
+use crate::engine::Shelf;
 
 /// How long to wait before a source that ended unexpectedly is started again.
 const RESTART_PAUSE: Duration = Duration::from_secs(1);
@@ -22,13 +24,14 @@ pub struct Sources {
 
 impl Sources {
     /// Starts every source; the position in `planned` is the source's number in the plan.
-    pub fn start(planned: Vec<LoadedSource>, intake: &Intake, metrics: &Metrics) -> Self {
+    pub fn start(planned: Vec<LoadedSource>, mut shelf: Shelf, intake: &Intake, metrics: &Metrics) -> Self {
         let stop = CancellationToken::new();
         let mut tasks = JoinSet::new();
         let names = planned.iter().map(|planned| Arc::clone(&planned.name)).collect();
         for (number, planned) in (0_u16..).zip(planned) {
             let context = SourceContext {
                 metrics: metrics.source(&planned.name),
+                bookmarks: shelf.take(&planned.name),
                 name: planned.name.to_string(),
                 intake: intake.for_source(SourceId(number)),
                 stop: stop.clone(),
@@ -55,7 +58,7 @@ impl Sources {
 }
 
 /// Keeps one source running. A panic ends the task that it happened in and nothing else.
-async fn supervise(source: Box<dyn Source>, context: SourceContext) {
+async fn supervise(source: Box<dyn Source>, mut context: SourceContext) {
     loop {
         info!(source = context.name, "starting source");
         // Whoever ends this ends the source, too.
@@ -68,6 +71,8 @@ async fn supervise(source: Box<dyn Source>, context: SourceContext) {
             Err(problem) => error!(source = context.name, %problem, "source failed, starting it again"),
         }
         context.metrics.restarts.inc();
+        // What it handed over may not be stored yet.
+        context.bookmarks = Bookmarks::default();
         tokio::select! {
             () = tokio::time::sleep(RESTART_PAUSE) => {}
             () = context.stop.cancelled() => return,
@@ -116,7 +121,7 @@ mod tests {
         let (sender, _inbox) = channel();
         let intake = intake(1, sender, |_, _| ());
         let metrics = Metrics::new().expect("metrics are registered");
-        let sources = Sources::start(vec![planned], &intake, &metrics);
+        let sources = Sources::start(vec![planned], Shelf::default(), &intake, &metrics);
         let next = || heard.recv_timeout(Duration::from_secs(30));
         assert_eq!(next(), Ok("runs"));
         sources.stop(Duration::from_millis(1)).await;

@@ -10,7 +10,7 @@ use floorgate_yaml::{Node, Problems, Span};
 use schemars::{Schema, SchemaGenerator};
 use tokio_util::sync::CancellationToken;
 
-use crate::{Intake, NoCredentials};
+use crate::{Bookmarks, Intake, NoCredentials};
 
 /// A protocol.
 pub trait Adapter: Send + Sync {
@@ -105,6 +105,8 @@ pub struct SourceContext {
     pub name: String,
     /// Where samples go.
     pub intake: Intake,
+    /// Where an earlier process, or an earlier configuration, left off. None where that is not known to be all that was stored.
+    pub bookmarks: Bookmarks,
     /// Cancelled when the gateway stops or the source is reconfigured.
     pub stop: CancellationToken,
     /// The source's metrics.

@@ -1,5 +1,6 @@
 //! What a source hands over at a time.
 
+use std::collections::HashMap;
 use std::fmt;
 
 use floorgate_sample::{Notice, Sample, SourceId, Timestamp};
@@ -15,8 +16,37 @@ pub struct Batch {
     pub notices: Vec<Notice>,
     /// Values, in the order of the device.
     pub samples: Vec<Sample>,
+    /// What the source wants to find again after a restart of the gateway, in the transaction of what is derived from this batch.
+    pub bookmarks: Vec<Bookmark>,
     /// Fired when everything derived from this batch is durable.
     pub receipt: Option<Receipt>,
+}
+
+/// A text that a source has kept for it: where it was, so that it can go on there. The last one of each name counts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bookmark {
+    /// Its name within the source.
+    pub name: &'static str,
+    /// The text, which only the source understands.
+    pub text: String,
+}
+
+/// The bookmarks that a source finds when it starts: those that are stored with the last batch of it that is.
+#[derive(Clone, Debug, Default)]
+pub struct Bookmarks(HashMap<String, String>);
+
+impl Bookmarks {
+    /// Bookmarks by name.
+    #[must_use]
+    pub fn new(texts: HashMap<String, String>) -> Self {
+        Self(texts)
+    }
+
+    /// The text of that name.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.0.get(name).map(String::as_str)
+    }
 }
 
 /// Fires once when a batch is durable. Dropped without firing, the batch was not stored.

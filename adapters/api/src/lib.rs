@@ -7,8 +7,8 @@
 //! - **Continuity.** Batches of a source arrive in the order the device produced them. Where a value may have
 //!   been missed, a [`Notice::Gap`] comes *before* the first value after the hole, in the same batch or an earlier one.
 //! - **Connection.** [`Notice::Online`] precedes the first sample after each connect and says whether anything can have
-//!   been missed since the last one. If so, every tag that is read is sent again; if not, what changed meanwhile is sent
-//!   in order, and then [`Notice::CaughtUp`]. [`Notice::Offline`] is sent once when
+//!   been missed since the last one, which may have been that of an earlier process whose [`Bookmarks`] the source was given. If so, every tag
+//!   that is read is sent again; if not, what changed meanwhile is sent in order, and then [`Notice::CaughtUp`]. [`Notice::Offline`] is sent once when
 //!   the device is lost, with the reason in the device's or the system's own words.
 //! - **Quality.** A tag that the device refuses is a sample with bad quality and no value, once per change of its
 //!   status; the other tags flow on.
@@ -25,7 +25,7 @@ mod intake;
 mod secret;
 
 pub use adapter::{Adapter, Expects, NamedFile, RunFuture, Source, SourceContext, SourceSpec, TagSpec};
-pub use batch::{Batch, Receipt};
+pub use batch::{Batch, Bookmark, Bookmarks, Receipt};
 pub use intake::{Admission, Closed, Intake, intake};
 pub use secret::{NoCredentials, SecretFile};
 

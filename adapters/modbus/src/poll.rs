@@ -457,6 +457,7 @@ impl Poller {
             received: Timestamp::now(),
             notices,
             samples,
+            bookmarks: Vec::new(),
             receipt: None,
         };
         let offered = Instant::now();

@@ -129,6 +129,7 @@ impl Connected<'_> {
                     let subscription = &mut self.state.subscriptions[place];
                     subscription.tags.push(tag);
                     subscription.items.push(created.result.monitored_item_id);
+                    self.state.unseen.insert(tag);
                     self.state.faulty.remove(&tag);
                     revisions.add(&created.requested_parameters, &created.result);
                 }

@@ -17,6 +17,7 @@
 
 mod address;
 mod batches;
+mod bookmark;
 mod connection;
 mod items;
 mod outlet;
@@ -29,6 +30,7 @@ mod server;
 mod settings;
 mod source;
 mod subscription;
+mod takeover;
 mod transport;
 mod value;
 

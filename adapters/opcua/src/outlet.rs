@@ -1,8 +1,8 @@
 //! The way of a source's samples and notices into the gateway.
 
 use floorgate_adapter_api::{
-    Batch, CancellationToken, Continuity, Intake, Notice, Receipt, Sample, SourceContext, SourceMetrics,
-    Timestamp,
+    Batch, Bookmark, CancellationToken, Continuity, Intake, Notice, Receipt, Sample, SourceContext,
+    SourceMetrics, Timestamp,
 };
 
 /// Why a connection is not served any longer.
@@ -38,9 +38,25 @@ impl Outlet {
     }
 
     /// Hands samples on, waiting while the gateway has no room.
-    pub async fn samples(&self, samples: Vec<Sample>, receipt: Option<Receipt>) -> Result<(), Halt> {
+    pub async fn samples(&self, samples: Vec<Sample>) -> Result<(), Halt> {
+        self.message(samples, Vec::new(), None).await
+    }
+
+    /// Hands the last samples of a message on, with what is to be stored of it and what is done then.
+    pub async fn message(
+        &self,
+        samples: Vec<Sample>,
+        bookmarks: Vec<Bookmark>,
+        receipt: impl Into<Option<Receipt>>,
+    ) -> Result<(), Halt> {
         let count = samples.len() as u64;
-        self.send(Vec::new(), samples, receipt).await?;
+        self.send(Batch {
+            samples,
+            bookmarks,
+            receipt: receipt.into(),
+            ..self.batch()
+        })
+        .await?;
         self.metrics.samples.inc_by(count);
         Ok(())
     }
@@ -53,13 +69,12 @@ impl Outlet {
 
     /// Hands on a notice.
     pub async fn notice(&self, notice: Notice) -> Result<(), Halt> {
-        self.send(vec![notice], Vec::new(), None).await
+        self.tell(notice).await
     }
 
     /// Says that the source is connected.
     pub async fn online(&mut self, continuity: Continuity) -> Result<(), Halt> {
-        self.send(vec![Notice::Online(continuity)], Vec::new(), None)
-            .await?;
+        self.tell(Notice::Online(continuity)).await?;
         self.offline = false;
         Ok(())
     }
@@ -70,25 +85,31 @@ impl Outlet {
         if self.offline {
             return Ok(());
         }
-        self.send(vec![Notice::Offline { reason }], Vec::new(), None)
-            .await?;
+        self.tell(Notice::Offline { reason }).await?;
         self.offline = true;
         Ok(())
     }
 
-    async fn send(
-        &self,
-        notices: Vec<Notice>,
-        samples: Vec<Sample>,
-        receipt: Option<Receipt>,
-    ) -> Result<(), Halt> {
-        let batch = Batch {
+    fn batch(&self) -> Batch {
+        Batch {
             source: self.intake.source(),
             received: Timestamp::now(),
-            notices,
-            samples,
-            receipt,
-        };
+            notices: Vec::new(),
+            samples: Vec::new(),
+            bookmarks: Vec::new(),
+            receipt: None,
+        }
+    }
+
+    async fn tell(&self, notice: Notice) -> Result<(), Halt> {
+        self.send(Batch {
+            notices: vec![notice],
+            ..self.batch()
+        })
+        .await
+    }
+
+    async fn send(&self, batch: Batch) -> Result<(), Halt> {
         // A gateway that takes nothing any more is about to stop the source; both end it.
         tokio::select! {
             biased;

@@ -108,6 +108,13 @@ impl Tag {
     }
 }
 
+impl Tag {
+    /// The node as the plan has it: the namespace's index or place among the URIs, and the identifier.
+    pub fn node_text(&self) -> String {
+        format!("{:?};{}", self.namespace, self.identifier)
+    }
+}
+
 impl Plan {
     /// Checks settings and tags; everything wrong is recorded.
     pub fn new(spec: &SourceSpec<'_>, problems: &mut Problems) -> Option<Self> {

@@ -73,7 +73,7 @@ impl Connected<'_> {
     /// Hands samples on. While the gateway has no room nothing is read, and what happens meanwhile may be missed.
     async fn hand_on_read(&mut self, samples: Vec<Sample>, every: Duration) -> Result<(), Halt> {
         let offered = Instant::now();
-        self.outlet.samples(samples, None).await?;
+        self.outlet.samples(samples).await?;
         let waited = offered.elapsed();
         if waited > 2 * every {
             let reason = format!("the gateway took no samples for {waited:.1?}");

@@ -27,6 +27,7 @@ use crate::plan::Plan;
 use crate::server::Facts;
 use crate::source::LinkWatch;
 use crate::subscription::{State, Stored, Subscription, is_newer, next};
+use crate::takeover::Trial;
 use crate::value;
 
 /// Most samples in one batch.
@@ -115,6 +116,7 @@ impl Connected<'_> {
                     }
                 }
             }
+            self.end_trials().await?;
             if !self.state.discarded.is_empty() {
                 self.replace_discarded().await?;
             }
@@ -160,7 +162,7 @@ impl Connected<'_> {
         // A subscription that was deleted may still have had an answer on its way.
         let Some(place) = known else { return Ok(()) };
         let subscription = &mut self.state.subscriptions[place];
-        subscription.heard = Instant::now();
+        subscription.hear();
         let (id, last) = (subscription.id, subscription.last);
         let message = response.notification_message;
         let sequence = message.sequence_number;
@@ -196,12 +198,16 @@ impl Connected<'_> {
             let begun = Instant::now();
             while samples.len() > SAMPLES_PER_BATCH {
                 let rest = samples.split_off(SAMPLES_PER_BATCH);
+                // Half of a message is no place to go on from.
+                let bookmarks = self.state.no_bookmarks(self.plan);
                 self.outlet
-                    .samples(std::mem::replace(&mut samples, rest), None)
+                    .message(std::mem::replace(&mut samples, rest), bookmarks, None)
                     .await?;
             }
+            let id = self.state.subscriptions[place].id;
+            let bookmarks = self.state.bookmarks(self.plan, id, sequence);
             self.outlet
-                .samples(samples, Some(self.state.receipt(stored)))
+                .message(samples, bookmarks, self.state.receipt(stored))
                 .await?;
             if begun.elapsed() > CHECK {
                 // The gateway was full: not the server was silent, it was not asked.
@@ -241,6 +247,12 @@ impl Connected<'_> {
                 let Some(tag) = self.plan.tags.get(place as usize) else {
                     continue;
                 };
+                if !self.state.unseen.is_empty()
+                    && self.state.unseen.remove(&place)
+                    && self.state.unseen.is_empty()
+                {
+                    self.state.layout_told = false;
+                }
                 let status = item.value.status();
                 let mut readmitted = false;
                 if is_node_refused(status) {
@@ -303,9 +315,10 @@ impl Connected<'_> {
         let mut refusals = Refusals::default();
         let placed = self.place_tags(again, &mut refusals).await;
         if !refusals.samples.is_empty() {
-            self.outlet.samples(refusals.samples, None).await?;
+            self.outlet.samples(refusals.samples).await?;
         }
         placed?;
+        self.state.layout_told = false;
         self.outlet
             .metrics
             .request_seconds
@@ -340,6 +353,9 @@ impl Connected<'_> {
         {
             let silent = self.state.subscriptions[place].heard.elapsed().as_secs_f64();
             self.outlet.metrics.error("timeout");
+            if self.state.subscriptions[place].trial == Trial::Silent {
+                self.state.gives_over = Some(false);
+            }
             self.lose(place, format!("the subscription was silent for {silent:.1} s"))
                 .await?;
         }

@@ -10,7 +10,7 @@ use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use floorgate_adapter_api::{Continuity, NamedFile, RunFuture, Source, SourceContext, SourceMetrics};
 use futures_util::StreamExt;
 use opcua::client::{Session, SessionConnectMode, SessionPollResult};
-use opcua::types::{ReadValueId, StatusCode, TimestampsToReturn, VariableId};
+use opcua::types::{Error, ReadValueId, StatusCode, TimestampsToReturn, VariableId};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -18,7 +18,6 @@ use crate::connection::{self, Connection};
 use crate::outlet::{Halt, Outlet};
 use crate::plan::Plan;
 use crate::publish::{Connected, is_lost};
-use crate::recovery::FirstMissed;
 use crate::server::{Facts, read, reason};
 use crate::settings::{Mode, Policy};
 use crate::subscription::State;
@@ -47,7 +46,8 @@ impl Source for OpcUaSource {
     }
 
     fn run(&self, context: SourceContext) -> RunFuture {
-        Box::pin(run(Arc::clone(&self.plan), Outlet::new(context)))
+        let state = State::restored(&self.plan, &context.bookmarks);
+        Box::pin(run(Arc::clone(&self.plan), Outlet::new(context), state))
     }
 }
 
@@ -82,8 +82,7 @@ impl LinkWatch {
     }
 }
 
-async fn run(plan: Arc<Plan>, mut outlet: Outlet) {
-    let mut state = State::default();
+async fn run(plan: Arc<Plan>, mut outlet: Outlet, mut state: State) {
     let mut pauses = pauses(plan.settings.reconnect_limit.get());
     while !outlet.stop.is_cancelled() {
         let stop = outlet.stop.clone();
@@ -164,13 +163,22 @@ async fn serve(plan: &Plan, connection: Connection, outlet: &mut Outlet, state: 
         let ended = work(plan, &session, &cutter, watch.clone(), outlet, state).await;
         if matches!(ended.0, Halt::Stop) && watch.borrow().up {
             // The session ends cleanly where the server is there to hear it.
-            let _ = tokio::time::timeout(FAREWELL, session.disconnect()).await;
+            let _ = tokio::time::timeout(FAREWELL, part(plan, &session, state)).await;
         }
         done.cancel();
         ended
     };
     let ((), (), ended) = tokio::join!(drive, life, work);
     ended
+}
+
+/// Closes the session. Subscriptions stay where a later process may take them over.
+async fn part(plan: &Plan, session: &Session, state: &State) -> Result<(), Error> {
+    if state.outlives_session(plan) {
+        session.disconnect_without_delete_subscriptions().await
+    } else {
+        session.disconnect().await
+    }
 }
 
 /// Polls the session's event loop, which connects, and reconnects; returns why the session is given up.
@@ -414,31 +422,6 @@ impl Connected<'_> {
             return Err(self.lost_with("deleting a subscription", &error));
         }
         self.place(false).await
-    }
-
-    /// Takes over the subscriptions of the connection before; their first missed messages, or `None` where they cannot
-    /// all be had and everything begins anew.
-    async fn resume(&mut self, resumed: bool) -> Result<Option<FirstMissed>, Halt> {
-        // Numbers of subscriptions mean nothing on a server that was started anew: they may be somebody else's.
-        let same_server = self.facts.started.is_some() && self.facts.started == self.state.server_started;
-        if !resumed {
-            self.state.discarded.clear();
-        }
-        let held = if resumed || self.state.subscriptions.is_empty() {
-            self.state.ids()
-        } else if same_server {
-            self.state.transfer(self.session).await
-        } else {
-            Vec::new()
-        };
-        if !held.is_empty()
-            && held.len() == self.state.subscriptions.len()
-            && let Some(first) = self.first_missed().await?
-        {
-            return Ok(Some(first));
-        }
-        self.state.lose_all(held);
-        Ok(None)
     }
 }
 

@@ -11,9 +11,10 @@ use tokio::sync::mpsc;
 
 use crate::plan::{Plan, SLOW};
 use crate::publish::is_lost;
+use crate::takeover::Trial;
 
 /// Most values that one notification message may hold; a server with more sends several.
-const NOTIFICATIONS_PER_MESSAGE: u32 = 5_000;
+pub const NOTIFICATIONS_PER_MESSAGE: u32 = 5_000;
 /// Missed messages that are asked for at most; a server keeps far fewer.
 const MOST_REPUBLISHED: usize = 10_000;
 
@@ -34,6 +35,8 @@ pub struct Subscription {
     pub full: bool,
     /// Whether it may have something from before the connection.
     pub behind: Behind,
+    /// Whether it is believed, where it was taken over.
+    pub trial: Trial,
     /// When it gave its last sign of life.
     pub heard: Instant,
     /// How long it may be silent.
@@ -90,6 +93,14 @@ pub struct State {
     pub unsupported: HashSet<u32>,
     /// When the server of the subscriptions started.
     pub server_started: Option<i64>,
+    /// Whether the server has given subscriptions over to another session, since it was started; `None` where that was not tried.
+    pub gives_over: Option<bool>,
+    /// Tags that have an item and were never reported: what is known of them is older than the subscriptions.
+    pub unseen: HashSet<u32>,
+    /// The subscriptions are those of an earlier process and cannot be gone on with: they are good for nothing but to be deleted.
+    pub is_stale: bool,
+    /// What the server holds is stored, or on its way to be.
+    pub layout_told: bool,
     /// Messages to acknowledge.
     pub stored: mpsc::UnboundedReceiver<Stored>,
     on_stored: mpsc::UnboundedSender<Stored>,
@@ -106,6 +117,10 @@ impl Default for State {
             faulty: HashSet::new(),
             unsupported: HashSet::new(),
             server_started: None,
+            gives_over: None,
+            unseen: HashSet::new(),
+            is_stale: false,
+            layout_told: false,
             stored,
             on_stored,
             generations: 0,
@@ -117,6 +132,24 @@ impl State {
     /// The generation of the youngest subscription.
     pub fn generation(&self) -> u64 {
         self.generations
+    }
+
+    /// The number of a subscription that is new here.
+    pub fn next_generation(&mut self) -> u64 {
+        self.generations += 1;
+        self.generations
+    }
+
+    /// Publishing intervals between two signs of life.
+    pub fn keep_alive_periods(plan: &Plan) -> u32 {
+        periods(plan, plan.settings.keep_alive.get())
+    }
+
+    /// Publishing intervals until the server deletes a subscription that nobody asks for. It outlives its session, so that another can take it
+    /// over. OPC 10000-4 §5.14.2: the lifetime is at least three keep-alives.
+    pub fn lifetime_periods(plan: &Plan) -> u32 {
+        let session = periods(plan, plan.settings.session_timeout.get() * 2);
+        session.max(Self::keep_alive_periods(plan).saturating_mul(3))
     }
 
     /// A receipt that has a message acknowledged.
@@ -135,6 +168,7 @@ impl State {
 
     /// Forgets a subscription whose messages cannot be relied on, and returns what is to be said of it.
     pub fn lose(&mut self, place: usize, plan: &Plan, reason: String) -> Notice {
+        self.layout_told = false;
         let lost = self.subscriptions.swap_remove(place);
         self.discarded.push(lost.id);
         let scope = if self.subscriptions.is_empty() {
@@ -158,28 +192,19 @@ impl State {
     /// acknowledge their messages, and they would use up the answers to publish requests.
     pub fn lose_all(&mut self, held: Vec<u32>) {
         self.subscriptions.clear();
+        self.unseen.clear();
+        self.is_stale = false;
+        self.layout_told = false;
         self.discarded.extend(held);
         self.refused.clear();
     }
 
     /// Makes a subscription; it is the last one afterwards.
     pub async fn create(&mut self, session: &Session, plan: &Plan) -> Result<Revised, Error> {
-        let settings = &plan.settings;
-        let asked = settings.publishing_interval.get();
-        let periods = |span: Duration| {
-            let periods = (span.as_secs_f64() / asked.as_secs_f64()).ceil();
-            #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // clamped to the type's range
-            let periods = periods.clamp(1.0, f64::from(u32::MAX / 4)) as u32;
-            periods
-        };
-        let keep_alive = periods(settings.keep_alive.get());
-        // Subscriptions outlive their session, so that another can take them over. OPC 10000-4 §5.14.2: the lifetime is at
-        // least three keep-alives.
-        let lifetime = periods(settings.session_timeout.get() * 2).max(3 * keep_alive);
         let response = CreateSubscription::new(session)
-            .publishing_interval(asked)
-            .max_keep_alive_count(keep_alive)
-            .max_lifetime_count(lifetime)
+            .publishing_interval(plan.settings.publishing_interval.get())
+            .max_keep_alive_count(Self::keep_alive_periods(plan))
+            .max_lifetime_count(Self::lifetime_periods(plan))
             .max_notifications_per_publish(NOTIFICATIONS_PER_MESSAGE)
             .send(session.channel())
             .await?;
@@ -188,17 +213,18 @@ impl State {
             keep_alive: response.revised_max_keep_alive_count,
             lifetime: response.revised_lifetime_count,
         };
-        self.generations += 1;
+        let generation = self.next_generation();
         self.subscriptions.push(Subscription {
             id: response.subscription_id,
-            generation: self.generations,
+            generation,
             last: 0,
             tags: Vec::new(),
             items: Vec::new(),
             full: false,
             behind: Behind::Unheard,
+            trial: Trial::Not,
             heard: Instant::now(),
-            patience: revised.publishing * revised.keep_alive * 3 + settings.request_timeout.get(),
+            patience: revised.patience(plan),
         });
         Ok(revised)
     }
@@ -240,6 +266,15 @@ impl State {
     }
 }
 
+/// How many publishing intervals a time is, at least one.
+fn periods(plan: &Plan, span: Duration) -> u32 {
+    let interval = plan.settings.publishing_interval.get();
+    let periods = (span.as_secs_f64() / interval.as_secs_f64()).ceil();
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // clamped to the type's range
+    let periods = periods.clamp(1.0, f64::from(u32::MAX / 4)) as u32;
+    periods
+}
+
 /// The numbers of which the server says that they were taken over.
 fn taken(ids: &[u32], results: &[TransferResult]) -> Vec<u32> {
     let both = ids.iter().zip(results);
@@ -260,6 +295,11 @@ pub struct Revised {
 }
 
 impl Revised {
+    /// How long the subscription may be silent.
+    pub fn patience(&self, plan: &Plan) -> Duration {
+        self.publishing * self.keep_alive * 3 + plan.settings.request_timeout.get()
+    }
+
     /// Logs and exports it, and warns where it is not what was asked for or too slow for the promise.
     pub fn report(&self, plan: &Plan, metrics: &floorgate_adapter_api::SourceMetrics) {
         metrics.revised("publishing_interval", self.publishing.as_secs_f64());

@@ -164,6 +164,7 @@ pub(crate) async fn send(
         received: Timestamp::now(),
         notices,
         samples,
+        bookmarks: Vec::new(),
         receipt,
     };
     context.intake.send(batch).await

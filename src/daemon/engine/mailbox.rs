@@ -6,6 +6,8 @@ use floorgate_adapter_api::{Admission, Batch, Intake, intake};
 use floorgate_core::Core;
 use tokio::sync::oneshot;
 
+use super::Shelf;
+
 /// Which plan a batch's numbers of sources and tags belong to: it rises with each reload.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Generation(u32);
@@ -26,6 +28,8 @@ pub struct Replacement {
     pub generation: Generation,
     /// Builds the core.
     pub core: MakeCore,
+    /// Told the bookmarks of the sources that have ended, when all that came from them is durable.
+    pub bookmarks: oneshot::Sender<Shelf>,
 }
 
 /// Events that go out again by an operator's order.

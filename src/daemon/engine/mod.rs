@@ -7,6 +7,7 @@
 //! A store that can take nothing for now (a full disk, another program's lock) ends nothing: what arrives is held, in its order and
 //! within the intake's bound, and the same commit is tried again. So a stop is seen meanwhile, and deliveries are.
 
+mod bookmarks;
 mod burying;
 mod checkpoint;
 mod growth;
@@ -36,6 +37,7 @@ use tracing::{debug, error, warn};
 use storing::{Counts, Refused};
 use upkeep::Upkeep;
 
+pub use bookmarks::{Shelf, of_sources};
 pub use checkpoint::Checkpoints;
 pub use mailbox::{Generation, Message, Replacement, Resend, intake_of, mailbox};
 pub use pulse::{Pulse, Standing};
@@ -93,11 +95,15 @@ struct Running {
     commit: Commit,
     events: Vec<Event>,
     cells: Vec<(Arc<str>, String)>,
+    /// What sources want to find again, by cell.
+    bookmarks: Vec<(Arc<str>, String)>,
     stored: Vec<(Batch, Admission)>,
     flushed: Instant,
     upkeep: Upkeep,
     /// Who waits for orders to be stored.
     ordered: Vec<oneshot::Sender<()>>,
+    /// Who waits for the bookmarks of an earlier configuration to be stored.
+    replaced: Vec<(oneshot::Sender<Shelf>, Shelf)>,
     /// Partition counts that are to be pinned.
     pins: Vec<(Arc<str>, u32)>,
     renewals: Vec<Renewal>,
@@ -159,10 +165,12 @@ impl Running {
             commit: Commit::default(),
             events: Vec::new(),
             cells: Vec::new(),
+            bookmarks: Vec::new(),
             stored: Vec::new(),
             flushed: Instant::now(),
             upkeep: Upkeep::new(),
             ordered: Vec::new(),
+            replaced: Vec::new(),
             pins: Vec::new(),
             renewals: Vec::new(),
             refused: None,
@@ -334,10 +342,12 @@ impl Running {
         self.engine.core = (replacement.core)(&|key| cells.get(key).cloned());
         self.engine.core.leave_out_below(self.engine.pulse.left_out());
         self.generation = replacement.generation;
+        cells.extend(self.bookmarks.iter().cloned());
+        self.replaced.push((replacement.bookmarks, of_sources(&cells)));
         Ok(())
     }
 
-    fn apply(&mut self, generation: Generation, batch: Batch, admission: Admission) {
+    fn apply(&mut self, generation: Generation, mut batch: Batch, admission: Admission) {
         if generation != self.generation {
             // Its tags are numbers of another plan. Its receipt does not fire: it was not stored.
             self.engine
@@ -375,6 +385,7 @@ impl Running {
         }
         self.source_to_received.flush();
         self.tell_failures();
+        self.keep_bookmarks(&mut batch);
         self.stored.push((batch, admission));
     }
 

@@ -64,6 +64,7 @@ impl Running {
                     || !self.events.is_empty()
                     || !self.commit.burials.is_empty()
                     || !self.ordered.is_empty()
+                    || !self.replaced.is_empty()
                     || self.flushed.elapsed() >= IDLE_FLUSH
             }
         }
@@ -177,6 +178,7 @@ impl Running {
     pub(super) fn commit(&mut self) -> Result<(), EngineError> {
         self.flushed = Instant::now();
         self.engine.core.save(&mut self.cells);
+        self.cells.append(&mut self.bookmarks);
         for event in self.events.drain(..) {
             self.counts.add(&event.name, &self.engine.metrics);
             self.commit.events.push(stored_event(event));
@@ -247,6 +249,10 @@ impl Running {
 
     /// Everything taken is durable: tells the sources, and makes room in the intake.
     fn fire(&mut self) {
+        for (waiting, shelf) in self.replaced.drain(..) {
+            // Who asked may have had no more patience.
+            let _ = waiting.send(shelf);
+        }
         for done in self.ordered.drain(..) {
             // The tool may be gone.
             let _ = done.send(());

@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use floorgate_adapter_api::{
-    Batch, Continuity, Intake, Notice, Quality, Receipt, Sample, SourceId, TagId, Value,
+    Batch, Bookmark, Continuity, Intake, Notice, Quality, Receipt, Sample, SourceId, TagId, Value,
 };
 use floorgate_core::plan::Plan;
 use floorgate_core::{Core, Encoding, Settings};
@@ -162,6 +162,10 @@ impl Rig {
             received: Timestamp::now(),
             notices,
             samples: samples.collect(),
+            bookmarks: vec![Bookmark {
+                name: "last",
+                text: format!("{values:?}"),
+            }],
             receipt: Some(Receipt::new(move || {
                 receipts.fetch_add(1, Ordering::SeqCst);
             })),
@@ -179,13 +183,16 @@ impl Rig {
     }
 
     /// Replaces the plan, as a reload does.
-    fn replace(&mut self, generation: Generation, plan: Arc<Plan>) {
+    fn replace(&mut self, generation: Generation, plan: Arc<Plan>) -> oneshot::Receiver<Shelf> {
+        let (bookmarks, told) = oneshot::channel();
         let replacement = Replacement {
             generation,
+            bookmarks,
             core: Box::new(move |stored| core(plan, stored)),
         };
         let _ = self.sender.send(Message::Replace(replacement));
         self.intake = intake_of(generation, &self.intake, self.sender.clone());
+        told
     }
 
     fn receipts(&self) -> usize {
@@ -253,11 +260,11 @@ fn what_a_reload_leaves_out_goes_on_when_it_comes_back() {
     rig.send(Vec::new(), &[(0, 20), (1, 5)]);
     rig.send(Vec::new(), &[(0, 21)]);
     // Not stored before the core is replaced, as far as the engine has not got to it; and stored after it.
-    rig.replace(first, one);
+    drop(rig.replace(first, one));
     rig.online();
     rig.send(Vec::new(), &[(0, 6)]);
     until("all that came is stored", || rig.receipts() == 5);
-    rig.replace(first.next(), both);
+    drop(rig.replace(first.next(), both));
     rig.online();
     rig.send(Vec::new(), &[(0, 22)]);
     until("the last receipt", || rig.receipts() == 7);
@@ -288,7 +295,7 @@ fn what_an_ended_source_sends_is_taken_for_no_other_tag() {
     let late = rig.intake.clone();
     rig.online();
     rig.send(Vec::new(), &[(0, 20)]);
-    rig.replace(Generation::default().next(), plan(&folder.0, &["capper"]));
+    drop(rig.replace(Generation::default().next(), plan(&folder.0, &["capper"])));
     let new = std::mem::replace(&mut rig.intake, late);
     rig.send(Vec::new(), &[(0, 21)]);
     rig.intake = new;
@@ -302,6 +309,26 @@ fn what_an_ended_source_sends_is_taken_for_no_other_tag() {
         .collect();
     let of = |name: &str| keys.iter().filter(|key| key.ends_with(name)).count();
     assert_eq!((of("filler"), of("capper")), (1, 1), "{keys:?}");
+}
+
+#[test]
+fn a_reload_hands_on_where_sources_left_off_once_that_is_stored() {
+    let folder = Folder::new();
+    let options = Options::new(folder.store());
+    let mut rig = Rig::start(&options, plan(&folder.0, &["filler"]), NOBODY.to_owned());
+    rig.online();
+    for value in 20..30 {
+        rig.send(Vec::new(), &[(0, value)]);
+    }
+    let told = rig.replace(Generation::default().next(), plan(&folder.0, &["filler"]));
+    let mut shelf = told.blocking_recv().expect("it is told");
+    assert_eq!(shelf.take("plc").get("last"), Some("[(0, 29)]"));
+    assert_eq!(rig.receipts(), 11, "everything before is stored");
+    rig.stop();
+    // The next process finds the same.
+    let (_store, restored) = Store::open(&options).expect("the store opens");
+    let mut shelf = of_sources(&restored.cells);
+    assert_eq!(shelf.take("plc").get("last"), Some("[(0, 29)]"));
 }
 
 #[test]

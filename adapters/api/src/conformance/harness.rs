@@ -14,8 +14,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::Rig;
 use crate::{
-    Adapter, Admission, Batch, Continuity, Expects, GapScope, Notice, Source, SourceContext, SourceSpec,
-    TagSpec, intake,
+    Adapter, Admission, Batch, Bookmarks, Continuity, Expects, GapScope, Notice, Source, SourceContext,
+    SourceSpec, TagSpec, intake,
 };
 
 /// Room in the intake where a test is not about it.
@@ -181,6 +181,7 @@ impl Planned {
         let stop = CancellationToken::new();
         let context = SourceContext {
             name: "peer".to_owned(),
+            bookmarks: Bookmarks::default(),
             intake: intake(capacity, sender, |batch, admission| (batch, admission)).for_source(SourceId(7)),
             stop: stop.clone(),
             metrics: metrics.clone(),

@@ -6,4 +6,5 @@ mod reconnect;
 mod run;
 mod secure;
 mod server;
+mod takeover;
 mod values;

@@ -1,11 +1,12 @@
 //! A source that runs as in the gateway, and what came from it.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use floorgate_adapter_api::{
-    Adapter, Admission, Batch, CancellationToken, Expects, Notice, Problems, Receipt, Sample, Source,
-    SourceContext, SourceMetrics, SourceSpec, TagId, TagSpec, Value, intake,
+    Adapter, Admission, Batch, Bookmarks, CancellationToken, Expects, Notice, Problems, Receipt, Sample,
+    Source, SourceContext, SourceMetrics, SourceSpec, TagId, TagSpec, Value, intake,
 };
 use floorgate_adapter_opcua::OpcUa;
 use floorgate_yaml::{Node, parse};
@@ -102,6 +103,8 @@ pub fn plan(folder: &Path, settings: &str, addresses: &[String]) -> (Option<Box<
 pub struct Run {
     received: UnboundedReceiver<(Batch, Admission)>,
     log: Vec<Seen>,
+    /// The bookmarks of what was received.
+    pub bookmarks: HashMap<String, String>,
     /// Receipts of what was received, when they are not fired at once.
     pub receipts: Option<Vec<Receipt>>,
     pub metrics: SourceMetrics,
@@ -115,6 +118,26 @@ impl Run {
     }
 
     pub fn with_room(folder: &Folder, settings: &str, addresses: &[String], room: u32) -> Self {
+        Self::start(folder, settings, addresses, room, HashMap::new())
+    }
+
+    /// A source of a process after one that stored these bookmarks.
+    pub fn after(
+        bookmarks: HashMap<String, String>,
+        folder: &Folder,
+        settings: &str,
+        addresses: &[String],
+    ) -> Self {
+        Self::start(folder, settings, addresses, 1_000_000, bookmarks)
+    }
+
+    fn start(
+        folder: &Folder,
+        settings: &str,
+        addresses: &[String],
+        room: u32,
+        bookmarks: HashMap<String, String>,
+    ) -> Self {
         let filter = tracing_subscriber::EnvFilter::from_default_env();
         let _ = tracing_subscriber::fmt()
             .with_env_filter(filter)
@@ -136,6 +159,7 @@ impl Run {
         let context = SourceContext {
             name: "plc".to_owned(),
             intake: intake(room, sender, |batch, admission| (batch, admission)),
+            bookmarks: Bookmarks::new(bookmarks.clone()),
             stop: stop.clone(),
             metrics: metrics.clone(),
         };
@@ -143,6 +167,7 @@ impl Run {
         Self {
             received,
             log: Vec::new(),
+            bookmarks,
             receipts: None,
             metrics,
             stop,
@@ -160,6 +185,9 @@ impl Run {
                 let tail = &self.log[self.log.len().saturating_sub(20)..];
                 panic!("{what}: not within {PATIENCE:?}; at last: {tail:#?}");
             };
+            let marks = batch.bookmarks.into_iter();
+            self.bookmarks
+                .extend(marks.map(|mark| (mark.name.to_owned(), mark.text)));
             match &mut self.receipts {
                 Some(kept) => kept.extend(batch.receipt),
                 None => batch.receipt.into_iter().for_each(Receipt::fire),
@@ -211,6 +239,12 @@ impl Run {
     /// Everything so far.
     pub fn log(&self) -> &[Seen] {
         &self.log
+    }
+
+    /// Ends it without a word.
+    pub async fn kill(self) {
+        self.task.abort();
+        let _ = self.task.await;
     }
 
     pub async fn stop(self) {

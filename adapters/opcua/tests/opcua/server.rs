@@ -11,7 +11,7 @@ use opcua::server::diagnostics::NamespaceMetadata;
 use opcua::server::node_manager::memory::{SimpleNodeManager, simple_node_manager};
 use opcua::server::{ANONYMOUS_USER_TOKEN_ID, ServerBuilder, ServerEndpoint, ServerHandle, ServerUserToken};
 use opcua::types::{
-    DataTypeId, DataValue, DateTime, MessageSecurityMode, NodeId, ObjectId, StatusCode, Variant,
+    DataTypeId, DataValue, DateTime, MessageSecurityMode, NodeId, ObjectId, StatusCode, VariableId, Variant,
 };
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
@@ -147,6 +147,25 @@ impl TestServer {
             .unwrap();
     }
 
+    /// Waits until it holds so many subscriptions.
+    pub async fn holds_subscriptions(&self, count: u32) {
+        let diagnostics = &self.running.as_ref().unwrap().handle.info().diagnostics;
+        let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
+        loop {
+            let held = diagnostics
+                .get(VariableId::Server_ServerDiagnostics_ServerDiagnosticsSummary_CurrentSubscriptionCount);
+            let held = held.and_then(|data| data.value);
+            if held == Some(Variant::UInt32(count)) {
+                return;
+            }
+            assert!(
+                tokio::time::Instant::now() < deadline,
+                "{held:?} subscriptions and not {count}"
+            );
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
     /// Adds a node that was not there.
     pub fn add(&self, number: usize) {
         let running = self.running.as_ref().unwrap();
@@ -184,6 +203,7 @@ fn builder(manner: &Manner, port: u16) -> ServerBuilder {
         .create_sample_keypair(manner.keys.is_some())
         .pki_dir(manner.keys.as_deref().unwrap_or(Path::new("/nonexistent")))
         .trust_client_certs(true)
+        .diagnostics_enabled(true)
         .subscription_poll_interval_ms(1)
         .add_endpoint("none", ServerEndpoint::new_none("/", &[anonymous.to_owned()]));
     if manner.keys.is_some() {

@@ -4,6 +4,7 @@ mod equipment_state;
 mod failures;
 mod hostile;
 mod machine;
+mod resume;
 mod shedding;
 mod work_order;
 

@@ -1,0 +1,189 @@
+//! Where the source left off, for the process after this one: the subscriptions that the server holds, the tags of each, and the last message of each that is
+//! stored. With it a new process takes the subscriptions over and asks for what it missed.
+//!
+//! The *layout* is stored when it changes, the *position* with each message.
+
+use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::time::{Duration, Instant};
+
+use floorgate_adapter_api::{Bookmark, Bookmarks};
+use serde::{Deserialize, Serialize};
+
+use crate::plan::Plan;
+use crate::subscription::{Behind, State, Subscription};
+use crate::takeover::Trial;
+
+const LAYOUT: &str = "layout";
+const POSITION: &str = "position";
+
+/// What the server holds.
+#[derive(Serialize, Deserialize)]
+struct Layout {
+    /// [`fingerprint`] of the plan: handles are places in it.
+    plan: u64,
+    /// [`State::server_started`].
+    server_started: Option<i64>,
+    /// [`State::gives_over`].
+    gives_over: Option<bool>,
+    /// Every tag was reported at least once: what is stored of them is not older than the subscriptions.
+    complete: bool,
+    subscriptions: Vec<LaidOut>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct LaidOut {
+    id: u32,
+    runs: Vec<Run>,
+}
+
+/// Tags that follow one another in the plan and whose items do so on the server: the first tag, the first item, and how many they are.
+#[derive(Serialize, Deserialize)]
+struct Run(u32, u32, u32);
+
+/// Tells plans apart whose subscriptions are not the same.
+fn fingerprint(plan: &Plan) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    let settings = &plan.settings;
+    settings.endpoint.hash(&mut hasher);
+    settings.publishing_interval.get().hash(&mut hasher);
+    plan.uris.hash(&mut hasher);
+    for tag in &plan.tags {
+        tag.name.hash(&mut hasher);
+        tag.node_text().hash(&mut hasher);
+        plan.sampling_millis(tag).to_bits().hash(&mut hasher);
+        plan.queue_size(tag).hash(&mut hasher);
+    }
+    hasher.finish()
+}
+
+fn runs(subscription: &Subscription) -> Vec<Run> {
+    let mut runs: Vec<Run> = Vec::new();
+    for (&tag, &item) in subscription.tags.iter().zip(&subscription.items) {
+        match runs.last_mut() {
+            Some(Run(first, item_of_first, count))
+                if first.checked_add(*count) == Some(tag)
+                    && item_of_first.checked_add(*count) == Some(item) =>
+            {
+                *count += 1;
+            }
+            _ => runs.push(Run(tag, item, 1)),
+        }
+    }
+    runs
+}
+
+/// Tags and items of a subscription; `None` where they cannot be those of a plan with so many tags.
+fn placed(runs: &[Run], in_plan: usize) -> Option<(Vec<u32>, Vec<u32>)> {
+    let (mut tags, mut items) = (Vec::new(), Vec::new());
+    for Run(tag, item, count) in runs {
+        let end = tag.checked_add(*count)?;
+        if usize::try_from(end).ok()? > in_plan || tags.len() > in_plan {
+            return None;
+        }
+        tags.extend(*tag..end);
+        items.extend(*item..item.checked_add(*count)?);
+    }
+    Some((tags, items))
+}
+
+impl State {
+    /// What is to be stored with a message: that it was the last of its subscription, and what changed beside.
+    pub fn bookmarks(&mut self, plan: &Plan, id: u32, sequence: u32) -> Vec<Bookmark> {
+        let last = |s: &Subscription| (s.id, if s.id == id { sequence } else { s.last });
+        let position: BTreeMap<u32, u32> = self.subscriptions.iter().map(last).collect();
+        let mut bookmarks = Vec::new();
+        if !std::mem::replace(&mut self.layout_told, true) {
+            bookmarks.extend(bookmark(LAYOUT, &self.layout(plan, self.unseen.is_empty())));
+        }
+        bookmarks.extend(bookmark(POSITION, &position));
+        bookmarks
+    }
+
+    /// What is to be stored where the next process cannot go on.
+    pub fn no_bookmarks(&mut self, plan: &Plan) -> Vec<Bookmark> {
+        self.layout_told = false;
+        bookmark(LAYOUT, &self.layout(plan, false)).into_iter().collect()
+    }
+
+    fn layout(&self, plan: &Plan, complete: bool) -> Layout {
+        let laid_out = |s: &Subscription| LaidOut {
+            id: s.id,
+            runs: runs(s),
+        };
+        Layout {
+            plan: fingerprint(plan),
+            server_started: self.server_started,
+            gives_over: self.gives_over,
+            complete,
+            subscriptions: self.subscriptions.iter().map(laid_out).collect(),
+        }
+    }
+
+    /// The state that an earlier process left, as far as it fits the plan.
+    pub fn restored(plan: &Plan, bookmarks: &Bookmarks) -> Self {
+        Self::try_restored(plan, bookmarks).unwrap_or_default()
+    }
+
+    fn try_restored(plan: &Plan, bookmarks: &Bookmarks) -> Option<Self> {
+        let layout: Layout = serde_json::from_str(bookmarks.get(LAYOUT)?).ok()?;
+        let position: BTreeMap<u32, u32> = serde_json::from_str(bookmarks.get(POSITION)?).ok()?;
+        let mut state = Self::default();
+        state.server_started = layout.server_started;
+        state.gives_over = layout.gives_over;
+        state.is_stale = layout.plan != fingerprint(plan) || !layout.complete;
+        for LaidOut { id, runs } in layout.subscriptions {
+            let (tags, items) = if state.is_stale {
+                Default::default()
+            } else {
+                placed(&runs, plan.tags.len())?
+            };
+            let generation = state.next_generation();
+            state.subscriptions.push(Subscription {
+                id,
+                generation,
+                last: position.get(&id).copied().unwrap_or_default(),
+                tags,
+                items,
+                full: false,
+                behind: Behind::Unheard,
+                trial: Trial::Not,
+                heard: Instant::now(),
+                patience: Duration::MAX,
+            });
+        }
+        Some(state)
+    }
+}
+
+fn bookmark(name: &'static str, content: &impl Serialize) -> Option<Bookmark> {
+    let text = serde_json::to_string(content).ok()?;
+    Some(Bookmark { name, text })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_follows_one_another_is_one_run_and_comes_back() {
+        let subscription = Subscription {
+            id: 7,
+            generation: 1,
+            last: 0,
+            tags: vec![0, 1, 2, 5, 6, 3],
+            items: vec![10, 11, 12, 13, 14, 20],
+            full: false,
+            behind: Behind::Not,
+            trial: Trial::Not,
+            heard: Instant::now(),
+            patience: Duration::ZERO,
+        };
+        let runs = runs(&subscription);
+        assert_eq!(runs.len(), 3);
+        let back = placed(&runs, 7);
+        assert_eq!(back, Some((subscription.tags, subscription.items)));
+        assert_eq!(placed(&runs, 6), None, "a tag that the plan does not have");
+        assert_eq!(placed(&[Run(u32::MAX, 1, 2)], 7), None);
+    }
+}

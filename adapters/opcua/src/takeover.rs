@@ -1,0 +1,158 @@
+//! Subscriptions that go on: those of a connection, of a session or of a process before.
+//!
+//! A subscription outlives its session on the server. The next session takes it over, asks for the messages that did not come, and goes on behind them, so that
+//! nothing is missed. Some servers say that they gave a subscription over and never publish again: it is on trial until it gave a sign of life, which it is asked for at
+//! once, and one that was silent is not believed again.
+
+use std::time::{Duration, Instant};
+
+use opcua::client::services::ModifySubscription;
+use opcua::client::{Session, UARequest};
+use opcua::types::Error;
+
+use crate::outlet::Halt;
+use crate::plan::{Credentials, Plan};
+use crate::publish::{Connected, is_lost};
+use crate::recovery::FirstMissed;
+use crate::server::reason;
+use crate::settings::SecurityMode;
+use crate::subscription::{NOTIFICATIONS_PER_MESSAGE, Revised, State, Subscription, duration};
+
+/// How long a subscription on trial may be silent beside its intervals.
+const TRIAL: Duration = Duration::from_millis(500);
+
+/// Whether a subscription that was taken over is believed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trial {
+    /// It was not taken over, or gave a sign of life since.
+    Not,
+    /// It has not been heard yet.
+    Silent,
+    /// It has; how often it gives signs of life is still to be set back.
+    Passed,
+}
+
+impl Connected<'_> {
+    /// Takes over the subscriptions of the connection before; their first missed messages, or `None` where they cannot
+    /// all be had and everything begins anew.
+    pub async fn resume(&mut self, resumed: bool) -> Result<Option<FirstMissed>, Halt> {
+        // Numbers of subscriptions mean nothing on a server that was started anew: they may be somebody else's.
+        let same_server = self.facts.started.is_some() && self.facts.started == self.state.server_started;
+        if !resumed {
+            self.state.discarded.clear();
+        }
+        let transfers = !resumed && !self.state.subscriptions.is_empty();
+        let held = if !transfers {
+            self.state.ids()
+        } else if same_server && self.state.gives_over != Some(false) {
+            self.state.transfer(self.session).await
+        } else {
+            Vec::new()
+        };
+        let all = !held.is_empty() && held.len() == self.state.subscriptions.len();
+        if all
+            && !self.state.is_stale
+            && (!transfers || self.put_on_trial().await?)
+            && let Some(first) = self.first_missed().await?
+        {
+            return Ok(Some(first));
+        }
+        if !same_server {
+            self.state.gives_over = None;
+        }
+        self.state.lose_all(held);
+        Ok(None)
+    }
+
+    /// Has subscriptions that were taken over give a sign of life at each interval. Returns false where the server does not know one.
+    async fn put_on_trial(&mut self) -> Result<bool, Halt> {
+        for place in 0..self.state.subscriptions.len() {
+            let id = self.state.subscriptions[place].id;
+            match modify(self.session, self.plan, id, 1).await {
+                Ok(revised) => {
+                    let subscription = &mut self.state.subscriptions[place];
+                    subscription.trial = Trial::Silent;
+                    // A server may count to its next sign of life as it did before.
+                    subscription.patience =
+                        self.plan.settings.keep_alive.get() + revised.publishing * 4 + TRIAL;
+                }
+                Err(error) if is_lost(error.status()) => {
+                    return Err(self.lost_with("taking a subscription over", &error));
+                }
+                Err(error) => {
+                    tracing::debug!("a subscription cannot be taken over: {}", reason(&error));
+                    return Ok(false);
+                }
+            }
+        }
+        Ok(true)
+    }
+
+    /// Believes subscriptions that gave a sign of life since they were taken over.
+    pub async fn end_trials(&mut self) -> Result<(), Halt> {
+        let passed = |s: &Subscription| s.trial == Trial::Passed;
+        while let Some(place) = self.state.subscriptions.iter().position(passed) {
+            let id = self.state.subscriptions[place].id;
+            let periods = State::keep_alive_periods(self.plan);
+            let revised = match modify(self.session, self.plan, id, periods).await {
+                Ok(revised) => revised,
+                Err(error) if is_lost(error.status()) => {
+                    return Err(self.lost_with("taking a subscription over", &error));
+                }
+                Err(error) => {
+                    let reason = reason(&error);
+                    return self
+                        .lose(place, format!("the subscription cannot be changed: {reason}"))
+                        .await;
+                }
+            };
+            revised.report(self.plan, &self.outlet.metrics);
+            self.publishing = revised.publishing;
+            let subscription = &mut self.state.subscriptions[place];
+            subscription.trial = Trial::Not;
+            subscription.patience = revised.patience(self.plan);
+            if self.state.gives_over != Some(true) {
+                self.state.gives_over = Some(true);
+                self.state.layout_told = false;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl State {
+    /// Whether the subscriptions are worth keeping when the session ends: another may take them over. A server need not give those of a
+    /// user without a name to a client that it cannot tell from others (OPC 10000-4 §5.14.7).
+    pub fn outlives_session(&self, plan: &Plan) -> bool {
+        let is_known =
+            plan.settings.security.mode != SecurityMode::None || plan.credentials != Credentials::Anonymous;
+        !self.subscriptions.is_empty() && self.gives_over.unwrap_or(is_known)
+    }
+}
+
+/// Changes how often a subscription has to give a sign of life.
+async fn modify(session: &Session, plan: &Plan, id: u32, keep_alive: u32) -> Result<Revised, Error> {
+    let settings = &plan.settings;
+    let response = ModifySubscription::new(id, session)
+        .publishing_interval(settings.publishing_interval.get())
+        .max_keep_alive_count(keep_alive)
+        .max_lifetime_count(State::lifetime_periods(plan))
+        .max_notifications_per_publish(NOTIFICATIONS_PER_MESSAGE)
+        .send(session.channel())
+        .await?;
+    Ok(Revised {
+        publishing: duration(response.revised_publishing_interval),
+        keep_alive: response.revised_max_keep_alive_count,
+        lifetime: response.revised_lifetime_count,
+    })
+}
+
+impl Subscription {
+    /// It gave a sign of life.
+    pub fn hear(&mut self) {
+        self.heard = Instant::now();
+        if self.trial == Trial::Silent {
+            self.trial = Trial::Passed;
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! What a source says of itself.
+
+use floorgate_sample::{Continuity, GapScope, Notice, Quality, SourceId};
+
+use crate::detect::{Cause, Change};
+use crate::envelope::Event;
+use crate::machine::{Core, Now, change_without_sample};
+use crate::plan::RuleKind;
+use crate::rules::source_event;
+use crate::source::Connection;
+
+impl Core {
+    pub(crate) fn notice(&mut self, id: SourceId, notice: &Notice, now: Now, events: &mut Vec<Event>) {
+        match notice {
+            Notice::Gap {
+                scope: GapScope::Source,
+                ..
+            } => self.sources[id.index()].note_gap(),
+            Notice::Gap {
+                scope: GapScope::Tags(tags),
+                ..
+            } => {
+                for tag in tags {
+                    if let Some(state) = self.tags.get_mut(tag.index())
+                        && !std::mem::replace(&mut state.gap, true)
+                    {
+                        self.touch(*tag);
+                    }
+                }
+            }
+            Notice::Online(continuity) => {
+                let source = &mut self.sources[id.index()];
+                source.online = true;
+                source.catching_up = *continuity == Continuity::Resumed;
+                let first = source.session == 0;
+                if first || *continuity == Continuity::New {
+                    source.session += 1;
+                }
+                if *continuity == Continuity::New {
+                    source.note_gap();
+                }
+                if first && *continuity == Continuity::Resumed {
+                    self.go_on(id);
+                }
+                self.tell(id, Connection::Online, None, events);
+            }
+            Notice::CaughtUp => {
+                self.sources[id.index()].catching_up = false;
+                self.for_state_tags(id, false, now, events);
+                self.queue_debts();
+            }
+            Notice::Offline { reason } => {
+                self.sources[id.index()].online = false;
+                self.tell(id, Connection::Offline, Some(reason), events);
+                self.for_state_tags(id, true, now, events);
+            }
+            Notice::Stale { reason } => {
+                self.sources[id.index()].online = false;
+                self.tell(id, Connection::Stale, Some(reason), events);
+                self.for_state_tags(id, true, now, events);
+            }
+        }
+    }
+
+    /// The source goes on where an earlier process left off: what was known then is known.
+    fn go_on(&mut self, id: SourceId) {
+        let session = self.sources[id.index()].session;
+        let tags = self.plan.tags.iter().zip(&mut self.tags);
+        for (_, state) in tags.filter(|(tag, _)| tag.source == id) {
+            state.resume(session);
+        }
+    }
+
+    fn tell(&mut self, id: SourceId, state: Connection, reason: Option<&str>, events: &mut Vec<Event>) {
+        let source = &mut self.sources[id.index()];
+        if source.told != Some(state) {
+            let previous = source.told.replace(state);
+            source.dirty = true;
+            let topic = &self.plan.sources[id.index()].topic;
+            events.push(source_event(
+                &mut self.emitter,
+                source,
+                topic,
+                previous,
+                state,
+                reason,
+            ));
+        }
+    }
+
+    /// Tells the states of a source's equipment as unknown, or as known again.
+    fn for_state_tags(&mut self, id: SourceId, lost: bool, now: Now, events: &mut Vec<Event>) {
+        let mut stored = Vec::new();
+        for rule in &self.plan.rules {
+            let (RuleKind::EquipmentState, Some(&tag)) = (&rule.spec.kind, rule.inputs.first()) else {
+                continue;
+            };
+            let state = &mut self.tags[tag.index()];
+            if self.plan.tags[tag.index()].source != id || state.lost == lost || state.counted.is_none() {
+                continue;
+            }
+            if !lost && state.latest.is_none() {
+                continue;
+            }
+            state.lost = lost;
+            state.see_gaps(self.sources[id.index()].gaps);
+            let quality = if lost {
+                Quality::BAD_NO_COMMUNICATION
+            } else {
+                state.counted_quality
+            };
+            let change = Change {
+                cause: if lost { Cause::Lost } else { Cause::Quality },
+                previous: state.counted.clone(),
+                value: if lost { None } else { state.latest.clone() },
+                gap: state.gap,
+                ..change_without_sample(tag, quality)
+            };
+            self.pending.push(change);
+            stored.push(tag);
+        }
+        for tag in stored {
+            self.touch(tag);
+        }
+        self.close_moment(now, events);
+    }
+}

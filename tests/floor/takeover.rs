@@ -1,0 +1,169 @@
+//! A server that keeps the subscription of a gateway that is gone: the next process takes it over, and not a single change is missed. And one that says
+//! that it gave it over, and never publishes again.
+
+use std::collections::BTreeMap;
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+use floorgate_tests::{Delivery, Folder, Gateway, Kafka, Patience, Process, Reader, Record, binary};
+
+use crate::counting::{COUNTER, compare, known, read_to, written};
+use crate::plant::{Plant, settings, topic, unique_site};
+
+/// Counters of the plant, each of which takes 50 steps a second.
+const COUNTERS: usize = 4;
+/// How often the gateway ends.
+const ENDS: usize = 8;
+
+/// The simulated plant's server gives subscriptions over to the user that made them.
+fn simulator(folder: &Folder) -> Result<(Process, String)> {
+    let mut command = Command::new(binary("floorgate-simulator")?);
+    command.args([
+        "--opcua-port",
+        "0",
+        "--modbus-port",
+        "0",
+        "--lines",
+        "0",
+        "--conveyors",
+        "0",
+    ]);
+    command.args(["--load", &format!("{COUNTERS}:{}", COUNTERS * 50)]);
+    let mut process = Process::start("plant", &command, &folder.path().join("plant.log"))?;
+    process.wait_for_output("}\n", Patience::Long)?;
+    let output = process.output()?;
+    let ready = output.lines().find(|line| line.starts_with('{'));
+    let ready: serde_json::Value = serde_json::from_str(ready.unwrap_or_default())?;
+    let url = ready["opcua"].as_str().context("the plant has no address")?;
+    Ok((process, url.to_owned()))
+}
+
+fn gateway(site: &str, url: &str, kafka: &Kafka) -> Result<Gateway> {
+    let source = format!(
+        "adapter: opcua\n    endpoint: {url}\n    trust_any_server_certificate: true\n    \
+         login: {{user: demo, password_file: password}}\n    \
+         publishing_interval: 10ms\n    sampling_interval: 0ms\n    queue_size: 5000\n    reconnect_limit: 1s"
+    );
+    let counters: Vec<String> = (0..COUNTERS).map(|number| format!("{{n: {number}}}")).collect();
+    let mapping = format!(
+        "mapping: counters\nfor_each: [{}]\nsource: plc\nequipment: acme/{site}/load/cell1/counter{{n}}\n\
+         tags:\n  count: {{node: 'nsu=urn:floorgate:filling-hall;s=Load.T00000{{n}}', counter: {{width: 32}}}}\n\
+         events:\n  - {{type: ProductionCountRecorded, trigger: count, kind: good}}\n",
+        counters.join(", ")
+    );
+    let gateway = Gateway::new(
+        &settings(site, &kafka.bootstrap(), &source),
+        &[("counters.yaml", &mapping)],
+    )?;
+    gateway.write("password", "filling-hall")?;
+    Ok(gateway)
+}
+
+fn count(record: &Record) -> i64 {
+    let data = record.json().unwrap_or_default();
+    data["rawValue"].as_i64().unwrap_or_default()
+}
+
+/// The records of each counter.
+fn by_counter(records: &[Record]) -> BTreeMap<String, Vec<Record>> {
+    let mut counters: BTreeMap<String, Vec<Record>> = BTreeMap::new();
+    for record in records {
+        let key = record.key.clone().unwrap_or_default();
+        counters.entry(key).or_default().push(record.clone());
+    }
+    counters
+}
+
+/// Reads until each counter has gone on by so much.
+fn go_on(reader: &mut Reader, steps: i64) -> Result<()> {
+    let reached = |records: &[Record]| -> BTreeMap<String, i64> {
+        let counters = by_counter(records);
+        let last = |records: &Vec<Record>| records.last().map_or(0, count);
+        counters
+            .iter()
+            .map(|(key, records)| (key.clone(), last(records)))
+            .collect()
+    };
+    let before = reached(reader.records());
+    reader.until("all counters going on", Patience::Long, |records| {
+        let now = reached(records);
+        let gone_on = |(key, last): (&String, &i64)| last - before.get(key).unwrap_or(last) >= steps;
+        now.len() == COUNTERS && (before.is_empty() || now.iter().all(gone_on))
+    })?;
+    Ok(())
+}
+
+#[test]
+fn a_gateway_that_dies_or_is_stopped_misses_not_a_single_change() -> Result<()> {
+    let folder = Folder::new("plant")?;
+    let (_plant, url) = simulator(&folder)?;
+    let site = unique_site();
+    let kafka = Kafka::shared()?;
+    let mut gateway = gateway(&site, &url, kafka)?;
+    gateway.start()?;
+    let mut reader = Reader::new(&kafka.bootstrap(), &topic(&site, "production-count"))?;
+    let seed = fastrand::u64(..);
+    let mut random = fastrand::Rng::with_seed(seed);
+    for end in 0..ENDS {
+        go_on(&mut reader, random.i64(1..=60)).with_context(|| format!("end {end} of seed {seed}"))?;
+        match end % 3 {
+            0 | 1 => {
+                gateway.kill()?;
+                gateway.start()?;
+            }
+            _ if end == 2 => {
+                let (status, _) = gateway.stop()?;
+                ensure!(status.success(), "{status}");
+                gateway.start()?;
+            }
+            _ => gateway.reload()?,
+        }
+    }
+    go_on(&mut reader, 60)?;
+    let delivery = Delivery::of(reader.records())?;
+    let counters = by_counter(&delivery.accepted);
+    assert_eq!(counters.len(), COUNTERS);
+    for (key, records) in counters {
+        let (first, last) = (count(&records[0]), records.last().map_or(0, count));
+        let gaps = compare(&records, &(first..=last)).with_context(|| format!("{key}, seed {seed}"))?;
+        assert_eq!(gaps, 0, "{key}, seed {seed}");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_server_that_only_says_that_it_gave_a_subscription_over_is_found_out_once() -> Result<()> {
+    const SILENT: &str = "the subscription was silent";
+    // asyncua says so, sends again what is asked for by number, and publishes to the session that is gone.
+    let mut plant = Plant::new(&Kafka::shared()?.bootstrap())?;
+    plant.gateway.start()?;
+    known(&plant)?;
+    let mut reader = plant.reader("production-count")?;
+    let mut last = 0;
+    let mut count = |plant: &mut Plant, steps: i64| -> Result<i64> {
+        plant.plc.count_up(COUNTER, last + 1, last + steps, 4)?;
+        last += steps;
+        written(plant, last)?;
+        Ok(last)
+    };
+    for kill in 0..2 {
+        let seen = count(&mut plant, 5)?;
+        read_to(&mut reader, seen)?;
+        plant.gateway.kill()?;
+        let unseen = count(&mut plant, 2)?;
+        plant.gateway.start()?;
+        if kill == 0 {
+            plant.gateway.process()?.wait_for_output(SILENT, Patience::Long)?;
+        }
+        read_to(&mut reader, unseen)?;
+    }
+    let told = plant.gateway.output()?.matches(SILENT).count();
+    assert_eq!(told, 1, "{}", plant.gateway.output()?);
+    let delivery = Delivery::of(reader.records())?;
+    assert_eq!(
+        compare(&delivery.accepted, &(1..=last))?,
+        2,
+        "two gaps of two kills"
+    );
+    Ok(())
+}
