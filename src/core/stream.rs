@@ -9,7 +9,7 @@ use std::sync::Arc;
 pub(crate) struct Stream {
     /// CloudEvents `source`.
     pub(crate) urn: Arc<str>,
-    /// Rises with each start, and when the counter turns out to be an older one.
+    /// Rises when the counter was lost.
     pub(crate) epoch: u32,
     /// Number of the last event of the epoch.
     pub(crate) last: u64,

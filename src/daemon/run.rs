@@ -127,14 +127,12 @@ fn assemble(
     );
     let topics = plan.topics();
     let mut core = core(settings, identity, plan, &|key| restored.cells.get(key).cloned());
-    // Should the store be an older copy, its numbers were issued once already.
-    core.renew_streams(restored.epoch);
-    // Where state is missing, what is known of a tag may be older than where its source left off.
-    let shelf = if state_is_incomplete {
-        Shelf::default()
-    } else {
-        of_sources(&restored.cells)
-    };
+    let mut shelf = of_sources(&restored.cells);
+    if state_is_incomplete {
+        core.renew_streams(restored.epoch);
+        // What is known of a tag may be older than where its source left off.
+        shelf = Shelf::default();
+    }
     let (inbox, sender, intake) = mailbox(*settings.limits.samples_in_flight);
     let wake = sender.clone();
     let wiring = Wiring {

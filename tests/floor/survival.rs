@@ -145,16 +145,14 @@ fn what_was_stored_without_a_broker_survives_a_kill() -> Result<()> {
         .gateway
         .wait_for_metric(&stored("ProductionCountRecorded"), 1.0.., Patience::Short)?;
     plant.gateway.kill()?;
-    plant.plc.set(COUNTER, 4)?;
+    plant.plc.count_up(COUNTER, 2, 4, 4)?;
+    written(&mut plant, 4)?;
     kafka.resume()?;
     plant.gateway.start()?;
     let mut reader = plant.reader("production-count")?;
     let delivery = Delivery::of(read_to(&mut reader, 4)?)?;
-    assert_eq!(
-        compare(&delivery.accepted, &(1..=4))?,
-        1,
-        "the gateway did not see 2 and 3"
-    );
+    let gaps = compare(&delivery.accepted, &(1..=4))?;
+    assert!(gaps <= 1, "{gaps} gaps of one kill");
     Ok(())
 }
 

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use floorgate_adapter_api::{Bookmark, Bookmarks};
 use serde::{Deserialize, Serialize};
@@ -42,7 +42,7 @@ struct LaidOut {
 struct Run(u32, u32, u32);
 
 /// Tells plans apart whose subscriptions are not the same.
-fn fingerprint(plan: &Plan) -> u64 {
+pub fn fingerprint(plan: &Plan) -> u64 {
     let mut hasher = DefaultHasher::new();
     let settings = &plan.settings;
     settings.endpoint.hash(&mut hasher);
@@ -89,30 +89,30 @@ fn placed(runs: &[Run], in_plan: usize) -> Option<(Vec<u32>, Vec<u32>)> {
 
 impl State {
     /// What is to be stored with a message: that it was the last of its subscription, and what changed beside.
-    pub fn bookmarks(&mut self, plan: &Plan, id: u32, sequence: u32) -> Vec<Bookmark> {
+    pub fn bookmarks(&mut self, id: u32, sequence: u32) -> Vec<Bookmark> {
         let last = |s: &Subscription| (s.id, if s.id == id { sequence } else { s.last });
         let position: BTreeMap<u32, u32> = self.subscriptions.iter().map(last).collect();
         let mut bookmarks = Vec::new();
         if !std::mem::replace(&mut self.layout_told, true) {
-            bookmarks.extend(bookmark(LAYOUT, &self.layout(plan, self.unseen.is_empty())));
+            bookmarks.extend(bookmark(LAYOUT, &self.layout(self.unseen.is_empty())));
         }
         bookmarks.extend(bookmark(POSITION, &position));
         bookmarks
     }
 
     /// What is to be stored where the next process cannot go on.
-    pub fn no_bookmarks(&mut self, plan: &Plan) -> Vec<Bookmark> {
+    pub fn no_bookmarks(&mut self) -> Vec<Bookmark> {
         self.layout_told = false;
-        bookmark(LAYOUT, &self.layout(plan, false)).into_iter().collect()
+        bookmark(LAYOUT, &self.layout(false)).into_iter().collect()
     }
 
-    fn layout(&self, plan: &Plan, complete: bool) -> Layout {
+    fn layout(&self, complete: bool) -> Layout {
         let laid_out = |s: &Subscription| LaidOut {
             id: s.id,
             runs: runs(s),
         };
         Layout {
-            plan: fingerprint(plan),
+            plan: self.plan,
             server_started: self.server_started,
             gives_over: self.gives_over,
             complete,
@@ -122,16 +122,20 @@ impl State {
 
     /// The state that an earlier process left, as far as it fits the plan.
     pub fn restored(plan: &Plan, bookmarks: &Bookmarks) -> Self {
-        Self::try_restored(plan, bookmarks).unwrap_or_default()
+        let fingerprint = fingerprint(plan);
+        let mut state = Self::try_restored(plan, fingerprint, bookmarks).unwrap_or_default();
+        state.plan = fingerprint;
+        state
     }
 
-    fn try_restored(plan: &Plan, bookmarks: &Bookmarks) -> Option<Self> {
+    fn try_restored(plan: &Plan, fingerprint: u64, bookmarks: &Bookmarks) -> Option<Self> {
         let layout: Layout = serde_json::from_str(bookmarks.get(LAYOUT)?).ok()?;
         let position: BTreeMap<u32, u32> = serde_json::from_str(bookmarks.get(POSITION)?).ok()?;
         let mut state = Self::default();
         state.server_started = layout.server_started;
         state.gives_over = layout.gives_over;
-        state.is_stale = layout.plan != fingerprint(plan) || !layout.complete;
+        state.is_stale = layout.plan != fingerprint || !layout.complete;
+        state.is_left_over = true;
         for LaidOut { id, runs } in layout.subscriptions {
             let (tags, items) = if state.is_stale {
                 Default::default()
@@ -149,7 +153,7 @@ impl State {
                 behind: Behind::Unheard,
                 trial: Trial::Not,
                 heard: Instant::now(),
-                patience: Duration::MAX,
+                patience: plan.settings.keep_alive.get() * 3 + plan.settings.request_timeout.get(),
             });
         }
         Some(state)
@@ -163,6 +167,8 @@ fn bookmark(name: &'static str, content: &impl Serialize) -> Option<Bookmark> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]

@@ -199,13 +199,13 @@ impl Connected<'_> {
             while samples.len() > SAMPLES_PER_BATCH {
                 let rest = samples.split_off(SAMPLES_PER_BATCH);
                 // Half of a message is no place to go on from.
-                let bookmarks = self.state.no_bookmarks(self.plan);
+                let bookmarks = self.state.no_bookmarks();
                 self.outlet
                     .message(std::mem::replace(&mut samples, rest), bookmarks, None)
                     .await?;
             }
             let id = self.state.subscriptions[place].id;
-            let bookmarks = self.state.bookmarks(self.plan, id, sequence);
+            let bookmarks = self.state.bookmarks(id, sequence);
             self.outlet
                 .message(samples, bookmarks, self.state.receipt(stored))
                 .await?;

@@ -97,6 +97,10 @@ pub struct State {
     pub gives_over: Option<bool>,
     /// Tags that have an item and were never reported: what is known of them is older than the subscriptions.
     pub unseen: HashSet<u32>,
+    /// [`crate::bookmark::fingerprint`] of the plan.
+    pub plan: u64,
+    /// The subscriptions are those of an earlier process, and no session of this one has them yet.
+    pub is_left_over: bool,
     /// The subscriptions are those of an earlier process and cannot be gone on with: they are good for nothing but to be deleted.
     pub is_stale: bool,
     /// What the server holds is stored, or on its way to be.
@@ -119,6 +123,8 @@ impl Default for State {
             server_started: None,
             gives_over: None,
             unseen: HashSet::new(),
+            plan: 0,
+            is_left_over: false,
             is_stale: false,
             layout_told: false,
             stored,
@@ -193,6 +199,7 @@ impl State {
     pub fn lose_all(&mut self, held: Vec<u32>) {
         self.subscriptions.clear();
         self.unseen.clear();
+        self.is_left_over = false;
         self.is_stale = false;
         self.layout_told = false;
         self.discarded.extend(held);

@@ -41,7 +41,7 @@ impl Connected<'_> {
         if !resumed {
             self.state.discarded.clear();
         }
-        let transfers = !resumed && !self.state.subscriptions.is_empty();
+        let transfers = (!resumed || self.state.is_left_over) && !self.state.subscriptions.is_empty();
         let held = if !transfers {
             self.state.ids()
         } else if same_server && self.state.gives_over != Some(false) {
@@ -55,6 +55,7 @@ impl Connected<'_> {
             && (!transfers || self.put_on_trial().await?)
             && let Some(first) = self.first_missed().await?
         {
+            self.state.is_left_over = false;
             return Ok(Some(first));
         }
         if !same_server {

@@ -109,20 +109,25 @@ impl Running {
         while self.may_try()
             && let Some(renewal) = self.renewals.last().copied()
         {
-            match self.with_room(|store, _| store.renew(&renewal)) {
-                Ok(lane) => {
-                    warn!(
-                        topic = &*lane.topic,
-                        partition = lane.partition,
-                        epoch = lane.epoch,
-                        to_send = lane.depth(),
-                        "the lane goes on in a new epoch"
-                    );
-                    if !renewal.again {
-                        // The store is older than the log: numbers that it knows may have been issued further.
-                        self.engine.core.renew_streams(lane.epoch);
-                    }
+            if !renewal.again {
+                // The store is older than the log: numbers that it knows may have been issued further. That is stored before the lane is
+                // renewed, which then tells nothing of it any more.
+                self.engine
+                    .core
+                    .renew_streams(renewal.seen_epoch.saturating_add(1));
+                self.commit()?;
+                if self.refused.is_some() {
+                    return Ok(());
                 }
+            }
+            match self.with_room(|store, _| store.renew(&renewal)) {
+                Ok(lane) => warn!(
+                    topic = &*lane.topic,
+                    partition = lane.partition,
+                    epoch = lane.epoch,
+                    to_send = lane.depth(),
+                    "the lane goes on in a new epoch"
+                ),
                 Err(problem) => return self.refuse(problem),
             }
             self.accepted();
