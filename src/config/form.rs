@@ -96,6 +96,7 @@ pub(crate) struct TagForm {
     pub bits: Option<Spanned<BTreeMap<u8, Spanned<BitForm>>>>,
     /// What the first value after a start is. `emit` is not for counters, and `silent` only for measurements and events
     /// of the plant's own.
+    /// A source that goes on where an earlier start left off has no first value.
     #[serde(default)]
     pub initial: InitialForm,
 }

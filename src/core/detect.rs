@@ -65,6 +65,8 @@ pub(crate) fn detect(spec: &TagSpec, state: &mut TagState, sample: &Sample, gaps
         // Of a value that was never known nothing was missed.
         state.gap = false;
     }
+    // What a deadband holds back is no event, and known all the same.
+    state.dirty |= state.latest.as_ref().is_some_and(|latest| !latest.same(value));
     state.latest = Some(value.clone());
     state.dirty |= std::mem::take(&mut state.bad);
     let returned = std::mem::take(&mut state.lost);
@@ -205,8 +207,8 @@ mod tests {
         .save();
         let restore = || stored.as_deref().and_then(TagState::restore).unwrap_or_default();
         let spec = TagSpec::default();
-        assert!(detect(&spec, &mut restore(), &sample(1.0, Quality::GOOD), 0).is_none());
-        let change = detect(&spec, &mut restore(), &sample(2.0, Quality::GOOD), 0);
+        assert!(detect(&spec, &mut restore(), &sample(1.0, Quality::GOOD), 1).is_none());
+        let change = detect(&spec, &mut restore(), &sample(2.0, Quality::GOOD), 1);
         assert!(change.is_some_and(|c| c.cause == Cause::Value && c.gap && c.previous.is_some()));
     }
 

@@ -139,6 +139,12 @@ impl Core {
         self.plan.sources.get(usize::from(source.0)).map(|row| &*row.name)
     }
 
+    /// Whether the plan has a source of that name.
+    #[must_use]
+    pub fn has_source(&self, name: &str) -> bool {
+        self.plan.sources.iter().any(|row| &*row.name == name)
+    }
+
     /// Begins new epochs of all streams, of at least this number: their stored counters may be behind what was issued.
     pub fn renew_streams(&mut self, epoch: u32) {
         self.emitter.renew_streams(epoch);

@@ -75,6 +75,9 @@ struct StoredTag {
     /// The last value that counted; none where only that it is lost was ever told.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     v: Option<StoredValue>,
+    /// The latest value, where it is another: within the deadband.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    k: Option<StoredValue>,
     /// Source time of the last change in nanoseconds.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     t: Option<i64>,
@@ -111,6 +114,8 @@ pub(crate) struct TagState {
     pub(crate) counted: Option<Value>,
     /// Source time of the last change, a loss included.
     pub(crate) changed_at: Option<Timestamp>,
+    /// The latest value of an earlier process, where it was another than `counted`.
+    pub(crate) latest_before: Option<Value>,
     /// Quality of `counted`.
     pub(crate) counted_quality: Quality,
     /// The latest value, `None` while unknown: before the first one, after loss of the source, while bad.
@@ -123,8 +128,6 @@ pub(crate) struct TagState {
     pub(crate) bad: bool,
     /// Something may have been missed since the last event of this tag.
     pub(crate) gap: bool,
-    /// Of the state of an earlier process: whether that one had missed something. It counts where nothing was missed between the two.
-    pub(crate) gap_before: bool,
     /// How many times the source had a gap when this tag last took it over.
     pub(crate) gaps_seen: u32,
     /// How many changes before the last one had the same source time: tells equal changes apart.
@@ -153,9 +156,9 @@ impl TagState {
             lost: stored.l,
             bad: stored.b,
             gaps_seen: stored.n,
-            gap_before: stored.g,
-            // Nobody was watching between the processes, as far as is known.
-            gap: true,
+            // Where nobody was watching between the processes, the source says so when it begins anew.
+            gap: stored.g,
+            latest_before: stored.k.map(Value::from),
             ..Self::default()
         })
     }
@@ -164,9 +167,9 @@ impl TagState {
     pub(crate) fn resume(&mut self, session: u32) {
         self.session = session;
         self.fresh = self.counted.is_some();
-        self.gap = self.gap_before;
+        let before = self.latest_before.take();
         if !self.bad {
-            self.latest.clone_from(&self.counted);
+            self.latest = before.or_else(|| self.counted.clone());
         }
     }
 
@@ -189,6 +192,13 @@ impl TagState {
         self.ordinal
     }
 
+    /// The latest value, where it is another than the one that counted.
+    fn within_deadband(&self) -> Option<&Value> {
+        let counted = self.counted.as_ref()?;
+        let latest = self.latest.as_ref().or(self.latest_before.as_ref())?;
+        (!latest.same(counted)).then_some(latest)
+    }
+
     /// The cell's text; `None` while nothing was ever told of the tag.
     pub(crate) fn save(&self) -> Option<String> {
         if self.counted.is_none() && !self.lost {
@@ -196,6 +206,7 @@ impl TagState {
         }
         let stored = StoredTag {
             v: self.counted.as_ref().map(StoredValue::from),
+            k: self.within_deadband().map(StoredValue::from),
             t: self.changed_at.map(Timestamp::as_nanos),
             o: self.ordinal,
             q: self.counted_quality.0,

@@ -13,7 +13,7 @@ use floorgate_config::{Loaded, Settings};
 use floorgate_core::Core;
 use floorgate_core::plan::Plan;
 use floorgate_metrics::Metrics;
-use floorgate_outbox::{Options, Reader, Salvage, Store};
+use floorgate_outbox::{Commit, Options, Reader, Salvage, Store};
 use floorgate_publisher::{Publisher, Wiring};
 use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
@@ -25,7 +25,7 @@ use crate::check::read_to_run;
 use crate::control;
 use crate::engine::{
     Checkpoints, Engine, EngineError, Generation, Message, Pulse, Replacement, Shelf, intake_of, mailbox,
-    of_sources,
+    of_gone_sources, of_sources,
 };
 use crate::http::{self, Pages};
 use crate::kafka;
@@ -128,6 +128,13 @@ fn assemble(
     let topics = plan.topics();
     let mut core = core(settings, identity, plan, &|key| restored.cells.get(key).cloned());
     let mut shelf = of_sources(&restored.cells);
+    let mut forgotten = Commit {
+        cells: of_gone_sources(&restored.cells, |name| core.has_source(name)),
+        ..Commit::default()
+    };
+    if !forgotten.is_empty() {
+        store.commit(&mut forgotten)?;
+    }
     if state_is_incomplete {
         core.renew_streams(restored.epoch);
         // What is known of a tag may be older than where its source left off.

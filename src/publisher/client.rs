@@ -146,14 +146,15 @@ pub(crate) fn producing(connection: &ClientConfig, settings: &KafkaSettings, gat
             .set("transactional.id", format!("floorgate-{gateway}"))
             .set(
                 "transaction.timeout.ms",
-                settings
-                    .request_timeout
-                    .max(SHORTEST_TRANSACTION)
-                    .as_millis()
-                    .to_string(),
+                transaction_timeout(settings).as_millis().to_string(),
             );
     }
     config
+}
+
+/// How long the brokers let a transaction take.
+pub(crate) fn transaction_timeout(settings: &KafkaSettings) -> Duration {
+    settings.request_timeout.max(SHORTEST_TRANSACTION)
 }
 
 /// What became of one record.

@@ -22,6 +22,8 @@ use crate::reconcile::{Claim, Own, Print, Tail};
 const SETTLING: Duration = Duration::from_millis(250);
 /// Questions that come so shortly after each other are answered together.
 const GATHERING: Duration = Duration::from_millis(20);
+/// How long the end of other programs' transactions is waited for at once: mostly they are short.
+const OPEN_TRANSACTION_PATIENCE: Duration = Duration::from_millis(300);
 /// Pause before it is looked again whether a transaction has ended.
 const OPEN_TRANSACTION_PAUSE: Duration = Duration::from_millis(50);
 /// How long the broker may be silent.
@@ -147,6 +149,8 @@ struct Reading {
     /// The next offset to read.
     next: i64,
     done: bool,
+    /// Someone's transaction hides the end.
+    hidden: bool,
     /// The gateway has records here that were sent in transactions: only committed ones count.
     transactional: bool,
 }
@@ -202,6 +206,16 @@ impl Logs {
                 false
             });
         }
+        readings.retain(|reading| {
+            if reading.hidden {
+                answer(LogAnswer {
+                    place: reading.question.place,
+                    claim: reading.question.claim,
+                    result: Err(LogProblem::Hidden(topic.to_owned())),
+                });
+            }
+            !reading.hidden
+        });
         !readings.is_empty()
     }
 
@@ -221,7 +235,6 @@ impl Logs {
             Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic) => {
                 LogProblem::Missing(topic.to_owned())
             }
-            Some(RDKafkaErrorCode::ConcurrentTransactions) => LogProblem::Hidden(topic.to_owned()),
             // Also a partition that has no leader for now, which the client does not know either.
             _ => LogProblem::Unreadable {
                 topic: topic.to_owned(),
@@ -238,7 +251,7 @@ impl Logs {
     /// Reads all records; where some of the gateway's turn out to have been sent in transactions, by an earlier process, only the committed ones.
     fn read_all(&mut self, topic: &str, readings: &mut [Reading]) -> Result<(), KafkaError> {
         let client = client(&mut self.all, &self.config, "read_uncommitted")?;
-        let high = |partition| client.fetch_watermarks(topic, partition, PATIENCE);
+        let high = |partition| client.fetch_watermarks(topic, partition, PATIENCE).map(Some);
         read(client, topic, readings, &self.gateway, high)?;
         for reading in readings.iter_mut().filter(|reading| reading.transactional) {
             reading.begin_again();
@@ -250,19 +263,17 @@ impl Logs {
     fn read_committed(&mut self, topic: &str, readings: &mut [Reading]) -> Result<(), KafkaError> {
         let all = client(&mut self.all, &self.config, "read_uncommitted")?;
         let client = client(&mut self.committed, &self.config, "read_committed")?;
+        let end_of_patience = Instant::now() + OPEN_TRANSACTION_PATIENCE;
         let bounds = |partition| {
             // A transaction of anyone that is open hides what others committed after it began.
             let (_, end) = all.fetch_watermarks(topic, partition, PATIENCE)?;
-            let since = Instant::now();
             loop {
                 let (low, high) = client.fetch_watermarks(topic, partition, PATIENCE)?;
                 if high >= end {
-                    return Ok((low, high));
+                    return Ok(Some((low, high)));
                 }
-                if since.elapsed() > PATIENCE {
-                    return Err(KafkaError::MessageConsumption(
-                        RDKafkaErrorCode::ConcurrentTransactions,
-                    ));
+                if Instant::now() > end_of_patience {
+                    return Ok(None);
                 }
                 std::thread::sleep(OPEN_TRANSACTION_PAUSE);
             }
@@ -285,18 +296,21 @@ fn client<'a>(
     Ok(place.insert(BaseConsumer::from_config_and_context(&config, Quiet)?))
 }
 
-/// Reads partitions of a topic up to their ends. `bounds` tells where a log begins and ends.
+/// Reads partitions of a topic up to their ends. `bounds` tells where a log begins and ends; nothing where a transaction hides the end.
 fn read(
     client: &Client,
     topic: &str,
     readings: &mut [Reading],
     gateway: &str,
-    bounds: impl Fn(i32) -> Result<(i64, i64), KafkaError>,
+    bounds: impl Fn(i32) -> Result<Option<(i64, i64)>, KafkaError>,
 ) -> Result<(), KafkaError> {
     let mut assignment = TopicPartitionList::new();
     for reading in &mut *readings {
         let partition = reading.question.partition;
-        let (low, high) = bounds(partition)?;
+        let Some((low, high)) = bounds(partition)? else {
+            (reading.hidden, reading.done) = (true, true);
+            continue;
+        };
         reading.begin(low, high);
         if !reading.done {
             assignment.add_partition_offset(topic, partition, Offset::Offset(reading.next))?;
@@ -364,6 +378,7 @@ impl Reading {
             question,
             tail: Tail::default(),
             done: false,
+            hidden: false,
             transactional: false,
         }
     }

@@ -134,14 +134,14 @@ impl Worker {
         }
     }
 
+    fn fatal_error(&self) -> Option<(RDKafkaErrorCode, String)> {
+        let mut producers = self.clients.iter().flat_map(Clients::iter);
+        producers.find_map(|producer| producer.client().fatal_error())
+    }
+
     /// A fatal error shows in many ways; the client itself knows for sure.
     fn look_for_fatal(&mut self) {
-        let fatal = self
-            .clients
-            .iter()
-            .flat_map(Clients::iter)
-            .find_map(|producer| producer.client().fatal_error());
-        if let Some((code, reason)) = fatal {
+        if let Some((code, reason)) = self.fatal_error() {
             self.connection_problem = None;
             self.must_rebuild
                 .get_or_insert_with(|| format!("{code}: {reason}"));
@@ -168,8 +168,13 @@ impl Worker {
     /// Throws the producer away and goes back to the last acknowledged record of each lane.
     pub(crate) fn rebuild(&mut self) {
         let reason = self.must_rebuild.take().unwrap_or_default();
-        tracing::error!(reason, "the kafka producer is of no more use and is replaced");
-        self.metrics.publish_errors.with_label_values(&["Fatal"]).inc();
+        let fatal = self.fatal_error();
+        if self.transactions.is_some() && fatal.is_none() {
+            tracing::warn!(reason, "a transaction failed; its events are sent again");
+        } else {
+            tracing::error!(reason, "the kafka producer is of no more use and is replaced");
+            self.metrics.publish_errors.with_label_values(&["Fatal"]).inc();
+        }
         for producer in self.clients.iter().flat_map(Clients::iter) {
             producer.purge(PurgeConfig::default().queue().inflight());
             // Every record is told of now, as delivered or as thrown away.
@@ -187,7 +192,7 @@ impl Worker {
             self.cached = self.cached.saturating_sub(slot.lane.cached_bytes());
             self.in_flight = self.in_flight.saturating_sub(slot.lane.rewind());
         }
-        let pause = self.transactions.as_mut().map(Transactions::restart);
+        let pause = self.transactions.as_mut().map(|own| own.restart(fatal.as_ref()));
         self.rebuild_at = Instant::now() + pause.unwrap_or(REBUILD_PAUSE);
     }
 

@@ -9,7 +9,7 @@ use floorgate_outbox::{Acknowledged, LaneId, Reader, Row, Topic};
 use floorgate_sample::Timestamp;
 use thiserror::Error;
 
-use crate::client::{ClientError, GATHERING, connection, producing};
+use crate::client::{ClientError, GATHERING, connection, producing, transaction_timeout};
 use crate::fence::Fence;
 use crate::inbox::Shared;
 use crate::log_reader::LogReader;
@@ -101,7 +101,7 @@ impl Publisher {
             in_flight_limit: settings.in_flight_mib as usize * 1024 * 1024,
             max_record_bytes: settings.max_record_bytes as usize,
             gathers: settings.linger < GATHERING && !settings.transactions,
-            in_transactions: settings.transactions,
+            transaction_timeout: settings.transactions.then(|| transaction_timeout(settings)),
         };
         let worker = Worker::new(outfit, &topics, &lanes)?;
         let thread = std::thread::Builder::new()

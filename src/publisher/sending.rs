@@ -279,6 +279,9 @@ impl Worker {
         }
         let before = lane.cached_bytes();
         self.in_flight += lane.sent(sent);
+        if let Some(transactions) = &mut self.transactions {
+            transactions.note_sent(sent);
+        }
         self.cached = self.cached.saturating_sub(before - lane.cached_bytes());
         let Some((code, reason)) = failure else {
             return if lane.has_unsent() {
@@ -288,7 +291,9 @@ impl Worker {
             };
         };
         if let Some(code) = code {
-            if code == RDKafkaErrorCode::QueueFull {
+            // A transaction that has failed takes nothing more; which lane is to blame, its end tells.
+            let has_failed = code == RDKafkaErrorCode::State && self.transactions.is_some();
+            if code == RDKafkaErrorCode::QueueFull || has_failed {
                 return Round::Throttled;
             }
             self.metrics

@@ -74,8 +74,8 @@ pub(crate) struct Outfit {
     pub(crate) max_record_bytes: usize,
     /// Large bursts are gathered.
     pub(crate) gathers: bool,
-    /// Everything is published in transactions.
-    pub(crate) in_transactions: bool,
+    /// Everything is published in transactions, which the brokers let take so long.
+    pub(crate) transaction_timeout: Option<Duration>,
 }
 
 /// The state of the publisher's thread.
@@ -154,7 +154,7 @@ impl Worker {
             headers: HeaderMaker::default(),
             metrics: outfit.metrics,
             clients: None,
-            transactions: outfit.in_transactions.then(Transactions::new),
+            transactions: outfit.transaction_timeout.map(Transactions::new),
             slots: Vec::new(),
             by_id: HashMap::new(),
             topics: Vec::new(),
@@ -209,6 +209,7 @@ impl Worker {
                 break;
             }
         }
+        self.close_transactions();
         self.keeper.stop();
         self.log.stop();
         // What is in flight now is purged with the producer. It is stored, and in doubt at the next start.
@@ -258,11 +259,13 @@ impl Worker {
             _ => None,
         });
         let rebuild = self.clients.is_none().then_some(self.rebuild_at);
+        let transactions = self.transactions.as_ref().filter(|_| self.clients.is_some());
+        let next_try = transactions.and_then(Transactions::next_try);
         holds
             .chain(topics)
             .chain(self.store_retry_at)
             .chain(rebuild)
-            .chain(self.transactions.as_ref().and_then(Transactions::next_try))
+            .chain(next_try)
             .chain(self.next_look())
             .map(|at| at.saturating_duration_since(Instant::now()))
             .fold(LONGEST_SLEEP, Duration::min)
@@ -417,7 +420,9 @@ impl Worker {
                 failure.reason
             ))
         });
-        let problems = self.connection_problem.iter().chain(topics).cloned().chain(lanes);
+        let transactions = self.transactions.iter().filter_map(|own| own.problem.as_ref());
+        let connection = self.connection_problem.iter().chain(transactions);
+        let problems = connection.chain(topics).cloned().chain(lanes);
         let kafka_up = self.reachable == Some(true);
         if self.status.kafka_up == kafka_up && problems.clone().eq(self.status.problems.iter().cloned()) {
             return;

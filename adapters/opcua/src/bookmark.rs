@@ -3,15 +3,17 @@
 //!
 //! The *layout* is stored when it changes, the *position* with each message.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Instant;
 
 use floorgate_adapter_api::{Bookmark, Bookmarks};
+use opcua::types::StatusCode;
 use serde::{Deserialize, Serialize};
 
 use crate::plan::Plan;
-use crate::subscription::{Behind, State, Subscription};
+use crate::settings::Mode;
+use crate::subscription::{Behind, Heritage, State, Subscription};
 use crate::takeover::Trial;
 
 const LAYOUT: &str = "layout";
@@ -26,8 +28,12 @@ struct Layout {
     server_started: Option<i64>,
     /// [`State::gives_over`].
     gives_over: Option<bool>,
-    /// Every tag was reported at least once: what is stored of them is not older than the subscriptions.
+    /// [`State::silences`].
+    silences: u8,
+    /// Every tag was reported at least once, or is refused: what is stored of them is not older than the subscriptions.
     complete: bool,
+    /// [`State::refused`], with the status' number.
+    refused: Vec<(u32, u32)>,
     subscriptions: Vec<LaidOut>,
 }
 
@@ -46,6 +52,7 @@ pub fn fingerprint(plan: &Plan) -> u64 {
     let mut hasher = DefaultHasher::new();
     let settings = &plan.settings;
     settings.endpoint.hash(&mut hasher);
+    (settings.mode == Mode::Poll).hash(&mut hasher);
     settings.publishing_interval.get().hash(&mut hasher);
     plan.uris.hash(&mut hasher);
     for tag in &plan.tags {
@@ -88,13 +95,17 @@ fn placed(runs: &[Run], in_plan: usize) -> Option<(Vec<u32>, Vec<u32>)> {
 }
 
 impl State {
-    /// What is to be stored with a message: that it was the last of its subscription, and what changed beside.
-    pub fn bookmarks(&mut self, id: u32, sequence: u32) -> Vec<Bookmark> {
-        let last = |s: &Subscription| (s.id, if s.id == id { sequence } else { s.last });
+    /// What is to be stored with a message, that it was the last of its subscription, and what changed beside.
+    pub fn bookmarks(&mut self, message: Option<(u32, u32)>) -> Vec<Bookmark> {
+        let last = |s: &Subscription| match message {
+            Some((id, sequence)) if id == s.id => (id, sequence),
+            _ => (s.id, s.last),
+        };
         let position: BTreeMap<u32, u32> = self.subscriptions.iter().map(last).collect();
         let mut bookmarks = Vec::new();
         if !std::mem::replace(&mut self.layout_told, true) {
-            bookmarks.extend(bookmark(LAYOUT, &self.layout(self.unseen.is_empty())));
+            self.goes_on = self.is_complete();
+            bookmarks.extend(bookmark(LAYOUT, &self.layout(self.goes_on)));
         }
         bookmarks.extend(bookmark(POSITION, &position));
         bookmarks
@@ -102,8 +113,15 @@ impl State {
 
     /// What is to be stored where the next process cannot go on.
     pub fn no_bookmarks(&mut self) -> Vec<Bookmark> {
-        self.layout_told = false;
+        (self.layout_told, self.goes_on) = (false, false);
         bookmark(LAYOUT, &self.layout(false)).into_iter().collect()
+    }
+
+    /// Whether every tag was reported since it has its item, or is refused.
+    fn is_complete(&self) -> bool {
+        let mut known: HashSet<u32> = self.refused.keys().copied().collect();
+        known.extend(self.subscriptions.iter().flat_map(|s| &s.tags));
+        self.unseen.is_empty() && known.len() >= self.tags
     }
 
     fn layout(&self, complete: bool) -> Layout {
@@ -115,7 +133,13 @@ impl State {
             plan: self.plan,
             server_started: self.server_started,
             gives_over: self.gives_over,
+            silences: self.silences,
             complete,
+            refused: self
+                .refused
+                .iter()
+                .map(|(tag, status)| (*tag, status.bits()))
+                .collect(),
             subscriptions: self.subscriptions.iter().map(laid_out).collect(),
         }
     }
@@ -125,6 +149,8 @@ impl State {
         let fingerprint = fingerprint(plan);
         let mut state = Self::try_restored(plan, fingerprint, bookmarks).unwrap_or_default();
         state.plan = fingerprint;
+        state.tags = plan.tags.len();
+        state.goes_on = bookmarks.get(LAYOUT).is_some();
         state
     }
 
@@ -133,11 +159,22 @@ impl State {
         let position: BTreeMap<u32, u32> = serde_json::from_str(bookmarks.get(POSITION)?).ok()?;
         let mut state = Self::default();
         state.server_started = layout.server_started;
-        state.gives_over = layout.gives_over;
-        state.is_stale = layout.plan != fingerprint || !layout.complete;
-        state.is_left_over = true;
+        (state.gives_over, state.silences) = (layout.gives_over, layout.silences);
+        let is_stale = layout.plan != fingerprint || !layout.complete;
+        state.heritage = if is_stale {
+            Heritage::Stale
+        } else {
+            Heritage::LeftOver
+        };
+        if !is_stale {
+            let is_in_plan = |(tag, _): &(u32, u32)| (*tag as usize) < plan.tags.len();
+            let refused = layout.refused.into_iter().filter(is_in_plan);
+            state.refused = refused
+                .map(|(tag, status)| (tag, StatusCode::from(status)))
+                .collect();
+        }
         for LaidOut { id, runs } in layout.subscriptions {
-            let (tags, items) = if state.is_stale {
+            let (tags, items) = if is_stale {
                 Default::default()
             } else {
                 placed(&runs, plan.tags.len())?

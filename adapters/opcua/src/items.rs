@@ -189,7 +189,7 @@ impl Connected<'_> {
 
     /// Tags without an item, the first of the plan last; before them those that made the server fail, so that they
     /// come when all others are placed.
-    fn unplaced(&self, again: bool) -> Vec<u32> {
+    pub fn unplaced(&self, again: bool) -> Vec<u32> {
         let mut placed = vec![false; self.plan.tags.len()];
         for tag in self
             .state
@@ -246,7 +246,7 @@ impl Connected<'_> {
             return Ok(place);
         }
         let revised = self.state.create(self.session, self.plan).await?;
-        revised.report(self.plan, &self.outlet.metrics);
+        revised.report("made", self.plan, &self.outlet.metrics);
         self.publishing = revised.publishing;
         Ok(self.state.subscriptions.len() - 1)
     }
@@ -262,6 +262,7 @@ impl Connected<'_> {
         if self.state.refused.insert(place, status) == Some(status) {
             return;
         }
+        self.state.layout_told = false;
         refusals.samples.push(value::refusal(tag.id, status));
         refusals.named += 1;
         if refusals.named <= MOST_NAMED {

@@ -69,14 +69,30 @@ impl Outlet {
 
     /// Hands on a notice.
     pub async fn notice(&self, notice: Notice) -> Result<(), Halt> {
-        self.tell(notice).await
+        self.tell(notice, Vec::new(), None).await
     }
 
     /// Says that the source is connected.
     pub async fn online(&mut self, continuity: Continuity) -> Result<(), Halt> {
-        self.tell(Notice::Online(continuity)).await?;
+        self.notice(Notice::Online(continuity)).await?;
         self.offline = false;
         Ok(())
+    }
+
+    /// Hands on a notice with what is to be stored with it.
+    pub async fn tell(
+        &self,
+        notice: impl Into<Option<Notice>>,
+        bookmarks: Vec<Bookmark>,
+        receipt: Option<Receipt>,
+    ) -> Result<(), Halt> {
+        self.send(Batch {
+            notices: notice.into().into_iter().collect(),
+            bookmarks,
+            receipt,
+            ..self.batch()
+        })
+        .await
     }
 
     /// Says that the source is lost, once for each loss.
@@ -85,7 +101,7 @@ impl Outlet {
         if self.offline {
             return Ok(());
         }
-        self.tell(Notice::Offline { reason }).await?;
+        self.notice(Notice::Offline { reason }).await?;
         self.offline = true;
         Ok(())
     }
@@ -99,14 +115,6 @@ impl Outlet {
             bookmarks: Vec::new(),
             receipt: None,
         }
-    }
-
-    async fn tell(&self, notice: Notice) -> Result<(), Halt> {
-        self.send(Batch {
-            notices: vec![notice],
-            ..self.batch()
-        })
-        .await
     }
 
     async fn send(&self, batch: Batch) -> Result<(), Halt> {

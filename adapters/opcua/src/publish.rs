@@ -161,12 +161,20 @@ impl Connected<'_> {
             .position(|s| s.id == response.subscription_id);
         // A subscription that was deleted may still have had an answer on its way.
         let Some(place) = known else { return Ok(()) };
-        let subscription = &mut self.state.subscriptions[place];
-        subscription.hear();
-        let (id, last) = (subscription.id, subscription.last);
         let message = response.notification_message;
         let sequence = message.sequence_number;
         let is_keep_alive = is_keep_alive(&message);
+        let subscription = &mut self.state.subscriptions[place];
+        let (id, last) = (subscription.id, subscription.last);
+        if subscription.trial == Trial::Silent && !(is_newer(sequence, last) || sequence == last) {
+            return self
+                .lose(
+                    place,
+                    format!("the subscription that was taken over is at {sequence} and not behind {last}"),
+                )
+                .await;
+        }
+        subscription.hear();
         if sequence != next(last) {
             // A keep-alive has the number of the next message (OPC 10000-4 §5.14.1), so `last` repeated is a message that came twice.
             if !is_newer(sequence, last) {
@@ -192,9 +200,7 @@ impl Connected<'_> {
             generation: self.state.subscriptions[place].generation,
             sequence,
         };
-        if samples.is_empty() {
-            self.state.acknowledge(stored);
-        } else {
+        {
             let begun = Instant::now();
             while samples.len() > SAMPLES_PER_BATCH {
                 let rest = samples.split_off(SAMPLES_PER_BATCH);
@@ -205,7 +211,7 @@ impl Connected<'_> {
                     .await?;
             }
             let id = self.state.subscriptions[place].id;
-            let bookmarks = self.state.bookmarks(id, sequence);
+            let bookmarks = self.state.bookmarks(Some((id, sequence)));
             self.outlet
                 .message(samples, bookmarks, self.state.receipt(stored))
                 .await?;
@@ -290,6 +296,7 @@ impl Connected<'_> {
             );
         }
         if refused > 0 || self.state.refused.len() != refused_before {
+            self.state.layout_told = false;
             self.count_refused();
         }
         (samples, ended)
@@ -298,7 +305,8 @@ impl Connected<'_> {
     /// Gives up a subscription whose messages cannot be relied on, and says so.
     pub async fn lose(&mut self, place: usize, reason: String) -> Result<(), Halt> {
         let notice = self.state.lose(place, self.plan, reason);
-        self.outlet.gap(notice).await
+        self.outlet.metrics.gaps.inc();
+        self.break_off(notice).await
     }
 
     /// Makes new subscriptions for those that were lost.
@@ -311,6 +319,11 @@ impl Connected<'_> {
 
     /// Has tags monitored, and hands on which are refused.
     pub async fn place(&mut self, again: bool) -> Result<(), Halt> {
+        if self.unplaced(again).is_empty() {
+            self.count_refused();
+            return Ok(());
+        }
+        self.break_off(None).await?;
         let begun = Instant::now();
         let mut refusals = Refusals::default();
         let placed = self.place_tags(again, &mut refusals).await;
@@ -318,7 +331,7 @@ impl Connected<'_> {
             self.outlet.samples(refusals.samples).await?;
         }
         placed?;
-        self.state.layout_told = false;
+        self.tell_layout().await?;
         self.outlet
             .metrics
             .request_seconds
@@ -338,6 +351,7 @@ impl Connected<'_> {
             Ok(facts) => self.facts = facts,
             Err(error) => return Err(self.lost_with("reading the namespaces", &error)),
         }
+        self.break_off(None).await?;
         if let Err(error) = self.remove_refused_items().await {
             return Err(self.lost_with("deleting monitored items", &error));
         }
@@ -354,7 +368,7 @@ impl Connected<'_> {
             let silent = self.state.subscriptions[place].heard.elapsed().as_secs_f64();
             self.outlet.metrics.error("timeout");
             if self.state.subscriptions[place].trial == Trial::Silent {
-                self.state.gives_over = Some(false);
+                self.state.note_silence();
             }
             self.lose(place, format!("the subscription was silent for {silent:.1} s"))
                 .await?;

@@ -411,6 +411,9 @@ impl Connected<'_> {
             "connected to {}",
             self.plan.settings.endpoint
         );
+        if continuity == Continuity::New {
+            self.break_off(None).await?;
+        }
         self.outlet.online(continuity).await?;
         if self.plan.settings.mode == Mode::Poll {
             return Ok(());

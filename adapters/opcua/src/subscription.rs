@@ -78,6 +78,17 @@ pub struct Stored {
     pub sequence: u32,
 }
 
+/// Whose the subscriptions are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Heritage {
+    /// Made or taken over by this process.
+    Own,
+    /// An earlier process left them, and no session of this one has them yet.
+    LeftOver,
+    /// The same, and they cannot be gone on with: they are good for nothing but to be deleted.
+    Stale,
+}
+
 /// What is known across connections.
 #[derive(Debug)]
 pub struct State {
@@ -99,12 +110,16 @@ pub struct State {
     pub unseen: HashSet<u32>,
     /// [`crate::bookmark::fingerprint`] of the plan.
     pub plan: u64,
-    /// The subscriptions are those of an earlier process, and no session of this one has them yet.
-    pub is_left_over: bool,
-    /// The subscriptions are those of an earlier process and cannot be gone on with: they are good for nothing but to be deleted.
-    pub is_stale: bool,
-    /// What the server holds is stored, or on its way to be.
+    /// How many tags the plan has.
+    pub tags: usize,
+    /// Whose the subscriptions are.
+    pub heritage: Heritage,
+    /// How many times in a row one that it said to have given over stayed silent.
+    pub silences: u8,
+    /// What the server holds is stored as it is, or on its way to be.
     pub layout_told: bool,
+    /// By what is stored, or on its way to be, the next process may go on.
+    pub goes_on: bool,
     /// Messages to acknowledge.
     pub stored: mpsc::UnboundedReceiver<Stored>,
     on_stored: mpsc::UnboundedSender<Stored>,
@@ -124,9 +139,11 @@ impl Default for State {
             gives_over: None,
             unseen: HashSet::new(),
             plan: 0,
-            is_left_over: false,
-            is_stale: false,
+            tags: 0,
+            heritage: Heritage::Own,
+            silences: 0,
             layout_told: false,
+            goes_on: false,
             stored,
             on_stored,
             generations: 0,
@@ -167,16 +184,14 @@ impl State {
         })
     }
 
-    /// Has a message acknowledged that held nothing to store.
-    pub fn acknowledge(&self, stored: Stored) {
-        let _ = self.on_stored.send(stored);
-    }
-
     /// Forgets a subscription whose messages cannot be relied on, and returns what is to be said of it.
     pub fn lose(&mut self, place: usize, plan: &Plan, reason: String) -> Notice {
         self.layout_told = false;
         let lost = self.subscriptions.swap_remove(place);
         self.discarded.push(lost.id);
+        for tag in &lost.tags {
+            self.unseen.remove(tag);
+        }
         let scope = if self.subscriptions.is_empty() {
             GapScope::Source
         } else {
@@ -199,8 +214,7 @@ impl State {
     pub fn lose_all(&mut self, held: Vec<u32>) {
         self.subscriptions.clear();
         self.unseen.clear();
-        self.is_left_over = false;
-        self.is_stale = false;
+        self.heritage = Heritage::Own;
         self.layout_told = false;
         self.discarded.extend(held);
         self.refused.clear();
@@ -256,20 +270,20 @@ impl State {
         self.subscriptions.iter().map(|s| s.id).collect()
     }
 
-    /// Takes over the subscriptions of a session that is gone; the numbers of those that could be.
-    pub async fn transfer(&mut self, session: &Session) -> Vec<u32> {
+    /// Takes over the subscriptions of a session that is gone; the numbers of those that could be. An error where the connection is lost.
+    pub async fn transfer(&mut self, session: &Session) -> Result<Vec<u32>, Error> {
         let ids = self.ids();
         let request = TransferSubscriptions::new(session)
             .subscription_ids(ids.clone())
             .send_initial_values(false);
-        let results = match request.send(session.channel()).await {
-            Ok(response) => response.results.unwrap_or_default(),
+        match request.send(session.channel()).await {
+            Ok(response) => Ok(taken(&ids, &response.results.unwrap_or_default())),
+            Err(error) if is_lost(error.status()) => Err(error),
             Err(error) => {
                 tracing::debug!("subscriptions cannot be taken over: {error}");
-                Vec::new()
+                Ok(Vec::new())
             }
-        };
-        taken(&ids, &results)
+        }
     }
 }
 
@@ -285,9 +299,12 @@ fn periods(plan: &Plan, span: Duration) -> u32 {
 /// The numbers of which the server says that they were taken over.
 fn taken(ids: &[u32], results: &[TransferResult]) -> Vec<u32> {
     let both = ids.iter().zip(results);
-    both.filter(|(_, result)| result.status_code.is_good())
-        .map(|(id, _)| *id)
-        .collect()
+    // Some servers say that there is nothing to do where the session has it already.
+    both.filter(|(_, result)| {
+        result.status_code.is_good() || result.status_code == StatusCode::BadNothingToDo
+    })
+    .map(|(id, _)| *id)
+    .collect()
 }
 
 /// What the server made of the requested subscription.
@@ -308,7 +325,7 @@ impl Revised {
     }
 
     /// Logs and exports it, and warns where it is not what was asked for or too slow for the promise.
-    pub fn report(&self, plan: &Plan, metrics: &floorgate_adapter_api::SourceMetrics) {
+    pub fn report(&self, what: &str, plan: &Plan, metrics: &floorgate_adapter_api::SourceMetrics) {
         metrics.revised("publishing_interval", self.publishing.as_secs_f64());
         let millis = self.publishing.as_secs_f64() * 1e3;
         tracing::info!(
@@ -316,7 +333,7 @@ impl Revised {
             publishing_interval_ms = millis,
             keep_alive_count = self.keep_alive,
             lifetime_count = self.lifetime,
-            "made a subscription"
+            "{what} a subscription"
         );
         let asked = plan.settings.publishing_interval;
         if (millis - crate::settings::millis(asked)).abs() > 0.5 {

@@ -6,9 +6,11 @@
 
 use std::time::{Duration, Instant};
 
+use floorgate_adapter_api::{Notice, Receipt};
 use opcua::client::services::ModifySubscription;
 use opcua::client::{Session, UARequest};
 use opcua::types::Error;
+use tokio::sync::oneshot;
 
 use crate::outlet::Halt;
 use crate::plan::{Credentials, Plan};
@@ -16,7 +18,7 @@ use crate::publish::{Connected, is_lost};
 use crate::recovery::FirstMissed;
 use crate::server::reason;
 use crate::settings::SecurityMode;
-use crate::subscription::{NOTIFICATIONS_PER_MESSAGE, Revised, State, Subscription, duration};
+use crate::subscription::{Heritage, NOTIFICATIONS_PER_MESSAGE, Revised, State, Subscription, duration};
 
 /// How long a subscription on trial may be silent beside its intervals.
 const TRIAL: Duration = Duration::from_millis(500);
@@ -41,27 +43,33 @@ impl Connected<'_> {
         if !resumed {
             self.state.discarded.clear();
         }
-        let transfers = (!resumed || self.state.is_left_over) && !self.state.subscriptions.is_empty();
+        let transfers =
+            (!resumed || self.state.heritage != Heritage::Own) && !self.state.subscriptions.is_empty();
         let held = if !transfers {
             self.state.ids()
         } else if same_server && self.state.gives_over != Some(false) {
-            self.state.transfer(self.session).await
+            match self.state.transfer(self.session).await {
+                Ok(held) => held,
+                Err(error) => return Err(self.lost_with("taking subscriptions over", &error)),
+            }
         } else {
             Vec::new()
         };
         let all = !held.is_empty() && held.len() == self.state.subscriptions.len();
         if all
-            && !self.state.is_stale
+            && self.state.heritage != Heritage::Stale
             && (!transfers || self.put_on_trial().await?)
             && let Some(first) = self.first_missed().await?
         {
-            self.state.is_left_over = false;
+            self.state.heritage = Heritage::Own;
             return Ok(Some(first));
         }
         if !same_server {
-            self.state.gives_over = None;
+            (self.state.gives_over, self.state.silences) = (None, 0);
         }
-        self.state.lose_all(held);
+        // What the server says of them may be wrong; to delete one that it does not have is no harm.
+        let left = if same_server { self.state.ids() } else { held };
+        self.state.lose_all(left);
         Ok(None)
     }
 
@@ -74,8 +82,9 @@ impl Connected<'_> {
                     let subscription = &mut self.state.subscriptions[place];
                     subscription.trial = Trial::Silent;
                     // A server may count to its next sign of life as it did before.
+                    let asked = revised.publishing * revised.keep_alive * 2;
                     subscription.patience =
-                        self.plan.settings.keep_alive.get() + revised.publishing * 4 + TRIAL;
+                        self.plan.settings.keep_alive.get().max(asked) + revised.publishing * 4 + TRIAL;
                 }
                 Err(error) if is_lost(error.status()) => {
                     return Err(self.lost_with("taking a subscription over", &error));
@@ -107,21 +116,57 @@ impl Connected<'_> {
                         .await;
                 }
             };
-            revised.report(self.plan, &self.outlet.metrics);
+            revised.report("took over", self.plan, &self.outlet.metrics);
             self.publishing = revised.publishing;
             let subscription = &mut self.state.subscriptions[place];
             subscription.trial = Trial::Not;
             subscription.patience = revised.patience(self.plan);
-            if self.state.gives_over != Some(true) {
-                self.state.gives_over = Some(true);
+            if self.state.gives_over != Some(true) || self.state.silences > 0 {
+                (self.state.gives_over, self.state.silences) = (Some(true), 0);
                 self.state.layout_told = false;
             }
         }
         Ok(())
     }
+
+    /// What is stored does not let the next process go on any more, which is durable when this returns.
+    pub async fn break_off(&mut self, notice: impl Into<Option<Notice>>) -> Result<(), Halt> {
+        let waits = std::mem::take(&mut self.state.goes_on);
+        let (stored, done) = oneshot::channel();
+        let receipt = waits.then(|| {
+            Receipt::new(move || {
+                let _ = stored.send(());
+            })
+        });
+        let bookmarks = self.state.no_bookmarks();
+        self.outlet.tell(notice, bookmarks, receipt).await?;
+        if !waits {
+            return Ok(());
+        }
+        tokio::select! {
+            biased;
+            stored = done => stored.map_err(|_| Halt::Stop),
+            () = self.outlet.stop.cancelled() => Err(Halt::Stop),
+            lost = self.link.lost() => Err(Halt::Lost(lost)),
+        }
+    }
+
+    /// Stores what the server holds now, where no message is on its way that would have it with it.
+    pub async fn tell_layout(&mut self) -> Result<(), Halt> {
+        let bookmarks = self.state.bookmarks(None);
+        self.outlet.tell(None, bookmarks, None).await
+    }
 }
 
 impl State {
+    /// A subscription on trial was silent. Twice in a row is no accident.
+    pub fn note_silence(&mut self) {
+        self.silences = self.silences.saturating_add(1);
+        if self.silences > 1 {
+            self.gives_over = Some(false);
+        }
+    }
+
     /// Whether the subscriptions are worth keeping when the session ends: another may take them over. A server need not give those of a
     /// user without a name to a client that it cannot tell from others (OPC 10000-4 §5.14.7).
     pub fn outlives_session(&self, plan: &Plan) -> bool {

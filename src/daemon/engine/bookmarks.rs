@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use floorgate_adapter_api::{Batch, Bookmarks};
+use floorgate_outbox::Cell;
 
 use super::Running;
 
@@ -31,6 +32,23 @@ pub fn of_sources<'a>(cells: impl IntoIterator<Item = (&'a Arc<str>, &'a String)
         }
     }
     shelf
+}
+
+/// Deletes the bookmarks of sources that are not there any more: should one come back, it was not watched meanwhile.
+pub fn of_gone_sources<'a>(
+    cells: impl IntoIterator<Item = (&'a Arc<str>, &'a String)>,
+    is_there: impl Fn(&str) -> bool,
+) -> Vec<Cell> {
+    let keys = cells.into_iter().map(|(key, _)| key);
+    let gone = keys.filter(|key| {
+        let source = key.strip_prefix(PREFIX).and_then(|rest| rest.split_once(':'));
+        source.is_some_and(|(_, source)| !is_there(source))
+    });
+    gone.map(|key| Cell {
+        key: Arc::clone(key),
+        value: None,
+    })
+    .collect()
 }
 
 impl Running {

@@ -37,7 +37,7 @@ use tracing::{debug, error, warn};
 use storing::{Counts, Refused};
 use upkeep::Upkeep;
 
-pub use bookmarks::{Shelf, of_sources};
+pub use bookmarks::{Shelf, of_gone_sources, of_sources};
 pub use checkpoint::Checkpoints;
 pub use mailbox::{Generation, Message, Replacement, Resend, intake_of, mailbox};
 pub use pulse::{Pulse, Standing};
@@ -343,6 +343,8 @@ impl Running {
         self.engine.core.leave_out_below(self.engine.pulse.left_out());
         self.generation = replacement.generation;
         cells.extend(self.bookmarks.iter().cloned());
+        let gone = of_gone_sources(&cells, |name| self.engine.core.has_source(name));
+        self.commit.cells.extend(gone);
         self.replaced.push((replacement.bookmarks, of_sources(&cells)));
         Ok(())
     }

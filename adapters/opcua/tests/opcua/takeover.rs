@@ -101,6 +101,66 @@ async fn a_process_with_other_tags_begins_anew_and_deletes_what_was_left() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_source_that_polls_now_takes_nothing_over_and_leaves_nothing_to_go_on_from() {
+    let folder = Folder::new();
+    let mut server = server(&folder).await;
+    let settings = of_user(server.port);
+    let mut first = Run::new(&folder, &settings, &addresses(1));
+    first.shows(0, 0).await;
+    let stored = first.bookmarks.clone();
+    first.stop().await;
+    let polls = settings.replace("queue_size: 5000", "mode: poll\npoll_interval: 10ms");
+    let polls = polls
+        .replace("publishing_interval: 10ms\n", "")
+        .replace("sampling_interval: 0ms\n", "");
+    let mut second = Run::after(stored, &folder, &polls, &addresses(1));
+    let seen = second.shows(0, 0).await;
+    assert!(
+        seen.contains(&Seen::Notice(Notice::Online(Continuity::New))),
+        "{seen:#?}"
+    );
+    count(&mut server, 1..=3).await;
+    second.shows(0, 3).await;
+    let stored = second.bookmarks.clone();
+    second.stop().await;
+    // What the server queued for the first one is older than what was read.
+    let mut third = Run::after(stored, &folder, &settings, &addresses(1));
+    let seen = third.shows(0, 3).await;
+    assert!(
+        seen.contains(&Seen::Notice(Notice::Online(Continuity::New))),
+        "{seen:#?}"
+    );
+    assert_eq!(third.shown(0), [3]);
+    third.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_tag_that_was_refused_before_has_a_gap_when_it_comes() {
+    let folder = Folder::new();
+    let server = server(&folder).await;
+    let settings = of_user(server.port);
+    let mut first = Run::new(&folder, &settings, &addresses(4));
+    let settled = |run: &Run| {
+        run.bookmarks
+            .get("layout")
+            .is_some_and(|text| text.contains("\"complete\":true"))
+    };
+    while !settled(&first) {
+        first.until("the layout", |_| true).await;
+    }
+    let stored = first.bookmarks.clone();
+    first.kill().await;
+    server.add(3);
+    let more = settings + "retry_refused_nodes: 1s\n";
+    let mut second = Run::after(stored, &folder, &more, &addresses(4));
+    let seen = second.shows(3, 0).await;
+    assert!(is_resumed(&seen), "{seen:#?}");
+    let gap = |seen: &&Seen| matches!(seen, Seen::Sample(sample) if sample.tag.index() == 3 && sample.gap);
+    assert_eq!(seen.iter().filter(gap).count(), 1, "{seen:#?}");
+    second.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_that_was_started_anew_has_nothing_to_give_over() {
     let folder = Folder::new();
     let mut server = server(&folder).await;

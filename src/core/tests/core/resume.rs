@@ -1,10 +1,13 @@
 //! A source that kept what happened between two processes: the second goes on as if there had been one.
 
+use std::sync::Arc;
+
 use fastrand::Rng;
 use floorgate_core::Event;
+use floorgate_core::plan::{Deadband, Field, Plan, Slot};
 use floorgate_sample::{Continuity, GapScope, Notice, Quality, Sample, TagId, Value};
 
-use super::{ALARMS, GOOD, Gateway, ORDER, STATE, STATUS, TEMPERATURE, data, online};
+use super::{ALARMS, GOOD, Gateway, ORDER, STATE, STATUS, TEMPERATURE, data, online, plan};
 
 /// Histories that are tried.
 const HISTORIES: u64 = 600;
@@ -24,8 +27,25 @@ fn value(tag: TagId, random: &mut Rng) -> Value {
         STATE => Value::Int(random.i64(..12)),
         GOOD => Value::UInt(random.u64(..6) * 20_000 % 65_536),
         ALARMS => Value::UInt(random.u64(..4)),
-        _ => Value::Float64(f64::from(random.u8(..4))),
+        // Its deadband is 1.5.
+        _ => Value::Float64(f64::from(random.u8(..8))),
     }
+}
+
+/// The plan with a deadband, and a rule that shows the latest value of that tag.
+fn with_deadband() -> Plan {
+    let mut plan = plan();
+    let spec = Arc::get_mut(&mut plan.tags[TEMPERATURE.index()].spec).unwrap();
+    spec.deadband = Some(Deadband { absolute: 1.5 });
+    let rule = plan
+        .rules
+        .iter_mut()
+        .find(|rule| rule.inputs[0] == STATE)
+        .unwrap();
+    rule.inputs = [STATE, TEMPERATURE].into();
+    let spec = Arc::get_mut(&mut rule.spec).unwrap();
+    spec.data = vec![("temperature".into(), Field::Input(Slot(1)))];
+    plan
 }
 
 /// Values of some of the tags, one of a number on average, and not all of them good.
@@ -117,8 +137,8 @@ fn same(whole: &[Event], parted: &[Event], when: &str) {
 fn whatever_happened_a_restart_that_misses_nothing_changes_no_event() {
     for seed in 0..HISTORIES {
         let mut random = Rng::with_seed(seed);
-        let mut whole = online();
-        let mut parted = online();
+        let mut whole = Gateway::of(with_deadband());
+        let mut parted = Gateway::of(with_deadband());
         let mut is_online = true;
         for number in 0..STEPS {
             let step = step(&mut whole, &mut random, &mut is_online);
