@@ -7,6 +7,7 @@ use anyhow::{Context, Result, ensure};
 use floorgate_tests::{Delivery, Gateway, Kafka, Patience, Record, until};
 use rdkafka::ClientConfig;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+use serde_json::json;
 
 use crate::counting::{COUNTER, compare, known, read_to, written};
 use crate::plant::{Plant, topic};
@@ -137,6 +138,59 @@ fn a_topic_that_refuses_records_holds_up_no_other_topics_transactions() -> Resul
     let (stub, rest) = delivery.accepted.split_first().context("nothing came")?;
     ensure!(stub.has_header("floorgate_dead_letter"), "{stub:?}");
     compare(rest, &(2..=LAST))?;
+    Ok(())
+}
+
+/// A record that is too large takes the others of its burst and of its transaction down with it: they come when it is set aside.
+#[test]
+fn only_the_record_that_is_too_large_is_set_aside() -> Result<()> {
+    const ORDERS: i64 = 30;
+    const LARGE: i64 = 15;
+    let kafka = Kafka::shared()?;
+    let mut plant = plant(kafka)?;
+    let orders = topic(plant.site(), "work-order");
+    kafka.create_topic(&orders, 1)?;
+    // The name stands four times in an event, and twice in the stub that takes its place.
+    kafka.set_topic(&orders, "max.message.bytes", "16000")?;
+    plant.gateway.start()?;
+    known(&plant)?;
+    plant.plc.count_up(COUNTER, 1, 200, 4)?;
+    let name = |number: i64| match number {
+        LARGE => "X".repeat(5_000),
+        number => format!("WO-{number}"),
+    };
+    for number in 1..=ORDERS {
+        let status = json!(3 + number % 2);
+        plant.plc.set_all(&[
+            ("Line1.WorkOrderId", json!(name(number))),
+            ("Line1.Status", status),
+        ])?;
+    }
+    let mut reader = plant.reader("work-order")?;
+    let of = |record: &Record| {
+        record
+            .json()
+            .map(|data| data["workOrderId"].clone())
+            .unwrap_or_default()
+    };
+    let records = reader.until("the last order", Patience::Long, |records| {
+        records.iter().any(|record| of(record) == json!(name(ORDERS)))
+    })?;
+    let delivery = Delivery::of(records)?;
+    assert_eq!(delivery.repeated, 0);
+    let stubs = delivery
+        .accepted
+        .iter()
+        .filter(|record| record.has_header("floorgate_dead_letter"));
+    assert_eq!(stubs.count(), 1);
+    let told: Vec<_> = delivery.accepted.iter().map(of).collect();
+    for number in (1..=ORDERS).filter(|number| *number != LARGE) {
+        ensure!(
+            told.contains(&json!(name(number))),
+            "{number} is not told: {told:?}"
+        );
+    }
+    each_once(read_to(&mut plant.reader("production-count")?, 200)?, 200)?;
     Ok(())
 }
 

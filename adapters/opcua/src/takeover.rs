@@ -131,7 +131,7 @@ impl Connected<'_> {
 
     /// What is stored does not let the next process go on any more, which is durable when this returns.
     pub async fn break_off(&mut self, notice: impl Into<Option<Notice>>) -> Result<(), Halt> {
-        let waits = std::mem::take(&mut self.state.goes_on);
+        let waits = self.state.goes_on;
         let (stored, done) = oneshot::channel();
         let receipt = waits.then(|| {
             Receipt::new(move || {
@@ -147,7 +147,10 @@ impl Connected<'_> {
             biased;
             stored = done => stored.map_err(|_| Halt::Stop),
             () = self.outlet.stop.cancelled() => Err(Halt::Stop),
-            lost = self.link.lost() => Err(Halt::Lost(lost)),
+            lost = self.link.lost() => {
+                self.state.goes_on = true;
+                Err(Halt::Lost(lost))
+            }
         }
     }
 
