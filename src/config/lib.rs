@@ -321,6 +321,7 @@ fn plan_sources(
                     name: &tag.key,
                     address,
                     expects: tag::expected(&tag.spec),
+                    on_demand: false,
                 })
             })
             .collect();
@@ -329,6 +330,7 @@ fn plan_sources(
             name: entry.name,
             settings: &entry.settings,
             tags,
+            snapshots: Vec::new(),
             base,
             state,
         };

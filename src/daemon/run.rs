@@ -272,7 +272,9 @@ async fn serve(path: &Path, loaded: Loaded, audience: Audience, started: Instant
     tokio::spawn(watchdog(pulse, stop.clone()));
     let mut gateway = Gateway {
         audience,
-        sources: Sources::start(sources, shelf, &intake, &metrics),
+        sources: Sources::start(sources, shelf, &intake, &metrics, |requesters| {
+            let _ = sender.send(Message::Sources(Generation::default(), requesters));
+        }),
         settings,
         identity,
         intake,
@@ -391,7 +393,9 @@ async fn reload(gateway: Gateway, path: &Path) -> Gateway {
             info!(sources = sources.len(), "configuration taken over");
             gateway.metrics.reloads.with_label_values(&["ok"]).inc();
             Gateway {
-                sources: Sources::start(sources, shelf, &intake, &gateway.metrics),
+                sources: Sources::start(sources, shelf, &intake, &gateway.metrics, |requesters| {
+                    let _ = gateway.engine.send(Message::Sources(generation, requesters));
+                }),
                 intake,
                 generation,
                 ..gateway

@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::{error, info, warn};
 
-use crate::engine::Shelf;
+use crate::engine::{Requesters, Shelf};
 
 /// How long to wait before a source that ended unexpectedly is started again.
 const RESTART_PAUSE: Duration = Duration::from_secs(1);
@@ -23,18 +23,28 @@ pub struct Sources {
 }
 
 impl Sources {
-    /// Starts every source; the position in `planned` is the source's number in the plan.
-    pub fn start(planned: Vec<LoadedSource>, mut shelf: Shelf, intake: &Intake, metrics: &Metrics) -> Self {
+    /// Starts every source; the position in `planned` is the source's number in the plan. How they are asked for something is handed to
+    /// `tell` first, so that it is known when their first values come.
+    pub fn start(
+        planned: Vec<LoadedSource>,
+        mut shelf: Shelf,
+        intake: &Intake,
+        metrics: &Metrics,
+        tell: impl FnOnce(Requesters),
+    ) -> Self {
+        let (requesters, taken) = Requesters::of(planned.len());
+        tell(requesters);
         let stop = CancellationToken::new();
         let mut tasks = JoinSet::new();
         let names = planned.iter().map(|planned| Arc::clone(&planned.name)).collect();
-        for (number, planned) in (0_u16..).zip(planned) {
+        for (number, (planned, requests)) in (0_u16..).zip(planned.into_iter().zip(taken)) {
             let context = SourceContext {
                 metrics: metrics.source(&planned.name),
                 bookmarks: shelf.take(&planned.name),
                 name: planned.name.to_string(),
                 intake: intake.for_source(SourceId(number)),
                 stop: stop.clone(),
+                requests,
             };
             tasks.spawn(supervise(planned.source, context));
         }
@@ -74,17 +84,33 @@ async fn supervise(source: Box<dyn Source>, mut context: SourceContext) {
         // What it handed over may not be stored yet.
         context.bookmarks = Bookmarks::default();
         tokio::select! {
-            () = tokio::time::sleep(RESTART_PAUSE) => {}
+            () = refuse(&context) => {}
             () = context.stop.cancelled() => return,
         }
     }
 }
 
+/// Answers for a source that failed what it has left open and what is asked meanwhile, until it is started again.
+async fn refuse(context: &SourceContext) {
+    let again = tokio::time::Instant::now() + RESTART_PAUSE;
+    let (requests, intake) = (&context.requests, &context.intake);
+    let reason = "the source failed and is started again";
+    let mut answered = requests.fail_open(intake, reason).await;
+    while answered.is_ok() {
+        let Ok(request) = tokio::time::timeout_at(again, requests.next()).await else {
+            return;
+        };
+        answered = requests.answer(intake, request.id, Err(reason.to_owned())).await;
+    }
+    tokio::time::sleep_until(again).await;
+}
+
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
     use std::sync::mpsc::{Sender, channel};
 
-    use floorgate_adapter_api::{RunFuture, intake};
+    use floorgate_adapter_api::{Batch, Request, RequestId, RunFuture, intake};
 
     use super::*;
 
@@ -109,6 +135,65 @@ mod tests {
         }
     }
 
+    /// A source that fails over the first request that it takes, and answers the next ones.
+    #[derive(Default)]
+    struct Fragile(AtomicUsize);
+
+    impl Source for Fragile {
+        fn run(&self, context: SourceContext) -> RunFuture {
+            let runs = self.0.fetch_add(1, Ordering::SeqCst);
+            Box::pin(async move {
+                loop {
+                    let request = context.requests.next().await;
+                    assert!(runs > 0, "this source is fragile");
+                    let answered = context
+                        .requests
+                        .answer(&context.intake, request.id, Ok(Vec::new()));
+                    answered.await.expect("the gateway takes it");
+                }
+            })
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+    async fn a_source_that_fails_over_a_request_leaves_none_unanswered() {
+        let (sender, batches) = channel();
+        let planned = LoadedSource {
+            name: "plc".into(),
+            adapter: "fragile",
+            tags: 0,
+            source: Box::new(Fragile::default()),
+        };
+        let intake = intake(9, sender, |batch, _| batch);
+        let metrics = Metrics::new().expect("metrics are registered");
+        let mut asked = None;
+        let sources = Sources::start(vec![planned], Shelf::default(), &intake, &metrics, |requesters| {
+            asked = Some(requesters);
+        });
+        let requesters = asked.expect("it is told");
+        let mut ask = |id| {
+            let request = Request {
+                id: RequestId(id),
+                tags: Vec::new(),
+            };
+            requesters.ask(SourceId(0), request).expect("it is sent");
+            let batch: Batch = batches
+                .recv_timeout(Duration::from_secs(30))
+                .expect("it is answered");
+            let answer = batch.answer.expect("it is an answer");
+            assert_eq!(answer.request, RequestId(id));
+            answer.result
+        };
+        assert!(ask(1).is_err(), "the source failed over it");
+        // While it is not started again it is answered for.
+        let mut id = 2;
+        while ask(id).is_err() {
+            id += 1;
+        }
+        assert!(batches.try_recv().is_err(), "each is answered once");
+        sources.stop(Duration::from_millis(1)).await;
+    }
+
     #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
     async fn a_source_that_does_not_end_is_ended() {
         let (news, heard) = channel();
@@ -121,7 +206,7 @@ mod tests {
         let (sender, _inbox) = channel();
         let intake = intake(1, sender, |_, _| ());
         let metrics = Metrics::new().expect("metrics are registered");
-        let sources = Sources::start(vec![planned], Shelf::default(), &intake, &metrics);
+        let sources = Sources::start(vec![planned], Shelf::default(), &intake, &metrics, drop);
         let next = || heard.recv_timeout(Duration::from_secs(30));
         assert_eq!(next(), Ok("runs"));
         sources.stop(Duration::from_millis(1)).await;

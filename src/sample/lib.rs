@@ -5,11 +5,13 @@
 
 mod notice;
 mod quality;
+mod request;
 mod time;
 mod value;
 
 pub use notice::{Continuity, GapScope, Notice};
 pub use quality::{Quality, QualityClass};
+pub use request::{Answer, RequestId};
 pub use time::Timestamp;
 pub use value::Value;
 

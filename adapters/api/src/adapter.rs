@@ -10,7 +10,7 @@ use floorgate_yaml::{Node, Problems, Span};
 use schemars::{Schema, SchemaGenerator};
 use tokio_util::sync::CancellationToken;
 
-use crate::{Bookmarks, Intake, NoCredentials};
+use crate::{Bookmarks, Intake, NoCredentials, Requests};
 
 /// A protocol.
 pub trait Adapter: Send + Sync {
@@ -40,6 +40,8 @@ pub struct SourceSpec<'a> {
     pub settings: &'a Node,
     /// Its tags.
     pub tags: Vec<TagSpec<'a>>,
+    /// The sets of its tags that are read together when they are asked for.
+    pub snapshots: Vec<SnapshotSpec<'a>>,
     /// The folder that relative paths in the settings start from.
     pub base: &'a Path,
     /// The gateway's own folder (`state_dir`), where an adapter keeps keys and certificates.
@@ -57,6 +59,19 @@ pub struct TagSpec<'a> {
     pub address: &'a Node,
     /// What the mapping takes its values for.
     pub expects: Expects,
+    /// The tag is read only when it is asked for: it is neither subscribed nor polled, and no sample of it comes by itself.
+    pub on_demand: bool,
+}
+
+/// Tags that one request will ask for, so that an adapter which cannot read them together says so in [`Adapter::plan`].
+#[derive(Clone, Debug)]
+pub struct SnapshotSpec<'a> {
+    /// The tags, each once; they are among [`SourceSpec::tags`].
+    pub tags: Vec<TagId>,
+    /// Where the mapping asks for them.
+    pub at: Span,
+    /// The rule that asks, for messages.
+    pub rule: &'a str,
 }
 
 /// What a mapping takes a tag's values for. An adapter that knows from the address that they are something else reports
@@ -109,6 +124,8 @@ pub struct SourceContext {
     pub bookmarks: Bookmarks,
     /// Cancelled when the gateway stops or the source is reconfigured.
     pub stop: CancellationToken,
+    /// What the gateway asks the source for. After a panic the next run goes on with what waits.
+    pub requests: Requests,
     /// The source's metrics.
     pub metrics: SourceMetrics,
 }

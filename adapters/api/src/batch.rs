@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::fmt;
 
-use floorgate_sample::{Notice, Sample, SourceId, Timestamp};
+use floorgate_sample::{Answer, Notice, Sample, SourceId, Timestamp};
 
 /// What a source received at one time. Notices are applied before samples.
 #[derive(Debug)]
@@ -18,6 +18,9 @@ pub struct Batch {
     pub samples: Vec<Sample>,
     /// What the source wants to find again after a restart of the gateway, in the transaction of what is derived from this batch.
     pub bookmarks: Vec<Bookmark>,
+    /// How a request ended, where this batch is its answer. Then the samples are what was read for it and nothing else, and there are no
+    /// notices. A value that was read may be newer than changes that are still on their way, so it is no change itself.
+    pub answer: Option<Answer>,
     /// Fired when everything derived from this batch is durable.
     pub receipt: Option<Receipt>,
 }

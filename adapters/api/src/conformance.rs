@@ -21,6 +21,7 @@
 
 mod harness;
 mod promises;
+mod requests;
 
 use std::future::Future;
 use std::path::PathBuf;
@@ -28,17 +29,21 @@ use std::time::Duration;
 
 use crate::{Adapter, Value};
 
-pub use harness::{AMPLE, Planned, Running, Seen, plan};
+pub use harness::{AMPLE, Answered, Demands, Planned, Running, Seen, plan, plan_demands};
 pub use promises::{
     back_pressure_stops_reading, changes_arrive_in_order, keys_of_a_tag_are_in_the_schema,
     mistakes_are_placed, online_comes_before_initial_values, receipts_may_be_dropped,
     refused_tag_is_bad_alone, returns_after_a_loss_with_the_hole_marked, runs_again_after_it_ended,
     stops_within_two_seconds, tells_a_loss_once_with_a_reason, waits_for_a_peer_that_is_not_there_yet,
 };
+pub use requests::{
+    a_request_is_answered_once_with_all_its_tags, a_request_while_the_peer_is_away_fails,
+    a_tag_on_demand_is_read_only_when_asked_for,
+};
 
 /// A peer that the adapter under test is pointed at, and how the adapter is told to reach it.
 ///
-/// The peer has at least [`Rig::TAGS`] integer tags that the rig can set. Time-outs and back-off in the settings
+/// The peer has at least [`Rig::TAGS`] integer tags that the rig can set, and that one request can read together. Time-outs and back-off in the settings
 /// should be short (tens of milliseconds), or the tests take long.
 pub trait Rig: Send {
     /// How many tags the peer has; at least 2.
@@ -98,6 +103,9 @@ macro_rules! conformance_tests {
             receipts_may_be_dropped,
             runs_again_after_it_ended,
             stops_within_two_seconds,
+            a_request_is_answered_once_with_all_its_tags,
+            a_request_while_the_peer_is_away_fails,
+            a_tag_on_demand_is_read_only_when_asked_for,
         }
     };
     (@each $rig:expr => $($promise:ident),+ $(,)?) => {

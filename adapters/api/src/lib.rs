@@ -16,22 +16,30 @@
 //!   Memory is bounded: when the intake is full, the source stops reading.
 //! - **Acknowledgement.** Where the protocol can acknowledge, it does so when the batch's [`Receipt`] fires, which is
 //!   after the batch's events and the new baseline are durable, never earlier.
+//! - **Requests.** A [`Request`] is answered once, by a batch of its own with a sample of each tag that it names and nothing else: within the
+//!   adapter's own time-out for a request, and at once as failed while the device is not connected. What is read for it is not told
+//!   as a change. One that waits while the source ends need not be answered.
 
 mod adapter;
 mod batch;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 mod intake;
+mod request;
 mod secret;
 
-pub use adapter::{Adapter, Expects, NamedFile, RunFuture, Source, SourceContext, SourceSpec, TagSpec};
+pub use adapter::{
+    Adapter, Expects, NamedFile, RunFuture, SnapshotSpec, Source, SourceContext, SourceSpec, TagSpec,
+};
 pub use batch::{Batch, Bookmark, Bookmarks, Receipt};
 pub use intake::{Admission, Closed, Intake, intake};
+pub use request::{Request, Requester, Requests, Unsent, requests};
 pub use secret::{NoCredentials, SecretFile};
 
 pub use floorgate_metrics::SourceMetrics;
 pub use floorgate_sample::{
-    Continuity, GapScope, Notice, Quality, QualityClass, Sample, SourceId, TagId, Timestamp, Value,
+    Answer, Continuity, GapScope, Notice, Quality, QualityClass, RequestId, Sample, SourceId, TagId,
+    Timestamp, Value,
 };
 pub use floorgate_yaml::{Node, NodeKind, Problems, Span, Spanned, decode};
 pub use tokio_util::sync::CancellationToken;

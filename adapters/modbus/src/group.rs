@@ -113,24 +113,11 @@ impl Group {
         settings: &Checked,
         start: Instant,
     ) -> Self {
-        let tables = Table::ALL.map(|table| {
-            let limits = if table.has_bits() {
-                Limits {
-                    most: settings.max_bits.into(),
-                    gap: 16 * u32::from(settings.max_gap),
-                }
-            } else {
-                Limits {
-                    most: settings.max_registers.into(),
-                    gap: settings.max_gap.into(),
-                }
-            };
-            TableState {
-                limits,
-                inquiry: None,
-                suspect: None,
-                replan: true,
-            }
+        let tables = Table::ALL.map(|table| TableState {
+            limits: settings.limits(table),
+            inquiry: None,
+            suspect: None,
+            replan: true,
         });
         let mut group = Self {
             source: source.to_owned(),
@@ -442,7 +429,8 @@ fn tell_bad(point: &Point, told: &mut Told, quality: Quality, samples: &mut Vec<
     }
 }
 
-fn sample(point: &Point, value: Option<Value>, quality: Quality) -> Sample {
+/// A sample of a tag, now.
+pub(crate) fn sample(point: &Point, value: Option<Value>, quality: Quality) -> Sample {
     Sample {
         tag: point.tag,
         value,

@@ -6,6 +6,8 @@
 //! Two rules keep answers and questions together. A request is sent only after the answer to the one before it; and
 //! after a time-out or any error of the link or the protocol the connection is dropped and made anew, as RTU frames
 //! carry nothing that tells a late answer from the right one.
+//!
+//! What the gateway asks for (`snapshot`) is one request more between two polls, under the same rules.
 
 mod address;
 mod decimal;
@@ -16,6 +18,7 @@ mod link;
 mod planner;
 mod poll;
 mod settings;
+mod snapshot;
 mod unit;
 
 use std::sync::Arc;
@@ -26,6 +29,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 
 use address::Point;
 use settings::Checked;
+use snapshot::Points;
 
 /// The adapter named `modbus`.
 #[derive(Clone, Copy, Debug, Default)]
@@ -35,7 +39,10 @@ pub struct Modbus;
 #[derive(Debug)]
 struct Layout {
     settings: Checked,
-    points: Vec<Arc<Point>>,
+    /// The tags that are polled.
+    polled: Vec<Arc<Point>>,
+    /// These and those that are read only when they are asked for.
+    points: Points,
 }
 
 struct ModbusSource(Arc<Layout>);
@@ -60,20 +67,31 @@ impl Adapter for Modbus {
     fn plan(&self, spec: SourceSpec<'_>, problems: &mut Problems) -> Option<Box<dyn Source>> {
         let before = problems.list().len();
         let settings = settings::check(spec.settings, problems);
+        let is_sure = problems.list()[before..].iter().all(|problem| problem.severity != floorgate_yaml::Severity::Error);
         let assumed = settings.clone().unwrap_or_else(Checked::assumed);
-        let points: Vec<_> = spec
-            .tags
-            .iter()
-            .map(|tag| address::check(tag, &assumed, problems).map(Arc::new))
-            .collect();
+        let mut polled = Vec::with_capacity(spec.tags.len());
+        let mut points = Points::with_capacity(spec.tags.len());
+        for tag in &spec.tags {
+            let Some(point) = address::check(tag, &assumed, problems).map(Arc::new) else {
+                continue;
+            };
+            points.insert(tag.id, Arc::clone(&point));
+            if !tag.on_demand {
+                polled.push(point);
+            }
+        }
+        if is_sure {
+            snapshot::check(&spec.snapshots, &points, &assumed, problems);
+        }
         let sound = problems.list()[before..]
             .iter()
             .all(|problem| problem.severity != floorgate_yaml::Severity::Error);
         let layout = Layout {
             settings: settings?,
-            points: points.into_iter().collect::<Option<_>>()?,
+            polled,
+            points,
         };
-        sound.then(|| Box::new(ModbusSource(Arc::new(layout))) as Box<dyn Source>)
+        (sound && layout.points.len() == spec.tags.len()).then(|| Box::new(ModbusSource(Arc::new(layout))) as Box<dyn Source>)
     }
 }
 

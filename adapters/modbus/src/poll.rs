@@ -1,21 +1,26 @@
 //! The run of a source: when what is asked, and what becomes of the answers.
 
+mod requests;
+mod telling;
+
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
 use backon::ExponentialBackoff;
-use floorgate_adapter_api::{Batch, Closed, Continuity, GapScope, Notice, Sample, SourceContext};
-use floorgate_sample::{Quality, TagId, Timestamp};
+use floorgate_adapter_api::{Closed, Sample, SourceContext};
+use floorgate_sample::{Quality, TagId};
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
 use crate::Layout;
 use crate::address::Table;
 use crate::group::Group;
-use crate::link::{Failure, Link, wait_until};
+use crate::link::{Failure, Link};
 use crate::planner::Extent;
 use crate::settings::Checked;
-use crate::unit::{Patience, Reaction, Unit, pauses, reaction};
+use crate::snapshot::Points;
+use crate::unit::{Patience, Reaction, Unit, pauses, reaction, refusal};
 
 /// Most missed polls that are counted one by one.
 const MOST_COUNTED: u32 = 10_000;
@@ -29,7 +34,7 @@ pub(crate) async fn run(layout: Arc<Layout>, context: SourceContext) {
     let mut poller = Poller::new(&layout, context);
     tokio::select! {
         () = stop.cancelled() => {}
-        Closed = poller.forever() => stop.cancelled().await,
+        Err(Closed) = poller.forever() => stop.cancelled().await,
     }
     poller.link.close().await;
     up.set(0);
@@ -50,8 +55,13 @@ struct Poller {
     link_pauses: ExponentialBackoff,
     link_retry: Instant,
     groups: Vec<Group>,
+    points: Points,
     units: Vec<Unit>,
     presence: Presence,
+    /// Why the source was lost last.
+    loss: Option<String>,
+    /// What was done last was a request of the gateway.
+    has_answered: bool,
     /// Why changes may have been missed before the next batch.
     gap: Option<String>,
 }
@@ -70,14 +80,16 @@ impl Poller {
     fn new(layout: &Layout, context: SourceContext) -> Self {
         let now = Instant::now();
         let settings = layout.settings.clone();
-        let groups = Group::all(&context.name, &layout.points, &settings, now);
-        let mut ids: Vec<u8> = groups.iter().map(|group| group.unit).collect();
+        let groups = Group::all(&context.name, &layout.polled, &settings, now);
+        let mut ids: Vec<u8> = layout.points.values().map(|point| point.unit).collect();
+        ids.sort_unstable();
         ids.dedup();
         Self {
             link: Link::new(&settings),
             link_pauses: pauses(settings.backoff_max),
             link_retry: now,
             groups,
+            points: layout.points.clone(),
             units: ids
                 .into_iter()
                 .map(|id| Unit {
@@ -87,6 +99,8 @@ impl Poller {
                 })
                 .collect(),
             presence: Presence::Unknown,
+            loss: None,
+            has_answered: false,
             gap: None,
             context,
             settings,
@@ -94,23 +108,15 @@ impl Poller {
     }
 
     /// Ends only when the gateway takes no more samples.
-    async fn forever(&mut self) -> Closed {
+    async fn forever(&mut self) -> Result<Infallible, Closed> {
         loop {
             let next = (0..self.groups.len()).map(|index| (self.due(index), index)).min();
-            let Some((due, index)) = next else {
-                // Nothing to read: there is nothing to say either.
-                return std::future::pending().await;
-            };
-            wait_until(due).await;
-            if !self.link.is_open() {
-                match self.connect().await {
-                    Ok(true) => {}
-                    Ok(false) => continue,
-                    Err(closed) => return closed,
-                }
-            }
-            if let Err(closed) = self.poll(index).await {
-                return closed;
+            if let Some(request) = self.request_until(next.map(|(due, _)| due)).await {
+                self.fulfil(request).await?;
+            } else if let Some((_, index)) = next
+                && (self.link.is_open() || self.connect().await?)
+            {
+                self.poll(index).await?;
             }
         }
     }
@@ -133,13 +139,22 @@ impl Poller {
             .and_then(|place| self.units.get(place))
     }
 
+    /// Whether nothing is wrong with a unit.
+    fn is_sound(&self, unit: u8) -> bool {
+        self.unit(unit).is_some_and(|known| known.trouble.is_none())
+    }
+
     fn unit_mut(&mut self, id: u8) -> Option<&mut Unit> {
         let place = self.units.binary_search_by_key(&id, |unit| unit.id).ok()?;
         self.units.get_mut(place)
     }
 
     async fn connect(&mut self) -> Result<bool, Closed> {
-        wait_until(self.link_retry).await;
+        self.refuse_until(self.link_retry).await?;
+        self.connect_now().await
+    }
+
+    async fn connect_now(&mut self) -> Result<bool, Closed> {
         match self.link.open().await {
             Ok(()) => {
                 self.context.metrics.connects.inc();
@@ -162,30 +177,12 @@ impl Poller {
         self.count_missed(index);
         let failure = self.read_all(index, &mut cycle).await;
         self.groups[index].settle();
-        let unit = self.groups[index].unit;
-        if let Some(failure) = failure {
-            self.note(unit, &failure);
-        }
-        let refused: usize = self.groups.iter().map(Group::refused_count).sum();
-        self.context
-            .metrics
-            .failed_tags
-            .set(i64::try_from(refused).unwrap_or(i64::MAX));
-        let lost = self.units.iter().all(Unit::is_down);
-        self.deliver(unit, cycle, lost).await?;
-        if lost {
-            let reason = self.unit(unit).and_then(|unit| unit.trouble.as_ref());
-            self.lose(reason.map(|trouble| trouble.reason.clone()).unwrap_or_default())
-                .await?;
-        }
-        Ok(())
+        self.conclude(self.groups[index].unit, cycle, failure).await
     }
 
     fn count_missed(&mut self, index: usize) {
         let missed = self.groups[index].begin(Instant::now());
-        let unit = self.groups[index].unit;
-        let sound = self.unit(unit).is_some_and(|known| known.trouble.is_none());
-        if sound && self.presence == Presence::Online {
+        if self.is_sound(self.groups[index].unit) && self.presence == Presence::Online {
             for _ in 0..missed.min(MOST_COUNTED) {
                 self.context.metrics.error("late");
             }
@@ -339,15 +336,18 @@ impl Poller {
         }
     }
 
+    /// A failure with what was asked.
+    fn told(&self, unit: u8, (failure, table, extent): &(Failure, Table, Extent)) -> String {
+        let first = extent.start + u32::from(self.settings.base);
+        let last = first + extent.len - 1;
+        format!("unit {unit}, {} {first} to {last}: {failure}", table.name())
+    }
+
     /// The unit has not answered: it is left alone for a while. What broke the link is no reason to leave the other
     /// units alone; the connection is made anew for the next of them.
-    fn note(&mut self, unit: u8, (failure, table, extent): &(Failure, Table, Extent)) {
-        let first = extent.start + u32::from(self.settings.base);
-        let reason = format!(
-            "unit {unit}, {} {first} to {}: {failure}",
-            table.name(),
-            first + extent.len - 1
-        );
+    fn note(&mut self, unit: u8, asked: &(Failure, Table, Extent)) {
+        let reason = self.told(unit, asked);
+        let failure = &asked.0;
         let rtu = self.settings.endpoint.is_rtu();
         let retries = Patience::Retries(self.settings.retries);
         let (quality, patience, least) = match failure {
@@ -380,104 +380,5 @@ impl Poller {
             }
             known.failed(Instant::now(), (quality, reason), patience, least, longest);
         }
-    }
-
-    /// Sends what a poll has brought.
-    async fn deliver(&mut self, unit: u8, cycle: Cycle, lost: bool) -> Result<(), Closed> {
-        let Cycle {
-            mut samples,
-            missed,
-            missed_why,
-            answered,
-        } = cycle;
-        let mut notices = Vec::new();
-        if answered && self.presence != Presence::Online {
-            if self.presence == Presence::Offline {
-                self.context.metrics.gaps.inc();
-            }
-            info!(source = self.context.name, "the source is online");
-            self.presence = Presence::Online;
-            self.context.metrics.up.set(1);
-            self.gap = None;
-            notices.push(Notice::Online(Continuity::New));
-            for group in &mut self.groups {
-                group.retell_refused(Instant::now(), &mut samples);
-            }
-        } else if answered {
-            self.tell_gaps(missed, missed_why, &mut notices);
-        }
-        if self.presence == Presence::Online && !lost {
-            for known in &self.units {
-                let newly_bad = known.id == unit || !notices.is_empty();
-                if let Some(trouble) = known.trouble.as_ref().filter(|trouble| trouble.told && newly_bad) {
-                    let own = self.groups.iter_mut().filter(|group| group.unit == known.id);
-                    own.for_each(|group| group.fail(trouble.quality, &mut samples));
-                }
-            }
-        }
-        if notices.is_empty() && samples.is_empty() {
-            return Ok(());
-        }
-        self.send(notices, samples).await
-    }
-
-    fn tell_gaps(&mut self, missed: Vec<TagId>, missed_why: String, notices: &mut Vec<Notice>) {
-        if let Some(reason) = self.gap.take() {
-            self.context.metrics.gaps.inc();
-            notices.push(Notice::Gap {
-                scope: GapScope::Source,
-                reason,
-            });
-        } else if !missed.is_empty() {
-            self.context.metrics.gaps.inc();
-            notices.push(Notice::Gap {
-                scope: GapScope::Tags(missed),
-                reason: missed_why,
-            });
-        }
-    }
-
-    /// Says once that the source is lost.
-    async fn lose(&mut self, reason: String) -> Result<(), Closed> {
-        if self.presence == Presence::Offline {
-            return Ok(());
-        }
-        warn!(source = self.context.name, "the source is offline: {reason}");
-        self.presence = Presence::Offline;
-        self.context.metrics.up.set(0);
-        self.groups.iter_mut().for_each(Group::forget);
-        self.send(vec![Notice::Offline { reason }], Vec::new()).await
-    }
-
-    /// Hands a batch over. While the gateway has no room nothing is read, and what happens meanwhile may be missed.
-    async fn send(&mut self, notices: Vec<Notice>, samples: Vec<Sample>) -> Result<(), Closed> {
-        self.context.metrics.samples.inc_by(samples.len() as u64);
-        let batch = Batch {
-            source: self.context.intake.source(),
-            received: Timestamp::now(),
-            notices,
-            samples,
-            bookmarks: Vec::new(),
-            receipt: None,
-        };
-        let offered = Instant::now();
-        self.context.intake.send(batch).await?;
-        let waited = offered.elapsed();
-        if self.presence == Presence::Online && self.groups.iter().any(|group| waited > 2 * group.every()) {
-            self.gap = Some(format!("the gateway took no samples for {waited:.1?}"));
-        }
-        Ok(())
-    }
-}
-
-/// Quality and divisibility where a failure is a refusal of what was asked.
-fn refusal(failure: &Failure) -> Option<(Quality, bool)> {
-    match failure {
-        Failure::Exception(exception) => match reaction(*exception) {
-            Reaction::Refused { quality, divisible } => Some((quality, divisible)),
-            Reaction::Failing(quality) => Some((quality, true)),
-            Reaction::Busy(_) | Reaction::Unreachable(_) => None,
-        },
-        _ => None,
     }
 }

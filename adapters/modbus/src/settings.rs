@@ -7,7 +7,9 @@ use floorgate_yaml::{Draft, Duration, Node, Problems, Span, Spanned, draft};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::address::Table;
 use crate::decode::WordOrder;
+use crate::planner::Limits;
 
 /// How a Modbus device, or a link with several units, is reached and read.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -204,6 +206,21 @@ pub(crate) struct Checked {
 }
 
 impl Checked {
+    /// What a request to a table may be.
+    pub(crate) fn limits(&self, table: Table) -> Limits {
+        if table.has_bits() {
+            Limits {
+                most: self.max_bits.into(),
+                gap: 16 * u32::from(self.max_gap),
+            }
+        } else {
+            Limits {
+                most: self.max_registers.into(),
+                gap: self.max_gap.into(),
+            }
+        }
+    }
+
     /// What addresses are checked against where the settings cannot be read: the defaults.
     pub(crate) fn assumed() -> Self {
         Self {

@@ -9,6 +9,8 @@ use floorgate_sample::Quality;
 use tokio::time::Instant;
 use tokio_modbus::ExceptionCode;
 
+use crate::link::Failure;
+
 /// `BadServerTooBusy` (OPC 10000-6 Annex A.2).
 const BAD_SERVER_TOO_BUSY: Quality = Quality(0x80EE_0000);
 /// `BadNotSupported` (OPC 10000-6 Annex A.2).
@@ -49,6 +51,18 @@ pub(crate) fn reaction(exception: ExceptionCode) -> Reaction {
         ExceptionCode::ServerDeviceFailure | ExceptionCode::MemoryParityError | ExceptionCode::Custom(_) => {
             Reaction::Failing(Quality::BAD_DEVICE_FAILURE)
         }
+    }
+}
+
+/// Quality and divisibility where a failure is a refusal of what was asked.
+pub(crate) fn refusal(failure: &Failure) -> Option<(Quality, bool)> {
+    match failure {
+        Failure::Exception(exception) => match reaction(*exception) {
+            Reaction::Refused { quality, divisible } => Some((quality, divisible)),
+            Reaction::Failing(quality) => Some((quality, true)),
+            Reaction::Busy(_) | Reaction::Unreachable(_) => None,
+        },
+        _ => None,
     }
 }
 

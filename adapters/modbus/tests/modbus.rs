@@ -10,6 +10,8 @@ mod faults;
 mod isolation;
 #[path = "modbus/promises.rs"]
 mod promises;
+#[path = "modbus/requests.rs"]
+mod requests;
 #[path = "modbus/rogue.rs"]
 mod rogue;
 #[path = "modbus/values.rs"]

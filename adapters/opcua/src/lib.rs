@@ -12,6 +12,7 @@
 //!   otherwise makes new ones and says that something may have been missed.
 //! - **Node addresses** (`address`): the namespace index is looked up by its URI on every new session, as a server may
 //!   number its namespaces anew at every start.
+//! - **Requests** (`snapshot`): tags that the gateway asks for are read in one request, beside the above and not through it.
 //!
 //! Certificates and trust are in [`pki`].
 
@@ -28,6 +29,7 @@ mod publish;
 mod recovery;
 mod server;
 mod settings;
+mod snapshot;
 mod source;
 mod subscription;
 mod takeover;

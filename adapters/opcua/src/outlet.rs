@@ -4,6 +4,9 @@ use floorgate_adapter_api::{
     Batch, Bookmark, CancellationToken, Continuity, Intake, Notice, Receipt, Sample, SourceContext,
     SourceMetrics, Timestamp,
 };
+use tokio::sync::watch;
+
+use crate::snapshot::Reach;
 
 /// Why a connection is not served any longer.
 #[derive(Debug)]
@@ -15,12 +18,13 @@ pub enum Halt {
 }
 
 /// Where samples and notices go.
-#[derive(Debug)]
 pub struct Outlet {
     /// Cancelled when the source is to stop.
     pub stop: CancellationToken,
     /// The source's metrics.
     pub metrics: SourceMetrics,
+    /// Told whether the server can be asked for something, after the gateway is told that it is there and before it is told that it is lost.
+    pub reach: watch::Sender<Reach>,
     intake: Intake,
     /// Whether the gateway has been told that the source is lost, and nothing since.
     offline: bool,
@@ -28,10 +32,11 @@ pub struct Outlet {
 
 impl Outlet {
     /// The way of a source that is not connected yet.
-    pub fn new(context: SourceContext) -> Self {
+    pub fn new(context: SourceContext, reach: watch::Sender<Reach>) -> Self {
         Self {
             stop: context.stop,
             metrics: context.metrics,
+            reach,
             intake: context.intake,
             offline: false,
         }
@@ -73,9 +78,10 @@ impl Outlet {
     }
 
     /// Says that the source is connected.
-    pub async fn online(&mut self, continuity: Continuity) -> Result<(), Halt> {
+    pub async fn online(&mut self, continuity: Continuity, reach: Reach) -> Result<(), Halt> {
         self.notice(Notice::Online(continuity)).await?;
         self.offline = false;
+        self.reach.send_replace(reach);
         Ok(())
     }
 
@@ -98,6 +104,7 @@ impl Outlet {
     /// Says that the source is lost, once for each loss.
     pub async fn offline(&mut self, reason: String) -> Result<(), Halt> {
         self.metrics.up.set(0);
+        self.reach.send_replace(Reach::Away(reason.clone()));
         if self.offline {
             return Ok(());
         }
@@ -113,6 +120,7 @@ impl Outlet {
             notices: Vec::new(),
             samples: Vec::new(),
             bookmarks: Vec::new(),
+            answer: None,
             receipt: None,
         }
     }

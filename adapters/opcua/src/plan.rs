@@ -48,8 +48,12 @@ pub struct Plan {
     pub pki: PathBuf,
     /// The namespace URIs that tags name.
     pub uris: Vec<String>,
-    /// The tags; a tag's place here is its handle minus one in monitored items.
+    /// The tags that are subscribed or polled; a tag's place here is its handle minus one in monitored items.
     pub tags: Vec<Tag>,
+    /// The tags that are read only when they are asked for.
+    pub on_demand: Vec<Tag>,
+    /// Where a tag is in the one list or in the other.
+    places: HashMap<TagId, Place>,
 }
 
 /// Who the gateway is to the server.
@@ -115,6 +119,15 @@ impl Tag {
     }
 }
 
+/// Where a tag is.
+#[derive(Clone, Copy, Debug)]
+enum Place {
+    /// In [`Plan::tags`].
+    Watched(usize),
+    /// In [`Plan::on_demand`].
+    OnDemand(usize),
+}
+
 impl Plan {
     /// Checks settings and tags; everything wrong is recorded.
     pub fn new(spec: &SourceSpec<'_>, problems: &mut Problems) -> Option<Self> {
@@ -128,6 +141,18 @@ impl Plan {
         });
         let (tags, uris) = tags(&spec.tags, problems)?;
         let (settings, credentials) = (settings?, credentials?);
+        let (on_demand, tags): (Vec<_>, Vec<_>) = tags.into_iter().partition(|(_, on_demand)| *on_demand);
+        let [tags, on_demand] =
+            [tags, on_demand].map(|tags| -> Vec<Tag> { tags.into_iter().map(|(tag, _)| tag).collect() });
+        let watched = tags
+            .iter()
+            .enumerate()
+            .map(|(at, tag)| (tag.id, Place::Watched(at)));
+        let others = on_demand
+            .iter()
+            .enumerate()
+            .map(|(at, tag)| (tag.id, Place::OnDemand(at)));
+        let places = watched.chain(others).collect();
         (problems.error_count() == before).then(|| Self {
             name: spec.name.to_owned(),
             files: files(&credentials, span(spec.settings, "login")),
@@ -136,7 +161,17 @@ impl Plan {
             pki: spec.state.join("pki"),
             uris,
             tags,
+            on_demand,
+            places,
         })
+    }
+
+    /// The tag with this number in the gateway.
+    pub fn tag(&self, id: TagId) -> Option<&Tag> {
+        match *self.places.get(&id)? {
+            Place::Watched(at) => self.tags.get(at),
+            Place::OnDemand(at) => self.on_demand.get(at),
+        }
     }
 
     /// The URI of a tag's namespace, where it is named by URI.
@@ -340,7 +375,8 @@ fn files(credentials: &Credentials, at: Span) -> Vec<NamedFile> {
     }
 }
 
-fn tags(specs: &[TagSpec<'_>], problems: &mut Problems) -> Option<(Vec<Tag>, Vec<String>)> {
+/// The tags, each with whether it is read on demand only, and the namespace URIs that they name.
+fn tags(specs: &[TagSpec<'_>], problems: &mut Problems) -> Option<(Vec<(Tag, bool)>, Vec<String>)> {
     let mut uris: Vec<String> = Vec::new();
     let mut known: HashMap<String, u16> = HashMap::new();
     let mut tags = Vec::with_capacity(specs.len());
@@ -399,14 +435,15 @@ fn tags(specs: &[TagSpec<'_>], problems: &mut Problems) -> Option<(Vec<Tag>, Vec
         };
         #[allow(clippy::cast_possible_truncation)] // milliseconds in the precision of a float are enough
         let sampling_millis = address.sampling_interval.map(|interval| millis(interval) as f32);
-        tags.push(Tag {
+        let tag = Tag {
             id: spec.id,
             name: spec.name.into(),
             namespace,
             identifier: node.identifier,
             sampling_millis,
             queue_size: address.queue_size,
-        });
+        };
+        tags.push((tag, spec.on_demand));
     }
     (tags.len() == specs.len()).then_some((tags, uris))
 }

@@ -24,11 +24,13 @@ fn planned(text: &str) -> (Option<Plan>, Vec<Said>) {
             name,
             address,
             expects: Expects::Anything,
+            on_demand: false,
         });
     let spec = SourceSpec {
         name: "plc",
         settings: document.get("settings").expect("it has settings"),
         tags: specs.collect(),
+        snapshots: Vec::new(),
         base: Path::new("/etc/floorgate"),
         state: Path::new("/var/lib/floorgate"),
     };

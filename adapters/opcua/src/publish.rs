@@ -9,6 +9,7 @@
 //!
 //! [`Subscription::last`]: crate::subscription::Subscription::last
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use floorgate_adapter_api::Sample;
@@ -46,7 +47,7 @@ pub struct Connected<'a> {
     /// The plan.
     pub plan: &'a Plan,
     /// The session.
-    pub session: &'a Session,
+    pub session: &'a Arc<Session>,
     /// Where samples go.
     pub outlet: &'a mut Outlet,
     /// What is known across connections.
@@ -351,6 +352,7 @@ impl Connected<'_> {
             Ok(facts) => self.facts = facts,
             Err(error) => return Err(self.lost_with("reading the namespaces", &error)),
         }
+        self.outlet.reach.send_replace(self.reach());
         self.break_off(None).await?;
         if let Err(error) = self.remove_refused_items().await {
             return Err(self.lost_with("deleting monitored items", &error));

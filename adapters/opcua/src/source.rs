@@ -20,6 +20,7 @@ use crate::plan::Plan;
 use crate::publish::{Connected, is_lost};
 use crate::server::{Facts, read, reason};
 use crate::settings::{Mode, Policy};
+use crate::snapshot::{Reach, Snapshots};
 use crate::subscription::State;
 use crate::transport::Cutter;
 
@@ -47,7 +48,15 @@ impl Source for OpcUaSource {
 
     fn run(&self, context: SourceContext) -> RunFuture {
         let state = State::restored(&self.plan, &context.bookmarks);
-        Box::pin(run(Arc::clone(&self.plan), Outlet::new(context), state))
+        let (reach, reached) = watch::channel(Reach::Away("it was not connected yet".to_owned()));
+        let snapshots = Snapshots::new(Arc::clone(&self.plan), &context, reached);
+        let watching = run(Arc::clone(&self.plan), Outlet::new(context, reach), state);
+        Box::pin(async move {
+            tokio::select! {
+                () = watching => {}
+                never = snapshots.serve() => match never {},
+            }
+        })
     }
 }
 
@@ -321,7 +330,7 @@ async fn keep_alive(
 /// Serves each connection of a session.
 async fn work(
     plan: &Plan,
-    session: &Session,
+    session: &Arc<Session>,
     cutter: &Cutter,
     mut watch: watch::Receiver<Link>,
     outlet: &mut Outlet,
@@ -365,7 +374,7 @@ async fn work(
 
 async fn serve_connection(
     plan: &Plan,
-    session: &Session,
+    session: &Arc<Session>,
     resumed: bool,
     link: LinkWatch,
     outlet: &mut Outlet,
@@ -394,6 +403,15 @@ async fn serve_connection(
 }
 
 impl Connected<'_> {
+    /// What is needed to ask the server for something beside the work of this connection.
+    pub fn reach(&self) -> Reach {
+        Reach::Here {
+            session: Arc::clone(self.session),
+            namespaces: self.facts.namespaces.clone().into(),
+            nodes_per_read: self.facts.nodes_per_read,
+        }
+    }
+
     /// Goes on with the subscriptions that are there, or begins anew.
     async fn begin(&mut self, resumed: bool) -> Result<(), Halt> {
         let first_missed = self.resume(resumed).await?;
@@ -414,7 +432,8 @@ impl Connected<'_> {
         if continuity == Continuity::New {
             self.break_off(None).await?;
         }
-        self.outlet.online(continuity).await?;
+        let reach = self.reach();
+        self.outlet.online(continuity, reach).await?;
         if self.plan.settings.mode == Mode::Poll {
             return Ok(());
         }

@@ -3,6 +3,7 @@
 //! It exists to keep the seam honest. It uses nothing but the contract, so that what works with it and not with
 //! another adapter is that adapter's business, and tests of the gateway need no network.
 
+mod board;
 mod script;
 mod stage;
 
@@ -13,6 +14,7 @@ use floorgate_yaml::{Problems, Severity, Spanned, salvage};
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::Deserialize;
 
+use board::Board;
 use script::Step;
 pub use stage::Stage;
 
@@ -53,8 +55,16 @@ struct ScriptedSource {
 struct Play {
     script: Vec<Step>,
     follow: bool,
-    signals: Vec<(String, TagId)>,
+    signals: Vec<Shown>,
     stage: Arc<Stage>,
+}
+
+/// A tag and the signal that it shows.
+struct Shown {
+    signal: String,
+    tag: TagId,
+    /// It is told only to who asks.
+    on_demand: bool,
 }
 
 impl Scripted {
@@ -85,17 +95,21 @@ impl Adapter for Scripted {
     fn plan(&self, spec: SourceSpec<'_>, problems: &mut Problems) -> Option<Box<dyn Source>> {
         let before = problems.list().len();
         let settings: Option<Settings> = salvage(spec.settings, problems);
-        let signals: Vec<(String, TagId)> = spec
+        let signals: Vec<Shown> = spec
             .tags
             .iter()
             .filter_map(|tag| {
-                salvage::<Address>(tag.address, problems).map(|address| (address.signal.value, tag.id))
+                salvage::<Address>(tag.address, problems).map(|address| Shown {
+                    signal: address.signal.value,
+                    tag: tag.id,
+                    on_demand: tag.on_demand,
+                })
             })
             .collect();
         let settings = settings?;
         for step in &settings.script {
             for name in step.value.signals() {
-                if !signals.iter().any(|(known, _)| known == name) {
+                if !signals.iter().any(|known| known.signal == name) {
                     problems
                         .error(
                             step.span,
@@ -127,16 +141,22 @@ impl Source for ScriptedSource {
         Box::pin(async move {
             let stop = context.stop.clone();
             let up = context.metrics.up.clone();
+            let board = Board::default();
+            // Closed: the gateway takes nothing more, and there is nothing left to do but to wait.
             let whole = async {
-                // Closed: the gateway takes nothing more, and there is nothing left to do but to wait.
-                if script::play(&play, &context).await.is_ok() && play.follow {
-                    let _ = stage::follow(&play, &context).await;
+                if script::play(&play, &board, &context).await.is_ok() && play.follow {
+                    let _ = stage::follow(&play, &board, &context).await;
                 }
+                std::future::pending::<()>().await;
+            };
+            let asked = async {
+                let _ = board.answer(&play, &context).await;
                 std::future::pending::<()>().await;
             };
             tokio::select! {
                 () = stop.cancelled() => {}
                 () = whole => {}
+                () = asked => {}
             }
             up.set(0);
         })

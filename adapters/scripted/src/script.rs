@@ -14,6 +14,7 @@ use serde::de::{Deserializer, Error, Visitor};
 use tokio::sync::watch;
 
 use crate::Play;
+use crate::board::Board;
 
 /// One step. A script is a list of them, each a mapping with one key (`stored` is a word).
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
@@ -115,30 +116,26 @@ impl Step {
 }
 
 impl Play {
-    /// A sample for each tag that shows the signal.
+    /// A sample for each tag that shows the signal and is told unasked. The board shows it from now on.
     pub(crate) fn samples<'a>(
         &'a self,
+        board: &Board,
         signal: &'a str,
         value: Option<&'a Value>,
         quality: Quality,
-    ) -> impl Iterator<Item = Sample> + 'a {
+    ) -> impl Iterator<Item = Sample> + use<'a> {
+        board.show(signal, value, quality);
         self.signals
             .iter()
-            .filter(move |(name, _)| name == signal)
-            .map(move |(_, tag)| Sample {
-                tag: *tag,
-                value: value.cloned(),
-                quality,
-                source_time: None,
-                server_time: None,
-                gap: false,
-            })
+            .filter(move |shown| shown.signal == signal && !shown.on_demand)
+            .map(move |shown| shown.sample(value.cloned(), quality))
     }
 }
 
 /// Sends a batch. `count` is raised when it is durable.
 pub(crate) async fn send(
     context: &SourceContext,
+    board: &Board,
     notices: Vec<Notice>,
     samples: Vec<Sample>,
     count: Option<&watch::Sender<usize>>,
@@ -149,11 +146,15 @@ pub(crate) async fn send(
                 context.metrics.connects.inc();
                 context.metrics.up.set(1);
             }
-            Notice::Offline { .. } => context.metrics.up.set(0),
+            Notice::Offline { .. } => {
+                context.metrics.up.set(0);
+                board.set_online(false);
+            }
             Notice::Gap { .. } => context.metrics.gaps.inc(),
             Notice::Stale { .. } | Notice::CaughtUp => {}
         }
     }
+    let comes_online = notices.iter().any(|notice| matches!(notice, Notice::Online(_)));
     context.metrics.samples.inc_by(samples.len() as u64);
     let receipt = count.map(|count| {
         let count = count.clone();
@@ -165,13 +166,18 @@ pub(crate) async fn send(
         notices,
         samples,
         bookmarks: Vec::new(),
+        answer: None,
         receipt,
     };
-    context.intake.send(batch).await
+    context.intake.send(batch).await?;
+    if comes_online {
+        board.set_online(true);
+    }
+    Ok(())
 }
 
 /// Plays the script to its end.
-pub(crate) async fn play(play: &Play, context: &SourceContext) -> Result<(), Closed> {
+pub(crate) async fn play(play: &Play, board: &Board, context: &SourceContext) -> Result<(), Closed> {
     let (stored, mut durable) = watch::channel(0);
     let mut sent = 0;
     for step in &play.script {
@@ -201,7 +207,7 @@ pub(crate) async fn play(play: &Play, context: &SourceContext) -> Result<(), Clo
                 Vec::new(),
             ),
             Step::Samples(values) => {
-                let good = |(name, value)| play.samples(name, Some(value), Quality::GOOD);
+                let good = |(name, value)| play.samples(board, name, Some(value), Quality::GOOD);
                 (
                     Vec::new(),
                     values
@@ -213,7 +219,7 @@ pub(crate) async fn play(play: &Play, context: &SourceContext) -> Result<(), Clo
             }
             Step::Bad(values) => {
                 let bad = |(name, code): (&'_ String, &u32)| -> Vec<Sample> {
-                    play.samples(name, None, Quality(*code)).collect()
+                    play.samples(board, name, None, Quality(*code)).collect()
                 };
                 (Vec::new(), values.iter().flat_map(bad).collect())
             }
@@ -233,7 +239,7 @@ pub(crate) async fn play(play: &Play, context: &SourceContext) -> Result<(), Clo
             Step::Panic(text) => panic!("{text}"),
         };
         context.metrics.requests.inc();
-        send(context, notices, samples, Some(&stored)).await?;
+        send(context, board, notices, samples, Some(&stored)).await?;
         sent += 1;
     }
     Ok(())

@@ -6,6 +6,7 @@ use floorgate_adapter_api::{Closed, Continuity, GapScope, Notice, Quality, Sourc
 use tokio::sync::watch;
 
 use crate::Play;
+use crate::board::Board;
 use crate::script::send;
 
 /// A device in memory.
@@ -78,7 +79,7 @@ impl Stage {
 }
 
 /// Follows the stage: what it shows now, then every change that is seen.
-pub(crate) async fn follow(play: &Play, context: &SourceContext) -> Result<(), Closed> {
+pub(crate) async fn follow(play: &Play, board: &Board, context: &SourceContext) -> Result<(), Closed> {
     let mut watched = play.stage.0.subscribe();
     let mut shown: BTreeMap<String, Option<Value>> = BTreeMap::new();
     let mut online = None;
@@ -89,7 +90,7 @@ pub(crate) async fn follow(play: &Play, context: &SourceContext) -> Result<(), C
         if online.is_some_and(|starts| !state.up || starts != state.starts) {
             online = None;
             let reason = "the stage was stopped".to_owned();
-            send(context, vec![Notice::Offline { reason }], Vec::new(), None).await?;
+            send(context, board, vec![Notice::Offline { reason }], Vec::new(), None).await?;
         }
         if state.up {
             context.metrics.requests.inc();
@@ -105,13 +106,13 @@ pub(crate) async fn follow(play: &Play, context: &SourceContext) -> Result<(), C
                 });
             }
             sets = state.sets;
-            let samples = changed(play, &state, &mut shown);
+            let samples = changed(play, board, &state, &mut shown);
             context
                 .metrics
                 .failed_tags
                 .set(i64::try_from(state.refused.len()).unwrap_or(i64::MAX));
             if !notices.is_empty() || !samples.is_empty() {
-                send(context, notices, samples, None).await?;
+                send(context, board, notices, samples, None).await?;
             }
         }
         if watched.changed().await.is_err() {
@@ -123,11 +124,12 @@ pub(crate) async fn follow(play: &Play, context: &SourceContext) -> Result<(), C
 /// Samples of the signals that show something else than they did; `None` is a refusal.
 fn changed(
     play: &Play,
+    board: &Board,
     state: &State,
     shown: &mut BTreeMap<String, Option<Value>>,
 ) -> Vec<floorgate_adapter_api::Sample> {
     let mut samples = Vec::new();
-    for (signal, _) in &play.signals {
+    for signal in play.signals.iter().map(|shown| &shown.signal) {
         let refused = state.refused.contains(signal);
         let Some(value) = state
             .values
@@ -145,7 +147,7 @@ fn changed(
             } else {
                 Quality::GOOD
             };
-            samples.extend(play.samples(signal, value.as_ref(), quality));
+            samples.extend(play.samples(board, signal, value.as_ref(), quality));
             shown.insert(signal.clone(), value);
         }
     }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use floorgate_adapter_api::conformance::{AMPLE, Planned, Rig, Seen, plan};
+use floorgate_adapter_api::conformance::{AMPLE, Demands, Planned, Rig, Seen, plan};
 use floorgate_adapter_api::{Adapter, Notice, Quality, Value};
 use floorgate_adapter_scripted::{Scripted, Stage};
 
@@ -124,6 +124,68 @@ async fn a_step_that_waits_for_the_store_does_so() {
         "nothing was stored"
     );
     run.stop("while it waits").await;
+}
+
+#[tokio::test]
+async fn who_asks_is_answered_with_what_the_script_showed_last() {
+    let stage = Arc::new(Stage::default());
+    let script = "
+script:
+  - samples: {weight: 1}
+  - trigger: go
+  - online: new
+  - samples: {weight: 12.5, done: true}
+  - bad: {extra: 0x80310000}
+  - trigger: lose
+  - offline: the cable was cut
+";
+    let addresses = ["{signal: done}", "{signal: weight}", "{signal: extra}", "{signal: other}"];
+    let addresses: Vec<String> = addresses.iter().map(ToString::to_string).collect();
+    let demands = Demands {
+        on_demand: vec![1],
+        snapshots: vec![vec![0, 1]],
+    };
+    let planned = Planned::demanding(
+        &Scripted::on(Arc::clone(&stage)),
+        script,
+        &addresses,
+        &demands,
+        &std::env::temp_dir(),
+        Duration::from_secs(15),
+    );
+    let mut run = planned.run(AMPLE);
+    run.ask(&[1]);
+    assert!(run.answer().await.answer.result.is_err(), "it is not online yet");
+    stage.pull("go");
+    let seen = run
+        .until("the script waits", |seen| seen.sample_of(2).is_some())
+        .await;
+    assert!(
+        !seen.iter().any(|seen| seen.sample_of(1).is_some()),
+        "it is told only to who asks: {seen:#?}"
+    );
+    let request = run.ask(&[1, 0, 2, 3]);
+    let answered = run.answer().await;
+    assert_eq!((answered.answer.request, answered.answer.result), (request, Ok(())));
+    let read: Vec<_> = answered
+        .samples
+        .into_iter()
+        .map(|sample| (sample.tag.0, sample.value, sample.quality))
+        .collect();
+    assert_eq!(
+        read,
+        [
+            (1, Some(Value::Float64(12.5)), Quality::GOOD),
+            (0, Some(Value::Bool(true)), Quality::GOOD),
+            (2, None, Quality::BAD_NO_COMMUNICATION),
+            (3, None, Quality::BAD),
+        ]
+    );
+    stage.pull("lose");
+    run.until("the loss is told", Seen::is_offline).await;
+    run.ask(&[1]);
+    assert!(run.answer().await.answer.result.is_err(), "it is lost");
+    run.stop("after the script").await;
 }
 
 #[test]

@@ -6,7 +6,7 @@ use floorgate_adapter_api::{Admission, Batch, Intake, intake};
 use floorgate_core::Core;
 use tokio::sync::oneshot;
 
-use super::Shelf;
+use super::{Requesters, Shelf};
 
 /// Which plan a batch's numbers of sources and tags belong to: it rises with each reload.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -45,6 +45,8 @@ pub struct Resend {
 pub enum Message {
     /// A batch of a source, and its place among the samples in flight.
     Batch(Generation, Batch, Admission),
+    /// The sources of a plan start, and this is how they are asked for something.
+    Sources(Generation, Requesters),
     /// The publisher has something to report.
     Wake,
     /// A checkpoint beside the engine is done, or failed.

@@ -14,6 +14,7 @@ mod growth;
 mod mailbox;
 mod pressure;
 mod pulse;
+mod requests;
 mod storing;
 #[cfg(test)]
 mod tests;
@@ -41,6 +42,7 @@ pub use bookmarks::{Shelf, of_gone_sources, of_sources};
 pub use checkpoint::Checkpoints;
 pub use mailbox::{Generation, Message, Replacement, Resend, intake_of, mailbox};
 pub use pulse::{Pulse, Standing};
+pub use requests::Requesters;
 
 /// Samples that one commit takes at most, so that a flood does not delay the first of them for long.
 const SAMPLES_PER_COMMIT: usize = 8192;
@@ -88,6 +90,8 @@ pub struct Engine {
 struct Running {
     engine: Engine,
     generation: Generation,
+    /// How the sources of that generation are asked for something; empty until they start.
+    requesters: Requesters,
     stages: StageMetrics,
     /// The same histogram as in `stages`, filled in batches.
     source_to_received: LocalHistogram,
@@ -159,6 +163,7 @@ impl Running {
         let stages = engine.metrics.stages();
         Self {
             generation: Generation::default(),
+            requesters: Requesters::default(),
             source_to_received: stages.source_to_received.local(),
             stages,
             counts: Counts::default(),
@@ -314,13 +319,16 @@ impl Running {
                 return Ok(samples);
             }
             Message::Replace(replacement) => self.replace(replacement)?,
+            Message::Sources(generation, requesters) if generation == self.generation => {
+                self.requesters = requesters;
+            }
             Message::Resend(order, done) => {
                 self.commit.events.extend(order.events);
                 self.commit.settled_letters.extend(order.letters);
                 self.ordered.push(done);
             }
             Message::Checkpointed(result) => self.upkeep.checkpointed(result),
-            Message::Wake | Message::Stop => {}
+            Message::Sources(..) | Message::Wake | Message::Stop => {}
         }
         Ok(0)
     }
@@ -342,6 +350,7 @@ impl Running {
         self.engine.core = (replacement.core)(&|key| cells.get(key).cloned());
         self.engine.core.leave_out_below(self.engine.pulse.left_out());
         self.generation = replacement.generation;
+        self.requesters = Requesters::default();
         cells.extend(self.bookmarks.iter().cloned());
         let gone = of_gone_sources(&cells, |name| self.engine.core.has_source(name));
         self.commit.cells.extend(gone);
@@ -362,6 +371,17 @@ impl Running {
             );
             return;
         }
+        match &batch.answer {
+            Some(answer) => self.answered(batch.source, answer, &batch.samples),
+            None => self.evaluate(&batch),
+        }
+        self.tell_failures();
+        self.keep_bookmarks(&mut batch);
+        self.stored.push((batch, admission));
+    }
+
+    /// Lets the core evaluate what a source sent by itself.
+    fn evaluate(&mut self, batch: &Batch) {
         let input = Input {
             source: batch.source,
             received: batch.received,
@@ -386,9 +406,6 @@ impl Running {
             self.source_to_received.observe(took.as_secs_f64());
         }
         self.source_to_received.flush();
-        self.tell_failures();
-        self.keep_bookmarks(&mut batch);
-        self.stored.push((batch, admission));
     }
 
     /// Counts and logs the rules that failed on what was last evaluated.

@@ -8,7 +8,8 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use floorgate_adapter_api::{
-    Batch, Bookmark, Continuity, Intake, Notice, Quality, Receipt, Sample, SourceId, TagId, Value,
+    Answer, Batch, Bookmark, Continuity, Intake, Notice, Quality, Receipt, RequestId, Sample, SourceId,
+    TagId, Value,
 };
 use floorgate_core::plan::Plan;
 use floorgate_core::{Core, Encoding, Settings};
@@ -148,6 +149,11 @@ impl Rig {
     }
 
     fn send(&self, notices: Vec<Notice>, values: &[(u32, i64)]) {
+        self.send_answer(notices, values, None);
+    }
+
+    /// Sends a batch that may be the answer to a request.
+    fn send_answer(&self, notices: Vec<Notice>, values: &[(u32, i64)], answer: Option<Answer>) {
         let samples = values.iter().map(|(tag, value)| Sample {
             tag: TagId(*tag),
             value: Some(Value::Int(*value)),
@@ -166,6 +172,7 @@ impl Rig {
                 name: "last",
                 text: format!("{values:?}"),
             }],
+            answer,
             receipt: Some(Receipt::new(move || {
                 receipts.fetch_add(1, Ordering::SeqCst);
             })),
@@ -309,6 +316,24 @@ fn what_an_ended_source_sends_is_taken_for_no_other_tag() {
         .collect();
     let of = |name: &str| keys.iter().filter(|key| key.ends_with(name)).count();
     assert_eq!((of("filler"), of("capper")), (1, 1), "{keys:?}");
+}
+
+#[test]
+fn what_was_read_on_request_is_no_change() {
+    let folder = Folder::new();
+    let options = Options::new(folder.store());
+    let rig = Rig::start(&options, plan(&folder.0, &["filler"]), NOBODY.to_owned());
+    rig.online();
+    rig.send(Vec::new(), &[(0, 20)]);
+    let answer = Answer {
+        request: RequestId(1),
+        result: Ok(()),
+    };
+    rig.send_answer(Vec::new(), &[(0, 21)], Some(answer));
+    rig.send(Vec::new(), &[(0, 20)]);
+    until("the receipts", || rig.receipts() == 4);
+    rig.stop();
+    assert_eq!(rows(&options.path).len(), 1, "the value that it was watched at");
 }
 
 #[test]

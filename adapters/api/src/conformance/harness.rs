@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use floorgate_metrics::{Metrics, SourceMetrics};
-use floorgate_sample::{Quality, Sample, SourceId, TagId, Value};
+use floorgate_sample::{Answer, Quality, RequestId, Sample, SourceId, TagId, Value};
 use floorgate_yaml::{Node, Problems, parse};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::JoinHandle;
@@ -14,8 +14,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::Rig;
 use crate::{
-    Adapter, Admission, Batch, Bookmarks, Continuity, Expects, GapScope, Notice, Source, SourceContext,
-    SourceSpec, TagSpec, intake,
+    Adapter, Admission, Batch, Bookmarks, Continuity, Expects, GapScope, Notice, Request, Requester,
+    SnapshotSpec, Source, SourceContext, SourceSpec, TagSpec, intake, requests,
 };
 
 /// Room in the intake where a test is not about it.
@@ -81,6 +81,24 @@ impl Seen {
     }
 }
 
+/// What came of a request.
+#[derive(Clone, Debug)]
+pub struct Answered {
+    /// How it ended.
+    pub answer: Answer,
+    /// What was read.
+    pub samples: Vec<Sample>,
+}
+
+/// What is asked of a source beside watching its tags.
+#[derive(Clone, Debug, Default)]
+pub struct Demands {
+    /// Numbers of the tags that are read only when they are asked for.
+    pub on_demand: Vec<u32>,
+    /// Numbers of tags that are read together.
+    pub snapshots: Vec<Vec<u32>>,
+}
+
 /// A planned source. It outlives its runs.
 pub struct Planned {
     source: Box<dyn Source>,
@@ -104,6 +122,17 @@ pub fn plan(
     addresses: &[String],
     folder: &Path,
 ) -> (Option<Box<dyn Source>>, Problems) {
+    plan_demands(adapter, settings, addresses, &Demands::default(), folder)
+}
+
+/// The same with what is asked of the source beside. A snapshot's place is that of its first tag, its rule is called `kit/snapshot`.
+pub fn plan_demands(
+    adapter: &dyn Adapter,
+    settings: &str,
+    addresses: &[String],
+    demands: &Demands,
+    folder: &Path,
+) -> (Option<Box<dyn Source>>, Problems) {
     let mut problems = Problems::default();
     let settings = node(settings, &mut problems);
     let nodes: Vec<(String, Node)> = addresses
@@ -121,6 +150,16 @@ pub fn plan(
                 name,
                 address,
                 expects: Expects::Anything,
+                on_demand: demands.on_demand.contains(&id),
+            })
+            .collect(),
+        snapshots: demands
+            .snapshots
+            .iter()
+            .map(|tags| SnapshotSpec {
+                tags: tags.iter().copied().map(TagId).collect(),
+                at: nodes[tags[0] as usize].1.span,
+                rule: "kit/snapshot",
             })
             .collect(),
         base: folder,
@@ -144,7 +183,26 @@ impl Planned {
         folder: &Path,
         patience: Duration,
     ) -> Self {
-        match plan(adapter, settings, addresses, folder) {
+        Self::demanding(
+            adapter,
+            settings,
+            addresses,
+            &Demands::default(),
+            folder,
+            patience,
+        )
+    }
+
+    /// The same with what is asked of the source beside.
+    pub fn demanding(
+        adapter: &dyn Adapter,
+        settings: &str,
+        addresses: &[String],
+        demands: &Demands,
+        folder: &Path,
+        patience: Duration,
+    ) -> Self {
+        match plan_demands(adapter, settings, addresses, demands, folder) {
             (Some(source), problems) if !problems.has_errors() => Self { source, patience },
             (_, problems) => panic!("the configuration is refused: {:#?}", problems.list()),
         }
@@ -152,12 +210,18 @@ impl Planned {
 
     /// A source over all tags of the rig, then `more`.
     pub(super) fn of<R: Rig>(rig: &R, more: &[String]) -> Self {
+        Self::of_demanding(rig, more, &Demands::default())
+    }
+
+    /// The same with what is asked of the source beside.
+    pub(super) fn of_demanding<R: Rig>(rig: &R, more: &[String], demands: &Demands) -> Self {
         let mut all = addresses(rig);
         all.extend_from_slice(more);
-        Self::new(
+        Self::demanding(
             &*rig.adapter(),
             &rig.settings(),
             &all,
+            demands,
             &rig.folder(),
             rig.patience(),
         )
@@ -179,17 +243,22 @@ impl Planned {
         });
         let metrics = Metrics::new().expect("metric names are unique").source("peer");
         let stop = CancellationToken::new();
+        let (requester, requests) = requests(64);
         let context = SourceContext {
             name: "peer".to_owned(),
             bookmarks: Bookmarks::default(),
             intake: intake(capacity, sender, |batch, admission| (batch, admission)).for_source(SourceId(7)),
             stop: stop.clone(),
             metrics: metrics.clone(),
+            requests,
         };
         let task = tokio::spawn(self.source.run(context));
         Running {
             received,
             waiting: VecDeque::new(),
+            answers: VecDeque::new(),
+            requester,
+            asked: 0,
             log: Vec::new(),
             stop,
             metrics,
@@ -204,6 +273,9 @@ impl Planned {
 pub struct Running {
     received: UnboundedReceiver<(Batch, Admission)>,
     waiting: VecDeque<Seen>,
+    answers: VecDeque<Answered>,
+    requester: Requester,
+    asked: u64,
     log: Vec<Seen>,
     stop: CancellationToken,
     /// The source's metrics.
@@ -223,29 +295,79 @@ impl Running {
                 self.log.push(seen.clone());
                 return Some(seen);
             }
-            match tokio::time::timeout_at(deadline, self.received.recv()).await {
-                Err(_) => return None,
-                Ok(None) => panic!(
-                    "`run` ended before it was told to stop; received: {:#?}",
-                    self.log
-                ),
-                Ok(Some((batch, admission))) => {
-                    assert_eq!(
-                        batch.source,
-                        SourceId(7),
-                        "a batch carries the number of its source"
-                    );
-                    self.waiting.extend(batch.notices.into_iter().map(Seen::Notice));
-                    self.waiting.extend(batch.samples.into_iter().map(Seen::Sample));
-                    if let Some(receipt) = batch.receipt
-                        && !self.drop_receipts
-                    {
-                        receipt.fire();
-                    }
-                    drop(admission);
-                }
+            if !self.receive(deadline).await {
+                return None;
             }
         }
+    }
+
+    /// Takes one batch; false where none came in time.
+    async fn receive(&mut self, deadline: tokio::time::Instant) -> bool {
+        let (batch, admission) = match tokio::time::timeout_at(deadline, self.received.recv()).await {
+            Err(_) => return false,
+            Ok(None) => panic!(
+                "`run` ended before it was told to stop; received: {:#?}",
+                self.log
+            ),
+            Ok(Some(received)) => received,
+        };
+        assert_eq!(
+            batch.source,
+            SourceId(7),
+            "a batch carries the number of its source"
+        );
+        if let Some(answer) = batch.answer {
+            assert!(
+                batch.notices.is_empty() && batch.bookmarks.is_empty(),
+                "an answer carries what was read and nothing else: {:#?}",
+                batch.notices
+            );
+            self.answers.push_back(Answered {
+                answer,
+                samples: batch.samples,
+            });
+        } else {
+            self.waiting.extend(batch.notices.into_iter().map(Seen::Notice));
+            self.waiting.extend(batch.samples.into_iter().map(Seen::Sample));
+        }
+        if let Some(receipt) = batch.receipt
+            && !self.drop_receipts
+        {
+            receipt.fire();
+        }
+        drop(admission);
+        true
+    }
+
+    /// Asks for tags; the number of the request.
+    pub fn ask(&mut self, tags: &[u32]) -> RequestId {
+        let id = RequestId(self.asked);
+        self.asked += 1;
+        let tags = tags.iter().copied().map(TagId).collect();
+        if let Err(unsent) = self.requester.try_send(Request { id, tags }) {
+            panic!("a request cannot be sent: {unsent}");
+        }
+        id
+    }
+
+    /// The next answer. What else arrives meanwhile is kept.
+    pub async fn answer(&mut self) -> Answered {
+        let deadline = tokio::time::Instant::now() + self.patience;
+        while self.answers.is_empty() {
+            assert!(
+                self.receive(deadline).await,
+                "a request is answered: not within {:?}; received: {:#?}",
+                self.patience,
+                self.log
+            );
+        }
+        self.answers.pop_front().expect("there is one")
+    }
+
+    /// Answers that came and were not asked after.
+    #[must_use]
+    pub fn unclaimed(&self) -> usize {
+        self.answers.len()
     }
 
     /// Everything until `done` says so, that one included.

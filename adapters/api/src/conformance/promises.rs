@@ -10,18 +10,18 @@ use super::harness::{AMPLE, Planned, Running, Seen, addresses, node, plan};
 use crate::Notice;
 
 /// What all tags show when the rig was set to `values`.
-fn all_shown<R: Rig>(rig: &R, value: i16) -> Vec<(usize, Value)> {
+pub(super) fn all_shown<R: Rig>(rig: &R, value: i16) -> Vec<(usize, Value)> {
     (0..R::TAGS).map(|tag| (tag, rig.shown(tag, value))).collect()
 }
 
-async fn set_all<R: Rig>(rig: &mut R, value: i16) {
+pub(super) async fn set_all<R: Rig>(rig: &mut R, value: i16) {
     for tag in 0..R::TAGS {
         rig.set(tag, value).await;
     }
 }
 
 /// Starts the peer with `value` in all tags, and a run that has shown it.
-async fn started<R: Rig>(rig: &mut R, planned: &Planned, value: i16) -> Running {
+pub(super) async fn started<R: Rig>(rig: &mut R, planned: &Planned, value: i16) -> Running {
     set_all(rig, value).await;
     rig.start().await;
     let mut run = planned.run(AMPLE);

@@ -3,6 +3,7 @@
 mod conformance;
 mod proxy;
 mod reconnect;
+mod requests;
 mod run;
 mod secure;
 mod server;

@@ -86,12 +86,14 @@ pub fn plan(folder: &Path, settings: &str, addresses: &[String]) -> (Option<Box<
             name,
             address,
             expects: Expects::Anything,
+            on_demand: false,
         })
         .collect();
     let spec = SourceSpec {
         name: "plc",
         settings: &settings,
         tags,
+        snapshots: Vec::new(),
         base: folder,
         state: folder,
     };
@@ -162,6 +164,7 @@ impl Run {
             bookmarks: Bookmarks::new(bookmarks.clone()),
             stop: stop.clone(),
             metrics: metrics.clone(),
+            requests: floorgate_adapter_api::requests(1).1,
         };
         let task = tokio::spawn(source.run(context));
         Self {

@@ -30,6 +30,8 @@ pub struct Manner {
     /// Whether the other namespace comes before the plant's.
     pub other_first: bool,
     pub most_items_per_subscription: usize,
+    /// Most nodes in one read, where it is not the library's own limit.
+    pub most_nodes_per_read: Option<usize>,
     pub least_publishing_millis: f64,
     pub keys: Option<PathBuf>,
 }
@@ -40,6 +42,7 @@ impl Default for Manner {
             nodes: 3,
             other_first: false,
             most_items_per_subscription: 0,
+            most_nodes_per_read: None,
             least_publishing_millis: 1.0,
             keys: None,
         }
@@ -228,6 +231,9 @@ fn builder(manner: &Manner, port: u16) -> ServerBuilder {
         ] {
             builder = builder.add_endpoint(name, ("/", policy, mode, &[anonymous, "operator"] as &[&str]));
         }
+    }
+    if let Some(most) = manner.most_nodes_per_read {
+        builder.limits_mut().operational.max_nodes_per_read = most;
     }
     let limits = &mut builder.limits_mut().subscriptions;
     limits.min_sampling_interval_ms = 0.0;

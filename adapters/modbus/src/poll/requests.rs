@@ -1,0 +1,108 @@
+//! Requests of the gateway: tags that are read together, between two polls.
+
+use floorgate_adapter_api::{Closed, Request};
+use floorgate_sample::Sample;
+use tokio::time::Instant;
+use tracing::debug;
+
+use super::{Cycle, Poller, Presence};
+use crate::link::{Failure, wait_until};
+use crate::snapshot::Block;
+
+impl Poller {
+    /// The next request, or `None` when a moment has come. A poll that is due comes before a second request, so that neither waits for
+    /// more than one of the other.
+    pub(super) async fn request_until(&mut self, moment: Option<Instant>) -> Option<Request> {
+        let is_due = moment.is_some_and(|moment| moment <= Instant::now());
+        if std::mem::take(&mut self.has_answered) && is_due {
+            return None;
+        }
+        let due = async {
+            match moment {
+                Some(moment) => wait_until(moment).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            request = self.context.requests.next() => {
+                self.has_answered = true;
+                Some(request)
+            }
+            () = due => None,
+        }
+    }
+
+    /// Waits until a moment at which the device may be connected, and answers what is asked meanwhile as failed.
+    pub(super) async fn refuse_until(&mut self, moment: Instant) -> Result<(), Closed> {
+        while moment > Instant::now() {
+            let request = tokio::select! {
+                () = wait_until(moment) => return Ok(()),
+                request = self.context.requests.next() => request,
+            };
+            self.answer(&request, Err(self.absence())).await?;
+        }
+        Ok(())
+    }
+
+    /// Reads what is asked for in one request, and answers.
+    pub(super) async fn fulfil(&mut self, request: Request) -> Result<(), Closed> {
+        let block = match Block::of(&request.tags, &self.points, &self.settings) {
+            Ok(block) => block,
+            Err(misfit) => {
+                let reason = format!("the tags cannot be read in one request: {misfit}");
+                return self.answer(&request, Err(reason)).await;
+            }
+        };
+        if let Some(reason) = self.why_not(block.unit) {
+            return self.answer(&request, Err(reason)).await;
+        }
+        if !self.link.is_open() && !self.connect_now().await? {
+            return self.answer(&request, Err(self.absence())).await;
+        }
+        let (unit, table, extent) = (block.unit, block.table, block.extent);
+        let mut cycle = Cycle::default();
+        let (read, failure) = match self.ask(unit, table, extent).await {
+            Ok(words) => {
+                self.heard(unit, &mut cycle);
+                (Ok(block.samples(&words)), None)
+            }
+            Err(failure) => {
+                let failure = (failure, table, extent);
+                let reason = self.told(unit, &failure);
+                // What an exception means for the unit, the polls find out: this request may be the only reason.
+                let is_exception = matches!(failure.0, Failure::Exception(_));
+                (Err(reason), (!is_exception).then_some(failure))
+            }
+        };
+        self.conclude(unit, cycle, failure).await?;
+        self.answer(&request, read).await
+    }
+
+    /// Why a unit is not to be asked now.
+    fn why_not(&self, unit: u8) -> Option<String> {
+        let trouble = self.unit(unit).and_then(|unit| unit.trouble.as_ref());
+        if let Some(trouble) = trouble.filter(|trouble| trouble.next_try > Instant::now()) {
+            return Some(format!("the unit is left alone for a while: {}", trouble.reason));
+        }
+        // Polls bring the link back; where nothing is polled, the request has to.
+        let waits = self.link_retry > Instant::now();
+        let is_away = self.presence == Presence::Offline && !self.groups.is_empty();
+        (!self.link.is_open() && (waits || is_away)).then(|| self.absence())
+    }
+
+    fn absence(&self) -> String {
+        match &self.loss {
+            Some(reason) => format!("the source is not connected: {reason}"),
+            None => "the source is not connected yet".to_owned(),
+        }
+    }
+
+    async fn answer(&self, request: &Request, read: Result<Vec<Sample>, String>) -> Result<(), Closed> {
+        if let Err(reason) = &read {
+            debug!(source = self.context.name, tags = request.tags.len(), "tags could not be read together: {reason}");
+        }
+        let context = &self.context;
+        context.requests.answer(&context.intake, request.id, read).await
+    }
+}

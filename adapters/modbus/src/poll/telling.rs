@@ -1,0 +1,133 @@
+//! What the gateway is told of a source and its units.
+
+use floorgate_adapter_api::{Batch, Closed, Continuity, GapScope, Notice, Sample};
+use floorgate_sample::{TagId, Timestamp};
+use tokio::time::Instant;
+use tracing::{info, warn};
+
+use super::{Cycle, Poller, Presence};
+use crate::group::Group;
+use crate::link::Failure;
+use crate::address::Table;
+use crate::planner::Extent;
+use crate::unit::Unit;
+
+impl Poller {
+    /// What was heard of a unit, and the failure that it ended with: told to the gateway where it is news.
+    pub(super) async fn conclude(
+        &mut self,
+        unit: u8,
+        cycle: Cycle,
+        failure: Option<(Failure, Table, Extent)>,
+    ) -> Result<(), Closed> {
+        if let Some(failure) = failure {
+            self.note(unit, &failure);
+        }
+        let refused: usize = self.groups.iter().map(Group::refused_count).sum();
+        self.context
+            .metrics
+            .failed_tags
+            .set(i64::try_from(refused).unwrap_or(i64::MAX));
+        // A unit that is never polled says nothing of itself.
+        let is_polled = |unit: &&Unit| {
+            self.groups.is_empty() || self.groups.iter().any(|group| group.unit == unit.id)
+        };
+        let lost = self.units.iter().filter(is_polled).all(Unit::is_down);
+        self.deliver(unit, cycle, lost).await?;
+        if lost {
+            let reason = self.unit(unit).and_then(|unit| unit.trouble.as_ref());
+            self.lose(reason.map(|trouble| trouble.reason.clone()).unwrap_or_default())
+                .await?;
+        }
+        Ok(())
+    }
+
+    /// Sends what a poll has brought.
+    async fn deliver(&mut self, unit: u8, cycle: Cycle, lost: bool) -> Result<(), Closed> {
+        let Cycle {
+            mut samples,
+            missed,
+            missed_why,
+            answered,
+        } = cycle;
+        let mut notices = Vec::new();
+        if answered && !lost && self.presence != Presence::Online {
+            if self.presence == Presence::Offline {
+                self.context.metrics.gaps.inc();
+            }
+            info!(source = self.context.name, "the source is online");
+            self.presence = Presence::Online;
+            self.context.metrics.up.set(1);
+            self.gap = None;
+            notices.push(Notice::Online(Continuity::New));
+            for group in &mut self.groups {
+                group.retell_refused(Instant::now(), &mut samples);
+            }
+        } else if answered {
+            self.tell_gaps(missed, missed_why, &mut notices);
+        }
+        if self.presence == Presence::Online && !lost {
+            for known in &self.units {
+                let newly_bad = known.id == unit || !notices.is_empty();
+                if let Some(trouble) = known.trouble.as_ref().filter(|trouble| trouble.told && newly_bad) {
+                    let own = self.groups.iter_mut().filter(|group| group.unit == known.id);
+                    own.for_each(|group| group.fail(trouble.quality, &mut samples));
+                }
+            }
+        }
+        if notices.is_empty() && samples.is_empty() {
+            return Ok(());
+        }
+        self.send(notices, samples).await
+    }
+
+    fn tell_gaps(&mut self, missed: Vec<TagId>, missed_why: String, notices: &mut Vec<Notice>) {
+        if let Some(reason) = self.gap.take() {
+            self.context.metrics.gaps.inc();
+            notices.push(Notice::Gap {
+                scope: GapScope::Source,
+                reason,
+            });
+        } else if !missed.is_empty() {
+            self.context.metrics.gaps.inc();
+            notices.push(Notice::Gap {
+                scope: GapScope::Tags(missed),
+                reason: missed_why,
+            });
+        }
+    }
+
+    /// Says once that the source is lost.
+    pub(super) async fn lose(&mut self, reason: String) -> Result<(), Closed> {
+        if self.presence == Presence::Offline {
+            return Ok(());
+        }
+        warn!(source = self.context.name, "the source is offline: {reason}");
+        self.presence = Presence::Offline;
+        self.context.metrics.up.set(0);
+        self.loss = Some(reason.clone());
+        self.groups.iter_mut().for_each(Group::forget);
+        self.send(vec![Notice::Offline { reason }], Vec::new()).await
+    }
+
+    /// Hands a batch over. While the gateway has no room nothing is read, and what happens meanwhile may be missed.
+    async fn send(&mut self, notices: Vec<Notice>, samples: Vec<Sample>) -> Result<(), Closed> {
+        self.context.metrics.samples.inc_by(samples.len() as u64);
+        let batch = Batch {
+            source: self.context.intake.source(),
+            received: Timestamp::now(),
+            notices,
+            samples,
+            bookmarks: Vec::new(),
+            answer: None,
+            receipt: None,
+        };
+        let offered = Instant::now();
+        self.context.intake.send(batch).await?;
+        let waited = offered.elapsed();
+        if self.presence == Presence::Online && self.groups.iter().any(|group| waited > 2 * group.every()) {
+            self.gap = Some(format!("the gateway took no samples for {waited:.1?}"));
+        }
+        Ok(())
+    }
+}
