@@ -67,7 +67,9 @@ impl Adapter for Modbus {
     fn plan(&self, spec: SourceSpec<'_>, problems: &mut Problems) -> Option<Box<dyn Source>> {
         let before = problems.list().len();
         let settings = settings::check(spec.settings, problems);
-        let is_sure = problems.list()[before..].iter().all(|problem| problem.severity != floorgate_yaml::Severity::Error);
+        let is_sure = problems.list()[before..]
+            .iter()
+            .all(|problem| problem.severity != floorgate_yaml::Severity::Error);
         let assumed = settings.clone().unwrap_or_else(Checked::assumed);
         let mut polled = Vec::with_capacity(spec.tags.len());
         let mut points = Points::with_capacity(spec.tags.len());
@@ -91,7 +93,8 @@ impl Adapter for Modbus {
             polled,
             points,
         };
-        (sound && layout.points.len() == spec.tags.len()).then(|| Box::new(ModbusSource(Arc::new(layout))) as Box<dyn Source>)
+        (sound && layout.points.len() == spec.tags.len())
+            .then(|| Box::new(ModbusSource(Arc::new(layout))) as Box<dyn Source>)
     }
 }
 

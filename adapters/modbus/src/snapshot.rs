@@ -52,12 +52,29 @@ impl Block {
         let is_elsewhere = |point: &&Arc<Point>| (point.unit, point.table) != (first.unit, first.table);
         let elsewhere: Vec<&Arc<Point>> = wanted.iter().filter(is_elsewhere).collect();
         if !elsewhere.is_empty() {
-            return Err(misfit(&elsewhere, first, settings, "of another unit or another table than", false));
+            return Err(misfit(
+                &elsewhere,
+                first,
+                settings,
+                "of another unit or another table than",
+                false,
+            ));
         }
         let limits = settings.limits(first.table);
-        let start = wanted.iter().map(|point| point.extent.start).min().unwrap_or_default();
-        let end = wanted.iter().map(|point| point.extent.end()).max().unwrap_or_default();
-        let lowest = wanted.iter().find(|point| point.extent.start == start).unwrap_or(first);
+        let start = wanted
+            .iter()
+            .map(|point| point.extent.start)
+            .min()
+            .unwrap_or_default();
+        let end = wanted
+            .iter()
+            .map(|point| point.extent.end())
+            .max()
+            .unwrap_or_default();
+        let lowest = wanted
+            .iter()
+            .find(|point| point.extent.start == start)
+            .unwrap_or(first);
         let beyond = |point: &&Arc<Point>| point.extent.end() - start > limits.most;
         let beyond: Vec<&Arc<Point>> = wanted.iter().filter(beyond).collect();
         if !beyond.is_empty() {
@@ -70,7 +87,11 @@ impl Block {
                 && point.extent.start >= start
                 && point.extent.end() <= end
         };
-        let named: Vec<Extent> = points.values().filter(is_between).map(|point| point.extent).collect();
+        let named: Vec<Extent> = points
+            .values()
+            .filter(is_between)
+            .map(|point| point.extent)
+            .collect();
         let reads = plan(&named, &[], limits);
         let reach = reads.first().map_or(end, |read| read.extent.end());
         let behind: Vec<&Arc<Point>> = wanted.iter().filter(|point| point.extent.end() > reach).collect();
@@ -123,7 +144,12 @@ fn place(point: &Point, settings: &Checked) -> String {
 }
 
 /// Whether each snapshot is one request; what is not is recorded.
-pub(crate) fn check(snapshots: &[SnapshotSpec<'_>], points: &Points, settings: &Checked, problems: &mut Problems) {
+pub(crate) fn check(
+    snapshots: &[SnapshotSpec<'_>],
+    points: &Points,
+    settings: &Checked,
+    problems: &mut Problems,
+) {
     for snapshot in snapshots {
         // A tag that is not there was wrong itself, which is said already.
         if !snapshot.tags.iter().all(|tag| points.contains_key(tag)) {
@@ -131,14 +157,18 @@ pub(crate) fn check(snapshots: &[SnapshotSpec<'_>], points: &Points, settings: &
         }
         if let Err(misfit) = Block::of(&snapshot.tags, points, settings) {
             let mut hint =
-                "read them in one request: put them next to each other in the PLC, or make two events".to_owned();
+                "read them in one request: put them next to each other in the PLC, or make two events"
+                    .to_owned();
             if misfit.holes {
                 hint.push_str("; or set `max_gap`, where the device lets the registers between them be read");
             }
             problems
                 .error(
                     snapshot.at,
-                    format!("`{}` cannot read its tags in one request: {misfit}", snapshot.rule),
+                    format!(
+                        "`{}` cannot read its tags in one request: {misfit}",
+                        snapshot.rule
+                    ),
                 )
                 .hint(hint);
         }

@@ -49,11 +49,10 @@ impl Board {
         let shown = |tag: &TagId| {
             let shown = play.signals.iter().find(|shown| shown.tag == *tag);
             let shown = shown.ok_or_else(|| format!("no tag has the number {}", tag.0))?;
-            let (value, quality) = state
-                .signals
-                .get(&shown.signal)
-                .cloned()
-                .unwrap_or((None, Quality::BAD));
+            // The stage may be further than what was told of it.
+            let on_stage = play.follow.then(|| play.stage.shown(&shown.signal)).flatten();
+            let on_board = || state.signals.get(&shown.signal).cloned();
+            let (value, quality) = on_stage.or_else(on_board).unwrap_or((None, Quality::BAD));
             Ok(shown.sample(value, quality))
         };
         request.tags.iter().map(shown).collect()

@@ -25,6 +25,16 @@ struct State {
     pulled: BTreeSet<String>,
 }
 
+impl State {
+    fn shown(&self, signal: &str) -> Option<(Option<Value>, Quality)> {
+        if self.refused.contains(signal) {
+            return Some((None, Quality::BAD_OUT_OF_RANGE));
+        }
+        let value = self.values.get(signal)?;
+        Some((Some(value.clone()), Quality::GOOD))
+    }
+}
+
 impl Default for Stage {
     fn default() -> Self {
         Self(watch::Sender::new(State::default()))
@@ -65,6 +75,11 @@ impl Stage {
         self.0.send_modify(|state| {
             state.pulled.insert(trigger.to_owned());
         });
+    }
+
+    /// What a signal shows now: a value, or that it is refused.
+    pub(crate) fn shown(&self, signal: &str) -> Option<(Option<Value>, Quality)> {
+        self.0.borrow().shown(signal)
     }
 
     /// Returns when the trigger is pulled.
@@ -130,23 +145,10 @@ fn changed(
 ) -> Vec<floorgate_adapter_api::Sample> {
     let mut samples = Vec::new();
     for signal in play.signals.iter().map(|shown| &shown.signal) {
-        let refused = state.refused.contains(signal);
-        let Some(value) = state
-            .values
-            .get(signal)
-            .cloned()
-            .map(Some)
-            .or(refused.then_some(None))
-        else {
+        let Some((value, quality)) = state.shown(signal) else {
             continue;
         };
-        let value = value.filter(|_| !refused);
         if shown.get(signal) != Some(&value) {
-            let quality = if refused {
-                Quality::BAD_OUT_OF_RANGE
-            } else {
-                Quality::GOOD
-            };
             samples.extend(play.samples(board, signal, value.as_ref(), quality));
             shown.insert(signal.clone(), value);
         }

@@ -139,7 +139,12 @@ script:
   - trigger: lose
   - offline: the cable was cut
 ";
-    let addresses = ["{signal: done}", "{signal: weight}", "{signal: extra}", "{signal: other}"];
+    let addresses = [
+        "{signal: done}",
+        "{signal: weight}",
+        "{signal: extra}",
+        "{signal: other}",
+    ];
     let addresses: Vec<String> = addresses.iter().map(ToString::to_string).collect();
     let demands = Demands {
         on_demand: vec![1],
@@ -166,7 +171,10 @@ script:
     );
     let request = run.ask(&[1, 0, 2, 3]);
     let answered = run.answer().await;
-    assert_eq!((answered.answer.request, answered.answer.result), (request, Ok(())));
+    assert_eq!(
+        (answered.answer.request, answered.answer.result),
+        (request, Ok(()))
+    );
     let read: Vec<_> = answered
         .samples
         .into_iter()

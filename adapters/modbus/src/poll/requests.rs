@@ -98,9 +98,14 @@ impl Poller {
         }
     }
 
-    async fn answer(&self, request: &Request, read: Result<Vec<Sample>, String>) -> Result<(), Closed> {
+    // By `&mut`, as the link is not shared between threads, not even for a look.
+    async fn answer(&mut self, request: &Request, read: Result<Vec<Sample>, String>) -> Result<(), Closed> {
         if let Err(reason) = &read {
-            debug!(source = self.context.name, tags = request.tags.len(), "tags could not be read together: {reason}");
+            debug!(
+                source = self.context.name,
+                tags = request.tags.len(),
+                "tags could not be read together: {reason}"
+            );
         }
         let context = &self.context;
         context.requests.answer(&context.intake, request.id, read).await

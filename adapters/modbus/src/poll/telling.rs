@@ -6,9 +6,9 @@ use tokio::time::Instant;
 use tracing::{info, warn};
 
 use super::{Cycle, Poller, Presence};
+use crate::address::Table;
 use crate::group::Group;
 use crate::link::Failure;
-use crate::address::Table;
 use crate::planner::Extent;
 use crate::unit::Unit;
 
@@ -29,9 +29,8 @@ impl Poller {
             .failed_tags
             .set(i64::try_from(refused).unwrap_or(i64::MAX));
         // A unit that is never polled says nothing of itself.
-        let is_polled = |unit: &&Unit| {
-            self.groups.is_empty() || self.groups.iter().any(|group| group.unit == unit.id)
-        };
+        let is_polled =
+            |unit: &&Unit| self.groups.is_empty() || self.groups.iter().any(|group| group.unit == unit.id);
         let lost = self.units.iter().filter(is_polled).all(Unit::is_down);
         self.deliver(unit, cycle, lost).await?;
         if lost {

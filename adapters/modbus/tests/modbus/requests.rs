@@ -62,14 +62,15 @@ fn reason(answered: Answered) -> String {
 
 #[test]
 fn tags_that_no_request_can_read_together_are_named() {
-    let near = ["{holding: 100, type: u32}", "{holding: 102}", "{holding: 103, bit: 3}"];
+    let near = [
+        "{holding: 100, type: u32}",
+        "{holding: 102}",
+        "{holding: 103, bit: 3}",
+    ];
     assert_eq!(problems(TCP, &near).len(), 0);
     let gap = format!("{TCP}\nmax_gap: 7");
     assert_eq!(problems(&gap, &["{holding: 100}", "{holding: 108}"]).len(), 0);
-    assert_eq!(
-        problems(TCP, &["{coil: 0}", "{coil: 2}", "{coil: 1}"]).len(),
-        0
-    );
+    assert_eq!(problems(TCP, &["{coil: 0}", "{coil: 2}", "{coil: 1}"]).len(), 0);
     let cases: [(&str, &[&str], &str); 5] = [
         (
             TCP,
@@ -122,7 +123,15 @@ fn a_snapshot_is_not_held_against_settings_that_are_wrong() {
 #[tokio::test]
 async fn a_snapshot_is_one_request_and_decoded_as_a_poll_is() {
     let device = Device::default().with_unit(1, |unit| {
-        unit.holding = [(1, 1), (100, 0x0A0B), (101, 0x0C0D), (102, 237), (103, 8), (105, 0x80FF)].into();
+        unit.holding = [
+            (1, 1),
+            (100, 0x0A0B),
+            (101, 0x0C0D),
+            (102, 237),
+            (103, 8),
+            (104, 0x80FF),
+        ]
+        .into();
     });
     let mut server = Server::new(Wire::Tcp, device.clone());
     server.start().await;
@@ -165,27 +174,34 @@ async fn a_snapshot_is_one_request_and_decoded_as_a_poll_is() {
 
 #[tokio::test]
 async fn an_exception_is_the_answer_and_disturbs_nothing() {
-    for exception in [ExceptionCode::IllegalDataAddress, ExceptionCode::ServerDeviceFailure] {
+    for exception in [
+        ExceptionCode::IllegalDataAddress,
+        ExceptionCode::ServerDeviceFailure,
+    ] {
         let device = Device::default().with_unit(1, |unit| {
             unit.missing = [900].into();
             unit.says_failure = exception == ExceptionCode::ServerDeviceFailure;
         });
         let mut server = Server::new(Wire::Tcp, device.clone());
         server.start().await;
-        let settings = format!("connect: {}\npoll_interval: 5ms\ntimeout: 100ms\n", server.connect());
+        let settings = format!(
+            "connect: {}\npoll_interval: 5ms\ntimeout: 100ms\n",
+            server.connect()
+        );
         let mut run = planned(&settings, &["{holding: 1}", "{holding: 900}"], 1).run(AMPLE);
         run.until_shown("the watched tag arrives", &[(0, Value::UInt(0))])
             .await;
         for _ in 0..3 {
             run.ask(&[1]);
             let told = reason(run.answer().await);
-            let code = format!("unit 1, holding 900 to 900: exception {:02X}", u8::from(exception));
+            let code = format!(
+                "unit 1, holding 900 to 900: exception {:02X}",
+                u8::from(exception)
+            );
             assert!(told.starts_with(&code), "{told}");
         }
-        device.unit(1, |unit| drop(unit.holding.insert(1, 7)));
-        let seen = run
-            .until_shown("watching goes on", &[(0, Value::UInt(7))])
-            .await;
+        device.unit(1, |unit| unit.holding = [(1, 7)].into());
+        let seen = run.until_shown("watching goes on", &[(0, Value::UInt(7))]).await;
         assert_eq!(seen.len(), 1, "nothing else is told: {seen:#?}");
         assert_eq!(device.tables().connections, 1, "an exception ends no connection");
         run.stop("while connected").await;
@@ -225,18 +241,18 @@ async fn a_late_answer_fails_the_request_and_is_taken_for_nobodys() {
         if told.starts_with("unit 1, holding 500 to 501: no answer within 100ms") {
             failures += 1;
         } else {
-            let is_away = ["the unit is left alone for a while", "the source is not connected"]
-                .iter()
-                .any(|known| told.starts_with(known));
+            let is_away = [
+                "the unit is left alone for a while",
+                "the source is not connected",
+            ]
+            .iter()
+            .any(|known| told.starts_with(known));
             assert!(is_away, "{told}");
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
     assert_eq!(failures, 2, "the two that were late");
-    assert_eq!(
-        values(&answered),
-        [(1, Value::UInt(500)), (2, Value::UInt(501))]
-    );
+    assert_eq!(values(&answered), [(1, Value::UInt(500)), (2, Value::UInt(501))]);
     while let Some(more) = run.next(Duration::from_millis(200)).await {
         seen.push(more);
     }
@@ -251,7 +267,9 @@ async fn a_late_answer_fails_the_request_and_is_taken_for_nobodys() {
 
 #[tokio::test]
 async fn a_unit_that_does_not_answer_is_not_waited_for_by_each_request() {
-    let device = Device::default().with_unit(1, |unit| unit.silent = true).with_unit(2, |_| {});
+    let device = Device::default()
+        .with_unit(1, |unit| unit.silent = true)
+        .with_unit(2, |_| {});
     let mut server = Server::new(Wire::Tcp, device.clone());
     server.start().await;
     let settings = format!(
@@ -282,7 +300,7 @@ async fn a_unit_that_does_not_answer_is_not_waited_for_by_each_request() {
 
 #[tokio::test]
 async fn a_source_that_is_only_asked_connects_when_it_is() {
-    let device = Device::default().with_unit(1, |unit| drop(unit.holding.insert(1, 5)));
+    let device = Device::default().with_unit(1, |unit| unit.holding = [(1, 5)].into());
     let mut server = Server::new(Wire::Tcp, device.clone());
     server.start().await;
     let settings = format!(
