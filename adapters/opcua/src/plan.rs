@@ -141,18 +141,18 @@ impl Plan {
         });
         let (tags, uris) = tags(&spec.tags, problems)?;
         let (settings, credentials) = (settings?, credentials?);
-        let (on_demand, tags): (Vec<_>, Vec<_>) = tags.into_iter().partition(|(_, on_demand)| *on_demand);
-        let [tags, on_demand] =
-            [tags, on_demand].map(|tags| -> Vec<Tag> { tags.into_iter().map(|(tag, _)| tag).collect() });
-        let watched = tags
-            .iter()
-            .enumerate()
-            .map(|(at, tag)| (tag.id, Place::Watched(at)));
-        let others = on_demand
-            .iter()
-            .enumerate()
-            .map(|(at, tag)| (tag.id, Place::OnDemand(at)));
-        let places = watched.chain(others).collect();
+        let mut watched = Vec::with_capacity(tags.len());
+        let mut on_demand = Vec::new();
+        let mut places = HashMap::with_capacity(tags.len());
+        for (tag, spec) in tags.into_iter().zip(&spec.tags) {
+            if spec.on_demand {
+                places.insert(tag.id, Place::OnDemand(on_demand.len()));
+                on_demand.push(tag);
+            } else {
+                places.insert(tag.id, Place::Watched(watched.len()));
+                watched.push(tag);
+            }
+        }
         (problems.error_count() == before).then(|| Self {
             name: spec.name.to_owned(),
             files: files(&credentials, span(spec.settings, "login")),
@@ -160,7 +160,7 @@ impl Plan {
             credentials,
             pki: spec.state.join("pki"),
             uris,
-            tags,
+            tags: watched,
             on_demand,
             places,
         })
@@ -375,8 +375,8 @@ fn files(credentials: &Credentials, at: Span) -> Vec<NamedFile> {
     }
 }
 
-/// The tags, each with whether it is read on demand only, and the namespace URIs that they name.
-fn tags(specs: &[TagSpec<'_>], problems: &mut Problems) -> Option<(Vec<(Tag, bool)>, Vec<String>)> {
+/// The tags in the order of their specifications, and the namespace URIs that they name.
+fn tags(specs: &[TagSpec<'_>], problems: &mut Problems) -> Option<(Vec<Tag>, Vec<String>)> {
     let mut uris: Vec<String> = Vec::new();
     let mut known: HashMap<String, u16> = HashMap::new();
     let mut tags = Vec::with_capacity(specs.len());
@@ -435,15 +435,14 @@ fn tags(specs: &[TagSpec<'_>], problems: &mut Problems) -> Option<(Vec<(Tag, boo
         };
         #[allow(clippy::cast_possible_truncation)] // milliseconds in the precision of a float are enough
         let sampling_millis = address.sampling_interval.map(|interval| millis(interval) as f32);
-        let tag = Tag {
+        tags.push(Tag {
             id: spec.id,
             name: spec.name.into(),
             namespace,
             identifier: node.identifier,
             sampling_millis,
             queue_size: address.queue_size,
-        };
-        tags.push((tag, spec.on_demand));
+        });
     }
     (tags.len() == specs.len()).then_some((tags, uris))
 }
