@@ -171,7 +171,7 @@ mod tests {
             asked = Some(requesters);
         });
         let requesters = asked.expect("it is told");
-        let mut ask = |id| {
+        let ask = |id| {
             let request = Request {
                 id: RequestId(id),
                 tags: Vec::new(),
