@@ -1,0 +1,240 @@
+//! Every folder of `mappings/` is a mapping, what happens to its tags, and the events that come of it. `mappings/README.md`
+//! says how a case is written; no Rust is needed for one.
+//!
+//! Each case runs twice, the second time with a restart after every step in which nothing was missed: the events must be
+//! the same. `FLOORGATE_WRITE_EXPECTED=1` writes the expectations anew; read the difference before it is committed.
+
+mod diff;
+mod gateway;
+mod input;
+mod line;
+mod reader;
+
+use std::collections::{BTreeMap, HashSet};
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use floorgate_config::{Loaded, load_with};
+use floorgate_yaml::{Node, Problems};
+use serde_json::{Value as Json, json};
+
+use crate::adapters::{Modbus, OpcUa};
+use gateway::{Gateway, Told};
+use input::Input;
+use line::Printer;
+use reader::Step;
+
+#[test]
+fn every_mapping_makes_the_events_that_are_expected() {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/mappings");
+    let scratch = std::env::temp_dir().join(format!("floorgate-mappings-{}", std::process::id()));
+    let mut cases: Vec<PathBuf> = fs::read_dir(here)
+        .expect("the folder of cases")
+        .map(|entry| entry.expect("an entry").path())
+        .filter(|path| path.is_dir())
+        .collect();
+    cases.sort();
+    let mut wrong = String::new();
+    for case in &cases {
+        let name = case
+            .file_name()
+            .expect("a folder's name")
+            .to_string_lossy()
+            .into_owned();
+        let folder = scratch.join(&name);
+        fs::create_dir_all(&folder).expect("a writable folder");
+        if let Err(reason) = outcome(case, &folder).and_then(|outcome| compare(case, &outcome)) {
+            let _ = write!(wrong, "--- {name}\n{}\n\n", reason.trim_end());
+        }
+    }
+    fs::remove_dir_all(&scratch).expect("the folder of the test");
+    assert!(!cases.is_empty());
+    assert!(
+        wrong.is_empty(),
+        "not as expected (`-` is expected, `+` came out):\n\n{wrong}"
+    );
+}
+
+/// Compares with what is expected, or writes that anew.
+fn compare(case: &Path, outcome: &str) -> Result<(), String> {
+    let path = case.join("expected.txt");
+    if std::env::var_os("FLOORGATE_WRITE_EXPECTED").is_some() {
+        fs::write(&path, outcome).expect("a writable folder");
+    }
+    let expected = fs::read_to_string(&path).unwrap_or_default();
+    if expected == outcome {
+        Ok(())
+    } else {
+        Err(diff::lines(&expected, outcome))
+    }
+}
+
+/// What a case comes to: the report on its mapping, and the events. An error is something wrong with the case itself, or
+/// something that holds for every case and not for this one.
+fn outcome(case: &Path, folder: &Path) -> Result<String, String> {
+    let mut problems = Problems::default();
+    let input = read_input(&case.join("input.yaml"), &mut problems)?;
+    let header = input
+        .as_ref()
+        .map(|node| Input::read(node, &mut problems))
+        .unwrap_or_default();
+    complain(&problems)?;
+
+    let (loaded, report) = load(case, folder, &header)?;
+    let Some(loaded) = loaded else {
+        return Ok(report);
+    };
+    let Some(input) = input else {
+        return if report.is_empty() {
+            Err("nothing is wrong with the mapping: say in `input.yaml` what happens".to_owned())
+        } else {
+            Ok(report)
+        };
+    };
+    let steps = reader::steps(&input, &loaded, &mut problems);
+    complain(&problems)?;
+
+    let (told, begun) = play(&loaded, &steps, false)?;
+    line::check(&loaded.plan, &told)?;
+    let lines = printed(&loaded, &told[begun..])?;
+    let (restarted, _) = play(&loaded, &steps, true)?;
+    line::check(&loaded.plan, &restarted)
+        .map_err(|reason| format!("with a restart after every step:\n{reason}"))?;
+    compare_restarted(
+        &header,
+        &of_equipment(&loaded, &told)?,
+        &of_equipment(&loaded, &restarted)?,
+    )?;
+    let separator = if report.is_empty() { "" } else { "\n" };
+    Ok(format!("{report}{separator}{lines}"))
+}
+
+fn compare_restarted(header: &Input, whole: &str, restarted: &str) -> Result<(), String> {
+    match (&header.not_restartable, whole == restarted) {
+        (None, true) | (Some(_), false) => Ok(()),
+        (None, false) => Err(format!(
+            "with a restart after every step, in which nothing was missed, other events come out:\n{}",
+            diff::lines(whole, restarted)
+        )),
+        (Some(reason), true) => Err(format!(
+            "`restartable: false` ({reason}) and yet the events are the same with a restart after every step: remove it"
+        )),
+    }
+}
+
+fn complain(problems: &Problems) -> Result<(), String> {
+    if problems.has_errors() {
+        Err(problems.render(false))
+    } else {
+        Ok(())
+    }
+}
+
+fn read_input(path: &Path, problems: &mut Problems) -> Result<Option<Node>, String> {
+    let Ok(text) = fs::read_to_string(path) else {
+        return Ok(None);
+    };
+    let file = problems.add_file(Path::new("input.yaml"), text.clone());
+    let node = floorgate_yaml::parse(file, &text, problems);
+    complain(problems)?;
+    Ok(node)
+}
+
+/// Loads the case's mappings beside settings that are made for them. The report names files relative to the case.
+fn load(case: &Path, folder: &Path, header: &Input) -> Result<(Option<Loaded>, String), String> {
+    let mut names = Vec::new();
+    let mut texts = String::new();
+    for mapping in &header.mappings {
+        let path = case.join(mapping);
+        let text = fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))?;
+        let name = path
+            .file_name()
+            .map(|name| name.to_string_lossy().into_owned())
+            .unwrap_or_default();
+        fs::write(folder.join(&name), &text).expect("a writable folder");
+        names.push(name);
+        texts.push_str(&text);
+    }
+    let settings = json!({
+        "gateway": "test",
+        "mappings": names,
+        "sources": header.sources.clone().unwrap_or_else(|| sources_of(&texts)),
+        "kafka": {
+            "brokers": ["kafka:9092"],
+            "security": {"protocol": "plaintext"},
+            "topics": {"overrides": header.topics},
+        },
+    });
+    let path = folder.join("floorgate.yaml");
+    fs::write(&path, format!("{settings:#}\n")).expect("a writable folder");
+    let (loaded, problems) = load_with(&path, &[&OpcUa, &Modbus], BTreeMap::new());
+    let report = problems
+        .render(false)
+        .replace(&format!("{}/", folder.display()), "");
+    match problems.list().iter().find(|problem| problem.hint.is_none()) {
+        Some(problem) => Err(format!("{:?} has no hint", problem.message)),
+        None => Ok((loaded, report)),
+    }
+}
+
+/// The sources that a case has without saying so: of `plc` and `io` those that its mappings name, since one without
+/// tags would be a warning. Both where none is named.
+fn sources_of(mappings: &str) -> Json {
+    let all = [
+        (
+            "plc",
+            json!({"adapter": "opcua", "endpoint": "opc.tcp://plc:4840"}),
+        ),
+        ("io", json!({"adapter": "modbus", "connect": "tcp://io:502"})),
+    ];
+    let words: HashSet<&str> = mappings
+        .split(|c: char| !c.is_ascii_alphanumeric() && c != '-' && c != '_')
+        .collect();
+    let named: serde_json::Map<String, Json> = all
+        .iter()
+        .filter(|(name, _)| words.contains(name))
+        .map(|(name, settings)| ((*name).to_owned(), settings.clone()))
+        .collect();
+    if named.is_empty() {
+        all.into_iter()
+            .map(|(name, settings)| (name.to_owned(), settings))
+            .collect()
+    } else {
+        Json::Object(named)
+    }
+}
+
+/// Everything that comes out, and how much of it came before the first step: that is the same in all cases.
+fn play(loaded: &Loaded, steps: &[Step], restarting: bool) -> Result<(Vec<Told>, usize), String> {
+    let mut gateway = Gateway::new(loaded);
+    gateway.begin(steps);
+    let begun = gateway.told.len();
+    for step in steps {
+        gateway.take(step)?;
+        if restarting {
+            gateway.restart_unnoticed()?;
+        }
+    }
+    Ok((gateway.told, begun))
+}
+
+fn printed(loaded: &Loaded, told: &[Told]) -> Result<String, String> {
+    let mut printer = Printer::new(&loaded.plan);
+    let mut lines = String::new();
+    for told in told {
+        lines.push_str(&printer.line(told)?);
+        lines.push('\n');
+    }
+    Ok(lines)
+}
+
+/// What is printed of all but the sources' own events: of these, a restart may tell another time of the last good value.
+fn of_equipment(loaded: &Loaded, told: &[Told]) -> Result<String, String> {
+    let of_equipment: Vec<Told> = told
+        .iter()
+        .filter(|told| !told.is_of_a_source())
+        .cloned()
+        .collect();
+    printed(loaded, &of_equipment)
+}
