@@ -8,6 +8,8 @@
 mod decode;
 mod duration;
 mod fault;
+#[cfg(test)]
+mod hostile_tests;
 mod node;
 mod problem;
 mod render;

@@ -1,5 +1,6 @@
 //! The positioned tree, and how it is read from text.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 use std::fmt;
 
@@ -178,12 +179,19 @@ fn record(file: FileId, text: &str, error: &Error, problems: &mut Problems) {
                 ..span_of(file, location)
             },
         });
-    let (message, hint) = match error {
+    // What is wrong behind an alias is told where the alias stands.
+    let mut cause = error;
+    while let Error::AliasError { error, .. } = cause {
+        cause = error.without_snippet();
+    }
+    let (message, hint) = match cause {
         Error::Budget { .. } => (
-            format!("the file is refused: {}", plain(error)),
+            format!("the file is refused: {}", plain(cause)),
             "a configuration needs no such nesting, size or number of aliases",
         ),
-        Error::AliasReplayLimitExceeded { .. } | Error::AliasReplayStackDepthExceeded { .. } => (
+        Error::AliasReplayLimitExceeded { .. }
+        | Error::AliasExpansionLimitExceeded { .. }
+        | Error::AliasReplayStackDepthExceeded { .. } => (
             "the file is refused: its aliases multiply beyond every bound".to_owned(),
             "write the values out, or use `for_each` in a mapping",
         ),
@@ -200,7 +208,7 @@ fn record(file: FileId, text: &str, error: &Error, problems: &mut Problems) {
             "put text that begins with `*` in quotes, or name the anchor with `&` before it is used",
         ),
         _ => (
-            format!("not readable as YAML: {}", plain(error)),
+            format!("not readable as YAML: {}", plain(cause)),
             syntax_hint(text, span),
         ),
     };
@@ -289,26 +297,56 @@ impl Node {
         match &mut self.kind {
             NodeKind::List(items) => items.iter_mut().for_each(|item| item.settle(file, problems)),
             NodeKind::Map(entries) => {
-                let mut seen = HashSet::with_capacity(entries.len());
-                entries.retain_mut(|(key, span, value)| {
+                for (_, span, value) in entries.iter_mut() {
                     span.file = file;
                     value.settle(file, problems);
-                    // 7 and 07 are one key where numbers are meant.
-                    let number = key.parse::<i128>().map(|number| number.to_string());
-                    let first = seen.insert(number.unwrap_or_else(|_| key.clone()));
-                    if !first {
-                        problems
-                            .error(*span, format!("key `{key}` stands twice in one mapping"))
-                            .hint(
-                                "keep one of them; only the lines below the same parent count as one mapping",
-                            );
+                }
+                let mut repeated = repeated(entries).into_iter().peekable();
+                if repeated.peek().is_none() {
+                    return;
+                }
+                let mut place = 0..;
+                entries.retain(|(key, span, _)| {
+                    if repeated.next_if_eq(&place.next().unwrap_or_default()).is_none() {
+                        return true;
                     }
-                    first
+                    problems
+                        .error(*span, format!("key `{key}` stands twice in one mapping"))
+                        .hint("keep one of them; only the lines below the same parent count as one mapping");
+                    false
                 });
             }
             _ => {}
         }
     }
+}
+
+/// Mappings of no more entries are looked through for repeated keys without a table: nearly all are that short.
+const FEW: usize = 8;
+
+/// Places of the entries whose key stood before them, in rising order.
+fn repeated(entries: &[(String, Span, Node)]) -> Vec<usize> {
+    let keys = entries.iter().map(|(key, ..)| canonical(key)).enumerate();
+    if entries.len() <= FEW {
+        let stood =
+            |place: usize, key: &str| entries[..place].iter().any(|(other, ..)| canonical(other) == key);
+        return keys
+            .filter(|(place, key)| stood(*place, key))
+            .map(|(place, _)| place)
+            .collect();
+    }
+    let mut seen = HashSet::with_capacity(entries.len());
+    keys.filter_map(|(place, key)| (!seen.insert(key)).then_some(place))
+        .collect()
+}
+
+/// 7 and 07 are one key where numbers are meant.
+fn canonical(key: &str) -> Cow<'_, str> {
+    if !key.starts_with(|c: char| c.is_ascii_digit() || matches!(c, '-' | '+')) {
+        return Cow::Borrowed(key);
+    }
+    key.parse::<i128>()
+        .map_or(Cow::Borrowed(key), |number| Cow::Owned(number.to_string()))
 }
 
 impl<'de> Deserialize<'de> for RawKind {

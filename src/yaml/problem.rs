@@ -1,6 +1,8 @@
 //! What is wrong in a file, where, and what to do about it.
 
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::{FileId, Node, NodeKind, Span, closest};
 
@@ -26,17 +28,27 @@ pub struct Problem {
     pub hint: Option<String>,
 }
 
-/// Everything wrong in one run, and the texts of the files that were read.
+/// Longest message or hint in bytes. A value of a megabyte is shown by its beginning and its end.
+const LONGEST: usize = 600;
+
+/// Everything wrong in one run, and the texts of the files that were read, each of them once.
 #[derive(Debug, Default)]
 pub struct Problems {
-    files: Vec<(PathBuf, String)>,
+    files: Vec<(PathBuf, Arc<str>)>,
     list: Vec<Problem>,
+    /// How many of the list are errors: it is asked for before and after every value that is read.
+    errors: usize,
+    /// How many known names were compared with unknown ones, see [`Problems::may_suggest`].
+    compared: usize,
 }
+
+/// Most known names that are compared with unknown ones in one run: some seconds of work at the very worst.
+const MOST_COMPARED: usize = 2_000_000;
 
 impl Problems {
     /// Registers a file, so that problems can show its lines.
-    pub fn add_file(&mut self, path: &Path, text: String) -> FileId {
-        self.files.push((path.to_path_buf(), text));
+    pub fn add_file(&mut self, path: &Path, text: impl Into<Arc<str>>) -> FileId {
+        self.files.push((path.to_path_buf(), text.into()));
         FileId(u16::try_from(self.files.len() - 1).unwrap_or(u16::MAX))
     }
 
@@ -45,7 +57,7 @@ impl Problems {
     pub fn file(&self, id: FileId) -> Option<(&Path, &str)> {
         self.files
             .get(usize::from(id.0))
-            .map(|(path, text)| (path.as_path(), text.as_str()))
+            .map(|(path, text)| (path.as_path(), &**text))
     }
 
     /// The text that a span covers, as it stands in its file.
@@ -67,10 +79,11 @@ impl Problems {
     }
 
     fn push(&mut self, severity: Severity, span: Option<Span>, message: String) -> &mut Problem {
+        self.errors += usize::from(severity == Severity::Error);
         self.list.push(Problem {
             severity,
             span,
-            message,
+            message: shortened(message),
             hint: None,
         });
         let last = self.list.len() - 1;
@@ -94,26 +107,43 @@ impl Problems {
     /// Whether anything makes the configuration unusable.
     #[must_use]
     pub fn has_errors(&self) -> bool {
-        self.list
-            .iter()
-            .any(|problem| problem.severity == Severity::Error)
+        self.errors > 0
     }
 
     /// How many errors there are.
     #[must_use]
     pub fn error_count(&self) -> usize {
-        self.list
-            .iter()
-            .filter(|problem| problem.severity == Severity::Error)
-            .count()
+        self.errors
+    }
+
+    /// Where a problem stands, for the message of another one: `line.yaml:3:5`.
+    #[must_use]
+    pub fn place(&self, span: Span) -> String {
+        let path = self
+            .file(span.file)
+            .map_or(Cow::Borrowed(""), |(path, _)| path.to_string_lossy());
+        if span.line > 0 {
+            format!("{path}:{}:{}", span.line, span.column)
+        } else {
+            path.into_owned()
+        }
+    }
+
+    /// Whether one more unknown name may be compared with `known` others. After some millions of comparisons nobody
+    /// reads suggestions any more, and a hundred thousand wrong names among as many known ones would take hours.
+    pub fn may_suggest(&mut self, known: usize) -> bool {
+        self.compared = self.compared.saturating_add(known);
+        self.compared <= MOST_COMPARED
     }
 
     /// Takes over what checks of a [`Draft`](crate::Draft) found, except what has no place and so may be about a
     /// stand-in, and what stands at `owner`, where checks report what is lacking.
     pub fn adopt_placed(&mut self, found: Self, owner: Option<Span>) {
         let placed = |span: Option<Span>| span != owner && span.is_some_and(|span| span != Span::default());
+        let before = self.list.len();
         self.list
             .extend(found.list.into_iter().filter(|problem| placed(problem.span)));
+        self.errors += errors_among(&self.list[before..]);
     }
 
     /// Whether anything that was found after the first `checked` problems stands in a value: then what was decoded
@@ -155,6 +185,9 @@ impl Problems {
     /// error was found before: what is wrong with one line of a template is said once, not for each of its
     /// instances, nor by everybody who reads it.
     pub fn once_per_place(&mut self, checked: usize) {
+        if self.list.len() <= checked {
+            return;
+        }
         let mut seen = std::collections::HashSet::new();
         let mut index = 0;
         self.list.retain(|problem| {
@@ -168,6 +201,7 @@ impl Problems {
             }
             seen.insert(span)
         });
+        self.errors = errors_among(&self.list);
     }
 
     /// Whether nothing at all was found.
@@ -180,7 +214,80 @@ impl Problems {
 impl Problem {
     /// Adds what to do about it.
     pub fn hint(&mut self, hint: impl Into<String>) -> &mut Self {
-        self.hint = Some(hint.into());
+        self.hint = Some(shortened(hint.into()));
         self
+    }
+}
+
+fn errors_among(problems: &[Problem]) -> usize {
+    problems
+        .iter()
+        .filter(|problem| problem.severity == Severity::Error)
+        .count()
+}
+
+/// A text that quotes a value, with the middle left out where it is very long.
+fn shortened(text: String) -> String {
+    if text.len() <= LONGEST {
+        return text;
+    }
+    let head = &text[..text.floor_char_boundary(LONGEST * 2 / 3)];
+    let tail = &text[text.ceil_char_boundary(text.len() - LONGEST / 4)..];
+    format!("{head}…{tail}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(line: u32) -> Span {
+        Span {
+            line,
+            ..Span::default()
+        }
+    }
+
+    #[test]
+    fn errors_are_counted_through_every_change_of_the_list() {
+        let mut problems = Problems::default();
+        problems.error(at(1), "a");
+        problems.warning(at(2), "b");
+        let mut found = Problems::default();
+        found.error(at(3), "c");
+        found.error(None, "no place, so not taken over");
+        problems.adopt_placed(found, None);
+        assert_eq!(problems.error_count(), 2);
+        let checked = problems.list().len();
+        problems.error(at(4), "d");
+        problems.error(at(4), "the same place");
+        problems.once_per_place(checked);
+        assert_eq!((problems.error_count(), problems.list().len()), (3, 4));
+        assert!(problems.has_errors());
+    }
+
+    #[test]
+    fn a_very_long_value_is_shown_by_its_ends() {
+        let mut problems = Problems::default();
+        let value = "€".repeat(1_000_000);
+        problems
+            .error(None, format!("source `{value}` is not in the settings"))
+            .hint(format!("sources: {value}"));
+        let problem = &problems.list()[0];
+        assert!(problem.message.len() < 2 * LONGEST, "{}", problem.message.len());
+        assert!(problem.message.starts_with("source `€"), "{}", problem.message);
+        assert!(problem.message.contains("€…€"), "{}", problem.message);
+        assert!(
+            problem.message.ends_with("€` is not in the settings"),
+            "{}",
+            problem.message
+        );
+        assert!(problem.hint.as_ref().is_some_and(|hint| hint.len() < 2 * LONGEST));
+    }
+
+    #[test]
+    fn suggestions_end_before_they_take_hours() {
+        let mut problems = Problems::default();
+        let suggested = (0..100_000).filter(|_| problems.may_suggest(100_000)).count();
+        assert!((10..100).contains(&suggested), "{suggested} of 100000");
     }
 }

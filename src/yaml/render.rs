@@ -2,12 +2,16 @@
 
 use std::fmt::Write as _;
 
-use unicode_width::UnicodeWidthStr as _;
+use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
 
 use crate::{Problem, Problems, Severity, Span};
 
-/// Longest excerpt of a line, in characters.
+/// Widest excerpt of a line, in columns of a terminal.
 const EXCERPT: usize = 100;
+
+/// Bytes of a line that are looked at before and after a span. A line may be as long as its file, and a thousand
+/// problems may stand in it: what is not shown is not read.
+const WINDOW: usize = 4 * EXCERPT;
 
 impl Problems {
     /// All problems, ordered by file and place, each with an excerpt and its hint, and a last line that
@@ -59,14 +63,7 @@ impl Problems {
             style("\u{1b}[0m"),
         );
         if let Some(span) = problem.span {
-            let path = self
-                .file(span.file)
-                .map_or_else(String::new, |(path, _)| path.display().to_string());
-            if span.line > 0 {
-                let _ = write!(out, "{bold}{path}:{}:{}:{reset} ", span.line, span.column);
-            } else {
-                let _ = write!(out, "{bold}{path}:{reset} ");
-            }
+            let _ = write!(out, "{bold}{}:{reset} ", self.place(span));
         }
         let _ = writeln!(
             out,
@@ -90,38 +87,71 @@ impl Problems {
         }
     }
 
-    /// The line of a span, where in it the marker begins, and how wide the marker is.
+    /// The line of a span, where in it the marker begins, and how wide the marker is. Of a line that is too wide
+    /// the part around the span, and of a span over several lines the first one.
     fn excerpt(&self, span: Span) -> Option<(String, usize, usize)> {
         let (_, text) = self.file(span.file)?;
         let start = usize::try_from(span.offset).ok().filter(|_| span.line > 0)?;
         // The place in the text, not the line number, finds the line: large files have many lines.
-        let line_start = text.get(..start)?.rfind('\n').map_or(0, |at| at + 1);
-        let line = text.get(line_start..)?.lines().next()?;
-        let before = text.get(line_start..start)?.chars().count();
-        let covered = usize::try_from(span.len).ok()?;
-        let covered = text.get(start..start + covered).unwrap_or_default();
-        let covered = printable(covered.lines().next().unwrap_or_default().trim_end());
-        let skip = if before > EXCERPT * 3 / 4 {
-            before - EXCERPT / 2
+        let before = text.get(..start)?;
+        let nearest = &before[before.ceil_char_boundary(start.saturating_sub(WINDOW))..];
+        let (before, mut is_cut) = match nearest.rfind('\n') {
+            Some(newline) => (&nearest[newline + 1..], false),
+            None => (nearest, nearest.len() < start),
+        };
+        let before = printable(before);
+        let skipped = if is_cut || before.width() > EXCERPT * 3 / 4 {
+            let room = EXCERPT / 2;
+            let kept = columns(before.chars().rev(), room);
+            before.len() - before.chars().rev().take(kept).map(char::len_utf8).sum::<usize>()
         } else {
             0
         };
-        let shown: String = line.chars().skip(skip).take(EXCERPT).map(visible).collect();
-        if shown.trim().is_empty() {
+        is_cut |= skipped > 0;
+        let before = &before[skipped..];
+        let mut line = String::from(if is_cut { "…" } else { "" });
+        line.push_str(before);
+        let marker = line.width();
+
+        let rest = text.get(start..)?;
+        let end = rest.floor_char_boundary(WINDOW);
+        let nearest = &rest[..end];
+        let is_whole = end == rest.len() || nearest.contains('\n');
+        let nearest = nearest.lines().next().unwrap_or_default();
+        let length = nearest.floor_char_boundary(usize::try_from(span.len).ok()?);
+        let covered = printable(nearest[..length].trim_end());
+        let rest = printable(nearest.trim_end());
+        let kept = columns(rest.chars(), EXCERPT.saturating_sub(marker));
+        let shown: String = rest.chars().take(kept).collect();
+        line.push_str(&shown);
+        if line.trim().is_empty() {
             return None;
         }
+        let covered = covered.width().min(shown.width()).max(1);
+        if shown.len() < rest.len() || !is_whole {
+            line.push('…');
+        }
         // A terminal gives some characters two columns and some none.
-        let part = |text: &str, most: usize| text.chars().take(most).collect::<String>().width();
-        let marker = part(&shown, before - skip);
-        let wide = part(&covered, EXCERPT - (before - skip)).max(1);
-        Some((shown.trim_end().to_owned(), marker, wide))
+        Some((line.trim_end().to_owned(), marker, covered))
     }
 }
 
-/// A character that moves no cursor, so that a file cannot write on the terminal.
+/// How many of the characters fit into so many columns.
+fn columns(characters: impl Iterator<Item = char>, most: usize) -> usize {
+    let mut taken = 0;
+    characters
+        .take_while(|character| {
+            taken += character.width().unwrap_or(0);
+            taken <= most
+        })
+        .count()
+}
+
+/// A character that moves no cursor and turns no direction, so that a file cannot write on the terminal.
 fn visible(character: char) -> char {
     match character {
         '\t' => ' ',
+        '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => '\u{fffd}',
         character if character.is_control() => '\u{fffd}',
         character => character,
     }
@@ -132,111 +162,5 @@ fn printable(text: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::path::Path;
-
-    use super::*;
-
-    #[test]
-    fn a_problem_shows_place_excerpt_marker_and_hint() {
-        let mut problems = Problems::default();
-        let file = problems.add_file(
-            Path::new("a/b.yaml"),
-            "größe: 1\nkafka:\n  brokres: x\n".to_owned(),
-        );
-        let span = Span {
-            file,
-            line: 3,
-            column: 3,
-            offset: 20,
-            len: 7,
-        };
-        problems
-            .error(span, "unknown key `brokres`")
-            .hint("did you mean `brokers`?");
-        problems.warning(
-            Span {
-                file,
-                line: 1,
-                column: 1,
-                offset: 0,
-                len: 7,
-            },
-            "odd",
-        );
-        problems.error(None, "variable FLOORGATE_X is unknown");
-        assert_eq!(
-            problems.render(false),
-            "error: variable FLOORGATE_X is unknown\n\n\
-             a/b.yaml:1:1: warning: odd\n    1 | größe: 1\n      | ^^^^^\n\n\
-             a/b.yaml:3:3: error: unknown key `brokres`\n    3 |   brokres: x\n      |   ^^^^^^^\n      \
-             = hint: did you mean `brokers`?\n\n2 errors, 1 warning\n"
-        );
-        assert!(problems.render(true).contains("\u{1b}[1;31merror:"));
-    }
-
-    #[test]
-    fn a_file_writes_no_control_characters_on_the_terminal() {
-        let mut problems = Problems::default();
-        let file = problems.add_file(Path::new("x"), "a\u{1b}[2Jb".to_owned());
-        problems.error(
-            Span {
-                file,
-                line: 1,
-                column: 1,
-                offset: 0,
-                len: 1,
-            },
-            "bad \u{7}",
-        );
-        assert!(!problems.render(false).contains(['\u{1b}', '\u{7}']));
-    }
-
-    #[test]
-    fn a_marker_stands_under_what_a_terminal_shows() {
-        let mut problems = Problems::default();
-        let text = "a: {공정: x, é: y}\n";
-        let file = problems.add_file(Path::new("f.yaml"), text.to_owned());
-        let mut mark = |word: &str| {
-            let offset = text.find(word).expect("it is there");
-            let span = Span {
-                file,
-                line: 1,
-                column: 1,
-                offset: u32::try_from(offset).expect("short"),
-                len: u32::try_from(word.len()).expect("short"),
-            };
-            problems.error(span, word);
-        };
-        mark("공정");
-        mark("y");
-        let report = problems.render(false);
-        let marks: Vec<&str> = report.lines().filter(|line| line.contains('^')).collect();
-        assert_eq!(
-            marks,
-            ["      |     ^^^^", "      |                 ^"],
-            "{report}"
-        );
-    }
-
-    #[test]
-    fn a_long_line_is_cropped_around_the_marker() {
-        let mut problems = Problems::default();
-        let text = format!("{}X{}", "-".repeat(500), "-".repeat(500));
-        let file = problems.add_file(Path::new("x"), text);
-        problems.error(
-            Span {
-                file,
-                line: 1,
-                column: 501,
-                offset: 500,
-                len: 1,
-            },
-            "here",
-        );
-        let report = problems.render(false);
-        let lines: Vec<_> = report.lines().collect();
-        assert!(lines[1].len() < 120, "{report}");
-        assert_eq!(lines[1].find('X'), lines[2].find('^'), "{report}");
-    }
-}
+#[path = "render_tests.rs"]
+mod tests;

@@ -1,8 +1,15 @@
 //! "Did you mean": the known name that an unknown one resembles most.
 
+/// Longest name in bytes that is compared: the work grows with the product of two lengths, and what is longer is no
+/// slip of the keyboard.
+const LONGEST: usize = 200;
+
 /// The candidate that `name` was probably meant to be: at most one edit in three characters away, whatever
 /// the case, or the same but for `-`, `_` and blanks. The first of equals.
 pub fn closest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    if name.len() > LONGEST {
+        return None;
+    }
     let plain = |text: &str| -> String {
         text.chars()
             .filter(|c| !matches!(c, '-' | '_' | ' '))
@@ -10,17 +17,24 @@ pub fn closest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) ->
             .collect()
     };
     let wanted = plain(name);
-    let bound = (wanted.chars().count() / 3).max(1);
+    let length = wanted.chars().count();
+    let bound = (length / 3).max(1);
     let mut best: Option<(usize, &str)> = None;
-    for candidate in candidates {
+    for candidate in candidates.into_iter().filter(|name| name.len() <= LONGEST) {
         let known = plain(candidate);
-        let mut distance = strsim::osa_distance(&wanted, &known);
+        let known_length = known.chars().count();
         // A name of three letters or more that is a part of the other one was cut short or spelt out.
-        if wanted.len() >= 3 && known.len() >= 3 && (known.starts_with(&wanted) || wanted.starts_with(&known))
-        {
+        let is_part = wanted.len() >= 3
+            && known.len() >= 3
+            && (known.starts_with(&wanted) || wanted.starts_with(&known));
+        if !is_part && length.abs_diff(known_length) > bound {
+            continue;
+        }
+        let mut distance = strsim::osa_distance(&wanted, &known);
+        if is_part {
             distance = distance.min(bound);
         }
-        let short = wanted.chars().count().min(known.chars().count()) < 3;
+        let short = length.min(known_length) < 3;
         if distance <= bound
             && !(short && distance > 0 && wanted.len().abs_diff(known.len()) > 0)
             && best.is_none_or(|(least, _)| distance < least)
@@ -34,6 +48,9 @@ pub fn closest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) ->
 /// The candidate that differs from `name` by one or two slips of the keyboard, where names of the writer's own
 /// are possible too. `None` where one is the same.
 pub fn slip<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    if name.len() > LONGEST {
+        return None;
+    }
     let mut best = None;
     for candidate in candidates {
         match strsim::osa_distance(name, candidate) {
