@@ -6,7 +6,7 @@
 use std::cell::RefCell;
 use std::sync::Arc;
 
-use cel::common::ast::{EntryExpr, Expr, IdedExpr};
+use cel::common::ast::{CallExpr, EntryExpr, Expr, IdedExpr, LiteralValue, operators};
 use cel::objects::{Key, ValueType};
 use cel::{Context, Program};
 use floorgate_sample::Value;
@@ -17,6 +17,10 @@ use crate::plan::Slot;
 pub const MAX_LENGTH: usize = 1000;
 /// Deepest nesting of brackets and of the tree.
 pub const MAX_DEPTH: usize = 32;
+/// What is neither longer nor nested deeper is parsed on the stack of the caller: nearly all that people write.
+const SMALL: (usize, usize) = (200, 4);
+/// The stack on which everything else is parsed. Without optimisation the parser takes a hundred kilobytes for a level.
+const STACK: usize = 16 * 1024 * 1024;
 
 /// What can be called, `size(order)`, all with one argument.
 pub const FUNCTIONS: &[&str] = &[
@@ -25,12 +29,12 @@ pub const FUNCTIONS: &[&str] = &[
 /// What can be called of a value, `order.startsWith('A')`, and with how many arguments.
 pub const METHODS: &[(&str, usize)] = &[("contains", 1), ("endsWith", 1), ("size", 0), ("startsWith", 1)];
 
-/// A compiled expression over the tags of a rule.
-#[derive(Debug)]
+/// A compiled expression over the tags of a rule. Clones share what was compiled.
+#[derive(Clone, Debug)]
 pub struct Expression {
     text: Arc<str>,
-    program: Program,
-    variables: Box<[(String, Slot)]>,
+    program: Arc<Program>,
+    variables: Arc<[(String, Slot)]>,
 }
 
 /// Why an expression cannot be used.
@@ -74,6 +78,28 @@ pub enum ExpressionError {
     },
 }
 
+/// A tag and a value that an expression compares it with.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Comparison {
+    /// The tag.
+    pub slot: Slot,
+    /// How they are compared.
+    pub relation: Relation,
+    /// The value as it is written; `None` for null.
+    pub literal: Option<Value>,
+}
+
+/// How two values are compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Relation {
+    /// `==`, or one of a list (`in`).
+    Equal,
+    /// `!=`.
+    NotEqual,
+    /// `<`, `<=`, `>` or `>=`.
+    Order,
+}
+
 thread_local! {
     // Building the context with CEL's functions costs thirty times an evaluation, so that each thread has one.
     static ROOT: RefCell<Context<'static, 'static>> = RefCell::new(Context::default());
@@ -103,8 +129,11 @@ impl Expression {
         if deepest > MAX_DEPTH {
             return Err(ExpressionError::TooDeep);
         }
-        let program =
-            Program::compile(text).map_err(|e| ExpressionError::Syntax(first_line(&e.to_string())))?;
+        let program = if length <= SMALL.0 && deepest <= SMALL.1 {
+            parse(text)?
+        } else {
+            parse_on(STACK, text)?
+        };
         check(program.expression(), 0)?;
         let references = program.references();
         let mut names: Vec<String> = references.variables().into_iter().map(str::to_owned).collect();
@@ -119,7 +148,7 @@ impl Expression {
             .collect::<Result<_, _>>()?;
         Ok(Self {
             text: text.into(),
-            program,
+            program: Arc::new(program),
             variables,
         })
     }
@@ -131,7 +160,7 @@ impl Expression {
     ) -> Result<serde_json::Value, ExpressionError> {
         ROOT.with_borrow(|root| {
             let mut scope = root.new_inner_scope();
-            for (name, slot) in &self.variables {
+            for (name, slot) in &*self.variables {
                 scope.add_variable_from_value(name.as_str(), operand(lookup(*slot)));
             }
             let result = self
@@ -146,6 +175,173 @@ impl Expression {
                 reason: format!("it gives a {kind}, which has no form in JSON"),
             })
         })
+    }
+}
+
+impl Expression {
+    /// What the expression gives where it reads no tag: always the same.
+    #[must_use]
+    pub fn constant(&self) -> Option<Result<serde_json::Value, ExpressionError>> {
+        self.variables.is_empty().then(|| self.evaluate(|_| None))
+    }
+
+    /// All comparisons of a tag with a value that is written beside it, from left to right.
+    #[must_use]
+    pub fn comparisons(&self) -> Vec<Comparison> {
+        let mut found = Vec::new();
+        let mut left = vec![self.program.expression()];
+        while let Some(node) = left.pop() {
+            if let Expr::Call(call) = &node.expr {
+                found.extend(self.compared(call));
+            }
+            left.extend(children(node).into_iter().rev());
+        }
+        found
+    }
+
+    /// What the expression always is, as far as that follows from what is written in it and from `known`, which says
+    /// what a comparison always is. An expression that fails is neither.
+    pub fn decide(&self, known: impl Fn(&Comparison) -> Option<bool>) -> Option<bool> {
+        self.decide_node(self.program.expression(), &known)
+    }
+
+    fn decide_node(&self, node: &IdedExpr, known: &impl Fn(&Comparison) -> Option<bool>) -> Option<bool> {
+        let call = match &node.expr {
+            Expr::Literal(LiteralValue::Boolean(value)) => return Some(*value.inner()),
+            Expr::Call(call) => call,
+            _ => return None,
+        };
+        let of = |node| self.decide_node(node, known);
+        match (call.func_name.as_str(), call.args.as_slice()) {
+            (operators::LOGICAL_NOT, [of_what]) => of(of_what).map(|is| !is),
+            (operators::LOGICAL_AND, parts) => all(parts.iter().map(of), false),
+            (operators::LOGICAL_OR, parts) => all(parts.iter().map(of), true),
+            (operators::CONDITIONAL, [condition, then, otherwise]) => match of(condition) {
+                Some(true) => of(then),
+                Some(false) => of(otherwise),
+                None => of(then).filter(|then| Some(*then) == of(otherwise)),
+            },
+            (operators::IN, [_, list]) => {
+                let compared = self.compared(call);
+                let listed = match &list.expr {
+                    Expr::List(list) => list.elements.len(),
+                    _ => return None,
+                };
+                // What is in the list beside values that are written may be anything.
+                let others = (compared.len() < listed).then_some(None);
+                all(compared.iter().map(known).chain(others), true)
+            }
+            _ => match self.compared(call).as_slice() {
+                [comparison] => known(comparison),
+                _ => None,
+            },
+        }
+    }
+
+    /// The comparisons that a call is.
+    fn compared(&self, call: &CallExpr) -> Vec<Comparison> {
+        let [left, right] = call.args.as_slice() else {
+            return Vec::new();
+        };
+        let relation = match call.func_name.as_str() {
+            operators::EQUALS | operators::IN => Relation::Equal,
+            operators::NOT_EQUALS => Relation::NotEqual,
+            operators::LESS | operators::LESS_EQUALS | operators::GREATER | operators::GREATER_EQUALS => {
+                Relation::Order
+            }
+            _ => return Vec::new(),
+        };
+        let (tag, values) = match (self.slot(left), &right.expr) {
+            (Some(tag), Expr::List(list)) if call.func_name == operators::IN => {
+                (tag, list.elements.as_slice())
+            }
+            _ if call.func_name == operators::IN => return Vec::new(),
+            (Some(tag), _) => (tag, std::slice::from_ref(right)),
+            (None, _) => match self.slot(right) {
+                Some(tag) => (tag, std::slice::from_ref(left)),
+                None => return Vec::new(),
+            },
+        };
+        let literals = values.iter().filter_map(|node| match &node.expr {
+            Expr::Literal(literal) => Some(value_of(literal)),
+            _ => None,
+        });
+        literals
+            .map(|literal| Comparison {
+                slot: tag,
+                relation,
+                literal,
+            })
+            .collect()
+    }
+
+    /// The tag that a node names.
+    fn slot(&self, node: &IdedExpr) -> Option<Slot> {
+        let Expr::Ident(name) = &node.expr else {
+            return None;
+        };
+        let found = self.variables.iter().find(|(variable, _)| variable == name);
+        found.map(|(_, slot)| *slot)
+    }
+}
+
+fn parse(text: &str) -> Result<Program, ExpressionError> {
+    Program::compile(text).map_err(|error| ExpressionError::Syntax(first_line(&error.to_string())))
+}
+
+/// Parses on a thread of its own, whose stack is as large as that.
+fn parse_on(stack: usize, text: &str) -> Result<Program, ExpressionError> {
+    std::thread::scope(|scope| {
+        let parser = std::thread::Builder::new()
+            .stack_size(stack)
+            .spawn_scoped(scope, || parse(text));
+        let parsed = parser.ok().and_then(|parser| parser.join().ok());
+        parsed.unwrap_or(Err(ExpressionError::TooDeep))
+    })
+}
+
+/// Of parts that decide the whole where one of them is `decisive`.
+fn all(parts: impl Iterator<Item = Option<bool>>, decisive: bool) -> Option<bool> {
+    let mut is_sure = true;
+    for part in parts {
+        match part {
+            Some(part) if part == decisive => return Some(decisive),
+            Some(_) => {}
+            None => is_sure = false,
+        }
+    }
+    is_sure.then_some(!decisive)
+}
+
+/// A written value; `None` for null.
+fn value_of(literal: &LiteralValue) -> Option<Value> {
+    Some(match literal {
+        LiteralValue::Boolean(value) => Value::Bool(*value.inner()),
+        LiteralValue::Bytes(bytes) => Value::Bytes(bytes.inner().into()),
+        LiteralValue::Double(value) => Value::Float64(*value.inner()),
+        LiteralValue::Int(value) => Value::Int(*value.inner()),
+        LiteralValue::UInt(value) => Value::UInt(*value.inner()),
+        LiteralValue::String(text) => Value::text(text.inner()),
+        LiteralValue::Null => return None,
+    })
+}
+
+/// The parts of a node, from left to right. Those of what is refused when an expression is compiled are left out.
+fn children(node: &IdedExpr) -> Vec<&IdedExpr> {
+    match &node.expr {
+        Expr::Call(call) => call.target.as_deref().into_iter().chain(&call.args).collect(),
+        Expr::List(list) => list.elements.iter().collect(),
+        Expr::Map(map) => map
+            .entries
+            .iter()
+            .filter_map(|entry| match &entry.expr {
+                EntryExpr::MapEntry(entry) => Some([&entry.key, &entry.value]),
+                EntryExpr::StructField(_) => None,
+            })
+            .flatten()
+            .collect(),
+        Expr::Select(select) => vec![&select.operand],
+        _ => Vec::new(),
     }
 }
 
@@ -258,98 +454,5 @@ fn key_text(key: &Key) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn compile(text: &str) -> Result<Expression, ExpressionError> {
-        Expression::compile(text, |name| match name {
-            "good" => Some(Slot(0)),
-            "state" => Some(Slot(1)),
-            _ => None,
-        })
-    }
-
-    fn evaluate(text: &str) -> serde_json::Value {
-        compile(text)
-            .and_then(|expression| {
-                expression.evaluate(|slot| match slot {
-                    Slot(0) => Some(Value::UInt(7)),
-                    Slot(1) => Some(Value::text("Execute")),
-                    Slot(_) => None,
-                })
-            })
-            .unwrap_or_else(|error| serde_json::Value::String(error.to_string()))
-    }
-
-    #[test]
-    fn tags_are_variables() {
-        assert_eq!(evaluate("good * 2 + 1"), 15);
-        assert_eq!(evaluate("state == 'Execute' && good > 5"), true);
-        assert_eq!(evaluate("good > 5 ? 'many' : 'few'"), "many");
-    }
-
-    #[test]
-    fn what_is_unknown_or_unbounded_is_refused_when_compiled() {
-        assert_eq!(
-            compile("gud > 1").err(),
-            Some(ExpressionError::UnknownTag("gud".into()))
-        );
-        assert!(matches!(
-            compile("[1,2].map(x, x)").err(),
-            Some(ExpressionError::Forbidden(_))
-        ));
-        assert!(matches!(
-            compile("good >").err(),
-            Some(ExpressionError::Syntax(_))
-        ));
-        assert_eq!(
-            compile(&"(".repeat(10_000)).err(),
-            Some(ExpressionError::TooLong(10_000))
-        );
-        assert_eq!(compile(&"(".repeat(40)).err(), Some(ExpressionError::TooDeep));
-    }
-
-    #[test]
-    fn every_function_that_is_named_is_there_and_others_are_refused() {
-        for name in FUNCTIONS {
-            let argument = if *name == "bool" { "'true'" } else { "'1'" };
-            let text = format!("[1].size() == 1 && type({name}({argument})) != type(null)");
-            assert_eq!(evaluate(&text), true, "{name}");
-        }
-        for (name, takes) in METHODS {
-            let argument = if *takes == 0 { "" } else { "'E'" };
-            let value = evaluate(&format!("state.{name}({argument})"));
-            assert!(value.is_boolean() || value == 7, "{name}: {value}");
-        }
-        for (text, name) in [
-            ("startsWith(state, 'E')", "startsWith"),
-            ("state.startWith('E')", "startWith"),
-            ("good > 1 || [matches(state, 'E')] == []", "matches"),
-        ] {
-            let refused = ExpressionError::UnknownFunction(name.into());
-            assert_eq!(compile(text).err(), Some(refused), "{text}");
-        }
-        assert!(matches!(
-            compile("size(state, 1)").err(),
-            Some(ExpressionError::Arguments {
-                takes: 1,
-                given: 2,
-                ..
-            })
-        ));
-    }
-
-    #[test]
-    fn a_result_has_the_form_that_events_have() {
-        assert_eq!(
-            evaluate("{'b': [good, null], 'a': {1: b'\\xff'}}").to_string(),
-            r#"{"a":{"1":"ff"},"b":[7,null]}"#
-        );
-    }
-
-    #[test]
-    fn a_failed_evaluation_is_an_error_and_no_panic() {
-        let division = compile("good / 0").map(|e| e.evaluate(|_| Some(Value::Int(1))));
-        assert!(matches!(division, Ok(Err(ExpressionError::Failed { .. }))));
-    }
-}
+#[path = "expression_tests.rs"]
+mod tests;

@@ -164,7 +164,7 @@ pub enum Priority {
 }
 
 /// The form of a rule.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct RuleSpec {
     /// What it makes of a change.
     pub kind: RuleKind,
@@ -179,7 +179,7 @@ pub struct RuleSpec {
 }
 
 /// Where the value of a field comes from.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub enum Field {
     /// A tag's latest value: by its table's name where it has one, null while unknown.
     Input(Slot),
@@ -192,7 +192,7 @@ pub enum Field {
 }
 
 /// What a rule makes of a change of its trigger.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub enum RuleKind {
     /// `WorkOrderStatusChanged`: the trigger's table names the status (OPC 10031-4).
     WorkOrderStatus {
