@@ -81,8 +81,10 @@ pub enum Expects {
     /// Any value will do.
     #[default]
     Anything,
-    /// Numbers: a counter, an alarm word, a deadband, a table of numbers.
+    /// Numbers: a counter, a deadband, a table of numbers.
     Number,
+    /// An alarm word (or one bit), and the highest of its bits that has a meaning, from 0.
+    Bits(u8),
     /// Text: a table of words.
     Text,
 }

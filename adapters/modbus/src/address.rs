@@ -352,7 +352,8 @@ fn only(fits: bool, key: &str, span: Option<Span>, kind: Type, problems: &mut Pr
     }
 }
 
-fn written(kind: Type) -> &'static str {
+/// A type as it is written.
+pub(crate) fn written(kind: Type) -> &'static str {
     match kind {
         Type::Bool => "bool",
         Type::I16 => "i16",

@@ -15,6 +15,9 @@ mod decode;
 mod expected;
 mod group;
 mod link;
+mod overlap;
+#[cfg(test)]
+mod plan_tests;
 mod planner;
 mod poll;
 mod settings;
@@ -73,15 +76,19 @@ impl Adapter for Modbus {
         let assumed = settings.clone().unwrap_or_else(Checked::assumed);
         let mut polled = Vec::with_capacity(spec.tags.len());
         let mut points = Points::with_capacity(spec.tags.len());
+        let mut right = Vec::with_capacity(spec.tags.len());
         for tag in &spec.tags {
             let Some(point) = address::check(tag, &assumed, problems).map(Arc::new) else {
                 continue;
             };
             points.insert(tag.id, Arc::clone(&point));
+            right.push((tag, Arc::clone(&point)));
             if !tag.on_demand {
                 polled.push(point);
             }
         }
+        let placed = right.iter().map(|(tag, point)| (*tag, &**point));
+        overlap::check(placed, assumed.base, problems);
         if is_sure {
             snapshot::check(&spec.snapshots, &points, &assumed, problems);
         }
