@@ -48,24 +48,36 @@ impl Scope<'_> {
         if let Some(&tag) = self.by_name.get(name) {
             return Some(self.slot_of(tag));
         }
+        self.no_tag(role, name, span, problems);
+        None
+    }
+
+    fn no_tag(&self, role: &str, name: &str, span: Span, problems: &mut Problems) {
+        let similar = self.similar(name, problems);
         let problem = problems.error(
             span,
             format!("`{role}`: there is no tag `{name}` in this mapping"),
         );
-        self.suggest(name, problem);
-        None
+        let names = || {
+            self.tags
+                .iter()
+                .map(|tag| tag.name)
+                .collect::<Vec<_>>()
+                .join(", ")
+        };
+        match (similar, self.tags.len()) {
+            (Some(similar), _) => problem.hint(format!("did you mean `{similar}`?")),
+            (None, ..=20) => problem.hint(format!("tags here: {}", names())),
+            (None, count) => problem.hint(format!("this mapping has {count} tags, none with such a name")),
+        };
     }
 
-    fn suggest(&self, name: &str, problem: &mut floorgate_yaml::Problem) {
-        let names: Vec<&str> = self.tags.iter().map(|tag| tag.name).collect();
-        match closest(name, names.iter().copied()) {
-            Some(similar) => problem.hint(format!("did you mean `{similar}`?")),
-            None if names.len() <= 20 => problem.hint(format!("tags here: {}", names.join(", "))),
-            None => problem.hint(format!(
-                "this mapping has {} tags, none with such a name",
-                names.len()
-            )),
-        };
+    /// The tag that was probably meant.
+    fn similar(&self, name: &str, problems: &mut Problems) -> Option<&str> {
+        if !problems.may_suggest(self.tags.len()) {
+            return None;
+        }
+        closest(name, self.tags.iter().map(|tag| tag.name))
     }
 
     /// Compiles an expression over tags.
@@ -82,11 +94,7 @@ impl Scope<'_> {
         match compiled {
             Ok(expression) => Some(expression),
             Err(ExpressionError::UnknownTag(name)) => {
-                let problem = problems.error(
-                    span,
-                    format!("`{role}`: there is no tag `{name}` in this mapping"),
-                );
-                self.suggest(&name, problem);
+                self.no_tag(role, &name, span, problems);
                 None
             }
             Err(ExpressionError::UnknownFunction(name)) => {
@@ -157,11 +165,12 @@ impl Scope<'_> {
         if let Some(&tag) = self.by_name.get(text) {
             return Some(Field::Input(self.slot_of(tag)));
         }
+        let similar = self.similar(text, problems);
         let problem = problems.error(
             span,
             format!("`{name}`: there is no tag `{text}` in this mapping"),
         );
-        match closest(text, self.tags.iter().map(|tag| tag.name)) {
+        match similar {
             Some(similar) => problem.hint(format!("did you mean `{similar}`?")),
             None => problem.hint(format!(
                 "fixed text is written `{{constant: {text}}}`, an expression `= …`"
@@ -186,6 +195,25 @@ impl Scope<'_> {
             _ => Some(()),
         }
     }
+}
+
+/// The fields of another instance than the one that they were read for: its constants are its own.
+pub(crate) fn refill(
+    fields: &[(Arc<str>, Field)],
+    node: &Node,
+    parameters: &[String],
+    values: &[NodeKind],
+) -> Vec<(Arc<str>, Field)> {
+    let entries = node.entries().iter().map(|(_, _, node)| node);
+    let refilled = fields.iter().zip(entries).map(|((name, field), node)| {
+        let field = match (field, node.entries()) {
+            (Field::Constant(_), [(_, _, value)]) => Field::Constant(json(&fill(value, parameters, values))),
+            (Field::Object(fields), _) => Field::Object(refill(fields, node, parameters, values)),
+            (field, _) => field.clone(),
+        };
+        (Arc::clone(name), field)
+    });
+    refilled.collect()
 }
 
 fn function_problem(role: &str, name: &str, span: Span, problems: &mut Problems) {

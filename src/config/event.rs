@@ -1,14 +1,15 @@
 //! Events of a mapping: from what is written to rules.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use floorgate_core::plan::RuleSpec;
-use floorgate_yaml::{Draft, Node, Problems, Span, Spanned, draft};
+use floorgate_yaml::{Draft, Node, NodeKind, Problems, Span, Spanned, draft};
 
-use crate::data::Scope;
+use crate::data::{Scope, refill};
 use crate::form::{Domain, EventForm};
 use crate::kind;
+use crate::reach;
 use crate::tag::TagPlan;
 use crate::template::Template;
 
@@ -22,8 +23,10 @@ pub(crate) struct EventPlan<'n> {
     pub topic: Topic,
     /// Places of the rule's tags in the mapping, by slot.
     pub inputs: Vec<usize>,
-    /// What all instances share; `None` where the instances' constants differ.
-    pub shared: Option<Arc<RuleSpec>>,
+    /// The rule's form in the first instance.
+    spec: Arc<RuleSpec>,
+    /// Whether the constants in its data are others in other instances.
+    differs: bool,
 }
 
 /// How the topic of a rule is found.
@@ -78,34 +81,41 @@ pub(crate) fn read<'n>(
     if problems.error_count() > before {
         return None;
     }
+    reach::check(&form, data, &spec, scope, problems);
     let name = match (&form.name, &form.trigger) {
         (Some(name), _) => name.value.clone(),
         (None, Some(trigger)) => format!("{}.{}", form.event.value, trigger.value),
         (None, None) => form.event.value.clone(),
     };
-    let shared = (!scope.differs).then(|| Arc::new(spec));
     Some(EventPlan {
         form,
         data,
         name,
         topic,
         inputs: std::mem::take(&mut scope.inputs),
-        shared,
+        spec: Arc::new(spec),
+        differs: scope.differs,
     })
 }
 
 impl EventPlan<'_> {
-    /// The rule's form in the instance of `scope`.
-    pub(crate) fn spec(&self, scope: impl FnOnce() -> Option<RuleSpec>) -> Option<Arc<RuleSpec>> {
-        match &self.shared {
-            Some(shared) => Some(Arc::clone(shared)),
-            None => scope().map(Arc::new),
+    /// The rule's form in the instance with these parameters: the shared one, unless its constants are its own.
+    pub(crate) fn spec(&self, parameters: &[String], values: &[NodeKind]) -> Arc<RuleSpec> {
+        match self.data {
+            Some(data) if self.differs => Arc::new(RuleSpec {
+                kind: self.spec.kind.clone(),
+                priority: self.spec.priority,
+                when: self.spec.when.clone(),
+                data: refill(&self.spec.data, data, parameters, values),
+                version: Arc::clone(&self.spec.version),
+            }),
+            _ => Arc::clone(&self.spec),
         }
     }
 }
 
 /// Reads all parts of a rule, also after the first that is wrong.
-pub(crate) fn rule_spec(
+fn rule_spec(
     form: &EventForm,
     data: Option<&Node>,
     scope: &mut Scope<'_>,
@@ -164,6 +174,11 @@ pub(crate) fn check_use(
     events: &[EventPlan<'_>],
     problems: &mut Problems,
 ) {
+    let told_again: HashSet<usize> = events
+        .iter()
+        .filter(|event| event.form.event.value == "MeasurementRecorded")
+        .filter_map(|event| event.inputs.first().copied())
+        .collect();
     for (place, (tag, used)) in tags.iter().zip(used).enumerate() {
         if !used {
             problems
@@ -173,9 +188,7 @@ pub(crate) fn check_use(
                 )
                 .hint("remove it, or add an event with it as trigger or in its data");
         } else if let Some(span) = tag.at_least_every
-            && !events.iter().any(|event| {
-                event.form.event.value == "MeasurementRecorded" && event.inputs.first() == Some(&place)
-            })
+            && !told_again.contains(&place)
         {
             problems
                 .error(

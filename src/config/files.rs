@@ -1,6 +1,8 @@
 //! Finding and reading files.
 
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use floorgate_yaml::{Node, Problems, Span, Spanned, parse};
 
@@ -12,14 +14,8 @@ pub(crate) fn read(
     path: &Path,
     named: Option<floorgate_yaml::Span>,
     problems: &mut Problems,
-) -> Option<(Node, String)> {
-    let text = std::fs::metadata(path).and_then(|metadata| {
-        if metadata.len() > LARGEST {
-            return Err(std::io::Error::other("it is larger than 256 MiB"));
-        }
-        std::fs::read(path)
-    });
-    let bytes = match text {
+) -> Option<(Node, Arc<str>)> {
+    let bytes = match bytes_of(path) {
         Ok(bytes) => bytes,
         Err(error) => {
             problems
@@ -37,8 +33,25 @@ pub(crate) fn read(
             return None;
         }
     };
-    let file = problems.add_file(path, text.clone());
+    let text: Arc<str> = text.into();
+    let file = problems.add_file(path, Arc::clone(&text));
     Some((parse(file, &text, problems)?, text))
+}
+
+/// What stands in a file. What has no end, such as a device, is given up where it is too large.
+fn bytes_of(path: &Path) -> std::io::Result<Vec<u8>> {
+    let too_large = || std::io::Error::other("it is larger than 256 MiB");
+    let file = std::fs::File::open(path)?;
+    let told = file.metadata()?.len();
+    if told > LARGEST {
+        return Err(too_large());
+    }
+    let mut bytes = Vec::with_capacity(usize::try_from(told).unwrap_or_default());
+    file.take(LARGEST + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > LARGEST {
+        return Err(too_large());
+    }
+    Ok(bytes)
 }
 
 /// Points at the first byte that is no text.
@@ -49,7 +62,7 @@ fn not_text(path: &Path, error: &std::string::FromUtf8Error, problems: &mut Prob
     let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
     let line = before.matches('\n').count() + 1;
     let number = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
-    let text = String::from_utf8_lossy(error.as_bytes()).into_owned();
+    let text = String::from_utf8_lossy(error.as_bytes());
     let span = Span {
         file: problems.add_file(path, text),
         line: number(line),

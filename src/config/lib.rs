@@ -3,6 +3,7 @@
 //! [`load`] reads the settings, lays the environment over them, compiles every mapping and lets each source's
 //! adapter lay out its work. It opens no socket, and it reports everything wrong in one run.
 
+mod bounds;
 mod check;
 mod data;
 mod environment;
@@ -12,6 +13,7 @@ mod files;
 mod form;
 mod kind;
 mod mapping;
+mod reach;
 mod schema;
 pub mod settings;
 mod skip;

@@ -11,6 +11,7 @@ use floorgate_sample::{SourceId, TagId};
 use floorgate_yaml::{Node, NodeKind, Problems, Span, Spanned, closest, salvage};
 use sha2::{Digest, Sha256};
 
+use crate::bounds;
 use crate::check::is_plain_name;
 use crate::data::Scope;
 use crate::equipment::site_of;
@@ -29,6 +30,10 @@ pub(crate) struct KnownSource<'n> {
 /// Compiles mapping files, one after the other, into one plan.
 pub(crate) struct Compiler<'n> {
     pub sources: Vec<KnownSource<'n>>,
+    /// Their places by name: every instance looks its own up.
+    by_name: HashMap<&'n str, usize>,
+    /// Where a source is named that is not there.
+    missing: HashSet<Span>,
     /// Topics by event type, from the settings.
     pub overrides: &'n BTreeMap<String, Spanned<String>>,
     pub plan: Plan,
@@ -79,7 +84,13 @@ impl<'n> Compiler<'n> {
             sources.iter().map(|_| Vec::new()).collect(),
             vec![None; sources.len()],
         );
+        let by_name = sources
+            .iter()
+            .enumerate()
+            .map(|(place, source)| (source.name, place));
         Self {
+            by_name: by_name.collect(),
+            missing: HashSet::new(),
             sources,
             overrides,
             plan: Plan::default(),
@@ -129,6 +140,10 @@ impl<'n> Compiler<'n> {
         if events_right {
             event::check_use(&mapping.tags, &used, &mapping.events, problems);
         }
+        let rows = mapping.tags.len() + mapping.events.len();
+        if !bounds::hold(node, mapping.instances.list.len(), rows, problems) {
+            return;
+        }
         let before = problems.list().len();
         for instance in &mapping.instances.list {
             self.instance(&mapping, instance, problems);
@@ -154,9 +169,10 @@ impl<'n> Compiler<'n> {
     }
 
     /// The source with a name, or the problem that there is none.
-    fn source(&self, name: &str, span: Span, problems: &mut Problems) -> Option<usize> {
-        let found = self.sources.iter().position(|source| source.name == name);
-        if found.is_none() {
+    fn source(&mut self, name: &str, span: Span, problems: &mut Problems) -> Option<usize> {
+        let found = self.by_name.get(name).copied();
+        // One line of a template is told once, and a hundred thousand instances need not look for what it may mean.
+        if found.is_none() && self.missing.insert(span) {
             let problem = problems.error(span, format!("source `{name}` is not in the settings"));
             match closest(name, self.sources.iter().map(|source| source.name)) {
                 Some(similar) => problem.hint(format!("did you mean `{similar}`?")),
@@ -180,7 +196,7 @@ impl<'n> Compiler<'n> {
         };
         let mut keys: Vec<&'static str> = Vec::new();
         for name in &names {
-            let source = self.sources.iter().find(|source| source.name == *name)?;
+            let source = &self.sources[*self.by_name.get(name.as_str())?];
             keys.extend(source.adapter?.address_keys());
         }
         keys.sort_unstable();
@@ -202,20 +218,21 @@ impl<'n> Compiler<'n> {
         };
         tag::expect_mapping("tags", tags, problems);
         let keys = source.and_then(|(template, _)| self.address_keys(template, instances));
+        // Many tags name the same source, and each of its instances is looked at for its keys.
+        let mut known: HashMap<&str, Option<Vec<&'static str>>> = HashMap::new();
         tags.entries()
             .iter()
             .map(|entry| {
                 let own = entry.2.get("source").and_then(Node::as_text);
-                let own_keys = own.and_then(|text| {
-                    let template =
-                        Template::parse(text, entry.1, &instances.parameters, &mut Problems::default())?;
-                    self.address_keys(&template, instances)
-                });
-                let keys = if own.is_some() {
-                    own_keys.as_deref()
-                } else {
-                    keys.as_deref()
+                let keys = match own {
+                    Some(text) => &*known.entry(text).or_insert_with(|| {
+                        let template =
+                            Template::parse(text, entry.1, &instances.parameters, &mut Problems::default())?;
+                        self.address_keys(&template, instances)
+                    }),
+                    None => &keys,
                 };
+                let keys = keys.as_deref();
                 tag::read(entry, keys, &instances.parameters, tables, problems)
             })
             .collect()
@@ -333,9 +350,7 @@ impl<'n> Compiler<'n> {
                 Topic::Standard(rest) => self.topic(format!("{site}.{rest}"), equipment_span, problems),
             };
             let Some(numbers) = &numbers else { continue };
-            let Some(spec) = event.spec(|| respecify(mapping, event, values)) else {
-                continue;
-            };
+            let spec = event.spec(&mapping.instances.parameters, values);
             let id: Arc<str> = format!("{id_prefix}{}", event.name).into();
             if !self.rule_ids.insert(Arc::clone(&id)) && !problems.has_errors() {
                 problems
@@ -413,35 +428,6 @@ fn check_topic(name: &str, span: Span, problems: &mut Problems) {
             .error(span, format!("topic {name:?} is no name of a topic"))
             .hint("up to 249 letters, digits, `-`, `_` and `.`");
     }
-}
-
-/// The rule's form in an instance whose constants are its own. Everything was checked in the first instance.
-fn respecify(
-    mapping: &Mapping<'_>,
-    event: &EventPlan<'_>,
-    values: &[NodeKind],
-) -> Option<floorgate_core::plan::RuleSpec> {
-    let by_name = mapping
-        .tags
-        .iter()
-        .enumerate()
-        .map(|(place, tag)| (tag.name, place))
-        .collect();
-    let mut scope = Scope {
-        tags: &mapping.tags,
-        by_name: &by_name,
-        parameters: &mapping.instances.parameters,
-        values,
-        inputs: Vec::new(),
-        differs: false,
-    };
-    event::rule_spec(
-        &event.form,
-        event.data,
-        &mut scope,
-        &mapping.version,
-        &mut Problems::default(),
-    )
 }
 
 /// The text under a key, where there is one.

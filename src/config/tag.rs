@@ -341,6 +341,15 @@ fn counter_of(name: &str, form: &Spanned<CounterForm>, problems: &mut Problems) 
 pub(crate) fn expected(spec: &TagSpec) -> Expects {
     let is_number = |entry: &Entry| matches!(entry.key, Key::Number(_));
     let table = spec.values.as_deref().map(|table| table.entries.as_slice());
+    if let Some(highest) = spec
+        .bits
+        .iter()
+        .flat_map(|bits| bits.iter())
+        .map(|bit| bit.bit)
+        .max()
+    {
+        return Expects::Bits(highest);
+    }
     if spec.counter.is_some() || spec.bits.is_some() || spec.deadband.is_some() {
         return Expects::Number;
     }

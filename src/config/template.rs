@@ -7,6 +7,9 @@ use floorgate_yaml::{Node, NodeKind, Problems, Span, Spanned, closest};
 /// More instances of one mapping than any plant has; a slip in a range should not fill the memory.
 const MOST_INSTANCES: usize = 200_000;
 
+/// Most bytes of the values of all instances that one element stands for.
+const MOST_BYTES: usize = 256 * 1024 * 1024;
+
 /// One instance of a mapping.
 #[derive(Debug)]
 pub(crate) struct Instance {
@@ -304,7 +307,8 @@ impl Instances {
                 ));
             }
         }
-        let mut combinations: Vec<Vec<NodeKind>> = vec![Vec::new()];
+        let mut sets: Vec<Vec<NodeKind>> = Vec::with_capacity(self.parameters.len());
+        let mut count = 1_usize;
         for name in &self.parameters {
             let Some(value) = element.get(name) else {
                 problems
@@ -315,12 +319,39 @@ impl Instances {
             let Some(values) = values_of(name, value, problems) else {
                 return;
             };
-            if combinations.len().saturating_mul(values.len()) + self.list.len() > MOST_INSTANCES {
+            count = count.saturating_mul(values.len());
+            if count.saturating_add(self.list.len()) > MOST_INSTANCES {
                 problems
                     .error(value.span, format!("more than {MOST_INSTANCES} instances"))
                     .hint("divide them among several mappings");
                 return;
             }
+            sets.push(values);
+        }
+        // Each value stands in as many instances as the others have combinations.
+        let size: usize = sets
+            .iter()
+            .map(|values| {
+                values
+                    .iter()
+                    .map(weight_of)
+                    .sum::<usize>()
+                    .saturating_mul(count / values.len())
+            })
+            .fold(0, usize::saturating_add);
+        if size > MOST_BYTES {
+            problems
+                .error(
+                    element.span,
+                    format!("the parameters of {count} instances are too large"),
+                )
+                .hint(
+                    "remove parameters, shorten their values, or divide the instances among several mappings",
+                );
+            return;
+        }
+        let mut combinations: Vec<Vec<NodeKind>> = vec![Vec::with_capacity(sets.len())];
+        for values in &sets {
             combinations = combinations
                 .into_iter()
                 .flat_map(|combination| {
@@ -373,6 +404,15 @@ impl Instances {
             new
         });
     }
+}
+
+/// About how many bytes an instance keeps of a value.
+fn weight_of(value: &NodeKind) -> usize {
+    let text = match value {
+        NodeKind::Text(text) => text.len(),
+        _ => 0,
+    };
+    std::mem::size_of::<NodeKind>() + text
 }
 
 /// A parameter's values: one, a list, or a range `1..40`, both ends included.
