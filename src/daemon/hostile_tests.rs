@@ -127,6 +127,7 @@ fn no_file_is_too_strange() {
         let loaded = std::panic::catch_unwind(|| {
             let (loaded, problems) = load_with(&config, ADAPTERS, BTreeMap::new());
             // What is told has to be tellable as well.
+            assert_eq!(problems.render(true).is_empty(), problems.is_empty());
             (loaded.is_some(), problems.has_errors())
         });
         let (is_loaded, has_errors) = loaded.unwrap_or_else(|_| panic!("file {number}, {}", path.display()));

@@ -199,7 +199,9 @@ fn check_places(node: &Node, text: &str) {
     let end = start + usize::try_from(node.span.len).expect("a length");
     assert!(end <= text.len(), "{:?} is beyond {}", node.span, text.len());
     if let NodeKind::List(items) = &node.kind {
-        items.iter().for_each(|item| check_places(item, text));
+        for item in items {
+            check_places(item, text);
+        }
     }
     for (_, _, value) in node.entries() {
         check_places(value, text);

@@ -6,10 +6,12 @@ mod adapters;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
+use std::path::Path;
 use std::time::Instant;
 
 use adapters::{Modbus, OpcUa};
 use floorgate_config::load_with;
+use floorgate_yaml::{Problems, parse};
 
 const SETTINGS: &str = "gateway: g\nmappings: [line.yaml]\nkafka: {brokers: [\"a:1\"], security: {protocol: plaintext}}\n\
                         sources: {plc: {adapter: opcua, endpoint: \"opc.tcp://a:1\"}}\n";
@@ -21,6 +23,11 @@ fn check(name: &str, mapping: &str) -> [usize; 4] {
     fs::write(folder.join("floorgate.yaml"), SETTINGS).expect("a file");
     fs::write(folder.join("line.yaml"), mapping).expect("a file");
     let started = Instant::now();
+    let mut problems = Problems::default();
+    let file = problems.add_file(&folder, mapping);
+    assert!(parse(file, mapping, &mut problems).is_some(), "it is YAML");
+    let parsed = started.elapsed();
+    let started = Instant::now();
     let (loaded, problems) = load_with(
         &folder.join("floorgate.yaml"),
         &[&OpcUa, &Modbus],
@@ -30,7 +37,7 @@ fn check(name: &str, mapping: &str) -> [usize; 4] {
     let started = Instant::now();
     let report = problems.render(false);
     println!(
-        "{name}: {} KiB, checked in {took:?}, told in {:?} ({} KiB)",
+        "{name}: {} KiB, parsed in {parsed:?}, checked in {took:?}, told in {:?} ({} KiB)",
         mapping.len() / 1024,
         started.elapsed(),
         report.len() / 1024
@@ -137,4 +144,48 @@ fn what_would_fill_the_memory_is_refused() {
     let text = head.replace("{a}\"}", &format!("{{a}}{long}\"}}"));
     let [tags, _, errors, _] = check("text", &format!("mapping: m\nfor_each: {{a: 1..200000}}\n{text}"));
     assert_eq!((tags, errors), (0, 1), "text");
+}
+
+#[test]
+#[ignore = "a measurement"]
+fn hostile_texts_are_refused() {
+    let bomb = (1..30).fold(
+        String::from("a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n"),
+        |mut text, level| {
+            let items = vec![format!("*a{}", level - 1); 10].join(", ");
+            let _ = writeln!(text, "a{level}: &a{level} [{items}]");
+            text
+        },
+    );
+    let deep = (0..10_000).fold(String::new(), |mut text, level| {
+        let _ = writeln!(text, "{}a:", " ".repeat(level));
+        text
+    });
+    let long = "x".repeat(1_000_000);
+    for (name, text) in [
+        ("alias bomb", bomb),
+        (
+            "aliases of a long text",
+            format!("a: &a {long}\nb:\n{}", "  - *a\n".repeat(99)),
+        ),
+        ("brackets", "[".repeat(10_000)),
+        ("braces", "{a: ".repeat(10_000)),
+        ("lists", "- ".repeat(10_000)),
+        ("indentation", deep),
+        ("a text without an end", format!("a: \"{long}")),
+        ("a long tag", format!("a: !{long} x")),
+        ("a long alias", format!("a: *{long}")),
+    ] {
+        let mut problems = Problems::default();
+        let file = problems.add_file(Path::new("x.yaml"), text.as_str());
+        let started = Instant::now();
+        let is_taken = parse(file, &text, &mut problems).is_some();
+        let report = problems.render(false);
+        println!(
+            "{name}: {} KiB, refused in {:?}",
+            text.len() / 1024,
+            started.elapsed()
+        );
+        assert!(!is_taken && report.len() < 2_000, "{name}: {report}");
+    }
 }
