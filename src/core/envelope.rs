@@ -192,30 +192,42 @@ fn push_header_value(line: &mut String, value: &str) {
     }
 }
 
-/// Times as text, remembered: most of an event's times are the same as those of the event before.
+/// Times as text, remembered: most of an event's times are the same as those of the event before. The four that were asked for
+/// last are there.
 #[derive(Debug, Default)]
 pub(crate) struct TimeTexts {
-    entries: [(Option<Timestamp>, String); 4],
-    oldest: usize,
+    entries: [TimeText; 4],
+    asked: u64,
+}
+
+#[derive(Debug, Default)]
+struct TimeText {
+    time: Option<Timestamp>,
+    text: String,
+    /// When it was last asked for.
+    asked: u64,
 }
 
 impl TimeTexts {
-    /// The number of a time's text, to be read with [`TimeTexts::get`].
+    /// The number of a time's text, to be read with [`TimeTexts::get`] before three others were asked for.
     pub(crate) fn put(&mut self, time: Timestamp) -> usize {
-        if let Some(index) = self.entries.iter().position(|(known, _)| *known == Some(time)) {
-            return index;
-        }
-        let index = self.oldest;
-        self.oldest = (index + 1) % self.entries.len();
-        let (known, text) = &mut self.entries[index];
-        *known = Some(time);
-        text.clear();
-        let _ = write!(text, "{time}");
+        self.asked += 1;
+        let known = self.entries.iter().position(|entry| entry.time == Some(time));
+        let index = known.unwrap_or_else(|| {
+            let oldest = (0..self.entries.len()).min_by_key(|&index| self.entries[index].asked);
+            let index = oldest.unwrap_or(0);
+            let entry = &mut self.entries[index];
+            entry.time = Some(time);
+            entry.text.clear();
+            let _ = write!(entry.text, "{time}");
+            index
+        });
+        self.entries[index].asked = self.asked;
         index
     }
 
     pub(crate) fn get(&self, index: usize) -> &str {
-        &self.entries[index].1
+        &self.entries[index].text
     }
 }
 
@@ -252,6 +264,20 @@ mod tests {
             "{shared}"
         );
         assert!(shared.contains("\nce_subject: {subject}\n"), "{shared}");
+    }
+
+    #[test]
+    fn a_time_that_was_just_asked_for_is_not_forgotten_for_the_next_one() {
+        let mut times = TimeTexts::default();
+        let time = |second: i64| Timestamp::from_nanos(second * 1_000_000_000);
+        for second in 0..4 {
+            times.put(time(second));
+        }
+        let (known, new) = (times.put(time(0)), times.put(time(9)));
+        assert_eq!(
+            (times.get(known), times.get(new)),
+            ("1970-01-01T00:00:00.000Z", "1970-01-01T00:00:09.000Z")
+        );
     }
 
     #[test]
