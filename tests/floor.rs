@@ -18,6 +18,8 @@ mod delivery;
 mod demo;
 #[path = "floor/disk_and_clock.rs"]
 mod disk_and_clock;
+#[path = "floor/examples.rs"]
+mod examples;
 #[path = "floor/generated.rs"]
 mod generated;
 #[path = "floor/layering.rs"]

@@ -7,6 +7,7 @@ use floorgate_core::expression::{Expression, ExpressionError, FUNCTIONS, METHODS
 use floorgate_core::plan::{COMMON_FIELDS, Field, Slot};
 use floorgate_yaml::{Node, NodeKind, Problems, Span, closest};
 
+use crate::form::RunForm;
 use crate::tag::TagPlan;
 use crate::template::{Template, fill};
 
@@ -18,6 +19,8 @@ pub(crate) struct Scope<'s> {
     pub parameters: &'s [String],
     /// The parameters' values in the instance that the rule is read for.
     pub values: &'s [NodeKind],
+    /// What events say of the run that they belong to.
+    pub run: Option<&'s RunForm>,
     /// The tags that the rule reads, by slot.
     pub inputs: Vec<usize>,
     /// Whether anything in the rule differs between instances.
@@ -25,7 +28,7 @@ pub(crate) struct Scope<'s> {
 }
 
 impl Scope<'_> {
-    fn slot_of(&mut self, tag: usize) -> Slot {
+    pub(crate) fn slot_of(&mut self, tag: usize) -> Slot {
         let place = self
             .inputs
             .iter()
@@ -70,6 +73,17 @@ impl Scope<'_> {
             (None, ..=20) => problem.hint(format!("tags here: {}", names())),
             (None, count) => problem.hint(format!("this mapping has {count} tags, none with such a name")),
         };
+    }
+
+    /// The tag that sets a counter back, where its tag names one. It follows the trigger among the rule's inputs.
+    pub(crate) fn reset_of(&mut self, counter: &str, problems: &mut Problems) -> Result<Option<Slot>, ()> {
+        let place = self.by_name.get(counter).copied();
+        let Some(reset) = place.and_then(|place| self.tags[place].reset.clone()) else {
+            return Ok(None);
+        };
+        self.tag("reset", &reset, reset.span, problems)
+            .map(Some)
+            .ok_or(())
     }
 
     /// The tag that was probably meant.
@@ -204,11 +218,14 @@ pub(crate) fn refill(
     parameters: &[String],
     values: &[NodeKind],
 ) -> Vec<(Arc<str>, Field)> {
-    let entries = node.entries().iter().map(|(_, _, node)| node);
-    let refilled = fields.iter().zip(entries).map(|((name, field), node)| {
-        let field = match (field, node.entries()) {
-            (Field::Constant(_), [(_, _, value)]) => Field::Constant(json(&fill(value, parameters, values))),
-            (Field::Object(fields), _) => Field::Object(refill(fields, node, parameters, values)),
+    let refilled = fields.iter().map(|(name, field)| {
+        // What the event has by itself is in no instance another.
+        let field = match (field, node.get(name)) {
+            (Field::Constant(_), Some(node)) => match node.entries() {
+                [(_, _, value)] => Field::Constant(json(&fill(value, parameters, values))),
+                _ => field.clone(),
+            },
+            (Field::Object(fields), Some(node)) => Field::Object(refill(fields, node, parameters, values)),
             (field, _) => field.clone(),
         };
         (Arc::clone(name), field)

@@ -1,17 +1,18 @@
 //! Events of a mapping: from what is written to rules.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use floorgate_core::plan::RuleSpec;
 use floorgate_yaml::{Draft, Node, NodeKind, Problems, Span, Spanned, draft};
 
 use crate::data::{Scope, refill};
-use crate::form::{Domain, EventForm};
+use crate::event_form::{Domain, EventForm};
 use crate::kind;
 use crate::reach;
-use crate::tag::TagPlan;
+use crate::shape;
 use crate::template::Template;
+use crate::vocabulary::standard;
 
 /// An event of a mapping that is right, for all of its instances.
 #[derive(Debug)]
@@ -38,21 +39,12 @@ pub(crate) enum Topic {
     Standard(String),
 }
 
-/// The standard events that are built in, and the entity in the names of their topics.
-pub(crate) const BUILT_IN: &[(&str, &str)] = &[
-    ("WorkOrderStatusChanged", "work-order"),
-    ("EquipmentStateChanged", "equipment-state"),
-    ("ProductionCountRecorded", "production-count"),
-    ("Alarm", "alarm"),
-    ("MeasurementRecorded", "measurement"),
-];
-
 /// The topic entity of `SourceConnectionChanged`, which the gateway makes of itself.
 pub(crate) const SOURCE_CONNECTION: (&str, &str) = ("SourceConnectionChanged", "source-connection");
 
 /// Whether settings may give this event type a topic.
 pub(crate) fn is_built_in(event: &str) -> bool {
-    event == SOURCE_CONNECTION.0 || BUILT_IN.iter().any(|(name, _)| *name == event)
+    event == SOURCE_CONNECTION.0 || standard(event).is_some()
 }
 
 /// Reads one event. `None` where it is wrong.
@@ -65,6 +57,12 @@ pub(crate) fn read<'n>(
 ) -> Option<EventPlan<'n>> {
     let data = node.get("data");
     let before = problems.error_count();
+    not_yet(
+        node,
+        &["acknowledge", "handshake"],
+        "writes to the floor",
+        problems,
+    );
     let Draft { value: form, whole } = draft::<EventForm>(node, problems)?;
     if !whole {
         let mut found = Problems::default();
@@ -98,16 +96,24 @@ pub(crate) fn read<'n>(
     })
 }
 
+/// Keys that are kept for what is not there yet.
+pub(crate) fn not_yet(node: &Node, keys: &[&str], what: &str, problems: &mut Problems) {
+    for (key, span, _) in node.entries() {
+        if keys.contains(&key.as_str()) {
+            problems
+                .error(*span, format!("`{key}` is not there yet"))
+                .hint(format!("{what} is a later step; remove it until then"));
+        }
+    }
+}
+
 impl EventPlan<'_> {
     /// The rule's form in the instance with these parameters: the shared one, unless its constants are its own.
     pub(crate) fn spec(&self, parameters: &[String], values: &[NodeKind]) -> Arc<RuleSpec> {
         match self.data {
             Some(data) if self.differs => Arc::new(RuleSpec {
-                kind: self.spec.kind.clone(),
-                priority: self.spec.priority,
-                when: self.spec.when.clone(),
                 data: refill(&self.spec.data, data, parameters, values),
-                version: Arc::clone(&self.spec.version),
+                ..(*self.spec).clone()
             }),
             _ => Arc::clone(&self.spec),
         }
@@ -137,13 +143,23 @@ fn rule_spec(
         .and_then(|_| scope.inputs.first())
         .and_then(|tag| scope.tags.get(*tag));
     let spec = spec.and_then(|tag| tag.spec.clone());
-    let kind = kind::of(form, trigger.is_some(), spec.as_deref(), scope, problems);
+    let shape = shape::of(form, spec.as_deref(), scope, problems);
+    let kind = kind::of(form, (trigger.is_some(), spec.as_deref()), data, scope, problems);
     only_where_meant(form, problems);
     let when = form
         .when
         .as_ref()
         .map(|when| scope.expression("when", when, when.span, problems));
-    let data = data.map(|node| scope.data(node, problems)).unwrap_or_default();
+    let mut fields = match standard(&form.event) {
+        Some(event) => kind::fields(event, form, data, scope, problems),
+        None => Vec::new(),
+    };
+    fields.extend(data.map(|node| scope.data(node, problems)).unwrap_or_default());
+    let sequence = shape::slot("sequence", form.sequence.as_ref(), scope, problems);
+    let correlation = shape::slot("correlation", form.correlation.as_ref(), scope, problems);
+    let key = shape::slot("key", form.key.as_ref(), scope, problems);
+    let snapshot = shape::snapshot(form, scope, problems);
+    let identity = kind::identity(form, data, scope);
     if scope.inputs.len() > usize::from(u16::MAX) {
         problems
             .error(
@@ -161,52 +177,21 @@ fn rule_spec(
     Some(RuleSpec {
         priority: form.priority(),
         kind: kind?,
+        shape: shape?,
         when,
-        data,
+        sequence: sequence.ok()?,
+        correlation: correlation.ok()?.or(identity.correlation),
+        key: key.ok()?.or(identity.key),
+        snapshot: snapshot.ok()?,
+        data: fields,
         version: Arc::clone(version),
     })
-}
-
-/// Reports tags that no event uses, and longest silences that no event ends. `used` says which tags events use.
-pub(crate) fn check_use(
-    tags: &[TagPlan<'_>],
-    used: &[bool],
-    events: &[EventPlan<'_>],
-    problems: &mut Problems,
-) {
-    let told_again: HashSet<usize> = events
-        .iter()
-        .filter(|event| event.form.event.value == "MeasurementRecorded")
-        .filter_map(|event| event.inputs.first().copied())
-        .collect();
-    for (place, (tag, used)) in tags.iter().zip(used).enumerate() {
-        if !used {
-            problems
-                .warning(
-                    tag.span,
-                    format!("tag `{}` is read and no event uses it", tag.name),
-                )
-                .hint("remove it, or add an event with it as trigger or in its data");
-        } else if let Some(span) = tag.at_least_every
-            && !told_again.contains(&place)
-        {
-            problems
-                .error(
-                    span,
-                    format!(
-                        "`at_least_every` of tag `{}` has no effect: no `MeasurementRecorded` has it as trigger",
-                        tag.name
-                    ),
-                )
-                .hint("remove it: only measurements are told again without a change");
-        }
-    }
 }
 
 /// Keys that other types of events have.
 fn only_where_meant(form: &EventForm, problems: &mut Problems) {
     let event = form.event.value.as_str();
-    let own = !BUILT_IN.iter().any(|(name, _)| *name == event);
+    let own = standard(event).is_none();
     let given = [
         (
             "order",
@@ -219,6 +204,18 @@ fn only_where_meant(form: &EventForm, problems: &mut Problems) {
             form.kind.as_ref().map(|key| key.span),
             event == "ProductionCountRecorded",
             "ProductionCountRecorded",
+        ),
+        (
+            "medium",
+            form.medium.as_ref().map(|key| key.span),
+            event == "EnergyRecorded",
+            "EnergyRecorded",
+        ),
+        (
+            "alarm",
+            form.alarm.as_ref().map(|key| key.span),
+            event == "Alarm",
+            "Alarm",
         ),
         (
             "measurement",
@@ -269,19 +266,14 @@ fn topic_of(
         return Template::parse(topic, topic.span, &[], problems)
             .map(|template| Topic::Template(template, topic.span));
     }
-    let domain = form
-        .domain
-        .as_ref()
-        .map_or(Domain::Mes, |domain| domain.value)
-        .name();
-    let entity = BUILT_IN
-        .iter()
-        .find(|(name, _)| *name == event)
-        .map(|(_, entity)| (*entity).to_owned());
-    Some(Topic::Standard(format!(
-        "{domain}.{}.v1",
-        entity.unwrap_or_else(|| kebab(event))
-    )))
+    let standard = standard(event);
+    let domain = match (standard, &form.domain) {
+        (Some(event), _) => event.domain,
+        (None, Some(domain)) => domain.value,
+        (None, None) => Domain::Mes,
+    };
+    let entity = standard.map_or_else(|| kebab(event), |event| event.entity.to_owned());
+    Some(Topic::Standard(format!("{}.{entity}.v1", domain.name())))
 }
 
 /// `LabelPrinted` as `label-printed`.

@@ -6,13 +6,13 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 
-use floorgate_core::plan::{COMMON_FIELDS, Priority};
 use floorgate_yaml::{Duration, Spanned};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{self, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
+use crate::event_form::EventForm;
 use crate::skip::Skip;
 
 /// A mapping: what changes of one kind of machine mean.
@@ -45,9 +45,27 @@ pub(crate) struct MappingForm {
     /// Tags by name; a name is a letter followed by letters, digits and `_`.
     #[schemars(with = "BTreeMap<String, serde_json::Value>")]
     pub tags: Skip,
+    /// Every event of this mapping says to which run of a work order it belongs: `workOrderId`, `runId`, and the run's id as
+    /// correlation. Needs one `WorkOrderStatusChanged` here.
+    #[serde(default)]
+    #[schemars(with = "Option<RunForm>")]
+    pub run: Skip,
+    /// Kept for filling gaps from a server's history; not there yet.
+    #[serde(default)]
+    #[schemars(skip)]
+    pub history: Skip,
     /// What changes mean.
     #[schemars(with = "Vec<EventForm>")]
     pub events: Skip,
+}
+
+/// What events say of the run that they belong to.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RunForm {
+    /// Fields and their tags, `{lotId: lot}`: read when the run begins, and in each of its events until it ends.
+    #[serde(default)]
+    pub latch: BTreeMap<String, Spanned<String>>,
 }
 
 /// Parameters of instances.
@@ -94,6 +112,24 @@ pub(crate) struct TagForm {
     /// word, name its highest bit; a type without sign is exact.
     #[serde(default)]
     pub bits: Option<Spanned<BTreeMap<u8, Spanned<BitForm>>>>,
+    /// The bits of an integer that are the value, such as `0x0F00` of a control word; they are moved to the right end.
+    #[serde(default)]
+    pub mask: Option<Spanned<u64>>,
+    /// How many places the bits of `mask` are moved to the right, where that is not to the right end.
+    #[serde(default)]
+    pub shift: Option<Spanned<u8>>,
+    /// A value counts when it has been the same for this long, such as `500ms`; its event then has the time at which it was
+    /// first seen. A bad value and the first one ever do not wait.
+    #[serde(default)]
+    pub debounce: Option<Spanned<Duration>>,
+    /// The tag is a heartbeat: when it has not changed for this long while the source is connected, the source is stale
+    /// (`SourceConnectionChanged`) and its equipment's states are unknown, until it changes again.
+    #[serde(default)]
+    pub heartbeat: Option<Spanned<Duration>>,
+    /// The tag that says whether this one's values hold (true, or not 0). While it does not, this one is unknown; what was
+    /// received last counts when it does.
+    #[serde(default)]
+    pub valid: Option<Spanned<String>>,
     /// What the first value after a start is. `emit` is not for counters, and `silent` only for measurements and events
     /// of the plant's own.
     /// A source that goes on where an earlier start left off has no first value.
@@ -111,6 +147,11 @@ pub(crate) const TAG_KEYS: &[&str] = &[
     "at_least_every",
     "counter",
     "bits",
+    "mask",
+    "shift",
+    "debounce",
+    "heartbeat",
+    "valid",
     "initial",
 ];
 
@@ -193,9 +234,12 @@ pub(crate) struct CounterForm {
     #[serde(default)]
     pub max: Option<u64>,
     /// Largest plausible step. A smaller value than before is a rollover when the step over the end is at most
-    /// this, else a reset. Without it: a hundredth of the largest value.
+    /// this, else a reset. Without it: a hundredth of the largest value. A larger step says `implausible` in its event.
     #[serde(default)]
     pub largest_step: Option<u64>,
+    /// The tag that is true when the counter is set back (the change of shift): what comes next was counted from 0.
+    #[serde(default)]
+    pub reset: Option<Spanned<String>>,
 }
 
 /// One alarm of an alarm word.
@@ -356,133 +400,5 @@ impl JsonSchema for EntryForm {
     fn json_schema(generator: &mut SchemaGenerator) -> Schema {
         let fields = generator.subschema_for::<EntryFields>();
         json_schema!({ "anyOf": [{ "type": "string" }, fields] })
-    }
-}
-
-/// What a change means. The standard events are `WorkOrderStatusChanged`, `EquipmentStateChanged`,
-/// `ProductionCountRecorded`, `Alarm` (which makes `AlarmRaised` and `AlarmCleared`) and `MeasurementRecorded`;
-/// any other type is the plant's own, and its data is what `data` says.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct EventForm {
-    /// The event's type, in `PascalCase`.
-    #[serde(rename = "type")]
-    pub event: Spanned<String>,
-    /// Last part of the rule's id, unique in the mapping. Without it: the type and the trigger.
-    #[serde(default)]
-    pub name: Option<Spanned<String>>,
-    /// The tag whose change makes the event.
-    #[serde(default)]
-    #[schemars(required)]
-    pub trigger: Option<Spanned<String>>,
-    /// The tag with the work order's id (`WorkOrderStatusChanged`). Without it: the tag named `order`.
-    #[serde(default)]
-    pub order: Option<Spanned<String>>,
-    /// What is counted (`ProductionCountRecorded`): `good`, `total` or `consumed`. Without it: the trigger's name,
-    /// where it is one of these.
-    #[serde(default)]
-    pub kind: Option<Spanned<CountKind>>,
-    /// Name of the measurement (`MeasurementRecorded`). Without it: the trigger's name.
-    #[serde(default)]
-    pub measurement: Option<Spanned<String>>,
-    /// Domain of an event of the plant's own: `mes` (the default) or `wms`.
-    #[serde(default)]
-    pub domain: Option<Spanned<Domain>>,
-    /// The tag whose value is the subject of an event of the plant's own. Without it: the equipment.
-    #[serde(default)]
-    pub subject: Option<Spanned<String>>,
-    /// What becomes of its events when the outbox is nearly full of what Kafka has not taken: `low` is left out for the last fifth
-    /// of the room (the default of `MeasurementRecorded`), `normal` for the last tenth (the default of `EquipmentStateChanged` and
-    /// `ProductionCountRecorded`), `high` never (the default of the plant's own types, and always so of `WorkOrderStatusChanged` and `Alarm`).
-    /// What was left out is counted. When there is room again, measurements and states are told as they are then and counts in full; the
-    /// next event of a type of the plant's own says `gap`.
-    #[serde(default)]
-    pub priority: Option<Spanned<PriorityForm>>,
-    /// Condition over tags, in CEL; while it is not true or cannot be computed, no event is made. That a state is not known any
-    /// more is told whatever the condition says.
-    #[serde(default)]
-    pub when: Option<Spanned<String>>,
-    /// Further fields of the event's data: a tag's name, `= expression` in CEL over tags, a number, `true`, `false`,
-    /// `{constant: …}` for fixed text, or an object of these. A field that cannot be computed is null. The fields that
-    /// every event has (`equipmentPath`, `timestamps`, `timeBasis`, `quality`, `gap`, `mapping`) cannot be replaced.
-    #[serde(default)]
-    #[schemars(with = "BTreeMap<String, serde_json::Value>")]
-    #[schemars(extend("propertyNames" = {"not": {"enum": COMMON_FIELDS}}))]
-    #[allow(dead_code, reason = "it is read from the tree")]
-    pub data: Skip,
-    /// Topic of its events, in place of the settings' and `<enterprise>.<site>.<domain>.<entity>.v1`.
-    #[serde(default)]
-    pub topic: Option<Spanned<String>>,
-}
-
-impl EventForm {
-    /// What is written, else what is usual of the type.
-    pub(crate) fn priority(&self) -> Priority {
-        match (self.priority.map(|priority| priority.value), self.event.as_str()) {
-            (Some(PriorityForm::Low), _) | (None, "MeasurementRecorded") => Priority::Low,
-            (Some(PriorityForm::Normal), _) | (None, "EquipmentStateChanged" | "ProductionCountRecorded") => {
-                Priority::Normal
-            }
-            (Some(PriorityForm::High) | None, _) => Priority::High,
-        }
-    }
-}
-
-/// What becomes of events when the outbox is nearly full.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum PriorityForm {
-    /// Left out first.
-    Low,
-    /// Left out when only the last reserve is left.
-    Normal,
-    /// Never left out.
-    High,
-}
-
-/// What a counter counts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum CountKind {
-    /// Good pieces.
-    Good,
-    /// All pieces.
-    Total,
-    /// What was used up.
-    Consumed,
-}
-
-impl CountKind {
-    pub(crate) const fn name(self) -> &'static str {
-        match self {
-            Self::Good => "good",
-            Self::Total => "total",
-            Self::Consumed => "consumed",
-        }
-    }
-
-    pub(crate) fn of(name: &str) -> Option<Self> {
-        [Self::Good, Self::Total, Self::Consumed]
-            .into_iter()
-            .find(|kind| kind.name() == name)
-    }
-}
-
-/// The business system that an event is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum Domain {
-    /// Manufacturing execution.
-    Mes,
-    /// Warehouse management.
-    Wms,
-}
-
-impl Domain {
-    pub(crate) const fn name(self) -> &'static str {
-        match self {
-            Self::Mes => "mes",
-            Self::Wms => "wms",
-        }
     }
 }

@@ -1,28 +1,16 @@
 //! The kind of a rule, and whether its trigger is the kind of tag that the event needs.
 
-use floorgate_core::plan::{InitialPolicy, RuleKind, TagSpec};
+use std::sync::Arc;
+
+use floorgate_core::plan::{CountEvent, Field, InitialPolicy, RuleKind, Slot, Subject, TagSpec};
 use floorgate_core::table::Unmapped;
-use floorgate_yaml::{Problems, Span, slip};
+use floorgate_yaml::{Node, Problems, Span, slip};
 
 use crate::data::Scope;
-use crate::event::{BUILT_IN, SOURCE_CONNECTION};
-use crate::form::{CountKind, Domain, EventForm};
-
-/// Standard events that are not built in: their names stay free for them.
-const NOT_YET: &[&str] = &[
-    "EquipmentModeChanged",
-    "ScrapRecorded",
-    "CycleCompleted",
-    "QualityResultRecorded",
-    "EnergyRecorded",
-    "RecipeChanged",
-    "GoodsReceived",
-    "StorageMoved",
-    "PutawayCompleted",
-    "PickConfirmed",
-    "ShipmentDispatched",
-    "TransportStateChanged",
-];
+use crate::event::SOURCE_CONNECTION;
+use crate::event_form::{CountKind, Domain, EventForm};
+use crate::tag;
+use crate::vocabulary::{EventType, Made, Origin, STANDARD, snake, standard};
 
 /// Names of work-order states (OPC 10031-4).
 const WORK_ORDER_STATES: &[&str] = &[
@@ -71,7 +59,7 @@ impl Trigger<'_> {
     fn follows(&self, event: &str, problems: &mut Problems) {
         let policy = match self.spec.map(|spec| spec.initial) {
             Some(InitialPolicy::Silent) => "silent",
-            Some(InitialPolicy::Emit) if event == "ProductionCountRecorded" => "emit",
+            Some(InitialPolicy::Emit) if is_count(event) => "emit",
             _ => return,
         };
         problems
@@ -86,11 +74,18 @@ impl Trigger<'_> {
     }
 }
 
+fn is_count(event: &str) -> bool {
+    matches!(
+        event,
+        "ProductionCountRecorded" | "ScrapRecorded" | "EnergyRecorded"
+    )
+}
+
 /// The rule's kind. `known` says whether the trigger is a tag, `spec` what it means where that is right.
 pub(crate) fn of(
     form: &EventForm,
-    known: bool,
-    spec: Option<&TagSpec>,
+    (known, spec): (bool, Option<&TagSpec>),
+    data: Option<&Node>,
     scope: &mut Scope<'_>,
     problems: &mut Problems,
 ) -> Option<RuleKind> {
@@ -104,10 +99,12 @@ pub(crate) fn of(
         spec,
     };
     let event = form.event.value.as_str();
-    if matches!(
-        event,
-        "WorkOrderStatusChanged" | "EquipmentStateChanged" | "ProductionCountRecorded" | "Alarm"
-    ) {
+    if is_count(event)
+        || matches!(
+            event,
+            "WorkOrderStatusChanged" | "EquipmentStateChanged" | "Alarm"
+        )
+    {
         trigger.follows(event, problems);
     }
     match event {
@@ -116,15 +113,174 @@ pub(crate) fn of(
             equipment_state(&trigger, problems);
             Some(RuleKind::EquipmentState)
         }
-        "ProductionCountRecorded" => count(form, &trigger, problems),
-        "Alarm" => {
-            let example = "bits: {0: {code: …, text: …}}";
-            trigger.needs("Alarm", |spec| spec.bits.is_some(), "bits", example, problems);
-            Some(RuleKind::Alarm)
+        "ProductionCountRecorded" | "ScrapRecorded" | "EnergyRecorded" => {
+            count(form, &trigger, scope, problems)
         }
+        "Alarm" => alarm(form, &trigger, problems),
         "MeasurementRecorded" => Some(measurement(form, &trigger, problems)),
-        _ => custom(form, scope, problems),
+        _ => match standard(event) {
+            Some(standard) => of_fields(standard, form, data, scope),
+            None => custom(form, scope, problems),
+        },
     }
+}
+
+/// What identifies the events of a rule beside its equipment.
+#[derive(Debug, Default)]
+pub(crate) struct Identified {
+    pub key: Option<Slot>,
+    pub correlation: Option<Slot>,
+    subject: Option<Slot>,
+}
+
+/// The tags that a standard event's identity comes from.
+pub(crate) fn identity(form: &EventForm, data: Option<&Node>, scope: &mut Scope<'_>) -> Identified {
+    let Some(event) = standard(&form.event) else {
+        return Identified::default();
+    };
+    let (Made::OfChanges(identity) | Made::OfEdges(identity)) = event.made else {
+        return Identified::default();
+    };
+    let mut first = |names: &[&str]| {
+        names
+            .iter()
+            .find_map(|name| tag_of(event, name, form, data, scope))
+    };
+    let subject = first(identity.subject);
+    Identified {
+        key: subject.filter(|_| identity.is_key),
+        correlation: first(identity.correlation),
+        subject,
+    }
+}
+
+/// The tag whose value a field is: what `data` names, else the tag of its name, else the trigger where the field is that.
+fn tag_of(
+    event: &EventType,
+    name: &str,
+    form: &EventForm,
+    data: Option<&Node>,
+    scope: &mut Scope<'_>,
+) -> Option<Slot> {
+    if let Some(own) = data.and_then(|data| data.get(name)) {
+        let place = scope.by_name.get(own.as_text()?).copied()?;
+        return Some(scope.slot_of(place));
+    }
+    let is_trigger = event
+        .fields
+        .iter()
+        .any(|field| field.name == name && field.origin == Origin::Trigger);
+    if is_trigger && form.trigger.is_some() {
+        return Some(Slot(0));
+    }
+    let place = scope
+        .by_name
+        .get(name)
+        .or_else(|| scope.by_name.get(snake(name).as_str()));
+    let place = place.copied()?;
+    Some(scope.slot_of(place))
+}
+
+/// The fields that a standard event has by itself. One that is required and comes from nowhere is a problem.
+pub(crate) fn fields(
+    event: &EventType,
+    form: &EventForm,
+    data: Option<&Node>,
+    scope: &mut Scope<'_>,
+    problems: &mut Problems,
+) -> Vec<(Arc<str>, Field)> {
+    let of_fields = event.made != Made::Itself;
+    let mut found = Vec::new();
+    for field in event.fields {
+        if data.is_some_and(|data| data.get(field.name).is_some()) {
+            continue;
+        }
+        let value = match field.origin {
+            Origin::Made if field.required && of_fields => None,
+            Origin::Made => continue,
+            Origin::Previous => Some(Field::Previous),
+            Origin::Trigger => Some(Field::Input(Slot(0))),
+            Origin::Tag => tag_of(event, field.name, form, data, scope).map(Field::Input),
+        };
+        match value {
+            Some(value) => found.push((field.name.into(), value)),
+            None if field.required => {
+                let problem = problems.error(
+                    form.event.span,
+                    format!("`{}` lacks the field `{}`", event.name, field.name),
+                );
+                if field.origin == Origin::Tag {
+                    problem.hint(format!(
+                        "name a tag `{}`, or say where it comes from: `data: {{{}: …}}`",
+                        snake(field.name),
+                        field.name
+                    ));
+                } else {
+                    problem.hint(format!(
+                        "say where it comes from: `data: {{{}: \"= [{{'itemId': item, 'qty': quantity}}]\"}}`",
+                        field.name
+                    ));
+                }
+            }
+            None => {}
+        }
+    }
+    found
+}
+
+/// The kind of a standard event that is made from its fields.
+fn of_fields(
+    event: &EventType,
+    form: &EventForm,
+    data: Option<&Node>,
+    scope: &mut Scope<'_>,
+) -> Option<RuleKind> {
+    let (Made::OfChanges(made) | Made::OfEdges(made)) = event.made else {
+        return None;
+    };
+    let subject = identity(form, data, scope).subject.map(|tag| Subject {
+        prefix: made.prefix.into(),
+        tag,
+        needed: made.is_key,
+    });
+    Some(RuleKind::Custom {
+        event: event.name.into(),
+        domain: event.domain.name().into(),
+        subject,
+    })
+}
+
+/// Alarms of a word's bits, or the one of a condition.
+fn alarm(form: &EventForm, trigger: &Trigger<'_>, problems: &mut Problems) -> Option<RuleKind> {
+    let condition = [
+        form.above.as_ref().map(|key| key.span),
+        form.below.as_ref().map(|key| key.span),
+        form.becomes.as_ref().map(|key| key.span),
+    ];
+    let condition = condition.into_iter().flatten().next();
+    let Some(alarm) = &form.alarm else {
+        if let Some(span) = condition {
+            problems
+                .error(span, "an alarm of a condition has no code")
+                .hint("add `alarm: {code: …, severity: …, text: …}`");
+            return None;
+        }
+        let example = "bits: {0: {code: …, text: …}}";
+        trigger.needs("Alarm", |spec| spec.bits.is_some(), "bits", example, problems);
+        return Some(RuleKind::Alarm { of_condition: None });
+    };
+    if trigger.spec.is_some_and(|spec| spec.bits.is_some()) {
+        problems
+            .error(
+                alarm.span,
+                format!("tag `{}` has `bits`, and the event an `alarm`", trigger.name),
+            )
+            .hint("an alarm word has its alarms in `bits`; remove one of them");
+        return None;
+    }
+    Some(RuleKind::Alarm {
+        of_condition: Some(tag::alarm_of(0, alarm.clone(), problems)),
+    })
 }
 
 fn work_order(
@@ -187,7 +343,13 @@ fn work_order(
             .hint("name the tag `order`, or add `order: TAG`");
         None
     };
-    Some(RuleKind::WorkOrderStatus { order: order? })
+    let mut latch = Vec::new();
+    let run = scope.run;
+    for (field, tag) in run.iter().flat_map(|run| &run.latch) {
+        let slot = scope.tag("latch", tag, tag.span, problems);
+        latch.extend(slot.map(|slot| (field.as_str().into(), slot)));
+    }
+    Some(RuleKind::WorkOrderStatus { order: order?, latch })
 }
 
 fn equipment_state(trigger: &Trigger<'_>, problems: &mut Problems) {
@@ -214,8 +376,13 @@ fn equipment_state(trigger: &Trigger<'_>, problems: &mut Problems) {
     }
 }
 
-fn count(form: &EventForm, trigger: &Trigger<'_>, problems: &mut Problems) -> Option<RuleKind> {
-    let event = "ProductionCountRecorded";
+fn count(
+    form: &EventForm,
+    trigger: &Trigger<'_>,
+    scope: &mut Scope<'_>,
+    problems: &mut Problems,
+) -> Option<RuleKind> {
+    let event = form.event.value.as_str();
     trigger.needs(
         event,
         |spec| spec.counter.is_some(),
@@ -223,26 +390,36 @@ fn count(form: &EventForm, trigger: &Trigger<'_>, problems: &mut Problems) -> Op
         "counter: {width: 32}",
         problems,
     );
-    let kind = form
-        .kind
-        .as_ref()
-        .map(|kind| kind.value)
-        .or_else(|| CountKind::of(trigger.name));
-    if kind.is_none() && trigger.known {
-        problems
-            .error(
-                form.event.span,
-                format!("`{event}` of `{}` lacks the key `kind`", trigger.name),
-            )
-            .hint("add `kind: good`, `kind: total` or `kind: consumed`");
-    }
-    let unit = trigger
-        .spec
-        .and_then(|spec| spec.unit.clone())
-        .unwrap_or_else(|| "C62".into());
+    let reset = scope.reset_of(trigger.name, problems);
+    let counted = match event {
+        "ScrapRecorded" => Some(CountEvent::Scrap),
+        "EnergyRecorded" => {
+            let medium = form
+                .medium
+                .as_ref()
+                .map_or("electricity", |medium| medium.value.as_str());
+            Some(CountEvent::Energy(medium.into()))
+        }
+        _ => {
+            let kind = form.kind.as_ref().map(|kind| kind.value);
+            let kind = kind.or_else(|| CountKind::of(trigger.name));
+            if kind.is_none() && trigger.known {
+                problems
+                    .error(
+                        form.event.span,
+                        format!("`{event}` of `{}` lacks the key `kind`", trigger.name),
+                    )
+                    .hint("add `kind: good`, `kind: total` or `kind: consumed`");
+            }
+            kind.map(|kind| CountEvent::Production(kind.name().into()))
+        }
+    };
+    let usual = if event == "EnergyRecorded" { "KWH" } else { "C62" };
+    let unit = trigger.spec.and_then(|spec| spec.unit.clone());
     Some(RuleKind::ProductionCount {
-        kind: kind?.name().into(),
-        unit,
+        event: counted?,
+        unit: unit.unwrap_or_else(|| usual.into()),
+        reset: reset.ok()?,
     })
 }
 
@@ -271,23 +448,18 @@ fn measurement(form: &EventForm, trigger: &Trigger<'_>, problems: &mut Problems)
 
 fn custom(form: &EventForm, scope: &mut Scope<'_>, problems: &mut Problems) -> Option<RuleKind> {
     let event = form.event.value.as_str();
-    let standard: Vec<&str> = BUILT_IN.iter().map(|(name, _)| *name).collect();
+    let standard: Vec<&str> = STANDARD.iter().map(|event| event.name).collect();
     if event == "AlarmRaised" || event == "AlarmCleared" {
         problems
             .error(form.event.span, format!("`{event}` is made by the type `Alarm`"))
             .hint("write `type: Alarm`: it makes both, with one occurrence id");
         return None;
     }
-    if NOT_YET.contains(&event) || event == SOURCE_CONNECTION.0 {
-        let reason = if event == SOURCE_CONNECTION.0 {
-            "made by the gateway itself"
-        } else {
-            "not built in yet"
-        };
+    if event == SOURCE_CONNECTION.0 {
         problems
             .error(
                 form.event.span,
-                format!("`{event}` is a standard event that is {reason}"),
+                format!("`{event}` is a standard event that is made by the gateway itself"),
             )
             .hint("its name is kept for it; call an event of the plant's own differently");
         return None;
@@ -317,7 +489,11 @@ fn custom(form: &EventForm, scope: &mut Scope<'_>, problems: &mut Problems) -> O
         .as_ref()
         .map(|tag| scope.tag("subject", tag, tag.span, problems));
     let subject = match subject {
-        Some(slot) => Some(slot?),
+        Some(slot) => Some(Subject {
+            prefix: "".into(),
+            tag: slot?,
+            needed: false,
+        }),
         None => None,
     };
     let domain = form.domain.as_ref().map_or(Domain::Mes, |domain| domain.value);

@@ -9,26 +9,33 @@ mod data;
 mod environment;
 mod equipment;
 mod event;
+mod event_form;
+mod events;
 mod files;
 mod form;
+mod instance;
 mod kind;
+mod links;
 mod mapping;
 mod reach;
 mod schema;
 pub mod settings;
+mod shape;
 mod skip;
 mod tag;
 mod template;
 mod unit;
+mod vocabulary;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use floorgate_adapter_api::{Adapter, Source, SourceSpec, TagSpec};
+use floorgate_adapter_api::{Adapter, SnapshotSpec, Source, SourceSpec, TagSpec};
 use floorgate_core::plan::{Plan, SourceRow};
 use floorgate_yaml::{Draft, Node, NodeKind, Problems, Span, Spanned, closest, draft};
 
+pub use events::events_schema;
 use mapping::{Compiler, KnownSource};
 pub use schema::{mapping_schema, reference, settings_schema};
 pub use settings::Settings;
@@ -323,7 +330,7 @@ fn plan_sources(
                     name: &tag.key,
                     address,
                     expects: tag::expected(&tag.spec),
-                    on_demand: false,
+                    on_demand: compiler.on_demand.contains(id),
                 })
             })
             .collect();
@@ -332,7 +339,14 @@ fn plan_sources(
             name: entry.name,
             settings: &entry.settings,
             tags,
-            snapshots: Vec::new(),
+            snapshots: compiler.snapshots[number]
+                .iter()
+                .map(|snapshot| SnapshotSpec {
+                    tags: snapshot.tags.clone(),
+                    at: snapshot.at,
+                    rule: &snapshot.rule,
+                })
+                .collect(),
             base,
             state,
         };

@@ -6,17 +6,17 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use floorgate_adapter_api::Adapter;
-use floorgate_core::plan::{EquipmentId, Plan, Rule, RuleKind, Tag};
-use floorgate_sample::{SourceId, TagId};
-use floorgate_yaml::{Node, NodeKind, Problems, Span, Spanned, closest, salvage};
+use floorgate_core::plan::{EquipmentId, Plan};
+use floorgate_sample::TagId;
+use floorgate_yaml::{Node, NodeKind, Problems, Span, Spanned, closest, decode, salvage};
 use sha2::{Digest, Sha256};
 
 use crate::bounds;
 use crate::check::is_plain_name;
 use crate::data::Scope;
-use crate::equipment::site_of;
-use crate::event::{self, EventPlan, Topic};
-use crate::form::MappingForm;
+use crate::event::{self, EventPlan};
+use crate::form::{MappingForm, RunForm};
+use crate::links;
 use crate::tag::{self, Tables, TagPlan};
 use crate::template::{Instance, Instances, Template};
 
@@ -25,6 +25,14 @@ pub(crate) struct KnownSource<'n> {
     pub name: &'n str,
     /// `None` where its adapter is wrong or missing.
     pub adapter: Option<&'n dyn Adapter>,
+}
+
+/// What a rule reads at once.
+#[derive(Debug)]
+pub(crate) struct SnapshotPlan {
+    pub tags: Vec<TagId>,
+    pub at: Span,
+    pub rule: Arc<str>,
 }
 
 /// Compiles mapping files, one after the other, into one plan.
@@ -39,27 +47,33 @@ pub(crate) struct Compiler<'n> {
     pub plan: Plan,
     /// Tags of each source: number and address.
     pub addresses: Vec<Vec<(TagId, Cow<'n, Node>)>>,
+    /// Tags that are read only when a rule asks for them.
+    pub on_demand: HashSet<TagId>,
+    /// What rules read at once, by source.
+    pub snapshots: Vec<Vec<SnapshotPlan>>,
     /// For each source `enterprise.site` of the first equipment that reads from it.
     pub sites: Vec<Option<String>>,
     pub(crate) equipment: HashMap<Arc<str>, EquipmentId>,
     /// The tag that each alarm of an equipment comes from.
     pub(crate) alarms: HashMap<(EquipmentId, Arc<str>), TagId>,
-    topics: HashMap<String, Arc<str>>,
-    rule_ids: HashSet<Arc<str>>,
+    pub(crate) topics: HashMap<String, Arc<str>>,
+    pub(crate) rule_ids: HashSet<Arc<str>>,
     mappings: HashSet<String>,
     /// Event types that the mappings use.
     pub events: HashSet<String>,
 }
 
 /// Everything of one mapping file that its instances share.
-struct Mapping<'n> {
-    name: String,
-    instances: Instances,
-    source: Option<(Template, Span)>,
-    equipment: Option<(Template, Span)>,
-    tags: Vec<TagPlan<'n>>,
-    events: Vec<EventPlan<'n>>,
-    version: Arc<str>,
+pub(crate) struct Mapping<'n> {
+    pub name: String,
+    pub instances: Instances,
+    pub source: Option<(Template, Span)>,
+    pub equipment: Option<(Template, Span)>,
+    pub tags: Vec<TagPlan<'n>>,
+    /// Where events belong to runs of work orders: what is latched, and where it is written.
+    pub run: Option<(RunForm, Span)>,
+    pub events: Vec<EventPlan<'n>>,
+    pub version: Arc<str>,
 }
 
 /// Version of a mapping: of its content, so that any change shows.
@@ -84,11 +98,14 @@ impl<'n> Compiler<'n> {
             sources.iter().map(|_| Vec::new()).collect(),
             vec![None; sources.len()],
         );
+        let snapshots = sources.iter().map(|_| Vec::new()).collect();
         let by_name = sources
             .iter()
             .enumerate()
             .map(|(place, source)| (source.name, place));
         Self {
+            on_demand: HashSet::new(),
+            snapshots,
             by_name: by_name.collect(),
             missing: HashSet::new(),
             sources,
@@ -110,6 +127,12 @@ impl<'n> Compiler<'n> {
         // The keys of the file are checked as a whole; each part is then taken from the tree, so that a wrong
         // part keeps no other from being checked.
         let _ = salvage::<MappingForm>(node, problems);
+        event::not_yet(
+            node,
+            &["history"],
+            "filling a gap from a server's history",
+            problems,
+        );
         let name = text_at(node, "mapping")
             .map(|name| self.mapping_name(&name, problems))
             .unwrap_or_default();
@@ -126,7 +149,15 @@ impl<'n> Compiler<'n> {
         let equipment = template("equipment", problems);
         let mut tables = Tables::read(node.get("tables"), problems);
         let tags = self.tags(node, source.as_ref(), &instances, &mut tables, problems);
+        let run = node.get("run").and_then(|run| {
+            let form = match run.kind {
+                NodeKind::Null | NodeKind::Bool(true) => RunForm::default(),
+                _ => decode::<RunForm>(run, problems)?,
+            };
+            Some((form, run.span))
+        });
         let mut mapping = Mapping {
+            run,
             name,
             instances,
             source,
@@ -137,8 +168,12 @@ impl<'n> Compiler<'n> {
         };
         let mut used = vec![false; mapping.tags.len()];
         let events_right = self.events(node, &mut mapping, &mut used, problems);
+        links::mark_used(&mapping.tags, &mut used, problems);
+        links::mark_on_demand(&mut mapping.tags, &mapping.events, &used);
         if events_right {
-            event::check_use(&mapping.tags, &used, &mapping.events, problems);
+            let run = mapping.run.as_ref().map(|(_, span)| *span);
+            links::check_run(run, &mapping.events, problems);
+            links::check_use(&mapping.tags, &used, &mapping.events, problems);
         }
         let rows = mapping.tags.len() + mapping.events.len();
         if !bounds::hold(node, mapping.instances.list.len(), rows, problems) {
@@ -169,7 +204,7 @@ impl<'n> Compiler<'n> {
     }
 
     /// The source with a name, or the problem that there is none.
-    fn source(&mut self, name: &str, span: Span, problems: &mut Problems) -> Option<usize> {
+    pub(crate) fn source(&mut self, name: &str, span: Span, problems: &mut Problems) -> Option<usize> {
         let found = self.by_name.get(name).copied();
         // One line of a template is told once, and a hundred thousand instances need not look for what it may mean.
         if found.is_none() && self.missing.insert(span) {
@@ -280,6 +315,7 @@ impl<'n> Compiler<'n> {
                 by_name: &by_name,
                 parameters: &mapping.instances.parameters,
                 values: first.unwrap_or_default(),
+                run: mapping.run.as_ref().map(|(run, _)| run),
                 inputs: Vec::new(),
                 differs: false,
             };
@@ -310,123 +346,6 @@ impl<'n> Compiler<'n> {
         }
         mapping.events = plans;
         right
-    }
-
-    /// Adds the rows of one instance.
-    fn instance(&mut self, mapping: &Mapping<'n>, instance: &Instance, problems: &mut Problems) {
-        // What can be had is gone through, also where something else is wrong: one mistake hides no other.
-        let values = instance.values.as_slice();
-        let place = mapping.equipment.as_ref().and_then(|(equipment, span)| {
-            let path = equipment.fill(values);
-            Some((self.equipment(&path, *span, problems)?, site_of(&path), *span))
-        });
-        let source = mapping
-            .source
-            .as_ref()
-            .and_then(|(source, span)| self.source(&source.fill(values), *span, problems));
-        let prefix = |separator: char| match instance.name.as_str() {
-            "" => format!("{}{separator}", mapping.name),
-            name => format!("{}{separator}{name}{separator}", mapping.name),
-        };
-        let key_prefix = prefix('/');
-        let rows: Vec<_> = mapping
-            .tags
-            .iter()
-            .map(|tag| self.tag(mapping, tag, source, &key_prefix, values, problems))
-            .collect();
-        let Some((equipment, site, equipment_span)) = place else {
-            return;
-        };
-        for tag in rows.iter().flatten() {
-            let source = self.plan.tags[tag.index()].source;
-            self.sites[source.index()].get_or_insert_with(|| site.clone());
-        }
-        // A rule needs all of its inputs; the plan is not used where one lacks.
-        let numbers: Option<Vec<TagId>> = rows.into_iter().collect();
-        let id_prefix = prefix('.');
-        for event in &mapping.events {
-            let topic = match &event.topic {
-                Topic::Template(template, span) => self.topic(template.fill(values), *span, problems),
-                Topic::Standard(rest) => self.topic(format!("{site}.{rest}"), equipment_span, problems),
-            };
-            let Some(numbers) = &numbers else { continue };
-            let spec = event.spec(&mapping.instances.parameters, values);
-            let id: Arc<str> = format!("{id_prefix}{}", event.name).into();
-            if !self.rule_ids.insert(Arc::clone(&id)) && !problems.has_errors() {
-                problems
-                    .error(instance.span, format!("two rules have the id `{id}`"))
-                    .hint("give one of the mappings, instances or events another name");
-            }
-            let inputs = event
-                .inputs
-                .iter()
-                .filter_map(|place| numbers.get(*place).copied())
-                .collect();
-            if let (RuleKind::Alarm, Some(trigger)) = (&spec.kind, &event.form.trigger)
-                && let Some(&tag) = event.inputs.first().and_then(|place| numbers.get(*place))
-            {
-                self.alarm_codes(equipment, tag, trigger.span, problems);
-            }
-            self.plan.rules.push(Rule {
-                id,
-                equipment,
-                inputs,
-                topic,
-                spec,
-            });
-        }
-    }
-
-    /// Adds the row of a tag. `None` where it has no address or no source: that is a problem already.
-    fn tag(
-        &mut self,
-        mapping: &Mapping<'n>,
-        tag: &TagPlan<'n>,
-        source: Option<usize>,
-        key_prefix: &str,
-        values: &[NodeKind],
-        problems: &mut Problems,
-    ) -> Option<TagId> {
-        let source = match &tag.source {
-            None => source?,
-            Some(own) => {
-                let template = Template::parse(own, own.span, &mapping.instances.parameters, problems)?;
-                self.source(&template.fill(values), own.span, problems)?
-            }
-        };
-        let address = tag.address.as_ref()?;
-        let node = match address.shared() {
-            Some(node) => Cow::Borrowed(node),
-            None => Cow::Owned(address.fill(&mapping.instances.parameters, values)),
-        };
-        let id = TagId(u32::try_from(self.plan.tags.len()).ok()?);
-        self.addresses[source].push((id, node));
-        self.plan.tags.push(Tag {
-            key: format!("{key_prefix}{}", tag.name).into(),
-            source: SourceId(u16::try_from(source).unwrap_or(u16::MAX)),
-            spec: tag.spec.clone().unwrap_or_default(),
-        });
-        Some(id)
-    }
-
-    /// One `Arc` for each topic.
-    fn topic(&mut self, name: String, span: Span, problems: &mut Problems) -> Arc<str> {
-        if let Some(topic) = self.topics.get(&name) {
-            return Arc::clone(topic);
-        }
-        check_topic(&name, span, problems);
-        let topic: Arc<str> = name.as_str().into();
-        self.topics.insert(name, Arc::clone(&topic));
-        topic
-    }
-}
-
-/// Kafka's rule for names of topics (`org.apache.kafka.common.internals.Topic`).
-fn check_topic(name: &str, span: Span, problems: &mut Problems) {
-    if !is_plain_name(name, 249) || name == "." || name == ".." {
-        problems
-            .error(span, format!("topic {name:?} is no name of a topic"))
-            .hint("up to 249 letters, digits, `-`, `_` and `.`");
     }
 }
 

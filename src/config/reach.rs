@@ -10,7 +10,7 @@ use floorgate_sample::Value;
 use floorgate_yaml::{Node, Problems, Span, closest};
 
 use crate::data::Scope;
-use crate::form::EventForm;
+use crate::event_form::EventForm;
 
 /// Warns of what cannot be in a rule that is right otherwise. Called for one instance: the others have the same tags.
 pub(crate) fn check(
@@ -40,7 +40,7 @@ fn check_trigger(event: &str, span: Span, spec: &RuleSpec, scope: &Scope<'_>, pr
     let names_nothing =
         |table: &Arc<ValueTable>| table.entries.is_empty() && matches!(table.unmapped, Unmapped::Ignore);
     let reason = match spec.kind {
-        RuleKind::Alarm if tag.bits.as_ref().is_some_and(|bits| bits.is_empty()) => "no bit of tag",
+        RuleKind::Alarm { .. } if tag.bits.as_ref().is_some_and(|bits| bits.is_empty()) => "no bit of tag",
         RuleKind::WorkOrderStatus { .. } | RuleKind::EquipmentState
             if tag.values.as_ref().is_some_and(names_nothing) =>
         {
@@ -81,20 +81,22 @@ fn check_guard(event: &str, when: &Expression, span: Span, scope: &Scope<'_>, pr
     check_comparisons(&role, when, span, scope, problems);
 }
 
-/// Fields and the nodes that they were read from have the same names.
+/// Fields and the nodes that they were read from have the same names; what the event has by itself has none.
 fn check_fields(fields: &[(Arc<str>, Field)], node: &Node, scope: &Scope<'_>, problems: &mut Problems) {
     // Objects may be large; both are in the order of the file, and the node has what the fields have at least.
-    let mut written = node.entries().iter();
+    let mut written = node.entries();
     for (name, field) in fields {
-        let Some((_, _, value)) = written.find(|(key, ..)| **key == **name) else {
-            return;
+        let Some(place) = written.iter().position(|(key, ..)| **key == **name) else {
+            continue;
         };
+        let value = &written[place].2;
+        written = &written[place + 1..];
         match field {
             Field::Computed(expression) => {
                 check_comparisons(&format!("`{name}`:"), expression, value.span, scope, problems);
             }
             Field::Object(fields) => check_fields(fields, value, scope, problems),
-            Field::Input(_) | Field::Constant(_) => {}
+            Field::Input(_) | Field::Previous | Field::Constant(_) => {}
         }
     }
 }

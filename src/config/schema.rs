@@ -150,6 +150,7 @@ pub fn reference(adapters: &[&dyn Adapter]) -> String {
     section("Settings (`floorgate.yaml`)", &settings, "", &mut text);
     let mapping = serde_json::from_str(&mapping_schema(adapters)).unwrap_or_default();
     section("Mappings", &mapping, "", &mut text);
+    crate::events::reference(&mut text);
     text
 }
 

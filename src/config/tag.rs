@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use floorgate_adapter_api::Expects;
-use floorgate_core::plan::{AlarmBit, Counter, Deadband, InitialPolicy, TagSpec};
+use floorgate_core::plan::{AlarmBit, BitField, Counter, Deadband, InitialPolicy, TagSpec};
 use floorgate_core::table::{Entry, Key, Unmapped, ValueTable};
 use floorgate_yaml::{Draft, Node, NodeKind, Problems, Span, Spanned, closest, decode, draft};
 
@@ -20,6 +20,14 @@ pub(crate) struct TagPlan<'n> {
     /// `None` where it is wrong, so that what refers to it is not reported as well.
     pub spec: Option<Arc<TagSpec>>,
     pub source: Option<Spanned<String>>,
+    /// The tag that says whether its values hold.
+    pub valid: Option<Spanned<String>>,
+    /// The tag that sets it back, of a counter.
+    pub reset: Option<Spanned<String>>,
+    /// Whether only snapshots need it.
+    pub on_demand: bool,
+    /// Whether it is a heartbeat, which needs no event.
+    pub is_heartbeat: bool,
     /// Where its longest silence stands.
     pub at_least_every: Option<Span>,
     pub address: Option<NodeTemplate<'n>>,
@@ -140,6 +148,10 @@ pub(crate) fn read<'n>(
         span: *span,
         spec: None,
         source: None,
+        valid: None,
+        reset: None,
+        on_demand: false,
+        is_heartbeat: node.get("heartbeat").is_some(),
         at_least_every: node.get("at_least_every").map(|every| every.span),
         address: None,
     };
@@ -188,6 +200,8 @@ pub(crate) fn read<'n>(
         };
         draft::<TagForm>(&own, problems).and_then(|Draft { value: form, whole }| {
             plan.source.clone_from(&form.source);
+            plan.valid.clone_from(&form.valid);
+            plan.reset = form.counter.as_ref().and_then(|counter| counter.reset.clone());
             if whole {
                 return spec_of(name, form, tables, problems);
             }
@@ -254,6 +268,8 @@ fn spec_of(name: &str, form: TagForm, tables: &mut Tables, problems: &mut Proble
             )
             .hint("at least 100ms");
     }
+    let field = field_of(name, &form, problems);
+    times(name, &form, problems);
     if let (Some(values), Some(deadband)) = (&form.values, &form.deadband) {
         problems
             .error(
@@ -282,7 +298,77 @@ fn spec_of(name: &str, form: TagForm, tables: &mut Tables, problems: &mut Proble
             InitialForm::Emit => InitialPolicy::Emit,
             InitialForm::Silent => InitialPolicy::Silent,
         },
+        field,
+        debounce: form.debounce.map(|debounce| debounce.get()),
+        heartbeat: form.heartbeat.map(|heartbeat| heartbeat.get()),
     })
+}
+
+/// The bits that `mask` and `shift` say.
+fn field_of(name: &str, form: &TagForm, problems: &mut Problems) -> Option<BitField> {
+    let Some(mask) = &form.mask else {
+        if let Some(shift) = &form.shift {
+            problems
+                .error(shift.span, format!("`shift` of tag `{name}` has no `mask`"))
+                .hint("add the bits that are the value, such as `mask: 0x0F00`");
+        }
+        return None;
+    };
+    if mask.value == 0 {
+        problems
+            .error(mask.span, format!("`mask` of tag `{name}` has no bits"))
+            .hint("such as `0x0F00` for bits 8 to 11");
+        return None;
+    }
+    let most = mask.value.trailing_zeros();
+    let shift = form.shift.as_ref().map_or(most, |shift| u32::from(shift.value));
+    if shift > most
+        && let Some(given) = &form.shift
+    {
+        problems
+            .error(
+                given.span,
+                format!("`shift` of tag `{name}`: {shift} pushes bits of the mask out"),
+            )
+            .hint(format!("at most {most}, which is what it is without `shift`"));
+    }
+    Some(BitField {
+        mask: mask.value,
+        shift: u8::try_from(shift).unwrap_or(0),
+    })
+}
+
+/// Times of a tag that say nothing, or not what is meant.
+fn times(name: &str, form: &TagForm, problems: &mut Problems) {
+    let given = [("debounce", &form.debounce), ("heartbeat", &form.heartbeat)];
+    for (key, time) in given {
+        if let Some(time) = time
+            && time.as_millis() == 0
+        {
+            problems
+                .error(
+                    time.span,
+                    format!("`{key}` of tag `{name}`: {} is no time", time.value),
+                )
+                .hint(format!("such as `{key}: 500ms`"));
+        }
+    }
+    if let (Some(debounce), Some(_)) = (&form.debounce, &form.counter) {
+        problems
+            .error(
+                debounce.span,
+                format!("tag `{name}` is a counter, and has a `debounce`"),
+            )
+            .hint("a counter that counts would never stand still; remove one of them");
+    }
+    if let (Some(heartbeat), Some(_)) = (&form.heartbeat, &form.debounce) {
+        problems
+            .error(
+                heartbeat.span,
+                format!("tag `{name}` is a heartbeat, and has a `debounce`"),
+            )
+            .hint("a heartbeat has to be seen as it beats; remove one of them");
+    }
 }
 
 fn counter_of(name: &str, form: &Spanned<CounterForm>, problems: &mut Problems) -> Option<Counter> {
@@ -350,7 +436,7 @@ pub(crate) fn expected(spec: &TagSpec) -> Expects {
     {
         return Expects::Bits(highest);
     }
-    if spec.counter.is_some() || spec.bits.is_some() || spec.deadband.is_some() {
+    if spec.counter.is_some() || spec.bits.is_some() || spec.deadband.is_some() || spec.field.is_some() {
         return Expects::Number;
     }
     match table {
@@ -378,7 +464,11 @@ fn alarms_of(bits: BTreeMap<u8, Spanned<BitForm>>, problems: &mut Problems) -> A
         .collect()
 }
 
-fn alarm_of(bit: u8, Spanned { value: form, span }: Spanned<BitForm>, problems: &mut Problems) -> AlarmBit {
+pub(crate) fn alarm_of(
+    bit: u8,
+    Spanned { value: form, span }: Spanned<BitForm>,
+    problems: &mut Problems,
+) -> AlarmBit {
     if bit > 63 {
         problems
             .error(span, format!("bit {bit} is beyond the widest word"))

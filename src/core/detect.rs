@@ -3,14 +3,20 @@
 //! Compared are quality class, type and value, the latter with the tag's deadband. The first value without a
 //! baseline is initial and never a change. A value that differs from the baseline of an earlier process is a
 //! change with a gap: nobody saw when it happened, or what was in between.
+//!
+//! With a debounce, a value that differs waits until it has been the same for long enough, by the device's times or by the
+//! core's clock, and then counts from when it was first seen. A bad value and the first one ever do not wait.
+
+use std::time::Duration;
 
 use floorgate_sample::{Quality, QualityClass, Sample, TagId, Timestamp, Value};
+use serde::{Deserialize, Serialize};
 
-use crate::plan::{InitialPolicy, TagSpec};
-use crate::state::TagState;
+use crate::plan::{BitField, InitialPolicy, TagSpec};
+use crate::state::{Candidate, TagState};
 
 /// Why there is a [`Change`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Cause {
     /// The first value ever known of the tag, or the first after a start where the policy is to emit it.
     Initial,
@@ -45,25 +51,53 @@ pub struct Change {
     pub source_time: Option<Timestamp>,
     /// When the server took it.
     pub server_time: Option<Timestamp>,
+    /// When the gateway received it, where that was before the moment in which it is told.
+    pub received: Option<Timestamp>,
 }
 
-/// Takes a sample over into the tag's state and tells what it means; `None` for nothing.
-///
-/// `gaps` counts the gaps of the tag's source so far.
-pub(crate) fn detect(spec: &TagSpec, state: &mut TagState, sample: &Sample, gaps: u32) -> Option<Change> {
+/// When and how a sample came.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Arrival {
+    /// On the core's clock.
+    pub(crate) clock: Duration,
+    /// When the gateway received it.
+    pub(crate) received: Timestamp,
+    /// How many gaps the tag's source had so far.
+    pub(crate) gaps: u32,
+}
+
+/// Takes a sample over into the tag's state and adds what it means to `changes`.
+pub(crate) fn detect(
+    spec: &TagSpec,
+    state: &mut TagState,
+    sample: &Sample,
+    arrival: Arrival,
+    changes: &mut Vec<Change>,
+) {
     let first = !state.fresh;
     state.fresh = true;
-    state.see_gaps(gaps);
+    state.see_gaps(arrival.gaps);
     if sample.gap && !std::mem::replace(&mut state.gap, true) {
         state.dirty = true;
     }
 
-    let Some(value) = sample.value.as_ref().filter(|_| !sample.quality.is_bad()) else {
-        return lose(state, sample);
+    let usable = sample.value.as_ref().filter(|_| !sample.quality.is_bad());
+    let part = match (spec.field, usable) {
+        (Some(field), Some(value)) => bits_of(field, value),
+        (_, value) => value.cloned(),
     };
+    let Some(value) = part else {
+        settle_if_stable(spec, state, sample, None, changes);
+        changes.extend(lose(state, sample));
+        return;
+    };
+    let value = &value;
     if state.counted.is_none() {
         // Of a value that was never known nothing was missed.
         state.gap = false;
+    }
+    if spec.debounce.is_some() && !debounced(spec, state, sample, value, arrival, changes) {
+        return;
     }
     // What a deadband holds back is no event, and known all the same.
     state.dirty |= state.latest.as_ref().is_some_and(|latest| !latest.same(value));
@@ -74,19 +108,19 @@ pub(crate) fn detect(spec: &TagSpec, state: &mut TagState, sample: &Sample, gaps
     let cause = match &state.counted {
         None if spec.initial == InitialPolicy::Silent => {
             state.count_change(sample.source_time);
-            count(state, sample, value);
-            return None;
+            count(state, sample.quality, value);
+            return;
         }
         None => Cause::Initial,
         Some(_) if first && spec.initial == InitialPolicy::Emit => Cause::Initial,
         Some(_) if first && spec.initial == InitialPolicy::Silent => {
             state.count_change(sample.source_time);
-            count(state, sample, value);
-            return None;
+            count(state, sample.quality, value);
+            return;
         }
         Some(counted) if !within(spec, counted, value) => Cause::Value,
         Some(_) if returned || class_differs(state.counted_quality, sample.quality) => Cause::Quality,
-        Some(_) => return None,
+        Some(_) => return,
     };
     let previous = if cause == Cause::Initial && state.counted.is_none() {
         None
@@ -99,9 +133,9 @@ pub(crate) fn detect(spec: &TagSpec, state: &mut TagState, sample: &Sample, gaps
         // The baseline keeps the value that counted, so that a deadband cannot be crept through.
         state.counted_quality = sample.quality;
     } else {
-        count(state, sample, value);
+        count(state, sample.quality, value);
     }
-    Some(Change {
+    changes.push(Change {
         tag: sample.tag,
         cause,
         previous,
@@ -111,6 +145,102 @@ pub(crate) fn detect(spec: &TagSpec, state: &mut TagState, sample: &Sample, gaps
         ordinal,
         source_time: sample.source_time,
         server_time: sample.server_time,
+        received: None,
+    });
+}
+
+/// The bits of a value that are the tag's; `None` where it is no integer.
+fn bits_of(field: BitField, value: &Value) -> Option<Value> {
+    let number = value.as_i128()?;
+    // Of a negative number the bits are those of its two's complement.
+    let word = u64::try_from(number)
+        .or_else(|_| i64::try_from(number).map(i64::cast_unsigned))
+        .ok()?;
+    Some(Value::UInt((word & field.mask) >> field.shift))
+}
+
+/// Lets a value that differs wait. Returns whether the sample is to be compared with the baseline now.
+fn debounced(
+    spec: &TagSpec,
+    state: &mut TagState,
+    sample: &Sample,
+    value: &Value,
+    arrival: Arrival,
+    changes: &mut Vec<Change>,
+) -> bool {
+    settle_if_stable(spec, state, sample, Some(value), changes);
+    let differs = state
+        .counted
+        .as_ref()
+        .is_some_and(|counted| !within(spec, counted, value));
+    let debounce = spec.debounce.unwrap_or_default();
+    let waiting = state.waiting();
+    if !differs {
+        let flapped = waiting.candidate.take().is_some();
+        state.dirty |= flapped;
+        return true;
+    }
+    let stays = waiting
+        .candidate
+        .as_ref()
+        .is_some_and(|candidate| within(spec, &candidate.value, value));
+    if !stays {
+        waiting.candidate = Some(Candidate {
+            value: value.clone(),
+            quality: sample.quality,
+            source_time: sample.source_time,
+            server_time: sample.server_time,
+            received: arrival.received,
+            due: arrival.clock + debounce,
+        });
+        state.dirty = true;
+    }
+    false
+}
+
+/// Lets the waiting value count where the device's times say that it was the same for long enough: what comes late comes all at once.
+fn settle_if_stable(
+    spec: &TagSpec,
+    state: &mut TagState,
+    sample: &Sample,
+    value: Option<&Value>,
+    changes: &mut Vec<Change>,
+) {
+    let Some(candidate) = state.waiting.as_ref().and_then(|w| w.candidate.as_ref()) else {
+        return;
+    };
+    let lasted = candidate
+        .source_time
+        .zip(sample.source_time)
+        .is_some_and(|(first, now)| now.since(first) >= spec.debounce.unwrap_or_default());
+    if lasted {
+        changes.extend(settle(state, sample.tag));
+    } else if value.is_none() {
+        state.waiting().candidate = None;
+        state.dirty = true;
+    }
+}
+
+/// The waiting value counts.
+pub(crate) fn settle(state: &mut TagState, tag: TagId) -> Option<Change> {
+    let candidate = state.waiting.as_mut()?.candidate.take()?;
+    state.latest = Some(candidate.value.clone());
+    state.bad = false;
+    state.lost = false;
+    let previous = state.counted.clone();
+    let ordinal = state.count_change(candidate.source_time);
+    count(state, candidate.quality, &candidate.value);
+    Some(Change {
+        tag,
+        cause: Cause::Value,
+        previous,
+        value: Some(candidate.value),
+        quality: candidate.quality,
+        gap: state.gap,
+        ordinal,
+        source_time: candidate.source_time,
+        server_time: candidate.server_time,
+        received: Some(candidate.received),
     })
 }
 
@@ -136,12 +266,13 @@ fn lose(state: &mut TagState, sample: &Sample) -> Option<Change> {
         ordinal: state.count_change(sample.source_time),
         source_time: sample.source_time,
         server_time: sample.server_time,
+        received: None,
     })
 }
 
-fn count(state: &mut TagState, sample: &Sample, value: &Value) {
+fn count(state: &mut TagState, quality: Quality, value: &Value) {
     state.counted = Some(value.clone());
-    state.counted_quality = sample.quality;
+    state.counted_quality = quality;
 }
 
 /// Whether the value has not left the deadband around the last one that counted.
@@ -168,126 +299,5 @@ fn class_differs(a: Quality, b: Quality) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::plan::Deadband;
-
-    fn sample(value: impl Into<Option<f64>>, quality: Quality) -> Sample {
-        Sample {
-            tag: TagId(0),
-            value: value.into().map(Value::Float64),
-            quality,
-            source_time: Some(Timestamp::from_nanos(1)),
-            server_time: None,
-            gap: false,
-        }
-    }
-
-    fn causes(spec: &TagSpec, state: &mut TagState, samples: &[Sample]) -> Vec<Option<Cause>> {
-        samples
-            .iter()
-            .map(|s| detect(spec, state, s, 0).map(|change| change.cause))
-            .collect()
-    }
-
-    #[test]
-    fn the_first_value_is_initial_and_the_same_again_is_nothing() {
-        let mut state = TagState::default();
-        let samples = [1.0, 1.0, 2.0, 2.0].map(|v| sample(v, Quality::GOOD));
-        let found = causes(&TagSpec::default(), &mut state, &samples);
-        assert_eq!(found, [Some(Cause::Initial), None, Some(Cause::Value), None]);
-    }
-
-    #[test]
-    fn a_restart_tells_only_what_changed_and_says_gap() {
-        let stored = TagState {
-            counted: Some(Value::Float64(1.0)),
-            ..TagState::default()
-        }
-        .save();
-        let restore = || stored.as_deref().and_then(TagState::restore).unwrap_or_default();
-        let spec = TagSpec::default();
-        assert!(detect(&spec, &mut restore(), &sample(1.0, Quality::GOOD), 1).is_none());
-        let change = detect(&spec, &mut restore(), &sample(2.0, Quality::GOOD), 1);
-        assert!(change.is_some_and(|c| c.cause == Cause::Value && c.gap && c.previous.is_some()));
-    }
-
-    #[test]
-    fn a_deadband_cannot_be_crept_through() {
-        let spec = TagSpec {
-            deadband: Some(Deadband { absolute: 1.0 }),
-            ..TagSpec::default()
-        };
-        let samples = [0.0, 0.6, 0.9, 1.2, 0.4, 0.1].map(|v| sample(v, Quality::GOOD));
-        let found = causes(&spec, &mut TagState::default(), &samples);
-        assert_eq!(
-            found,
-            [
-                Some(Cause::Initial),
-                None,
-                None,
-                Some(Cause::Value),
-                None,
-                Some(Cause::Value)
-            ]
-        );
-    }
-
-    #[test]
-    fn bad_is_told_once_and_the_return_is_told() {
-        let good = |v| sample(v, Quality::GOOD);
-        let bad = || sample(None, Quality::BAD);
-        let samples = [
-            good(1.0),
-            bad(),
-            bad(),
-            good(1.0),
-            sample(1.0, Quality::UNCERTAIN),
-        ];
-        let found = causes(&TagSpec::default(), &mut TagState::default(), &samples);
-        let expected = [
-            Some(Cause::Initial),
-            Some(Cause::Lost),
-            None,
-            Some(Cause::Quality),
-            Some(Cause::Quality),
-        ];
-        assert_eq!(found, expected);
-    }
-
-    #[test]
-    fn changes_of_one_source_time_are_told_apart_also_over_a_restart() {
-        let samples = [
-            sample(1.0, Quality::GOOD),
-            sample(None, Quality::BAD),
-            sample(1.0, Quality::GOOD),
-            sample(None, Quality::BAD),
-            sample(1.0, Quality::UNCERTAIN),
-            sample(1.0, Quality::GOOD),
-        ];
-        let mut state = TagState::default();
-        let mut ordinals = Vec::new();
-        for one in &samples {
-            ordinals.extend(detect(&TagSpec::default(), &mut state, one, 0).map(|change| change.ordinal));
-            state = state
-                .save()
-                .and_then(|cell| TagState::restore(&cell))
-                .unwrap_or_default();
-        }
-        assert_eq!(ordinals, [0, 1, 2, 3, 4, 5]);
-    }
-
-    #[test]
-    fn nan_makes_one_change_and_no_storm() {
-        let spec = TagSpec {
-            deadband: Some(Deadband { absolute: 1.0 }),
-            ..TagSpec::default()
-        };
-        let samples = [1.0, f64::NAN, f64::NAN, 1.0].map(|v| sample(v, Quality::GOOD));
-        let found = causes(&spec, &mut TagState::default(), &samples);
-        assert_eq!(
-            found,
-            [Some(Cause::Initial), Some(Cause::Value), None, Some(Cause::Value)]
-        );
-    }
-}
+#[path = "detect_tests.rs"]
+mod tests;

@@ -4,9 +4,12 @@
 //! same bytes. All state is in cells (a stable key and a short JSON text) that the engine stores in the same
 //! transaction as the events.
 
+mod clock;
+mod deferred;
 mod detect;
 mod envelope;
 pub mod expression;
+mod gate;
 mod json;
 mod machine;
 mod notice;
@@ -17,9 +20,10 @@ mod source;
 mod state;
 mod stream;
 pub mod table;
+mod timers;
 
 pub use detect::{Cause, Change};
 pub use envelope::{Encoding, Event, Settings};
 pub use machine::{Core, Input, Now};
-pub use rules::{Failure, Failures};
+pub use rules::{Failure, Failures, Request};
 pub use shedding::Shed;

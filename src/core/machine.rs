@@ -1,17 +1,18 @@
 //! The machine: a plan, its state, and what a batch makes of them.
 
-use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use floorgate_sample::{Notice, Quality, Sample, SourceId, TagId, Timestamp};
 use foldhash::fast::FixedState;
 
-use crate::detect::{Cause, Change, detect};
+use crate::clock::{Clock, Timers};
+use crate::detect::{Arrival, Cause, Change, detect};
 use crate::envelope::{Event, Settings};
-use crate::plan::Plan;
-use crate::rules::{Emitter, Failures, Outcome, RuleState, View, evaluate, leave_out};
+use crate::gate::Gates;
+use crate::plan::{Plan, Rule, RuleId};
+use crate::rules::{Emitter, Failures, Request, RuleState, View};
 use crate::shedding::Shedding;
 use crate::source::SourceState;
 use crate::state::TagState;
@@ -50,21 +51,23 @@ pub struct Core {
     offsets: Vec<u32>,
     by_tag: Vec<u32>,
     pub(crate) emitter: Emitter,
-    moment: u32,
+    pub(crate) moment: u32,
     dirty_tags: Vec<TagId>,
     dirty_rules: Vec<u32>,
-    failures: Failures,
-    silence: Silence,
+    pub(crate) failures: Failures,
+    pub(crate) clock: Clock,
+    pub(crate) timers: Timers,
+    /// The time of the core's clock at which it is evaluating.
+    pub(crate) at: Duration,
     order: Vec<u32>,
     pub(crate) pending: Vec<Change>,
     pub(crate) shedding: Shedding,
-}
-
-/// The longest silences that tags may keep.
-#[derive(Default)]
-struct Silence {
-    due: BinaryHeap<Reverse<(Duration, TagId)>>,
-    last_told: HashMap<TagId, Duration>,
+    pub(crate) gates: Gates,
+    /// What sources are to be asked for.
+    pub(crate) requests: Vec<Request>,
+    pub(crate) last_request: u64,
+    /// Whether any rule opens runs that others belong to.
+    has_runs: bool,
 }
 
 impl Core {
@@ -89,32 +92,33 @@ impl Core {
             .iter()
             .map(|equipment| streams.of(&gateway, &equipment.path, epoch, stored))
             .collect();
-        let mut tags: Vec<TagState> = plan
-            .tags
-            .iter()
-            .map(|tag| {
+        let mut tags: Vec<TagState> = (0..)
+            .map(TagId)
+            .zip(&plan.tags)
+            .map(|(id, tag)| {
                 stored(&tag_cell(&tag.key))
-                    .and_then(|cell| TagState::restore(&cell))
+                    .and_then(|cell| TagState::restore(id, &cell))
                     .unwrap_or_default()
             })
             .collect();
         let rules: Vec<RuleState> = plan
             .rules
             .iter()
-            .map(|rule| RuleState::restore(&rule.spec.kind, stored(&rule_cell(&rule.id)).as_deref()))
+            .map(|rule| RuleState::restore(&rule.spec, stored(&rule_cell(&rule.id)).as_deref()))
             .collect();
         for (rule, state) in plan.rules.iter().zip(&rules) {
             if let Some(tag) = rule.inputs.first() {
                 tags[tag.index()].owing |= state.owed.is_some();
             }
         }
-        let mut silence = Silence::default();
-        for (index, tag) in (0_u32..).zip(&plan.tags) {
-            if let Some(interval) = tag.spec.at_least_every {
-                silence.due.push(Reverse((interval, TagId(index))));
-            }
-        }
-        Self {
+        let mut core = Self {
+            clock: Clock::restore(stored),
+            timers: Timers::default(),
+            at: Duration::ZERO,
+            gates: Gates::of(&plan),
+            requests: Vec::new(),
+            last_request: 0,
+            has_runs: plan.rules.iter().any(|rule| rule.run.is_some()),
             tags,
             sources,
             rules,
@@ -125,12 +129,13 @@ impl Core {
             dirty_tags: Vec::new(),
             dirty_rules: Vec::new(),
             failures: Failures::default(),
-            silence,
             order: Vec::new(),
             pending: Vec::new(),
             shedding: Shedding::default(),
             plan,
-        }
+        };
+        core.queue_all();
+        core
     }
 
     /// The name of a source of the plan.
@@ -159,9 +164,11 @@ impl Core {
         if usize::from(input.source.0) >= self.sources.len() {
             return;
         }
+        // What was due before the batch came is told before it.
+        self.run_timers(input.now, events);
         self.emitter.begin(input.received, input.now.wall);
         for notice in input.notices {
-            self.notice(input.source, notice, input.now, events);
+            self.notice(input.source, notice, events);
         }
         let order = self.order_of(input.samples);
         self.moment = self.moment.wrapping_add(1);
@@ -172,65 +179,13 @@ impl Core {
                 continue;
             };
             if state.moment == self.moment || moment_time.is_some_and(|time| time != sample.source_time) {
-                self.close_moment(input.now, events);
+                self.close_moment(events);
             }
             moment_time = Some(sample.source_time);
             self.sample(input.source, sample, input.received);
         }
-        self.close_moment(input.now, events);
+        self.close_moment(events);
         self.order = order;
-    }
-
-    /// Runs the timers that are due; what they make is appended to `events`.
-    pub fn advance(&mut self, now: Now, events: &mut Vec<Event>) {
-        self.emitter.begin(now.wall, now.wall);
-        while let Some(&Reverse((deadline, tag))) = self.silence.due.peek() {
-            if deadline > now.monotonic {
-                break;
-            }
-            self.silence.due.pop();
-            let Some(interval) = self.plan.tags[tag.index()].spec.at_least_every else {
-                continue;
-            };
-            let told = self.silence.last_told.get(&tag).copied().unwrap_or_default();
-            if told + interval > now.monotonic {
-                self.silence.due.push(Reverse((told + interval, tag)));
-                continue;
-            }
-            self.silence.due.push(Reverse((now.monotonic + interval, tag)));
-            let view = View {
-                plan: &self.plan,
-                tags: &self.tags,
-                sources: &self.sources,
-            };
-            let source = &self.sources[self.plan.tags[tag.index()].source.index()];
-            if source.catching_up {
-                continue;
-            }
-            let Some(value) = view.value(tag).cloned() else {
-                continue;
-            };
-            let state = &mut self.tags[tag.index()];
-            state.see_gaps(source.gaps);
-            self.pending.push(Change {
-                cause: Cause::Silence,
-                previous: Some(value.clone()),
-                value: Some(value),
-                gap: state.gap,
-                ..change_without_sample(tag, state.counted_quality)
-            });
-        }
-        self.close_moment(now, events);
-        self.pay(events);
-    }
-
-    /// When [`Core::advance`] has something to do next, on the monotonic clock.
-    #[must_use]
-    pub fn next_deadline(&self) -> Option<Duration> {
-        if self.owes() {
-            return Some(Duration::ZERO);
-        }
-        self.silence.due.peek().map(|Reverse((deadline, _))| *deadline)
     }
 
     /// Hands out the cells that changed since the last call.
@@ -256,6 +211,7 @@ impl Core {
             cells.extend(source.save());
         }
         self.emitter.save(cells);
+        cells.extend(self.clock.save(self.timers.next().is_some()));
     }
 
     /// All cells, for a core of another plan that goes on from here.
@@ -271,6 +227,7 @@ impl Core {
         }
         cells.extend(self.sources.iter().filter_map(SourceState::save));
         self.emitter.export(&mut cells);
+        cells.extend(self.clock.export());
         cells
     }
 
@@ -290,11 +247,32 @@ impl Core {
         }
         let state = &mut self.tags[sample.tag.index()];
         state.moment = self.moment;
-        state.session = source.session;
-        let was_dirty = state.dirty;
-        if let Some(change) = detect(&tag.spec, state, sample, source.gaps) {
-            self.pending.push(change);
+        // A stopped heartbeat makes the source's states unknown, whatever they are called meanwhile.
+        let is_held = tag.valid.is_some() || source.stopped > 0 && state.lost && !sample.quality.is_bad();
+        if std::mem::replace(&mut state.session, source.session) != source.session {
+            // Another process has to know that it was sent.
+            self.touch(sample.tag);
         }
+        if is_held {
+            self.gates.hold(&mut self.tags[sample.tag.index()], sample);
+            return;
+        }
+        self.gates.see(sample.tag);
+        self.detect(sample, received);
+    }
+
+    /// Lets change detection look at a sample.
+    pub(crate) fn detect(&mut self, sample: &Sample, received: Timestamp) {
+        let tag = &self.plan.tags[sample.tag.index()];
+        let state = &mut self.tags[sample.tag.index()];
+        let was_dirty = state.dirty;
+        let arrival = Arrival {
+            clock: self.at,
+            received,
+            gaps: self.sources[tag.source.index()].gaps,
+        };
+        let before = self.pending.len();
+        detect(&tag.spec, state, sample, arrival, &mut self.pending);
         if sample.value.is_some() && std::mem::take(&mut state.owing) {
             // What was left out is known again.
             let index = sample.tag.index();
@@ -303,6 +281,10 @@ impl Core {
         }
         if state.dirty && !was_dirty {
             self.dirty_tags.push(sample.tag);
+        }
+        if tag.spec.is_timed() {
+            let changed = self.pending.len() > before;
+            self.watch(sample.tag, changed);
         }
     }
 
@@ -313,52 +295,60 @@ impl Core {
         }
     }
 
+    /// Has a rule's state stored with the next commit, where it became dirty.
+    pub(crate) fn touched(&mut self, rule: RuleId, was_dirty: bool) {
+        if self.rules[rule.0 as usize].is_dirty() && !was_dirty {
+            self.dirty_rules.push(rule.0);
+        }
+    }
+
     /// Lets the rules see what the moment changed, and begins the next one.
-    pub(crate) fn close_moment(&mut self, now: Now, events: &mut Vec<Event>) {
+    pub(crate) fn close_moment(&mut self, events: &mut Vec<Event>) {
+        self.open_gates(events);
         self.moment = self.moment.wrapping_add(1);
         let pending = std::mem::take(&mut self.pending);
+        if self.has_runs {
+            // What belongs to a run that begins in this moment is told after it.
+            self.show_all(&pending, events, Rule::opens_runs);
+            self.show_all(&pending, events, |rule| !rule.opens_runs());
+        } else {
+            self.show_all(&pending, events, |_| true);
+        }
         for change in &pending {
             let index = change.tag.index();
-            let before = events.len();
-            for place in self.offsets[index]..self.offsets[index + 1] {
-                self.show(self.by_tag[place as usize], change, events);
-            }
-            if events.len() > before {
+            if std::mem::take(&mut self.tags[index].told) {
                 if std::mem::take(&mut self.tags[index].gap) {
                     self.touch(change.tag);
                 }
-                if self.plan.tags[index].spec.at_least_every.is_some() {
-                    self.silence.last_told.insert(change.tag, now.monotonic);
-                }
+                self.put_off_silence(change.tag);
             }
         }
         self.pending = pending;
         self.pending.clear();
     }
 
-    /// Lets a rule see a change, or leave it out.
-    pub(crate) fn show(&mut self, number: u32, change: &Change, events: &mut Vec<Event>) {
-        let rule = &self.plan.rules[number as usize];
-        let state = &mut self.rules[number as usize];
-        let view = View {
+    fn show_all(&mut self, pending: &[Change], events: &mut Vec<Event>, sees: impl Fn(&Rule) -> bool) {
+        for change in pending {
+            let index = change.tag.index();
+            let before = events.len();
+            for place in self.offsets[index]..self.offsets[index + 1] {
+                let number = self.by_tag[place as usize];
+                if sees(&self.plan.rules[number as usize]) {
+                    self.show(number, change, events);
+                }
+            }
+            self.tags[index].told |= events.len() > before;
+        }
+    }
+
+    /// What rules may look at.
+    pub(crate) fn view(&self) -> View<'_> {
+        View {
             plan: &self.plan,
             tags: &self.tags,
             sources: &self.sources,
-        };
-        let outcome = Outcome {
-            events,
-            failures: &mut self.failures,
-        };
-        let was_dirty = state.is_dirty();
-        if self.shedding.leaves_out(rule.spec.priority) {
-            if leave_out(rule, state, change, view, &mut self.emitter, outcome) {
-                self.shedding.note(rule.spec.priority);
-            }
-        } else {
-            evaluate(rule, state, change, view, &mut self.emitter, outcome);
-        }
-        if state.is_dirty() && !was_dirty {
-            self.dirty_rules.push(number);
+            hidden: &[],
+            read: &[],
         }
     }
 
@@ -397,6 +387,7 @@ pub(crate) fn change_without_sample(tag: TagId, quality: Quality) -> Change {
         ordinal: 0,
         source_time: None,
         server_time: None,
+        received: None,
     }
 }
 

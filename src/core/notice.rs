@@ -4,13 +4,13 @@ use floorgate_sample::{Continuity, GapScope, Notice, Quality, SourceId};
 
 use crate::detect::{Cause, Change};
 use crate::envelope::Event;
-use crate::machine::{Core, Now, change_without_sample};
+use crate::machine::{Core, change_without_sample};
 use crate::plan::RuleKind;
 use crate::rules::source_event;
 use crate::source::Connection;
 
 impl Core {
-    pub(crate) fn notice(&mut self, id: SourceId, notice: &Notice, now: Now, events: &mut Vec<Event>) {
+    pub(crate) fn notice(&mut self, id: SourceId, notice: &Notice, events: &mut Vec<Event>) {
         match notice {
             Notice::Gap {
                 scope: GapScope::Source,
@@ -32,46 +32,75 @@ impl Core {
                 let source = &mut self.sources[id.index()];
                 source.online = true;
                 source.catching_up = *continuity == Continuity::Resumed;
-                let first = source.session == 0;
-                if first || *continuity == Continuity::New {
-                    source.session += 1;
-                }
+                let first = !std::mem::replace(&mut source.begun, true);
                 if *continuity == Continuity::New {
+                    source.session = source.session.wrapping_add(1);
                     source.note_gap();
                 }
                 if first && *continuity == Continuity::Resumed {
                     self.go_on(id);
+                    self.go_on_heartbeats(id);
+                } else {
+                    self.restart_heartbeats(id, true);
                 }
-                self.tell(id, Connection::Online, None, events);
+                let source = &mut self.sources[id.index()];
+                source.online = source.stopped == 0;
+                if source.online {
+                    self.tell_connection(id, Connection::Online, None, events);
+                }
+                self.ask_again(id);
             }
             Notice::CaughtUp => {
                 self.sources[id.index()].catching_up = false;
-                self.for_state_tags(id, false, now, events);
+                if self.sources[id.index()].online {
+                    self.for_state_tags(id, false, events);
+                    self.end_overdue_silences(id);
+                }
                 self.queue_debts();
             }
             Notice::Offline { reason } => {
                 self.sources[id.index()].online = false;
-                self.tell(id, Connection::Offline, Some(reason), events);
-                self.for_state_tags(id, true, now, events);
+                self.restart_heartbeats(id, false);
+                self.tell_connection(id, Connection::Offline, Some(reason), events);
+                self.for_state_tags(id, true, events);
             }
             Notice::Stale { reason } => {
                 self.sources[id.index()].online = false;
-                self.tell(id, Connection::Stale, Some(reason), events);
-                self.for_state_tags(id, true, now, events);
+                self.tell_connection(id, Connection::Stale, Some(reason), events);
+                self.for_state_tags(id, true, events);
             }
         }
     }
 
-    /// The source goes on where an earlier process left off: what was known then is known.
-    fn go_on(&mut self, id: SourceId) {
-        let session = self.sources[id.index()].session;
-        let tags = self.plan.tags.iter().zip(&mut self.tags);
-        for (_, state) in tags.filter(|(tag, _)| tag.source == id) {
-            state.resume(session);
+    /// What kept a source from being online is over, and its session went on meanwhile.
+    pub(crate) fn is_there_again(&mut self, id: SourceId, events: &mut Vec<Event>) {
+        let source = &mut self.sources[id.index()];
+        source.online = true;
+        let caught_up = !source.catching_up;
+        self.tell_connection(id, Connection::Online, None, events);
+        self.take_held(id);
+        if caught_up {
+            self.for_state_tags(id, false, events);
+            self.end_overdue_silences(id);
         }
     }
 
-    fn tell(&mut self, id: SourceId, state: Connection, reason: Option<&str>, events: &mut Vec<Event>) {
+    /// The source goes on where an earlier process left off: what was known then, since its session began, is known.
+    fn go_on(&mut self, id: SourceId) {
+        let session = self.sources[id.index()].session;
+        let tags = self.plan.tags.iter().zip(&mut self.tags);
+        for (_, state) in tags.filter(|(tag, state)| tag.source == id && state.session == session) {
+            state.resume();
+        }
+    }
+
+    fn tell_connection(
+        &mut self,
+        id: SourceId,
+        state: Connection,
+        reason: Option<&str>,
+        events: &mut Vec<Event>,
+    ) {
         let source = &mut self.sources[id.index()];
         if source.told != Some(state) {
             let previous = source.told.replace(state);
@@ -89,7 +118,7 @@ impl Core {
     }
 
     /// Tells the states of a source's equipment as unknown, or as known again.
-    fn for_state_tags(&mut self, id: SourceId, lost: bool, now: Now, events: &mut Vec<Event>) {
+    fn for_state_tags(&mut self, id: SourceId, lost: bool, events: &mut Vec<Event>) {
         let mut stored = Vec::new();
         for rule in &self.plan.rules {
             let (RuleKind::EquipmentState, Some(&tag)) = (&rule.spec.kind, rule.inputs.first()) else {
@@ -122,6 +151,6 @@ impl Core {
         for tag in stored {
             self.touch(tag);
         }
-        self.close_moment(now, events);
+        self.close_moment(events);
     }
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use floorgate_sample::{SourceId, TagId};
 
 use crate::expression::Expression;
-use crate::table::ValueTable;
+use crate::table::{Transitions, ValueTable};
 
 /// Number of a piece of equipment in the plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -52,6 +52,8 @@ pub struct Tag {
     pub key: Arc<str>,
     /// The source that delivers it.
     pub source: SourceId,
+    /// The tag that says whether its values hold; while that is not true, this one is unknown.
+    pub valid: Option<TagId>,
     /// What all instances share.
     pub spec: Arc<TagSpec>,
 }
@@ -75,6 +77,21 @@ pub struct TagSpec {
     pub bits: Option<Arc<[AlarmBit]>>,
     /// What the first value after a start is.
     pub initial: InitialPolicy,
+    /// The bits of an integer that are the value.
+    pub field: Option<BitField>,
+    /// A value counts when it has been the same for this long, and from when it was first seen.
+    pub debounce: Option<Duration>,
+    /// While the value does not change for this long, the source is stale.
+    pub heartbeat: Option<Duration>,
+}
+
+/// Some bits of an integer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BitField {
+    /// The bits.
+    pub mask: u64,
+    /// How many places they are moved to the right.
+    pub shift: u8,
 }
 
 /// Smallest change that counts, compared with the last value that counted.
@@ -122,7 +139,7 @@ pub enum InitialPolicy {
     Silent,
 }
 
-/// Number of a tag among a rule's inputs. Input 0 is the trigger.
+/// Number of a tag among a rule's inputs. Input 0 is the trigger, and of a join the next ones are too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Slot(pub u16);
 
@@ -137,9 +154,15 @@ pub struct Rule {
     pub inputs: Box<[TagId]>,
     /// Topic of its events.
     pub topic: Arc<str>,
+    /// The rule whose run its events belong to: a `WorkOrderStatusChanged` of the same instance.
+    pub run: Option<RuleId>,
     /// What all instances share.
     pub spec: Arc<RuleSpec>,
 }
+
+/// Number of a rule in the plan.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct RuleId(pub u32);
 
 /// Fields of every event's data that say how it is known; no mapping replaces them.
 pub const COMMON_FIELDS: [&str; 6] = [
@@ -170,12 +193,129 @@ pub struct RuleSpec {
     pub kind: RuleKind,
     /// What becomes of its events while the outbox fills.
     pub priority: Priority,
+    /// Which changes of the trigger it looks at, and when.
+    pub shape: Shape,
     /// The rule is silent while this is not true.
     pub when: Option<Expression>,
+    /// The PLC's own number of the event: where one was skipped, the event says `gap`.
+    pub sequence: Option<Slot>,
+    /// The tag whose value is the correlation id.
+    pub correlation: Option<Slot>,
+    /// The tag whose value is the record's key and the ordering scope, in place of the equipment.
+    pub key: Option<Slot>,
+    /// Values that are read from the source in one request when the event is due.
+    pub snapshot: Option<Snapshot>,
     /// Further fields of the event's data, in order; a field of the same name that the rule writes is replaced. None of [`COMMON_FIELDS`].
     pub data: Vec<(Arc<str>, Field)>,
     /// Version of the mapping file, `sha256:` and twelve hexadecimal digits.
     pub version: Arc<str>,
+}
+
+/// Which changes of its trigger a rule looks at, and when it does.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub enum Shape {
+    /// Every change.
+    #[default]
+    Every,
+    /// A condition that begins, or ends, to hold.
+    Edge(EdgeSpec),
+    /// Values that belong together: inputs 0 to `tags` - 1, each of which triggers the rule.
+    Join {
+        /// How many there are, 2 to 64.
+        tags: u16,
+        /// How long after the first of them the last one may come.
+        within: Duration,
+    },
+    /// States in the order in which they are expected; the rule is silent while they come like that.
+    Expect {
+        /// Names of the states.
+        states: Box<[Arc<str>]>,
+        /// How long it may take from the first to the last.
+        within: Duration,
+    },
+    /// States and those that may follow; the rule looks only at a change that may not be.
+    Transitions(Transitions),
+    /// What the trigger was in a span of time, told at its end.
+    Window(WindowSpec),
+}
+
+impl Shape {
+    /// How many of a rule's inputs trigger it, from the first on.
+    #[must_use]
+    pub fn triggers(&self) -> usize {
+        match self {
+            Self::Join { tags, .. } => usize::from(*tags),
+            _ => 1,
+        }
+    }
+}
+
+/// A condition on the trigger, and which of its edges counts.
+#[derive(Clone, Debug, PartialEq)]
+pub struct EdgeSpec {
+    /// The condition.
+    pub condition: Condition,
+    /// The rule looks when the condition begins to hold.
+    pub rising: bool,
+    /// The rule looks when the condition ceases to hold.
+    pub falling: bool,
+    /// How long the condition has to hold before it counts, from when it began.
+    pub hold: Duration,
+}
+
+/// A condition on the value of a tag.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Condition {
+    /// It is true, or a number that is not 0.
+    True,
+    /// It is one of these, by the names of the tag's table, or as text.
+    Is(Box<[Arc<str>]>),
+    /// It rises above `limit`, and until it falls below `back`.
+    Above {
+        /// The condition begins above this.
+        limit: f64,
+        /// It ends below this, at most `limit`.
+        back: f64,
+    },
+    /// It falls below `limit`, and until it rises above `back`.
+    Below {
+        /// The condition begins below this.
+        limit: f64,
+        /// It ends above this, at least `limit`.
+        back: f64,
+    },
+}
+
+/// A span of time and what is told of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WindowSpec {
+    /// Its length. Windows begin at multiples of it since 1970.
+    pub every: Duration,
+    /// What the event's value is; counts are always summed.
+    pub value: Aggregate,
+}
+
+/// What stands for the values of a window.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Aggregate {
+    /// The mean, weighted by how long each value was.
+    #[default]
+    Mean,
+    /// The smallest.
+    Min,
+    /// The largest.
+    Max,
+    /// The last.
+    Last,
+}
+
+/// Values that are read in one request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Snapshot {
+    /// What is read.
+    pub tags: Box<[Slot]>,
+    /// One of them that must read as it was when the rule was triggered; else the values may belong to another one.
+    pub unchanged: Option<Slot>,
 }
 
 /// Where the value of a field comes from.
@@ -183,6 +323,8 @@ pub struct RuleSpec {
 pub enum Field {
     /// A tag's latest value: by its table's name where it has one, null while unknown.
     Input(Slot),
+    /// The trigger's value before the change, by its table's name where it has one.
+    Previous,
     /// Always the same.
     Constant(serde_json::Value),
     /// Computed; null where that fails.
@@ -198,32 +340,92 @@ pub enum RuleKind {
     WorkOrderStatus {
         /// The tag with the work order's id.
         order: Slot,
+        /// Fields that are read when a run begins and are in every event that belongs to it.
+        latch: Vec<(Arc<str>, Slot)>,
     },
     /// `EquipmentStateChanged`: the trigger's table names the state and its category.
     EquipmentState,
-    /// `ProductionCountRecorded`: the trigger is a counter.
+    /// `ProductionCountRecorded` and its like: the trigger is a counter.
     ProductionCount {
-        /// `good`, `total` or `consumed`.
-        kind: Arc<str>,
+        /// Which of them.
+        event: CountEvent,
         /// UN/ECE code; C62 (one) unless the tag has another.
         unit: Arc<str>,
+        /// A tag that is true when the counter is set back; what follows then is no rollover. Slot 1.
+        reset: Option<Slot>,
     },
-    /// `AlarmRaised` and `AlarmCleared`: the trigger is an alarm word or a single bit.
-    Alarm,
+    /// `AlarmRaised` and `AlarmCleared`: the trigger is an alarm word or a single bit, or has a condition.
+    Alarm {
+        /// The alarm of the rule's condition, where it has one.
+        of_condition: Option<AlarmBit>,
+    },
     /// `MeasurementRecorded`.
     Measurement {
         /// Name of the measurement.
         name: Arc<str>,
     },
-    /// An event type of the user's own; its data is the rule's `data`.
+    /// Any other event: its data is the rule's `data`.
     Custom {
         /// Type name, `PascalCase`.
         event: Arc<str>,
         /// `mes` or `wms`.
         domain: Arc<str>,
-        /// Subject; the equipment path unless given.
-        subject: Option<Slot>,
+        /// Subject; the equipment unless given.
+        subject: Option<Subject>,
     },
+}
+
+/// What an event is about, from a tag.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Subject {
+    /// What stands before the value, `handling-unit/` for example.
+    pub prefix: Arc<str>,
+    /// The tag.
+    pub tag: Slot,
+    /// Whether there is no event while it is empty: a crane that moves without a handling unit moves none.
+    pub needed: bool,
+}
+
+impl RuleSpec {
+    /// A rule of a kind that looks at every change, with nothing besides.
+    #[must_use]
+    pub fn of(kind: RuleKind) -> Self {
+        Self {
+            kind,
+            priority: Priority::default(),
+            shape: Shape::default(),
+            when: None,
+            sequence: None,
+            correlation: None,
+            key: None,
+            snapshot: None,
+            data: Vec::new(),
+            version: "sha256:0".into(),
+        }
+    }
+}
+
+/// What is counted, and by which event it is told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CountEvent {
+    /// `ProductionCountRecorded` of this kind: `good`, `total` or `consumed`.
+    Production(Arc<str>),
+    /// `ScrapRecorded`.
+    Scrap,
+    /// `EnergyRecorded` of this medium: `electricity`, `gas`, `water`, `compressed-air` and so on.
+    Energy(Arc<str>),
+}
+
+impl CountEvent {
+    /// The event's type.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Production(_) => "ProductionCountRecorded",
+            Self::Scrap => "ScrapRecorded",
+            Self::Energy(_) => "EnergyRecorded",
+        }
+    }
 }
 
 impl RuleKind {
@@ -251,10 +453,8 @@ impl Plan {
     #[must_use]
     pub(crate) fn rules_by_tag(&self) -> (Vec<u32>, Vec<u32>) {
         let mut offsets = vec![0_u32; self.tags.len() + 1];
-        for rule in &self.rules {
-            if let Some(trigger) = rule.inputs.first() {
-                offsets[trigger.index() + 1] += 1;
-            }
+        for trigger in self.rules.iter().flat_map(Rule::triggers) {
+            offsets[trigger.index() + 1] += 1;
         }
         for index in 1..offsets.len() {
             offsets[index] += offsets[index - 1];
@@ -262,12 +462,29 @@ impl Plan {
         let mut next = offsets.clone();
         let mut rules = vec![0_u32; offsets.last().copied().unwrap_or(0) as usize];
         for (number, rule) in (0_u32..).zip(&self.rules) {
-            if let Some(trigger) = rule.inputs.first() {
+            for trigger in rule.triggers() {
                 let place = &mut next[trigger.index()];
                 rules[*place as usize] = number;
                 *place += 1;
             }
         }
         (offsets, rules)
+    }
+}
+
+impl Rule {
+    /// Whether others may belong to runs that it opens.
+    pub(crate) fn opens_runs(&self) -> bool {
+        matches!(self.spec.kind, RuleKind::WorkOrderStatus { .. })
+    }
+
+    /// The tags whose changes it looks at.
+    pub(crate) fn triggers(&self) -> &[TagId] {
+        let counts = match self.spec.kind {
+            // The tag that sets the counter back is input 1.
+            RuleKind::ProductionCount { reset: Some(_), .. } => 2,
+            _ => self.spec.shape.triggers(),
+        };
+        self.inputs.get(..counts).unwrap_or(&self.inputs)
     }
 }

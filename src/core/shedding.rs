@@ -13,8 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::detect::{Cause, Change};
 use crate::envelope::Event;
 use crate::machine::{Core, change_without_sample};
-use crate::plan::Priority;
-use crate::rules::View;
+use crate::plan::{Priority, Shape};
 use crate::state::TagState;
 
 /// Events of one call at most, so that what arrives is not held up by what is made up for.
@@ -140,16 +139,14 @@ impl Core {
         let (Some(owed), Some(&tag)) = (state.owed, rule.inputs.first()) else {
             return;
         };
-        if !rule.spec.kind.makes_up() || self.shedding.leaves_out(rule.spec.priority) {
+        if !rule.spec.kind.makes_up()
+            || rule.spec.shape != Shape::Every
+            || self.shedding.leaves_out(rule.spec.priority)
+        {
             return;
         }
-        let view = View {
-            plan: &self.plan,
-            tags: &self.tags,
-            sources: &self.sources,
-        };
         let source = &self.sources[self.plan.tags[tag.index()].source.index()];
-        let is_known = !source.catching_up && view.value(tag).is_some();
+        let is_known = !source.catching_up && self.view().value(tag).is_some();
         let about = change_without_sample(tag, Quality::GOOD);
         if let Some(change) = owed.change(about, &self.tags[tag.index()], is_known) {
             self.show(number, &change, events);

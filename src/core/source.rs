@@ -24,16 +24,21 @@ const LAST_GOOD_EVERY: Duration = Duration::from_mins(1);
 
 /// State of a source.
 #[derive(Debug)]
+#[allow(clippy::struct_excessive_bools)] // each says a thing of its own; together they are no state machine
 pub(crate) struct SourceState {
     pub(crate) name: Arc<str>,
     /// The last state that an event told, from this process or an earlier one.
     pub(crate) told: Option<Connection>,
     /// Whether its values hold now.
     pub(crate) online: bool,
+    /// How many of its heartbeats have stopped.
+    pub(crate) stopped: u32,
     /// Whether changes from before it was back may still come: what is known may be of the past.
     pub(crate) catching_up: bool,
-    /// How often it began anew; a tag that has not been seen since is unknown.
+    /// How often it began anew, in this process and earlier ones; a tag that has not been seen since is unknown.
     pub(crate) session: u32,
+    /// Whether it was online in this process.
+    pub(crate) begun: bool,
     /// How often changes of any of its tags may have been missed, in this process and earlier ones.
     pub(crate) gaps: u32,
     /// When the last good value was received; of an earlier process up to [`LAST_GOOD_EVERY`] before that.
@@ -52,6 +57,8 @@ struct StoredSource {
     last_good: Option<i64>,
     #[serde(skip_serializing_if = "is_zero", default)]
     gaps: u32,
+    #[serde(skip_serializing_if = "is_zero", default)]
+    session: u32,
 }
 
 impl SourceState {
@@ -66,14 +73,21 @@ impl SourceState {
             name: Arc::clone(name),
             told: restored.as_ref().map(|s| s.state),
             online: false,
+            stopped: 0,
             catching_up: false,
-            session: 0,
+            session: restored.as_ref().map_or(0, |s| s.session),
+            begun: false,
             gaps: restored.as_ref().map_or(0, |s| s.gaps),
             last_good,
             stored_good: last_good,
             dirty: false,
             stream,
         }
+    }
+
+    /// Whether the adapter has a connection: a heartbeat that stopped is no loss of it.
+    pub(crate) fn is_connected(&self) -> bool {
+        self.online || self.stopped > 0
     }
 
     /// Changes of any of its tags may have been missed.
@@ -99,6 +113,7 @@ impl SourceState {
             state: self.told?,
             last_good: self.last_good.map(Timestamp::as_nanos),
             gaps: self.gaps,
+            session: self.session,
         };
         Some((cell(&self.name).into(), serde_json::to_string(&stored).ok()?))
     }

@@ -1,13 +1,14 @@
 //! How values and states are written into cells: losslessly, unlike in events, where large integers are text.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use floorgate_sample::{Quality, Timestamp, Value};
+use floorgate_sample::{Quality, Sample, TagId, Timestamp, Value};
 use serde::{Deserialize, Serialize};
 
 /// A [`Value`] in a cell. One-letter tags keep cells short: they are written for every change.
-#[derive(Serialize, Deserialize)]
-enum StoredValue {
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) enum StoredValue {
     #[serde(rename = "b")]
     Bool(bool),
     #[serde(rename = "i")]
@@ -71,6 +72,7 @@ impl From<StoredValue> for Value {
 
 /// The baseline of a tag.
 #[derive(Serialize, Deserialize)]
+#[allow(clippy::struct_excessive_bools)] // as in the state itself
 struct StoredTag {
     /// The last value that counted; none where only that it is lost was ever told.
     #[serde(skip_serializing_if = "Option::is_none", default)]
@@ -99,11 +101,111 @@ struct StoredTag {
     /// The gaps of its source that it has taken over.
     #[serde(skip_serializing_if = "is_zero", default)]
     n: u32,
+    /// The session of its source in which it was last sent.
+    #[serde(skip_serializing_if = "is_zero", default)]
+    e: u32,
+    /// A value that has not been the same for long enough yet.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    c: Option<StoredCandidate>,
+    /// The last that was received of a tag that another one says to be valid or not.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    h: Option<StoredSample>,
+    /// When its longest silence ends, on the core's clock.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    s: Option<Duration>,
+    /// Its longest silence ended while it was unknown.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    u: bool,
+    /// When its heartbeat stops, on the core's clock.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    d: Option<Duration>,
+    /// Its heartbeat has stopped.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    p: bool,
+}
+
+#[derive(Serialize, Deserialize)]
+struct StoredSample {
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    v: Option<StoredValue>,
+    #[serde(skip_serializing_if = "is_zero", default)]
+    q: u32,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    t: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    e: Option<i64>,
+}
+
+impl StoredSample {
+    fn of(value: Option<&Value>, quality: Quality, times: (Option<Timestamp>, Option<Timestamp>)) -> Self {
+        Self {
+            v: value.map(StoredValue::from),
+            q: quality.0,
+            t: times.0.map(Timestamp::as_nanos),
+            e: times.1.map(Timestamp::as_nanos),
+        }
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+struct StoredCandidate {
+    #[serde(flatten)]
+    sample: StoredSample,
+    received: i64,
+    due: Duration,
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref)] // the signature that serde asks for
 pub(crate) fn is_zero(number: &u32) -> bool {
     *number == 0
+}
+
+/// A value that has not been the same for long enough to count.
+#[derive(Clone, Debug)]
+pub(crate) struct Candidate {
+    /// The value.
+    pub(crate) value: Value,
+    /// Its quality.
+    pub(crate) quality: Quality,
+    /// When it was first seen, by the device.
+    pub(crate) source_time: Option<Timestamp>,
+    /// And by the server.
+    pub(crate) server_time: Option<Timestamp>,
+    /// And by the gateway.
+    pub(crate) received: Timestamp,
+    /// When it counts, on the core's clock.
+    pub(crate) due: Duration,
+}
+
+/// What few tags have: values that wait, and timers.
+#[derive(Debug, Default)]
+pub(crate) struct Waiting {
+    /// The value that will count if it stays.
+    pub(crate) candidate: Option<Candidate>,
+    /// The last that was received, where another tag says whether it is valid.
+    pub(crate) held: Option<Sample>,
+    /// When its longest silence ends.
+    pub(crate) silence: Option<Duration>,
+    /// It was unknown when its longest silence ended.
+    pub(crate) overdue: bool,
+    /// When its source is stale unless it changes.
+    pub(crate) heartbeat: Option<Duration>,
+    /// It did not change in time.
+    pub(crate) stopped: bool,
+    /// Its earliest entry among the timers.
+    pub(crate) queued: Option<Duration>,
+}
+
+impl Waiting {
+    /// When it is to be looked at next.
+    pub(crate) fn due(&self) -> Option<Duration> {
+        let candidate = self.candidate.as_ref().map(|candidate| candidate.due);
+        candidate
+            .into_iter()
+            .chain(self.silence)
+            .chain(self.heartbeat)
+            .min()
+    }
 }
 
 /// What change detection knows of a tag.
@@ -138,17 +240,52 @@ pub(crate) struct TagState {
     pub(crate) moment: u32,
     /// The state is to be stored with the next commit.
     pub(crate) dirty: bool,
+    /// A rule told of it in this moment.
+    pub(crate) told: bool,
     /// A rule of it may owe an event.
     pub(crate) owing: bool,
     /// The key of its cell, once it was stored.
     pub(crate) cell: Option<Arc<str>>,
+    /// What waits, where anything can.
+    pub(crate) waiting: Option<Box<Waiting>>,
 }
 
 impl TagState {
     /// The state of an earlier process, from its cell.
-    pub(crate) fn restore(cell: &str) -> Option<Self> {
+    pub(crate) fn restore(tag: TagId, cell: &str) -> Option<Self> {
         let stored: StoredTag = serde_json::from_str(cell).ok()?;
+        let time = |nanos: Option<i64>| nanos.map(Timestamp::from_nanos);
+        let candidate = stored.c.and_then(|candidate| {
+            Some(Candidate {
+                value: candidate.sample.v?.into(),
+                quality: Quality(candidate.sample.q),
+                source_time: time(candidate.sample.t),
+                server_time: time(candidate.sample.e),
+                received: Timestamp::from_nanos(candidate.received),
+                due: candidate.due,
+            })
+        });
+        let held = stored.h.map(|held| Sample {
+            tag,
+            value: held.v.map(Value::from),
+            quality: Quality(held.q),
+            source_time: time(held.t),
+            server_time: time(held.e),
+            gap: false,
+        });
+        let times = stored.s.or(stored.d).is_some() || stored.u || stored.p;
+        let waits = candidate.is_some() || held.is_some() || times;
+        let waiting = Waiting {
+            candidate,
+            held,
+            silence: stored.s,
+            overdue: stored.u,
+            heartbeat: stored.d,
+            stopped: stored.p,
+            ..Waiting::default()
+        };
         Some(Self {
+            waiting: waits.then(|| Box::new(waiting)),
             counted: stored.v.map(Value::from),
             changed_at: stored.t.map(Timestamp::from_nanos),
             ordinal: stored.o,
@@ -156,6 +293,7 @@ impl TagState {
             lost: stored.l,
             bad: stored.b,
             gaps_seen: stored.n,
+            session: stored.e,
             // Where nobody was watching between the processes, the source says so when it begins anew.
             gap: stored.g,
             latest_before: stored.k.map(Value::from),
@@ -164,13 +302,17 @@ impl TagState {
     }
 
     /// The source had kept what happened between the processes: its value is what it was, until it is sent.
-    pub(crate) fn resume(&mut self, session: u32) {
-        self.session = session;
+    pub(crate) fn resume(&mut self) {
         self.fresh = self.counted.is_some();
         let before = self.latest_before.take();
         if !self.bad {
             self.latest = before.or_else(|| self.counted.clone());
         }
+    }
+
+    /// What waits, made where there was nothing.
+    pub(crate) fn waiting(&mut self) -> &mut Waiting {
+        self.waiting.get_or_insert_default()
     }
 
     /// Takes over whether the source had a gap, by the number of gaps it had so far.
@@ -201,10 +343,29 @@ impl TagState {
 
     /// The cell's text; `None` while nothing was ever told of the tag.
     pub(crate) fn save(&self) -> Option<String> {
-        if self.counted.is_none() && !self.lost {
+        let waiting = self.waiting.as_deref();
+        let candidate = waiting.and_then(|waiting| waiting.candidate.as_ref());
+        let held = waiting.and_then(|waiting| waiting.held.as_ref());
+        if self.counted.is_none() && !self.lost && held.is_none() {
             return None;
         }
         let stored = StoredTag {
+            c: candidate.map(|c| StoredCandidate {
+                sample: StoredSample::of(Some(&c.value), c.quality, (c.source_time, c.server_time)),
+                received: c.received.as_nanos(),
+                due: c.due,
+            }),
+            h: held.map(|held| {
+                StoredSample::of(
+                    held.value.as_ref(),
+                    held.quality,
+                    (held.source_time, held.server_time),
+                )
+            }),
+            s: waiting.and_then(|waiting| waiting.silence),
+            u: waiting.is_some_and(|waiting| waiting.overdue),
+            d: waiting.and_then(|waiting| waiting.heartbeat),
+            p: waiting.is_some_and(|waiting| waiting.stopped),
             v: self.counted.as_ref().map(StoredValue::from),
             k: self.within_deadband().map(StoredValue::from),
             t: self.changed_at.map(Timestamp::as_nanos),
@@ -214,6 +375,7 @@ impl TagState {
             b: self.bad,
             g: self.gap,
             n: self.gaps_seen,
+            e: self.session,
         };
         serde_json::to_string(&stored).ok()
     }
@@ -228,7 +390,7 @@ mod tests {
             counted: Some(value.clone()),
             ..TagState::default()
         };
-        let restored = state.save().and_then(|cell| TagState::restore(&cell));
+        let restored = state.save().and_then(|cell| TagState::restore(TagId(0), &cell));
         restored.and_then(|state| state.counted)
     }
 

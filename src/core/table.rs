@@ -95,12 +95,32 @@ impl ValueTable {
                 .collect(),
             unmapped: Unmapped::default(),
         };
+        let worded = |model: &str, entries: &[(&str, Option<&str>)]| Self {
+            name: name.into(),
+            model: model.into(),
+            entries: entries
+                .iter()
+                .map(|&(word, category)| Entry {
+                    key: Key::Text(word.into()),
+                    name: word.into(),
+                    category: category.map(Into::into),
+                    sub_state: None,
+                })
+                .collect(),
+            unmapped: Unmapped::default(),
+        };
         Some(match name {
             "isa95-job-state" => numbered("isa95", JOB_STATE_V2),
             "isa95-job-state-v1" => numbered("isa95", JOB_STATE_V1),
             "packml-state" => numbered("packml", PACKML_STATE),
             "packml-mode" => numbered("packml", PACKML_MODE),
             "machinery-item-state" => numbered("machinery", MACHINERY_ITEM_STATE),
+            "machinery-operation-mode" => numbered("machinery", MACHINERY_OPERATION_MODE),
+            "result-evaluation" => numbered("machinery", RESULT_EVALUATION),
+            "mtconnect-execution" => worded("mtconnect", MTCONNECT_EXECUTION),
+            "weihenstephan-program" => numbered("weihenstephan", WEIHENSTEPHAN_PROGRAM),
+            "weihenstephan-mode" => numbered("weihenstephan", WEIHENSTEPHAN_MODE),
+            "vda5050-action-status" => worded("custom", VDA5050_ACTION_STATUS),
             _ => return None,
         })
     }
@@ -112,6 +132,12 @@ impl ValueTable {
         "packml-state",
         "packml-mode",
         "machinery-item-state",
+        "machinery-operation-mode",
+        "result-evaluation",
+        "mtconnect-execution",
+        "weihenstephan-program",
+        "weihenstephan-mode",
+        "vda5050-action-status",
     ];
 }
 
@@ -177,6 +203,107 @@ const MACHINERY_ITEM_STATE: &[Numbered] = &[
     (1, "OutOfService", OUT_OF_SERVICE),
     (2, "NotExecuting", NOT_EXECUTING),
     (3, "Executing", EXECUTING),
+];
+
+/// `MachineryOperationMode` (OPC 40001-1).
+const MACHINERY_OPERATION_MODE: &[Numbered] = &[
+    (0, "None", None),
+    (1, "Maintenance", None),
+    (2, "Setup", None),
+    (3, "Processing", None),
+];
+
+/// `ResultEvaluationEnum` (OPC 40001-101).
+const RESULT_EVALUATION: &[Numbered] = &[
+    (0, "Undefined", None),
+    (1, "OK", None),
+    (2, "NotOK", None),
+    (3, "NotDecidable", None),
+];
+
+/// Values of `EXECUTION` (`MTConnect` part 2).
+const MTCONNECT_EXECUTION: &[(&str, Option<&str>)] = &[
+    ("READY", NOT_EXECUTING),
+    ("ACTIVE", EXECUTING),
+    ("INTERRUPTED", NOT_EXECUTING),
+    ("WAIT", NOT_EXECUTING),
+    ("FEED_HOLD", NOT_EXECUTING),
+    ("STOPPED", NOT_EXECUTING),
+    ("OPTIONAL_STOP", NOT_EXECUTING),
+    ("PROGRAM_STOPPED", NOT_EXECUTING),
+    ("PROGRAM_COMPLETED", NOT_EXECUTING),
+    ("PROGRAM_OPTIONAL_STOP", NOT_EXECUTING),
+    ("UNAVAILABLE", NOT_AVAILABLE),
+];
+
+/// `WSProgramEnumerationType` (OPC 40600 §9.2, the data point `WS_Cur_Prog`): the numbers are powers of two, and no bit mask.
+const WEIHENSTEPHAN_PROGRAM: &[Numbered] = &[
+    (0, "Undefined", None),
+    (1, "Production", None),
+    (2, "StartUp", None),
+    (4, "RunDown", None),
+    (8, "Clean", None),
+    (16, "Changeover", None),
+    (32, "Maintenance", None),
+    (64, "Break", None),
+];
+
+/// `WSOperatingModeEnumerationType` (OPC 40600 §9.1, the data point `WS_Cur_Mode`). Its states are those of `PackML`.
+const WEIHENSTEPHAN_MODE: &[Numbered] = &[
+    (1, "Off", None),
+    (2, "Manual", None),
+    (4, "SemiAutomatic", None),
+    (8, "Automatic", None),
+];
+
+/// `actionStatus` of VDA 5050, version 2.
+const VDA5050_ACTION_STATUS: &[(&str, Option<&str>)] = &[
+    ("WAITING", None),
+    ("INITIALIZING", None),
+    ("RUNNING", None),
+    ("PAUSED", None),
+    ("FINISHED", None),
+    ("FAILED", None),
+];
+
+/// A state and those that may follow it.
+pub type Transition = (Arc<str>, Box<[Arc<str>]>);
+/// States and those that may follow each; a state that is not there may be followed by any.
+pub type Transitions = Box<[Transition]>;
+
+/// The transitions of a standard, by its name in mappings.
+#[must_use]
+pub fn transitions(name: &str) -> Option<Transitions> {
+    let rows = (name == "packml-state").then_some(PACKML_TRANSITIONS)?;
+    let row = |(from, to): &(&str, &[&str])| {
+        let allowed = to.iter().chain(PACKML_FROM_ANYWHERE).map(|&name| name.into());
+        ((*from).into(), allowed.collect())
+    };
+    Some(rows.iter().map(row).collect())
+}
+
+/// Stop and Abort are possible from nearly everywhere (ISA-TR88.00.02).
+const PACKML_FROM_ANYWHERE: &[&str] = &["Aborting", "Stopping"];
+
+/// The base state model of `PackML` (ISA-TR88.00.02, OPC 30050).
+const PACKML_TRANSITIONS: &[(&str, &[&str])] = &[
+    ("Clearing", &["Stopped"]),
+    ("Stopped", &["Resetting"]),
+    ("Starting", &["Execute"]),
+    ("Idle", &["Starting"]),
+    ("Suspended", &["Unsuspending"]),
+    ("Execute", &["Completing", "Holding", "Suspending"]),
+    ("Stopping", &["Stopped"]),
+    ("Aborting", &["Aborted"]),
+    ("Aborted", &["Clearing"]),
+    ("Holding", &["Held"]),
+    ("Held", &["Unholding"]),
+    ("Unholding", &["Execute"]),
+    ("Suspending", &["Suspended"]),
+    ("Unsuspending", &["Execute"]),
+    ("Resetting", &["Idle"]),
+    ("Completing", &["Complete"]),
+    ("Complete", &["Resetting"]),
 ];
 
 #[cfg(test)]

@@ -216,6 +216,8 @@ pub enum SchemaOf {
     Config,
     /// The files under `mappings/`.
     Mapping,
+    /// The data of the standard events, for who consumes them.
+    Events,
 }
 
 #[derive(Debug, Subcommand)]

@@ -69,6 +69,7 @@ fn dispatch(command: Command, audience: Audience) -> anyhow::Result<()> {
                 match of {
                     SchemaOf::Config => floorgate_config::settings_schema(registry::ADAPTERS),
                     SchemaOf::Mapping => floorgate_config::mapping_schema(registry::ADAPTERS),
+                    SchemaOf::Events => floorgate_config::events_schema(),
                 }
             );
             Ok(())

@@ -8,10 +8,11 @@ use anyhow::{Context, Result, ensure};
 use floorgate_tests::{Folder, binary, peer_command, repository};
 
 /// Each file and the words that generate it.
-const GENERATED: [(&str, &[&str]); 3] = [
+const GENERATED: [(&str, &[&str]); 4] = [
     ("config/REFERENCE.md", &["reference"]),
     ("config/floorgate.schema.json", &["schema", "config"]),
     ("mappings/mapping.schema.json", &["schema", "mapping"]),
+    ("mappings/events.schema.json", &["schema", "events"]),
 ];
 
 #[test]

@@ -28,9 +28,18 @@ struct Raised {
     at: Option<i64>,
 }
 
-pub(super) fn evaluate(context: &mut Context<'_>, memory: &mut Memory, dirty: &mut bool) {
+pub(super) fn evaluate(
+    context: &mut Context<'_>,
+    memory: &mut Memory,
+    dirty: &mut bool,
+    of_condition: Option<&AlarmBit>,
+) {
     let change = context.change;
     let tag = context.trigger();
+    if let (Some(alarm), Some(rising)) = (of_condition, context.note.rising) {
+        of_one(context, memory, dirty, alarm, rising);
+        return;
+    }
     if !matches!(change.cause, Cause::Initial | Cause::Value) {
         return;
     }
@@ -59,6 +68,20 @@ pub(super) fn evaluate(context: &mut Context<'_>, memory: &mut Memory, dirty: &m
         } else if let Some(raised) = memory.raised.remove(&bit) {
             clear(context, &raised, bit, alarm);
         }
+    }
+}
+
+/// An alarm whose condition began or ceased to hold.
+fn of_one(context: &mut Context<'_>, memory: &mut Memory, dirty: &mut bool, alarm: &AlarmBit, rising: bool) {
+    let raised = memory.raised.contains_key(&alarm.bit);
+    if rising == raised {
+        return;
+    }
+    *dirty = true;
+    if rising {
+        raise(context, memory, alarm.bit, Some(alarm));
+    } else if let Some(raised) = memory.raised.remove(&alarm.bit) {
+        clear(context, &raised, alarm.bit, Some(alarm));
     }
 }
 
@@ -148,6 +171,12 @@ fn clear(context: &mut Context<'_>, raised: &Raised, bit: u8, alarm: Option<&Ala
         );
         if let Some(text) = alarm.and_then(|alarm| alarm.text.as_deref()) {
             object.field("text", text);
+        }
+        if let Some(category) = alarm.and_then(|alarm| alarm.category.as_deref()) {
+            object.field("category", category);
+        }
+        if alarm.is_none() {
+            object.field("unmapped", &true);
         }
         if let Some(raised_at) = raised_at {
             object.field("raisedAt", &raised_at);

@@ -1,10 +1,15 @@
-//! `ProductionCountRecorded` (PackML, ISO 22400): deltas and a running total that survive rollover, reset and restart.
+//! `ProductionCountRecorded` (PackML, ISO 22400), `ScrapRecorded` and `EnergyRecorded`: deltas and a running total that survive
+//! rollover, reset and restart.
+//!
+//! A step that is larger than the largest plausible one is counted, since nobody knows better, and says `implausible`; after a
+//! gap it may well be right. Where a tag says that the counter is set back, what comes next was counted from zero.
 
 use floorgate_sample::Value;
 use serde::{Deserialize, Serialize};
 
 use crate::detect::Cause;
-use crate::plan::Counter;
+use crate::gate::is_true;
+use crate::plan::{CountEvent, Counter};
 
 use super::{Context, Draft};
 
@@ -15,6 +20,12 @@ pub(crate) struct Memory {
     /// What was counted and not told.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     untold: Option<Untold>,
+    /// The last count before values that are none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    last: Option<u64>,
+    /// The counter was said to be set back, and no value came since.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    set_back: bool,
 }
 
 /// Steps of a counter of which no event was made.
@@ -25,6 +36,8 @@ struct Untold {
     delta: u64,
     rollover: bool,
     reset: bool,
+    #[serde(default)]
+    implausible: bool,
 }
 
 impl Memory {
@@ -36,8 +49,8 @@ impl Memory {
 
 /// What a counter did between two values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Step {
-    delta: u64,
+pub(super) struct Step {
+    pub(super) delta: u64,
     rollover: bool,
     reset: bool,
 }
@@ -46,19 +59,27 @@ pub(super) fn evaluate(
     context: &mut Context<'_>,
     memory: &mut Memory,
     dirty: &mut bool,
-    kind: &str,
+    event: &CountEvent,
     unit: &str,
 ) {
-    let Some(current) = count(context, memory, dirty) else {
-        return;
+    let current = if context.note.tell_only {
+        context.change.value.as_ref().and_then(count_of)
+    } else {
+        count(context, memory, dirty)
     };
+    let Some(current) = current else { return };
     let Some(step) = memory.untold.take() else { return };
     let total = memory.total;
     let tag = context.trigger();
+    *dirty = true;
     let subject = format!("counter/{}", tag.name);
-    context.emit(&Draft::new("ProductionCountRecorded", subject), |object| {
+    context.emit(&Draft::new(event.name(), subject), |object| {
         object.field("counterId", &*tag.name);
-        object.field("kind", kind);
+        match event {
+            CountEvent::Production(kind) => object.field("kind", &**kind),
+            CountEvent::Energy(medium) => object.field("medium", &**medium),
+            CountEvent::Scrap => {}
+        }
         object.field("delta", &Value::UInt(step.delta));
         object.field("total", &total.map(Value::UInt));
         object.field("unit", unit);
@@ -70,18 +91,32 @@ pub(super) fn evaluate(
         if step.reset {
             object.field("reset", &true);
         }
+        if step.implausible {
+            object.field("implausible", &true);
+        }
     });
 }
 
 /// Adds the change to what was counted and not told. Gives the counter's value, where it was one.
 pub(super) fn count(context: &mut Context<'_>, memory: &mut Memory, dirty: &mut bool) -> Option<u64> {
     let change = context.change;
+    if context.rule.inputs.first() != Some(&change.tag) {
+        // The tag that says that the counter is set back.
+        if change.value.as_ref().is_some_and(is_true) && change.cause != Cause::Quality {
+            *dirty |= !std::mem::replace(&mut memory.set_back, true);
+        }
+        return None;
+    }
     let tag = context.trigger();
     if !matches!(change.cause, Cause::Initial | Cause::Value) {
         return None;
     }
     let value = change.value.as_ref()?;
+    let before = change.previous.as_ref().and_then(count_of);
     let Some(current) = count_of(value) else {
+        // What was counted meanwhile is told with the next count.
+        memory.last = memory.last.or(before);
+        *dirty = true;
         context.fail(|| {
             format!(
                 "no event: counter {:?} has the value {value}, which is no count",
@@ -96,8 +131,17 @@ pub(super) fn count(context: &mut Context<'_>, memory: &mut Memory, dirty: &mut 
         *dirty = true;
         return None;
     }
-    let previous = change.previous.as_ref().and_then(count_of)?;
-    let step = step(tag.counter, previous, current);
+    let previous = memory.last.take().or(before)?;
+    let step = if std::mem::take(&mut memory.set_back) {
+        Step {
+            delta: current,
+            rollover: false,
+            reset: true,
+        }
+    } else {
+        step(tag.counter, previous, current)
+    };
+    let largest = tag.counter.and_then(|counter| counter.largest_step);
     memory.total = Some(memory.total.unwrap_or(previous).saturating_add(step.delta));
     *dirty = true;
     if step.delta > 0 || step.reset {
@@ -106,7 +150,9 @@ pub(super) fn count(context: &mut Context<'_>, memory: &mut Memory, dirty: &mut 
             delta: 0,
             rollover: false,
             reset: false,
+            implausible: false,
         });
+        untold.implausible |= !change.gap && largest.is_some_and(|largest| step.delta > largest);
         untold.delta = untold.delta.saturating_add(step.delta);
         untold.rollover |= step.rollover;
         untold.reset |= step.reset;
@@ -114,13 +160,13 @@ pub(super) fn count(context: &mut Context<'_>, memory: &mut Memory, dirty: &mut 
     Some(current)
 }
 
-fn count_of(value: &Value) -> Option<u64> {
+pub(super) fn count_of(value: &Value) -> Option<u64> {
     value.as_i128().and_then(|number| u64::try_from(number).ok())
 }
 
 /// A smaller value is a rollover only when the step over the end is plausible, else a reset, after which the
 /// counter counted from zero.
-fn step(counter: Option<Counter>, previous: u64, current: u64) -> Step {
+pub(super) fn step(counter: Option<Counter>, previous: u64, current: u64) -> Step {
     if current >= previous {
         return Step {
             delta: current - previous,

@@ -12,6 +12,8 @@ use crate::json::Object;
 use crate::source::{Connection, SourceState};
 use crate::stream::{Stream, Streams};
 
+use crate::plan::Slot;
+
 use super::Context;
 
 /// What tells an event apart from others of its rule.
@@ -84,6 +86,16 @@ impl Emitter {
         self.recorded = recorded;
     }
 
+    /// When what is evaluated was received.
+    pub(crate) fn received(&self) -> Timestamp {
+        self.received
+    }
+
+    /// When it is evaluated.
+    pub(crate) fn recorded(&self) -> Timestamp {
+        self.recorded
+    }
+
     pub(crate) fn renew_streams(&mut self, epoch: u32) {
         self.streams.all.iter_mut().for_each(|stream| stream.renew(epoch));
     }
@@ -124,6 +136,7 @@ impl Emitter {
     fn finish(&mut self, stream: usize, sealing: Sealing<'_>) -> Event {
         let Sealing {
             draft,
+            correlation,
             topic,
             key,
             id,
@@ -143,7 +156,7 @@ impl Emitter {
             recorded: self.times.get(recorded),
             key,
             sequence: (stream.epoch, stream.last),
-            correlation: draft.correlation,
+            correlation,
             emission,
         };
         let encoding = self.settings.encoding;
@@ -182,6 +195,7 @@ impl Emitter {
 
 struct Sealing<'a> {
     draft: &'a Draft<'a>,
+    correlation: Option<&'a str>,
     topic: &'a Arc<str>,
     key: &'a Arc<str>,
     id: Uuid,
@@ -235,9 +249,23 @@ impl Context<'_> {
         let mut object = Object::new(&self.rule.spec.data);
         write(&mut object);
         let rule = self.rule;
-        self.view.write(rule, &rule.spec.data, &mut object, self.failures);
-        let key = self.equipment();
-        object.put("equipmentPath", &**key);
+        for (name, value) in &self.note.fields {
+            object.field(name, value);
+        }
+        if let Some(run) = self.run {
+            run.write(&mut object);
+        }
+        self.view
+            .write((rule, self.change), &rule.spec.data, &mut object, self.failures);
+        let path = self.equipment();
+        object.put("equipmentPath", &**path);
+        let own_key = self.text_of(rule.spec.key);
+        let key = own_key.as_ref().unwrap_or(path);
+        let own_correlation = self.text_of(rule.spec.correlation);
+        let correlation = draft
+            .correlation
+            .or(own_correlation.as_deref())
+            .or(self.run.map(|run| &*run.id));
         let time = self.common(&mut object);
         let stream = self.emitter.equipment[rule.equipment.0 as usize];
         // That a tag is bad before anything was known of it is what was found, and no change.
@@ -249,6 +277,7 @@ impl Context<'_> {
         let emission = if found { Emission::Initial } else { Emission::Live };
         let sealing = Sealing {
             draft,
+            correlation,
             topic: &rule.topic,
             key,
             id,
@@ -260,20 +289,27 @@ impl Context<'_> {
         self.events.push(event);
     }
 
+    /// The value of an input as text; `None` while it is unknown or empty.
+    fn text_of(&self, slot: Option<Slot>) -> Option<Arc<str>> {
+        let value = self.view.operand(self.rule, slot?)?.to_string();
+        (!value.is_empty()).then(|| value.into())
+    }
+
     /// Writes the fields that every event has; returns the event's time.
     fn common(&mut self, object: &mut Object<'_>) -> Timestamp {
         let change = self.change;
+        let received = change.received.unwrap_or(self.emitter.received);
         let (time, basis) = match (change.source_time, change.server_time) {
             (Some(time), _) => (time, "source"),
             (None, Some(time)) => (time, "server"),
-            (None, None) => (self.emitter.received, "received"),
+            (None, None) => (received, "received"),
         };
         write_times(
             object,
             &mut self.emitter.times,
             change.source_time,
             change.server_time,
-            self.emitter.received,
+            received,
         );
         object.plain("timeBasis", basis);
         write_quality(object, change.quality);
@@ -361,6 +397,7 @@ pub(crate) fn source_event(
     };
     let sealing = Sealing {
         draft: &draft,
+        correlation: None,
         topic,
         key: &source.name,
         id,

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::detect::Cause;
 
-use super::{Context, Draft, VendorStatus};
+use super::{Context, Draft, VendorStatus, ignored};
 
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Memory {
@@ -43,11 +43,18 @@ pub(super) fn evaluate(context: &mut Context<'_>, memory: &mut Memory, dirty: &m
     };
     // Another quality, or another raw value of the same name: the state goes on, and has not lasted its time yet.
     let goes_on = memory.state.as_ref() == Some(&state);
+    if goes_on && change.cause == Cause::Value && ignored(table, change.previous.as_ref()) {
+        // Back from a value that is to be ignored.
+        return;
+    }
+    // Over a gap nobody knows how long it was, nor where the device's clock was set back.
     let previous_duration = memory
         .since
-        .filter(|_| !goes_on)
+        .map(Timestamp::from_nanos)
+        .filter(|_| !goes_on && !change.gap)
         .zip(change.source_time)
-        .map(|(since, now)| now.since(Timestamp::from_nanos(since)).as_millis());
+        .filter(|(since, now)| since <= now)
+        .map(|(since, now)| now.since(since).as_millis());
     let previous = memory.state.replace(state.clone());
     if !goes_on || change.gap {
         memory.since = change.source_time.map(Timestamp::as_nanos);

@@ -5,28 +5,42 @@
 
 mod alarm;
 mod count;
+mod edge;
 mod emit;
 mod equipment_state;
+mod expect;
+mod failure;
+mod join;
+mod shape;
+mod snapshot;
+mod view;
+mod window;
 mod work_order;
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
-use floorgate_sample::{TagId, Value};
+use floorgate_sample::Value;
 use serde::{Deserialize, Serialize};
 
 use crate::detect::{Cause, Change};
 use crate::envelope::Event;
-use crate::plan::{Field, Plan, Rule, RuleKind, Slot};
+use crate::plan::{Rule, RuleKind, RuleSpec, Slot, Subject};
 use crate::shedding::Owed;
-use crate::source::SourceState;
-use crate::state::TagState;
+use crate::table::ValueTable;
 
 pub(crate) use emit::{Draft, Emitter, source_event};
+pub use failure::{Failure, Failures};
+pub(crate) use shape::Progress;
+pub use snapshot::Request;
+pub(crate) use view::View;
 
 /// What a rule remembers; kinds that need nothing have none.
 #[derive(Debug, Default)]
 pub(crate) struct RuleState {
     memory: Option<Box<Memory>>,
+    /// What it waits for, of a rule that does not look at every change.
+    progress: Option<Box<Progress>>,
     /// An event was left out and not made up for.
     pub(crate) owed: Option<Owed>,
     dirty: bool,
@@ -36,9 +50,11 @@ pub(crate) struct RuleState {
 
 /// A cell's text.
 #[derive(Debug, Serialize, Deserialize)]
-struct Cell<M> {
+struct Cell<M, P> {
     #[serde(default = "Option::default", skip_serializing_if = "Option::is_none")]
     memory: Option<M>,
+    #[serde(default = "Option::default", skip_serializing_if = "Option::is_none")]
+    progress: Option<P>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     owed: Option<Owed>,
 }
@@ -53,27 +69,24 @@ enum Memory {
 
 impl RuleState {
     /// The memory of an earlier process, where there is one and it is of the rule's kind.
-    pub(crate) fn restore(kind: &RuleKind, cell: Option<&str>) -> Self {
-        let cell: Option<Cell<Memory>> = cell.and_then(|text| serde_json::from_str(text).ok());
-        let (memory, owed) = cell.map_or((None, None), |cell| (cell.memory, cell.owed));
-        let memory = match (kind, memory) {
+    pub(crate) fn restore(spec: &RuleSpec, cell: Option<&str>) -> Self {
+        let cell: Option<Cell<Memory, Progress>> = cell.and_then(|text| serde_json::from_str(text).ok());
+        let (memory, progress, owed) =
+            cell.map_or((None, None, None), |cell| (cell.memory, cell.progress, cell.owed));
+        let memory = match (&spec.kind, memory) {
             (RuleKind::WorkOrderStatus { .. }, Some(memory @ Memory::WorkOrder(_)))
             | (RuleKind::EquipmentState, Some(memory @ Memory::EquipmentState(_)))
             | (RuleKind::ProductionCount { .. }, Some(memory @ Memory::Count(_)))
-            | (RuleKind::Alarm, Some(memory @ Memory::Alarm(_))) => memory,
-            (RuleKind::WorkOrderStatus { .. }, _) => Memory::WorkOrder(work_order::Memory::default()),
-            (RuleKind::EquipmentState, _) => Memory::EquipmentState(equipment_state::Memory::default()),
-            (RuleKind::ProductionCount { .. }, _) => Memory::Count(count::Memory::default()),
-            (RuleKind::Alarm, _) => Memory::Alarm(alarm::Memory::default()),
-            (RuleKind::Measurement { .. } | RuleKind::Custom { .. }, _) => {
-                return Self {
-                    owed,
-                    ..Self::default()
-                };
-            }
+            | (RuleKind::Alarm { .. }, Some(memory @ Memory::Alarm(_))) => Some(memory),
+            (RuleKind::WorkOrderStatus { .. }, _) => Some(Memory::WorkOrder(work_order::Memory::default())),
+            (RuleKind::EquipmentState, _) => Some(Memory::EquipmentState(equipment_state::Memory::default())),
+            (RuleKind::ProductionCount { .. }, _) => Some(Memory::Count(count::Memory::default())),
+            (RuleKind::Alarm { .. }, _) => Some(Memory::Alarm(alarm::Memory::default())),
+            (RuleKind::Measurement { .. } | RuleKind::Custom { .. }, _) => None,
         };
         Self {
-            memory: Some(Box::new(memory)),
+            memory: memory.map(Box::new),
+            progress: Progress::of(spec).map(|fresh| Box::new(progress.unwrap_or(fresh))),
             owed,
             ..Self::default()
         }
@@ -84,6 +97,7 @@ impl RuleState {
         self.dirty = false;
         let cell = Cell {
             memory: self.memory.as_deref(),
+            progress: self.progress.as_deref(),
             owed: self.owed,
         };
         serde_json::to_string(&cell).ok()
@@ -96,7 +110,19 @@ impl RuleState {
 
     /// Whether there is anything that another core has to go on from.
     pub(crate) fn remembers(&self) -> bool {
-        self.memory.is_some() || self.owed.is_some()
+        self.memory.is_some() || self.progress.is_some() || self.owed.is_some()
+    }
+
+    pub(crate) fn progress_mut(&mut self) -> Option<&mut Progress> {
+        self.progress.as_deref_mut()
+    }
+
+    /// The run of a work order that other rules' events belong to in this moment.
+    fn run(&self, path: &str, moment: u32) -> Option<work_order::Run> {
+        match self.memory.as_deref() {
+            Some(Memory::WorkOrder(memory)) => memory.run(work_order::below_site(path), moment),
+            _ => None,
+        }
     }
 
     pub(crate) fn is_dirty(&self) -> bool {
@@ -108,101 +134,6 @@ impl RuleState {
         match self.memory.as_deref() {
             Some(Memory::EquipmentState(memory)) => change.cause == Cause::Lost && memory.is_known(),
             _ => false,
-        }
-    }
-}
-
-/// What a rule may look at beside the change.
-#[derive(Clone, Copy)]
-pub(crate) struct View<'a> {
-    pub(crate) plan: &'a Plan,
-    pub(crate) tags: &'a [TagState],
-    pub(crate) sources: &'a [SourceState],
-}
-
-impl<'a> View<'a> {
-    /// The latest value of a tag; `None` while it is unknown.
-    pub(crate) fn value(&self, tag: TagId) -> Option<&'a Value> {
-        let state = self.tags.get(tag.index())?;
-        let source = self
-            .sources
-            .get(self.plan.tags.get(tag.index())?.source.index())?;
-        state
-            .latest
-            .as_ref()
-            .filter(|_| source.online && state.session == source.session)
-    }
-
-    /// The value of a rule's input as expressions and fields see it: by its table's name where it has one.
-    fn operand(&self, rule: &Rule, slot: Slot) -> Option<Value> {
-        let tag = *rule.inputs.get(usize::from(slot.0))?;
-        let value = self.value(tag)?;
-        match self.plan.tags.get(tag.index())?.spec.values.as_ref() {
-            Some(table) => table.name_of(value).map(Value::text),
-            None => Some(value.clone()),
-        }
-    }
-
-    /// Writes the fields that the mapping adds. One that cannot be computed is null, and `failures` says why.
-    fn write(
-        &self,
-        rule: &Rule,
-        fields: &[(Arc<str>, Field)],
-        object: &mut crate::json::Object<'_>,
-        failures: &mut Failures,
-    ) {
-        for (name, field) in fields {
-            match field {
-                Field::Input(slot) => object.put(name, &self.operand(rule, *slot)),
-                Field::Constant(constant) => object.put(name, constant),
-                Field::Computed(expression) => {
-                    let value = expression
-                        .evaluate(|slot| self.operand(rule, slot))
-                        .unwrap_or_else(|error| {
-                            failures.add(&rule.id, || format!("field {name:?} is null: {error}"));
-                            serde_json::Value::Null
-                        });
-                    object.put(name, &value);
-                }
-                Field::Object(fields) => {
-                    object.open(name);
-                    self.write(rule, fields, object, failures);
-                    object.close();
-                }
-            }
-        }
-    }
-}
-
-/// What rules could not do.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Failures {
-    /// How many there were.
-    pub count: u64,
-    /// The first few of them.
-    pub first: Vec<Failure>,
-}
-
-/// Why a change made no event, or one with a field that is null.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Failure {
-    /// The rule.
-    pub rule: Arc<str>,
-    /// The reason, and what became of the event.
-    pub reason: String,
-}
-
-/// How many failures are told with their reasons; of the others only the number.
-const TOLD_FAILURES: usize = 16;
-
-impl Failures {
-    pub(crate) fn add(&mut self, rule: &Arc<str>, reason: impl FnOnce() -> String) {
-        self.count += 1;
-        if self.first.len() < TOLD_FAILURES {
-            self.first.push(Failure {
-                rule: Arc::clone(rule),
-                reason: reason(),
-            });
         }
     }
 }
@@ -247,7 +178,14 @@ pub(crate) fn leave_out(
     if let (RuleKind::ProductionCount { .. }, Some(Memory::Count(memory))) =
         (&rule.spec.kind, state.memory.as_deref_mut())
     {
-        let mut context = Context::new(rule, change, view, emitter, outcome);
+        let scene = Scene {
+            rule,
+            change,
+            note: &Note::NONE,
+            run: None,
+            moment: 0,
+        };
+        let mut context = Context::new(scene, view, emitter, outcome);
         count::count(&mut context, memory, &mut state.dirty);
         let owes = memory.has_untold();
         if owes {
@@ -259,47 +197,84 @@ pub(crate) fn leave_out(
     true
 }
 
+/// What a rule looks at.
+#[derive(Clone, Copy)]
+pub(crate) struct Scene<'a> {
+    pub(crate) rule: &'a Rule,
+    pub(crate) change: &'a Change,
+    pub(crate) note: &'a Note,
+    /// The run that its events belong to.
+    pub(crate) run: Option<&'a work_order::Run>,
+    pub(crate) moment: u32,
+}
+
+/// Further fields of an event.
+pub(crate) type Fields = Vec<(Cow<'static, str>, serde_json::Value)>;
+
+/// What is told of a change beside it.
+#[derive(Debug, Default)]
+pub(crate) struct Note {
+    /// Whether the rule's condition began or ceased to hold.
+    rising: Option<bool>,
+    /// Further fields of the event.
+    fields: Fields,
+    /// Inputs that did not come in time.
+    missing: Vec<Slot>,
+    /// Inputs that were read for the event.
+    read: Vec<(Slot, Option<Value>)>,
+    /// What was counted is told, and nothing is added to it.
+    tell_only: bool,
+}
+
+impl Note {
+    pub(crate) const NONE: Self = Self {
+        rising: None,
+        fields: Vec::new(),
+        missing: Vec::new(),
+        read: Vec::new(),
+        tell_only: false,
+    };
+}
+
 /// Evaluates a rule on a change of its trigger. What fails is said in `failures`.
 pub(crate) fn evaluate(
-    rule: &Rule,
+    scene: Scene<'_>,
     state: &mut RuleState,
-    change: &Change,
     view: View<'_>,
     emitter: &mut Emitter,
     outcome: Outcome<'_>,
 ) {
-    let after_a_gap;
-    let mut change = change;
-    if state.owed.is_some() {
-        after_a_gap = Change {
-            gap: change.gap || change.cause != Cause::Initial,
-            ..change.clone()
-        };
-        change = &after_a_gap;
-    }
+    let after_a_gap = state.owed.is_some().then(|| Change {
+        gap: scene.change.gap || scene.change.cause != Cause::Initial,
+        ..scene.change.clone()
+    });
+    let change = after_a_gap.as_ref().unwrap_or(scene.change);
+    let scene = Scene { change, ..scene };
     let Outcome { events, failures } = outcome;
-    if !is_let(rule, state, change, view, failures) {
+    if !is_let(scene.rule, state, scene.change, view, failures) {
         return;
     }
     let before = events.len();
-    let mut context = Context::new(rule, change, view, emitter, Outcome { events, failures });
+    let mut context = Context::new(scene, view, emitter, Outcome { events, failures });
     let RuleState {
         memory,
         dirty,
         subject,
         ..
     } = state;
-    match (&rule.spec.kind, memory.as_deref_mut()) {
-        (RuleKind::WorkOrderStatus { order }, Some(Memory::WorkOrder(memory))) => {
-            work_order::evaluate(&mut context, memory, dirty, *order);
+    match (&scene.rule.spec.kind, memory.as_deref_mut()) {
+        (RuleKind::WorkOrderStatus { order, latch }, Some(Memory::WorkOrder(memory))) => {
+            work_order::evaluate(&mut context, memory, dirty, *order, latch);
         }
         (RuleKind::EquipmentState, Some(Memory::EquipmentState(memory))) => {
             equipment_state::evaluate(&mut context, memory, dirty);
         }
-        (RuleKind::ProductionCount { kind, unit }, Some(Memory::Count(memory))) => {
-            count::evaluate(&mut context, memory, dirty, kind, unit);
+        (RuleKind::ProductionCount { event, unit, .. }, Some(Memory::Count(memory))) => {
+            count::evaluate(&mut context, memory, dirty, event, unit);
         }
-        (RuleKind::Alarm, Some(Memory::Alarm(memory))) => alarm::evaluate(&mut context, memory, dirty),
+        (RuleKind::Alarm { of_condition }, Some(Memory::Alarm(memory))) => {
+            alarm::evaluate(&mut context, memory, dirty, of_condition.as_ref());
+        }
         (RuleKind::Measurement { name }, _) => measurement(&mut context, subject, name),
         (
             RuleKind::Custom {
@@ -308,7 +283,7 @@ pub(crate) fn evaluate(
                 subject,
             },
             _,
-        ) => custom(&mut context, event, domain, *subject),
+        ) => custom(&mut context, event, domain, subject.as_ref()),
         _ => context.fail(|| "no event, since the rule's memory is of another kind".to_owned()),
     }
     if context.events.len() > before {
@@ -326,6 +301,9 @@ pub(crate) struct Outcome<'a> {
 pub(crate) struct Context<'a> {
     pub(crate) rule: &'a Rule,
     pub(crate) change: &'a Change,
+    note: &'a Note,
+    run: Option<&'a work_order::Run>,
+    moment: u32,
     pub(crate) view: View<'a>,
     pub(crate) emitter: &'a mut Emitter,
     pub(crate) events: &'a mut Vec<Event>,
@@ -334,15 +312,17 @@ pub(crate) struct Context<'a> {
 
 impl<'a> Context<'a> {
     fn new(
-        rule: &'a Rule,
-        change: &'a Change,
+        scene: Scene<'a>,
         view: View<'a>,
         emitter: &'a mut Emitter,
         Outcome { events, failures }: Outcome<'a>,
     ) -> Self {
         Self {
-            rule,
-            change,
+            rule: scene.rule,
+            change: scene.change,
+            note: scene.note,
+            run: scene.run,
+            moment: scene.moment,
             view,
             emitter,
             events,
@@ -373,6 +353,12 @@ struct VendorStatus<'a> {
     raw: Option<&'a Value>,
 }
 
+/// Whether a table says that a value is to be ignored.
+fn ignored(table: Option<&Arc<ValueTable>>, value: Option<&Value>) -> bool {
+    let named = table.zip(value).map(|(table, value)| table.name_of(value));
+    matches!(named, Some(None))
+}
+
 fn measurement(context: &mut Context<'_>, subject: &mut Option<Arc<str>>, name: &str) {
     let subject = subject.get_or_insert_with(|| format!("measurement/{name}").into());
     let (change, unit) = (context.change, context.trigger().unit.as_ref());
@@ -386,16 +372,22 @@ fn measurement(context: &mut Context<'_>, subject: &mut Option<Arc<str>>, name: 
     );
 }
 
-fn custom(context: &mut Context<'_>, event: &str, domain: &str, subject: Option<Slot>) {
+fn custom(context: &mut Context<'_>, event: &str, domain: &str, subject: Option<&Subject>) {
     if !matches!(context.change.cause, Cause::Initial | Cause::Value) {
         return;
     }
-    let subject = subject
-        .and_then(|slot| context.view.operand(context.rule, slot))
-        .map_or_else(
-            || format!("equipment/{}", context.equipment()),
-            |value| value.to_string(),
-        );
+    let about = subject.and_then(|subject| Some((subject, context.view.operand(context.rule, subject.tag)?)));
+    if let Some((subject, value)) = &about
+        && subject.needed
+        && value.as_text().is_some_and(str::is_empty)
+    {
+        return;
+    }
+    let subject = match (about, subject) {
+        (Some((subject, value)), _) => format!("{}{value}", subject.prefix),
+        (None, Some(subject)) if !subject.prefix.is_empty() => format!("{}unknown", subject.prefix),
+        (None, _) => format!("equipment/{}", context.equipment()),
+    };
     let draft = Draft {
         domain,
         ..Draft::new(event, subject)

@@ -9,12 +9,16 @@
 //! ended unseen: until the order is known again, order and run are told as `unknown`, without a correlation id. That
 //! takes nothing back of what is remembered: only another known order is another order.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::detect::Cause;
+use crate::json::Object;
 use crate::plan::Slot;
 
-use super::{Context, Draft, VendorStatus};
+use super::{Context, Draft, VendorStatus, ignored};
 
 /// How many orders' ordinals are remembered for a rule; an order that comes back later starts at 1 again.
 const REMEMBERED_ORDERS: usize = 64;
@@ -33,9 +37,58 @@ pub(crate) struct Memory {
     unnamed: bool,
     /// Ordinals of earlier orders, the latest last.
     earlier: Vec<(String, u32)>,
+    /// What was read when the run began and holds until it ends.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    latched: Vec<(Arc<str>, Value)>,
+    /// The moment in which the run ended: what else happened in it belongs to the run.
+    #[serde(skip)]
+    ended_in: Option<u32>,
 }
 
-pub(super) fn evaluate(context: &mut Context<'_>, memory: &mut Memory, dirty: &mut bool, order: Slot) {
+/// The run that events of the same machine belong to.
+#[derive(Debug)]
+pub(crate) struct Run {
+    /// Its id, the correlation of its events.
+    pub(crate) id: String,
+    pub(super) order: String,
+    latched: Vec<(Arc<str>, Value)>,
+}
+
+impl Run {
+    /// Writes what every event of the run says of it.
+    pub(crate) fn write(&self, object: &mut Object<'_>) {
+        object.field("workOrderId", &self.order);
+        object.field("runId", &self.id);
+        for (name, value) in &self.latched {
+            object.field(name, value);
+        }
+    }
+}
+
+impl Memory {
+    /// The run of this moment, where there is one and its order is known.
+    pub(super) fn run(&self, unit: &str, moment: u32) -> Option<Run> {
+        let order = self.order.as_ref().filter(|_| self.known)?;
+        (self.in_run || self.ended_in == Some(moment)).then(|| Run {
+            id: format!("{order}/{unit}/{}", self.ordinal),
+            order: order.clone(),
+            latched: self.latched.clone(),
+        })
+    }
+}
+
+/// The part of an equipment's path below its site.
+pub(super) fn below_site(path: &str) -> &str {
+    path.splitn(3, '/').nth(2).unwrap_or(path)
+}
+
+pub(super) fn evaluate(
+    context: &mut Context<'_>,
+    memory: &mut Memory,
+    dirty: &mut bool,
+    order: Slot,
+    latch: &[(Arc<str>, Slot)],
+) {
     if context.change.gap && memory.known {
         // The run may have ended unseen, also where the status is the same as before.
         memory.known = false;
@@ -61,10 +114,27 @@ pub(super) fn evaluate(context: &mut Context<'_>, memory: &mut Memory, dirty: &m
         .operand(context.rule, order)
         .map(|value| value.to_string())
         .filter(|order| !order.is_empty());
+    let is_same = memory.status.as_ref() == Some(&status) && memory.order == order;
+    if is_same && !context.change.gap && ignored(tag.values.as_ref(), context.change.previous.as_ref()) {
+        // Back from a value that is to be ignored.
+        return;
+    }
+    let before = (memory.in_run, memory.order.clone());
     memory.take_over(order, &status);
+    if memory.in_run && before != (true, memory.order.clone()) {
+        let read = |(name, slot): &(Arc<str>, Slot)| {
+            let value = context.view.operand(context.rule, *slot);
+            let value = value.and_then(|value| serde_json::to_value(value).ok());
+            (Arc::clone(name), value.unwrap_or_default())
+        };
+        memory.latched = latch.iter().map(read).collect();
+    }
+    if before.0 && !memory.in_run {
+        memory.ended_in = Some(context.moment);
+    }
     *dirty = true;
-    let path = context.equipment();
-    let unit = path.splitn(3, '/').nth(2).unwrap_or(path);
+    let unit = below_site(context.equipment());
+    let latched = memory.run(unit, context.moment).map(|run| run.latched);
     let order = memory.order.as_deref().filter(|_| memory.known);
     let run = order.map(|order| format!("{order}/{unit}/{}", memory.ordinal));
     let order = order.unwrap_or("unknown");
@@ -85,6 +155,9 @@ pub(super) fn evaluate(context: &mut Context<'_>, memory: &mut Memory, dirty: &m
         }
         let raw = Some(raw);
         object.field("vendorStatus", &VendorStatus { tag: &tag.name, raw });
+        for (name, value) in latched.iter().flatten() {
+            object.field(name, value);
+        }
     });
 }
 

@@ -372,7 +372,7 @@ impl Running {
             return;
         }
         match &batch.answer {
-            Some(answer) => self.answered(batch.source, answer, &batch.samples),
+            Some(answer) => self.answered(batch.source, answer, batch.received, &batch.samples),
             None => self.evaluate(&batch),
         }
         self.tell_failures();

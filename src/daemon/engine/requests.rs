@@ -4,6 +4,8 @@
 //! source's plan was replaced. So is what was asked by the core of that plan.
 
 use floorgate_adapter_api::{Answer, Request, Requester, Requests, Sample, SourceId, Unsent, requests};
+use floorgate_core::Input;
+use floorgate_sample::Timestamp;
 use tracing::debug;
 
 use super::Running;
@@ -38,21 +40,33 @@ impl Requesters {
 }
 
 impl Running {
-    /// Asks a source. What cannot be asked is answered at once, as failed.
-    #[expect(dead_code, reason = "no rule asks for anything yet")]
-    pub(super) fn ask(&mut self, source: SourceId, request: Request) {
-        if let Err(unsent) = self.requesters.ask(source, request) {
-            let answer = Answer {
-                request: unsent.request.id,
-                result: Err(unsent.reason.to_owned()),
+    /// Asks sources for what rules wait for, once that they do is stored. What cannot be asked is answered at once, as failed.
+    pub(super) fn ask(&mut self) {
+        for request in self.engine.core.take_requests() {
+            let (source, id) = (request.source, request.id);
+            let request = Request {
+                id,
+                tags: request.tags,
             };
-            self.answered(source, &answer, &[]);
+            if let Err(unsent) = self.requesters.ask(source, request) {
+                let answer = Answer {
+                    request: unsent.request.id,
+                    result: Err(unsent.reason.to_owned()),
+                };
+                self.answered(source, &answer, Timestamp::now(), &[]);
+            }
         }
     }
 
     /// Takes the answer to a request with what was read. It may be newer than changes that are on their way, so change detection does
     /// not see it.
-    pub(super) fn answered(&mut self, source: SourceId, answer: &Answer, samples: &[Sample]) {
+    pub(super) fn answered(
+        &mut self,
+        source: SourceId,
+        answer: &Answer,
+        received: Timestamp,
+        samples: &[Sample],
+    ) {
         debug!(
             source = self.engine.core.source_name(source),
             request = answer.request.0,
@@ -60,6 +74,15 @@ impl Running {
             failed = answer.result.as_ref().err(),
             "a request is answered"
         );
+        let now = self.now();
+        let input = Input {
+            source,
+            received,
+            notices: &[],
+            samples,
+            now,
+        };
+        self.engine.core.answer(answer, input, &mut self.events);
     }
 }
 

@@ -268,6 +268,7 @@ impl Running {
             }
             drop(admission);
         }
+        self.ask();
     }
 
     /// The store takes nothing for now; or it failed, which ends the engine.

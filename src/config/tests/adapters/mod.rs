@@ -53,7 +53,10 @@ struct RegisterAddress {
     discrete: Option<u16>,
     #[serde(rename = "type")]
     kind: Option<String>,
+    word_order: Option<String>,
+    length: Option<u16>,
     scale: Option<f64>,
+    offset: Option<f64>,
     unit_id: Option<u8>,
 }
 
@@ -118,7 +121,16 @@ impl Adapter for Modbus {
     }
 
     fn address_keys(&self) -> &'static [&'static str] {
-        &["holding", "discrete", "type", "scale", "unit_id"]
+        &[
+            "holding",
+            "discrete",
+            "type",
+            "word_order",
+            "length",
+            "scale",
+            "offset",
+            "unit_id",
+        ]
     }
 
     fn plan(&self, spec: SourceSpec<'_>, problems: &mut Problems) -> Option<Box<dyn Source>> {

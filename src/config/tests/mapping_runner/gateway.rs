@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use floorgate_config::Loaded;
 use floorgate_core::plan::{Plan, Priority};
-use floorgate_core::{Core, Encoding, Event, Input, Now, Settings};
-use floorgate_sample::{Continuity, Notice, Sample, SourceId, Timestamp};
+use floorgate_core::{Core, Encoding, Event, Input, Now, Request, Settings};
+use floorgate_sample::{Answer, Continuity, Notice, Sample, SourceId, Timestamp};
 
 use super::reader::{Action, Step};
 
@@ -47,6 +47,8 @@ pub(super) struct Gateway {
     silent: BTreeSet<usize>,
     /// Rules below this priority make no events.
     least: Option<Priority>,
+    /// What sources are asked for and have not answered.
+    asked: Vec<Request>,
     pub(super) told: Vec<Told>,
 }
 
@@ -77,6 +79,7 @@ impl Gateway {
             online: BTreeSet::new(),
             silent: BTreeSet::new(),
             least: None,
+            asked: Vec::new(),
             told: Vec::new(),
         }
     }
@@ -112,6 +115,7 @@ impl Gateway {
                     notices,
                     samples,
                 } => self.apply(*source, notices, samples),
+                Action::Answer { source, samples } => self.answer(*source, samples.as_deref())?,
                 Action::LeaveOutBelow(least) => {
                     self.least = *least;
                     self.core.leave_out_below(*least);
@@ -136,12 +140,42 @@ impl Gateway {
         self.timers(self.now)
     }
 
+    fn answer(&mut self, source: SourceId, samples: Option<&[Sample]>) -> Result<(), String> {
+        self.asked.extend(self.core.take_requests());
+        let (asked, others) = std::mem::take(&mut self.asked)
+            .into_iter()
+            .partition::<Vec<_>, _>(|request| request.source == source);
+        self.asked = others;
+        if asked.is_empty() {
+            return Err(format!("at {:?} nothing is read: no rule asks for it", self.now));
+        }
+        for request in asked {
+            let answer = Answer {
+                request: request.id,
+                result: samples.map(|_| ()).ok_or_else(|| "the device is busy".to_owned()),
+            };
+            let now = self.clock();
+            let input = Input {
+                source,
+                received: now.wall,
+                notices: &[],
+                samples: samples.unwrap_or_default(),
+                now,
+            };
+            let mut events = Vec::new();
+            self.core.answer(&answer, input, &mut events);
+            self.keep(events);
+        }
+        Ok(())
+    }
+
     fn restart(&mut self, continuity: Continuity) {
         self.store();
         self.processes += 1;
         self.started = self.now;
         self.core = core(&self.plan, &self.type_prefix, self.processes, &self.cells);
         self.core.leave_out_below(self.least);
+        self.asked.clear();
         for source in self.online.clone() {
             let mut notices = vec![Notice::Online(continuity)];
             if continuity == Continuity::Resumed {

@@ -167,6 +167,7 @@ impl<'p> Printer<'p> {
 /// What holds for the events of every case: ids are unique, no stream has a hole, and what an event says of itself is
 /// what its record says.
 pub(super) fn check(plan: &Plan, told: &[Told]) -> Result<(), String> {
+    let schema = serde_json::from_str(&floorgate_config::events_schema()).expect("a schema");
     let mut ids = HashSet::new();
     let mut streams: HashMap<String, u64> = HashMap::new();
     for told in told {
@@ -198,7 +199,9 @@ pub(super) fn check(plan: &Plan, told: &[Told]) -> Result<(), String> {
             .find(|rule| data["mapping"]["ruleId"] == *rule.id)
             .ok_or_else(|| format!("{about}: no rule is {}", data["mapping"]["ruleId"]))?;
         let path = &*plan.equipment[rule.equipment.0 as usize].path;
-        if data["equipmentPath"] != path || &*event.key != path || event.topic != rule.topic {
+        as_published(&schema, event, &data).map_err(|reason| format!("{about}: {reason}"))?;
+        let is_key = &*event.key == path || rule.spec.key.is_some();
+        if data["equipmentPath"] != path || !is_key || event.topic != rule.topic {
             return Err(format!(
                 "{about}: its equipment, key or topic is not that of its rule"
             ));
@@ -277,4 +280,42 @@ fn when(nanos: i64) -> String {
     let since = nanos - ORIGIN.as_nanos();
     let sign = if since < 0 { "-" } else { "" };
     format!("{sign}{}", offset(Duration::from_nanos(since.unsigned_abs())))
+}
+
+/// Whether an event's data is what the schema of the standard events says; those of the plant's own have none.
+fn as_published(schema: &Json, event: &Event, data: &Json) -> Result<(), String> {
+    let definition = &schema["$defs"][&*event.name];
+    let names = definition["required"].as_array().into_iter().flatten();
+    if let Some(missing) = names
+        .filter_map(Json::as_str)
+        .find(|name| data.get(name).is_none())
+    {
+        return Err(format!(
+            "`{missing}` is not there, and the schema says that it always is"
+        ));
+    }
+    let Some(properties) = definition["properties"].as_object() else {
+        return Ok(());
+    };
+    for (name, property) in properties {
+        let (Some(value), Some(types)) = (data.get(name), property["type"].as_array()) else {
+            continue;
+        };
+        let is = |wanted: &Json| match wanted.as_str() {
+            Some("string") => value.is_string(),
+            Some("number") => value.is_number(),
+            Some("integer") => value.is_i64() || value.is_u64(),
+            Some("boolean") => value.is_boolean(),
+            Some("array") => value.is_array(),
+            Some("object") => value.is_object(),
+            _ => value.is_null(),
+        };
+        if !types.iter().any(is) {
+            return Err(format!(
+                "`{name}` is {value}, and the schema says {}",
+                property["type"]
+            ));
+        }
+    }
+    Ok(())
 }

@@ -56,6 +56,53 @@ fn every_mapping_makes_the_events_that_are_expected() {
     );
 }
 
+/// All YAML files below a folder, relative to it.
+fn yaml_below(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).expect("a folder") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            found.extend(yaml_below(&path));
+        } else if path.extension().is_some_and(|extension| extension == "yaml") {
+            found.push(path);
+        }
+    }
+    found
+}
+
+#[test]
+fn every_example_is_tested_and_binds_its_schema() {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let inputs: String = yaml_below(&here.join("tests/mappings"))
+        .iter()
+        .filter_map(|path| fs::read_to_string(path).ok())
+        .collect();
+    let mappings = here.join("../../mappings");
+    let readme = fs::read_to_string(mappings.join("README.md")).expect("the page of the language");
+    let examples = yaml_below(&mappings.join("examples"));
+    assert!(examples.len() > 20);
+    for example in examples {
+        let name = example
+            .strip_prefix(&mappings)
+            .expect("a path below it")
+            .display()
+            .to_string();
+        assert!(
+            inputs.contains(&format!("mappings/{name}")),
+            "no case tests {name}"
+        );
+        let folder = name.rsplit_once('/').map_or("", |(folder, _)| folder);
+        let shown = [&name, folder]
+            .iter()
+            .any(|path| readme.contains(&format!("({path})")));
+        assert!(shown, "the page of the language does not show {name}");
+        let up = "../".repeat(name.matches('/').count());
+        let first = format!("# yaml-language-server: $schema={up}mapping.schema.json\n");
+        let text = fs::read_to_string(&example).expect("the example");
+        assert!(text.starts_with(&first), "{name} does not begin with {first:?}");
+    }
+}
+
 /// Compares with what is expected, or writes that anew.
 fn compare(case: &Path, outcome: &str) -> Result<(), String> {
     let path = case.join("expected.txt");

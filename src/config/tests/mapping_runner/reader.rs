@@ -10,8 +10,8 @@ use floorgate_yaml::{Node, NodeKind, Problems, Span, closest};
 use super::gateway::ORIGIN;
 
 /// The keys of a step that are no names of sources.
-const WORDS: [&str; 8] = [
-    "at", "online", "resumed", "offline", "stale", "gap", "restart", "outbox",
+const WORDS: [&str; 9] = [
+    "at", "online", "resumed", "offline", "stale", "gap", "restart", "outbox", "read",
 ];
 
 /// The keys of a value that is written as a mapping.
@@ -31,6 +31,11 @@ pub(super) enum Action {
         source: SourceId,
         notices: Vec<Notice>,
         samples: Vec<Sample>,
+    },
+    /// A source answers everything that it is asked for: with values, or that it failed.
+    Answer {
+        source: SourceId,
+        samples: Option<Vec<Sample>>,
     },
     /// The process ends and another one goes on.
     Restart { after: Duration, continuity: Continuity },
@@ -111,6 +116,7 @@ impl Reader<'_> {
                 "gap" => self.gap(value, &mut actions),
                 "restart" => actions.extend(self.restart(value)),
                 "outbox" => actions.extend(self.outbox(value)),
+                "read" => self.answers(value, &mut caught_up),
                 source => {
                     if let Some(source) = self.source(source, *span) {
                         let samples = self.samples(source, value);
@@ -196,6 +202,17 @@ impl Reader<'_> {
             }
         };
         Some(Action::Restart { after, continuity })
+    }
+
+    /// `read: {plc: {cycle_no: 7}}`, or `read: {plc: failed}`: after all else of the step.
+    fn answers(&mut self, node: &Node, actions: &mut Vec<Action>) {
+        for (name, span, value) in node.entries() {
+            if let Some(source) = self.source(name, *span) {
+                let failed = value.as_text() == Some("failed");
+                let samples = (!failed).then(|| self.samples(source, value));
+                actions.push(Action::Answer { source, samples });
+            }
+        }
     }
 
     fn outbox(&mut self, node: &Node) -> Option<Action> {

@@ -67,7 +67,7 @@ fn a_field_that_cannot_be_computed_is_null_and_the_event_goes_out() {
 
 #[test]
 fn every_failure_is_counted_and_the_first_few_are_told() {
-    let mut gateway = Gateway::of(plan_with_rate(|kind| matches!(kind, RuleKind::Alarm)));
+    let mut gateway = Gateway::of(plan_with_rate(|kind| matches!(kind, RuleKind::Alarm { .. })));
     for (word, name) in [(0xFFFF_FFFF, "AlarmRaised"), (0, "AlarmCleared")] {
         let samples = gateway.moment(&[(ALARMS, Value::UInt(word))]);
         let (events, failures) = gateway.try_batch(&[], &samples);

@@ -5,7 +5,9 @@ mod failures;
 mod hostile;
 mod machine;
 mod resume;
+mod shapes;
 mod shedding;
+mod timers;
 mod work_order;
 
 use std::collections::HashMap;
@@ -13,7 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use floorgate_core::plan::{
-    AlarmBit, Counter, Equipment, EquipmentId, Field, Plan, Priority, Rule, RuleKind, RuleSpec, Slot,
+    AlarmBit, CountEvent, Counter, Equipment, EquipmentId, Field, Plan, Rule, RuleKind, RuleSpec, Slot,
     SourceRow, Tag, TagSpec,
 };
 use floorgate_core::table::ValueTable;
@@ -79,6 +81,7 @@ fn tags() -> Vec<Tag> {
         .map(|spec| Tag {
             key: format!("line/{}", spec.name).into(),
             source: SourceId(0),
+            valid: None,
             spec: Arc::new(spec),
         })
         .collect()
@@ -99,12 +102,10 @@ fn plan() -> Plan {
             equipment: EquipmentId(0),
             inputs: inputs.into(),
             topic: "acme.busan.mes.x.v1".into(),
+            run: None,
             spec: Arc::new(RuleSpec {
-                priority: Priority::Normal,
-                kind,
-                when: None,
                 data,
-                version: "sha256:0".into(),
+                ..RuleSpec::of(kind)
             }),
         }
     };
@@ -119,20 +120,24 @@ fn plan() -> Plan {
         tags: tags(),
         rules: vec![
             rule(
-                RuleKind::WorkOrderStatus { order: Slot(1) },
+                RuleKind::WorkOrderStatus {
+                    order: Slot(1),
+                    latch: Vec::new(),
+                },
                 &[STATUS, ORDER, GOOD],
                 quantity,
             ),
             rule(RuleKind::EquipmentState, &[STATE], vec![]),
             rule(
                 RuleKind::ProductionCount {
-                    kind: "good".into(),
+                    event: CountEvent::Production("good".into()),
                     unit: "C62".into(),
+                    reset: None,
                 },
                 &[GOOD],
                 vec![],
             ),
-            rule(RuleKind::Alarm, &[ALARMS], vec![]),
+            rule(RuleKind::Alarm { of_condition: None }, &[ALARMS], vec![]),
             rule(
                 RuleKind::Measurement {
                     name: "temperature".into(),
@@ -150,6 +155,8 @@ struct Gateway {
     core: Core,
     cells: HashMap<Arc<str>, String>,
     time: i64,
+    /// When the process started, where its monotonic clock runs.
+    started: Option<i64>,
 }
 
 impl Gateway {
@@ -174,6 +181,7 @@ impl Gateway {
             core,
             cells,
             time: 0,
+            started: None,
         }
     }
 
@@ -181,6 +189,7 @@ impl Gateway {
         self.store();
         Self {
             time: self.time,
+            started: self.started.map(|_| self.time),
             ..Self::start(self.plan, self.cells)
         }
     }
@@ -210,13 +219,19 @@ impl Gateway {
             .collect()
     }
 
+    /// The moment of its evaluation, some nanoseconds after its time.
+    fn now(&self, after: i64) -> Now {
+        let passed = self.started.map_or(0, |started| self.time + after - started);
+        Now {
+            wall: Timestamp::from_nanos(self.time + after),
+            monotonic: Duration::from_nanos(passed.unsigned_abs()),
+        }
+    }
+
     /// What its timers and debts make.
     fn advance(&mut self) -> Vec<Event> {
         let mut events = Vec::new();
-        let now = Now {
-            wall: Timestamp::from_nanos(self.time),
-            monotonic: Duration::ZERO,
-        };
+        let now = self.now(0);
         self.core.advance(now, &mut events);
         self.store();
         events
@@ -230,11 +245,8 @@ impl Gateway {
 
     fn try_batch(&mut self, notices: &[Notice], samples: &[Sample]) -> (Vec<Event>, Failures) {
         let mut events = Vec::new();
-        let received = Timestamp::from_nanos(self.time + 5_000_000);
-        let now = Now {
-            wall: received,
-            monotonic: Duration::ZERO,
-        };
+        let now = self.now(5_000_000);
+        let received = now.wall;
         self.core.apply(
             Input {
                 source: SourceId(0),

@@ -18,7 +18,7 @@ fn ranked() -> Plan {
         let spec = Arc::get_mut(&mut rule.spec).unwrap();
         spec.priority = match spec.kind {
             RuleKind::Measurement { .. } => Priority::Low,
-            RuleKind::WorkOrderStatus { .. } | RuleKind::Alarm => Priority::High,
+            RuleKind::WorkOrderStatus { .. } | RuleKind::Alarm { .. } => Priority::High,
             _ => Priority::Normal,
         };
     }

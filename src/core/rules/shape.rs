@@ -1,0 +1,409 @@
+//! When a rule looks: at once, at an edge, when values that belong together are there, at the end of a window.
+//!
+//! What a rule waits for is its *progress*, a part of its cell, so that a restart in between changes nothing.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use floorgate_sample::{Quality, TagId, Value};
+use serde::{Deserialize, Serialize};
+use serde_json::Value as Json;
+
+use crate::detect::{Cause, Change};
+use crate::envelope::Event;
+use crate::machine::{Core, change_without_sample};
+use crate::plan::{Counter, Rule, RuleId, RuleKind, RuleSpec, Shape, Slot};
+use crate::shedding::Owed;
+
+use super::snapshot::{self, Asked};
+use super::window::Moment;
+use super::work_order::Run;
+use super::{Fields, Memory, Note, Outcome, count, edge, evaluate, expect, join, leave_out, window};
+
+/// What a rule waits for, and what it has seen on the way.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Progress {
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    edge: Option<edge::Memory>,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    join: Option<join::Memory>,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    expect: Option<expect::Memory>,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    window: Option<window::Memory>,
+    /// The PLC's number of the last event.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    sequence: Option<u64>,
+    /// Events that wait for values that are read for them.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub(super) asked: Vec<Asked>,
+    /// Its earliest entry among the timers.
+    #[serde(skip)]
+    pub(crate) queued: Option<Duration>,
+}
+
+impl Progress {
+    /// Progress of a rule that makes any.
+    pub(super) fn of(spec: &RuleSpec) -> Option<Self> {
+        let makes = spec.shape != Shape::Every || spec.sequence.is_some() || spec.snapshot.is_some();
+        makes.then(Self::default)
+    }
+
+    pub(crate) fn due(&self) -> Option<Duration> {
+        let edge = self.edge.as_ref().and_then(edge::Memory::due);
+        let join = self.join.as_ref().and_then(join::Memory::due);
+        let expect = self.expect.as_ref().and_then(expect::Memory::due);
+        let window = self.window.as_ref().and_then(window::Memory::due);
+        let asked = self.asked.first().map(|asked| asked.due);
+        edge.or(join).or(expect).or(window).into_iter().chain(asked).min()
+    }
+}
+
+/// A change that a rule makes an event of now.
+#[derive(Debug)]
+pub(crate) struct Due {
+    pub(crate) change: Change,
+    /// Whether the condition of an alarm began or ceased to hold.
+    pub(crate) rising: Option<bool>,
+    /// Further fields of the event.
+    pub(crate) fields: Fields,
+    /// Inputs that did not come in time.
+    pub(crate) missing: Vec<Slot>,
+}
+
+impl Due {
+    pub(crate) fn new(change: Change) -> Self {
+        Self {
+            change,
+            rising: None,
+            fields: Vec::new(),
+            missing: Vec::new(),
+        }
+    }
+
+    pub(crate) fn edge(change: Change, rising: bool) -> Self {
+        Self {
+            rising: Some(rising),
+            ..Self::new(change)
+        }
+    }
+}
+
+fn place_of<'a>(core: &'a Core, rule: &'a Rule) -> Option<edge::Place<'a>> {
+    let Shape::Edge(spec) = &rule.spec.shape else {
+        return None;
+    };
+    let trigger = rule.inputs.first()?;
+    Some(edge::Place {
+        spec,
+        tag: &core.plan.tags[trigger.index()].spec,
+        inputs: &rule.inputs,
+        tells_initial: matches!(rule.spec.kind, RuleKind::Alarm { .. }),
+    })
+}
+
+impl Core {
+    /// Lets a rule see a change, or leave it out.
+    pub(crate) fn show(&mut self, number: u32, change: &Change, events: &mut Vec<Event>) {
+        let id = RuleId(number);
+        if self.rules[number as usize].progress.is_none() {
+            let was_dirty = self.rules[number as usize].is_dirty();
+            self.tell(id, change, &Note::NONE, events);
+            self.touched(id, was_dirty);
+            return;
+        }
+        let plan = Arc::clone(&self.plan);
+        let rule = &plan.rules[number as usize];
+        let was_dirty = self.rules[number as usize].is_dirty();
+        let mut change = change.clone();
+        change.received.get_or_insert(self.emitter.received());
+        let mut due = Vec::new();
+        let moved = self.see(id, rule, &change, &mut due);
+        self.rules[number as usize].dirty |= moved;
+        for due in due {
+            self.fire(id, rule, due, events);
+        }
+        self.touched(id, was_dirty);
+        self.queue_rule(id);
+    }
+
+    /// What a change brings a rule nearer to. Returns whether there is anything to store.
+    fn see(&mut self, id: RuleId, rule: &Rule, change: &Change, due: &mut Vec<Due>) -> bool {
+        let at = self.at;
+        let now = Moment {
+            wall: self.emitter.recorded(),
+            clock: at,
+        };
+        let Some(mut progress) = self.rules[id.0 as usize].progress.take() else {
+            return false;
+        };
+        let tag = &self.plan.tags[change.tag.index()].spec;
+        let moved = match &rule.spec.shape {
+            Shape::Every => {
+                due.push(Due::new(change.clone()));
+                false
+            }
+            Shape::Edge(_) => place_of(self, rule)
+                .is_some_and(|place| progress.edge.get_or_insert_default().see(place, change, at, due)),
+            Shape::Join { tags, within } => {
+                let join = progress.join.get_or_insert_default();
+                join.see((&rule.inputs, *tags), change, (at, *within), due)
+            }
+            Shape::Expect { states, within } => {
+                let expect = progress.expect.get_or_insert_default();
+                expect.see((states, *within), tag, change, at, due)
+            }
+            Shape::Transitions(transitions) => {
+                due.extend(expect::forbidden(transitions, tag, change));
+                false
+            }
+            Shape::Window(spec) if matches!(rule.spec.kind, RuleKind::ProductionCount { .. }) => {
+                let untold = self.count_only(id, change);
+                if untold {
+                    progress.window.get_or_insert_default().open(*spec, now);
+                }
+                untold
+            }
+            Shape::Window(spec) => progress.window.get_or_insert_default().see(*spec, change, now),
+        };
+        self.rules[id.0 as usize].progress = Some(progress);
+        moved
+    }
+
+    /// Adds a change to what is counted and not told. Returns whether there is anything of it.
+    fn count_only(&mut self, id: RuleId, change: &Change) -> bool {
+        let rule = &self.plan.rules[id.0 as usize];
+        let state = &mut self.rules[id.0 as usize];
+        let view = super::View {
+            plan: &self.plan,
+            tags: &self.tags,
+            sources: &self.sources,
+            hidden: &[],
+            read: &[],
+        };
+        let mut ignored = Vec::new();
+        let outcome = Outcome {
+            events: &mut ignored,
+            failures: &mut self.failures,
+        };
+        let scene = super::Scene {
+            rule,
+            change,
+            note: &Note::NONE,
+            run: None,
+            moment: self.moment,
+        };
+        let mut context = super::Context::new(scene, view, &mut self.emitter, outcome);
+        let Some(Memory::Count(memory)) = state.memory.as_deref_mut() else {
+            return false;
+        };
+        count::count(&mut context, memory, &mut state.dirty);
+        memory.has_untold()
+    }
+
+    /// The time for which a rule waited is over.
+    pub(crate) fn rule_is_due(&mut self, id: RuleId, at: Duration, events: &mut Vec<Event>) {
+        let plan = Arc::clone(&self.plan);
+        let rule = &plan.rules[id.0 as usize];
+        let Some(mut progress) = self.rules[id.0 as usize].progress.take() else {
+            return;
+        };
+        if progress.queued == Some(at) {
+            progress.queued = None;
+        }
+        let is_due = progress.due().is_some_and(|due| due <= at);
+        let mut due = Vec::new();
+        let unanswered = snapshot::overdue(&mut progress.asked, at);
+        if is_due {
+            self.ripen(rule, id, &mut progress, at, &mut due);
+        }
+        self.rules[id.0 as usize].progress = Some(progress);
+        let was_dirty = self.rules[id.0 as usize].is_dirty();
+        self.rules[id.0 as usize].dirty |= is_due;
+        for asked in unanswered {
+            self.tell_read(id, asked, &Err("no answer in time".to_owned()), &[], events);
+        }
+        for due in due {
+            self.fire(id, rule, due, events);
+        }
+        self.touched(id, was_dirty);
+        self.queue_rule(id);
+    }
+
+    fn ripen(&self, rule: &Rule, id: RuleId, progress: &mut Progress, at: Duration, due: &mut Vec<Due>) {
+        let Some(&trigger) = rule.inputs.first() else {
+            return;
+        };
+        let known = self.view().value(trigger);
+        let state = &self.tags[trigger.index()];
+        let is_over = |due: Option<Duration>| due.is_some_and(|due| due <= at);
+        match &rule.spec.shape {
+            Shape::Every | Shape::Transitions(_) => {}
+            Shape::Edge(_) => {
+                if let (Some(edge), Some(place)) = (&mut progress.edge, place_of(self, rule)) {
+                    edge.ripen(place, at, due);
+                }
+            }
+            Shape::Join { tags, .. } => {
+                if let Some(join) = progress.join.as_mut().filter(|join| is_over(join.due())) {
+                    join.expire((&rule.inputs, *tags), due);
+                }
+            }
+            Shape::Expect { states, .. } => {
+                if let Some(expect) = progress.expect.as_mut().filter(|expect| is_over(expect.due())) {
+                    let tag = &self.plan.tags[trigger.index()].spec;
+                    let name = expect::name_of(tag, known).unwrap_or_else(|| "unknown".to_owned());
+                    let about = self.about(trigger, known);
+                    expect.expire(states, about, &name, due);
+                }
+            }
+            Shape::Window(spec) => {
+                let Some(window) = progress.window.as_mut().filter(|window| is_over(window.due())) else {
+                    return;
+                };
+                if !matches!(rule.spec.kind, RuleKind::ProductionCount { .. }) {
+                    window.close(*spec, trigger, known.is_some(), due);
+                } else if let Some((from, to)) = window.close_span() {
+                    let has_untold = matches!(
+                        self.rules[id.0 as usize].memory.as_deref(),
+                        Some(Memory::Count(memory)) if memory.has_untold()
+                    );
+                    if has_untold {
+                        let mut counted = Due::new(Change {
+                            value: state.counted.clone(),
+                            gap: state.gap,
+                            received: Some(to),
+                            ..self.about(trigger, known)
+                        });
+                        counted.fields = vec![
+                            ("from".into(), Json::from(from.to_string())),
+                            ("to".into(), Json::from(to.to_string())),
+                        ];
+                        due.push(counted);
+                    }
+                }
+            }
+        }
+    }
+
+    /// A change that is none of the tag's: what is known of it now.
+    fn about(&self, tag: TagId, known: Option<&Value>) -> Change {
+        let state = &self.tags[tag.index()];
+        let quality = if known.is_some() {
+            state.counted_quality
+        } else {
+            Quality::UNCERTAIN
+        };
+        Change {
+            cause: Cause::Value,
+            value: known.cloned(),
+            gap: state.gap,
+            ..change_without_sample(tag, quality)
+        }
+    }
+
+    /// Makes the event of a rule whose time has come.
+    fn fire(&mut self, id: RuleId, rule: &Rule, due: Due, events: &mut Vec<Event>) {
+        let Due {
+            mut change,
+            rising,
+            mut fields,
+            missing,
+        } = due;
+        if let Some(slot) = rule.spec.sequence {
+            let missed = self.missed(id, rule, slot);
+            if let Some(missed) = missed.filter(|missed| *missed > 0) {
+                change.gap = true;
+                fields.push(("missed".into(), Json::from(missed)));
+            }
+        }
+        if !missing.is_empty() {
+            change.quality = Quality::UNCERTAIN;
+            let name = |slot: &Slot| {
+                let tag = rule.inputs.get(usize::from(slot.0))?;
+                Some(Json::from(&*self.plan.tags[tag.index()].spec.name))
+            };
+            fields.push(("missing".into(), missing.iter().filter_map(name).collect()));
+        }
+        let note = Note {
+            rising,
+            fields,
+            missing,
+            read: Vec::new(),
+            tell_only: matches!(rule.spec.shape, Shape::Window(_)),
+        };
+        if rule.spec.snapshot.is_some() {
+            self.ask(id, rule, &change, note);
+        } else {
+            self.tell(id, &change, &note, events);
+        }
+    }
+
+    /// How many numbers of the PLC were skipped before this event. `None` where that is not known.
+    fn missed(&mut self, id: RuleId, rule: &Rule, slot: Slot) -> Option<u64> {
+        let tag = *rule.inputs.get(usize::from(slot.0))?;
+        let number = self.view().value(tag).and_then(count::count_of)?;
+        let counter: Option<Counter> = self.plan.tags[tag.index()].spec.counter;
+        let state = &mut self.rules[id.0 as usize];
+        let last = state.progress.as_mut()?.sequence.replace(number);
+        state.dirty |= last != Some(number);
+        Some(count::step(counter, last?, number).delta.saturating_sub(1))
+    }
+
+    /// The run that a work order's rule has open in this moment, where it is known to be the one.
+    fn run_of(&self, id: RuleId) -> Option<Run> {
+        let rule = &self.plan.rules[id.0 as usize];
+        let RuleKind::WorkOrderStatus { order, .. } = &rule.spec.kind else {
+            return None;
+        };
+        let (&status, &tag) = (rule.inputs.first()?, rule.inputs.get(usize::from(order.0))?);
+        let view = self.view();
+        view.value(status)?;
+        let path = &self.plan.equipment[rule.equipment.0 as usize].path;
+        let run = self.rules[id.0 as usize].run(path, self.moment)?;
+        // The order of the run goes on while its tag is bad; one that was not sent since the source began anew may be another.
+        let is_same = match view.operand(rule, *order) {
+            Some(value) => value.to_string() == run.order,
+            None => {
+                self.tags[tag.index()].session
+                    == self.sources[self.plan.tags[tag.index()].source.index()].session
+            }
+        };
+        is_same.then_some(run)
+    }
+
+    /// Makes the event of a change, unless there is no room for it.
+    pub(super) fn tell(&mut self, id: RuleId, change: &Change, note: &Note, events: &mut Vec<Event>) {
+        let rule = &self.plan.rules[id.0 as usize];
+        let run = rule.run.filter(|run| *run != id).and_then(|run| self.run_of(run));
+        let state = &mut self.rules[id.0 as usize];
+        let view = super::View {
+            plan: &self.plan,
+            tags: &self.tags,
+            sources: &self.sources,
+            hidden: &note.missing,
+            read: &note.read,
+        };
+        let outcome = Outcome {
+            events,
+            failures: &mut self.failures,
+        };
+        if self.shedding.leaves_out(rule.spec.priority) {
+            if rule.spec.shape != Shape::Every {
+                state.owe(Some(Owed::Change));
+                self.shedding.note(rule.spec.priority);
+            } else if leave_out(rule, state, change, view, &mut self.emitter, outcome) {
+                self.shedding.note(rule.spec.priority);
+            }
+            return;
+        }
+        let scene = super::Scene {
+            rule,
+            change,
+            note,
+            run: run.as_ref(),
+            moment: self.moment,
+        };
+        evaluate(scene, state, view, &mut self.emitter, outcome);
+    }
+}

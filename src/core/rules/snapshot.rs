@@ -1,0 +1,231 @@
+//! Values that are read for an event, in one request, when its rule is triggered.
+//!
+//! What is read stands beside what change detection knows and changes none of it: a value that is read may be newer than changes
+//! which are still on their way. The rule waits with its event until the answer is there, over a restart too. While the source is not
+//! connected the request waits; one that has to be sent again, or is answered late, may read what belongs to the next event, and says
+//! `gap`. The event's `snapshot` says how it went: `complete`; `changed` where the tag that must not change did, and the values may be of
+//! another; `failed` where nothing could be read and the values are null.
+
+use std::time::Duration;
+
+use floorgate_sample::{Answer, Quality, RequestId, Sample, SourceId, TagId, Value};
+use serde::{Deserialize, Serialize};
+use serde_json::Value as Json;
+
+use crate::deferred::StoredChange;
+use crate::detect::Change;
+use crate::envelope::Event;
+use crate::machine::{Core, Input};
+use crate::plan::{Rule, RuleId, Slot};
+use crate::state::StoredValue;
+
+use super::{Fields, Note};
+
+/// How long an event waits for what is read for it.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// Events of one rule that wait at a time; the oldest goes without its values then.
+const MOST_WAITING: usize = 16;
+
+/// A request to a source: read these tags at once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Request {
+    /// What its answer is known by.
+    pub id: RequestId,
+    /// The source.
+    pub source: SourceId,
+    /// What is read.
+    pub tags: Vec<TagId>,
+}
+
+/// An event that waits for values.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Asked {
+    change: StoredChange,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    rising: Option<bool>,
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    fields: Fields,
+    /// What the tag that must not change was.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    unchanged: Option<StoredValue>,
+    pub(crate) due: Duration,
+    /// The request, while this process waits for its answer.
+    #[serde(skip)]
+    request: Option<RequestId>,
+    /// It was asked for before, by this process or an earlier one.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    again: bool,
+}
+
+/// Takes out what has waited for too long.
+pub(super) fn overdue(asked: &mut Vec<Asked>, at: Duration) -> Vec<Asked> {
+    asked.extract_if(.., |asked| asked.due <= at).collect()
+}
+
+impl Core {
+    /// Hands out what sources are asked for. Each request is to be sent after its rule's state is stored, and answered with
+    /// [`Core::answer`].
+    pub fn take_requests(&mut self) -> Vec<Request> {
+        std::mem::take(&mut self.requests)
+    }
+
+    /// Has a rule's event wait for the values of its snapshot.
+    pub(super) fn ask(&mut self, id: RuleId, rule: &Rule, change: &Change, note: Note) {
+        let Some(snapshot) = &rule.spec.snapshot else {
+            return;
+        };
+        let unchanged = snapshot
+            .unchanged
+            .and_then(|slot| self.view().value(*rule.inputs.get(usize::from(slot.0))?))
+            .map(StoredValue::from);
+        let asked = Asked {
+            change: StoredChange::new(&rule.inputs, change),
+            rising: note.rising,
+            fields: note.fields,
+            unchanged,
+            due: self.at + PATIENCE,
+            request: None,
+            again: false,
+        };
+        let state = &mut self.rules[id.0 as usize];
+        state.dirty = true;
+        if let Some(progress) = state.progress.as_deref_mut() {
+            if progress.asked.len() >= MOST_WAITING
+                && let Some(oldest) = progress.asked.first_mut()
+            {
+                oldest.due = self.at;
+            }
+            progress.asked.push(asked);
+        }
+        self.send_requests(id);
+    }
+
+    /// Sends what a rule waits for and nobody was asked for yet, where the source is connected.
+    fn send_requests(&mut self, id: RuleId) {
+        let rule = &self.plan.rules[id.0 as usize];
+        let (Some(snapshot), Some(progress)) = (
+            &rule.spec.snapshot,
+            self.rules[id.0 as usize].progress.as_deref_mut(),
+        ) else {
+            return;
+        };
+        let slots = snapshot.tags.iter();
+        let tags: Vec<TagId> = slots
+            .filter_map(|slot| rule.inputs.get(usize::from(slot.0)).copied())
+            .collect();
+        let Some(source) = tags.first().map(|tag| self.plan.tags[tag.index()].source) else {
+            return;
+        };
+        if !self.sources[source.index()].is_connected() {
+            return;
+        }
+        for asked in progress.asked.iter_mut().filter(|asked| asked.request.is_none()) {
+            self.last_request += 1;
+            let request = RequestId(self.last_request);
+            asked.request = Some(request);
+            self.requests.push(Request {
+                id: request,
+                source,
+                tags: tags.clone(),
+            });
+        }
+    }
+
+    /// A source is connected: what waits for it is asked for, again where it was before.
+    pub(crate) fn ask_again(&mut self, source: SourceId) {
+        for index in 0..u32::try_from(self.rules.len()).unwrap_or(u32::MAX) {
+            let rule = &self.plan.rules[index as usize];
+            let Some(first) = rule
+                .spec
+                .snapshot
+                .as_ref()
+                .and_then(|snapshot| snapshot.tags.first())
+            else {
+                continue;
+            };
+            let reads = rule.inputs.get(usize::from(first.0));
+            if reads.is_none_or(|tag| self.plan.tags[tag.index()].source != source) {
+                continue;
+            }
+            if let Some(progress) = self.rules[index as usize].progress.as_deref_mut() {
+                for asked in &mut progress.asked {
+                    asked.request = None;
+                    asked.again = true;
+                }
+            }
+            self.send_requests(RuleId(index));
+        }
+    }
+
+    /// Takes the answer to a request, with the samples that were read, none where it failed.
+    pub fn answer(&mut self, answer: &Answer, input: Input<'_>, events: &mut Vec<Event>) {
+        self.run_timers(input.now, events);
+        self.emitter.begin(input.received, input.now.wall);
+        let waits = |asked: &Asked| asked.request == Some(answer.request);
+        let found = (0..).zip(&mut self.rules).find_map(|(index, state)| {
+            let progress = state.progress.as_deref_mut()?;
+            let place = progress.asked.iter().position(waits)?;
+            Some((RuleId(index), progress.asked.remove(place)))
+        });
+        // An answer that nobody waits for any more came too late, or is to a rule of an earlier configuration.
+        let Some((id, asked)) = found else { return };
+        let was_dirty = self.rules[id.0 as usize].is_dirty();
+        self.rules[id.0 as usize].dirty = true;
+        self.tell_read(id, asked, &answer.result, input.samples, events);
+        self.touched(id, was_dirty);
+    }
+
+    /// Makes an event with what was read for it.
+    pub(super) fn tell_read(
+        &mut self,
+        id: RuleId,
+        asked: Asked,
+        result: &Result<(), String>,
+        samples: &[Sample],
+        events: &mut Vec<Event>,
+    ) {
+        let plan = std::sync::Arc::clone(&self.plan);
+        let rule = &plan.rules[id.0 as usize];
+        let (Some(snapshot), Some(mut change)) = (&rule.spec.snapshot, asked.change.change(&rule.inputs))
+        else {
+            return;
+        };
+        let value_of = |slot: &Slot| -> Option<Value> {
+            let tag = rule.inputs.get(usize::from(slot.0))?;
+            let sample = samples.iter().find(|sample| sample.tag == *tag)?;
+            sample.value.clone().filter(|_| !sample.quality.is_bad())
+        };
+        let read: Vec<(Slot, Option<Value>)> = snapshot
+            .tags
+            .iter()
+            .map(|slot| (*slot, value_of(slot).filter(|_| result.is_ok())))
+            .collect();
+        let is_same = snapshot.unchanged.is_none_or(|slot| {
+            let before: Option<Value> = asked.unchanged.map(Value::from);
+            let now = value_of(&slot);
+            before.zip(now).is_some_and(|(before, now)| before.same(&now))
+        });
+        let how = match result {
+            Err(reason) => {
+                self.failures
+                    .add(&rule.id, || format!("its snapshot was not read: {reason}"));
+                "failed"
+            }
+            Ok(()) if !is_same => "changed",
+            Ok(()) => "complete",
+        };
+        if how != "complete" && !change.quality.is_bad() {
+            change.quality = Quality::UNCERTAIN;
+        }
+        change.gap |= asked.again;
+        let mut fields = asked.fields;
+        fields.push(("snapshot".into(), Json::from(how)));
+        let note = Note {
+            rising: asked.rising,
+            fields,
+            read,
+            ..Note::default()
+        };
+        self.tell(id, &change, &note, events);
+    }
+}

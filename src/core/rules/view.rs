@@ -1,0 +1,97 @@
+//! What a rule sees of tags beside the change that it looks at, and the fields that a mapping makes of it.
+
+use std::sync::Arc;
+
+use floorgate_sample::{TagId, Value};
+
+use crate::detect::Change;
+use crate::gate::is_true;
+use crate::plan::{Field, Plan, Rule, Slot};
+use crate::source::SourceState;
+use crate::state::TagState;
+
+use super::Failures;
+
+/// What a rule may look at beside the change.
+#[derive(Clone, Copy)]
+pub(crate) struct View<'a> {
+    pub(crate) plan: &'a Plan,
+    pub(crate) tags: &'a [TagState],
+    pub(crate) sources: &'a [SourceState],
+    /// Inputs that are unknown to the event that is made.
+    pub(crate) hidden: &'a [Slot],
+    /// Inputs that were read for it.
+    pub(crate) read: &'a [(Slot, Option<Value>)],
+}
+
+impl<'a> View<'a> {
+    /// The latest value of a tag; `None` while it is unknown.
+    pub(crate) fn value(&self, tag: TagId) -> Option<&'a Value> {
+        let state = self.tags.get(tag.index())?;
+        let row = self.plan.tags.get(tag.index())?;
+        if let Some(gate) = row.valid
+            && !self.value(gate).is_some_and(is_true)
+        {
+            return None;
+        }
+        let source = self.sources.get(row.source.index())?;
+        state
+            .latest
+            .as_ref()
+            .filter(|_| source.online && state.session == source.session)
+    }
+
+    /// The value of a rule's input as expressions and fields see it: by its table's name where it has one.
+    pub(super) fn operand(&self, rule: &Rule, slot: Slot) -> Option<Value> {
+        if self.hidden.contains(&slot) {
+            return None;
+        }
+        let tag = *rule.inputs.get(usize::from(slot.0))?;
+        if let Some((_, value)) = self.read.iter().find(|(read, _)| *read == slot) {
+            return self.named(tag, value.as_ref()?);
+        }
+        self.named(tag, self.value(tag)?)
+    }
+
+    /// A tag's value, by its table's name where it has one.
+    fn named(&self, tag: TagId, value: &Value) -> Option<Value> {
+        match self.plan.tags.get(tag.index())?.spec.values.as_ref() {
+            Some(table) => table.name_of(value).map(Value::text),
+            None => Some(value.clone()),
+        }
+    }
+
+    /// Writes the fields that the mapping adds. One that cannot be computed is null, and `failures` says why.
+    pub(super) fn write(
+        &self,
+        (rule, change): (&Rule, &Change),
+        fields: &[(Arc<str>, Field)],
+        object: &mut crate::json::Object<'_>,
+        failures: &mut Failures,
+    ) {
+        for (name, field) in fields {
+            match field {
+                Field::Input(slot) => object.put(name, &self.operand(rule, *slot)),
+                Field::Previous => {
+                    let previous = change.previous.as_ref();
+                    object.put(name, &previous.and_then(|value| self.named(change.tag, value)));
+                }
+                Field::Constant(constant) => object.put(name, constant),
+                Field::Computed(expression) => {
+                    let value = expression
+                        .evaluate(|slot| self.operand(rule, slot))
+                        .unwrap_or_else(|error| {
+                            failures.add(&rule.id, || format!("field {name:?} is null: {error}"));
+                            serde_json::Value::Null
+                        });
+                    object.put(name, &value);
+                }
+                Field::Object(fields) => {
+                    object.open(name);
+                    self.write((rule, change), fields, object, failures);
+                    object.close();
+                }
+            }
+        }
+    }
+}

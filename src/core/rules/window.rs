@@ -1,0 +1,204 @@
+//! Windows of time: the smallest, largest and mean value of a measurement, and counts that are summed.
+//!
+//! Windows are as long as the mapping says and begin at multiples of that since 1970, by the gateway's wall clock. What a value
+//! weighs in the mean is how long it was, since a device that tells only changes would count a value that stays as little as one
+//! that flickers. A value that is known goes on into the next window; while none is known, nothing is told.
+
+use std::time::Duration;
+
+use floorgate_sample::{Quality, TagId, Timestamp, Value};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use crate::detect::{Cause, Change};
+use crate::machine::change_without_sample;
+use crate::plan::{Aggregate, WindowSpec};
+
+use super::shape::Due;
+
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Memory {
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    open: Option<Open>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Open {
+    /// When it began, by the wall clock, in nanoseconds.
+    from: i64,
+    /// When it ends, by the wall clock.
+    to: i64,
+    /// And by the core's.
+    due: Duration,
+    /// Values that came in it.
+    n: u64,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    min: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    max: Option<f64>,
+    /// Sum of the values, each times its seconds.
+    sum: f64,
+    /// Seconds in which a value was known.
+    seconds: f64,
+    /// The value that holds, and since when on the core's clock.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    last: Option<(f64, Duration)>,
+    /// Something may have been missed in it, or the value was unknown for a time.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    gap: bool,
+    /// Whether any value was not good.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    doubtful: bool,
+}
+
+/// A moment on the clock of people and on that of timers.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Moment {
+    pub(crate) wall: Timestamp,
+    pub(crate) clock: Duration,
+}
+
+impl Memory {
+    pub(crate) fn due(&self) -> Option<Duration> {
+        self.open.as_ref().map(|open| open.due)
+    }
+
+    /// Opens a window where none is.
+    pub(crate) fn open(&mut self, spec: WindowSpec, now: Moment) {
+        if self.open.is_none() {
+            self.open = Some(Open::begin(spec, now, None));
+        }
+    }
+
+    /// Takes a change of the measurement. Returns whether anything is to be stored.
+    pub(crate) fn see(&mut self, spec: WindowSpec, change: &Change, now: Moment) -> bool {
+        if change.cause == Cause::Silence {
+            return false;
+        }
+        let value = change
+            .value
+            .as_ref()
+            .and_then(Value::as_f64)
+            .filter(|value| value.is_finite());
+        if value.is_none() && self.open.is_none() {
+            return false;
+        }
+        self.open(spec, now);
+        let Some(open) = &mut self.open else { return false };
+        open.weigh(now.clock);
+        open.gap |= change.gap;
+        open.last = value.map(|value| (value, now.clock));
+        if let Some(value) = value {
+            open.n += 1;
+            open.count(value);
+            open.doubtful |= !change.quality.is_good();
+        } else {
+            open.gap = true;
+        }
+        true
+    }
+
+    /// The window ends: what it was, and the next one where there is a value. `tag` is the trigger, and `is_known` says whether its
+    /// value is known now; one that is not is taken for what it was, and the windows say `gap`.
+    pub(crate) fn close(&mut self, spec: WindowSpec, tag: TagId, is_known: bool, out: &mut Vec<Due>) {
+        let Some(mut open) = self.open.take() else { return };
+        open.weigh(open.due);
+        open.gap |= !is_known;
+        let end = Moment {
+            wall: Timestamp::from_nanos(open.to),
+            clock: open.due,
+        };
+        if let Some((value, _)) = open.last {
+            self.open = Some(Open {
+                gap: !is_known,
+                ..Open::begin(spec, end, Some(value))
+            });
+        }
+        if !is_known && open.n == 0 {
+            return;
+        }
+        let (Some(min), Some(max)) = (open.min, open.max) else {
+            return;
+        };
+        let mean = if open.seconds > 0.0 {
+            open.sum / open.seconds
+        } else {
+            open.last.map_or(max, |(value, _)| value)
+        };
+        let (name, value) = match spec.value {
+            Aggregate::Mean => ("mean", Some(mean)),
+            Aggregate::Min => ("min", Some(min)),
+            Aggregate::Max => ("max", Some(max)),
+            Aggregate::Last => ("last", open.last.map(|(value, _)| value)),
+        };
+        let milliseconds = u64::try_from(spec.every.as_millis()).unwrap_or(u64::MAX);
+        let quality = if open.doubtful {
+            Quality::UNCERTAIN
+        } else {
+            Quality::GOOD
+        };
+        let fields = vec![
+            (
+                "agg".into(),
+                json!({
+                    "fn": name, "windowMs": milliseconds, "n": open.n,
+                    "min": min, "max": max, "mean": mean,
+                }),
+            ),
+            ("from".into(), json!(Timestamp::from_nanos(open.from).to_string())),
+            ("to".into(), json!(Timestamp::from_nanos(open.to).to_string())),
+        ];
+        out.push(Due {
+            fields,
+            ..Due::new(Change {
+                cause: Cause::Value,
+                value: value.map(Value::Float64),
+                gap: open.gap,
+                received: Some(end.wall),
+                ..change_without_sample(tag, quality)
+            })
+        });
+    }
+
+    /// The span of a window that ends, where only its length matters: counts are summed elsewhere.
+    pub(crate) fn close_span(&mut self) -> Option<(Timestamp, Timestamp)> {
+        let open = self.open.take()?;
+        Some((Timestamp::from_nanos(open.from), Timestamp::from_nanos(open.to)))
+    }
+}
+
+impl Open {
+    fn begin(spec: WindowSpec, now: Moment, value: Option<f64>) -> Self {
+        let every = i64::try_from(spec.every.as_nanos()).unwrap_or(i64::MAX).max(1);
+        let from = now.wall.as_nanos();
+        let left = every - from.rem_euclid(every);
+        Self {
+            from,
+            to: from.saturating_add(left),
+            due: now.clock + Duration::from_nanos(left.unsigned_abs()),
+            n: 0,
+            min: value,
+            max: value,
+            sum: 0.0,
+            seconds: 0.0,
+            last: value.map(|value| (value, now.clock)),
+            gap: false,
+            doubtful: false,
+        }
+    }
+
+    /// Adds what the last value weighs until now.
+    fn weigh(&mut self, until: Duration) {
+        if let Some((value, since)) = &mut self.last {
+            let seconds = until.saturating_sub(*since).as_secs_f64();
+            self.sum += *value * seconds;
+            self.seconds += seconds;
+            *since = until;
+        }
+    }
+
+    fn count(&mut self, value: f64) {
+        self.min = Some(self.min.map_or(value, |min| min.min(value)));
+        self.max = Some(self.max.map_or(value, |max| max.max(value)));
+    }
+}
