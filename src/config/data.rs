@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use floorgate_core::expression::{Expression, ExpressionError, FUNCTIONS, METHODS};
+use floorgate_core::expression::{Expression, ExpressionError, FUNCTIONS, METHODS, STACK};
 use floorgate_core::plan::{COMMON_FIELDS, Field, Slot};
 use floorgate_yaml::{Node, NodeKind, Problems, Span, closest};
 
@@ -94,6 +94,24 @@ impl Scope<'_> {
         closest(name, self.tags.iter().map(|tag| tag.name))
     }
 
+    /// Compiles an expression, on a stack that holds it.
+    fn compile(&mut self, text: &str) -> Result<Expression, ExpressionError> {
+        let mut compile = || {
+            Expression::compile(text, |name| {
+                self.by_name.get(name).copied().map(|tag| self.slot_of(tag))
+            })
+        };
+        if !Expression::needs_stack(text) {
+            return compile();
+        }
+        std::thread::scope(|scope| {
+            let thread = std::thread::Builder::new().stack_size(STACK);
+            let compiled = thread.spawn_scoped(scope, compile).ok();
+            let compiled = compiled.and_then(|thread| thread.join().ok());
+            compiled.unwrap_or(Err(ExpressionError::TooDeep))
+        })
+    }
+
     /// Compiles an expression over tags.
     pub(crate) fn expression(
         &mut self,
@@ -102,9 +120,7 @@ impl Scope<'_> {
         span: Span,
         problems: &mut Problems,
     ) -> Option<Expression> {
-        let compiled = Expression::compile(text, |name| {
-            self.by_name.get(name).copied().map(|tag| self.slot_of(tag))
-        });
+        let compiled = self.compile(text);
         match compiled {
             Ok(expression) => Some(expression),
             Err(ExpressionError::UnknownTag(name)) => {

@@ -11,6 +11,7 @@ use crate::event_form::{Domain, EventForm};
 use crate::kind;
 use crate::reach;
 use crate::shape;
+use crate::standard as standard_event;
 use crate::template::Template;
 use crate::vocabulary::standard;
 
@@ -151,7 +152,7 @@ fn rule_spec(
         .as_ref()
         .map(|when| scope.expression("when", when, when.span, problems));
     let mut fields = match standard(&form.event) {
-        Some(event) => kind::fields(event, form, data, scope, problems),
+        Some(event) => standard_event::fields(event, form, data, scope, problems),
         None => Vec::new(),
     };
     fields.extend(data.map(|node| scope.data(node, problems)).unwrap_or_default());
@@ -159,7 +160,7 @@ fn rule_spec(
     let correlation = shape::slot("correlation", form.correlation.as_ref(), scope, problems);
     let key = shape::slot("key", form.key.as_ref(), scope, problems);
     let snapshot = shape::snapshot(form, scope, problems);
-    let identity = kind::identity(form, data, scope);
+    let identity = standard_event::identity(form, data, scope);
     if scope.inputs.len() > usize::from(u16::MAX) {
         problems
             .error(

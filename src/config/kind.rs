@@ -1,16 +1,15 @@
 //! The kind of a rule, and whether its trigger is the kind of tag that the event needs.
 
-use std::sync::Arc;
-
-use floorgate_core::plan::{CountEvent, Field, InitialPolicy, RuleKind, Slot, Subject, TagSpec};
+use floorgate_core::plan::{CountEvent, InitialPolicy, RuleKind, Subject, TagSpec};
 use floorgate_core::table::Unmapped;
 use floorgate_yaml::{Node, Problems, Span, slip};
 
 use crate::data::Scope;
 use crate::event::SOURCE_CONNECTION;
 use crate::event_form::{CountKind, Domain, EventForm};
+use crate::standard;
 use crate::tag;
-use crate::vocabulary::{EventType, Made, Origin, STANDARD, snake, standard};
+use crate::vocabulary::{self, STANDARD};
 
 /// Names of work-order states (OPC 10031-4).
 const WORK_ORDER_STATES: &[&str] = &[
@@ -118,136 +117,11 @@ pub(crate) fn of(
         }
         "Alarm" => alarm(form, &trigger, problems),
         "MeasurementRecorded" => Some(measurement(form, &trigger, problems)),
-        _ => match standard(event) {
-            Some(standard) => of_fields(standard, form, data, scope),
+        _ => match vocabulary::standard(event) {
+            Some(standard) => standard::of_fields(standard, form, data, scope),
             None => custom(form, scope, problems),
         },
     }
-}
-
-/// What identifies the events of a rule beside its equipment.
-#[derive(Debug, Default)]
-pub(crate) struct Identified {
-    pub key: Option<Slot>,
-    pub correlation: Option<Slot>,
-    subject: Option<Slot>,
-}
-
-/// The tags that a standard event's identity comes from.
-pub(crate) fn identity(form: &EventForm, data: Option<&Node>, scope: &mut Scope<'_>) -> Identified {
-    let Some(event) = standard(&form.event) else {
-        return Identified::default();
-    };
-    let (Made::OfChanges(identity) | Made::OfEdges(identity)) = event.made else {
-        return Identified::default();
-    };
-    let mut first = |names: &[&str]| {
-        names
-            .iter()
-            .find_map(|name| tag_of(event, name, form, data, scope))
-    };
-    let subject = first(identity.subject);
-    Identified {
-        key: subject.filter(|_| identity.is_key),
-        correlation: first(identity.correlation),
-        subject,
-    }
-}
-
-/// The tag whose value a field is: what `data` names, else the tag of its name, else the trigger where the field is that.
-fn tag_of(
-    event: &EventType,
-    name: &str,
-    form: &EventForm,
-    data: Option<&Node>,
-    scope: &mut Scope<'_>,
-) -> Option<Slot> {
-    if let Some(own) = data.and_then(|data| data.get(name)) {
-        let place = scope.by_name.get(own.as_text()?).copied()?;
-        return Some(scope.slot_of(place));
-    }
-    let is_trigger = event
-        .fields
-        .iter()
-        .any(|field| field.name == name && field.origin == Origin::Trigger);
-    if is_trigger && form.trigger.is_some() {
-        return Some(Slot(0));
-    }
-    let place = scope
-        .by_name
-        .get(name)
-        .or_else(|| scope.by_name.get(snake(name).as_str()));
-    let place = place.copied()?;
-    Some(scope.slot_of(place))
-}
-
-/// The fields that a standard event has by itself. One that is required and comes from nowhere is a problem.
-pub(crate) fn fields(
-    event: &EventType,
-    form: &EventForm,
-    data: Option<&Node>,
-    scope: &mut Scope<'_>,
-    problems: &mut Problems,
-) -> Vec<(Arc<str>, Field)> {
-    let of_fields = event.made != Made::Itself;
-    let mut found = Vec::new();
-    for field in event.fields {
-        if data.is_some_and(|data| data.get(field.name).is_some()) {
-            continue;
-        }
-        let value = match field.origin {
-            Origin::Made if field.required && of_fields => None,
-            Origin::Made => continue,
-            Origin::Previous => Some(Field::Previous),
-            Origin::Trigger => Some(Field::Input(Slot(0))),
-            Origin::Tag => tag_of(event, field.name, form, data, scope).map(Field::Input),
-        };
-        match value {
-            Some(value) => found.push((field.name.into(), value)),
-            None if field.required => {
-                let problem = problems.error(
-                    form.event.span,
-                    format!("`{}` lacks the field `{}`", event.name, field.name),
-                );
-                if field.origin == Origin::Tag {
-                    problem.hint(format!(
-                        "name a tag `{}`, or say where it comes from: `data: {{{}: …}}`",
-                        snake(field.name),
-                        field.name
-                    ));
-                } else {
-                    problem.hint(format!(
-                        "say where it comes from: `data: {{{}: \"= [{{'itemId': item, 'qty': quantity}}]\"}}`",
-                        field.name
-                    ));
-                }
-            }
-            None => {}
-        }
-    }
-    found
-}
-
-/// The kind of a standard event that is made from its fields.
-fn of_fields(
-    event: &EventType,
-    form: &EventForm,
-    data: Option<&Node>,
-    scope: &mut Scope<'_>,
-) -> Option<RuleKind> {
-    let (Made::OfChanges(made) | Made::OfEdges(made)) = event.made else {
-        return None;
-    };
-    let subject = identity(form, data, scope).subject.map(|tag| Subject {
-        prefix: made.prefix.into(),
-        tag,
-        needed: made.is_key,
-    });
-    Some(RuleKind::Custom {
-        event: event.name.into(),
-        domain: event.domain.name().into(),
-        subject,
-    })
 }
 
 /// Alarms of a word's bits, or the one of a condition.

@@ -22,6 +22,7 @@ mod schema;
 pub mod settings;
 mod shape;
 mod skip;
+mod standard;
 mod tag;
 mod template;
 mod unit;

@@ -17,10 +17,10 @@ use crate::plan::Slot;
 pub const MAX_LENGTH: usize = 1000;
 /// Deepest nesting of brackets and of the tree.
 pub const MAX_DEPTH: usize = 32;
-/// What is neither longer nor nested deeper is parsed on the stack of the caller: nearly all that people write.
+/// What is neither longer nor nested deeper takes little stack: nearly all that people write.
 const SMALL: (usize, usize) = (200, 4);
-/// The stack on which everything else is parsed. Without optimisation the parser takes a hundred kilobytes for a level.
-const STACK: usize = 16 * 1024 * 1024;
+/// The stack that compiling takes at most, in bytes. Without optimisation the parser takes a hundred kilobytes for a level.
+pub const STACK: usize = 16 * 1024 * 1024;
 
 /// What can be called, `size(order)`, all with one argument.
 pub const FUNCTIONS: &[&str] = &[
@@ -106,7 +106,8 @@ thread_local! {
 }
 
 impl Expression {
-    /// Compiles an expression; `resolve` gives the slot of a tag by its name in the mapping.
+    /// Compiles an expression; `resolve` gives the slot of a tag by its name in the mapping. Where [`Expression::needs_stack`] says so,
+    /// it takes up to [`STACK`] bytes of stack.
     pub fn compile(
         text: &str,
         mut resolve: impl FnMut(&str) -> Option<Slot>,
@@ -115,25 +116,11 @@ impl Expression {
         if length > MAX_LENGTH {
             return Err(ExpressionError::TooLong(length));
         }
-        // The parser recurses, so that nesting is bounded before it runs. Counting signs and brackets alike
-        // overestimates, which is the safe side.
-        let (mut depth, mut deepest) = (0_usize, 0_usize);
-        for c in text.chars() {
-            match c {
-                '(' | '[' | '{' | '?' | '!' | '-' => depth += 1,
-                ')' | ']' | '}' => depth = depth.saturating_sub(1),
-                _ => {}
-            }
-            deepest = deepest.max(depth);
-        }
-        if deepest > MAX_DEPTH {
+        // The parser recurses, so that nesting is bounded before it runs.
+        if depth_of(text) > MAX_DEPTH {
             return Err(ExpressionError::TooDeep);
         }
-        let program = if length <= SMALL.0 && deepest <= SMALL.1 {
-            parse(text)?
-        } else {
-            parse_on(STACK, text)?
-        };
+        let program = parse(text)?;
         check(program.expression(), 0)?;
         let references = program.references();
         let mut names: Vec<String> = references.variables().into_iter().map(str::to_owned).collect();
@@ -151,6 +138,12 @@ impl Expression {
             program: Arc::new(program),
             variables,
         })
+    }
+
+    /// Whether compiling may take more of the stack than a thread usually has: seldom, of what people write.
+    #[must_use]
+    pub fn needs_stack(text: &str) -> bool {
+        text.len() > SMALL.0 || depth_of(text) > SMALL.1
     }
 
     /// Evaluates the expression on the values that `lookup` gives.
@@ -285,19 +278,22 @@ impl Expression {
     }
 }
 
-fn parse(text: &str) -> Result<Program, ExpressionError> {
-    Program::compile(text).map_err(|error| ExpressionError::Syntax(first_line(&error.to_string())))
+/// How deep a text may be nested. Counting signs and brackets alike overestimates, which is the safe side.
+fn depth_of(text: &str) -> usize {
+    let (mut depth, mut deepest) = (0_usize, 0_usize);
+    for c in text.chars() {
+        match c {
+            '(' | '[' | '{' | '?' | '!' | '-' => depth += 1,
+            ')' | ']' | '}' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        deepest = deepest.max(depth);
+    }
+    deepest
 }
 
-/// Parses on a thread of its own, whose stack is as large as that.
-fn parse_on(stack: usize, text: &str) -> Result<Program, ExpressionError> {
-    std::thread::scope(|scope| {
-        let parser = std::thread::Builder::new()
-            .stack_size(stack)
-            .spawn_scoped(scope, || parse(text));
-        let parsed = parser.ok().and_then(|parser| parser.join().ok());
-        parsed.unwrap_or(Err(ExpressionError::TooDeep))
-    })
+fn parse(text: &str) -> Result<Program, ExpressionError> {
+    Program::compile(text).map_err(|error| ExpressionError::Syntax(first_line(&error.to_string())))
 }
 
 /// Of parts that decide the whole where one of them is `decisive`.

@@ -1,10 +1,19 @@
 use super::*;
 
 fn compile(text: &str) -> Result<Expression, ExpressionError> {
-    Expression::compile(text, |name| match name {
-        "good" => Some(Slot(0)),
-        "state" => Some(Slot(1)),
-        _ => None,
+    let compile = || {
+        Expression::compile(text, |name| match name {
+            "good" => Some(Slot(0)),
+            "state" => Some(Slot(1)),
+            _ => None,
+        })
+    };
+    if !Expression::needs_stack(text) {
+        return compile();
+    }
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().stack_size(STACK);
+        thread.spawn_scoped(scope, compile).unwrap().join().unwrap()
     })
 }
 

@@ -63,6 +63,20 @@ fn an_editor_takes_the_samples_and_sees_mistakes() -> Result<()> {
         [""; 0]
     );
     assert_eq!(objections("config/floorgate.schema.json", &[&settings])?, [""; 0]);
+    let mut examples = Vec::new();
+    for folder in ["mappings/examples", "mappings/examples/warehouse"] {
+        for entry in fs::read_dir(repository().join(folder))? {
+            let path = entry?.path();
+            examples.extend(
+                path.extension()
+                    .is_some_and(|extension| extension == "yaml")
+                    .then_some(path),
+            );
+        }
+    }
+    assert!(examples.len() > 20);
+    let examples: Vec<&Path> = examples.iter().map(PathBuf::as_path).collect();
+    assert_eq!(objections("mappings/mapping.schema.json", &examples)?, [""; 0]);
 
     let folder = Folder::new("editor")?;
     let wrong = |of: &Path, from: &str, to: &str| -> Result<PathBuf> {
@@ -97,7 +111,11 @@ fn an_editor_takes_the_samples_and_sees_mistakes() -> Result<()> {
 #[test]
 fn the_reference_says_all_of_every_key() -> Result<()> {
     let reference = fs::read_to_string(repository().join("config/REFERENCE.md"))?;
-    let rows: Vec<Vec<&str>> = reference
+    let (keys, events) = reference
+        .split_once("\n## Standard events")
+        .context("no events")?;
+    assert!(events.lines().filter(|line| line.starts_with("| `")).count() >= 17);
+    let rows: Vec<Vec<&str>> = keys
         .lines()
         .filter(|line| line.starts_with("| `"))
         .map(|line| line.trim_matches('|').split(" | ").map(str::trim).collect())

@@ -153,7 +153,10 @@ fn one_change(criterion: &mut Criterion) {
     for name in kinds().iter().map(|kind| kind.name) {
         let mut group = criterion.benchmark_group(name);
         for tags in [1_000, 10_000, 100_000] {
-            let kind = kinds().into_iter().find(|kind| kind.name == name).expect("the kind");
+            let kind = kinds()
+                .into_iter()
+                .find(|kind| kind.name == name)
+                .expect("the kind");
             let value = kind.value;
             let mut core = core(kind, tags);
             let mut events = Vec::new();
