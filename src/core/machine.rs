@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use floorgate_sample::{Notice, Quality, Sample, SourceId, TagId, Timestamp};
+use floorgate_sample::{Notice, Quality, RequestId, Sample, SourceId, TagId, Timestamp};
 use foldhash::fast::FixedState;
 
 use crate::clock::{Clock, Timers};
@@ -66,6 +66,8 @@ pub struct Core {
     /// What sources are to be asked for.
     pub(crate) requests: Vec<Request>,
     pub(crate) last_request: u64,
+    /// The rules that wait for answers.
+    pub(crate) waiting_rules: HashMap<RequestId, RuleId>,
     /// Whether any rule opens runs that others belong to.
     has_runs: bool,
 }
@@ -118,6 +120,7 @@ impl Core {
             gates: Gates::of(&plan),
             requests: Vec::new(),
             last_request: 0,
+            waiting_rules: HashMap::new(),
             has_runs: plan.rules.iter().any(|rule| rule.run.is_some()),
             tags,
             sources,

@@ -123,6 +123,7 @@ impl Core {
             self.last_request += 1;
             let request = RequestId(self.last_request);
             asked.request = Some(request);
+            self.waiting_rules.insert(request, id);
             self.requests.push(Request {
                 id: request,
                 source,
@@ -149,7 +150,9 @@ impl Core {
             }
             if let Some(progress) = self.rules[index as usize].progress.as_deref_mut() {
                 for asked in &mut progress.asked {
-                    asked.request = None;
+                    if let Some(request) = asked.request.take() {
+                        self.waiting_rules.remove(&request);
+                    }
                     asked.again = true;
                 }
             }
@@ -162,12 +165,12 @@ impl Core {
         self.run_timers(input.now, events);
         self.emitter.begin(input.received, input.now.wall);
         let waits = |asked: &Asked| asked.request == Some(answer.request);
-        let found = (0..).zip(&mut self.rules).find_map(|(index, state)| {
-            let progress = state.progress.as_deref_mut()?;
+        let found = self.waiting_rules.remove(&answer.request).and_then(|id| {
+            let progress = self.rules[id.0 as usize].progress.as_deref_mut()?;
             let place = progress.asked.iter().position(waits)?;
-            Some((RuleId(index), progress.asked.remove(place)))
+            Some((id, progress.asked.remove(place)))
         });
-        // An answer that nobody waits for any more came too late, or is to a rule of an earlier configuration.
+        // An answer that nobody waits for any more came too late.
         let Some((id, asked)) = found else { return };
         let was_dirty = self.rules[id.0 as usize].is_dirty();
         self.rules[id.0 as usize].dirty = true;
@@ -184,6 +187,9 @@ impl Core {
         samples: &[Sample],
         events: &mut Vec<Event>,
     ) {
+        if let Some(request) = asked.request {
+            self.waiting_rules.remove(&request);
+        }
         let plan = std::sync::Arc::clone(&self.plan);
         let rule = &plan.rules[id.0 as usize];
         let (Some(snapshot), Some(mut change)) = (&rule.spec.snapshot, asked.change.change(&rule.inputs))
