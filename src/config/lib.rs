@@ -6,12 +6,14 @@
 mod bounds;
 mod check;
 mod data;
+mod difference;
 mod environment;
 mod equipment;
 mod event;
 mod event_form;
 mod events;
 mod files;
+mod fingerprint;
 mod form;
 mod instance;
 mod kind;
@@ -36,6 +38,7 @@ use floorgate_adapter_api::{Adapter, SnapshotSpec, Source, SourceSpec, TagSpec};
 use floorgate_core::plan::{Plan, SourceRow};
 use floorgate_yaml::{Draft, Node, NodeKind, Problems, Span, Spanned, closest, draft};
 
+pub use difference::{Difference, Outline};
 pub use events::events_schema;
 use mapping::{Compiler, KnownSource};
 pub use schema::{mapping_schema, reference, settings_schema};
@@ -51,6 +54,8 @@ pub struct Loaded {
     pub plan: Arc<Plan>,
     /// The sources, in the order of [`Plan::sources`].
     pub sources: Vec<LoadedSource>,
+    /// What is compared with the next configuration.
+    pub outline: Outline,
     /// Every file that was read, the settings first.
     pub files: Vec<PathBuf>,
 }
@@ -189,11 +194,17 @@ fn load_into(
     let gateway = settings
         .as_ref()
         .map_or("", |settings| settings.gateway.value.as_str());
-    let loaded = plan_sources(&sources, &mut compiler, gateway, &base, &state, problems);
+    let mut prints = Prints::default();
+    let loaded = plan_sources(&sources, &mut compiler, gateway, (&base, &state), &mut prints, problems);
     let plan = Arc::new(compiler.plan);
     Some(Loaded {
         settings: settings?,
         base,
+        outline: Outline {
+            plan: Arc::clone(&plan),
+            tags: prints.tags,
+            sources: prints.sources,
+        },
         plan,
         sources: loaded?,
         files,
@@ -293,16 +304,24 @@ fn read_sources<'n>(
     read
 }
 
+/// The fingerprints of tags, by number, and of sources.
+#[derive(Default)]
+struct Prints {
+    tags: Vec<u64>,
+    sources: BTreeMap<Arc<str>, u64>,
+}
+
 /// Completes the plan's sources and lets the adapters lay out their work.
 fn plan_sources(
     sources: &[SourceEntry<'_>],
     compiler: &mut Compiler<'_>,
     gateway: &str,
-    base: &Path,
-    state: &Path,
+    (base, state): (&Path, &Path),
+    prints: &mut Prints,
     problems: &mut Problems,
 ) -> Option<Vec<LoadedSource>> {
     let (event, entity) = event::SOURCE_CONNECTION;
+    prints.tags = vec![0; compiler.plan.tags.len()];
     let mut loaded = Vec::new();
     for (number, entry) in sources.iter().enumerate() {
         let topic = match (compiler.overrides.get(event), &compiler.sites[number]) {
@@ -351,6 +370,11 @@ fn plan_sources(
             base,
             state,
         };
+        for tag in &spec.tags {
+            prints.tags[tag.id.index()] = fingerprint::of_tag(tag);
+        }
+        let print = fingerprint::of_source(adapter.name(), &spec, &prints.tags, &compiler.plan);
+        prints.sources.insert(Arc::clone(&name), print);
         let before = problems.list().len();
         let source = adapter.plan(spec, problems);
         problems.once_per_place(before);

@@ -37,6 +37,13 @@ pub struct Expression {
     variables: Arc<[(String, Slot)]>,
 }
 
+/// Expressions are the same when they are written in the same way and read the same inputs.
+impl PartialEq for Expression {
+    fn eq(&self, other: &Self) -> bool {
+        self.text == other.text && self.variables == other.variables
+    }
+}
+
 /// Why an expression cannot be used.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum ExpressionError {

@@ -10,6 +10,7 @@ mod detect;
 mod envelope;
 pub mod expression;
 mod gate;
+mod handover;
 mod json;
 mod machine;
 mod notice;
@@ -24,6 +25,7 @@ mod timers;
 
 pub use detect::{Cause, Change};
 pub use envelope::{Encoding, Event, Settings};
+pub use handover::Kept;
 pub use machine::{Core, Input, Now};
 pub use rules::{Failure, Failures, Request};
 pub use shedding::Shed;

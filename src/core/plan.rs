@@ -59,7 +59,7 @@ pub struct Tag {
 }
 
 /// What a tag means.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq)]
 pub struct TagSpec {
     /// Name in the mapping, unique there.
     pub name: Arc<str>,
@@ -187,7 +187,7 @@ pub enum Priority {
 }
 
 /// The form of a rule.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct RuleSpec {
     /// What it makes of a change.
     pub kind: RuleKind,
@@ -319,7 +319,7 @@ pub struct Snapshot {
 }
 
 /// Where the value of a field comes from.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Field {
     /// A tag's latest value: by its table's name where it has one, null while unknown.
     Input(Slot),
@@ -334,7 +334,7 @@ pub enum Field {
 }
 
 /// What a rule makes of a change of its trigger.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum RuleKind {
     /// `WorkOrderStatusChanged`: the trigger's table names the status (OPC 10031-4).
     WorkOrderStatus {

@@ -6,6 +6,7 @@
 //! `gap`. The event's `snapshot` says how it went: `complete`; `changed` where the tag that must not change did, and the values may be of
 //! another; `failed` where nothing could be read and the values are null.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use floorgate_sample::{Answer, Quality, RequestId, Sample, SourceId, TagId, Value};
@@ -15,11 +16,12 @@ use serde_json::Value as Json;
 use crate::deferred::StoredChange;
 use crate::detect::Change;
 use crate::envelope::Event;
+use crate::handover::Kinships;
 use crate::machine::{Core, Input};
 use crate::plan::{Rule, RuleId, Slot};
 use crate::state::StoredValue;
 
-use super::{Fields, Note};
+use super::{Fields, Note, Progress};
 
 /// How long an event waits for what is read for it.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -60,6 +62,14 @@ pub(crate) struct Asked {
 /// Takes out what has waited for too long.
 pub(super) fn overdue(asked: &mut Vec<Asked>, at: Duration) -> Vec<Asked> {
     asked.extract_if(.., |asked| asked.due <= at).collect()
+}
+
+impl Rule {
+    /// The tags that are read together for its events; none where it has no snapshot.
+    fn read_at_once(&self) -> impl Iterator<Item = TagId> {
+        let slots = self.spec.snapshot.iter().flat_map(|snapshot| &snapshot.tags);
+        slots.filter_map(|slot| self.inputs.get(usize::from(slot.0)).copied())
+    }
 }
 
 impl Core {
@@ -155,6 +165,43 @@ impl Core {
                     }
                     asked.again = true;
                 }
+            }
+            self.send_requests(RuleId(index));
+        }
+    }
+
+    /// Goes on waiting for what `before`, the core of another plan, asked sources for that were kept. What cannot be answered under
+    /// the same numbers any more is asked for again.
+    pub(crate) fn go_on_asking(&mut self, before: &mut Core, kept: &Kinships) {
+        // No number of the other core may stand for something else here.
+        self.last_request = before.last_request;
+        for request in before.take_requests() {
+            let tags: Option<Vec<TagId>> = request.tags.iter().map(|tag| kept.tag(*tag)).collect();
+            if let (Some(source), Some(tags)) = (kept.source(request.source), tags) {
+                self.requests.push(Request { source, tags, ..request });
+            }
+        }
+        let mut earlier: HashMap<&str, (Vec<TagId>, &Progress)> = HashMap::new();
+        for (rule, state) in before.plan.rules.iter().zip(&before.rules) {
+            let tags: Option<Vec<TagId>> = rule.read_at_once().map(|tag| kept.tag(tag)).collect();
+            if let (Some(progress), Some(tags)) = (state.progress.as_deref(), tags)
+                && !progress.asked.is_empty()
+            {
+                earlier.insert(&rule.id, (tags, progress));
+            }
+        }
+        for index in 0..u32::try_from(self.rules.len()).unwrap_or(u32::MAX) {
+            let rule = &self.plan.rules[index as usize];
+            let Some(progress) = self.rules[index as usize].progress.as_deref_mut() else {
+                continue;
+            };
+            let Some((tags, before)) = earlier.get(&*rule.id).filter(|_| !progress.asked.is_empty()) else {
+                continue;
+            };
+            let is_same = rule.read_at_once().eq(tags.iter().copied());
+            for (asked, before) in progress.asked.iter_mut().zip(&before.asked) {
+                asked.request = before.request.filter(|_| is_same);
+                asked.again |= before.request.is_some() && !is_same;
             }
             self.send_requests(RuleId(index));
         }

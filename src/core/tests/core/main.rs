@@ -2,6 +2,7 @@
 
 mod equipment_state;
 mod failures;
+mod handover;
 mod hostile;
 mod machine;
 mod resume;

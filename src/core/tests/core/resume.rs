@@ -18,7 +18,7 @@ const TAGS: [TagId; 6] = [ORDER, STATUS, STATE, GOOD, ALARMS, TEMPERATURE];
 
 /// A batch of the source.
 #[derive(Clone, Debug)]
-struct Step(Vec<Notice>, Vec<Sample>);
+pub struct Step(pub Vec<Notice>, pub Vec<Sample>);
 
 fn value(tag: TagId, random: &mut Rng) -> Value {
     match tag {
@@ -33,7 +33,7 @@ fn value(tag: TagId, random: &mut Rng) -> Value {
 }
 
 /// The plan with a deadband, and a rule that shows the latest value of that tag.
-fn with_deadband() -> Plan {
+pub fn with_deadband() -> Plan {
     let mut plan = plan();
     let spec = Arc::get_mut(&mut plan.tags[TEMPERATURE.index()].spec).unwrap();
     spec.deadband = Some(Deadband { absolute: 1.5 });
@@ -66,7 +66,7 @@ fn samples(gateway: &mut Gateway, random: &mut Rng, one_of: u8) -> Vec<Sample> {
     samples
 }
 
-fn step(gateway: &mut Gateway, random: &mut Rng, online: &mut bool) -> Step {
+pub fn step(gateway: &mut Gateway, random: &mut Rng, online: &mut bool) -> Step {
     let reason = "test".to_owned();
     if !std::mem::replace(online, true) {
         if random.bool() {
@@ -116,7 +116,7 @@ fn told(events: &[Event]) -> Vec<(String, String, String, String)> {
     events.iter().map(of).collect()
 }
 
-fn same(whole: &[Event], parted: &[Event], when: &str) {
+pub fn same(whole: &[Event], parted: &[Event], when: &str) {
     let (whole, parted) = (told(whole), told(parted));
     for (one, other) in whole.iter().zip(&parted) {
         assert_eq!(one, other, "{when}");

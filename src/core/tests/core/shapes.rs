@@ -10,7 +10,7 @@ use floorgate_sample::{Answer, Continuity, Notice, Sample, SourceId, TagId, Valu
 use super::{GOOD, Gateway, ORDER, STATE, TEMPERATURE, data, one, plan, sample};
 
 /// A rule on the state that reads order, count and temperature when it is due; the count must not change meanwhile.
-fn reading() -> Gateway {
+pub fn reading() -> Gateway {
     let mut plan = plan();
     plan.rules.truncate(1);
     let rule = &mut plan.rules[0];
@@ -35,13 +35,13 @@ fn reading() -> Gateway {
     gateway
 }
 
-fn asked(gateway: &mut Gateway) -> Request {
+pub fn asked(gateway: &mut Gateway) -> Request {
     let mut requests = gateway.core.take_requests();
     assert_eq!(requests.len(), 1, "{requests:?}");
     requests.remove(0)
 }
 
-fn answer(gateway: &mut Gateway, request: &Request, count: u64) -> Vec<Event> {
+pub fn answer(gateway: &mut Gateway, request: &Request, count: u64) -> Vec<Event> {
     let time = floorgate_sample::Timestamp::from_nanos(gateway.time);
     let values = [
         (ORDER, Value::text("WO-1")),
