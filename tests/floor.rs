@@ -38,6 +38,8 @@ mod plant;
 mod priority;
 #[path = "floor/promises.rs"]
 mod promises;
+#[path = "floor/reload.rs"]
+mod reload;
 #[path = "floor/security.rs"]
 mod security;
 #[path = "floor/sources.rs"]

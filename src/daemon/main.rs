@@ -14,6 +14,7 @@ mod logging;
 mod operator;
 mod pki;
 mod registry;
+mod reload;
 mod run;
 mod supervisor;
 

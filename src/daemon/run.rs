@@ -7,9 +7,9 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use floorgate_adapter_api::{CancellationToken, Intake};
+use floorgate_adapter_api::{CancellationToken, Intake, SourceId};
 use floorgate_config::settings::Encoding;
-use floorgate_config::{Loaded, Settings};
+use floorgate_config::{Loaded, LoadedSource, Outline, Settings};
 use floorgate_core::Core;
 use floorgate_core::plan::Plan;
 use floorgate_metrics::Metrics;
@@ -17,15 +17,13 @@ use floorgate_outbox::{Commit, Options, Reader, Salvage, Store};
 use floorgate_publisher::{Publisher, Wiring};
 use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::oneshot;
 use tracing::{error, info, warn};
 use uuid::Uuid;
 
 use crate::check::read_to_run;
 use crate::control;
 use crate::engine::{
-    Checkpoints, Engine, EngineError, Generation, Message, Pulse, Replacement, Shelf, intake_of, mailbox,
-    of_gone_sources, of_sources,
+    Checkpoints, Engine, EngineError, Generation, Message, Pulse, Shelf, mailbox, of_gone_sources, of_sources,
 };
 use crate::http::{self, Pages};
 use crate::kafka;
@@ -33,9 +31,7 @@ use crate::logging::Audience;
 use crate::supervisor::Sources;
 
 /// How long sources get to end.
-const SOURCES_PATIENCE: Duration = Duration::from_secs(3);
-/// How long a reload waits for what sources left to be stored.
-const BOOKMARKS_PATIENCE: Duration = Duration::from_secs(2);
+pub const SOURCES_PATIENCE: Duration = Duration::from_secs(3);
 /// What is kept of the time for a stop, for storing what the sources delivered last.
 const STORING_RESERVE: Duration = Duration::from_secs(1);
 
@@ -52,20 +48,30 @@ pub fn run(path: &Path, audience: Audience) -> anyhow::Result<()> {
 }
 
 /// The parts that live as long as the process.
-struct Gateway {
-    audience: Audience,
-    settings: Arc<Settings>,
-    identity: Identity,
-    intake: Intake,
-    generation: Generation,
-    engine: Sender<Message>,
-    metrics: Metrics,
-    sources: Sources,
+pub struct Gateway {
+    /// Who reads the log.
+    pub audience: Audience,
+    /// The settings that are at work; what a reload cannot take over stays as it was.
+    pub settings: Arc<Settings>,
+    /// What ids are made from.
+    pub identity: Identity,
+    /// The configuration that is at work, as the next one is compared with it.
+    pub outline: Outline,
+    /// The way to the engine for sources of this generation.
+    pub intake: Intake,
+    /// The plan's.
+    pub generation: Generation,
+    /// The engine.
+    pub engine: Sender<Message>,
+    /// What is measured.
+    pub metrics: Metrics,
+    /// What runs.
+    pub sources: Sources,
 }
 
 /// What ids and sequences are made from beside the configuration.
 #[derive(Clone, Copy)]
-struct Identity {
+pub struct Identity {
     incarnation: Uuid,
     /// Of streams that begin.
     stream_epoch: u32,
@@ -232,6 +238,7 @@ async fn serve(path: &Path, loaded: Loaded, audience: Audience, started: Instant
         settings,
         plan,
         sources,
+        outline,
         ..
     } = loaded;
     let settings = Arc::new(settings);
@@ -272,16 +279,16 @@ async fn serve(path: &Path, loaded: Loaded, audience: Audience, started: Instant
     tokio::spawn(watchdog(pulse, stop.clone()));
     let mut gateway = Gateway {
         audience,
-        sources: Sources::start(sources, shelf, &intake, &metrics, |requesters| {
-            let _ = sender.send(Message::Sources(Generation::default(), requesters));
-        }),
+        sources: Sources::default(),
         settings,
         identity,
+        outline,
         intake,
         generation: Generation::default(),
         engine: sender,
         metrics,
     };
+    gateway.start((0..).map(SourceId).zip(sources), shelf);
     let socket = control::socket(&folders.state);
     let tools = control::Server {
         store: store_path,
@@ -302,13 +309,24 @@ async fn serve(path: &Path, loaded: Loaded, audience: Audience, started: Instant
             _ = term.recv() => break,
             _ = interrupt.recv() => break,
             _ = &mut engine_ended => break,
-            _ = hangup.recv() => gateway = reload(gateway, path).await,
+            _ = hangup.recv() => gateway.reload(path).await,
         }
     }
     info!("stopping");
     notify(&[NotifyState::Stopping]);
     stop.cancel();
     shut_down(gateway, thread).await
+}
+
+impl Gateway {
+    /// Starts sources of the plan that is at work.
+    pub fn start(&mut self, planned: impl IntoIterator<Item = (SourceId, LoadedSource)>, shelf: Shelf) {
+        let (engine, generation) = (&self.engine, self.generation);
+        self.sources
+            .start(planned, shelf, &self.intake, &self.metrics, |requesters| {
+                let _ = engine.send(Message::Sources(generation, requesters));
+            });
+    }
 }
 
 /// Sources first, then the engine with everything that is in the intake, then the publisher with what it can still deliver.
@@ -328,7 +346,8 @@ async fn shut_down(gateway: Gateway, thread: JoinHandle<Result<Engine, EngineErr
     Ok(())
 }
 
-fn core(
+/// A core of a plan that goes on from stored cells.
+pub fn core(
     settings: &Settings,
     identity: Identity,
     plan: Arc<Plan>,
@@ -347,65 +366,6 @@ fn core(
     Core::new(plan, of_core, stored)
 }
 
-/// Reads configuration and mappings again. Wrong ones change nothing; of right ones sources and mappings are taken over, and
-/// what needs a restart is said.
-async fn reload(gateway: Gateway, path: &Path) -> Gateway {
-    notify(&[NotifyState::Reloading]);
-    let gateway = match read_to_run(path, gateway.audience) {
-        Err(_) => {
-            warn!("the configuration is wrong, the old one stays");
-            gateway.metrics.reloads.with_label_values(&["refused"]).inc();
-            gateway
-        }
-        Ok(Loaded {
-            settings,
-            plan,
-            sources,
-            ..
-        }) => {
-            for setting in settings.that_need_a_restart(&gateway.settings) {
-                warn!(setting, "this setting is taken over at the next start only");
-            }
-            let gone: Vec<Arc<str>> = gateway
-                .sources
-                .names()
-                .iter()
-                .filter(|name| !sources.iter().any(|source| source.name == **name))
-                .cloned()
-                .collect();
-            gateway.sources.stop(SOURCES_PATIENCE).await;
-            for name in gone {
-                gateway.metrics.forget_source(&name);
-            }
-            let (of_core, identity) = (Arc::clone(&gateway.settings), gateway.identity);
-            let generation = gateway.generation.next();
-            let (bookmarks, told) = oneshot::channel();
-            let replacement = Replacement {
-                generation,
-                bookmarks,
-                core: Box::new(move |stored| core(&of_core, identity, plan, stored)),
-            };
-            let _ = gateway.engine.send(Message::Replace(replacement));
-            let intake = intake_of(generation, &gateway.intake, gateway.engine.clone());
-            // While nothing can be stored, sources begin anew.
-            let shelf = tokio::time::timeout(BOOKMARKS_PATIENCE, told).await;
-            let shelf = shelf.ok().and_then(Result::ok).unwrap_or_default();
-            info!(sources = sources.len(), "configuration taken over");
-            gateway.metrics.reloads.with_label_values(&["ok"]).inc();
-            Gateway {
-                sources: Sources::start(sources, shelf, &intake, &gateway.metrics, |requesters| {
-                    let _ = gateway.engine.send(Message::Sources(generation, requesters));
-                }),
-                intake,
-                generation,
-                ..gateway
-            }
-        }
-    };
-    notify(&[NotifyState::Ready]);
-    gateway
-}
-
 /// Tells systemd that the engine lives, as long as it does.
 async fn watchdog(pulse: Arc<Pulse>, stop: CancellationToken) {
     let Some(interval) = sd_notify::watchdog_enabled() else {
@@ -420,7 +380,8 @@ async fn watchdog(pulse: Arc<Pulse>, stop: CancellationToken) {
     }
 }
 
-fn notify(state: &[NotifyState<'_>]) {
+/// Tells systemd, where it listens.
+pub fn notify(state: &[NotifyState<'_>]) {
     if let Err(problem) = sd_notify::notify(state) {
         warn!(%problem, "cannot tell systemd");
     }

@@ -6,7 +6,6 @@ use std::time::Duration;
 use floorgate_adapter_api::{Bookmarks, CancellationToken, Intake, Source, SourceContext, SourceId};
 use floorgate_config::LoadedSource;
 use floorgate_metrics::Metrics;
-use tokio::task::JoinSet;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::{error, info, warn};
 
@@ -15,55 +14,79 @@ use crate::engine::{Requesters, Shelf};
 /// How long to wait before a source that ended unexpectedly is started again.
 const RESTART_PAUSE: Duration = Duration::from_secs(1);
 
-/// The running sources of one configuration.
-pub struct Sources {
+/// The running sources. Each outlives the configuration with which it was started, as long as it is the same in the next one.
+#[derive(Default)]
+pub struct Sources(Vec<Running>);
+
+struct Running {
+    name: Arc<str>,
     stop: CancellationToken,
-    tasks: JoinSet<()>,
-    names: Vec<Arc<str>>,
+    task: AbortOnDropHandle<()>,
 }
 
 impl Sources {
-    /// Starts every source; the position in `planned` is the source's number in the plan. How they are asked for something is handed to
-    /// `tell` first, so that it is known when their first values come.
+    /// Starts sources of a plan beside those that run, under their numbers in it. How they are asked for something is handed to `tell` first,
+    /// so that it is known when their first values come.
     pub fn start(
-        planned: Vec<LoadedSource>,
+        &mut self,
+        planned: impl IntoIterator<Item = (SourceId, LoadedSource)>,
         mut shelf: Shelf,
         intake: &Intake,
         metrics: &Metrics,
         tell: impl FnOnce(Requesters),
-    ) -> Self {
-        let (requesters, taken) = Requesters::of(planned.len());
+    ) {
+        let mut requesters = Requesters::default();
+        let with_requests = |(number, planned)| {
+            let requests = requesters.add(number);
+            (number, planned, requests)
+        };
+        let planned: Vec<(_, LoadedSource, _)> = planned.into_iter().map(with_requests).collect();
         tell(requesters);
-        let stop = CancellationToken::new();
-        let mut tasks = JoinSet::new();
-        let names = planned.iter().map(|planned| Arc::clone(&planned.name)).collect();
-        for (number, (planned, requests)) in (0_u16..).zip(planned.into_iter().zip(taken)) {
+        for (number, planned, requests) in planned {
+            let stop = CancellationToken::new();
             let context = SourceContext {
                 metrics: metrics.source(&planned.name),
                 bookmarks: shelf.take(&planned.name),
                 name: planned.name.to_string(),
-                intake: intake.for_source(SourceId(number)),
+                intake: intake.for_source(number),
                 stop: stop.clone(),
                 requests,
             };
-            tasks.spawn(supervise(planned.source, context));
+            self.0.push(Running {
+                name: planned.name,
+                stop,
+                task: AbortOnDropHandle::new(tokio::spawn(supervise(planned.source, context))),
+            });
         }
-        Self { stop, tasks, names }
     }
 
-    /// Their names.
-    pub fn names(&self) -> &[Arc<str>] {
-        &self.names
-    }
-
-    /// Tells all sources to end and waits for it; what takes longer than `patience` is broken off.
-    pub async fn stop(mut self, patience: Duration) {
-        self.stop.cancel();
-        let ended = async { while self.tasks.join_next().await.is_some() {} };
+    /// Tells the sources to end that `stays` does not name, and waits for it; what takes longer than `patience` is broken off.
+    pub async fn stop_others(&mut self, stays: impl Fn(&str) -> bool, patience: Duration) {
+        let mut ending: Vec<Running> = self.0.extract_if(.., |running| !stays(&running.name)).collect();
+        for running in &ending {
+            running.stop.cancel();
+        }
+        let ended = async {
+            while let Some(last) = ending.last_mut() {
+                // A panic was told by its supervisor.
+                let _ = (&mut last.task).await;
+                ending.pop();
+            }
+        };
         if tokio::time::timeout(patience, ended).await.is_err() {
             warn!("some sources did not end in {patience:?} and are broken off");
-            self.tasks.shutdown().await;
+            for running in &ending {
+                running.task.abort();
+            }
+            for running in ending {
+                let _ = running.task.await;
+            }
         }
+    }
+
+    /// Ends all of them.
+    pub async fn stop(mut self, patience: Duration) {
+        self.stop_others(|_| false, patience).await;
     }
 }
 
@@ -167,7 +190,9 @@ mod tests {
         let intake = intake(9, sender, |batch, _| batch);
         let metrics = Metrics::new().expect("metrics are registered");
         let mut asked = None;
-        let sources = Sources::start(vec![planned], Shelf::default(), &intake, &metrics, |requesters| {
+        let mut sources = Sources::default();
+        let planned = [(SourceId(0), planned)];
+        sources.start(planned, Shelf::default(), &intake, &metrics, |requesters| {
             asked = Some(requesters);
         });
         let requesters = asked.expect("it is told");
@@ -206,9 +231,14 @@ mod tests {
         let (sender, _inbox) = channel();
         let intake = intake(1, sender, |_, _| ());
         let metrics = Metrics::new().expect("metrics are registered");
-        let sources = Sources::start(vec![planned], Shelf::default(), &intake, &metrics, drop);
+        let mut sources = Sources::default();
+        sources.start([(SourceId(0), planned)], Shelf::default(), &intake, &metrics, drop);
         let next = || heard.recv_timeout(Duration::from_secs(30));
         assert_eq!(next(), Ok("runs"));
+        sources
+            .stop_others(|name| name == "plc", Duration::from_millis(1))
+            .await;
+        assert!(heard.try_recv().is_err(), "it stays");
         sources.stop(Duration::from_millis(1)).await;
         assert_eq!(next(), Ok("gone"));
     }

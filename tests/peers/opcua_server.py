@@ -60,6 +60,13 @@ class Plant:
         self.server, self.index = server, index
         self.types = {}
         self.runs = {}
+        self.sessions = 0
+        self.create_session = server.iserver.create_session
+        server.iserver.create_session = self.count_session
+
+    def count_session(self, *arguments, **options):
+        self.sessions += 1
+        return self.create_session(*arguments, **options)
 
     def node(self, node):
         if node not in self.types:
@@ -117,11 +124,12 @@ class Plant:
         return {"value": self.runs[node]}
 
     async def count(self):
-        """How many connections, subscriptions and monitored items there are."""
+        """How many connections, subscriptions and monitored items there are, and how many sessions there ever were."""
         subscriptions = self.server.iserver.subscription_service.subscriptions.values()
         items = [len(s.monitored_item_srv._monitored_items) for s in subscriptions]
         return {
             "connections": len(self.server.bserver.clients),
+            "sessions": self.sessions,
             "subscriptions": len(items),
             "items": sum(items),
         }

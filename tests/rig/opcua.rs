@@ -131,6 +131,11 @@ impl OpcUaPeer {
         self.counted("connections")
     }
 
+    /// How many sessions clients have ever made.
+    pub fn sessions(&mut self) -> Result<u64> {
+        self.counted("sessions")
+    }
+
     /// How many items are monitored, over all subscriptions.
     pub fn monitored_items(&mut self) -> Result<u64> {
         self.counted("items")

@@ -1,5 +1,7 @@
 //! What reaches the engine.
 
+use std::collections::HashSet;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 
 use floorgate_adapter_api::{Admission, Batch, Intake, intake};
@@ -9,7 +11,7 @@ use tokio::sync::oneshot;
 use super::{Requesters, Shelf};
 
 /// Which plan a batch's numbers of sources and tags belong to: it rises with each reload.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Generation(u32);
 
 impl Generation {
@@ -28,6 +30,8 @@ pub struct Replacement {
     pub generation: Generation,
     /// Builds the core.
     pub core: MakeCore,
+    /// The names of the sources that run on: they are the same in both plans.
+    pub kept: HashSet<Arc<str>>,
     /// Told the bookmarks of the sources that have ended, when all that came from them is durable.
     pub bookmarks: oneshot::Sender<Shelf>,
 }
@@ -45,13 +49,13 @@ pub struct Resend {
 pub enum Message {
     /// A batch of a source, and its place among the samples in flight.
     Batch(Generation, Batch, Admission),
-    /// The sources of a plan start, and this is how they are asked for something.
+    /// Sources of a plan start, and this is how they are asked for something.
     Sources(Generation, Requesters),
     /// The publisher has something to report.
     Wake,
     /// A checkpoint beside the engine is done, or failed.
     Checkpointed(Result<(), floorgate_outbox::Error>),
-    /// The configuration changed. The sources of the old one have ended; what one of them sends all the same is not taken.
+    /// The configuration changed. Sources of the old one that are not kept have ended; what one of them sends all the same is not taken.
     Replace(Replacement),
     /// Store events again that were stored before, and settle dead letters; it is told when that is durable.
     Resend(Resend, oneshot::Sender<()>),

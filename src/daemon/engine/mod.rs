@@ -11,6 +11,7 @@ mod bookmarks;
 mod burying;
 mod checkpoint;
 mod growth;
+mod kept;
 mod mailbox;
 mod pressure;
 mod pulse;
@@ -35,6 +36,7 @@ use prometheus::local::LocalHistogram;
 use tokio::sync::oneshot;
 use tracing::{debug, error, warn};
 
+use kept::Outliving;
 use storing::{Counts, Refused};
 use upkeep::Upkeep;
 
@@ -90,8 +92,10 @@ pub struct Engine {
 struct Running {
     engine: Engine,
     generation: Generation,
-    /// How the sources of that generation are asked for something; empty until they start.
+    /// How sources are asked for something; not of those that have not started yet.
     requesters: Requesters,
+    /// Sources of earlier generations that run on.
+    outliving: Outliving,
     stages: StageMetrics,
     /// The same histogram as in `stages`, filled in batches.
     source_to_received: LocalHistogram,
@@ -164,6 +168,7 @@ impl Running {
         Self {
             generation: Generation::default(),
             requesters: Requesters::default(),
+            outliving: Outliving::default(),
             source_to_received: stages.source_to_received.local(),
             stages,
             counts: Counts::default(),
@@ -320,7 +325,7 @@ impl Running {
             }
             Message::Replace(replacement) => self.replace(replacement)?,
             Message::Sources(generation, requesters) if generation == self.generation => {
-                self.requesters = requesters;
+                self.requesters.extend(requesters);
             }
             Message::Resend(order, done) => {
                 self.commit.events.extend(order.events);
@@ -347,10 +352,15 @@ impl Running {
         cells.extend(waiting.filter_map(|cell| Some((cell.key, cell.value?))));
         cells.extend(self.cells.iter().cloned());
         cells.extend(self.engine.core.export());
-        self.engine.core = (replacement.core)(&|key| cells.get(key).cloned());
+        let mut core = (replacement.core)(&|key| cells.get(key).cloned());
+        let is_kept = |name: &str| replacement.kept.contains(name);
+        let now = self.now();
+        let kept = core.go_on_from(&mut self.engine.core, is_kept, now);
+        self.engine.core = core;
         self.engine.core.leave_out_below(self.engine.pulse.left_out());
+        self.outliving.follow(self.generation, &kept);
+        self.requesters.follow(&kept, &self.outliving);
         self.generation = replacement.generation;
-        self.requesters = Requesters::default();
         cells.extend(self.bookmarks.iter().cloned());
         let gone = of_gone_sources(&cells, |name| self.engine.core.has_source(name));
         self.commit.cells.extend(gone);
@@ -359,8 +369,8 @@ impl Running {
     }
 
     fn apply(&mut self, generation: Generation, mut batch: Batch, admission: Admission) {
-        if generation != self.generation {
-            // Its tags are numbers of another plan. Its receipt does not fire: it was not stored.
+        if generation != self.generation && !self.outliving.renumber(generation, &mut batch) {
+            // Its source has ended with its plan. Its receipt does not fire: it was not stored.
             self.engine
                 .metrics
                 .late_samples

@@ -1,41 +1,70 @@
 //! What the engine asks sources for, and where their answers arrive.
 //!
 //! An answer is a batch like any other up to the core: in the order of its source, within the intake's bound, and dropped where its
-//! source's plan was replaced. So is what was asked by the core of that plan.
+//! source ended with its plan. So is what was asked by the core of that plan.
+
+use std::collections::HashMap;
 
 use floorgate_adapter_api::{Answer, Request, Requester, Requests, Sample, SourceId, Unsent, requests};
-use floorgate_core::Input;
+use floorgate_core::{Input, Kept};
 use floorgate_sample::Timestamp;
 use tracing::debug;
 
 use super::Running;
+use super::kept::{Numbers, Outliving};
 
 /// Requests that wait at one source at most.
 const WAITING: usize = 256;
 
-/// The ways to the sources of one plan, by their numbers.
+/// The ways to running sources, by their numbers in the plan.
 #[derive(Default)]
-pub struct Requesters(Vec<Requester>);
+pub struct Requesters(HashMap<SourceId, Way>);
+
+struct Way {
+    requester: Requester,
+    /// The numbers under which a source of an earlier plan knows its tags.
+    tags: Option<Numbers>,
+}
 
 impl Requesters {
-    /// Ways to so many sources, and what each of them takes requests from.
-    pub fn of(sources: usize) -> (Self, Vec<Requests>) {
-        let (requesters, taken) = (0..sources).map(|_| requests(WAITING)).unzip();
-        (Self(requesters), taken)
+    /// Adds a way to a source. Returns what it takes requests from.
+    pub fn add(&mut self, source: SourceId) -> Requests {
+        let (requester, taken) = requests(WAITING);
+        self.0.insert(source, Way { requester, tags: None });
+        taken
+    }
+
+    /// Adds the ways to sources that start beside those that run.
+    pub fn extend(&mut self, started: Self) {
+        self.0.extend(started.0);
+    }
+
+    /// Another plan replaces theirs: the ways to the kept sources are known by their numbers in it.
+    pub fn follow(&mut self, kept: &[Kept], outliving: &Outliving) {
+        let mut ways = std::mem::take(&mut self.0);
+        for kept in kept {
+            self.0.extend(ways.remove(&kept.before).map(|way| (kept.now, way)));
+        }
+        for (source, tags) in outliving.ways_back() {
+            if let Some(way) = self.0.get_mut(&source) {
+                way.tags = Some(tags);
+            }
+        }
     }
 
     /// Asks a source.
     ///
     /// # Errors
     /// The request comes back where the source does not run, or where too many wait there.
-    pub fn ask(&self, source: SourceId, request: Request) -> Result<(), Unsent> {
-        match self.0.get(source.index()) {
-            Some(requester) => requester.try_send(request),
-            None => Err(Unsent {
-                request,
-                reason: "the source does not run",
-            }),
+    pub fn ask(&self, source: SourceId, mut request: Request) -> Result<(), Unsent> {
+        let Some(Way { requester, tags }) = self.0.get(&source) else {
+            let reason = "the source does not run";
+            return Err(Unsent { request, reason });
+        };
+        if let Some(numbers) = tags {
+            request.tags = request.tags.iter().filter_map(|tag| numbers.get(*tag)).collect();
         }
+        requester.try_send(request)
     }
 }
 
@@ -90,6 +119,8 @@ impl Running {
 mod tests {
     use floorgate_adapter_api::{RequestId, TagId};
 
+    use super::super::Generation;
+
     use super::*;
 
     #[test]
@@ -98,7 +129,8 @@ mod tests {
             id: RequestId(id),
             tags: vec![TagId(0)],
         };
-        let (requesters, mut taken) = Requesters::of(2);
+        let mut requesters = Requesters::default();
+        let mut taken: Vec<Requests> = (0..2).map(|source| requesters.add(SourceId(source))).collect();
         assert_eq!(requesters.ask(SourceId(1), request(1)), Ok(()));
         let runtime = tokio::runtime::Builder::new_current_thread().build();
         let got = runtime.expect("there is a runtime").block_on(taken[1].next());
@@ -110,5 +142,28 @@ mod tests {
         }
         let none = Requesters::default().ask(SourceId(0), request(3)).unwrap_err();
         assert_eq!(none.reason, "the source does not run");
+    }
+
+    #[test]
+    fn a_kept_source_is_asked_under_the_numbers_that_it_knows() {
+        let mut requesters = Requesters::default();
+        let taken = requesters.add(SourceId(1));
+        let kept = [Kept {
+            before: SourceId(1),
+            now: SourceId(0),
+            tags: vec![(TagId(3), TagId(7)), (TagId(4), TagId(8))],
+        }];
+        let mut outliving = Outliving::default();
+        outliving.follow(Generation::default(), &kept);
+        requesters.follow(&kept, &outliving);
+        let request = |tags: &[u32]| Request {
+            id: RequestId(1),
+            tags: tags.iter().copied().map(TagId).collect(),
+        };
+        assert!(requesters.ask(SourceId(1), request(&[7])).is_err());
+        assert_eq!(requesters.ask(SourceId(0), request(&[8, 7])), Ok(()));
+        let runtime = tokio::runtime::Builder::new_current_thread().build();
+        let got = runtime.expect("there is a runtime").block_on(taken.next());
+        assert_eq!(got, request(&[4, 3]));
     }
 }

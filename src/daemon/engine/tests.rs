@@ -23,6 +23,8 @@ use uuid::Uuid;
 
 use super::*;
 
+mod reload;
+
 const TOPIC: &str = "acme.busan.mes.measurement.v1";
 
 /// Longer than anything takes that works.
@@ -53,10 +55,6 @@ impl Drop for Folder {
 
 /// A plan that measures one value of each of the machines, in their order.
 fn plan(folder: &Path, machines: &[&str]) -> Arc<Plan> {
-    let settings = "gateway: test\nstate_dir: state\nmappings: [mappings/all.yaml]\n\
-        sources: {plc: {adapter: opcua, endpoint: 'opc.tcp://127.0.0.1:1'}}\n\
-        kafka: {brokers: ['127.0.0.1:1'], security: {protocol: plaintext}}\n";
-    std::fs::write(folder.join("floorgate.yaml"), settings).expect("the settings are written");
     let machines: Vec<String> = machines
         .iter()
         .map(|machine| format!("{{m: {machine}}}"))
@@ -67,6 +65,15 @@ fn plan(folder: &Path, machines: &[&str]) -> Arc<Plan> {
          events:\n  - {{type: MeasurementRecorded, trigger: temp, priority: high}}\n",
         machines.join(", ")
     );
+    plan_of(folder, &mapping)
+}
+
+/// The plan of a mapping for the source `plc`.
+fn plan_of(folder: &Path, mapping: &str) -> Arc<Plan> {
+    let settings = "gateway: test\nstate_dir: state\nmappings: [mappings/all.yaml]\n\
+        sources: {plc: {adapter: opcua, endpoint: 'opc.tcp://127.0.0.1:1'}}\n\
+        kafka: {brokers: ['127.0.0.1:1'], security: {protocol: plaintext}}\n";
+    std::fs::write(folder.join("floorgate.yaml"), settings).expect("the settings are written");
     std::fs::write(folder.join("mappings/all.yaml"), mapping).expect("the mapping is written");
     let path = folder.join("floorgate.yaml");
     let (loaded, problems) = floorgate_config::load_with(
@@ -189,19 +196,6 @@ impl Rig {
         self.send(vec![Notice::Online(Continuity::New)], &[]);
     }
 
-    /// Replaces the plan, as a reload does.
-    fn replace(&mut self, generation: Generation, plan: Arc<Plan>) -> oneshot::Receiver<Shelf> {
-        let (bookmarks, told) = oneshot::channel();
-        let replacement = Replacement {
-            generation,
-            bookmarks,
-            core: Box::new(move |stored| core(plan, stored)),
-        };
-        let _ = self.sender.send(Message::Replace(replacement));
-        self.intake = intake_of(generation, &self.intake, self.sender.clone());
-        told
-    }
-
     fn receipts(&self) -> usize {
         self.receipts.load(Ordering::SeqCst)
     }
@@ -256,69 +250,6 @@ fn broker() -> MockCluster<'static, DefaultProducerContext> {
 const NOBODY: &str = "127.0.0.1:1";
 
 #[test]
-fn what_a_reload_leaves_out_goes_on_when_it_comes_back() {
-    let folder = Folder::new();
-    let options = Options::new(folder.store());
-    let both = plan(&folder.0, &["filler", "capper"]);
-    let one = plan(&folder.0, &["capper"]);
-    let mut rig = Rig::start(&options, Arc::clone(&both), NOBODY.to_owned());
-    let first = Generation::default().next();
-    rig.online();
-    rig.send(Vec::new(), &[(0, 20), (1, 5)]);
-    rig.send(Vec::new(), &[(0, 21)]);
-    // Not stored before the core is replaced, as far as the engine has not got to it; and stored after it.
-    drop(rig.replace(first, one));
-    rig.online();
-    rig.send(Vec::new(), &[(0, 6)]);
-    until("all that came is stored", || rig.receipts() == 5);
-    drop(rig.replace(first.next(), both));
-    rig.online();
-    rig.send(Vec::new(), &[(0, 22)]);
-    until("the last receipt", || rig.receipts() == 7);
-    rig.stop();
-    let filler: Vec<_> = rows(&options.path)
-        .into_iter()
-        .filter(|row| row.key.ends_with("filler"))
-        .collect();
-    let sequences: Vec<&str> = filler
-        .iter()
-        .map(|row| header(row, "ce_sequence").rsplit('-').next().unwrap_or_default())
-        .map(|sequence| sequence.trim_start_matches('0'))
-        .collect();
-    assert_eq!(sequences, ["1", "2", "3"]);
-    let ids: std::collections::BTreeSet<&str> = filler.iter().map(|row| row.id.as_str()).collect();
-    assert_eq!(ids.len(), 3, "no id twice");
-    let last = filler.last().expect("there is a last one");
-    assert_eq!(header(last, "ce_emission"), "live", "it has a baseline: {last:?}");
-    let value: serde_json::Value = serde_json::from_slice(&last.value).expect("it is JSON");
-    assert_eq!(value["gap"], true, "nobody watched meanwhile: {value}");
-}
-
-#[test]
-fn what_an_ended_source_sends_is_taken_for_no_other_tag() {
-    let folder = Folder::new();
-    let options = Options::new(folder.store());
-    let mut rig = Rig::start(&options, plan(&folder.0, &["filler"]), NOBODY.to_owned());
-    let late = rig.intake.clone();
-    rig.online();
-    rig.send(Vec::new(), &[(0, 20)]);
-    drop(rig.replace(Generation::default().next(), plan(&folder.0, &["capper"])));
-    let new = std::mem::replace(&mut rig.intake, late);
-    rig.send(Vec::new(), &[(0, 21)]);
-    rig.intake = new;
-    rig.online();
-    rig.send(Vec::new(), &[(0, 5)]);
-    until("the receipts", || rig.receipts() == 4);
-    assert_eq!(rig.stop().metrics.late_samples.get(), 1);
-    let keys: Vec<String> = rows(&options.path)
-        .iter()
-        .map(|row| row.key.to_string())
-        .collect();
-    let of = |name: &str| keys.iter().filter(|key| key.ends_with(name)).count();
-    assert_eq!((of("filler"), of("capper")), (1, 1), "{keys:?}");
-}
-
-#[test]
 fn what_was_read_on_request_is_no_change() {
     let folder = Folder::new();
     let options = Options::new(folder.store());
@@ -336,26 +267,6 @@ fn what_was_read_on_request_is_no_change() {
     let rows = rows(&options.path);
     let told = rows.iter().filter(|row| row.key.ends_with("filler"));
     assert_eq!(told.count(), 1, "the value that came by itself: {rows:?}");
-}
-
-#[test]
-fn a_reload_hands_on_where_sources_left_off_once_that_is_stored() {
-    let folder = Folder::new();
-    let options = Options::new(folder.store());
-    let mut rig = Rig::start(&options, plan(&folder.0, &["filler"]), NOBODY.to_owned());
-    rig.online();
-    for value in 20..30 {
-        rig.send(Vec::new(), &[(0, value)]);
-    }
-    let told = rig.replace(Generation::default().next(), plan(&folder.0, &["filler"]));
-    let mut shelf = told.blocking_recv().expect("it is told");
-    assert_eq!(shelf.take("plc").get("last"), Some("[(0, 29)]"));
-    assert_eq!(rig.receipts(), 11, "everything before is stored");
-    rig.stop();
-    // The next process finds the same.
-    let (_store, restored) = Store::open(&options).expect("the store opens");
-    let mut shelf = of_sources(&restored.cells);
-    assert_eq!(shelf.take("plc").get("last"), Some("[(0, 29)]"));
 }
 
 #[test]
