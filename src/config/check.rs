@@ -2,7 +2,7 @@
 
 use std::ops::RangeInclusive;
 
-use floorgate_yaml::{Duration, Problems, Span, Spanned};
+use floorgate_yaml::{Duration, Node, NodeKind, Problems, Span, Spanned};
 
 use crate::settings::{Kafka, Mechanism, Protocol, Security, Settings};
 
@@ -12,6 +12,18 @@ pub(crate) fn is_plain_name(name: &str, longest: usize) -> bool {
         && name
             .bytes()
             .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'))
+}
+
+/// Says so where a node is no list (nothing at all counts as an empty one).
+pub(crate) fn expect_list(name: &str, node: &Node, problems: &mut Problems) {
+    if !matches!(node.kind, NodeKind::List(_) | NodeKind::Null) {
+        problems
+            .error(
+                node.span,
+                format!("`{name}`: expected a list, found {}", node.describe()),
+            )
+            .hint("write `- {type: …, trigger: …}` lines below it");
+    }
 }
 
 impl Settings {

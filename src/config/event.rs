@@ -18,6 +18,8 @@ use crate::vocabulary::standard;
 /// An event of a mapping that is right, for all of its instances.
 #[derive(Debug)]
 pub(crate) struct EventPlan<'n> {
+    /// What it was read from.
+    pub node: &'n Node,
     pub form: EventForm,
     pub data: Option<&'n Node>,
     /// Last part of the rule's id.
@@ -81,12 +83,15 @@ pub(crate) fn read<'n>(
         return None;
     }
     reach::check(&form, data, &spec, scope, problems);
-    let name = match (&form.name, &form.trigger) {
-        (Some(name), _) => name.value.clone(),
-        (None, Some(trigger)) => format!("{}.{}", form.event.value, trigger.value),
-        (None, None) => form.event.value.clone(),
+    let name = match &form.name {
+        Some(name) => name.value.clone(),
+        None => rule_name(
+            &form.event,
+            form.trigger.as_ref().map(|trigger| trigger.value.as_str()),
+        ),
     };
     Some(EventPlan {
+        node,
         form,
         data,
         name,
@@ -95,6 +100,14 @@ pub(crate) fn read<'n>(
         spec: Arc::new(spec),
         differs: scope.differs,
     })
+}
+
+/// The last part of a rule's id, where the event has no `name`.
+pub(crate) fn rule_name(event: &str, trigger: Option<&str>) -> String {
+    match trigger {
+        Some(trigger) => format!("{event}.{trigger}"),
+        None => event.to_owned(),
+    }
 }
 
 /// Keys that are kept for what is not there yet.

@@ -12,7 +12,7 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{self, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::event_form::EventForm;
+use crate::event_form::{EventForm, Names};
 use crate::skip::Skip;
 
 /// A mapping: what changes of one kind of machine mean.
@@ -23,6 +23,13 @@ use crate::skip::Skip;
 #[serde(deny_unknown_fields)]
 #[allow(dead_code, reason = "it checks the keys; the parts are read from the tree")]
 pub(crate) struct MappingForm {
+    /// Parts that the mapping takes over: one path or a list, relative to this file. A part is a file with only `tables`, `tags`,
+    /// `run`, `events` and `include`, for any machine: `{name}` in it is filled by the mapping that includes it. Its entries
+    /// come before those of the mapping. A tag or a table of the mapping replaces the whole one of the same name, and so does
+    /// `run`; events are added.
+    #[serde(default)]
+    #[schemars(with = "Names")]
+    pub include: Skip,
     /// Name of the mapping, unique among all: the first part of its tags' and rules' names, under which state is
     /// stored. Renaming it starts its counters and runs anew.
     pub mapping: Spanned<String>,
@@ -34,6 +41,10 @@ pub(crate) struct MappingForm {
     /// Name of an instance, unique in the mapping. Without it: the value of its first parameter.
     #[serde(default)]
     pub instance: Option<Spanned<String>>,
+    /// What is other in single instances, by their names. All other instances share one definition.
+    #[serde(default)]
+    #[schemars(with = "BTreeMap<String, OverrideSchema>")]
+    pub overrides: Skip,
     /// The source of its tags, by its name in the settings.
     pub source: Spanned<String>,
     /// Path of the equipment, `enterprise/site/area/line/cell` (ISA-95), at least enterprise and site and one more.
@@ -77,6 +88,21 @@ pub(crate) enum ForEachSchema {
     Combinations(BTreeMap<String, serde_json::Value>),
     /// One instance for each element.
     List(Vec<BTreeMap<String, serde_json::Value>>),
+}
+
+/// What is other in one instance.
+#[derive(JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[allow(dead_code, reason = "it only describes what is read from the tree")]
+pub(crate) struct OverrideSchema {
+    /// Tags by name. Keys that are given replace those of the tag as a whole (a `counter` says all of itself), `null` takes a key
+    /// away, and `null` in place of a tag leaves it out.
+    #[serde(default)]
+    pub tags: BTreeMap<String, serde_json::Value>,
+    /// Events by the last part of their rules' ids: their `name`, else type and trigger, `ProductionCountRecorded.good`. Keys are
+    /// replaced and taken away as those of tags are, and `null` in place of an event leaves it out. The rule keeps its id.
+    #[serde(default)]
+    pub events: BTreeMap<String, serde_json::Value>,
 }
 
 /// A tag. Keys besides these are its address, in the words of the source's adapter.

@@ -1,6 +1,7 @@
 //! The rows of one instance: its tags and rules, and what its rules read at once.
 
 use std::borrow::Cow;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use floorgate_core::plan::{Rule, RuleId, RuleKind, RuleSpec, Tag};
@@ -15,8 +16,14 @@ use crate::tag::TagPlan;
 use crate::template::{Instance, Template};
 
 impl<'n> Compiler<'n> {
-    /// Adds the rows of one instance.
-    pub(crate) fn instance(&mut self, mapping: &Mapping<'n>, instance: &Instance, problems: &mut Problems) {
+    /// Adds the rows of one instance: of the mapping's tags and events, or of those that an override makes of them.
+    pub(crate) fn instance(
+        &mut self,
+        mapping: &Mapping<'n>,
+        (tags, events): (&[TagPlan<'n>], &[Rc<EventPlan<'n>>]),
+        instance: &Instance,
+        problems: &mut Problems,
+    ) {
         // What can be had is gone through, also where something else is wrong: one mistake hides no other.
         let values = instance.values.as_slice();
         let place = mapping.equipment.as_ref().and_then(|(equipment, span)| {
@@ -32,10 +39,17 @@ impl<'n> Compiler<'n> {
             name => format!("{}{separator}{name}{separator}", mapping.name),
         };
         let key_prefix = prefix('/');
-        let rows: Vec<_> = mapping
-            .tags
+        let mut complete = true;
+        let rows: Vec<Option<TagId>> = tags
             .iter()
-            .map(|tag| self.tag(mapping, tag, source, &key_prefix, values, problems))
+            .map(|tag| {
+                if tag.left_out {
+                    return None;
+                }
+                let row = self.tag(mapping, tag, source, &key_prefix, values, problems);
+                complete &= row.is_some();
+                row
+            })
             .collect();
         let Some((equipment, site, equipment_span)) = place else {
             return;
@@ -44,23 +58,25 @@ impl<'n> Compiler<'n> {
             let source = self.plan.tags[tag.index()].source;
             self.sites[source.index()].get_or_insert_with(|| site.clone());
         }
-        for (tag, row) in mapping.tags.iter().zip(&rows) {
+        for (tag, row) in tags.iter().zip(&rows) {
             if let (Some(valid), Some(row)) = (&tag.valid, row)
-                && let Some(place) = mapping.tags.iter().position(|other| other.name == valid.value)
+                && let Some(place) = tags.iter().position(|other| other.name == valid.value)
             {
                 self.plan.tags[row.index()].valid = rows[place];
             }
         }
         let first_rule = self.plan.rules.len();
-        // A rule needs all of its inputs; the plan is not used where one lacks.
-        let numbers: Option<Vec<TagId>> = rows.into_iter().collect();
+        let number = |place: usize| rows.get(place).copied().flatten();
         let id_prefix = prefix('.');
-        for event in &mapping.events {
+        for event in events {
             let topic = match &event.topic {
                 Topic::Template(template, span) => self.topic(template.fill(values), *span, problems),
                 Topic::Standard(rest) => self.topic(format!("{site}.{rest}"), equipment_span, problems),
             };
-            let Some(numbers) = &numbers else { continue };
+            // A rule needs all of its inputs; the plan is not used where one lacks.
+            if !complete {
+                continue;
+            }
             let spec = event.spec(&mapping.instances.parameters, values);
             let id: Arc<str> = format!("{id_prefix}{}", event.name).into();
             if !self.rule_ids.insert(Arc::clone(&id)) && !problems.has_errors() {
@@ -68,13 +84,9 @@ impl<'n> Compiler<'n> {
                     .error(instance.span, format!("two rules have the id `{id}`"))
                     .hint("give one of the mappings, instances or events another name");
             }
-            let inputs: Box<[TagId]> = event
-                .inputs
-                .iter()
-                .filter_map(|place| numbers.get(*place).copied())
-                .collect();
+            let inputs: Box<[TagId]> = event.inputs.iter().filter_map(|place| number(*place)).collect();
             if let (RuleKind::Alarm { .. }, Some(trigger)) = (&spec.kind, &event.form.trigger)
-                && let Some(&tag) = event.inputs.first().and_then(|place| numbers.get(*place))
+                && let Some(tag) = event.inputs.first().and_then(|place| number(*place))
             {
                 self.alarm_codes(equipment, tag, trigger.span, problems);
             }
@@ -91,8 +103,8 @@ impl<'n> Compiler<'n> {
         if mapping.run.is_some() {
             self.belong_to_run(first_rule);
         }
-        for (tag, number) in mapping.tags.iter().zip(numbers.iter().flatten()) {
-            if tag.on_demand {
+        for (tag, row) in tags.iter().zip(&rows) {
+            if let (true, Some(number)) = (tag.on_demand, row) {
                 self.on_demand.insert(*number);
             }
         }

@@ -15,10 +15,13 @@ mod events;
 mod files;
 mod fingerprint;
 mod form;
+mod include;
 mod instance;
 mod kind;
 mod links;
 mod mapping;
+mod merge;
+mod overrides;
 mod reach;
 mod schema;
 pub mod settings;
@@ -28,6 +31,8 @@ mod standard;
 mod tag;
 mod template;
 mod unit;
+mod variant;
+mod version;
 mod vocabulary;
 
 use std::collections::BTreeMap;
@@ -56,7 +61,7 @@ pub struct Loaded {
     pub sources: Vec<LoadedSource>,
     /// What is compared with the next configuration.
     pub outline: Outline,
-    /// Every file that was read, the settings first.
+    /// Every file that was read: the settings, the mappings, and the parts that mappings include.
     pub files: Vec<PathBuf>,
 }
 
@@ -148,7 +153,7 @@ fn load_into(
     );
     let base = path.parent().unwrap_or(Path::new("")).to_path_buf();
     let mut files = vec![path.to_path_buf()];
-    let mut mappings = Vec::new();
+    let mut read = include::Files::default();
     for pattern in patterns(&node) {
         for path in files::matching(&base, &pattern, problems) {
             if files.contains(&path) {
@@ -157,10 +162,14 @@ fn load_into(
                     .hint("name it once; a pattern may match it as well");
                 continue;
             }
-            files.push(path.clone());
-            mappings.extend(files::read(&path, Some(pattern.span), problems));
+            read.name(&path, &pattern, problems);
+            files.push(path);
         }
     }
+    let before = problems.list().len();
+    let mappings = read.mappings(problems);
+    let parts: Vec<_> = read.paths().filter(|path| !files.contains(path)).cloned().collect();
+    files.extend(parts);
     let nothing = BTreeMap::new();
     let overrides = settings
         .as_ref()
@@ -174,9 +183,11 @@ fn load_into(
         })
         .collect();
     let mut compiler = Compiler::new(known, overrides);
-    for (mapping, text) in &mappings {
-        compiler.add(mapping, text, problems);
+    for mapping in &mappings {
+        compiler.add(mapping, problems);
     }
+    // A part is the same in all mappings that include it, and a tag in all instances that an override does not change.
+    problems.drop_repeated(before);
     for event in overrides.iter().filter(|(event, _)| !event::is_built_in(event)) {
         if !compiler.events.contains(event.0) {
             problems

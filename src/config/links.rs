@@ -1,10 +1,12 @@
 //! What the tags and events of a mapping need of each other.
 
 use std::collections::HashSet;
+use std::rc::Rc;
 
 use floorgate_yaml::{Problems, Span, closest};
 
 use crate::event::EventPlan;
+use crate::overrides::Change;
 use crate::tag::TagPlan;
 
 /// Marks the tags that others need, and reports names that are none.
@@ -43,7 +45,7 @@ pub(crate) fn mark_used(tags: &[TagPlan<'_>], used: &mut [bool], problems: &mut 
 }
 
 /// Marks the tags that only snapshots need: they are read when a rule asks for them, and not watched.
-pub(crate) fn mark_on_demand(tags: &mut [TagPlan<'_>], events: &[EventPlan<'_>], used: &[bool]) {
+pub(crate) fn mark_on_demand(tags: &mut [TagPlan<'_>], events: &[Rc<EventPlan<'_>>], used: &[bool]) {
     for place in 0..tags.len() {
         let watched = events.iter().any(|event| {
             let reads = event.form.snapshot.iter().flat_map(|read| &read.value);
@@ -69,8 +71,13 @@ pub(crate) fn mark_on_demand(tags: &mut [TagPlan<'_>], events: &[EventPlan<'_>],
     }
 }
 
-/// Runs need the one event that opens them.
-pub(crate) fn check_run(run: Option<Span>, events: &[EventPlan<'_>], problems: &mut Problems) {
+/// Runs need the one event that opens them, `here`: in the mapping or in an instance.
+pub(crate) fn check_run(
+    run: Option<Span>,
+    events: &[Rc<EventPlan<'_>>],
+    here: &str,
+    problems: &mut Problems,
+) {
     let Some(span) = run else { return };
     let opening = events
         .iter()
@@ -80,7 +87,7 @@ pub(crate) fn check_run(run: Option<Span>, events: &[EventPlan<'_>], problems: &
         problems
             .error(
                 span,
-                format!("`run` needs one `WorkOrderStatusChanged` in this mapping, and there are {count}"),
+                format!("`run` needs one `WorkOrderStatusChanged` in {here}, and there are {count}"),
             )
             .hint("the status of the work order says when a run begins and ends");
     }
@@ -90,14 +97,10 @@ pub(crate) fn check_run(run: Option<Span>, events: &[EventPlan<'_>], problems: &
 pub(crate) fn check_use(
     tags: &[TagPlan<'_>],
     used: &[bool],
-    events: &[EventPlan<'_>],
+    events: &[Rc<EventPlan<'_>>],
     problems: &mut Problems,
 ) {
-    let told_again: HashSet<usize> = events
-        .iter()
-        .filter(|event| event.form.event.value == "MeasurementRecorded")
-        .filter_map(|event| event.inputs.first().copied())
-        .collect();
+    let told_again = told_again(events);
     for (place, (tag, used)) in tags.iter().zip(used).enumerate() {
         if !used {
             problems
@@ -106,18 +109,100 @@ pub(crate) fn check_use(
                     format!("tag `{}` is read and no event uses it", tag.name),
                 )
                 .hint("remove it, or add an event with it as trigger or in its data");
-        } else if let Some(span) = tag.at_least_every
-            && !told_again.contains(&place)
-        {
-            problems
-                .error(
-                    span,
-                    format!(
-                        "`at_least_every` of tag `{}` has no effect: no `MeasurementRecorded` has it as trigger",
-                        tag.name
-                    ),
-                )
-                .hint("remove it: only measurements are told again without a change");
+        } else if !told_again.contains(&place) {
+            check_silence(tag, problems);
         }
+    }
+}
+
+/// The tags whose values are told again after a silence.
+fn told_again(events: &[Rc<EventPlan<'_>>]) -> HashSet<usize> {
+    events
+        .iter()
+        .filter(|event| event.form.event.value == "MeasurementRecorded")
+        .filter_map(|event| event.inputs.first().copied())
+        .collect()
+}
+
+/// Reports the longest silence of a tag that is not told again.
+fn check_silence(tag: &TagPlan<'_>, problems: &mut Problems) {
+    let Some(span) = tag.at_least_every else { return };
+    problems
+        .error(
+            span,
+            format!(
+                "`at_least_every` of tag `{}` has no effect: no `MeasurementRecorded` has it as trigger",
+                tag.name
+            ),
+        )
+        .hint("remove it: only measurements are told again without a change");
+}
+
+/// Reports what an override makes of one instance's tags: `before` says which of them events use in the others, `used`
+/// in this one.
+pub(crate) fn check_instance(
+    change: &Change,
+    tags: &[TagPlan<'_>],
+    (before, used): (&[bool], &[bool]),
+    events: &[Rc<EventPlan<'_>>],
+    problems: &mut Problems,
+) {
+    let told_again = told_again(events);
+    let mut unused = Vec::new();
+    for (place, tag) in tags.iter().enumerate() {
+        let span = change.tags.get(tag.name).map_or(change.span, |tag| tag.span);
+        if tag.left_out {
+            check_left_out(place, tags, events, &change.instance, span, problems);
+        } else if before[place] && !used[place] {
+            unused.push(format!("`{}`", tag.name));
+        } else if change.tags.contains_key(tag.name) && !told_again.contains(&place) {
+            check_silence(tag, problems);
+        }
+    }
+    let [first, ..] = unused.as_slice() else { return };
+    let tag = first.trim_matches('`').to_owned();
+    problems
+        .warning(
+            change.span,
+            format!(
+                "in instance `{}` no event uses what is read there: {}",
+                change.instance,
+                unused.join(", ")
+            ),
+        )
+        .hint(format!("leave it out as well, `tags: {{{tag}: null}}`, so that it is not read there"));
+}
+
+/// Reports what needs a tag that an instance has not.
+fn check_left_out(
+    place: usize,
+    tags: &[TagPlan<'_>],
+    events: &[Rc<EventPlan<'_>>],
+    instance: &str,
+    span: Span,
+    problems: &mut Problems,
+) {
+    let name = tags[place].name;
+    if let Some(event) = events.iter().find(|event| event.inputs.contains(&place)) {
+        let event = &event.name;
+        problems
+            .error(
+                span,
+                format!("tag `{name}` is left out in instance `{instance}`, and event `{event}` uses it"),
+            )
+            .hint(format!("leave the event out as well: `events: {{{event}: null}}`"));
+        return;
+    }
+    let needs = |tag: &&TagPlan<'_>| {
+        !tag.left_out && tag.valid.as_ref().is_some_and(|valid| valid.value == name)
+    };
+    if let Some(tag) = tags.iter().find(needs) {
+        let tag = tag.name;
+        problems
+            .error(
+                span,
+                format!("tag `{name}` is left out in instance `{instance}`, and it says whether `{tag}` holds"),
+            )
+            .hint(format!("take that away there, `tags: {{{tag}: {{valid: null}}}}`, or leave `{tag}` out as well"));
     }
 }

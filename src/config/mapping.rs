@@ -2,21 +2,22 @@
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
-use std::fmt::Write as _;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use floorgate_adapter_api::Adapter;
 use floorgate_core::plan::{EquipmentId, Plan};
 use floorgate_sample::TagId;
 use floorgate_yaml::{Node, NodeKind, Problems, Span, Spanned, closest, decode, salvage};
-use sha2::{Digest, Sha256};
 
 use crate::bounds;
-use crate::check::is_plain_name;
+use crate::check::{expect_list, is_plain_name};
 use crate::data::Scope;
 use crate::event::{self, EventPlan};
 use crate::form::{MappingForm, RunForm};
+use crate::include::MappingFile;
 use crate::links;
+use crate::overrides;
 use crate::tag::{self, Tables, TagPlan};
 use crate::template::{Instance, Instances, Template};
 
@@ -72,21 +73,9 @@ pub(crate) struct Mapping<'n> {
     pub tags: Vec<TagPlan<'n>>,
     /// Where events belong to runs of work orders: what is latched, and where it is written.
     pub run: Option<(RunForm, Span)>,
-    pub events: Vec<EventPlan<'n>>,
+    /// Shared with the instances in which only other events differ.
+    pub events: Vec<Rc<EventPlan<'n>>>,
     pub version: Arc<str>,
-}
-
-/// Version of a mapping: of its content, so that any change shows.
-fn version(text: &str) -> Arc<str> {
-    let digest = Sha256::digest(text.as_bytes());
-    let hex = digest
-        .iter()
-        .take(6)
-        .fold(String::from("sha256:"), |mut hex, byte| {
-            let _ = write!(hex, "{byte:02x}");
-            hex
-        });
-    hex.into()
 }
 
 impl<'n> Compiler<'n> {
@@ -123,7 +112,8 @@ impl<'n> Compiler<'n> {
     }
 
     /// Compiles one file.
-    pub(crate) fn add(&mut self, node: &'n Node, text: &str, problems: &mut Problems) {
+    pub(crate) fn add(&mut self, file: &'n MappingFile, problems: &mut Problems) {
+        let node = &file.node;
         // The keys of the file are checked as a whole; each part is then taken from the tree, so that a wrong
         // part keeps no other from being checked.
         let _ = salvage::<MappingForm>(node, problems);
@@ -164,7 +154,7 @@ impl<'n> Compiler<'n> {
             equipment,
             tags,
             events: Vec::new(),
-            version: version(text),
+            version: Arc::clone(&file.version),
         };
         let mut used = vec![false; mapping.tags.len()];
         let events_right = self.events(node, &mut mapping, &mut used, problems);
@@ -172,16 +162,30 @@ impl<'n> Compiler<'n> {
         links::mark_on_demand(&mut mapping.tags, &mapping.events, &used);
         if events_right {
             let run = mapping.run.as_ref().map(|(_, span)| *span);
-            links::check_run(run, &mapping.events, problems);
+            links::check_run(run, &mapping.events, "this mapping", problems);
             links::check_use(&mapping.tags, &used, &mapping.events, problems);
         }
         let rows = mapping.tags.len() + mapping.events.len();
         if !bounds::hold(node, mapping.instances.list.len(), rows, problems) {
             return;
         }
+        let names: Vec<&str> = match file.changes.as_slice() {
+            [] => Vec::new(),
+            _ => mapping.instances.list.iter().map(|instance| instance.name.as_str()).collect(),
+        };
+        let changes = overrides::by_instance(&file.changes, node, &names, problems);
         let before = problems.list().len();
         for instance in &mapping.instances.list {
-            self.instance(&mapping, instance, problems);
+            // What is wrong with what all share would be wrong with its variants as well.
+            let change = changes.get(instance.name.as_str()).filter(|_| events_right);
+            let variant = change.map(|change| {
+                self.variant(&mapping, change, instance, &mut tables, &used, problems)
+            });
+            let (tags, events) = match &variant {
+                Some(variant) => (&variant.tags, &variant.events),
+                None => (&mapping.tags, &mapping.events),
+            };
+            self.instance(&mapping, (tags, events), instance, problems);
         }
         problems.once_per_place(before);
     }
@@ -221,6 +225,12 @@ impl<'n> Compiler<'n> {
         found
     }
 
+    /// Keys that addresses of a source's tags may have. `None` where it is unknown.
+    pub(crate) fn keys_of_source(&self, name: &str) -> Option<Vec<&'static str>> {
+        let source = &self.sources[*self.by_name.get(name)?];
+        Some(source.adapter?.address_keys().to_vec())
+    }
+
     /// Keys that addresses may have: those of the adapters of all instances' sources. `None` where any is unknown.
     fn address_keys(&self, template: &Template, instances: &Instances) -> Option<Vec<&'static str>> {
         let names: BTreeSet<String> = if template.is_constant() {
@@ -231,8 +241,7 @@ impl<'n> Compiler<'n> {
         };
         let mut keys: Vec<&'static str> = Vec::new();
         for name in &names {
-            let source = &self.sources[*self.by_name.get(name.as_str())?];
-            keys.extend(source.adapter?.address_keys());
+            keys.extend(self.keys_of_source(name)?);
         }
         keys.sort_unstable();
         keys.dedup();
@@ -285,14 +294,7 @@ impl<'n> Compiler<'n> {
             return false;
         };
         let NodeKind::List(items) = &events.kind else {
-            if events.kind != NodeKind::Null {
-                problems
-                    .error(
-                        events.span,
-                        format!("`events`: expected a list, found {}", events.describe()),
-                    )
-                    .hint("write `- {type: …, trigger: …}` lines below it");
-            }
+            expect_list("events", events, problems);
             return false;
         };
         let by_name: HashMap<&str, usize> = mapping
@@ -342,7 +344,7 @@ impl<'n> Compiler<'n> {
                     .hint("give each its own `name`");
                 continue;
             }
-            plans.push(plan);
+            plans.push(Rc::new(plan));
         }
         mapping.events = plans;
         right

@@ -6,7 +6,9 @@ use floorgate_adapter_api::Adapter;
 use schemars::{JsonSchema, Schema, SchemaGenerator, generate::SchemaSettings};
 use serde_json::{Map, Value, json};
 
+use crate::event_form::EventForm;
 use crate::form::{MappingForm, TagForm};
+use crate::overrides;
 use crate::settings::Settings;
 
 /// JSON Schema (2020-12) of the settings' file, with the settings of the given adapters.
@@ -49,8 +51,63 @@ pub fn mapping_schema(adapters: &[&dyn Adapter]) -> String {
         variant["title"] = json!(format!("tag by {}", adapter.name()));
         variants.push(variant);
     }
+    let of_instance = &mut root["properties"]["overrides"]["additionalProperties"];
+    let event = resolved(generator.subschema_for::<EventForm>(), &generator);
+    let definition = resolved_in(of_instance, &generator);
+    let tags = variants.iter().map(changed).collect::<Vec<_>>();
+    *of_instance = definition;
+    of_instance["properties"]["tags"]["additionalProperties"] = json!({ "anyOf": tags });
+    of_instance["properties"]["events"]["additionalProperties"] = changed(&event);
+    let keys = &mut of_instance["properties"]["events"]["additionalProperties"]["properties"];
+    for key in overrides::IDENTITY {
+        keys.as_object_mut().and_then(|keys| keys.remove(key));
+    }
     root["properties"]["tags"]["additionalProperties"] = json!({ "anyOf": variants });
+    let_parts(&mut root);
     finish(root, generator)
+}
+
+/// Title of what stands in an override: the keys are those of the shared definition, and explained there.
+const CHANGED: &str = "what is other in this instance";
+
+/// A schema of the keys that are other: none is needed, and `null` stands for taking one, or all of it, away.
+fn changed(shared: &Value) -> Value {
+    let mut own = shared.clone();
+    if let Value::Object(own) = &mut own {
+        own.remove("required");
+        own.insert("type".to_owned(), json!(["object", "null"]));
+        own.insert("title".to_owned(), json!(CHANGED));
+        own.remove("description");
+    }
+    let keys = own.get_mut("properties").and_then(Value::as_object_mut);
+    for key in keys.into_iter().flat_map(Map::values_mut) {
+        let mut or_nothing = Map::new();
+        if let Some(description) = key.as_object_mut().and_then(|key| key.remove("description")) {
+            or_nothing.insert("description".to_owned(), description);
+        }
+        or_nothing.insert("anyOf".to_owned(), json!([key.take(), { "type": "null" }]));
+        *key = Value::Object(or_nothing);
+    }
+    own
+}
+
+/// Lets the schema of mappings be that of their parts too, so that both begin with the same line: a file that says which
+/// machines it is for needs all that a mapping needs.
+fn let_parts(root: &mut Value) {
+    let needed = root.as_object_mut().and_then(|root| root.remove("required"));
+    let names: Vec<Value> = match needed {
+        Some(Value::Array(names)) => names,
+        _ => Vec::new(),
+    };
+    let (of_parts, own): (Vec<Value>, Vec<Value>) = names
+        .into_iter()
+        .partition(|name| *name == "tags" || *name == "events");
+    let any: Vec<Value> = own.iter().map(|name| json!({ "required": [name] })).collect();
+    root["if"] = json!({ "anyOf": any });
+    root["then"] = json!({
+        "required": own,
+        "anyOf": [{ "required": of_parts }, { "required": ["include"] }],
+    });
 }
 
 /// Title of what stands beside a value's own form where a parameter of the instance may stand for it.
@@ -88,14 +145,17 @@ fn root<T: JsonSchema>(generator: &mut SchemaGenerator, title: &str) -> Value {
 
 /// The schema itself where it is a reference to a definition.
 fn resolved(schema: Schema, generator: &SchemaGenerator) -> Value {
-    let value = schema.to_value();
+    resolved_in(&schema.to_value(), generator)
+}
+
+fn resolved_in(value: &Value, generator: &SchemaGenerator) -> Value {
     let name = value
         .get("$ref")
         .and_then(Value::as_str)
         .and_then(|reference| reference.rsplit('/').next());
     match name.and_then(|name| generator.definitions().get(name)) {
         Some(definition) => definition.clone(),
-        None => value,
+        None => value.clone(),
     }
 }
 
@@ -198,9 +258,13 @@ fn rows<'v>(root: &'v Value, schema: &'v Value, path: &str, seen: &mut Vec<&'v s
         return;
     };
     let needed = |name: &str| {
-        schema["required"]
-            .as_array()
-            .is_some_and(|names| names.iter().any(|required| required == name))
+        let lists = [
+            &schema["required"],
+            &schema["then"]["required"],
+            &schema["then"]["anyOf"][0]["required"],
+        ];
+        let mut names = lists.into_iter().filter_map(Value::as_array).flatten();
+        names.any(|required| required == name)
     };
     for (name, property) in properties {
         let (target, definition_name) = definition(root, property);
@@ -256,6 +320,9 @@ fn nested<'v>(root: &'v Value, target: &'v Value, path: &str, seen: &mut Vec<&'v
     );
     for (schema, step) in steps {
         let (whole, _) = definition(root, schema);
+        if whole["title"] == CHANGED || whole["anyOf"][0]["title"] == CHANGED {
+            continue;
+        }
         let alternatives = ["oneOf", "anyOf"]
             .into_iter()
             .flat_map(|list| whole[list].as_array().into_iter().flatten())

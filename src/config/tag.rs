@@ -13,7 +13,7 @@ use crate::template::NodeTemplate;
 use crate::unit;
 
 /// A tag of a mapping, for all of its instances.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct TagPlan<'n> {
     pub name: &'n str,
     pub span: Span,
@@ -26,6 +26,8 @@ pub(crate) struct TagPlan<'n> {
     pub reset: Option<Spanned<String>>,
     /// Whether only snapshots need it.
     pub on_demand: bool,
+    /// Whether the instance has no such tag.
+    pub left_out: bool,
     /// Whether it is a heartbeat, which needs no event.
     pub is_heartbeat: bool,
     /// Where its longest silence stands.
@@ -151,6 +153,7 @@ pub(crate) fn read<'n>(
         valid: None,
         reset: None,
         on_demand: false,
+        left_out: false,
         is_heartbeat: node.get("heartbeat").is_some(),
         at_least_every: node.get("at_least_every").map(|every| every.span),
         address: None,

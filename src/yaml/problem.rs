@@ -204,6 +204,18 @@ impl Problems {
         self.errors = errors_among(&self.list);
     }
 
+    /// Drops what was found after the first `checked` problems and is said already, in the same words of the same
+    /// place: what several files share is read for each of them.
+    pub fn drop_repeated(&mut self, checked: usize) {
+        let mut index = 0;
+        let mut seen = std::collections::HashSet::new();
+        self.list.retain(|problem| {
+            index += 1;
+            index <= checked || problem.span.is_none() || seen.insert((problem.span, problem.message.clone()))
+        });
+        self.errors = errors_among(&self.list);
+    }
+
     /// Whether nothing at all was found.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -263,6 +275,10 @@ mod tests {
         problems.once_per_place(checked);
         assert_eq!((problems.error_count(), problems.list().len()), (3, 4));
         assert!(problems.has_errors());
+        problems.error(at(4), "d");
+        problems.error(at(4), "another thing");
+        problems.drop_repeated(checked);
+        assert_eq!((problems.error_count(), problems.list().len()), (4, 5));
     }
 
     #[test]

@@ -8,6 +8,7 @@ mod diff;
 mod gateway;
 mod input;
 mod line;
+mod parts;
 mod reader;
 
 use std::collections::{BTreeMap, HashSet};
@@ -201,6 +202,7 @@ fn load(case: &Path, folder: &Path, header: &Input) -> Result<(Option<Loaded>, S
             .unwrap_or_default();
         fs::write(folder.join(&name), &text).expect("a writable folder");
         names.push(name);
+        texts.push_str(&parts::copied(&path, &text, folder)?);
         texts.push_str(&text);
     }
     let settings = json!({

@@ -1,0 +1,134 @@
+//! The tags and events of an instance that an override changes. All others are those that the instances share.
+
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use floorgate_yaml::{Node, Problems};
+
+use crate::data::Scope;
+use crate::event::{self, EventPlan};
+use crate::links;
+use crate::mapping::{Compiler, Mapping};
+use crate::overrides::Change;
+use crate::tag::{self, Tables, TagPlan};
+use crate::template::{Instance, Template};
+
+/// Tags and events of one instance, in the places that they have in the mapping.
+pub(crate) struct Variant<'n> {
+    pub tags: Vec<TagPlan<'n>>,
+    pub events: Vec<Rc<EventPlan<'n>>>,
+}
+
+impl<'n> Compiler<'n> {
+    /// What an override makes of the shared definition. `used` says which tags events use in the other instances.
+    pub(crate) fn variant(
+        &self,
+        mapping: &Mapping<'n>,
+        change: &'n Change,
+        instance: &Instance,
+        tables: &mut Tables,
+        used: &[bool],
+        problems: &mut Problems,
+    ) -> Variant<'n> {
+        let mut tags = mapping.tags.clone();
+        let mut means_other = vec![false; tags.len()];
+        for (place, tag) in tags.iter_mut().enumerate() {
+            let Some(change) = change.tags.get(tag.name) else {
+                continue;
+            };
+            let Some(entry) = &change.entry else {
+                tag.left_out = true;
+                continue;
+            };
+            let keys = self.keys_of(&entry.2, mapping, instance, problems);
+            let mut own = tag::read(
+                entry,
+                keys.as_deref(),
+                &mapping.instances.parameters,
+                tables,
+                problems,
+            );
+            means_other[place] = change.means_other;
+            if !change.means_other {
+                own.spec.clone_from(&tag.spec);
+            }
+            *tag = own;
+        }
+        let before = problems.error_count();
+        let events = self.changed_events(mapping, change, instance, (&tags, &means_other), problems);
+        if problems.error_count() > before {
+            return Variant { tags, events };
+        }
+        let mut uses = vec![false; tags.len()];
+        for event in &events {
+            for input in &event.inputs {
+                uses[*input] = true;
+            }
+        }
+        links::mark_used(&tags, &mut uses, problems);
+        links::mark_on_demand(&mut tags, &events, &uses);
+        let run = mapping.run.as_ref().map(|_| change.span);
+        let here = format!("instance `{}`", change.instance);
+        links::check_run(run, &events, &here, problems);
+        links::check_instance(change, &tags, (used, &uses), &events, problems);
+        Variant { tags, events }
+    }
+
+    /// The keys that the address of a tag may have in one instance. `None` where its source is not known.
+    fn keys_of(
+        &self,
+        tag: &Node,
+        mapping: &Mapping<'n>,
+        instance: &Instance,
+        problems: &mut Problems,
+    ) -> Option<Vec<&'static str>> {
+        let source = match tag.get("source") {
+            Some(own) => {
+                let parameters = &mapping.instances.parameters;
+                Template::parse(own.as_text()?, own.span, parameters, problems)?
+            }
+            None => mapping.source.as_ref()?.0.clone(),
+        };
+        self.keys_of_source(&source.fill(&instance.values))
+    }
+
+    /// The events of an instance: those that it has of its own, or whose tags mean something else there, are read anew.
+    fn changed_events(
+        &self,
+        mapping: &Mapping<'n>,
+        change: &'n Change,
+        instance: &Instance,
+        (tags, means_other): (&[TagPlan<'n>], &[bool]),
+        problems: &mut Problems,
+    ) -> Vec<Rc<EventPlan<'n>>> {
+        let by_name: HashMap<&str, usize> =
+            tags.iter().enumerate().map(|(place, tag)| (tag.name, place)).collect();
+        let mut events = Vec::with_capacity(mapping.events.len());
+        for shared in &mapping.events {
+            let node = match change.events.get(&shared.name) {
+                Some(None) => continue,
+                Some(Some(own)) => own,
+                None if shared.inputs.iter().any(|input| means_other[*input]) => shared.node,
+                None => {
+                    events.push(Rc::clone(shared));
+                    continue;
+                }
+            };
+            let mut scope = Scope {
+                tags,
+                by_name: &by_name,
+                parameters: &mapping.instances.parameters,
+                values: &instance.values,
+                run: mapping.run.as_ref().map(|(run, _)| run),
+                inputs: Vec::new(),
+                differs: false,
+            };
+            if let Some(mut own) = event::read(node, self.overrides, &mut scope, &mapping.version, problems) {
+                // Its state is stored under the name that it has in all instances.
+                own.name.clone_from(&shared.name);
+                events.push(Rc::new(own));
+            }
+        }
+        events
+    }
+}
