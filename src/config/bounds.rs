@@ -20,7 +20,7 @@ pub(crate) fn hold(node: &Node, instances: usize, rows: usize, problems: &mut Pr
         let text: usize = node
             .entries()
             .iter()
-            .filter(|(key, ..)| key != "for_each")
+            .filter(|(key, ..)| !matches!(key.as_str(), "for_each" | "overrides"))
             .map(|(_, _, value)| length(value))
             .sum();
         if instances.saturating_mul(text) <= MOST_BYTES {

@@ -14,6 +14,18 @@ pub(crate) fn is_plain_name(name: &str, longest: usize) -> bool {
             .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'))
 }
 
+/// Says so where a node is no mapping (nothing at all counts as an empty one).
+pub(crate) fn expect_mapping(name: &str, node: &Node, problems: &mut Problems) {
+    if !matches!(node.kind, NodeKind::Map(_) | NodeKind::Null) {
+        problems
+            .error(
+                node.span,
+                format!("`{name}`: expected a mapping, found {}", node.describe()),
+            )
+            .hint("write `name: …` lines below it");
+    }
+}
+
 /// Says so where a node is no list (nothing at all counts as an empty one).
 pub(crate) fn expect_list(name: &str, node: &Node, problems: &mut Problems) {
     if !matches!(node.kind, NodeKind::List(_) | NodeKind::Null) {

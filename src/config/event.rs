@@ -75,7 +75,7 @@ pub(crate) fn read<'n>(
     }
     let spec = rule_spec(&form, data, scope, version, problems);
     if let Some(node) = data {
-        crate::tag::expect_mapping("data", node, problems);
+        crate::check::expect_mapping("data", node, problems);
     }
     let topic = topic_of(&form, overrides, scope.parameters, problems);
     let (spec, topic) = (spec?, topic?);

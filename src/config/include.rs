@@ -48,8 +48,16 @@ struct File {
     path: PathBuf,
     /// `None` where it is not readable, which is reported.
     content: Option<(Node, Arc<str>)>,
-    /// What it includes, once that was looked at; `None` where anything of it cannot be had.
-    includes: Option<Option<Vec<Include>>>,
+    /// What it includes, once that was looked at.
+    includes: Option<Includes>,
+}
+
+/// What a file includes, as far as it can be had.
+#[derive(Clone, Default)]
+struct Includes {
+    list: Vec<Include>,
+    /// Whether nothing lacks.
+    whole: bool,
 }
 
 /// What a file includes: the number of the other file, and where it is named.
@@ -77,6 +85,15 @@ impl Files {
     /// Reads a file that the settings name.
     pub(crate) fn name(&mut self, path: &Path, pattern: &Spanned<String>, problems: &mut Problems) {
         let file = self.read(path, pattern.span, problems);
+        if self.named.iter().any(|(other, _)| *other == file) {
+            problems
+                .error(
+                    pattern.span,
+                    format!("file {} is named twice, by another path", path.display()),
+                )
+                .hint("name it once; one of them is a link to the other");
+            return;
+        }
         self.named.push((file, pattern.clone()));
     }
 
@@ -130,12 +147,10 @@ impl Files {
         parts: &mut Vec<usize>,
         problems: &mut Problems,
     ) -> bool {
-        let Some(includes) = self.includes(file, problems) else {
-            return false;
-        };
+        let includes = self.includes(file, problems);
         above.push(file);
-        let mut right = true;
-        for Include { file: part, span } in includes {
+        let mut right = includes.whole;
+        for Include { file: part, span } in includes.list {
             if above.contains(&part) {
                 if self.circles.insert(span) {
                     self.circle(part, above, span, problems);
@@ -187,7 +202,7 @@ impl Files {
     }
 
     /// What a file includes. It is looked at once, so that nothing of it is reported for each that includes it.
-    fn includes(&mut self, file: usize, problems: &mut Problems) -> Option<Vec<Include>> {
+    fn includes(&mut self, file: usize, problems: &mut Problems) -> Includes {
         if let Some(includes) = &self.list[file].includes {
             return includes.clone();
         }
@@ -196,21 +211,23 @@ impl Files {
         includes
     }
 
-    fn read_includes(&mut self, file: usize, problems: &mut Problems) -> Option<Vec<Include>> {
-        let Some(node) = self.node(file)?.get("include") else {
-            return Some(Vec::new());
+    fn read_includes(&mut self, file: usize, problems: &mut Problems) -> Includes {
+        let Some(node) = self.node(file) else {
+            return Includes::default();
         };
-        let (paths, mut right) = paths(node, problems);
+        let (paths, mut whole) = node
+            .get("include")
+            .map_or((Vec::new(), true), |node| paths(node, problems));
         let folder = self
             .path(file)
             .parent()
             .map(Path::to_path_buf)
             .unwrap_or_default();
-        let mut includes: Vec<Include> = Vec::with_capacity(paths.len());
+        let mut list: Vec<Include> = Vec::with_capacity(paths.len());
         for path in paths {
             let span = path.span;
             let part = self.read(&folder.join(&path.value), span, problems);
-            if includes.iter().any(|include| include.file == part) {
+            if list.iter().any(|include| include.file == part) {
                 problems
                     .error(span, format!("`include`: {} is named twice", path.value))
                     .hint("name it once");
@@ -218,15 +235,18 @@ impl Files {
             }
             let first = !self.included.contains_key(&part);
             self.included.entry(part).or_insert(span);
-            right &= match &self.list[part].content {
+            let right = match &self.list[part].content {
                 None => false,
                 // A circle is told as one.
                 Some((node, _)) if part != file => is_part(node, &path, first, problems),
                 Some(_) => true,
             };
-            includes.push(Include { file: part, span });
+            whole &= right;
+            if right {
+                list.push(Include { file: part, span });
+            }
         }
-        right.then_some(includes)
+        Includes { list, whole }
     }
 
     /// Whether a file that the settings name is a mapping; where it is none and a pattern did not just match it, that
@@ -268,9 +288,7 @@ impl Files {
     /// One tree of a mapping and its parts.
     fn mapping(&mut self, file: usize, parts: &[usize], problems: &mut Problems) -> Option<MappingFile> {
         let (node, text) = self.list[file].content.take()?;
-        let texts = parts
-            .iter()
-            .filter_map(|part| self.list[*part].content.as_ref());
+        let texts = parts.iter().filter_map(|part| self.list[*part].content.as_ref());
         let version = version(&text, texts.map(|(_, text)| &**text));
         let node = if parts.is_empty() {
             node
@@ -295,7 +313,8 @@ impl Files {
         let mut seen = HashSet::new();
         let mut open = vec![from];
         while let Some(file) = open.pop() {
-            for include in self.list[file].includes.iter().flatten().flatten() {
+            let includes = self.list[file].includes.iter();
+            for include in includes.flat_map(|includes| &includes.list) {
                 if include.file == to {
                     return true;
                 }
@@ -335,7 +354,9 @@ fn paths(node: &Node, problems: &mut Problems) -> (Vec<Spanned<String>>, bool) {
                         item.span,
                         format!("`include`: expected a path, found {}", item.describe()),
                     )
-                    .hint("one path or a list of paths, relative to this file, such as `[parts/filler.yaml]`");
+                    .hint(
+                        "one path or a list of paths, relative to this file, such as `[parts/filler.yaml]`",
+                    );
             }
             Some(Spanned {
                 value: path?.to_owned(),

@@ -168,7 +168,11 @@ fn load_into(
     }
     let before = problems.list().len();
     let mappings = read.mappings(problems);
-    let parts: Vec<_> = read.paths().filter(|path| !files.contains(path)).cloned().collect();
+    let parts: Vec<_> = read
+        .paths()
+        .filter(|path| !files.contains(path))
+        .cloned()
+        .collect();
     files.extend(parts);
     let nothing = BTreeMap::new();
     let overrides = settings
@@ -255,7 +259,7 @@ fn read_sources<'n>(
     let Some(sources) = node.get("sources") else {
         return Vec::new();
     };
-    tag::expect_mapping("sources", sources, problems);
+    check::expect_mapping("sources", sources, problems);
     let names: Vec<&'static str> = adapters.iter().map(|adapter| adapter.name()).collect();
     if sources.entries().len() > usize::from(u16::MAX) {
         problems

@@ -170,7 +170,9 @@ pub(crate) fn check_instance(
                 unused.join(", ")
             ),
         )
-        .hint(format!("leave it out as well, `tags: {{{tag}: null}}`, so that it is not read there"));
+        .hint(format!(
+            "leave it out as well, `tags: {{{tag}: null}}`, so that it is not read there"
+        ));
 }
 
 /// Reports what needs a tag that an instance has not.
@@ -190,19 +192,24 @@ fn check_left_out(
                 span,
                 format!("tag `{name}` is left out in instance `{instance}`, and event `{event}` uses it"),
             )
-            .hint(format!("leave the event out as well: `events: {{{event}: null}}`"));
+            .hint(format!(
+                "leave the event out as well: `events: {{{event}: null}}`"
+            ));
         return;
     }
-    let needs = |tag: &&TagPlan<'_>| {
-        !tag.left_out && tag.valid.as_ref().is_some_and(|valid| valid.value == name)
-    };
+    let needs =
+        |tag: &&TagPlan<'_>| !tag.left_out && tag.valid.as_ref().is_some_and(|valid| valid.value == name);
     if let Some(tag) = tags.iter().find(needs) {
         let tag = tag.name;
         problems
             .error(
                 span,
-                format!("tag `{name}` is left out in instance `{instance}`, and it says whether `{tag}` holds"),
+                format!(
+                    "tag `{name}` is left out in instance `{instance}`, and it says whether `{tag}` holds"
+                ),
             )
-            .hint(format!("take that away there, `tags: {{{tag}: {{valid: null}}}}`, or leave `{tag}` out as well"));
+            .hint(format!(
+                "take that away there, `tags: {{{tag}: {{valid: null}}}}`, or leave `{tag}` out as well"
+            ));
     }
 }

@@ -11,7 +11,7 @@ use floorgate_sample::TagId;
 use floorgate_yaml::{Node, NodeKind, Problems, Span, Spanned, closest, decode, salvage};
 
 use crate::bounds;
-use crate::check::{expect_list, is_plain_name};
+use crate::check::{expect_list, expect_mapping, is_plain_name};
 use crate::data::Scope;
 use crate::event::{self, EventPlan};
 use crate::form::{MappingForm, RunForm};
@@ -171,15 +171,20 @@ impl<'n> Compiler<'n> {
         }
         let names: Vec<&str> = match file.changes.as_slice() {
             [] => Vec::new(),
-            _ => mapping.instances.list.iter().map(|instance| instance.name.as_str()).collect(),
+            _ => mapping
+                .instances
+                .list
+                .iter()
+                .map(|instance| instance.name.as_str())
+                .collect(),
         };
         let changes = overrides::by_instance(&file.changes, node, &names, problems);
         let before = problems.list().len();
         for instance in &mapping.instances.list {
-            // What is wrong with what all share would be wrong with its variants as well.
-            let change = changes.get(instance.name.as_str()).filter(|_| events_right);
+            let change = changes.get(instance.name.as_str());
             let variant = change.map(|change| {
-                self.variant(&mapping, change, instance, &mut tables, &used, problems)
+                let shared = (&mapping, used.as_slice(), events_right);
+                self.variant(shared, change, instance, &mut tables, problems)
             });
             let (tags, events) = match &variant {
                 Some(variant) => (&variant.tags, &variant.events),
@@ -260,7 +265,7 @@ impl<'n> Compiler<'n> {
         let Some(tags) = node.get("tags") else {
             return Vec::new();
         };
-        tag::expect_mapping("tags", tags, problems);
+        expect_mapping("tags", tags, problems);
         let keys = source.and_then(|(template, _)| self.address_keys(template, instances));
         // Many tags name the same source, and each of its instances is looked at for its keys.
         let mut known: HashMap<&str, Option<Vec<&'static str>>> = HashMap::new();

@@ -4,8 +4,7 @@ use std::collections::HashMap;
 
 use floorgate_yaml::{Node, NodeKind, Problems, Span};
 
-use crate::check::expect_list;
-use crate::tag::expect_mapping;
+use crate::check::{expect_list, expect_mapping};
 
 /// The entries of the parts that were taken so far, each part after those that it includes itself.
 #[derive(Default)]
@@ -123,16 +122,18 @@ impl Merge {
             };
             self.keys.entry(key).or_insert((span, value.span));
             match (key, &value.kind) {
-                ("run", _) => self.run.take(part, &(key.to_owned(), span, value.clone()), &includes),
+                ("run", _) => self
+                    .run
+                    .take(part, &(key.to_owned(), span, value.clone()), &includes),
                 ("tables", NodeKind::Map(entries)) => {
-                    entries
-                        .iter()
-                        .for_each(|entry| self.tables.take(part, entry, &includes));
+                    for entry in entries {
+                        self.tables.take(part, entry, &includes);
+                    }
                 }
                 ("tags", NodeKind::Map(entries)) => {
-                    entries
-                        .iter()
-                        .for_each(|entry| self.tags.take(part, entry, &includes));
+                    for entry in entries {
+                        self.tags.take(part, entry, &includes);
+                    }
                 }
                 ("events", NodeKind::List(items)) => self.events.extend(items.iter().cloned()),
                 // It is reported with the part.

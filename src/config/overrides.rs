@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use floorgate_yaml::{Node, NodeKind, Problems, Span, closest};
 
+use crate::check::expect_mapping;
 use crate::event::rule_name;
 use crate::form::TAG_KEYS;
-use crate::tag::expect_mapping;
 
 /// What is other in one instance.
 #[derive(Debug)]
@@ -17,8 +17,17 @@ pub(crate) struct Change {
     pub span: Span,
     /// Tags by name.
     pub tags: BTreeMap<String, TagChange>,
-    /// Events by the last part of their rules' ids, with all of their keys; `None` where it is left out.
-    pub events: BTreeMap<String, Option<Node>>,
+    /// Events by the last part of their rules' ids.
+    pub events: BTreeMap<String, EventChange>,
+}
+
+/// What is other of an event.
+#[derive(Debug)]
+pub(crate) enum EventChange {
+    /// The instance has no such event.
+    LeftOut,
+    /// The event with all of its keys.
+    Keys(Node),
 }
 
 /// What is other of a tag.
@@ -103,7 +112,8 @@ fn change(
                 let problem = problems.error(*span, format!("unknown key `{key}` of the {what}"));
                 match closest(key, ["tags", "events"]) {
                     Some(similar) => problem.hint(format!("did you mean `{similar}`?")),
-                    None => problem.hint("keys here: tags, events; what else differs is a parameter of `for_each`"),
+                    None => problem
+                        .hint("keys here: tags, events; what else differs is a parameter of `for_each`"),
                 };
             }
         }
@@ -162,20 +172,27 @@ fn tag(
     })
 }
 
-/// Reads what is other of an event: its node, or `None` in it where the event is left out.
+/// Reads what is other of an event.
 fn event(
     (name, span, node): &(String, Span, Node),
     instance: &str,
     shared: &Shared<'_>,
     problems: &mut Problems,
-) -> Option<Option<Node>> {
+) -> Option<EventChange> {
     let Some(of_all) = shared.events.get(name) else {
         let known = || shared.events.keys().map(String::as_str).collect();
-        unknown(("event", shared.events.len()), name, *span, instance, known, problems);
+        unknown(
+            ("event", shared.events.len()),
+            name,
+            *span,
+            instance,
+            known,
+            problems,
+        );
         return None;
     };
     if node.kind == NodeKind::Null {
-        return Some(None);
+        return Some(EventChange::LeftOut);
     }
     let what = format!("event `{name}` of instance `{instance}`");
     if !expect_entries(&what, *span, node, problems) {
@@ -193,7 +210,7 @@ fn event(
             !is_identity
         });
     }
-    merged(of_all, &own, &what, problems).map(Some)
+    merged(of_all, &own, &what, problems).map(EventChange::Keys)
 }
 
 /// The keys of the shared definition, and in place of these the ones that are given; `null` takes a key away. What
@@ -281,9 +298,7 @@ fn unknown<'n>(
     match (similar, names.len()) {
         (Some(similar), _) => problem.hint(format!("did you mean `{similar}`?")),
         (None, 1..=20) => problem.hint(format!("{kind}s here: {}", names.join(", "))),
-        (None, _) => problem.hint(format!(
-            "this mapping has {count} {kind}s, none with such a name"
-        )),
+        (None, _) => problem.hint(format!("this mapping has {count} {kind}s, none with such a name")),
     };
 }
 
@@ -300,7 +315,9 @@ pub(crate) fn by_instance<'n>(
     if mapping.get("for_each").is_none() {
         problems
             .error(span, "`overrides` has no instances to refer to")
-            .hint("without `for_each` there is one machine: say it at its tags and events, or add `for_each`");
+            .hint(
+                "without `for_each` there is one machine: say it at its tags and events, or add `for_each`",
+            );
         return HashMap::new();
     }
     let known: HashSet<&str> = names.iter().copied().collect();

@@ -8,6 +8,7 @@ use floorgate_core::plan::{AlarmBit, BitField, Counter, Deadband, InitialPolicy,
 use floorgate_core::table::{Entry, Key, Unmapped, ValueTable};
 use floorgate_yaml::{Draft, Node, NodeKind, Problems, Span, Spanned, closest, decode, draft};
 
+use crate::check::expect_mapping;
 use crate::form::{BitForm, CounterForm, DeadbandForm, InitialForm, TAG_KEYS, TableForm, TagForm};
 use crate::template::NodeTemplate;
 use crate::unit;
@@ -111,18 +112,6 @@ fn table_of(name: &str, form: TableForm) -> ValueTable {
             Some("ignore") => Unmapped::Ignore,
             Some(name) => Unmapped::Named(name.into()),
         },
-    }
-}
-
-/// Says so where a node is no mapping (nothing at all counts as an empty one).
-pub(crate) fn expect_mapping(name: &str, node: &Node, problems: &mut Problems) {
-    if !matches!(node.kind, NodeKind::Map(_) | NodeKind::Null) {
-        problems
-            .error(
-                node.span,
-                format!("`{name}`: expected a mapping, found {}", node.describe()),
-            )
-            .hint("write `name: …` lines below it");
     }
 }
 

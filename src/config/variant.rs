@@ -9,7 +9,7 @@ use crate::data::Scope;
 use crate::event::{self, EventPlan};
 use crate::links;
 use crate::mapping::{Compiler, Mapping};
-use crate::overrides::Change;
+use crate::overrides::{Change, EventChange};
 use crate::tag::{self, Tables, TagPlan};
 use crate::template::{Instance, Template};
 
@@ -20,14 +20,14 @@ pub(crate) struct Variant<'n> {
 }
 
 impl<'n> Compiler<'n> {
-    /// What an override makes of the shared definition. `used` says which tags events use in the other instances.
+    /// What an override makes of the shared definition: of the mapping, of which it is known which tags events use, and
+    /// whether all events are right.
     pub(crate) fn variant(
         &self,
-        mapping: &Mapping<'n>,
+        (mapping, used, whole): (&Mapping<'n>, &[bool], bool),
         change: &'n Change,
         instance: &Instance,
         tables: &mut Tables,
-        used: &[bool],
         problems: &mut Problems,
     ) -> Variant<'n> {
         let mut tags = mapping.tags.clone();
@@ -56,21 +56,22 @@ impl<'n> Compiler<'n> {
         }
         let before = problems.error_count();
         let events = self.changed_events(mapping, change, instance, (&tags, &means_other), problems);
-        if problems.error_count() > before {
+        // What lacks an event that is wrong is not wrong as well.
+        if !whole || problems.error_count() > before {
             return Variant { tags, events };
         }
-        let mut uses = vec![false; tags.len()];
+        let mut used_here = vec![false; tags.len()];
         for event in &events {
             for input in &event.inputs {
-                uses[*input] = true;
+                used_here[*input] = true;
             }
         }
-        links::mark_used(&tags, &mut uses, problems);
-        links::mark_on_demand(&mut tags, &events, &uses);
+        links::mark_used(&tags, &mut used_here, problems);
+        links::mark_on_demand(&mut tags, &events, &used_here);
         let run = mapping.run.as_ref().map(|_| change.span);
         let here = format!("instance `{}`", change.instance);
         links::check_run(run, &events, &here, problems);
-        links::check_instance(change, &tags, (used, &uses), &events, problems);
+        links::check_instance(change, &tags, (used, &used_here), &events, problems);
         Variant { tags, events }
     }
 
@@ -101,13 +102,16 @@ impl<'n> Compiler<'n> {
         (tags, means_other): (&[TagPlan<'n>], &[bool]),
         problems: &mut Problems,
     ) -> Vec<Rc<EventPlan<'n>>> {
-        let by_name: HashMap<&str, usize> =
-            tags.iter().enumerate().map(|(place, tag)| (tag.name, place)).collect();
+        let by_name: HashMap<&str, usize> = tags
+            .iter()
+            .enumerate()
+            .map(|(place, tag)| (tag.name, place))
+            .collect();
         let mut events = Vec::with_capacity(mapping.events.len());
         for shared in &mapping.events {
             let node = match change.events.get(&shared.name) {
-                Some(None) => continue,
-                Some(Some(own)) => own,
+                Some(EventChange::LeftOut) => continue,
+                Some(EventChange::Keys(own)) => own,
                 None if shared.inputs.iter().any(|input| means_other[*input]) => shared.node,
                 None => {
                     events.push(Rc::clone(shared));

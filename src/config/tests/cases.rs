@@ -170,6 +170,73 @@ fn only_what_a_reload_cannot_take_over_needs_a_restart() {
     fs::remove_dir_all(&folder).expect("the folder of the test");
 }
 
+/// Of three instances the second is changed: only its changed rows are of their own. A part counts for the version.
+#[test]
+fn only_what_an_override_changes_is_not_shared() {
+    let folder = std::env::temp_dir().join(format!("floorgate-overrides-{}", std::process::id()));
+    fs::create_dir_all(folder.join("parts")).expect("a folder");
+    let write = |name: &str, text: &str| fs::write(folder.join(name), text).expect("a file");
+    write(
+        "floorgate.yaml",
+        "gateway: g\nmappings: [\"*.yml\"]\nsources: {plc: {adapter: opcua, endpoint: \"opc.tcp://a:1\"}}\n\
+         kafka: {brokers: [\"a:1\"], security: {protocol: plaintext}}\n",
+    );
+    write(
+        "line.yml",
+        "include: parts/part.yml\nmapping: m\nfor_each: {line: 1..3}\nsource: plc\nequipment: a/b/line{line}\n\
+         overrides:\n  2:\n    tags: {t1: {node: \"ns=2;s=Other\"}, t2: {unit: KGM}, t4: null}\n    \
+         events: {three: {trigger: t1}, four: null}\n",
+    );
+    let part = "tags:\n  t1: {node: \"ns=2;s=1\"}\n  t2: {node: \"ns=2;s=2\"}\n  t3: {node: \"ns=2;s=3\"}\n  \
+                t4: {node: \"ns=2;s=4\"}\nevents:\n  - {type: MeasurementRecorded, trigger: t1}\n  \
+                - {type: MeasurementRecorded, trigger: t2}\n  - {type: MeasurementRecorded, trigger: t3, name: three}\n  \
+                - {type: MeasurementRecorded, trigger: t4, name: four}\n";
+    let read = |part: &str| {
+        write("parts/part.yml", part);
+        let (loaded, problems) = load(&folder.join("floorgate.yaml"), &[]);
+        assert_eq!(problems.error_count(), 0, "{}", problems.render(false));
+        loaded.expect("a valid configuration")
+    };
+    let loaded = read(part);
+    let other = read(&part.replace("s=1", "s=1.1"));
+    fs::remove_dir_all(&folder).expect("the folder of the test");
+
+    let names = ["floorgate.yaml", "line.yml", "parts/part.yml"];
+    assert_eq!(loaded.files, names.map(|name| folder.join(name)));
+    let plan = &loaded.plan;
+    let keys: Vec<&str> = plan.tags.iter().map(|tag| &*tag.key).collect();
+    assert_eq!(keys[4..7], ["m/2/t1", "m/2/t2", "m/2/t3"]);
+    assert_eq!(keys[7..], ["m/3/t1", "m/3/t2", "m/3/t3", "m/3/t4"]);
+    let ids: Vec<&str> = plan.rules.iter().map(|rule| &*rule.id).collect();
+    let of_the_second = [
+        "m.2.MeasurementRecorded.t1",
+        "m.2.MeasurementRecorded.t2",
+        "m.2.three",
+    ];
+    assert_eq!(ids[4..7], of_the_second);
+    assert_eq!(plan.rules[6].inputs[..], plan.rules[4].inputs[..]);
+
+    let tag = |place: usize| &plan.tags[place].spec;
+    let rule = |place: usize| &plan.rules[place].spec;
+    let is_shared = |one: usize, other: usize| {
+        (
+            std::sync::Arc::ptr_eq(tag(one), tag(other)),
+            std::sync::Arc::ptr_eq(rule(one), rule(other)),
+        )
+    };
+    assert_eq!(is_shared(0, 4), (true, true), "only its address is another");
+    assert_eq!(is_shared(1, 5), (false, false), "its unit is another");
+    assert_eq!(is_shared(2, 6), (true, false), "only the event is another");
+    for place in 0..4 {
+        assert_eq!(
+            is_shared(place, place + 7),
+            (true, true),
+            "the third is as the first"
+        );
+    }
+    assert_ne!(rule(0).version, other.plan.rules[0].spec.version);
+}
+
 /// A template of 10 tags for 10,000 machines.
 #[test]
 fn a_hundred_thousand_tags_load() {

@@ -35,8 +35,8 @@ pub(super) fn copied(mapping: &Path, text: &str, folder: &Path) -> Result<String
     Ok(texts)
 }
 
-/// The paths that a file includes, relative to the mapping as the file's own is.
-fn included(file: &Path, text: &str) -> Vec<PathBuf> {
+/// The paths that a file includes, relative to what the file's own is relative to.
+pub(super) fn included(file: &Path, text: &str) -> Vec<PathBuf> {
     let mut problems = Problems::default();
     let id = problems.add_file(file, text);
     let node = parse(id, text, &mut problems);
