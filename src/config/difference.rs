@@ -50,7 +50,11 @@ impl Outline {
                 Some(_) => difference.rules_changed.push(Arc::clone(&rule.id)),
             }
         }
-        let gone = before.plan.rules.iter().filter(|rule| earlier.contains_key(&*rule.id));
+        let gone = before
+            .plan
+            .rules
+            .iter()
+            .filter(|rule| earlier.contains_key(&*rule.id));
         difference.rules_removed = gone.map(|rule| Arc::clone(&rule.id)).collect();
         for (name, source) in &self.sources {
             let kin = match before.sources.get(name) {
@@ -60,7 +64,10 @@ impl Outline {
             };
             kin.push(Arc::clone(name));
         }
-        let gone = before.sources.keys().filter(|name| !self.sources.contains_key(*name));
+        let gone = before
+            .sources
+            .keys()
+            .filter(|name| !self.sources.contains_key(*name));
         difference.sources_removed = gone.cloned().collect();
         difference
     }
@@ -87,8 +94,10 @@ impl Outline {
     }
 
     fn is_same_tag(&self, id: TagId, before: &Self, old_id: TagId, forms: &mut Forms) -> bool {
-        let (Some(tag), Some(old)) = (self.plan.tags.get(id.index()), before.plan.tags.get(old_id.index()))
-        else {
+        let (Some(tag), Some(old)) = (
+            self.plan.tags.get(id.index()),
+            before.plan.tags.get(old_id.index()),
+        ) else {
             return false;
         };
         let source = |plan: &Plan, number: usize| plan.sources.get(number).map(|row| Arc::clone(&row.name));

@@ -57,7 +57,12 @@ impl Core {
         self.moment = before.moment;
         self.shedding.shed = before.take_shed();
         let kept = self.kin_of(before, is_kept);
-        for Kept { before: old, now, tags } in &kept {
+        for Kept {
+            before: old,
+            now,
+            tags,
+        } in &kept
+        {
             let source = &mut self.sources[now.index()];
             // Its stream has another place in this core, and its counter is in the cells.
             std::mem::swap(&mut source.stream, &mut before.sources[old.index()].stream);
@@ -101,24 +106,28 @@ impl Core {
 
     /// Takes a tag's state over. Its meaning may be another now.
     fn take_over(&mut self, before: &mut Core, old: TagId, now: TagId) {
-        let meant = before.plan.tags[old.index()].spec.at_least_every;
-        let longest = self.plan.tags[now.index()].spec.at_least_every;
+        let spec = &self.plan.tags[now.index()].spec;
+        let longest = spec.at_least_every;
+        let is_another = longest != before.plan.tags[old.index()].spec.at_least_every;
         let at = self.at;
         let state = &mut self.tags[now.index()];
         let owing = state.owing;
         *state = std::mem::take(&mut before.tags[old.index()]);
         state.owing |= owing;
-        if meant != longest {
-            let due = longest.filter(|_| state.latest.is_some()).map(|longest| at + longest);
-            let waiting = state.waiting();
-            (waiting.silence, waiting.overdue) = (due, false);
-            self.touch(now);
-        }
-        if let Some(waiting) = self.tags[now.index()].waiting.as_deref_mut() {
+        if let Some(waiting) = state.waiting.as_deref_mut() {
+            waiting.suit(spec);
             waiting.queued = None;
             if let Some(held) = &mut waiting.held {
                 held.tag = now;
             }
+        }
+        if is_another {
+            let due = longest
+                .filter(|_| state.latest.is_some())
+                .map(|longest| at + longest);
+            let waiting = state.waiting();
+            (waiting.silence, waiting.overdue) = (due, false);
+            self.touch(now);
         }
         self.queue_tag(now);
     }

@@ -98,9 +98,12 @@ impl Core {
             .map(TagId)
             .zip(&plan.tags)
             .map(|(id, tag)| {
-                stored(&tag_cell(&tag.key))
-                    .and_then(|cell| TagState::restore(id, &cell))
-                    .unwrap_or_default()
+                let restored = stored(&tag_cell(&tag.key)).and_then(|cell| TagState::restore(id, &cell));
+                let mut state = restored.unwrap_or_default();
+                if let Some(waiting) = state.waiting.as_deref_mut() {
+                    waiting.suit(&tag.spec);
+                }
+                state
             })
             .collect();
         let rules: Vec<RuleState> = plan

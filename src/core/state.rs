@@ -6,6 +6,8 @@ use std::time::Duration;
 use floorgate_sample::{Quality, Sample, TagId, Timestamp, Value};
 use serde::{Deserialize, Serialize};
 
+use crate::plan::TagSpec;
+
 /// A [`Value`] in a cell. One-letter tags keep cells short: they are written for every change.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) enum StoredValue {
@@ -197,6 +199,21 @@ pub(crate) struct Waiting {
 }
 
 impl Waiting {
+    /// Drops what another plan let wait and this one does not. A value that has no need to settle any more counts at once.
+    pub(crate) fn suit(&mut self, spec: &TagSpec) {
+        if spec.debounce.is_none()
+            && let Some(candidate) = &mut self.candidate
+        {
+            candidate.due = Duration::ZERO;
+        }
+        if spec.at_least_every.is_none() {
+            (self.silence, self.overdue) = (None, false);
+        }
+        if spec.heartbeat.is_none() {
+            (self.heartbeat, self.stopped) = (None, false);
+        }
+    }
+
     /// When it is to be looked at next.
     pub(crate) fn due(&self) -> Option<Duration> {
         let candidate = self.candidate.as_ref().map(|candidate| candidate.due);

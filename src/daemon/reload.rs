@@ -1,6 +1,7 @@
 //! A changed configuration is checked, told and taken over; sources that are the same in it are not touched.
 
 use std::collections::HashSet;
+use std::fmt::Write as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -75,9 +76,9 @@ impl Gateway {
         self.intake = intake_of(self.generation, &self.intake, self.engine.clone());
         self.outline = outline;
         // While nothing can be stored, sources begin anew.
-        let shelf = tokio::time::timeout(BOOKMARKS_PATIENCE, told).await;
-        let shelf = shelf.ok().and_then(Result::ok).unwrap_or_default();
-        self.start(to_start, shelf);
+        let left_off = tokio::time::timeout(BOOKMARKS_PATIENCE, told).await;
+        let left_off = left_off.ok().and_then(Result::ok).unwrap_or_default();
+        self.start(to_start, left_off);
         tell(&difference);
     }
 }
@@ -117,7 +118,8 @@ fn listed(names: &[Arc<str>]) -> Option<String> {
     let (first, last) = names.split_at(names.len().min(NAMES_TOLD));
     let mut text = first.join(", ");
     if !last.is_empty() {
-        text.push_str(&format!(" and {} more", last.len()));
+        // Writing to text does not fail.
+        let _ = write!(text, " and {} more", last.len());
     }
     (!names.is_empty()).then_some(text)
 }
@@ -132,6 +134,9 @@ mod tests {
         assert_eq!(listed(&names(0)), None);
         assert_eq!(listed(&names(2)).as_deref(), Some("r0, r1"));
         let many = listed(&names(100_000)).unwrap_or_default();
-        assert!(many.starts_with("r0, r1, ") && many.ends_with(", r19 and 99980 more"), "{many}");
+        assert!(
+            many.starts_with("r0, r1, ") && many.ends_with(", r19 and 99980 more"),
+            "{many}"
+        );
     }
 }

@@ -320,10 +320,10 @@ async fn serve(path: &Path, loaded: Loaded, audience: Audience, started: Instant
 
 impl Gateway {
     /// Starts sources of the plan that is at work.
-    pub fn start(&mut self, planned: impl IntoIterator<Item = (SourceId, LoadedSource)>, shelf: Shelf) {
+    pub fn start(&mut self, planned: impl IntoIterator<Item = (SourceId, LoadedSource)>, left_off: Shelf) {
         let (engine, generation) = (&self.engine, self.generation);
         self.sources
-            .start(planned, shelf, &self.intake, &self.metrics, |requesters| {
+            .start(planned, left_off, &self.intake, &self.metrics, |requesters| {
                 let _ = engine.send(Message::Sources(generation, requesters));
             });
     }

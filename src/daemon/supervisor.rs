@@ -26,11 +26,11 @@ struct Running {
 
 impl Sources {
     /// Starts sources of a plan beside those that run, under their numbers in it. How they are asked for something is handed to `tell` first,
-    /// so that it is known when their first values come.
+    /// so that it is known when their first values come; `left_off` has the bookmarks of their predecessors.
     pub fn start(
         &mut self,
         planned: impl IntoIterator<Item = (SourceId, LoadedSource)>,
-        mut shelf: Shelf,
+        mut left_off: Shelf,
         intake: &Intake,
         metrics: &Metrics,
         tell: impl FnOnce(Requesters),
@@ -46,7 +46,7 @@ impl Sources {
             let stop = CancellationToken::new();
             let context = SourceContext {
                 metrics: metrics.source(&planned.name),
-                bookmarks: shelf.take(&planned.name),
+                bookmarks: left_off.take(&planned.name),
                 name: planned.name.to_string(),
                 intake: intake.for_source(number),
                 stop: stop.clone(),
@@ -232,7 +232,13 @@ mod tests {
         let intake = intake(1, sender, |_, _| ());
         let metrics = Metrics::new().expect("metrics are registered");
         let mut sources = Sources::default();
-        sources.start([(SourceId(0), planned)], Shelf::default(), &intake, &metrics, drop);
+        sources.start(
+            [(SourceId(0), planned)],
+            Shelf::default(),
+            &intake,
+            &metrics,
+            drop,
+        );
         let next = || heard.recv_timeout(Duration::from_secs(30));
         assert_eq!(next(), Ok("runs"));
         sources

@@ -1,10 +1,10 @@
 //! A changed configuration is taken over beside sources that run on; a wrong one changes nothing.
 
 use anyhow::{Context, Result};
-use floorgate_tests::{Delivery, Kafka, OpcUaOptions, OpcUaPeer, Patience, Reader, Record, until};
+use floorgate_tests::{Delivery, Kafka, OpcUaOptions, OpcUaPeer, Patience, Record};
 
 use crate::counting::{COUNTER, compare, known, read_to, written};
-use crate::plant::{Plant, topic, unique_site};
+use crate::plant::Plant;
 
 /// How often the plant counts until the end.
 const STEPS: i64 = 2000;
@@ -52,8 +52,8 @@ impl Changing {
         let output = self.plant.gateway.output()?;
         let told = output
             .lines()
-            .filter(|line| line.contains("configuration taken over"));
-        told.last().map(str::to_owned).context("nothing is told")
+            .rfind(|line| line.contains("configuration taken over"));
+        told.map(str::to_owned).context("nothing is told")
     }
 
     /// Reloads what is wrong.
@@ -99,6 +99,13 @@ impl Changing {
         Ok(())
     }
 
+    fn wait_for_press(&self, connects: f64) -> Result<()> {
+        let metric = "floorgate_source_connects_total{source=\"press\"}";
+        self.plant
+            .gateway
+            .wait_for_metric(metric, connects..=connects, Patience::Long)
+    }
+
     fn remove_press(&self) -> Result<()> {
         self.plant.gateway.write("floorgate.yaml", &self.settings)?;
         std::fs::remove_file(self.plant.gateway.folder().join("mappings/a-press.yaml"))?;
@@ -131,19 +138,35 @@ fn reloads(changing: &mut Changing) -> Result<()> {
     changing.map(&with_event)?;
     let told = changing.reload()?;
     let added = "filling.1.CountSeen.good, filling.2.CountSeen.good";
-    says(&told, &["rules_added=2", "rules_removed=0", "rules_changed=0", added]);
+    says(
+        &told,
+        &["rules_added=2", "rules_removed=0", "rules_changed=0", added],
+    );
     says(&told, &["sources_kept=1", "sources_restarted=0"]);
     changing.count_on()?;
     // A source and a file before the others.
     changing.add_press("Force")?;
     let told = changing.reload()?;
-    says(&told, &["rules_added=1", "rules_changed=0", "sources_new=1", "sources_kept=1"]);
+    says(
+        &told,
+        &[
+            "rules_added=1",
+            "rules_changed=0",
+            "sources_new=1",
+            "sources_kept=1",
+        ],
+    );
+    changing.wait_for_press(1.0)?;
     changing.count_on()?;
     // Another address of the press, and other events of the lines.
     changing.add_press("Strokes")?;
     changing.map(&with_event.replace("code: E-STOP", "code: STOP"))?;
     let told = changing.reload()?;
-    says(&told, &["rules_changed=3", "sources_restarted=1", "restarted=\"press\""]);
+    says(
+        &told,
+        &["rules_changed=3", "sources_restarted=1", "restarted=\"press\""],
+    );
+    changing.wait_for_press(2.0)?;
     changing.count_on()?;
     // Both files are wrong.
     let broken = with_event.replace("trigger: good,", "triger: good,");
@@ -157,7 +180,15 @@ fn reloads(changing: &mut Changing) -> Result<()> {
     changing.map(&with_event)?;
     changing.remove_press()?;
     let told = changing.reload()?;
-    says(&told, &["rules_removed=1", "sources_gone=1", "gone=\"press\"", "sources_kept=1"]);
+    says(
+        &told,
+        &[
+            "rules_removed=1",
+            "sources_gone=1",
+            "gone=\"press\"",
+            "sources_kept=1",
+        ],
+    );
     changing.count_on()?;
     // Nothing is another.
     let told = changing.reload()?;
@@ -206,7 +237,8 @@ fn a_changed_mapping_is_taken_over_beside_a_source_that_runs_on() -> Result<()> 
         ("floorgate_source_gaps_total{source=\"plc\"}", 0.0),
         ("floorgate_late_samples_total", 0.0),
     ] {
-        assert_eq!(plant.gateway.metric(metric)?.unwrap_or(0.0), value, "{metric}");
+        let shown = plant.gateway.metric(metric)?.unwrap_or(0.0);
+        assert!((shown - value).abs() < 0.5, "{metric} is {shown}");
     }
     let mut connections = plant.reader("source-connection")?;
     let of_plc = |record: &&Record| record.json().is_ok_and(|data| data["source"] == "plc");
@@ -216,6 +248,9 @@ fn a_changed_mapping_is_taken_over_beside_a_source_that_runs_on() -> Result<()> 
     // Nor did anything else of the lines seem to change.
     let mut states = plant.reader("equipment-state")?;
     assert_eq!(Delivery::of(states.to_end()?)?.accepted.len(), 2);
-    println!("{STEPS} changes, new events from {first} on, {} reloads", changing.taken_over);
+    println!(
+        "{STEPS} changes, new events from {first} on, {} reloads",
+        changing.taken_over
+    );
     Ok(())
 }

@@ -36,7 +36,10 @@ events:
   - {type: MeasurementRecorded, trigger: temp}
 ";
 
-const COUNTS: [&str; 2] = ["filling.1.ProductionCountRecorded.good", "filling.2.ProductionCountRecorded.good"];
+const COUNTS: [&str; 2] = [
+    "filling.1.ProductionCountRecorded.good",
+    "filling.2.ProductionCountRecorded.good",
+];
 
 /// What a configuration of these files comes to.
 fn outline(files: &[(&str, &str)]) -> Outline {
@@ -75,7 +78,10 @@ fn names(of: &[std::sync::Arc<str>]) -> Vec<&str> {
 }
 
 fn changed(difference: &Difference) -> Vec<&str> {
-    assert_eq!((&difference.rules_added, &difference.rules_removed), (&Vec::new(), &Vec::new()));
+    assert_eq!(
+        (&difference.rules_added, &difference.rules_removed),
+        (&Vec::new(), &Vec::new())
+    );
     names(&difference.rules_changed)
 }
 
@@ -84,7 +90,10 @@ fn another_version_of_a_file_and_other_numbers_are_no_difference() {
     // The file comes first, so that all numbers move by its tags.
     let more = PRESSING.replace("pressing", "before");
     let before = both(SETTINGS, FILLING, PRESSING);
-    let settings = SETTINGS.replace("  plc:", "  aaa: {endpoint: 'opc.tcp://c:1', adapter: opcua}\n  plc:");
+    let settings = SETTINGS.replace(
+        "  plc:",
+        "  aaa: {endpoint: 'opc.tcp://c:1', adapter: opcua}\n  plc:",
+    );
     let more = more.replace("source: press", "source: aaa");
     let now = outline(&[
         ("floorgate.yaml", &settings),
@@ -93,7 +102,10 @@ fn another_version_of_a_file_and_other_numbers_are_no_difference() {
         ("pressing.map.yaml", PRESSING),
     ]);
     let difference = now.difference(&before);
-    assert_eq!(names(&difference.rules_added), ["before.MeasurementRecorded.temp"]);
+    assert_eq!(
+        names(&difference.rules_added),
+        ["before.MeasurementRecorded.temp"]
+    );
     assert_eq!(names(&difference.sources_added), ["aaa"]);
     assert_eq!(names(&difference.sources_kept), ["plc", "press"]);
     let nothing = Difference {

@@ -29,7 +29,9 @@ impl Numbers {
         let mut stretches: Vec<Stretch> = Vec::new();
         for (TagId(from), TagId(to)) in pairs {
             match stretches.last_mut() {
-                Some(last) if from - last.from == last.count && to.checked_sub(last.to) == Some(last.count) => {
+                Some(last)
+                    if from - last.from == last.count && to.checked_sub(last.to) == Some(last.count) =>
+                {
                     last.count += 1;
                 }
                 _ => stretches.push(Stretch { from, count: 1, to }),
@@ -133,7 +135,12 @@ mod tests {
     use super::*;
 
     fn numbers(pairs: &[(u32, u32)]) -> Numbers {
-        Numbers::of(pairs.iter().map(|(from, to)| (TagId(*from), TagId(*to))).collect())
+        Numbers::of(
+            pairs
+                .iter()
+                .map(|(from, to)| (TagId(*from), TagId(*to)))
+                .collect(),
+        )
     }
 
     #[test]
@@ -165,7 +172,13 @@ mod tests {
         outliving.follow(first.next(), &third);
         let seen = |generation, source| {
             let now = outliving.0.get(&(generation, SourceId(source)))?;
-            Some((now.source.0, now.tags.pairs().map(|(from, to)| (from.0, to.0)).collect::<Vec<_>>()))
+            Some((
+                now.source.0,
+                now.tags
+                    .pairs()
+                    .map(|(from, to)| (from.0, to.0))
+                    .collect::<Vec<_>>(),
+            ))
         };
         assert_eq!(seen(first, 0), Some((0, vec![(0, 0), (1, 1)])));
         assert_eq!(seen(first, 1), None, "it was stopped");

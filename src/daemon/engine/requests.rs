@@ -30,7 +30,13 @@ impl Requesters {
     /// Adds a way to a source. Returns what it takes requests from.
     pub fn add(&mut self, source: SourceId) -> Requests {
         let (requester, taken) = requests(WAITING);
-        self.0.insert(source, Way { requester, tags: None });
+        self.0.insert(
+            source,
+            Way {
+                requester,
+                tags: None,
+            },
+        );
         taken
     }
 
@@ -43,7 +49,8 @@ impl Requesters {
     pub fn follow(&mut self, kept: &[Kept], outliving: &Outliving) {
         let mut ways = std::mem::take(&mut self.0);
         for kept in kept {
-            self.0.extend(ways.remove(&kept.before).map(|way| (kept.now, way)));
+            self.0
+                .extend(ways.remove(&kept.before).map(|way| (kept.now, way)));
         }
         for (source, tags) in outliving.ways_back() {
             if let Some(way) = self.0.get_mut(&source) {

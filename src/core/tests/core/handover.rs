@@ -54,7 +54,9 @@ fn reload(gateway: Gateway, plan: Plan) -> (Gateway, Vec<Kept>) {
         started: before.started,
         ..Gateway::start(Arc::new(plan), before.cells)
     };
-    let kept = gateway.core.go_on_from(&mut before.core, |name| name == "plc", now);
+    let kept = gateway
+        .core
+        .go_on_from(&mut before.core, |name| name == "plc", now);
     (gateway, kept)
 }
 
@@ -90,7 +92,10 @@ impl Numbers {
             tag: self.tags[&sample.tag],
             ..sample.clone()
         };
-        Step(notices.iter().map(notice).collect(), samples.iter().map(sample).collect())
+        Step(
+            notices.iter().map(notice).collect(),
+            samples.iter().map(sample).collect(),
+        )
     }
 }
 
@@ -130,7 +135,11 @@ fn whatever_happened_a_reload_changes_no_event_of_a_source_that_runs_on() {
             parted.time = whole.time;
             let undisturbed = apply(&mut whole, SourceId(0), &step);
             let events = apply(&mut parted, numbers.source, &numbers.of(&step));
-            same(&undisturbed, &events, &format!("seed {seed}, step {number}: {step:?}"));
+            same(
+                &undisturbed,
+                &events,
+                &format!("seed {seed}, step {number}: {step:?}"),
+            );
             if random.u8(..4) == 0 {
                 let plan = match random.u32(..3) {
                     0 => with_deadband(),
@@ -152,9 +161,16 @@ fn a_source_that_was_lost_or_behind_still_is() {
     assert_eq!(gateway.notice(Notice::Offline { reason }).len(), 2);
     let (mut gateway, _) = reload(gateway, plan());
     let events = gateway.notice(Notice::Online(Continuity::Resumed));
-    assert_eq!(names(&events), ["SourceConnectionChanged"], "its states are not known yet");
+    assert_eq!(
+        names(&events),
+        ["SourceConnectionChanged"],
+        "its states are not known yet"
+    );
     let (mut gateway, _) = reload(gateway, plan());
-    assert_eq!(names(&gateway.notice(Notice::CaughtUp)), ["EquipmentStateChanged"]);
+    assert_eq!(
+        names(&gateway.notice(Notice::CaughtUp)),
+        ["EquipmentStateChanged"]
+    );
 }
 
 #[test]
@@ -195,6 +211,48 @@ fn a_tag_that_another_plan_lets_be_silent_for_less_long_is_told_after_that() {
     assert_eq!(names(&gateway.advance()), [""; 0]);
 }
 
+#[test]
+fn what_waits_by_another_plan_does_not_wait_for_ever() {
+    let waits = || {
+        let mut plan = plan();
+        plan.tags[STATE.index()].spec = Arc::new(TagSpec {
+            heartbeat: Some(Duration::from_secs(10)),
+            ..TagSpec::default()
+        });
+        plan.tags[TEMPERATURE.index()].spec = Arc::new(TagSpec {
+            debounce: Some(Duration::from_mins(10)),
+            ..TagSpec::default()
+        });
+        let mut gateway = Gateway::start(Arc::new(plan), HashMap::new());
+        gateway.started = Some(0);
+        gateway.notice(Notice::Online(Continuity::New));
+        gateway.tick(&[(STATE, Value::Int(6)), (TEMPERATURE, Value::Float64(20.0))]);
+        gateway.tick(&[(TEMPERATURE, Value::Float64(21.0))]);
+        gateway
+    };
+    let simple = || {
+        let mut plan = plan();
+        plan.tags[TEMPERATURE.index()].spec = Arc::default();
+        plan
+    };
+    let restarted = Gateway {
+        time: waits().time,
+        started: Some(0),
+        ..Gateway::start(Arc::new(simple()), waits().cells)
+    };
+    let (reloaded, _) = reload(waits(), simple());
+    for mut gateway in [restarted, reloaded] {
+        let event = one(&gateway.advance());
+        assert_eq!(event["value"], 21.0, "it counts at once");
+        gateway.time += 600_000_000_000;
+        assert_eq!(
+            names(&gateway.advance()),
+            [""; 0],
+            "without a heartbeat none stops"
+        );
+    }
+}
+
 /// The plan of `reading`, with all numbers moved.
 fn reading_moved(gateway: &Gateway, by: u32) -> Plan {
     let mut same = plan();
@@ -230,6 +288,9 @@ fn what_a_kept_source_was_asked_for_is_answered_to_the_new_core() {
     let (mut gateway, kept) = reload(gateway, again);
     assert_eq!(kept[0].tags.first(), Some(&(ORDER, TagId(2))));
     let second = asked(&mut gateway);
-    assert_eq!((second.source, second.tags.first()), (SourceId(1), Some(&TagId(2))));
+    assert_eq!(
+        (second.source, second.tags.first()),
+        (SourceId(1), Some(&TagId(2)))
+    );
     assert!(second.id > request.id);
 }

@@ -38,7 +38,9 @@ impl Rig {
     fn asked(&self) -> Requests {
         let mut requesters = Requesters::default();
         let requests = requesters.add(SourceId(0));
-        let _ = self.sender.send(Message::Sources(Generation::default(), requesters));
+        let _ = self
+            .sender
+            .send(Message::Sources(Generation::default(), requesters));
         requests
     }
 }
@@ -61,7 +63,11 @@ fn told(path: &Path, machine: &str) -> Vec<(i64, bool)> {
 fn a_kept_source_sends_on_under_the_numbers_of_its_own_plan() {
     let folder = Folder::new();
     let options = Options::new(folder.store());
-    let mut rig = Rig::start(&options, plan(&folder.0, &["filler", "capper"]), NOBODY.to_owned());
+    let mut rig = Rig::start(
+        &options,
+        plan(&folder.0, &["filler", "capper"]),
+        NOBODY.to_owned(),
+    );
     let first = Generation::default();
     rig.online();
     rig.send(Vec::new(), &[(0, 20), (1, 5)]);
@@ -79,7 +85,10 @@ fn a_kept_source_sends_on_under_the_numbers_of_its_own_plan() {
         scope: GapScope::Tags(vec![TagId(1)]),
         reason: "test".to_owned(),
     };
-    drop(rig.replace_beside(generation.next(), plan(&folder.0, &["labeller", "filler", "capper"])));
+    drop(rig.replace_beside(
+        generation.next(),
+        plan(&folder.0, &["labeller", "filler", "capper"]),
+    ));
     rig.send(vec![gap], &[(0, 24), (1, 9)]);
     // The core of the last plan tells where the source left off under its name.
     let last = plan(&folder.0, &["filler", "capper"]);
@@ -169,7 +178,12 @@ fn a_kept_source_is_asked_and_answers_in_the_numbers_of_its_own_plan() {
     let parts: Vec<_> = parts.map(data).collect();
     let told: Vec<_> = parts.iter().map(|data| data["part"].as_i64()).collect();
     assert_eq!(told, [Some(7), Some(8), Some(9)], "{parts:#?}");
-    assert!(parts.iter().all(|data| data["gap"] != true && data["snapshot"] == "complete"), "{parts:#?}");
+    assert!(
+        parts
+            .iter()
+            .all(|data| data["gap"] != true && data["snapshot"] == "complete"),
+        "{parts:#?}"
+    );
 }
 
 #[test]
@@ -219,11 +233,7 @@ fn what_an_ended_source_sends_is_taken_for_no_other_tag() {
     let late = rig.intake.clone();
     rig.online();
     rig.send(Vec::new(), &[(0, 20)]);
-    drop(rig.replace(
-        Generation::default().next(),
-        plan(&folder.0, &["capper"]),
-        &[],
-    ));
+    drop(rig.replace(Generation::default().next(), plan(&folder.0, &["capper"]), &[]));
     let new = std::mem::replace(&mut rig.intake, late);
     rig.send(Vec::new(), &[(0, 21)]);
     rig.intake = new;
@@ -258,4 +268,3 @@ fn a_reload_hands_on_where_sources_left_off_once_that_is_stored() {
     let mut shelf = of_sources(&restored.cells);
     assert_eq!(shelf.take("plc").get("last"), Some("[(0, 29)]"));
 }
-
