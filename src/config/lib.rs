@@ -210,7 +210,14 @@ fn load_into(
         .as_ref()
         .map_or("", |settings| settings.gateway.value.as_str());
     let mut prints = Prints::default();
-    let loaded = plan_sources(&sources, &mut compiler, gateway, (&base, &state), &mut prints, problems);
+    let loaded = plan_sources(
+        &sources,
+        &mut compiler,
+        gateway,
+        (&base, &state),
+        &mut prints,
+        problems,
+    );
     let plan = Arc::new(compiler.plan);
     Some(Loaded {
         settings: settings?,

@@ -60,6 +60,14 @@ impl Clock {
         self.last
     }
 
+    /// The clock's time at which something was received that is looked at only now: a full disk may lie between. It never goes back.
+    pub(crate) fn at_receipt(&mut self, now: Now, received: Timestamp) -> Duration {
+        let before = self.last;
+        let at = self.at(now);
+        self.last = before.max(at.saturating_sub(now.wall.since(received)));
+        self.last
+    }
+
     /// A time of this clock on the monotonic one; at once while the relation is not known.
     pub(crate) fn monotonic(&self, time: Duration) -> Duration {
         self.offset
@@ -90,6 +98,22 @@ pub(crate) enum Timer {
     Rule(RuleId),
 }
 
+/// The entries that a timer has in the heap, the earliest last: one that is not later than what is due is enough.
+#[derive(Debug, Default)]
+pub(crate) struct Entries(Vec<Duration>);
+
+impl Entries {
+    /// The entry of that time was taken out.
+    pub(crate) fn taken(&mut self, due: Duration) {
+        self.0.pop_if(|earliest| *earliest == due);
+    }
+
+    /// There are none: the heap is another.
+    pub(crate) fn clear(&mut self) {
+        self.0.clear();
+    }
+}
+
 /// Timers in the order of their deadlines. An entry only says when to look: what was put off meanwhile is put in again.
 #[derive(Debug, Default)]
 pub(crate) struct Timers {
@@ -97,12 +121,12 @@ pub(crate) struct Timers {
 }
 
 impl Timers {
-    /// Has a timer looked at; `queued` is the owner's note of the earliest entry that it has here.
-    pub(crate) fn queue(&mut self, timer: Timer, due: Option<Duration>, queued: &mut Option<Duration>) {
+    /// Has a timer looked at when it is due.
+    pub(crate) fn queue(&mut self, timer: Timer, due: Option<Duration>, entries: &mut Entries) {
         if let Some(due) = due
-            && queued.is_none_or(|earlier| due < earlier)
+            && entries.0.last().is_none_or(|earliest| due < *earliest)
         {
-            *queued = Some(due);
+            entries.0.push(due);
             self.heap.push(Reverse((due, timer)));
         }
     }

@@ -69,6 +69,11 @@ impl StoredChange {
         })
     }
 
+    /// Something may have been missed before it is told. Returns whether that is new.
+    pub(crate) fn mark_gap(&mut self) -> bool {
+        !std::mem::replace(&mut self.gap, true)
+    }
+
     /// When it happened, by the device.
     pub(crate) fn source_time(&self) -> Option<Timestamp> {
         self.source.map(Timestamp::from_nanos)

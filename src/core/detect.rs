@@ -96,7 +96,9 @@ pub(crate) fn detect(
         // Of a value that was never known nothing was missed.
         state.gap = false;
     }
-    if spec.debounce.is_some() && !debounced(spec, state, sample, value, arrival, changes) {
+    // What the first value after a start is, the policy says, and that does not wait.
+    let follows = !first || spec.initial == InitialPolicy::Compare;
+    if spec.debounce.is_some() && follows && !debounced(spec, state, sample, value, arrival, changes) {
         return;
     }
     // What a deadband holds back is no event, and known all the same.
@@ -150,7 +152,7 @@ pub(crate) fn detect(
 }
 
 /// The bits of a value that are the tag's; `None` where it is no integer.
-fn bits_of(field: BitField, value: &Value) -> Option<Value> {
+pub(crate) fn bits_of(field: BitField, value: &Value) -> Option<Value> {
     let number = value.as_i128()?;
     // Of a negative number the bits are those of its two's complement.
     let word = u64::try_from(number)

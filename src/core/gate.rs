@@ -43,8 +43,9 @@ impl Gates {
     /// Holds a sample until the moment is complete.
     pub(crate) fn hold(&mut self, state: &mut TagState, sample: &Sample) {
         let earlier = state.waiting().held.replace(sample.clone());
-        // What is held is the last: of another value before it nobody hears.
-        state.gap |= state.lost && earlier.is_some_and(|earlier| earlier.value != sample.value);
+        // What is held is the last: of another value before it, which was not told either, nobody hears.
+        let unheard = |earlier: Sample| earlier.value != sample.value && earlier.value != state.counted;
+        state.gap |= state.lost && earlier.is_some_and(unheard);
         self.moved.push(sample.tag);
     }
 
@@ -82,16 +83,37 @@ impl Core {
         self.gates.moved = moved;
     }
 
-    /// Looks at what was held while the heartbeats of a source had stopped.
+    /// Looks at what was held while the heartbeats of a source had stopped, and again at what other tags say to be valid.
     pub(crate) fn take_held(&mut self, source: SourceId) {
-        for (index, tag) in (0..).map(TagId).zip(&Arc::clone(&self.plan).tags) {
-            let waiting = self.tags[index.index()].waiting.as_mut();
-            if tag.source == source
-                && tag.valid.is_none()
-                && let Some(sample) = waiting.and_then(|waiting| waiting.held.take())
-            {
-                self.touch(index);
+        for tag in std::mem::take(&mut self.sources[source.index()].held) {
+            let waiting = self.tags[tag.index()].waiting.as_mut();
+            if let Some(sample) = waiting.and_then(|waiting| waiting.held.take()) {
+                self.touch(tag);
                 self.detect(&sample, self.emitter.received());
+            }
+        }
+        let index = Arc::clone(&self.index);
+        for tag in &index.source(source).gated {
+            self.look_at_held(*tag);
+        }
+    }
+
+    /// Notes which values an earlier process held while the heartbeats of their sources had stopped.
+    pub(crate) fn note_held(&mut self) {
+        for (id, tag) in (0..).map(TagId).zip(&self.plan.tags) {
+            let waiting = self.tags[id.index()].waiting.as_ref();
+            if tag.valid.is_none() && waiting.is_some_and(|waiting| waiting.held.is_some()) {
+                self.sources[tag.source.index()].held.push(id);
+            }
+        }
+    }
+
+    /// Forgets what was held while the heartbeats of a source had stopped: it begins anew, and what is so now is sent.
+    pub(crate) fn drop_held(&mut self, source: SourceId) {
+        for tag in std::mem::take(&mut self.sources[source.index()].held) {
+            if let Some(waiting) = self.tags[tag.index()].waiting.as_mut() {
+                waiting.held = None;
+                self.touch(tag);
             }
         }
     }

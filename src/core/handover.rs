@@ -67,6 +67,9 @@ impl Core {
             // Its stream has another place in this core, and its counter is in the cells.
             std::mem::swap(&mut source.stream, &mut before.sources[old.index()].stream);
             std::mem::swap(source, &mut before.sources[old.index()]);
+            // Its lists have the numbers of the other plan; what is in them is found with its tags.
+            source.held.clear();
+            source.put_off.clear();
             for (old, now) in tags {
                 self.take_over(before, *old, *now);
             }
@@ -116,7 +119,7 @@ impl Core {
         state.owing |= owing;
         if let Some(waiting) = state.waiting.as_deref_mut() {
             waiting.suit(spec);
-            waiting.queued = None;
+            waiting.entries.clear();
             if let Some(held) = &mut waiting.held {
                 held.tag = now;
             }
@@ -128,6 +131,15 @@ impl Core {
             let waiting = state.waiting();
             (waiting.silence, waiting.overdue) = (due, false);
             self.touch(now);
+        }
+        let row = &self.plan.tags[now.index()];
+        let state = &self.tags[now.index()];
+        let source = &mut self.sources[row.source.index()];
+        if state.put_off {
+            source.put_off.push(now);
+        }
+        if row.valid.is_none() && state.waiting.as_ref().is_some_and(|waiting| waiting.held.is_some()) {
+            source.held.push(now);
         }
         self.queue_tag(now);
     }

@@ -11,6 +11,7 @@ mod envelope;
 pub mod expression;
 mod gate;
 mod handover;
+mod index;
 mod json;
 mod machine;
 mod notice;

@@ -11,6 +11,7 @@ use crate::clock::{Clock, Timers};
 use crate::detect::{Arrival, Cause, Change, detect};
 use crate::envelope::{Event, Settings};
 use crate::gate::Gates;
+use crate::index::Index;
 use crate::plan::{Plan, Rule, RuleId};
 use crate::rules::{Emitter, Failures, Request, RuleState, View};
 use crate::shedding::Shedding;
@@ -63,6 +64,7 @@ pub struct Core {
     pub(crate) pending: Vec<Change>,
     pub(crate) shedding: Shedding,
     pub(crate) gates: Gates,
+    pub(crate) index: Arc<Index>,
     /// What sources are to be asked for.
     pub(crate) requests: Vec<Request>,
     pub(crate) last_request: u64,
@@ -121,6 +123,7 @@ impl Core {
             timers: Timers::default(),
             at: Duration::ZERO,
             gates: Gates::of(&plan),
+            index: Arc::new(Index::of(&plan)),
             requests: Vec::new(),
             last_request: 0,
             waiting_rules: HashMap::new(),
@@ -137,10 +140,14 @@ impl Core {
             failures: Failures::default(),
             order: Vec::new(),
             pending: Vec::new(),
-            shedding: Shedding::default(),
+            shedding: Shedding {
+                any: true,
+                ..Shedding::default()
+            },
             plan,
         };
         core.queue_all();
+        core.note_held();
         core
     }
 
@@ -171,7 +178,8 @@ impl Core {
             return;
         }
         // What was due before the batch came is told before it.
-        self.run_timers(input.now, events);
+        self.at = self.clock.at_receipt(input.now, input.received);
+        self.run_timers(input.now.wall, events);
         self.emitter.begin(input.received, input.now.wall);
         for notice in input.notices {
             self.notice(input.source, notice, events);
@@ -254,7 +262,12 @@ impl Core {
         let state = &mut self.tags[sample.tag.index()];
         state.moment = self.moment;
         // A stopped heartbeat makes the source's states unknown, whatever they are called meanwhile.
-        let is_held = tag.valid.is_some() || source.stopped > 0 && state.lost && !sample.quality.is_bad();
+        let is_beat = tag.spec.heartbeat.is_some();
+        let waits = source.stopped > 0 && !is_beat && state.lost && !sample.quality.is_bad();
+        if waits && tag.valid.is_none() && state.waiting.as_ref().is_none_or(|waiting| waiting.held.is_none()) {
+            source.held.push(sample.tag);
+        }
+        let is_held = tag.valid.is_some() || waits;
         if std::mem::replace(&mut state.session, source.session) != source.session {
             // Another process has to know that it was sent.
             self.touch(sample.tag);
@@ -265,6 +278,9 @@ impl Core {
         }
         self.gates.see(sample.tag);
         self.detect(sample, received);
+        if self.tags[sample.tag.index()].put_off {
+            self.queue_again(sample.tag);
+        }
     }
 
     /// Lets change detection look at a sample.
@@ -279,6 +295,7 @@ impl Core {
         };
         let before = self.pending.len();
         detect(&tag.spec, state, sample, arrival, &mut self.pending);
+        let beats = self.pending[before..].iter().any(|change| change.cause == Cause::Value);
         if sample.value.is_some() && std::mem::take(&mut state.owing) {
             // What was left out is known again.
             let index = sample.tag.index();
@@ -289,9 +306,14 @@ impl Core {
             self.dirty_tags.push(sample.tag);
         }
         if tag.spec.is_timed() {
-            let changed = self.pending.len() > before;
-            self.watch(sample.tag, changed);
+            self.watch(sample.tag, beats);
         }
+    }
+
+    /// The rules that a tag triggers.
+    pub(crate) fn rules_of(&self, tag: TagId) -> Vec<RuleId> {
+        let places = self.offsets[tag.index()] as usize..self.offsets[tag.index() + 1] as usize;
+        self.by_tag[places].iter().copied().map(RuleId).collect()
     }
 
     /// Has a tag's state stored with the next commit.
@@ -322,10 +344,12 @@ impl Core {
         }
         for change in &pending {
             let index = change.tag.index();
-            if std::mem::take(&mut self.tags[index].told) {
-                if std::mem::take(&mut self.tags[index].gap) {
-                    self.touch(change.tag);
-                }
+            let told = std::mem::take(&mut self.tags[index].told);
+            let taken = std::mem::take(&mut self.tags[index].taken);
+            if (told || taken) && std::mem::take(&mut self.tags[index].gap) {
+                self.touch(change.tag);
+            }
+            if told {
                 self.put_off_silence(change.tag);
             }
         }

@@ -1,11 +1,12 @@
 //! What a source says of itself.
 
+use std::sync::Arc;
+
 use floorgate_sample::{Continuity, GapScope, Notice, Quality, SourceId};
 
 use crate::detect::{Cause, Change};
 use crate::envelope::Event;
 use crate::machine::{Core, change_without_sample};
-use crate::plan::RuleKind;
 use crate::rules::source_event;
 use crate::source::Connection;
 
@@ -37,6 +38,10 @@ impl Core {
                     source.session = source.session.wrapping_add(1);
                     source.note_gap();
                 }
+                if *continuity == Continuity::New {
+                    self.drop_held(id);
+                    self.give_up_waiting(id);
+                }
                 if first && *continuity == Continuity::Resumed {
                     self.go_on(id);
                     self.go_on_heartbeats(id);
@@ -47,14 +52,14 @@ impl Core {
                 source.online = source.stopped == 0;
                 if source.online {
                     self.tell_connection(id, Connection::Online, None, events);
+                    self.end_putting_off(id);
                 }
                 self.ask_again(id);
             }
             Notice::CaughtUp => {
                 self.sources[id.index()].catching_up = false;
                 if self.sources[id.index()].online {
-                    self.for_state_tags(id, false, events);
-                    self.end_overdue_silences(id);
+                    self.know_again(id, events);
                 }
                 self.queue_debts();
             }
@@ -78,11 +83,17 @@ impl Core {
         source.online = true;
         let caught_up = !source.catching_up;
         self.tell_connection(id, Connection::Online, None, events);
-        self.take_held(id);
         if caught_up {
-            self.for_state_tags(id, false, events);
-            self.end_overdue_silences(id);
+            self.know_again(id, events);
         }
+    }
+
+    /// What is known of a source holds now.
+    fn know_again(&mut self, id: SourceId, events: &mut Vec<Event>) {
+        self.take_held(id);
+        self.for_state_tags(id, false, events);
+        self.end_overdue_silences(id);
+        self.end_putting_off(id);
     }
 
     /// The source goes on where an earlier process left off: what was known then, since its session began, is known.
@@ -91,6 +102,11 @@ impl Core {
         let tags = self.plan.tags.iter().zip(&mut self.tags);
         for (_, state) in tags.filter(|(tag, state)| tag.source == id && state.session == session) {
             state.resume();
+        }
+        // A longest silence that the mapping did not have before begins now.
+        let index = Arc::clone(&self.index);
+        for tag in &index.source(id).told_again {
+            self.watch(*tag, false);
         }
     }
 
@@ -119,16 +135,16 @@ impl Core {
 
     /// Tells the states of a source's equipment as unknown, or as known again.
     fn for_state_tags(&mut self, id: SourceId, lost: bool, events: &mut Vec<Event>) {
+        let index = Arc::clone(&self.index);
         let mut stored = Vec::new();
-        for rule in &self.plan.rules {
-            let (RuleKind::EquipmentState, Some(&tag)) = (&rule.spec.kind, rule.inputs.first()) else {
+        for rule in &index.source(id).states {
+            let Some(&tag) = self.plan.rules[rule.0 as usize].inputs.first() else {
                 continue;
             };
+            // What was sent in an earlier session only is not known.
+            let is_known = self.view().value(tag).is_some();
             let state = &mut self.tags[tag.index()];
-            if self.plan.tags[tag.index()].source != id || state.lost == lost || state.counted.is_none() {
-                continue;
-            }
-            if !lost && state.latest.is_none() {
+            if state.lost == lost || state.counted.is_none() || !lost && !is_known {
                 continue;
             }
             state.lost = lost;

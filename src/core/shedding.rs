@@ -80,6 +80,8 @@ pub(crate) struct Shedding {
     pub(crate) least: Option<Priority>,
     /// Rules that may tell what they owe.
     pub(crate) payable: VecDeque<u32>,
+    /// Whether any rule may owe something.
+    pub(crate) any: bool,
     /// What was left out since it was last asked for.
     pub(crate) shed: Shed,
 }
@@ -91,6 +93,7 @@ impl Shedding {
 
     /// Counts a change that is left out.
     pub(crate) fn note(&mut self, priority: Priority) {
+        self.any = true;
         match priority {
             Priority::Low => self.shed.low += 1,
             Priority::Normal | Priority::High => self.shed.normal += 1,
@@ -113,9 +116,13 @@ impl Core {
 
     /// Lets all rules that owe something try to pay.
     pub(crate) fn queue_debts(&mut self) {
+        if !self.shedding.any {
+            return;
+        }
         let rules = (0..).zip(&self.rules);
         let owing = rules.filter(|(_, state)| state.owed.is_some());
         self.shedding.payable = owing.map(|(number, _)| number).collect();
+        self.shedding.any = !self.shedding.payable.is_empty();
     }
 
     /// Whether [`Core::advance`] has events to make up for.

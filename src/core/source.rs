@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use floorgate_sample::Timestamp;
+use floorgate_sample::{TagId, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::state::is_zero;
@@ -33,6 +33,10 @@ pub(crate) struct SourceState {
     pub(crate) online: bool,
     /// How many of its heartbeats have stopped.
     pub(crate) stopped: u32,
+    /// Tags with values that were held while its heartbeats had stopped.
+    pub(crate) held: Vec<TagId>,
+    /// Tags whose timers were due while it was not watched, or while they were unknown.
+    pub(crate) put_off: Vec<TagId>,
     /// Whether changes from before it was back may still come: what is known may be of the past.
     pub(crate) catching_up: bool,
     /// How often it began anew, in this process and earlier ones; a tag that has not been seen since is unknown.
@@ -74,6 +78,8 @@ impl SourceState {
             told: restored.as_ref().map(|s| s.state),
             online: false,
             stopped: 0,
+            held: Vec::new(),
+            put_off: Vec::new(),
             catching_up: false,
             session: restored.as_ref().map_or(0, |s| s.session),
             begun: false,
@@ -88,6 +94,11 @@ impl SourceState {
     /// Whether the adapter has a connection: a heartbeat that stopped is no loss of it.
     pub(crate) fn is_connected(&self) -> bool {
         self.online || self.stopped > 0
+    }
+
+    /// Whether what is received of it is what happens now: timers judge nothing while it is not.
+    pub(crate) fn is_watched(&self) -> bool {
+        self.online && !self.catching_up
     }
 
     /// Changes of any of its tags may have been missed.

@@ -6,6 +6,8 @@ use std::time::Duration;
 use floorgate_sample::{Quality, Sample, TagId, Timestamp, Value};
 use serde::{Deserialize, Serialize};
 
+use crate::clock::Entries;
+
 use crate::plan::TagSpec;
 
 /// A [`Value`] in a cell. One-letter tags keep cells short: they are written for every change.
@@ -194,8 +196,8 @@ pub(crate) struct Waiting {
     pub(crate) heartbeat: Option<Duration>,
     /// It did not change in time.
     pub(crate) stopped: bool,
-    /// Its earliest entry among the timers.
-    pub(crate) queued: Option<Duration>,
+    /// Its entries among the timers.
+    pub(crate) entries: Entries,
 }
 
 impl Waiting {
@@ -259,6 +261,10 @@ pub(crate) struct TagState {
     pub(crate) dirty: bool,
     /// A rule told of it in this moment.
     pub(crate) told: bool,
+    /// A rule that tells later has taken its gap over in this moment.
+    pub(crate) taken: bool,
+    /// Timers of it, or of rules that it triggers, were due while its source was not watched or it was unknown.
+    pub(crate) put_off: bool,
     /// A rule of it may owe an event.
     pub(crate) owing: bool,
     /// The key of its cell, once it was stored.

@@ -1,8 +1,9 @@
 //! What the core does when time passes: values that have settled, longest silences, heartbeats that stopped, and rules that wait.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use floorgate_sample::{Notice, Quality, SourceId, TagId};
+use floorgate_sample::{Notice, Quality, SourceId, TagId, Timestamp};
 
 use crate::clock::Timer;
 use crate::detect::{Cause, Change, settle};
@@ -20,7 +21,8 @@ impl TagSpec {
 impl Core {
     /// Runs the timers that are due; what they make is appended to `events`.
     pub fn advance(&mut self, now: Now, events: &mut Vec<Event>) {
-        self.run_timers(now, events);
+        self.at = self.clock.at(now);
+        self.run_timers(now.wall, events);
         self.emitter.begin(now.wall, now.wall);
         self.pay(events);
     }
@@ -35,10 +37,9 @@ impl Core {
     }
 
     /// Runs the timers that are due, one after the other.
-    pub(crate) fn run_timers(&mut self, now: Now, events: &mut Vec<Event>) {
-        self.at = self.clock.at(now);
+    pub(crate) fn run_timers(&mut self, wall: Timestamp, events: &mut Vec<Event>) {
         while let Some((due, timer)) = self.timers.pop(self.at) {
-            self.emitter.begin(now.wall, now.wall);
+            self.emitter.begin(wall, wall);
             match timer {
                 Timer::Tag(tag) => self.tag_is_due(tag, due, events),
                 Timer::Rule(rule) => self.rule_is_due(rule, due, events),
@@ -59,18 +60,48 @@ impl Core {
     pub(crate) fn queue_tag(&mut self, tag: TagId) {
         if let Some(waiting) = self.tags[tag.index()].waiting.as_deref_mut() {
             let due = waiting.due();
-            self.timers.queue(Timer::Tag(tag), due, &mut waiting.queued);
+            self.timers.queue(Timer::Tag(tag), due, &mut waiting.entries);
         }
     }
 
     pub(crate) fn queue_rule(&mut self, rule: RuleId) {
         if let Some(progress) = self.rules[rule.0 as usize].progress_mut() {
             let due = progress.due();
-            self.timers.queue(Timer::Rule(rule), due, &mut progress.queued);
+            self.timers.queue(Timer::Rule(rule), due, &mut progress.entries);
         }
     }
 
-    /// A value of a tag with timers came.
+    /// Whether the timers of a tag, and of the rules that it triggers, may judge: its source is watched, and its value known where
+    /// that is asked. Where they may not, they are put off until they may.
+    pub(crate) fn may_judge(&mut self, tag: TagId, has_to_be_known: bool) -> bool {
+        let source = self.plan.tags[tag.index()].source;
+        let is_watched = self.sources[source.index()].is_watched();
+        if is_watched && (!has_to_be_known || self.view().value(tag).is_some()) {
+            return true;
+        }
+        if !std::mem::replace(&mut self.tags[tag.index()].put_off, true) {
+            self.sources[source.index()].put_off.push(tag);
+        }
+        false
+    }
+
+    /// Puts the timers in again that were put off.
+    pub(crate) fn queue_again(&mut self, tag: TagId) {
+        self.tags[tag.index()].put_off = false;
+        self.queue_tag(tag);
+        for rule in self.rules_of(tag) {
+            self.queue_rule(rule);
+        }
+    }
+
+    /// A source is watched again: what was put off for it is looked at.
+    pub(crate) fn end_putting_off(&mut self, source: SourceId) {
+        for tag in std::mem::take(&mut self.sources[source.index()].put_off) {
+            self.queue_again(tag);
+        }
+    }
+
+    /// A value of a tag with timers came; `changed` where it is another one.
     pub(crate) fn watch(&mut self, tag: TagId, changed: bool) {
         let spec = &self.plan.tags[tag.index()].spec;
         let (silence, heartbeat) = (spec.at_least_every, spec.heartbeat);
@@ -84,16 +115,11 @@ impl Core {
                 waiting.silence = Some(if is_overdue { at } else { at + interval });
             }
         }
-        if let Some(interval) = heartbeat
-            && is_known
-            && (changed
-                || state
-                    .waiting
-                    .as_ref()
-                    .is_none_or(|waiting| waiting.heartbeat.is_none()))
-        {
+        if let Some(interval) = heartbeat.filter(|_| is_known) {
             let waiting = state.waiting();
-            waiting.heartbeat = Some(at + interval);
+            if changed || waiting.heartbeat.is_none() && !waiting.stopped {
+                waiting.heartbeat = Some(at + interval);
+            }
             if changed && std::mem::take(&mut waiting.stopped) {
                 self.gates.returned.push(tag);
             }
@@ -115,15 +141,15 @@ impl Core {
 
     /// Tells the values that were unknown when their longest silence ended, and are known now.
     pub(crate) fn end_overdue_silences(&mut self, source: SourceId) {
-        for index in 0..self.tags.len() {
-            let (row, state) = (&self.plan.tags[index], &mut self.tags[index]);
-            if row.source == source
-                && let Some(waiting) = state.waiting.as_deref_mut()
+        let index = Arc::clone(&self.index);
+        for tag in &index.source(source).told_again {
+            let state = &mut self.tags[tag.index()];
+            if let Some(waiting) = state.waiting.as_deref_mut()
                 && state.latest.is_some()
                 && std::mem::take(&mut waiting.overdue)
             {
                 waiting.silence = Some(self.at);
-                self.queue_tag(TagId(u32::try_from(index).unwrap_or(u32::MAX)));
+                self.queue_tag(*tag);
             }
         }
     }
@@ -132,13 +158,17 @@ impl Core {
         let Some(waiting) = self.tags[tag.index()].waiting.as_deref_mut() else {
             return;
         };
-        if waiting.queued == Some(due) {
-            waiting.queued = None;
-        }
+        waiting.entries.taken(due);
         let is_due = |deadline: Option<Duration>| deadline.is_some_and(|deadline| deadline <= due);
         let settles = is_due(waiting.candidate.as_ref().map(|candidate| candidate.due));
         let is_silent = is_due(waiting.silence);
         let has_stopped = is_due(waiting.heartbeat);
+        // A second heartbeat may stop while the first one has.
+        let source = &self.sources[self.plan.tags[tag.index()].source.index()];
+        let beats_on = has_stopped && source.stopped > 0 && !source.catching_up;
+        if (settles || has_stopped && !beats_on) && !self.may_judge(tag, false) {
+            return;
+        }
         if settles {
             // Stored with the next commit: noted before the state becomes dirty by itself.
             self.touch(tag);
@@ -196,10 +226,9 @@ impl Core {
         self.touch(tag);
         let waiting = self.tags[tag.index()].waiting();
         waiting.heartbeat = None;
-        if !self.sources[source.index()].is_connected() {
+        if std::mem::replace(&mut waiting.stopped, true) {
             return;
         }
-        waiting.stopped = true;
         self.sources[source.index()].stopped += 1;
         self.notice(source, &Notice::Stale { reason }, events);
     }
@@ -245,10 +274,23 @@ impl Core {
     }
 
     fn heartbeats_of(&self, source: SourceId) -> Vec<(TagId, Duration)> {
-        let tags = (0..).map(TagId).zip(&self.plan.tags);
-        tags.filter(|(_, tag)| tag.source == source)
-            .filter_map(|(id, tag)| Some((id, tag.spec.heartbeat?)))
+        let tags = self.index.source(source).heartbeats.iter();
+        tags.filter_map(|tag| Some((*tag, self.plan.tags[tag.index()].spec.heartbeat?)))
             .collect()
+    }
+
+    /// The source begins anew: a value that had not settled is not the one that is so now, and nobody saw whether a condition held on.
+    pub(crate) fn give_up_waiting(&mut self, source: SourceId) {
+        let index = Arc::clone(&self.index);
+        for tag in &index.source(source).settling {
+            let waiting = self.tags[tag.index()].waiting.as_deref_mut();
+            if waiting.is_some_and(|waiting| waiting.candidate.take().is_some()) {
+                self.touch(*tag);
+            }
+        }
+        for rule in &index.source(source).shaped {
+            self.mark_waiting(*rule);
+        }
     }
 }
 

@@ -49,6 +49,17 @@ impl Quality {
         }
     }
 
+    /// The one of the two that can be trusted less.
+    #[must_use]
+    pub fn max_severity(self, other: Self) -> Self {
+        let severity = |quality: Self| match quality.class() {
+            QualityClass::Good => 0,
+            QualityClass::Uncertain => 1,
+            QualityClass::Bad => 2,
+        };
+        if severity(other) > severity(self) { other } else { self }
+    }
+
     /// Whether the value may be shown as good.
     #[must_use]
     pub fn is_good(self) -> bool {

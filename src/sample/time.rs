@@ -38,6 +38,15 @@ impl Timestamp {
         u64::try_from(self.0.saturating_sub(earlier.0)).map_or(Duration::ZERO, Duration::from_nanos)
     }
 
+    /// This time less a duration, held at the beginning of the range.
+    #[must_use]
+    pub fn before(self, duration: Duration) -> Self {
+        Self(
+            self.0
+                .saturating_sub(i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX)),
+        )
+    }
+
     /// This time plus a duration, held at the end of the range.
     #[must_use]
     pub fn after(self, duration: Duration) -> Self {

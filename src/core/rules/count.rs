@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::detect::Cause;
 use crate::gate::is_true;
-use crate::plan::{CountEvent, Counter};
+use crate::plan::{CountEvent, Counter, RuleKind};
 
 use super::{Context, Draft};
 
@@ -26,6 +26,9 @@ pub(crate) struct Memory {
     /// The counter was said to be set back, and no value came since.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     set_back: bool,
+    /// Whether the tag that says so did when it was last looked at.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    said: bool,
 }
 
 /// Steps of a counter of which no event was made.
@@ -38,12 +41,20 @@ struct Untold {
     reset: bool,
     #[serde(default)]
     implausible: bool,
+    /// Something may have been missed before one of them.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    gap: bool,
 }
 
 impl Memory {
     /// Whether something was counted and not told.
     pub(super) fn has_untold(&self) -> bool {
         self.untold.is_some()
+    }
+
+    /// Whether something may have been missed in what was counted and not told.
+    pub(super) fn has_gap(&self) -> bool {
+        self.untold.is_some_and(|untold| untold.gap)
     }
 }
 
@@ -100,11 +111,25 @@ pub(super) fn evaluate(
 /// Adds the change to what was counted and not told. Gives the counter's value, where it was one.
 pub(super) fn count(context: &mut Context<'_>, memory: &mut Memory, dirty: &mut bool) -> Option<u64> {
     let change = context.change;
-    if context.rule.inputs.first() != Some(&change.tag) {
-        // The tag that says that the counter is set back.
-        if change.value.as_ref().is_some_and(is_true) && change.cause != Cause::Quality {
-            *dirty |= !std::mem::replace(&mut memory.set_back, true);
+    let is_counter = context.rule.inputs.first() == Some(&change.tag);
+    if let RuleKind::ProductionCount { reset: Some(slot), .. } = context.rule.spec.kind {
+        // Whichever of the two is looked at first in a moment: what is said in it is about the count that comes with it.
+        let said = context
+            .rule
+            .inputs
+            .get(usize::from(slot.0))
+            .and_then(|tag| context.view.value(*tag))
+            .map(is_true);
+        let found = !is_counter && change.cause == Cause::Initial;
+        if let Some(said) = said {
+            let before = std::mem::replace(&mut memory.said, said);
+            *dirty |= before != said;
+            if said && !before && !found && memory.total.is_some() {
+                memory.set_back = true;
+            }
         }
+    }
+    if !is_counter {
         return None;
     }
     let tag = context.trigger();
@@ -151,7 +176,9 @@ pub(super) fn count(context: &mut Context<'_>, memory: &mut Memory, dirty: &mut 
             rollover: false,
             reset: false,
             implausible: false,
+            gap: false,
         });
+        untold.gap |= change.gap;
         untold.implausible |= !change.gap && largest.is_some_and(|largest| step.delta > largest);
         untold.delta = untold.delta.saturating_add(step.delta);
         untold.rollover |= step.rollover;

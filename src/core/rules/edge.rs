@@ -1,9 +1,9 @@
 //! Conditions on the trigger: edges, states that are entered or left, thresholds with hysteresis, each with a time for which it
 //! has to hold.
 //!
-//! A condition that is found at the start is no edge; only an alarm of a condition tells it, as `initial`. While the value is unknown
-//! nothing is known of the condition: what waits for its time is given up, and what held before is taken for holding until a
-//! value says otherwise.
+//! A condition that is found at the start is no edge; only an alarm of a condition tells it, as `initial`. While the value is bad nothing
+//! is known of the condition: what waits for its time is given up, and what held before is taken for holding until a value says
+//! otherwise. While the source is lost the time goes on, and is judged when it is known what was; where nobody watched, the event says `gap`.
 
 use std::time::Duration;
 
@@ -15,6 +15,7 @@ use crate::detect::{Cause, Change};
 use crate::gate::is_true;
 use crate::plan::{Condition, EdgeSpec, TagSpec};
 
+use super::seen::Seen;
 use super::shape::Due;
 
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -30,6 +31,7 @@ pub(crate) struct Memory {
 #[derive(Debug, Serialize, Deserialize)]
 struct Waiting {
     change: StoredChange,
+    seen: Seen,
     due: Duration,
 }
 
@@ -48,22 +50,32 @@ impl Memory {
         self.waiting.as_ref().map(|waiting| waiting.due)
     }
 
+    /// Nobody watched for a time in which it may have ceased to hold. Returns whether anything is to be stored.
+    pub(crate) fn mark(&mut self) -> bool {
+        self.waiting
+            .as_mut()
+            .is_some_and(|waiting| waiting.change.mark_gap())
+    }
+
     /// Takes a change of the trigger. Returns whether anything is to be stored.
     pub(crate) fn see(
         &mut self,
         place: Place<'_>,
         change: &Change,
-        at: Duration,
+        (at, seen): (Duration, &dyn Fn() -> Seen),
         out: &mut Vec<Due>,
     ) -> bool {
         let before = self.is.or_else(|| {
             // Nothing is stored of the condition, of the value there is.
-            change.previous.as_ref().map(|value| place.holds(false, value))
+            let value = change.previous.as_ref()?;
+            place.holds(false, value)
         });
         let Some(value) = &change.value else {
             return self.waiting.take().is_some();
         };
-        let holds = place.holds(before.unwrap_or(false) || self.waiting.is_some(), value);
+        let Some(holds) = place.holds(before.unwrap_or(false) || self.waiting.is_some(), value) else {
+            return false;
+        };
         let is_found = change.cause == Cause::Initial;
         if holds && before != Some(true) {
             if is_found && !place.tells_initial {
@@ -74,10 +86,11 @@ impl Memory {
                 return false;
             }
             if place.spec.hold.is_zero() {
-                self.rise(place, change.clone(), out);
+                self.rise(place, change.clone(), None, out);
             } else {
                 self.waiting = Some(Waiting {
                     change: StoredChange::new(place.inputs, change),
+                    seen: seen(),
                     due: at + place.spec.hold,
                 });
                 self.is = Some(false);
@@ -92,13 +105,14 @@ impl Memory {
                 .zip(change.source_time)
                 .is_some_and(|(began, now)| now.since(began) >= place.spec.hold);
             if lasted && let Some(change) = waiting.change.change(place.inputs) {
-                self.rise(place, change, out);
+                self.rise(place, change, Some(waiting.seen), out);
             }
         }
         if !holds && self.is.or(before) == Some(true) {
             self.is = Some(false);
-            if place.spec.falling && !is_found {
-                out.push(Due::edge(change.clone(), false));
+            // An alarm that is found to have ended is cleared.
+            if place.spec.falling && (!is_found || place.tells_initial) {
+                out.push(Due::edge(happened(change.clone()), false));
             }
             return true;
         }
@@ -108,31 +122,44 @@ impl Memory {
 
     /// It has held for long enough.
     pub(crate) fn ripen(&mut self, place: Place<'_>, at: Duration, out: &mut Vec<Due>) {
-        let waiting = self.waiting.take_if(|waiting| waiting.due <= at);
-        if let Some(change) = waiting.and_then(|waiting| waiting.change.change(place.inputs)) {
-            self.rise(place, change, out);
+        if let Some(waiting) = self.waiting.take_if(|waiting| waiting.due <= at)
+            && let Some(change) = waiting.change.change(place.inputs)
+        {
+            self.rise(place, change, Some(waiting.seen), out);
         }
     }
 
-    fn rise(&mut self, place: Place<'_>, change: Change, out: &mut Vec<Due>) {
+    fn rise(&mut self, place: Place<'_>, change: Change, seen: Option<Seen>, out: &mut Vec<Due>) {
         self.is = Some(true);
         if place.spec.rising {
-            out.push(Due::edge(change, true));
+            out.push(Due {
+                seen,
+                ..Due::edge(happened(change), true)
+            });
         }
     }
 }
 
+/// An edge is something that happened, also where the value was known before and only holds again.
+fn happened(change: Change) -> Change {
+    let cause = match change.cause {
+        Cause::Initial => Cause::Initial,
+        _ => Cause::Value,
+    };
+    Change { cause, ..change }
+}
+
 impl Place<'_> {
-    /// Whether the condition holds for a value, when it held before or did not.
-    fn holds(&self, before: bool, value: &Value) -> bool {
-        match &self.spec.condition {
+    /// Whether the condition holds for a value, when it held before or did not. `None` for a value that is to be ignored.
+    fn holds(&self, before: bool, value: &Value) -> Option<bool> {
+        Some(match &self.spec.condition {
             Condition::True => is_true(value),
             Condition::Is(names) => {
                 let name = match &self.tag.values {
-                    Some(table) => table.name_of(value).map(str::to_owned),
-                    None => Some(value.to_string()),
+                    Some(table) => table.name_of(value)?.to_owned(),
+                    None => value.to_string(),
                 };
-                name.is_some_and(|name| names.iter().any(|one| **one == *name))
+                names.iter().any(|one| **one == *name)
             }
             Condition::Above { limit, back } => value
                 .as_f64()
@@ -140,6 +167,6 @@ impl Place<'_> {
             Condition::Below { limit, back } => value
                 .as_f64()
                 .is_some_and(|number| if before { number <= *back } else { number < *limit }),
-        }
+        })
     }
 }

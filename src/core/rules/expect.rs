@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use floorgate_sample::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -26,6 +27,12 @@ struct Run {
     reached: usize,
     /// When the first one came, on the core's clock.
     began: Duration,
+    /// And by the device.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    began_at: Option<i64>,
+    /// Nobody watched for a time in which a state may have come.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    gap: bool,
     due: Duration,
 }
 
@@ -41,6 +48,12 @@ pub(crate) fn name_of(tag: &TagSpec, value: Option<&floorgate_sample::Value>) ->
 impl Memory {
     pub(crate) fn due(&self) -> Option<Duration> {
         self.run.as_ref().map(|run| run.due)
+    }
+
+    /// Nobody watched for a time in which a state may have come. Returns whether anything is to be stored.
+    pub(crate) fn mark(&mut self) -> bool {
+        let run = self.run.as_mut();
+        run.is_some_and(|run| !std::mem::replace(&mut run.gap, true))
     }
 
     /// Takes a change of the state. Returns whether anything is to be stored.
@@ -66,6 +79,24 @@ impl Memory {
             self.run = None;
         }
         if let Some(run) = &mut self.run {
+            let is_same = run.reached.checked_sub(1).and_then(|last| states.get(last));
+            if is_same.is_some_and(|state| **state == *name) {
+                // Back from a value that is to be ignored, or another number of the same state.
+                return false;
+            }
+            let began = run.began_at.map(Timestamp::from_nanos);
+            let lasted = began.zip(change.source_time).map(|(began, now)| now.since(began));
+            if lasted.is_some_and(|lasted| lasted > within) {
+                // What came late all at once came too late for the device as well.
+                let fields = told("timeout", states, run, run.due, &name);
+                out.push(Due {
+                    fields,
+                    ..Due::new(change.clone())
+                });
+                self.run = None;
+            }
+        }
+        if let Some(run) = &mut self.run {
             if states.get(run.reached).is_some_and(|next| **next == *name) {
                 run.reached += 1;
                 if run.reached == states.len() {
@@ -84,6 +115,8 @@ impl Memory {
             self.run = Some(Run {
                 reached: 1,
                 began: at,
+                began_at: change.source_time.map(Timestamp::as_nanos),
+                gap: false,
                 due: at + within,
             });
         }
@@ -94,9 +127,10 @@ impl Memory {
     pub(crate) fn expire(&mut self, states: &[Arc<str>], change: Change, name: &str, out: &mut Vec<Due>) {
         if let Some(run) = self.run.take() {
             let fields = told("timeout", states, &run, run.due, name);
+            let gap = change.gap || run.gap;
             out.push(Due {
                 fields,
-                ..Due::new(change)
+                ..Due::new(Change { gap, ..change })
             });
         }
     }

@@ -11,6 +11,7 @@ mod equipment_state;
 mod expect;
 mod failure;
 mod join;
+mod seen;
 mod shape;
 mod snapshot;
 mod view;
@@ -86,7 +87,7 @@ impl RuleState {
         };
         Self {
             memory: memory.map(Box::new),
-            progress: Progress::of(spec).map(|fresh| Box::new(progress.unwrap_or(fresh))),
+            progress: Progress::of(spec, progress.unwrap_or_default()).map(Box::new),
             owed,
             ..Self::default()
         }
@@ -220,8 +221,12 @@ pub(crate) struct Note {
     fields: Fields,
     /// Inputs that did not come in time.
     missing: Vec<Slot>,
-    /// Inputs that were read for the event.
+    /// Inputs as they were when it happened, or were read for the event.
     read: Vec<(Slot, Option<Value>)>,
+    /// Tells events of one change apart.
+    part: u32,
+    /// The run that was open when it happened, where that was before now.
+    run: Option<Option<work_order::Run>>,
     /// What was counted is told, and nothing is added to it.
     tell_only: bool,
 }
@@ -232,6 +237,8 @@ impl Note {
         fields: Vec::new(),
         missing: Vec::new(),
         read: Vec::new(),
+        part: 0,
+        run: None,
         tell_only: false,
     };
 }
@@ -390,6 +397,7 @@ fn custom(context: &mut Context<'_>, event: &str, domain: &str, subject: Option<
     };
     let draft = Draft {
         domain,
+        part: context.note.part,
         ..Draft::new(event, subject)
     };
     context.emit(&draft, |_| {});

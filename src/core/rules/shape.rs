@@ -9,12 +9,14 @@ use floorgate_sample::{Quality, TagId, Value};
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
+use crate::clock::Entries;
 use crate::detect::{Cause, Change};
 use crate::envelope::Event;
 use crate::machine::{Core, change_without_sample};
 use crate::plan::{Counter, Rule, RuleId, RuleKind, RuleSpec, Shape, Slot};
 use crate::shedding::Owed;
 
+use super::seen::Seen;
 use super::snapshot::{self, Asked};
 use super::window::Moment;
 use super::work_order::Run;
@@ -37,25 +39,51 @@ pub(crate) struct Progress {
     /// Events that wait for values that are read for them.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub(super) asked: Vec<Asked>,
-    /// Its earliest entry among the timers.
+    /// Its entries among the timers.
     #[serde(skip)]
-    pub(crate) queued: Option<Duration>,
+    pub(crate) entries: Entries,
 }
 
 impl Progress {
-    /// Progress of a rule that makes any.
-    pub(super) fn of(spec: &RuleSpec) -> Option<Self> {
-        let makes = spec.shape != Shape::Every || spec.sequence.is_some() || spec.snapshot.is_some();
-        makes.then(Self::default)
+    /// Progress of a rule that makes any, from what an earlier process left: of another shape nothing is left. What waits for values that
+    /// are not read any more stays, to be told as a failure.
+    pub(super) fn of(spec: &RuleSpec, stored: Self) -> Option<Self> {
+        let waits = !stored.asked.is_empty();
+        let makes =
+            spec.shape != Shape::Every || spec.sequence.is_some() || spec.snapshot.is_some() || waits;
+        let shape = &spec.shape;
+        makes.then(|| Self {
+            edge: stored.edge.filter(|_| matches!(shape, Shape::Edge(_))),
+            join: stored.join.filter(|_| matches!(shape, Shape::Join { .. })),
+            expect: stored.expect.filter(|_| matches!(shape, Shape::Expect { .. })),
+            window: stored.window.filter(|_| matches!(shape, Shape::Window(_))),
+            sequence: stored.sequence.filter(|_| spec.sequence.is_some()),
+            asked: stored.asked,
+            entries: Entries::default(),
+        })
     }
 
-    pub(crate) fn due(&self) -> Option<Duration> {
+    /// Nobody watched for a time. Returns whether anything is to be stored.
+    fn mark(&mut self) -> bool {
+        let edge = self.edge.as_mut().is_some_and(edge::Memory::mark);
+        let join = self.join.as_mut().is_some_and(join::Memory::mark);
+        let expect = self.expect.as_mut().is_some_and(expect::Memory::mark);
+        let window = self.window.as_mut().is_some_and(window::Memory::mark);
+        edge || join || expect || window
+    }
+
+    /// When what the shape waits for is to be looked at.
+    fn ripe(&self) -> Option<Duration> {
         let edge = self.edge.as_ref().and_then(edge::Memory::due);
         let join = self.join.as_ref().and_then(join::Memory::due);
         let expect = self.expect.as_ref().and_then(expect::Memory::due);
         let window = self.window.as_ref().and_then(window::Memory::due);
+        edge.or(join).or(expect).or(window)
+    }
+
+    pub(crate) fn due(&self) -> Option<Duration> {
         let asked = self.asked.first().map(|asked| asked.due);
-        edge.or(join).or(expect).or(window).into_iter().chain(asked).min()
+        self.ripe().into_iter().chain(asked).min()
     }
 }
 
@@ -69,6 +97,10 @@ pub(crate) struct Due {
     pub(crate) fields: Fields,
     /// Inputs that did not come in time.
     pub(crate) missing: Vec<Slot>,
+    /// What the rule saw when it happened, where that was before now.
+    pub(crate) seen: Option<Seen>,
+    /// Tells events of one change apart.
+    pub(crate) part: u32,
 }
 
 impl Due {
@@ -78,6 +110,8 @@ impl Due {
             rising: None,
             fields: Vec::new(),
             missing: Vec::new(),
+            seen: None,
+            part: 0,
         }
     }
 
@@ -118,8 +152,10 @@ impl Core {
         let mut change = change.clone();
         change.received.get_or_insert(self.emitter.received());
         let mut due = Vec::new();
-        let moved = self.see(id, rule, &change, &mut due);
+        let moved = self.see(id, rule, &change, (&mut due, events));
         self.rules[number as usize].dirty |= moved;
+        // Its gap is told with what the rule tells later.
+        self.tags[change.tag.index()].taken |= moved || !due.is_empty();
         for due in due {
             self.fire(id, rule, due, events);
         }
@@ -128,12 +164,15 @@ impl Core {
     }
 
     /// What a change brings a rule nearer to. Returns whether there is anything to store.
-    fn see(&mut self, id: RuleId, rule: &Rule, change: &Change, due: &mut Vec<Due>) -> bool {
+    fn see(
+        &mut self,
+        id: RuleId,
+        rule: &Rule,
+        change: &Change,
+        (due, events): (&mut Vec<Due>, &mut Vec<Event>),
+    ) -> bool {
         let at = self.at;
-        let now = Moment {
-            wall: self.emitter.recorded(),
-            clock: at,
-        };
+        let now = self.moment_of(change);
         let Some(mut progress) = self.rules[id.0 as usize].progress.take() else {
             return false;
         };
@@ -143,8 +182,11 @@ impl Core {
                 due.push(Due::new(change.clone()));
                 false
             }
-            Shape::Edge(_) => place_of(self, rule)
-                .is_some_and(|place| progress.edge.get_or_insert_default().see(place, change, at, due)),
+            Shape::Edge(_) => place_of(self, rule).is_some_and(|place| {
+                let seen = || self.seen(id, rule, (change.tag, change.value.as_ref()));
+                let edge = progress.edge.get_or_insert_default();
+                edge.see(place, change, (at, &seen), due)
+            }),
             Shape::Join { tags, within } => {
                 let join = progress.join.get_or_insert_default();
                 join.see((&rule.inputs, *tags), change, (at, *within), due)
@@ -158,16 +200,48 @@ impl Core {
                 false
             }
             Shape::Window(spec) if matches!(rule.spec.kind, RuleKind::ProductionCount { .. }) => {
+                let window = progress.window.get_or_insert_default();
+                let run = self.run_of_rule(id, rule);
+                // What was counted in another run is told of that one.
+                if window.run_id() != run.as_ref().map(|run| &*run.id) {
+                    due.extend(self.counted(id, change.tag, window));
+                    for told in due.drain(..) {
+                        self.fire(id, rule, told, events);
+                    }
+                }
                 let untold = self.count_only(id, change);
                 if untold {
-                    progress.window.get_or_insert_default().open(*spec, now);
+                    window.open_for(*spec, now, run);
                 }
                 untold
             }
-            Shape::Window(spec) => progress.window.get_or_insert_default().see(*spec, change, now),
+            Shape::Window(spec) => {
+                let window = progress.window.get_or_insert_default();
+                window.see(*spec, change, now, due)
+            }
         };
         self.rules[id.0 as usize].progress = Some(progress);
         moved
+    }
+
+    /// When something happened, by the clock of people and that of timers: now, but for what comes late.
+    fn moment_of(&self, change: &Change) -> Moment {
+        let wall = self.emitter.recorded();
+        let source = &self.sources[self.plan.tags[change.tag.index()].source.index()];
+        let late = change.source_time.filter(|_| source.catching_up);
+        let age = late.map_or(Duration::ZERO, |time| wall.since(time));
+        Moment {
+            wall: wall.before(age),
+            clock: self.at.saturating_sub(age),
+        }
+    }
+
+    /// Marks that nobody watched while a rule waited.
+    pub(crate) fn mark_waiting(&mut self, id: RuleId) {
+        let state = &mut self.rules[id.0 as usize];
+        let was_dirty = state.dirty;
+        state.dirty |= state.progress.as_deref_mut().is_some_and(Progress::mark);
+        self.touched(id, was_dirty);
     }
 
     /// Adds a change to what is counted and not told. Returns whether there is anything of it.
@@ -193,6 +267,9 @@ impl Core {
             run: None,
             moment: self.moment,
         };
+        if change.tag == rule.inputs[0] && !super::is_let(rule, state, change, view, outcome.failures) {
+            return matches!(state.memory.as_deref(), Some(Memory::Count(memory)) if memory.has_untold());
+        }
         let mut context = super::Context::new(scene, view, &mut self.emitter, outcome);
         let Some(Memory::Count(memory)) = state.memory.as_deref_mut() else {
             return false;
@@ -208,18 +285,22 @@ impl Core {
         let Some(mut progress) = self.rules[id.0 as usize].progress.take() else {
             return;
         };
-        if progress.queued == Some(at) {
-            progress.queued = None;
-        }
-        let is_due = progress.due().is_some_and(|due| due <= at);
+        progress.entries.taken(at);
         let mut due = Vec::new();
         let unanswered = snapshot::overdue(&mut progress.asked, at);
-        if is_due {
+        let is_ripe = progress.ripe().is_some_and(|ripe| ripe <= at);
+        let has_value = progress.window.as_ref().is_some_and(window::Memory::has_value);
+        let needs_value = has_value || matches!(rule.spec.shape, Shape::Edge(_));
+        let may_judge =
+            is_ripe && rule.inputs.first().is_some_and(|trigger| self.may_judge(*trigger, needs_value));
+        if may_judge {
             self.ripen(rule, id, &mut progress, at, &mut due);
         }
+        // What was put off is put in again when it may be judged; nothing else may be left that is due.
+        let is_left = progress.due().is_some_and(|left| left <= at);
         self.rules[id.0 as usize].progress = Some(progress);
         let was_dirty = self.rules[id.0 as usize].is_dirty();
-        self.rules[id.0 as usize].dirty |= is_due;
+        self.rules[id.0 as usize].dirty |= may_judge || !unanswered.is_empty();
         for asked in unanswered {
             self.tell_read(id, asked, &Err("no answer in time".to_owned()), &[], events);
         }
@@ -227,7 +308,9 @@ impl Core {
             self.fire(id, rule, due, events);
         }
         self.touched(id, was_dirty);
-        self.queue_rule(id);
+        if may_judge || !is_left {
+            self.queue_rule(id);
+        }
     }
 
     fn ripen(&self, rule: &Rule, id: RuleId, progress: &mut Progress, at: Duration, due: &mut Vec<Due>) {
@@ -235,8 +318,6 @@ impl Core {
             return;
         };
         let known = self.view().value(trigger);
-        let state = &self.tags[trigger.index()];
-        let is_over = |due: Option<Duration>| due.is_some_and(|due| due <= at);
         match &rule.spec.shape {
             Shape::Every | Shape::Transitions(_) => {}
             Shape::Edge(_) => {
@@ -245,12 +326,12 @@ impl Core {
                 }
             }
             Shape::Join { tags, .. } => {
-                if let Some(join) = progress.join.as_mut().filter(|join| is_over(join.due())) {
+                if let Some(join) = &mut progress.join {
                     join.expire((&rule.inputs, *tags), due);
                 }
             }
             Shape::Expect { states, .. } => {
-                if let Some(expect) = progress.expect.as_mut().filter(|expect| is_over(expect.due())) {
+                if let Some(expect) = &mut progress.expect {
                     let tag = &self.plan.tags[trigger.index()].spec;
                     let name = expect::name_of(tag, known).unwrap_or_else(|| "unknown".to_owned());
                     let about = self.about(trigger, known);
@@ -258,32 +339,41 @@ impl Core {
                 }
             }
             Shape::Window(spec) => {
-                let Some(window) = progress.window.as_mut().filter(|window| is_over(window.due())) else {
-                    return;
-                };
-                if !matches!(rule.spec.kind, RuleKind::ProductionCount { .. }) {
-                    window.close(*spec, trigger, known.is_some(), due);
-                } else if let Some((from, to)) = window.close_span() {
-                    let has_untold = matches!(
-                        self.rules[id.0 as usize].memory.as_deref(),
-                        Some(Memory::Count(memory)) if memory.has_untold()
-                    );
-                    if has_untold {
-                        let mut counted = Due::new(Change {
-                            value: state.counted.clone(),
-                            gap: state.gap,
-                            received: Some(to),
-                            ..self.about(trigger, known)
-                        });
-                        counted.fields = vec![
-                            ("from".into(), Json::from(from.to_string())),
-                            ("to".into(), Json::from(to.to_string())),
-                        ];
-                        due.push(counted);
-                    }
+                let Some(window) = &mut progress.window else { return };
+                if matches!(rule.spec.kind, RuleKind::ProductionCount { .. }) {
+                    due.extend(self.counted(id, trigger, window));
+                } else {
+                    let now = Moment {
+                        wall: self.emitter.recorded(),
+                        clock: self.at,
+                    };
+                    window.close(*spec, trigger, now, due);
                 }
             }
         }
+    }
+
+    /// What was counted in a span of time that ends.
+    fn counted(&self, id: RuleId, trigger: TagId, window: &mut window::Memory) -> Option<Due> {
+        let (from, to, run) = window.close_span()?;
+        let Some(Memory::Count(memory)) = self.rules[id.0 as usize].memory.as_deref() else {
+            return None;
+        };
+        let to = to.min(self.emitter.recorded());
+        let counted = Change {
+            value: self.tags[trigger.index()].counted.clone(),
+            gap: memory.has_gap(),
+            received: Some(to),
+            ..self.about(trigger, self.view().value(trigger))
+        };
+        memory.has_untold().then(|| Due {
+            fields: vec![
+                ("from".into(), Json::from(from.to_string())),
+                ("to".into(), Json::from(to.to_string())),
+            ],
+            seen: Some(Seen::of_run(run)),
+            ..Due::new(counted)
+        })
     }
 
     /// A change that is none of the tag's: what is known of it now.
@@ -309,6 +399,8 @@ impl Core {
             rising,
             mut fields,
             missing,
+            seen,
+            part,
         } = due;
         if let Some(slot) = rule.spec.sequence {
             let missed = self.missed(id, rule, slot);
@@ -325,17 +417,36 @@ impl Core {
             };
             fields.push(("missing".into(), missing.iter().filter_map(name).collect()));
         }
-        let note = Note {
+        let mut note = Note {
             rising,
             fields,
             missing,
             read: Vec::new(),
+            part,
+            run: None,
             tell_only: matches!(rule.spec.shape, Shape::Window(_)),
         };
         if rule.spec.snapshot.is_some() {
-            self.ask(id, rule, &change, note);
-        } else {
-            self.tell(id, &change, &note, events);
+            let seen =
+                seen.unwrap_or_else(|| self.seen(id, rule, (change.tag, change.value.as_ref())));
+            self.ask(id, rule, &change, note, seen);
+            self.evict(id, events);
+            return;
+        }
+        if let Some(seen) = seen {
+            note.read = seen.read();
+            note.run = seen.run.map(Some).or_else(|| (!rule.spec.shape.joins()).then_some(None));
+        }
+        self.tell(id, &change, &note, events);
+    }
+
+    /// Tells what is more than may wait for values without them.
+    fn evict(&mut self, id: RuleId, events: &mut Vec<Event>) {
+        let progress = self.rules[id.0 as usize].progress.as_deref_mut();
+        let surplus = progress.map(|progress| snapshot::surplus(&mut progress.asked));
+        for asked in surplus.into_iter().flatten() {
+            let failed = Err("too many of its events wait for values".to_owned());
+            self.tell_read(id, asked, &failed, &[], events);
         }
     }
 
@@ -351,7 +462,7 @@ impl Core {
     }
 
     /// The run that a work order's rule has open in this moment, where it is known to be the one.
-    fn run_of(&self, id: RuleId) -> Option<Run> {
+    pub(super) fn run_of(&self, id: RuleId) -> Option<Run> {
         let rule = &self.plan.rules[id.0 as usize];
         let RuleKind::WorkOrderStatus { order, .. } = &rule.spec.kind else {
             return None;
@@ -375,7 +486,10 @@ impl Core {
     /// Makes the event of a change, unless there is no room for it.
     pub(super) fn tell(&mut self, id: RuleId, change: &Change, note: &Note, events: &mut Vec<Event>) {
         let rule = &self.plan.rules[id.0 as usize];
-        let run = rule.run.filter(|run| *run != id).and_then(|run| self.run_of(run));
+        let run = match &note.run {
+            Some(run) => run.clone(),
+            None => self.run_of_rule(id, rule),
+        };
         let state = &mut self.rules[id.0 as usize];
         let view = super::View {
             plan: &self.plan,

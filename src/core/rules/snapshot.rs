@@ -3,10 +3,11 @@
 //! What is read stands beside what change detection knows and changes none of it: a value that is read may be newer than changes
 //! which are still on their way. The rule waits with its event until the answer is there, over a restart too. While the source is not
 //! connected the request waits; one that has to be sent again, or is answered late, may read what belongs to the next event, and says
-//! `gap`. The event's `snapshot` says how it went: `complete`; `changed` where the tag that must not change did, and the values may be of
-//! another; `failed` where nothing could be read and the values are null.
+//! `gap`. The event's `snapshot` says how it went: `complete`; `incomplete` where some values could not be read, are bad or uncertain;
+//! `changed` where the tag that must not change did, and the values may be of another; `failed` where nothing could be read.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use floorgate_sample::{Answer, Quality, RequestId, Sample, SourceId, TagId, Value};
@@ -14,13 +15,15 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
 use crate::deferred::StoredChange;
-use crate::detect::Change;
+use crate::detect::{Change, bits_of};
 use crate::envelope::Event;
+use crate::gate::is_true;
 use crate::handover::Kinships;
 use crate::machine::{Core, Input};
 use crate::plan::{Rule, RuleId, Slot};
 use crate::state::StoredValue;
 
+use super::seen::Seen;
 use super::{Fields, Note, Progress};
 
 /// How long an event waits for what is read for it.
@@ -47,6 +50,14 @@ pub(crate) struct Asked {
     rising: Option<bool>,
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     fields: Fields,
+    /// What the rule saw when it was triggered.
+    #[serde(default)]
+    seen: Seen,
+    #[serde(skip_serializing_if = "crate::state::is_zero", default)]
+    part: u32,
+    /// Inputs that did not come in time.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    missing: Vec<u16>,
     /// What the tag that must not change was.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     unchanged: Option<StoredValue>,
@@ -62,6 +73,12 @@ pub(crate) struct Asked {
 /// Takes out what has waited for too long.
 pub(super) fn overdue(asked: &mut Vec<Asked>, at: Duration) -> Vec<Asked> {
     asked.extract_if(.., |asked| asked.due <= at).collect()
+}
+
+/// Takes out what is more than may wait, the oldest first.
+pub(super) fn surplus(asked: &mut Vec<Asked>) -> Vec<Asked> {
+    let more = asked.len().saturating_sub(MOST_WAITING);
+    asked.drain(..more).collect()
 }
 
 impl Rule {
@@ -80,7 +97,7 @@ impl Core {
     }
 
     /// Has a rule's event wait for the values of its snapshot.
-    pub(super) fn ask(&mut self, id: RuleId, rule: &Rule, change: &Change, note: Note) {
+    pub(super) fn ask(&mut self, id: RuleId, rule: &Rule, change: &Change, note: Note, seen: Seen) {
         let Some(snapshot) = &rule.spec.snapshot else {
             return;
         };
@@ -92,6 +109,9 @@ impl Core {
             change: StoredChange::new(&rule.inputs, change),
             rising: note.rising,
             fields: note.fields,
+            seen,
+            part: note.part,
+            missing: note.missing.iter().map(|slot| slot.0).collect(),
             unchanged,
             due: self.at + PATIENCE,
             request: None,
@@ -100,11 +120,6 @@ impl Core {
         let state = &mut self.rules[id.0 as usize];
         state.dirty = true;
         if let Some(progress) = state.progress.as_deref_mut() {
-            if progress.asked.len() >= MOST_WAITING
-                && let Some(oldest) = progress.asked.first_mut()
-            {
-                oldest.due = self.at;
-            }
             progress.asked.push(asked);
         }
         self.send_requests(id);
@@ -144,29 +159,20 @@ impl Core {
 
     /// A source is connected: what waits for it is asked for, again where it was before.
     pub(crate) fn ask_again(&mut self, source: SourceId) {
-        for index in 0..u32::try_from(self.rules.len()).unwrap_or(u32::MAX) {
-            let rule = &self.plan.rules[index as usize];
-            let Some(first) = rule
-                .spec
-                .snapshot
-                .as_ref()
-                .and_then(|snapshot| snapshot.tags.first())
-            else {
-                continue;
-            };
-            let reads = rule.inputs.get(usize::from(first.0));
-            if reads.is_none_or(|tag| self.plan.tags[tag.index()].source != source) {
-                continue;
-            }
-            if let Some(progress) = self.rules[index as usize].progress.as_deref_mut() {
+        let index = Arc::clone(&self.index);
+        for id in &index.source(source).reading {
+            let state = &mut self.rules[id.0 as usize];
+            let was_dirty = state.dirty;
+            if let Some(progress) = state.progress.as_deref_mut() {
                 for asked in &mut progress.asked {
                     if let Some(request) = asked.request.take() {
                         self.waiting_rules.remove(&request);
                     }
-                    asked.again = true;
+                    state.dirty |= !std::mem::replace(&mut asked.again, true);
                 }
             }
-            self.send_requests(RuleId(index));
+            self.touched(*id, was_dirty);
+            self.send_requests(*id);
         }
     }
 
@@ -178,7 +184,11 @@ impl Core {
         for request in before.take_requests() {
             let tags: Option<Vec<TagId>> = request.tags.iter().map(|tag| kept.tag(*tag)).collect();
             if let (Some(source), Some(tags)) = (kept.source(request.source), tags) {
-                self.requests.push(Request { source, tags, ..request });
+                self.requests.push(Request {
+                    source,
+                    tags,
+                    ..request
+                });
             }
         }
         let mut earlier: HashMap<&str, (Vec<TagId>, &Progress)> = HashMap::new();
@@ -201,6 +211,9 @@ impl Core {
             let is_same = rule.read_at_once().eq(tags.iter().copied());
             for (asked, before) in progress.asked.iter_mut().zip(&before.asked) {
                 asked.request = before.request.filter(|_| is_same);
+                if let Some(request) = asked.request {
+                    self.waiting_rules.insert(request, RuleId(index));
+                }
                 asked.again |= before.request.is_some() && !is_same;
             }
             self.send_requests(RuleId(index));
@@ -209,7 +222,8 @@ impl Core {
 
     /// Takes the answer to a request, with the samples that were read, none where it failed.
     pub fn answer(&mut self, answer: &Answer, input: Input<'_>, events: &mut Vec<Event>) {
-        self.run_timers(input.now, events);
+        self.at = self.clock.at_receipt(input.now, input.received);
+        self.run_timers(input.now.wall, events);
         self.emitter.begin(input.received, input.now.wall);
         let waits = |asked: &Asked| asked.request == Some(answer.request);
         let found = self.waiting_rules.remove(&answer.request).and_then(|id| {
@@ -239,24 +253,28 @@ impl Core {
         }
         let plan = std::sync::Arc::clone(&self.plan);
         let rule = &plan.rules[id.0 as usize];
-        let (Some(snapshot), Some(mut change)) = (&rule.spec.snapshot, asked.change.change(&rule.inputs))
-        else {
+        let (Some(snapshot), Some(mut change)) = (&rule.spec.snapshot, asked.change.change(&rule.inputs)) else {
+            self.failures.add(&rule.id, || {
+                "an event that waited for values is not made: the mapping reads others now".to_owned()
+            });
             return;
         };
-        let value_of = |slot: &Slot| -> Option<Value> {
-            let tag = rule.inputs.get(usize::from(slot.0))?;
-            let sample = samples.iter().find(|sample| sample.tag == *tag)?;
-            sample.value.clone().filter(|_| !sample.quality.is_bad())
+        let mut worst = Quality::GOOD;
+        let mut value_of = |slot: &Slot| {
+            let (value, quality) = self.read_value(rule, *slot, samples);
+            worst = worst.max_severity(quality);
+            value
         };
-        let read: Vec<(Slot, Option<Value>)> = snapshot
+        let mut read: Vec<(Slot, Option<Value>)> = snapshot
             .tags
             .iter()
             .map(|slot| (*slot, value_of(slot).filter(|_| result.is_ok())))
             .collect();
         let is_same = snapshot.unchanged.is_none_or(|slot| {
             let before: Option<Value> = asked.unchanged.map(Value::from);
-            let now = value_of(&slot);
-            before.zip(now).is_some_and(|(before, now)| before.same(&now))
+            let now = read.iter().find(|(read, _)| *read == slot);
+            let now = now.and_then(|(_, value)| value.as_ref());
+            before.zip(now).is_some_and(|(before, now)| before.same(now))
         });
         let how = match result {
             Err(reason) => {
@@ -265,6 +283,7 @@ impl Core {
                 "failed"
             }
             Ok(()) if !is_same => "changed",
+            Ok(()) if !worst.is_good() => "incomplete",
             Ok(()) => "complete",
         };
         if how != "complete" && !change.quality.is_bad() {
@@ -273,12 +292,36 @@ impl Core {
         change.gap |= asked.again;
         let mut fields = asked.fields;
         fields.push(("snapshot".into(), Json::from(how)));
+        read.extend(asked.seen.read());
         let note = Note {
             rising: asked.rising,
             fields,
             read,
-            ..Note::default()
+            part: asked.part,
+            missing: asked.missing.into_iter().map(Slot).collect(),
+            run: Some(asked.seen.run),
+            tell_only: false,
         };
         self.tell(id, &change, &note, events);
+    }
+
+    /// What was read of an input, as its tag means it: the bits that are its own, and nothing while another tag says that it does not hold.
+    fn read_value(&self, rule: &Rule, slot: Slot, samples: &[Sample]) -> (Option<Value>, Quality) {
+        let tag = rule.inputs.get(usize::from(slot.0));
+        let Some((tag, sample)) =
+            tag.and_then(|tag| Some((tag, samples.iter().find(|sample| sample.tag == *tag)?)))
+        else {
+            return (None, Quality::BAD);
+        };
+        let row = &self.plan.tags[tag.index()];
+        let holds = row.valid.is_none_or(|gate| self.view().value(gate).is_some_and(is_true));
+        let usable = sample.value.as_ref().filter(|_| !sample.quality.is_bad() && holds);
+        let value = match (row.spec.field, usable) {
+            (Some(field), Some(value)) => bits_of(field, value),
+            (None, value) => value.cloned(),
+            (_, None) => None,
+        };
+        let quality = if value.is_some() { sample.quality } else { Quality::BAD };
+        (value, quality)
     }
 }

@@ -15,11 +15,15 @@ use crate::machine::change_without_sample;
 use crate::plan::{Aggregate, WindowSpec};
 
 use super::shape::Due;
+use super::work_order::Run;
 
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Memory {
     #[serde(skip_serializing_if = "Option::is_none", default)]
     open: Option<Open>,
+    /// The run in which it is counted.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    run: Option<Run>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -49,7 +53,16 @@ struct Open {
     /// Whether any value was not good.
     #[serde(skip_serializing_if = "std::ops::Not::not", default)]
     doubtful: bool,
+    /// Whether the value that holds is not good.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    last_doubtful: bool,
 }
+
+/// Windows that are told one after the other when time has passed of which nobody told; of more only the first is, and the next says
+/// `gap`.
+const MOST_AT_ONCE: u32 = 1000;
+/// What the wall clock may differ from where a window should end; windows then begin anew by it.
+const DRIFT: Duration = Duration::from_secs(1);
 
 /// A moment on the clock of people and on that of timers.
 #[derive(Clone, Copy, Debug)]
@@ -63,6 +76,17 @@ impl Memory {
         self.open.as_ref().map(|open| open.due)
     }
 
+    /// Nobody watched for a time. Returns whether anything is to be stored.
+    pub(crate) fn mark(&mut self) -> bool {
+        let open = self.open.as_mut();
+        open.is_some_and(|open| !std::mem::replace(&mut open.gap, true))
+    }
+
+    /// Whether it goes on with a value, which has to be known for that.
+    pub(crate) fn has_value(&self) -> bool {
+        self.open.as_ref().is_some_and(|open| open.last.is_some())
+    }
+
     /// Opens a window where none is.
     pub(crate) fn open(&mut self, spec: WindowSpec, now: Moment) {
         if self.open.is_none() {
@@ -71,7 +95,7 @@ impl Memory {
     }
 
     /// Takes a change of the measurement. Returns whether anything is to be stored.
-    pub(crate) fn see(&mut self, spec: WindowSpec, change: &Change, now: Moment) -> bool {
+    pub(crate) fn see(&mut self, spec: WindowSpec, change: &Change, now: Moment, out: &mut Vec<Due>) -> bool {
         if change.cause == Cause::Silence {
             return false;
         }
@@ -83,39 +107,36 @@ impl Memory {
         if value.is_none() && self.open.is_none() {
             return false;
         }
+        // What comes late belongs to the window of its time.
+        while self.due().is_some_and(|due| due <= now.clock) {
+            self.close(spec, change.tag, now, out);
+        }
+        if value.is_none() && self.open.is_none() {
+            return true;
+        }
         self.open(spec, now);
         let Some(open) = &mut self.open else { return false };
         open.weigh(now.clock);
         open.gap |= change.gap;
-        open.last = value.map(|value| (value, now.clock));
+        open.last = value.map(|value| (value, open.last.map_or(now.clock, |(_, since)| since.max(now.clock))));
         if let Some(value) = value {
             open.n += 1;
             open.count(value);
-            open.doubtful |= !change.quality.is_good();
+            open.last_doubtful = !change.quality.is_good();
+            open.doubtful |= open.last_doubtful;
         } else {
             open.gap = true;
         }
         true
     }
 
-    /// The window ends: what it was, and the next one where there is a value. `tag` is the trigger, and `is_known` says whether its
-    /// value is known now; one that is not is taken for what it was, and the windows say `gap`.
-    pub(crate) fn close(&mut self, spec: WindowSpec, tag: TagId, is_known: bool, out: &mut Vec<Due>) {
+    /// The window ends: what it was, and the next one where there is a value. `tag` is the trigger.
+    pub(crate) fn close(&mut self, spec: WindowSpec, tag: TagId, now: Moment, out: &mut Vec<Due>) {
         let Some(mut open) = self.open.take() else { return };
         open.weigh(open.due);
-        open.gap |= !is_known;
-        let end = Moment {
-            wall: Timestamp::from_nanos(open.to),
-            clock: open.due,
-        };
+        let end = Timestamp::from_nanos(open.to);
         if let Some((value, _)) = open.last {
-            self.open = Some(Open {
-                gap: !is_known,
-                ..Open::begin(spec, end, Some(value))
-            });
-        }
-        if !is_known && open.n == 0 {
-            return;
+            self.open = Some(open.next(spec, value, now));
         }
         let (Some(min), Some(max)) = (open.min, open.max) else {
             return;
@@ -145,8 +166,11 @@ impl Memory {
                     "min": min, "max": max, "mean": mean,
                 }),
             ),
-            ("from".into(), json!(Timestamp::from_nanos(open.from).to_string())),
-            ("to".into(), json!(Timestamp::from_nanos(open.to).to_string())),
+            (
+                "from".into(),
+                json!(Timestamp::from_nanos(open.from).to_string()),
+            ),
+            ("to".into(), json!(end.to_string())),
         ];
         out.push(Due {
             fields,
@@ -154,16 +178,30 @@ impl Memory {
                 cause: Cause::Value,
                 value: value.map(Value::Float64),
                 gap: open.gap,
-                received: Some(end.wall),
+                received: Some(end),
                 ..change_without_sample(tag, quality)
             })
         });
     }
 
+    /// Opens a window where none is, for what is counted in a run.
+    pub(crate) fn open_for(&mut self, spec: WindowSpec, now: Moment, run: Option<Run>) {
+        if self.open.is_none() {
+            self.run = run;
+        }
+        self.open(spec, now);
+    }
+
+    /// The run in which it is counted.
+    pub(crate) fn run_id(&self) -> Option<&str> {
+        self.run.as_ref().map(|run| &*run.id)
+    }
+
     /// The span of a window that ends, where only its length matters: counts are summed elsewhere.
-    pub(crate) fn close_span(&mut self) -> Option<(Timestamp, Timestamp)> {
+    pub(crate) fn close_span(&mut self) -> Option<(Timestamp, Timestamp, Option<Run>)> {
         let open = self.open.take()?;
-        Some((Timestamp::from_nanos(open.from), Timestamp::from_nanos(open.to)))
+        let (from, to) = (Timestamp::from_nanos(open.from), Timestamp::from_nanos(open.to));
+        Some((from, to, self.run.take()))
     }
 }
 
@@ -184,6 +222,31 @@ impl Open {
             last: value.map(|value| (value, now.clock)),
             gap: false,
             doubtful: false,
+            last_doubtful: false,
+        }
+    }
+
+    /// The window after this one, which begins with its last value. Where the wall clock was set, or more windows have passed than are
+    /// told, it is the one of now.
+    fn next(&self, spec: WindowSpec, value: f64, now: Moment) -> Self {
+        let passed = now.clock.saturating_sub(self.due);
+        let was_to_end = now.wall.before(passed);
+        let to = Timestamp::from_nanos(self.to);
+        let drift = was_to_end.since(to).max(to.since(was_to_end));
+        let skips = passed / MOST_AT_ONCE >= spec.every;
+        let begin = if skips {
+            now
+        } else {
+            Moment {
+                wall: if drift > DRIFT { was_to_end } else { to },
+                clock: self.due,
+            }
+        };
+        Self {
+            gap: skips,
+            doubtful: self.last_doubtful,
+            last_doubtful: self.last_doubtful,
+            ..Self::begin(spec, begin, Some(value))
         }
     }
 
@@ -193,7 +256,7 @@ impl Open {
             let seconds = until.saturating_sub(*since).as_secs_f64();
             self.sum += *value * seconds;
             self.seconds += seconds;
-            *since = until;
+            *since = until.max(*since);
         }
     }
 

@@ -46,7 +46,7 @@ pub(crate) struct Memory {
 }
 
 /// The run that events of the same machine belong to.
-#[derive(Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Run {
     /// Its id, the correlation of its events.
     pub(crate) id: String,
@@ -120,8 +120,10 @@ pub(super) fn evaluate(
         return;
     }
     let before = (memory.in_run, memory.order.clone());
+    let was_unnamed = memory.unnamed;
     memory.take_over(order, &status);
-    if memory.in_run && before != (true, memory.order.clone()) {
+    // A run that learns its name is the one that began without.
+    if memory.in_run && before != (true, memory.order.clone()) && !(before.0 && was_unnamed) {
         let read = |(name, slot): &(Arc<str>, Slot)| {
             let value = context.view.operand(context.rule, *slot);
             let value = value.and_then(|value| serde_json::to_value(value).ok());

@@ -235,11 +235,12 @@ fn what_waits_by_another_plan_does_not_wait_for_ever() {
         plan.tags[TEMPERATURE.index()].spec = Arc::default();
         plan
     };
-    let restarted = Gateway {
+    let mut restarted = Gateway {
         time: waits().time,
         started: Some(0),
         ..Gateway::start(Arc::new(simple()), waits().cells)
     };
+    restarted.batch(&[Notice::Online(Continuity::Resumed), Notice::CaughtUp], &[]);
     let (reloaded, _) = reload(waits(), simple());
     for mut gateway in [restarted, reloaded] {
         let event = one(&gateway.advance());

@@ -6,6 +6,7 @@ mod handover;
 mod hostile;
 mod machine;
 mod resume;
+mod review;
 mod shapes;
 mod shedding;
 mod timers;

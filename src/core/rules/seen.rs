@@ -1,0 +1,72 @@
+//! What a rule saw when something happened of which it tells later.
+//!
+//! An event that waits (for its time, for values that are read, for others that belong to it) is about the moment in which it happened:
+//! the inputs as they were then, and the run that was open, whatever is so when it is told.
+
+use floorgate_sample::{TagId, Value};
+use serde::{Deserialize, Serialize};
+
+use crate::machine::Core;
+use crate::plan::{Rule, RuleId, Slot};
+use crate::state::StoredValue;
+
+use super::work_order::Run;
+
+/// The inputs of a rule at a moment, and the run that its events belong to.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Seen {
+    /// Values by slot; null for what was not known.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    values: Vec<(u16, Option<StoredValue>)>,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub(super) run: Option<Run>,
+}
+
+impl Seen {
+    /// Nothing of the inputs: only the run.
+    pub(super) fn of_run(run: Option<Run>) -> Self {
+        Self {
+            values: Vec::new(),
+            run,
+        }
+    }
+
+    /// Notes the value of one input.
+    pub(super) fn note(&mut self, slot: u16, value: Option<&Value>) {
+        self.values.retain(|(noted, _)| *noted != slot);
+        self.values.push((slot, value.map(StoredValue::from)));
+    }
+
+    /// The inputs, as the view of a rule takes them.
+    pub(super) fn read(&self) -> Vec<(Slot, Option<Value>)> {
+        let values = self.values.iter();
+        values
+            .map(|(slot, value)| (Slot(*slot), value.clone().map(Value::from)))
+            .collect()
+    }
+}
+
+impl Core {
+    /// What a rule sees now; `trigger` is its trigger's value.
+    pub(super) fn seen(&self, id: RuleId, rule: &Rule, (tag, trigger): (TagId, Option<&Value>)) -> Seen {
+        let on_demand = |slot: u16| {
+            let snapshot = rule.spec.snapshot.as_ref();
+            snapshot.is_some_and(|snapshot| snapshot.tags.contains(&Slot(slot)))
+        };
+        let view = self.view();
+        let value_of = |input: &TagId| if *input == tag { trigger } else { view.value(*input) };
+        Seen {
+            values: (0..)
+                .zip(&rule.inputs)
+                .filter(|(slot, _)| !on_demand(*slot))
+                .map(|(slot, input)| (slot, value_of(input).map(StoredValue::from)))
+                .collect(),
+            run: self.run_of_rule(id, rule),
+        }
+    }
+
+    /// The run that a rule's events belong to now.
+    pub(super) fn run_of_rule(&self, id: RuleId, rule: &Rule) -> Option<Run> {
+        rule.run.filter(|run| *run != id).and_then(|run| self.run_of(run))
+    }
+}
