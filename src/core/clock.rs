@@ -50,7 +50,9 @@ impl Clock {
     pub(crate) fn at(&mut self, now: Now) -> Duration {
         let offset = *self.offset.get_or_insert_with(|| {
             let Some(stored) = self.stored else {
-                return Duration::ZERO;
+                // It begins with the time of day, so that what happened before it began has a time on it as well.
+                let begin = u64::try_from(now.wall.as_nanos()).unwrap_or(0);
+                return Duration::from_nanos(begin).saturating_sub(now.monotonic);
             };
             let passed = now.wall.since(Timestamp::from_nanos(stored.wall));
             (Duration::from_nanos(stored.clock) + passed).saturating_sub(now.monotonic)

@@ -53,7 +53,8 @@ impl Core {
     pub fn go_on_from(&mut self, before: &mut Core, is_kept: impl Fn(&str) -> bool, now: Now) -> Vec<Kept> {
         // One process has one monotonic clock: deadlines do not depend on what the wall clock did.
         self.clock = std::mem::take(&mut before.clock);
-        self.at = self.clock.at(now);
+        self.real = self.clock.at(now);
+        (self.at, self.until) = (self.real, self.real);
         self.moment = before.moment;
         self.shedding.shed = before.take_shed();
         let kept = self.kin_of(before, is_kept);

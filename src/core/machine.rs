@@ -60,6 +60,11 @@ pub struct Core {
     pub(crate) timers: Timers,
     /// The time of the core's clock at which it is evaluating.
     pub(crate) at: Duration,
+    /// Up to which time of it timers are run, and what it really is: what comes late is taken as of when it happened.
+    pub(crate) until: Duration,
+    pub(crate) real: Duration,
+    /// The source whose late changes are taken.
+    pub(crate) replaying: Option<SourceId>,
     order: Vec<u32>,
     pub(crate) pending: Vec<Change>,
     pub(crate) shedding: Shedding,
@@ -122,6 +127,9 @@ impl Core {
             clock: Clock::restore(stored),
             timers: Timers::default(),
             at: Duration::ZERO,
+            until: Duration::ZERO,
+            real: Duration::ZERO,
+            replaying: None,
             gates: Gates::of(&plan),
             index: Arc::new(Index::of(&plan)),
             requests: Vec::new(),
@@ -178,8 +186,8 @@ impl Core {
             return;
         }
         // What was due before the batch came is told before it.
-        self.at = self.clock.at_receipt(input.now, input.received);
-        self.run_timers(input.now.wall, events);
+        self.real = self.clock.at_receipt(input.now, input.received);
+        self.run_timers(self.real, input.now.wall, events);
         self.emitter.begin(input.received, input.now.wall);
         for notice in input.notices {
             self.notice(input.source, notice, events);
@@ -187,6 +195,12 @@ impl Core {
         let order = self.order_of(input.samples);
         self.moment = self.moment.wrapping_add(1);
         let mut moment_time = None;
+        // What comes late is taken as of the time at which it happened.
+        let source = &self.sources[input.source.index()];
+        let replays = source.online && source.catching_up && !input.samples.is_empty();
+        if replays {
+            self.end_putting_off(input.source);
+        }
         for position in 0..input.samples.len() {
             let sample = &input.samples[order.get(position).map_or(position, |&index| index as usize)];
             let Some(state) = self.tags.get(sample.tag.index()) else {
@@ -195,11 +209,28 @@ impl Core {
             if state.moment == self.moment || moment_time.is_some_and(|time| time != sample.source_time) {
                 self.close_moment(events);
             }
+            if replays && moment_time != Some(sample.source_time) {
+                self.replay_to(input.source, sample.source_time, input, events);
+            }
             moment_time = Some(sample.source_time);
             self.sample(input.source, sample, input.received);
         }
         self.close_moment(events);
         self.order = order;
+        if self.replaying.take().is_some() {
+            (self.at, self.until) = (self.real, self.real);
+        }
+    }
+
+    /// Lets pass what had passed when something happened that comes late.
+    fn replay_to(&mut self, source: SourceId, time: Option<Timestamp>, input: Input<'_>, events: &mut Vec<Event>) {
+        let age = time.map_or(Duration::ZERO, |time| input.received.since(time));
+        let then = self.real.saturating_sub(age);
+        // Late changes come in their order; a device's clock that was set back does not turn time back.
+        let then = self.replaying.map_or(then, |_| then.max(self.at));
+        self.replaying = Some(source);
+        self.run_timers(then, input.now.wall, events);
+        self.emitter.begin(input.received, input.now.wall);
     }
 
     /// Hands out the cells that changed since the last call.

@@ -16,7 +16,13 @@ impl Core {
             Notice::Gap {
                 scope: GapScope::Source,
                 ..
-            } => self.sources[id.index()].note_gap(),
+            } => {
+                self.sources[id.index()].note_gap();
+                let index = Arc::clone(&self.index);
+                for rule in &index.source(id).shaped {
+                    self.mark_waiting(*rule);
+                }
+            }
             Notice::Gap {
                 scope: GapScope::Tags(tags),
                 ..
@@ -26,6 +32,9 @@ impl Core {
                         && !std::mem::replace(&mut state.gap, true)
                     {
                         self.touch(*tag);
+                        for rule in self.rules_of(*tag) {
+                            self.mark_waiting(rule);
+                        }
                     }
                 }
             }

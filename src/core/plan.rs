@@ -240,12 +240,6 @@ pub enum Shape {
 }
 
 impl Shape {
-    /// Whether it waits for several tags.
-    #[must_use]
-    pub(crate) fn joins(&self) -> bool {
-        matches!(self, Self::Join { .. })
-    }
-
     /// How many of a rule's inputs trigger it, from the first on.
     #[must_use]
     pub fn triggers(&self) -> usize {

@@ -21,8 +21,8 @@ impl TagSpec {
 impl Core {
     /// Runs the timers that are due; what they make is appended to `events`.
     pub fn advance(&mut self, now: Now, events: &mut Vec<Event>) {
-        self.at = self.clock.at(now);
-        self.run_timers(now.wall, events);
+        self.real = self.clock.at(now);
+        self.run_timers(self.real, now.wall, events);
         self.emitter.begin(now.wall, now.wall);
         self.pay(events);
     }
@@ -36,15 +36,19 @@ impl Core {
         self.timers.next().map(|due| self.clock.monotonic(due))
     }
 
-    /// Runs the timers that are due, one after the other.
-    pub(crate) fn run_timers(&mut self, wall: Timestamp, events: &mut Vec<Event>) {
-        while let Some((due, timer)) = self.timers.pop(self.at) {
+    /// Runs the timers that are due by then, one after the other, each as of its own time.
+    pub(crate) fn run_timers(&mut self, until: Duration, wall: Timestamp, events: &mut Vec<Event>) {
+        self.until = until;
+        while let Some((due, timer)) = self.timers.pop(until) {
+            self.at = due;
             self.emitter.begin(wall, wall);
+            self.moment = self.moment.wrapping_add(1);
             match timer {
                 Timer::Tag(tag) => self.tag_is_due(tag, due, events),
                 Timer::Rule(rule) => self.rule_is_due(rule, due, events),
             }
         }
+        self.at = until;
     }
 
     /// Puts the timers of all tags and rules in.
@@ -75,7 +79,8 @@ impl Core {
     /// that is asked. Where they may not, they are put off until they may.
     pub(crate) fn may_judge(&mut self, tag: TagId, has_to_be_known: bool) -> bool {
         let source = self.plan.tags[tag.index()].source;
-        let is_watched = self.sources[source.index()].is_watched();
+        let is_replayed = self.replaying == Some(source);
+        let is_watched = is_replayed || self.sources[source.index()].is_watched();
         if is_watched && (!has_to_be_known || self.view().value(tag).is_some()) {
             return true;
         }

@@ -4,7 +4,7 @@
 //! A step that is larger than the largest plausible one is counted, since nobody knows better, and says `implausible`; after a
 //! gap it may well be right. Where a tag says that the counter is set back, what comes next was counted from zero.
 
-use floorgate_sample::Value;
+use floorgate_sample::{Quality, Value};
 use serde::{Deserialize, Serialize};
 
 use crate::detect::Cause;
@@ -33,9 +33,13 @@ pub(crate) struct Memory {
 
 /// Steps of a counter of which no event was made.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[allow(clippy::struct_excessive_bools)] // each is a fact of its own
 struct Untold {
     /// The value that was told last.
     since: u64,
+    /// The value that was counted last.
+    #[serde(default)]
+    until: u64,
     delta: u64,
     rollover: bool,
     reset: bool,
@@ -44,6 +48,9 @@ struct Untold {
     /// Something may have been missed before one of them.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     gap: bool,
+    /// One of them was not good.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    doubtful: bool,
 }
 
 impl Memory {
@@ -52,9 +59,15 @@ impl Memory {
         self.untold.is_some()
     }
 
-    /// Whether something may have been missed in what was counted and not told.
-    pub(super) fn has_gap(&self) -> bool {
-        self.untold.is_some_and(|untold| untold.gap)
+    /// Of what was counted and not told: whether something may have been missed, and how far it can be trusted.
+    pub(super) fn trust(&self) -> Option<(bool, Quality)> {
+        let untold = self.untold?;
+        let quality = if untold.doubtful {
+            Quality::UNCERTAIN
+        } else {
+            Quality::GOOD
+        };
+        Some((untold.gap, quality))
     }
 }
 
@@ -73,12 +86,9 @@ pub(super) fn evaluate(
     event: &CountEvent,
     unit: &str,
 ) {
-    let current = if context.note.tell_only {
-        context.change.value.as_ref().and_then(count_of)
-    } else {
-        count(context, memory, dirty)
-    };
-    let Some(current) = current else { return };
+    if !context.note.tell_only && count(context, memory, dirty).is_none() {
+        return;
+    }
     let Some(step) = memory.untold.take() else { return };
     let total = memory.total;
     let tag = context.trigger();
@@ -94,7 +104,7 @@ pub(super) fn evaluate(
         object.field("delta", &Value::UInt(step.delta));
         object.field("total", &total.map(Value::UInt));
         object.field("unit", unit);
-        object.field("rawValue", &Value::UInt(current));
+        object.field("rawValue", &Value::UInt(step.until));
         object.field("rawPrevious", &Value::UInt(step.since));
         if step.rollover {
             object.field("rollover", &true);
@@ -172,12 +182,16 @@ pub(super) fn count(context: &mut Context<'_>, memory: &mut Memory, dirty: &mut 
     if step.delta > 0 || step.reset {
         let untold = memory.untold.get_or_insert(Untold {
             since: previous,
+            until: current,
             delta: 0,
             rollover: false,
             reset: false,
             implausible: false,
             gap: false,
+            doubtful: false,
         });
+        untold.doubtful |= !change.quality.is_good();
+        untold.until = current;
         untold.gap |= change.gap;
         untold.implausible |= !change.gap && largest.is_some_and(|largest| step.delta > largest);
         untold.delta = untold.delta.saturating_add(step.delta);

@@ -71,7 +71,7 @@ impl Memory {
             place.holds(false, value)
         });
         let Some(value) = &change.value else {
-            return self.waiting.take().is_some();
+            return self.give_up(place, change, out);
         };
         let Some(holds) = place.holds(before.unwrap_or(false) || self.waiting.is_some(), value) else {
             return false;
@@ -97,17 +97,7 @@ impl Memory {
             }
             return true;
         }
-        let mut moved = false;
-        if !holds && let Some(waiting) = self.waiting.take() {
-            moved = true;
-            let began = waiting.change.source_time();
-            let lasted = began
-                .zip(change.source_time)
-                .is_some_and(|(began, now)| now.since(began) >= place.spec.hold);
-            if lasted && let Some(change) = waiting.change.change(place.inputs) {
-                self.rise(place, change, Some(waiting.seen), out);
-            }
-        }
+        let moved = !holds && self.give_up(place, change, out);
         if !holds && self.is.or(before) == Some(true) {
             self.is = Some(false);
             // An alarm that is found to have ended is cleared.
@@ -118,6 +108,22 @@ impl Memory {
         }
         let seen = self.is.replace(holds);
         moved || seen != Some(holds)
+    }
+
+    /// What waits for its time is over with a change, unless it had held for long enough by then: what comes late all at once is judged
+    /// by the device's times. Returns whether anything waited.
+    fn give_up(&mut self, place: Place<'_>, change: &Change, out: &mut Vec<Due>) -> bool {
+        let Some(waiting) = self.waiting.take() else {
+            return false;
+        };
+        let began = waiting.change.source_time();
+        let lasted = began
+            .zip(change.source_time)
+            .is_some_and(|(began, now)| now.since(began) >= place.spec.hold);
+        if lasted && let Some(change) = waiting.change.change(place.inputs) {
+            self.rise(place, change, Some(waiting.seen), out);
+        }
+        true
     }
 
     /// It has held for long enough.

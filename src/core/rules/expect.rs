@@ -65,15 +65,21 @@ impl Memory {
         at: Duration,
         out: &mut Vec<Due>,
     ) -> bool {
-        if change.cause == Cause::Initial || change.value.is_none() {
-            // Where the sequence stood is not known any more, and no deviation is invented.
+        if change.cause == Cause::Initial {
             return self.run.take().is_some();
         }
+        let late = self.late(states, within, tag, change);
+        let was_late = late.is_some();
+        out.extend(late);
+        if change.value.is_none() {
+            // Where the sequence stood is not known any more, and no deviation is invented.
+            return self.run.take().is_some() || was_late;
+        }
         let Some(name) = name_of(tag, change.value.as_ref()) else {
-            return false;
+            return was_late;
         };
         if change.cause != Cause::Value {
-            return false;
+            return was_late;
         }
         if change.gap {
             self.run = None;
@@ -82,18 +88,7 @@ impl Memory {
             let is_same = run.reached.checked_sub(1).and_then(|last| states.get(last));
             if is_same.is_some_and(|state| **state == *name) {
                 // Back from a value that is to be ignored, or another number of the same state.
-                return false;
-            }
-            let began = run.began_at.map(Timestamp::from_nanos);
-            let lasted = began.zip(change.source_time).map(|(began, now)| now.since(began));
-            if lasted.is_some_and(|lasted| lasted > within) {
-                // What came late all at once came too late for the device as well.
-                let fields = told("timeout", states, run, run.due, &name);
-                out.push(Due {
-                    fields,
-                    ..Due::new(change.clone())
-                });
-                self.run = None;
+                return was_late;
             }
         }
         if let Some(run) = &mut self.run {
@@ -104,6 +99,9 @@ impl Memory {
                 }
                 return true;
             }
+            let began = run.began_at.map(Timestamp::from_nanos);
+            let elapsed = began.zip(change.source_time).map(|(began, now)| now.since(began));
+            let at = elapsed.map_or(at, |elapsed| run.began + elapsed);
             let fields = told("order", states, run, at, &name);
             out.push(Due {
                 fields,
@@ -123,11 +121,33 @@ impl Memory {
         true
     }
 
+    /// A sequence that took too long by the device's times, which are all that is known of what comes late.
+    fn late(&mut self, states: &[Arc<str>], within: Duration, tag: &TagSpec, change: &Change) -> Option<Due> {
+        let run = self.run.as_ref()?;
+        let began = run.began_at.map(Timestamp::from_nanos)?;
+        if change.gap || change.source_time?.since(began) <= within {
+            return None;
+        }
+        let name = name_of(tag, change.previous.as_ref()).unwrap_or_else(|| "unknown".to_owned());
+        let fields = told("timeout", states, run, run.due, &name);
+        self.run = None;
+        Some(Due {
+            fields,
+            ..Due::new(Change {
+                value: change.previous.clone(),
+                source_time: None,
+                server_time: None,
+                received: Some(began.after(within)),
+                ..change.clone()
+            })
+        })
+    }
+
     /// The time for the whole sequence is over.
     pub(crate) fn expire(&mut self, states: &[Arc<str>], change: Change, name: &str, out: &mut Vec<Due>) {
         if let Some(run) = self.run.take() {
             let fields = told("timeout", states, &run, run.due, name);
-            let gap = change.gap || run.gap;
+            let gap = run.gap;
             out.push(Due {
                 fields,
                 ..Due::new(Change { gap, ..change })

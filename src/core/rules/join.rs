@@ -56,7 +56,7 @@ impl Memory {
         (inputs, tags): Joined<'_>,
         change: &Change,
         (at, within): (Duration, Duration),
-        out: &mut Vec<Due>,
+        (seen, out): (Seen, &mut Vec<Due>),
     ) -> bool {
         if change.cause != Cause::Value {
             return false;
@@ -87,6 +87,8 @@ impl Memory {
         waiting.gap |= change.gap;
         waiting.last = StoredChange::new(inputs, change);
         let slot = u16::try_from(slot).unwrap_or(u16::MAX);
+        // What came keeps its value; of all else counts how it is when the last one comes.
+        waiting.seen = waiting.seen.came(waiting.came, tags).over(seen);
         waiting.seen.note(slot, change.value.as_ref());
         if waiting.came == u64::MAX >> (64 - u32::from(tags))
             && let Some(whole) = self.waiting.take()

@@ -37,6 +37,25 @@ impl Seen {
         self.values.push((slot, value.map(StoredValue::from)));
     }
 
+    /// What it has of the inputs of a join that came, a bit each.
+    pub(super) fn came(&self, came: u64, tags: u16) -> Self {
+        let values = self.values.iter();
+        let came = values.filter(|(slot, _)| *slot < tags && came >> slot & 1 == 1);
+        Self {
+            values: came.cloned().collect(),
+            run: None,
+        }
+    }
+
+    /// What it has, and all else of another.
+    pub(super) fn over(self, mut other: Self) -> Self {
+        for (slot, value) in self.values {
+            other.values.retain(|(noted, _)| *noted != slot);
+            other.values.push((slot, value));
+        }
+        other
+    }
+
     /// The inputs, as the view of a rule takes them.
     pub(super) fn read(&self) -> Vec<(Slot, Option<Value>)> {
         let values = self.values.iter();

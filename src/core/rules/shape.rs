@@ -172,7 +172,7 @@ impl Core {
         (due, events): (&mut Vec<Due>, &mut Vec<Event>),
     ) -> bool {
         let at = self.at;
-        let now = self.moment_of(change);
+        let now = self.moment_at(self.at);
         let Some(mut progress) = self.rules[id.0 as usize].progress.take() else {
             return false;
         };
@@ -189,7 +189,8 @@ impl Core {
             }),
             Shape::Join { tags, within } => {
                 let join = progress.join.get_or_insert_default();
-                join.see((&rule.inputs, *tags), change, (at, *within), due)
+                let seen = self.seen(id, rule, (change.tag, change.value.as_ref()));
+                join.see((&rule.inputs, *tags), change, (at, *within), (seen, due))
             }
             Shape::Expect { states, within } => {
                 let expect = progress.expect.get_or_insert_default();
@@ -202,9 +203,10 @@ impl Core {
             Shape::Window(spec) if matches!(rule.spec.kind, RuleKind::ProductionCount { .. }) => {
                 let window = progress.window.get_or_insert_default();
                 let run = self.run_of_rule(id, rule);
-                // What was counted in another run is told of that one.
-                if window.run_id() != run.as_ref().map(|run| &*run.id) {
-                    due.extend(self.counted(id, change.tag, window));
+                // What was counted in another run is told of that one, and what comes late belongs to the window of its time.
+                let is_other = window.run_id() != run.as_ref().map(|run| &*run.id);
+                if is_other || window.due().is_some_and(|due| due <= now.clock) {
+                    due.extend(self.counted(id, rule.inputs[0], window));
                     for told in due.drain(..) {
                         self.fire(id, rule, told, events);
                     }
@@ -224,15 +226,12 @@ impl Core {
         moved
     }
 
-    /// When something happened, by the clock of people and that of timers: now, but for what comes late.
-    fn moment_of(&self, change: &Change) -> Moment {
-        let wall = self.emitter.recorded();
-        let source = &self.sources[self.plan.tags[change.tag.index()].source.index()];
-        let late = change.source_time.filter(|_| source.catching_up);
-        let age = late.map_or(Duration::ZERO, |time| wall.since(time));
+    /// A time of the core's clock by both clocks.
+    fn moment_at(&self, clock: Duration) -> Moment {
+        let lag = self.real.saturating_sub(clock);
         Moment {
-            wall: wall.before(age),
-            clock: self.at.saturating_sub(age),
+            wall: self.emitter.recorded().before(lag),
+            clock,
         }
     }
 
@@ -343,11 +342,7 @@ impl Core {
                 if matches!(rule.spec.kind, RuleKind::ProductionCount { .. }) {
                     due.extend(self.counted(id, trigger, window));
                 } else {
-                    let now = Moment {
-                        wall: self.emitter.recorded(),
-                        clock: self.at,
-                    };
-                    window.close(*spec, trigger, now, due);
+                    window.close(*spec, trigger, self.moment_at(self.until), due);
                 }
             }
         }
@@ -359,14 +354,15 @@ impl Core {
         let Some(Memory::Count(memory)) = self.rules[id.0 as usize].memory.as_deref() else {
             return None;
         };
-        let to = to.min(self.emitter.recorded());
+        let to = to.min(self.moment_at(self.until).wall);
+        let (gap, quality) = memory.trust()?;
         let counted = Change {
-            value: self.tags[trigger.index()].counted.clone(),
-            gap: memory.has_gap(),
+            cause: Cause::Value,
+            gap,
             received: Some(to),
-            ..self.about(trigger, self.view().value(trigger))
+            ..change_without_sample(trigger, quality)
         };
-        memory.has_untold().then(|| Due {
+        Some(Due {
             fields: vec![
                 ("from".into(), Json::from(from.to_string())),
                 ("to".into(), Json::from(to.to_string())),
@@ -435,7 +431,7 @@ impl Core {
         }
         if let Some(seen) = seen {
             note.read = seen.read();
-            note.run = seen.run.map(Some).or_else(|| (!rule.spec.shape.joins()).then_some(None));
+            note.run = Some(seen.run);
         }
         self.tell(id, &change, &note, events);
     }

@@ -222,9 +222,10 @@ impl Core {
 
     /// Takes the answer to a request, with the samples that were read, none where it failed.
     pub fn answer(&mut self, answer: &Answer, input: Input<'_>, events: &mut Vec<Event>) {
-        self.at = self.clock.at_receipt(input.now, input.received);
-        self.run_timers(input.now.wall, events);
+        self.real = self.clock.at_receipt(input.now, input.received);
+        self.run_timers(self.real, input.now.wall, events);
         self.emitter.begin(input.received, input.now.wall);
+        self.moment = self.moment.wrapping_add(1);
         let waits = |asked: &Asked| asked.request == Some(answer.request);
         let found = self.waiting_rules.remove(&answer.request).and_then(|id| {
             let progress = self.rules[id.0 as usize].progress.as_deref_mut()?;

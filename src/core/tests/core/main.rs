@@ -159,6 +159,8 @@ struct Gateway {
     time: i64,
     /// When the process started, where its monotonic clock runs.
     started: Option<i64>,
+    /// How long what is sent is on its way.
+    delay: i64,
 }
 
 impl Gateway {
@@ -184,6 +186,7 @@ impl Gateway {
             cells,
             time: 0,
             started: None,
+            delay: 5_000_000,
         }
     }
 
@@ -192,6 +195,7 @@ impl Gateway {
         Self {
             time: self.time,
             started: self.started.map(|_| self.time),
+            delay: self.delay,
             ..Self::start(self.plan, self.cells)
         }
     }
@@ -247,7 +251,7 @@ impl Gateway {
 
     fn try_batch(&mut self, notices: &[Notice], samples: &[Sample]) -> (Vec<Event>, Failures) {
         let mut events = Vec::new();
-        let now = self.now(5_000_000);
+        let now = self.now(self.delay);
         let received = now.wall;
         self.core.apply(
             Input {

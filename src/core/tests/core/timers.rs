@@ -1,5 +1,6 @@
 //! Timers and everything that waits: whatever happened, a restart in the middle changes no event.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use floorgate_core::plan::{
     Aggregate, AlarmBit, Condition, CountEvent, Counter, EdgeSpec, EquipmentId, Field, Plan, Rule, RuleId,
     RuleKind, RuleSpec, Shape, Slot, Subject, TagSpec, WindowSpec,
 };
-use floorgate_sample::{Continuity, Notice, Quality, Sample, TagId, Value};
+use floorgate_sample::{Continuity, Notice, Quality, Sample, TagId, Timestamp, Value};
 
 use super::{ALARMS, GOOD, Gateway, ORDER, STATE, STATUS, TEMPERATURE, data, plan, sample};
 
@@ -210,7 +211,7 @@ fn value(tag: TagId, random: &mut Rng) -> Value {
 /// Values that come together; some of them are bad, some have happened before others that came earlier.
 fn values(gateway: &Gateway, random: &mut Rng) -> Vec<Sample> {
     let late = random.i64(0..2) * random.i64(0..400_000_000);
-    let time = floorgate_sample::Timestamp::from_nanos(gateway.time - late);
+    let time = Timestamp::from_nanos(gateway.time - late);
     let mut samples = Vec::new();
     for tag in TAGS {
         if random.u8(..3) == 0 {
@@ -306,4 +307,115 @@ fn a_restart_in_the_middle_of_anything_changes_no_event() {
         }
     }
     assert!(made > 30_000, "only {made} events");
+}
+
+/// What each rule tells, without what only the process knows: when it was received, and its place in the stream.
+fn told_by_rule(events: &[Event]) -> BTreeMap<String, Vec<String>> {
+    let mut rules: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for event in events.iter().filter(|event| &*event.name != "SourceConnectionChanged") {
+        let mut data = data(event);
+        let rule = data["mapping"]["ruleId"].to_string();
+        let times = data["timestamps"].as_object_mut().expect("times");
+        times.remove("received");
+        let lines = event.headers.lines();
+        let lines = lines.filter(|line| !line.starts_with("ce_sequence") && !line.starts_with("ce_time"));
+        let headers: Vec<&str> = lines.collect();
+        rules
+            .entry(rule)
+            .or_default()
+            .push(format!("{} {headers:?} {data}", event.name));
+    }
+    rules
+}
+
+/// A gateway that is down while its source keeps what happens, and a source that gives all of it to the next process.
+struct Parted {
+    gateway: Gateway,
+    /// What it missed, batch by batch, while it is down.
+    missed: Option<Vec<Vec<Sample>>>,
+    events: Vec<Event>,
+}
+
+impl Parted {
+    fn takes(&mut self, samples: &[Sample], until: i64) {
+        if let Some(missed) = &mut self.missed {
+            missed.push(samples.to_vec());
+            return;
+        }
+        self.events.extend(pass(&mut self.gateway, until));
+        self.events.extend(self.gateway.try_batch(&[], samples).0);
+    }
+
+    fn comes_back(mut self, at: i64) -> Self {
+        self.gateway.time = at;
+        let mut gateway = self.gateway.restart();
+        self.events.extend(gateway.advance());
+        let online = [Notice::Online(Continuity::Resumed)];
+        self.events.extend(gateway.try_batch(&online, &[]).0);
+        for samples in self.missed.take().into_iter().flatten() {
+            self.events.extend(gateway.try_batch(&[], &samples).0);
+        }
+        self.events
+            .extend(gateway.try_batch(&[Notice::CaughtUp], &[]).0);
+        self.events.extend(gateway.advance());
+        Self { gateway, ..self }
+    }
+}
+
+#[test]
+fn what_happened_between_two_processes_makes_the_events_of_one() {
+    let mut made = 0;
+    for seed in 0..HISTORIES {
+        let mut random = Rng::with_seed(seed);
+        let new = || {
+            let mut plan = random_plan(&mut Rng::with_seed(seed));
+            // That nothing changed is told while somebody is there to tell it.
+            tag(&mut plan, TEMPERATURE).at_least_every = None;
+            let mut gateway = Gateway::start(Arc::new(plan), std::collections::HashMap::new());
+            gateway.started = Some(0);
+            gateway.delay = 0;
+            gateway.notice(Notice::Online(Continuity::New));
+            gateway
+        };
+        let (mut whole, mut one) = (new(), Vec::new());
+        let mut parted = Parted {
+            gateway: new(),
+            missed: None,
+            events: Vec::new(),
+        };
+        for number in 0..STEPS {
+            let until = whole.time + random.i64(1..900_000_000);
+            one.extend(pass(&mut whole, until));
+            let mut samples = values(&whole, &mut random);
+            for sample in &mut samples {
+                sample.source_time = Some(Timestamp::from_nanos(until));
+            }
+            one.extend(whole.try_batch(&[], &samples).0);
+            parted.takes(&samples, until);
+            if parted.missed.is_none() && random.u8(..6) == 0 {
+                parted.gateway.store();
+                parted.missed = Some(Vec::new());
+            } else if parted.missed.is_some() && (random.u8(..3) == 0 || number + 1 == STEPS) {
+                parted = parted.comes_back(until);
+                one.extend(whole.try_batch(&[Notice::CaughtUp], &[]).0);
+            }
+        }
+        let end = whole.time + 20_000_000_000;
+        one.extend(pass(&mut whole, end));
+        if parted.missed.is_some() {
+            parted = parted.comes_back(end);
+        }
+        parted.events.extend(pass(&mut parted.gateway, end));
+        made += one.len();
+        let (one, other) = (told_by_rule(&one), told_by_rule(&parted.events));
+        for (rule, told) in &one {
+            let others = other.get(rule).cloned().unwrap_or_default();
+            for (one, other) in told.iter().zip(&others) {
+                assert_eq!(one, other, "seed {seed}, rule {rule}: {told:#?} and {others:#?}");
+            }
+            assert_eq!(told.len(), others.len(), "seed {seed}, rule {rule}: {told:#?} and {others:#?}");
+        }
+        assert_eq!(one.len(), other.len(), "seed {seed}");
+    }
+    assert!(made > 20_000, "only {made} events");
 }
