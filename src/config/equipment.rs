@@ -1,8 +1,9 @@
 //! Equipment paths, and what has to be unique on one equipment whatever mapping names it.
 
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
-use floorgate_core::plan::{Equipment, EquipmentId};
+use floorgate_core::plan::{Equipment, EquipmentId, RuleKind};
 use floorgate_sample::TagId;
 use floorgate_yaml::{Problems, Span};
 
@@ -51,27 +52,41 @@ impl Compiler<'_> {
         Some(id)
     }
 
-    /// Takes the codes of an alarm word down; one that comes from another tag of the equipment already is a problem.
+    /// Takes the codes of an alarm word or of the alarm of a condition down; one that the equipment has already, from another tag or
+    /// another condition, is a problem.
     pub(crate) fn alarm_codes(
         &mut self,
         equipment: EquipmentId,
-        tag: TagId,
+        (tag, kind): (TagId, &RuleKind),
         span: Span,
         problems: &mut Problems,
     ) {
         let row = &self.plan.tags[tag.index()];
-        for bit in row.spec.bits.as_deref().unwrap_or_default() {
-            let first = *self
-                .alarms
-                .entry((equipment, Arc::clone(&bit.code)))
-                .or_insert(tag);
-            if first != tag {
+        let (of_condition, codes) = match kind {
+            RuleKind::Alarm {
+                of_condition: Some(alarm),
+            } => (true, std::slice::from_ref(alarm)),
+            _ => (false, row.spec.bits.as_deref().unwrap_or_default()),
+        };
+        for alarm in codes {
+            let known = match self.alarms.entry((equipment, Arc::clone(&alarm.code))) {
+                Entry::Occupied(known) => Some(*known.get()),
+                Entry::Vacant(place) => {
+                    place.insert(tag);
+                    None
+                }
+            };
+            // Two rules may tell one word, each with a guard of its own.
+            if let Some(first) = known.filter(|first| of_condition || *first != tag) {
                 let path = &self.plan.equipment[equipment.0 as usize].path;
                 let other = &self.plan.tags[first.index()].key;
                 problems
                     .error(
                         span,
-                        format!("`{path}` has an alarm `{}` from tag `{other}` already", bit.code),
+                        format!(
+                            "`{path}` has an alarm `{}` from tag `{other}` already",
+                            alarm.code
+                        ),
                     )
                     .hint("an alarm is known by equipment and code: give one of them another code");
             }

@@ -3,14 +3,16 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use floorgate_core::plan::RuleSpec;
+use floorgate_core::plan::{RuleKind, RuleSpec, Shape};
 use floorgate_yaml::{Draft, Node, NodeKind, Problems, Span, Spanned, draft};
 
 use crate::data::{Scope, refill};
 use crate::event_form::{Domain, EventForm};
 use crate::kind;
 use crate::reach;
+use crate::restart;
 use crate::shape;
+use crate::snapshot;
 use crate::standard as standard_event;
 use crate::template::Template;
 use crate::vocabulary::standard;
@@ -66,12 +68,23 @@ pub(crate) fn read<'n>(
         "writes to the floor",
         problems,
     );
+    let checked = problems.list().len();
     let Draft { value: form, whole } = draft::<EventForm>(node, problems)?;
+    // A slip for `trigger` is told as one, and not as the lack of it.
+    let lacks_trigger = form.trigger.is_none() && problems.are_silent_on("trigger", node, checked);
     if !whole {
         let mut found = Problems::default();
         let _ = rule_spec(&form, data, scope, version, &mut found);
         problems.adopt_placed(found, Some(form.event.span));
         return None;
+    }
+    if lacks_trigger {
+        problems
+            .error(
+                form.event.span,
+                format!("event `{}` has no trigger", form.event.value),
+            )
+            .hint("add `trigger: TAG`, the tag whose change makes the event");
     }
     let spec = rule_spec(&form, data, scope, version, problems);
     if let Some(node) = data {
@@ -122,6 +135,11 @@ pub(crate) fn not_yet(node: &Node, keys: &[&str], what: &str, problems: &mut Pro
 }
 
 impl EventPlan<'_> {
+    /// When it is made, in all instances.
+    pub(crate) fn shape(&self) -> &Shape {
+        &self.spec.shape
+    }
+
     /// The rule's form in the instance with these parameters: the shared one, unless its constants are its own.
     pub(crate) fn spec(&self, parameters: &[String], values: &[NodeKind]) -> Arc<RuleSpec> {
         match self.data {
@@ -142,23 +160,23 @@ fn rule_spec(
     version: &Arc<str>,
     problems: &mut Problems,
 ) -> Option<RuleSpec> {
-    let trigger = if let Some(trigger) = &form.trigger {
-        scope.tag("trigger", trigger, trigger.span, problems)
-    } else {
-        problems
-            .error(
-                form.event.span,
-                format!("event `{}` has no trigger", form.event.value),
-            )
-            .hint("add `trigger: TAG`, the tag whose change makes the event");
-        None
-    };
+    let trigger = form
+        .trigger
+        .as_ref()
+        .and_then(|trigger| scope.tag("trigger", trigger, trigger.span, problems));
     let spec = trigger
         .and_then(|_| scope.inputs.first())
         .and_then(|tag| scope.tags.get(*tag));
     let spec = spec.and_then(|tag| tag.spec.clone());
     let shape = shape::of(form, spec.as_deref(), scope, problems);
     let kind = kind::of(form, (trigger.is_some(), spec.as_deref()), data, scope, problems);
+    let reset = match &kind {
+        Some(RuleKind::ProductionCount { reset, .. }) => *reset,
+        _ => None,
+    };
+    if trigger.is_some() {
+        restart::check(form, shape.as_ref(), reset, scope, problems);
+    }
     only_where_meant(form, problems);
     let when = form
         .when
@@ -169,10 +187,10 @@ fn rule_spec(
         None => Vec::new(),
     };
     fields.extend(data.map(|node| scope.data(node, problems)).unwrap_or_default());
-    let sequence = shape::slot("sequence", form.sequence.as_ref(), scope, problems);
+    let sequence = shape::sequence(form, scope, problems);
     let correlation = shape::slot("correlation", form.correlation.as_ref(), scope, problems);
     let key = shape::slot("key", form.key.as_ref(), scope, problems);
-    let snapshot = shape::snapshot(form, scope, problems);
+    let snapshot = snapshot::of(form, shape.as_ref(), scope, problems);
     let identity = standard_event::identity(form, data, scope);
     if scope.inputs.len() > usize::from(u16::MAX) {
         problems

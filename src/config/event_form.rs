@@ -150,6 +150,23 @@ pub(crate) struct EventForm {
 }
 
 impl EventForm {
+    /// Whether it tells what a counter counted.
+    pub(crate) fn counts(&self) -> bool {
+        matches!(
+            self.event.as_str(),
+            "ProductionCountRecorded" | "ScrapRecorded" | "EnergyRecorded"
+        )
+    }
+
+    /// Whether its events follow the trigger change by change, so that none may be passed over or wait for anything.
+    pub(crate) fn tells_every_change(&self) -> bool {
+        self.counts()
+            || matches!(
+                self.event.as_str(),
+                "WorkOrderStatusChanged" | "EquipmentStateChanged"
+            )
+    }
+
     /// What is written, else what is usual of the type.
     pub(crate) fn priority(&self) -> Priority {
         match (self.priority.map(|priority| priority.value), self.event.as_str()) {

@@ -65,6 +65,7 @@ impl<'n> Compiler<'n> {
                 self.plan.tags[row.index()].valid = rows[place];
             }
         }
+        self.check_companions(tags, &rows, problems);
         let first_rule = self.plan.rules.len();
         let number = |place: usize| rows.get(place).copied().flatten();
         let id_prefix = prefix('.');
@@ -88,7 +89,8 @@ impl<'n> Compiler<'n> {
             if let (RuleKind::Alarm { .. }, Some(trigger)) = (&spec.kind, &event.form.trigger)
                 && let Some(tag) = event.inputs.first().and_then(|place| number(*place))
             {
-                self.alarm_codes(equipment, tag, trigger.span, problems);
+                let span = event.form.alarm.as_ref().map_or(trigger.span, |alarm| alarm.span);
+                self.alarm_codes(equipment, (tag, &spec.kind), span, problems);
             }
             self.read_at_once(&spec, &inputs, event, &id, problems);
             self.plan.rules.push(Rule {

@@ -1,14 +1,14 @@
 //! The kind of a rule, and whether its trigger is the kind of tag that the event needs.
 
-use floorgate_core::plan::{CountEvent, InitialPolicy, RuleKind, Subject, TagSpec};
+use floorgate_core::plan::{CountEvent, RuleKind, Subject, TagSpec};
 use floorgate_core::table::Unmapped;
 use floorgate_yaml::{Node, Problems, Span, slip};
 
+use crate::alarm;
 use crate::data::Scope;
 use crate::event::SOURCE_CONNECTION;
 use crate::event_form::{CountKind, Domain, EventForm};
 use crate::standard;
-use crate::tag;
 use crate::vocabulary::{self, STANDARD};
 
 /// Names of work-order states (OPC 10031-4).
@@ -53,31 +53,17 @@ impl Trigger<'_> {
         }
     }
 
-    /// Reports a policy for the first value after a start under which the event would say what is not so: it tells what
-    /// its tag did since the last event, and would not learn of what happened while the gateway stood.
-    fn follows(&self, event: &str, problems: &mut Problems) {
-        let policy = match self.spec.map(|spec| spec.initial) {
-            Some(InitialPolicy::Silent) => "silent",
-            Some(InitialPolicy::Emit) if is_count(event) => "emit",
-            _ => return,
-        };
-        problems
-            .error(
-                self.span,
-                format!(
-                    "`{event}` cannot follow tag `{}` over a restart with `initial: {policy}`",
-                    self.name
-                ),
-            )
-            .hint("remove `initial`: an equal value is no event then, and another one a change with `gap`");
+    /// Reports a heartbeat where a state is needed: while the state stays, its source would be taken for stale.
+    fn is_no_heartbeat(&self, event: &str, problems: &mut Problems) {
+        if self.spec.is_some_and(|spec| spec.heartbeat.is_some()) {
+            problems
+                .error(
+                    self.span,
+                    format!("`{event}`: tag `{}` is a heartbeat, and no state", self.name),
+                )
+                .hint("a state that stays would make its source stale: give the heartbeat a tag of its own");
+        }
     }
-}
-
-fn is_count(event: &str) -> bool {
-    matches!(
-        event,
-        "ProductionCountRecorded" | "ScrapRecorded" | "EnergyRecorded"
-    )
 }
 
 /// The rule's kind. `known` says whether the trigger is a tag, `spec` what it means where that is right.
@@ -98,14 +84,6 @@ pub(crate) fn of(
         spec,
     };
     let event = form.event.value.as_str();
-    if is_count(event)
-        || matches!(
-            event,
-            "WorkOrderStatusChanged" | "EquipmentStateChanged" | "Alarm"
-        )
-    {
-        trigger.follows(event, problems);
-    }
     match event {
         "WorkOrderStatusChanged" => work_order(form, &trigger, scope, problems),
         "EquipmentStateChanged" => {
@@ -115,46 +93,13 @@ pub(crate) fn of(
         "ProductionCountRecorded" | "ScrapRecorded" | "EnergyRecorded" => {
             count(form, &trigger, scope, problems)
         }
-        "Alarm" => alarm(form, &trigger, problems),
+        "Alarm" => alarm::of(form, (trigger.name, trigger.span), spec, problems),
         "MeasurementRecorded" => Some(measurement(form, &trigger, problems)),
         _ => match vocabulary::standard(event) {
             Some(standard) => standard::of_fields(standard, form, data, scope),
             None => custom(form, scope, problems),
         },
     }
-}
-
-/// Alarms of a word's bits, or the one of a condition.
-fn alarm(form: &EventForm, trigger: &Trigger<'_>, problems: &mut Problems) -> Option<RuleKind> {
-    let condition = [
-        form.above.as_ref().map(|key| key.span),
-        form.below.as_ref().map(|key| key.span),
-        form.becomes.as_ref().map(|key| key.span),
-    ];
-    let condition = condition.into_iter().flatten().next();
-    let Some(alarm) = &form.alarm else {
-        if let Some(span) = condition {
-            problems
-                .error(span, "an alarm of a condition has no code")
-                .hint("add `alarm: {code: …, severity: …, text: …}`");
-            return None;
-        }
-        let example = "bits: {0: {code: …, text: …}}";
-        trigger.needs("Alarm", |spec| spec.bits.is_some(), "bits", example, problems);
-        return Some(RuleKind::Alarm { of_condition: None });
-    };
-    if trigger.spec.is_some_and(|spec| spec.bits.is_some()) {
-        problems
-            .error(
-                alarm.span,
-                format!("tag `{}` has `bits`, and the event an `alarm`", trigger.name),
-            )
-            .hint("an alarm word has its alarms in `bits`; remove one of them");
-        return None;
-    }
-    Some(RuleKind::Alarm {
-        of_condition: Some(tag::alarm_of(0, alarm.clone(), problems)),
-    })
 }
 
 fn work_order(
@@ -171,6 +116,7 @@ fn work_order(
         "values: isa95-job-state",
         problems,
     );
+    trigger.is_no_heartbeat(event, problems);
     if let Some(table) = trigger.spec.and_then(|spec| spec.values.as_ref())
         && let Some(wrong) = table
             .entries
@@ -235,6 +181,7 @@ fn equipment_state(trigger: &Trigger<'_>, problems: &mut Problems) {
         example,
         problems,
     );
+    trigger.is_no_heartbeat("EquipmentStateChanged", problems);
     if let Some(table) = trigger.spec.and_then(|spec| spec.values.as_ref())
         && &*table.model == "isa95"
     {

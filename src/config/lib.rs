@@ -3,8 +3,11 @@
 //! [`load`] reads the settings, lays the environment over them, compiles every mapping and lets each source's
 //! adapter lay out its work. It opens no socket, and it reports everything wrong in one run.
 
+mod alarm;
 mod bounds;
 mod check;
+mod combination;
+mod companions;
 mod data;
 mod difference;
 mod environment;
@@ -18,17 +21,22 @@ mod form;
 mod include;
 mod instance;
 mod kind;
+mod latch;
 mod links;
 mod mapping;
 mod merge;
 mod overrides;
 mod reach;
+mod restart;
 mod schema;
 pub mod settings;
 mod shape;
 mod skip;
+mod snapshot;
 mod standard;
+mod states;
 mod tag;
+mod tag_times;
 mod template;
 mod unit;
 mod variant;

@@ -3,8 +3,10 @@
 use std::collections::HashSet;
 use std::rc::Rc;
 
+use floorgate_core::plan::Shape;
 use floorgate_yaml::{Problems, Span, closest};
 
+use crate::combination::given;
 use crate::event::EventPlan;
 use crate::overrides::Change;
 use crate::tag::TagPlan;
@@ -13,6 +15,14 @@ use crate::tag::TagPlan;
 pub(crate) fn mark_used(tags: &[TagPlan<'_>], used: &mut [bool], problems: &mut Problems) {
     for (place, tag) in tags.iter().enumerate() {
         used[place] |= tag.is_heartbeat;
+        if let Some(reset) = tag.reset.as_ref().filter(|reset| reset.value == tag.name) {
+            problems
+                .error(
+                    reset.span,
+                    format!("`reset` of tag `{}` names the tag itself", tag.name),
+                )
+                .hint("name the tag that is true when the counter is set back");
+        }
         let Some(valid) = &tag.valid else { continue };
         match tags.iter().position(|other| other.name == valid.value) {
             Some(gate) if tags[gate].valid.is_none() && gate != place => used[gate] = true,
@@ -60,8 +70,9 @@ pub(crate) fn mark_on_demand(tags: &mut [TagPlan<'_>], events: &[Rc<EventPlan<'_
                 .sequence
                 .iter()
                 .any(|tag| tag.value == tags[place].name);
+            let mut triggers = event.inputs.iter().take(event.shape().triggers());
             event.inputs.contains(&place)
-                && (!is_read || compared || numbers || event.inputs.first() == Some(&place))
+                && (!is_read || compared || numbers || triggers.any(|trigger| *trigger == place))
         });
         let named = tags.iter().any(|tag| {
             let names = tag.valid.iter().chain(&tag.reset);
@@ -110,23 +121,43 @@ pub(crate) fn check_use(
                 )
                 .hint("remove it, or add an event with it as trigger or in its data");
         } else if !told_again.contains(&place) {
-            check_silence(tag, problems);
+            check_silence(place, tag, events, problems);
         }
     }
 }
 
-/// The tags whose values are told again after a silence.
+/// The measurements of the mapping.
+fn measurements<'e, 'n>(events: &'e [Rc<EventPlan<'n>>]) -> impl Iterator<Item = &'e EventPlan<'n>> {
+    let events = events.iter().map(Rc::as_ref);
+    events.filter(|event| event.form.event.value == "MeasurementRecorded")
+}
+
+/// The tags whose values are told again after a silence: a measurement with a condition or a window tells other than values.
 fn told_again(events: &[Rc<EventPlan<'_>>]) -> HashSet<usize> {
-    events
-        .iter()
-        .filter(|event| event.form.event.value == "MeasurementRecorded")
+    measurements(events)
+        .filter(|event| *event.shape() == Shape::Every)
         .filter_map(|event| event.inputs.first().copied())
         .collect()
 }
 
 /// Reports the longest silence of a tag that is not told again.
-fn check_silence(tag: &TagPlan<'_>, problems: &mut Problems) {
+fn check_silence(place: usize, tag: &TagPlan<'_>, events: &[Rc<EventPlan<'_>>], problems: &mut Problems) {
     let Some(span) = tag.at_least_every else { return };
+    let of_tag = measurements(events).find(|event| event.inputs.first() == Some(&place));
+    if let Some((key, _)) = of_tag.and_then(|event| given(&event.form).first().copied()) {
+        problems
+            .error(
+                span,
+                format!(
+                    "`at_least_every` of tag `{}` has no effect: its `MeasurementRecorded` has `{key}`, and tells no single values",
+                    tag.name
+                ),
+            )
+            .hint(format!(
+                "remove it, or add a `MeasurementRecorded` without `{key}` and with a `name`"
+            ));
+        return;
+    }
     problems
         .error(
             span,
@@ -156,7 +187,7 @@ pub(crate) fn check_instance(
         } else if before[place] && !used[place] {
             unused.push(format!("`{}`", tag.name));
         } else if change.tags.contains_key(tag.name) && !told_again.contains(&place) {
-            check_silence(tag, problems);
+            check_silence(place, tag, events, problems);
         }
     }
     let [first, ..] = unused.as_slice() else { return };

@@ -16,6 +16,7 @@ use crate::data::Scope;
 use crate::event::{self, EventPlan};
 use crate::form::{MappingForm, RunForm};
 use crate::include::MappingFile;
+use crate::latch;
 use crate::links;
 use crate::overrides;
 use crate::tag::{self, Tables, TagPlan};
@@ -158,6 +159,9 @@ impl<'n> Compiler<'n> {
         };
         let mut used = vec![false; mapping.tags.len()];
         let events_right = self.events(node, &mut mapping, &mut used, problems);
+        if let Some(run) = node.get("run") {
+            latch::check(run, &mapping.events, problems);
+        }
         links::mark_used(&mapping.tags, &mut used, problems);
         links::mark_on_demand(&mut mapping.tags, &mapping.events, &used);
         if events_right {

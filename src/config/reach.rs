@@ -11,6 +11,7 @@ use floorgate_yaml::{Node, Problems, Span, closest};
 
 use crate::data::Scope;
 use crate::event_form::EventForm;
+use crate::states::{has_name, names};
 
 /// Warns of what cannot be in a rule that is right otherwise. Called for one instance: the others have the same tags.
 pub(crate) fn check(
@@ -179,20 +180,6 @@ fn tag_of<'s>(scope: &Scope<'s>, slot: Slot) -> Option<&'s TagSpec> {
 /// Whether the mapping takes a tag that has no table for a number.
 fn is_number(tag: &TagSpec) -> bool {
     tag.values.is_none() && (tag.counter.is_some() || tag.bits.is_some() || tag.deadband.is_some())
-}
-
-fn has_name(table: &ValueTable, name: &str) -> bool {
-    names(table).any(|known| known == name)
-}
-
-/// Every name that the values of a table can have.
-fn names(table: &ValueTable) -> impl Iterator<Item = &str> {
-    let other = match &table.unmapped {
-        Unmapped::Unknown => Some("unknown"),
-        Unmapped::Named(name) => Some(&**name),
-        Unmapped::Ignore => None,
-    };
-    table.entries.iter().map(|entry| &*entry.name).chain(other)
 }
 
 fn suggestion(table: &ValueTable, name: &str) -> String {

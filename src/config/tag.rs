@@ -10,6 +10,7 @@ use floorgate_yaml::{Draft, Node, NodeKind, Problems, Span, Spanned, closest, de
 
 use crate::check::expect_mapping;
 use crate::form::{BitForm, CounterForm, DeadbandForm, InitialForm, TAG_KEYS, TableForm, TagForm};
+use crate::tag_times;
 use crate::template::NodeTemplate;
 use crate::unit;
 
@@ -116,7 +117,7 @@ fn table_of(name: &str, form: TableForm) -> ValueTable {
 }
 
 /// Whether a name can stand in an expression: a letter, then letters, digits and `_`.
-fn is_tag_name(name: &str) -> bool {
+pub(crate) fn is_tag_name(name: &str) -> bool {
     name.starts_with(|c: char| c.is_ascii_alphabetic())
         && name
             .bytes()
@@ -261,7 +262,7 @@ fn spec_of(name: &str, form: TagForm, tables: &mut Tables, problems: &mut Proble
             .hint("at least 100ms");
     }
     let field = field_of(name, &form, problems);
-    times(name, &form, problems);
+    tag_times::check(name, &form, problems);
     if let (Some(values), Some(deadband)) = (&form.values, &form.deadband) {
         problems
             .error(
@@ -328,39 +329,6 @@ fn field_of(name: &str, form: &TagForm, problems: &mut Problems) -> Option<BitFi
         mask: mask.value,
         shift: u8::try_from(shift).unwrap_or(0),
     })
-}
-
-/// Times of a tag that say nothing, or not what is meant.
-fn times(name: &str, form: &TagForm, problems: &mut Problems) {
-    let given = [("debounce", &form.debounce), ("heartbeat", &form.heartbeat)];
-    for (key, time) in given {
-        if let Some(time) = time
-            && time.as_millis() == 0
-        {
-            problems
-                .error(
-                    time.span,
-                    format!("`{key}` of tag `{name}`: {} is no time", time.value),
-                )
-                .hint(format!("such as `{key}: 500ms`"));
-        }
-    }
-    if let (Some(debounce), Some(_)) = (&form.debounce, &form.counter) {
-        problems
-            .error(
-                debounce.span,
-                format!("tag `{name}` is a counter, and has a `debounce`"),
-            )
-            .hint("a counter that counts would never stand still; remove one of them");
-    }
-    if let (Some(heartbeat), Some(_)) = (&form.heartbeat, &form.debounce) {
-        problems
-            .error(
-                heartbeat.span,
-                format!("tag `{name}` is a heartbeat, and has a `debounce`"),
-            )
-            .hint("a heartbeat has to be seen as it beats; remove one of them");
-    }
 }
 
 fn counter_of(name: &str, form: &Spanned<CounterForm>, problems: &mut Problems) -> Option<Counter> {
