@@ -24,7 +24,9 @@ pub(crate) fn has_condition(form: &EventForm, trigger: Option<&TagSpec>, problem
                         trigger.name
                     ),
                 )
-                .hint(format!("a bit's alarm is raised and cleared with the bit: remove `{key}`"));
+                .hint(format!(
+                    "a bit's alarm is raised and cleared with the bit: remove `{key}`"
+                ));
         }
         return false;
     }

@@ -63,11 +63,11 @@ pub(crate) struct EventForm {
     /// How far the value must come back before `above` or `below` can be met again, in the tag's unit.
     #[serde(default)]
     pub hysteresis: Option<Spanned<f64>>,
-    /// How long a condition (`edge`, `becomes`, `above`, `below`) has to hold before it counts. The event then has the time at which it
-    /// began.
+    /// How long a condition (`edge: rising`, `becomes`, `above`, `below`) has to hold before it counts. The event then has the time at
+    /// which it began.
     #[serde(default)]
     pub hold: Option<Spanned<Duration>>,
-    /// The alarm of a condition, in place of the trigger's `bits`.
+    /// The alarm of a condition, in place of the trigger's `bits`: of `above`, `below` or `becomes`, else that the trigger is true.
     #[serde(default)]
     pub alarm: Option<Spanned<BitForm>>,
     /// Tags that belong together with the trigger: the event is made when all of them have changed. What has not by the end of `within`
@@ -93,14 +93,15 @@ pub(crate) struct EventForm {
     #[serde(default)]
     pub aggregate: Option<Spanned<AggregateForm>>,
     /// Tags that are read from the source in one request when the event is due, so that its data belongs together. What only snapshots
-    /// need is not watched besides. The event's `snapshot` says how it went: `complete`, `changed` or `failed`.
+    /// need is not watched besides. The event's `snapshot` says how it went: `complete`, `changed` or `failed`. States, work orders, counts
+    /// and alarms have none: they tell every change at once.
     #[serde(default)]
     pub snapshot: Option<Spanned<Vec<Spanned<String>>>>,
     /// One of the `snapshot`'s tags that must read as it was when the trigger changed, such as the cycle's number: else the values may be
     /// of the next one, and the event says `changed`.
     #[serde(default)]
     pub unchanged: Option<Spanned<String>>,
-    /// The tag with the PLC's own number of the event: where one was skipped, the event says `gap` and how many are `missed`.
+    /// The tag with the PLC's own number of the event, a `counter`: where one was skipped, the event says `gap` and how many are `missed`.
     #[serde(default)]
     pub sequence: Option<Spanned<String>>,
     /// The tag whose value is the event's correlation id, such as a transport's.

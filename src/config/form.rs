@@ -74,7 +74,8 @@ pub(crate) struct MappingForm {
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct RunForm {
-    /// Fields and their tags, `{lotId: lot}`: read when the run begins, and in each of its events until it ends.
+    /// Fields and their tags, `{lotId: lot}`: read when the run begins, and in each of its events until it ends. Their names are
+    /// none that an event has by itself.
     #[serde(default)]
     pub latch: BTreeMap<String, Spanned<String>>,
 }
@@ -152,12 +153,12 @@ pub(crate) struct TagForm {
     /// (`SourceConnectionChanged`) and its equipment's states are unknown, until it changes again.
     #[serde(default)]
     pub heartbeat: Option<Spanned<Duration>>,
-    /// The tag that says whether this one's values hold (true, or not 0). While it does not, this one is unknown; what was
-    /// received last counts when it does.
+    /// The tag of the same source that says whether this one's values hold (true, or not 0). While it does not, this one is
+    /// unknown; what was received last counts when it does.
     #[serde(default)]
     pub valid: Option<Spanned<String>>,
     /// What the first value after a start is. `emit` is not for counters, and `silent` only for measurements and events
-    /// of the plant's own.
+    /// of the plant's own. Conditions, `join`, `expect` and `transitions` take neither, and a `window` only `emit`.
     /// A source that goes on where an earlier start left off has no first value.
     #[serde(default)]
     pub initial: InitialForm,
@@ -263,7 +264,8 @@ pub(crate) struct CounterForm {
     /// this, else a reset. Without it: a hundredth of the largest value. A larger step says `implausible` in its event.
     #[serde(default)]
     pub largest_step: Option<u64>,
-    /// The tag that is true when the counter is set back (the change of shift): what comes next was counted from 0.
+    /// The tag of the same source that is true when the counter is set back (the change of shift): what comes next was
+    /// counted from 0.
     #[serde(default)]
     pub reset: Option<Spanned<String>>,
 }
