@@ -158,7 +158,7 @@ pub(crate) struct TagForm {
     #[serde(default)]
     pub valid: Option<Spanned<String>>,
     /// What the first value after a start is. `emit` is not for counters, and `silent` only for measurements and events
-    /// of the plant's own. Conditions, `join`, `expect` and `transitions` take neither, and a `window` only `emit`.
+    /// of the plant's own. Conditions, `join`, `expect` and `transitions` take neither; a `window` and an alarm take `emit`.
     /// A source that goes on where an earlier start left off has no first value.
     #[serde(default)]
     pub initial: InitialForm,

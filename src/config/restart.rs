@@ -25,9 +25,10 @@ pub(crate) fn check(
         InitialPolicy::Compare => false,
         // Events of what changed would not learn of it, and neither would what looks at more than one value.
         InitialPolicy::Silent => tells_changes || !looks_at_single_values,
-        // A value that is found is no edge, nor is it counted. It belongs to a window all the same.
+        // A value that is found is no edge, nor is it counted. It belongs to a window all the same, and an alarm is told as it is found.
         InitialPolicy::Emit => {
-            form.counts() || !(looks_at_single_values || matches!(shape, Some(Shape::Window(_))))
+            let tells_found = matches!(shape, Some(Shape::Window(_))) || event == "Alarm";
+            form.counts() || !(looks_at_single_values || tells_found)
         }
     };
     let mut look = |slot: usize, span: Span, is_refused: &dyn Fn(InitialPolicy) -> bool| {
