@@ -36,7 +36,7 @@ pub(crate) fn hold(node: &Node, instances: usize, rows: usize, problems: &mut Pr
 }
 
 /// The bytes of all text in a node.
-fn length(node: &Node) -> usize {
+pub(crate) fn length(node: &Node) -> usize {
     match &node.kind {
         NodeKind::Text(text) => text.len(),
         NodeKind::List(items) => items.iter().map(length).sum(),

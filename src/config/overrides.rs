@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use floorgate_yaml::{Node, NodeKind, Problems, Span, closest};
 
+use crate::bounds;
 use crate::check::expect_mapping;
 use crate::event::rule_name;
 use crate::form::TAG_KEYS;
@@ -19,6 +20,19 @@ pub(crate) struct Change {
     pub tags: BTreeMap<String, TagChange>,
     /// Events by the last part of their rules' ids.
     pub events: BTreeMap<String, EventChange>,
+}
+
+impl Change {
+    /// About how many bytes its tags and events are.
+    fn size(&self) -> usize {
+        let tags = self.tags.values().filter_map(|tag| tag.entry.as_ref());
+        let tags = tags.map(|(_, _, node)| node);
+        let events = self.events.values().filter_map(|event| match event {
+            EventChange::Keys(node) => Some(node),
+            EventChange::LeftOut => None,
+        });
+        tags.chain(events).map(bounds::length).sum()
+    }
 }
 
 /// What is other of an event.
@@ -44,8 +58,8 @@ pub(crate) struct TagChange {
 /// Keys of an event that make it another rule.
 pub(crate) const IDENTITY: [&str; 2] = ["name", "type"];
 
-/// Keys that say where a tag's values come from and whether they hold.
-const PLACE: [&str; 2] = ["source", "valid"];
+/// Most bytes of the tags and events that overrides come to: each has the keys of the shared definition too.
+const MOST_BYTES: usize = 256 * 1024 * 1024;
 
 /// The tags and events that overrides may name.
 struct Shared<'n> {
@@ -71,8 +85,20 @@ pub(crate) fn read(mapping: &Node, problems: &mut Problems) -> Vec<Change> {
             .filter_map(|event| Some((name_of(event)?, event)))
             .collect(),
     };
-    let changes = node.entries().iter();
-    changes.map(|entry| change(entry, &shared, problems)).collect()
+    let mut changes = Vec::with_capacity(node.entries().len());
+    let mut size = 0_usize;
+    for entry in node.entries() {
+        let change = change(entry, &shared, problems);
+        size = size.saturating_add(change.size());
+        if size > MOST_BYTES {
+            problems
+                .error(entry.1, "`overrides`: what they come to is too large")
+                .hint("divide the instances among several mappings, or make a parameter of what differs");
+            return Vec::new();
+        }
+        changes.push(change);
+    }
+    changes
 }
 
 /// Reads what is other in one instance.
@@ -164,7 +190,7 @@ fn tag(
     let means_other = node
         .entries()
         .iter()
-        .any(|(key, ..)| TAG_KEYS.contains(&key.as_str()) && !PLACE.contains(&key.as_str()));
+        .any(|(key, ..)| TAG_KEYS.contains(&key.as_str()) && key != "source");
     Some(TagChange {
         span: *span,
         entry: Some((name.clone(), *shared_span, merged(of_all, node, &what, problems)?)),

@@ -9,7 +9,7 @@ use crate::data::Scope;
 use crate::event::{self, EventPlan};
 use crate::links;
 use crate::mapping::{Compiler, Mapping};
-use crate::overrides::{Change, EventChange};
+use crate::overrides::{Change, EventChange, TagChange};
 use crate::tag::{self, Tables, TagPlan};
 use crate::template::{Instance, Template};
 
@@ -52,7 +52,13 @@ impl<'n> Compiler<'n> {
             if !change.means_other {
                 own.spec.clone_from(&tag.spec);
             }
+            own.on_demand = tag.on_demand;
             *tag = own;
+        }
+        let moved = |change: &TagChange| change.entry.is_some() && !change.means_other;
+        if change.events.is_empty() && change.tags.values().all(moved) {
+            let events = mapping.events.clone();
+            return Variant { tags, events };
         }
         let before = problems.error_count();
         let events = self.changed_events(mapping, change, instance, (&tags, &means_other), problems);

@@ -58,8 +58,16 @@ fn an_editor_takes_the_samples_and_sees_mistakes() -> Result<()> {
         sample("mappings/conveyor.yaml"),
     );
     let settings = sample("config/floorgate.yaml");
+    // A part has no keys of a mapping, and binds the same schema.
+    let (overrides, part) = (
+        sample("mappings/examples/overrides.yaml"),
+        sample("mappings/examples/parts/filler.yaml"),
+    );
     assert_eq!(
-        objections("mappings/mapping.schema.json", &[&line, &conveyor])?,
+        objections(
+            "mappings/mapping.schema.json",
+            &[&line, &conveyor, &overrides, &part]
+        )?,
         [""; 0]
     );
     assert_eq!(objections("config/floorgate.schema.json", &[&settings])?, [""; 0]);
@@ -94,6 +102,10 @@ fn an_editor_takes_the_samples_and_sees_mistakes() -> Result<()> {
             "deadband: -5",
         ),
         ("mappings/mapping.schema.json", &line, "trigger: ", "triger: "),
+        ("mappings/mapping.schema.json", &line, "source: ", "# source: "),
+        ("mappings/mapping.schema.json", &part, "trigger: ", "triger: "),
+        ("mappings/mapping.schema.json", &overrides, "{width: 16}", "{wdith: 16}"),
+        ("mappings/mapping.schema.json", &overrides, "{when: ", "{wehn: "),
         (
             "mappings/mapping.schema.json",
             &conveyor,

@@ -105,6 +105,33 @@ fn a_hundred_thousand_tags_of_a_template() {
 
 #[test]
 #[ignore = "a measurement"]
+fn ten_thousand_instances_that_are_all_overridden() {
+    for (name, change) in [
+        ("addresses", "{tags: {t3: {node: \"ns=2;s=Other{line}\"}}}"),
+        (
+            "meanings",
+            "{tags: {t3: {deadband: 1}, t4: null}, events: {MeasurementRecorded.t4: null}}",
+        ),
+    ] {
+        let mut mapping = String::from(
+            "mapping: m\nfor_each: {line: 1..10000}\nsource: plc\nequipment: a/b/line{line}\ntags:\n",
+        );
+        let mut events = String::from("events:\n");
+        for tag in 0..10 {
+            let _ = writeln!(mapping, "  t{tag}: {{node: \"ns=2;s=L{{line}}.T{tag}\"}}");
+            let _ = writeln!(events, "  - {{type: MeasurementRecorded, trigger: t{tag}}}");
+        }
+        mapping.push_str("overrides:\n");
+        for line in 1..=10_000 {
+            let _ = writeln!(mapping, "  {line}: {change}");
+        }
+        let rows = if name == "addresses" { 100_000 } else { 90_000 };
+        assert_eq!(check(name, &(mapping + &events)), [rows, rows, 0, 0]);
+    }
+}
+
+#[test]
+#[ignore = "a measurement"]
 fn a_hundred_thousand_mistakes() {
     let mapping = written_out(
         100_000,
@@ -132,6 +159,17 @@ fn what_would_fill_the_memory_is_refused() {
         text
     });
     let long = "x".repeat(1_000_000);
+    let mut overrides = String::from("overrides:\n");
+    for number in 1..=3_000 {
+        let _ = writeln!(overrides, "  {number}: {{tags: {{t: {{unit: CEL}}}}}}");
+    }
+    let text = head.replace(
+        "\"ns=2;s={a}\"}",
+        &format!("\"ns=2;s={{a}}\", x: {}}}", "x".repeat(100_000)),
+    );
+    let text = format!("mapping: m\nfor_each: {{a: 1..3000}}\n{text}{overrides}");
+    let [tags, _, errors, _] = check("overrides", &text);
+    assert_eq!((tags, errors), (0, 2), "overrides");
     for (name, for_each) in [
         ("product", "{a: 1..1000, b: 1..1000, c: 1..1000}".to_owned()),
         ("range", "{a: 1..9000000000000000000}".to_owned()),
