@@ -1,6 +1,6 @@
 //! What the tags and events of a mapping need of each other.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
 use floorgate_core::plan::Shape;
@@ -13,6 +13,13 @@ use crate::tag::TagPlan;
 
 /// Marks the tags that others need, and reports names that are none.
 pub(crate) fn mark_used(tags: &[TagPlan<'_>], used: &mut [bool], problems: &mut Problems) {
+    let has_gates = tags.iter().any(|tag| tag.valid.is_some());
+    let known: &[TagPlan<'_>] = if has_gates { tags } else { &[] };
+    let by_name: HashMap<&str, usize> = known
+        .iter()
+        .enumerate()
+        .map(|(place, tag)| (tag.name, place))
+        .collect();
     for (place, tag) in tags.iter().enumerate() {
         used[place] |= tag.is_heartbeat;
         if let Some(reset) = tag.reset.as_ref().filter(|reset| reset.value == tag.name) {
@@ -24,7 +31,7 @@ pub(crate) fn mark_used(tags: &[TagPlan<'_>], used: &mut [bool], problems: &mut 
                 .hint("name the tag that is true when the counter is set back");
         }
         let Some(valid) = &tag.valid else { continue };
-        match tags.iter().position(|other| other.name == valid.value) {
+        match by_name.get(&*valid.value).copied() {
             Some(gate) if tags[gate].valid.is_none() && gate != place => used[gate] = true,
             Some(_) => {
                 problems
@@ -38,6 +45,7 @@ pub(crate) fn mark_used(tags: &[TagPlan<'_>], used: &mut [bool], problems: &mut 
                     .hint("name a tag whose value always holds");
             }
             None => {
+                let may_suggest = problems.may_suggest(tags.len());
                 let problem = problems.error(
                     valid.span,
                     format!(
@@ -45,7 +53,12 @@ pub(crate) fn mark_used(tags: &[TagPlan<'_>], used: &mut [bool], problems: &mut 
                         tag.name, valid.value
                     ),
                 );
-                match closest(&valid.value, tags.iter().map(|other| other.name)) {
+                let similar = if may_suggest {
+                    closest(&valid.value, tags.iter().map(|other| other.name))
+                } else {
+                    None
+                };
+                match similar {
                     Some(similar) => problem.hint(format!("did you mean `{similar}`?")),
                     None => problem.hint("name the tag whose value says whether this one holds"),
                 };
@@ -56,29 +69,23 @@ pub(crate) fn mark_used(tags: &[TagPlan<'_>], used: &mut [bool], problems: &mut 
 
 /// Marks the tags that only snapshots need: they are read when a rule asks for them, and not watched.
 pub(crate) fn mark_on_demand(tags: &mut [TagPlan<'_>], events: &[Rc<EventPlan<'_>>], used: &[bool]) {
-    for place in 0..tags.len() {
-        let watched = events.iter().any(|event| {
-            let reads = event.form.snapshot.iter().flat_map(|read| &read.value);
-            let is_read = reads.into_iter().any(|tag| tag.value == tags[place].name);
-            let compared = event
-                .form
-                .unchanged
-                .iter()
-                .any(|tag| tag.value == tags[place].name);
-            let numbers = event
-                .form
-                .sequence
-                .iter()
-                .any(|tag| tag.value == tags[place].name);
-            let mut triggers = event.inputs.iter().take(event.shape().triggers());
-            event.inputs.contains(&place)
-                && (!is_read || compared || numbers || triggers.any(|trigger| *trigger == place))
-        });
-        let named = tags.iter().any(|tag| {
-            let names = tag.valid.iter().chain(&tag.reset);
-            names.into_iter().any(|name| name.value == tags[place].name)
-        });
-        tags[place].on_demand = used[place] && !watched && !named && !tags[place].is_heartbeat;
+    let mut watched = vec![false; tags.len()];
+    for event in events {
+        let reads = event.form.snapshot.iter().flat_map(|read| &read.value);
+        let mut read: HashSet<&str> = reads.map(|tag| &*tag.value).collect();
+        // What is also compared or numbers the events is watched for that.
+        for tag in event.form.unchanged.iter().chain(&event.form.sequence) {
+            read.remove(&*tag.value);
+        }
+        let triggers = event.shape().triggers();
+        for (slot, input) in event.inputs.iter().enumerate() {
+            watched[*input] |= slot < triggers || !read.contains(tags[*input].name);
+        }
+    }
+    let names = tags.iter().flat_map(|tag| tag.valid.iter().chain(&tag.reset));
+    let named: HashSet<String> = names.map(|name| name.value.clone()).collect();
+    for (place, tag) in tags.iter_mut().enumerate() {
+        tag.on_demand = used[place] && !watched[place] && !named.contains(tag.name) && !tag.is_heartbeat;
     }
 }
 

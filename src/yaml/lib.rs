@@ -5,14 +5,23 @@
 //! derived code over the tree; where it fails, the problem is recorded, a stand-in takes the place of the
 //! offending node, and decoding runs again, so that one mistake does not hide the next.
 
+mod anchor;
 mod decode;
+#[cfg(test)]
+mod differential;
+mod duplicate;
 mod duration;
 mod fault;
 #[cfg(test)]
 mod hostile_tests;
 mod node;
+#[cfg(test)]
+mod old;
+mod parse;
 mod problem;
+mod refusal;
 mod render;
+mod scalar;
 mod similar;
 mod spanned;
 mod stand_in;
@@ -20,7 +29,8 @@ mod tree;
 
 pub use decode::{Draft, decode, draft, salvage};
 pub use duration::{Duration, NoDuration};
-pub use node::{FileId, Node, NodeKind, Span, parse};
+pub use node::{FileId, Node, NodeKind, Span};
+pub use parse::parse;
 pub use problem::{Problem, Problems, Severity};
 pub use similar::{closest, slip};
 pub use spanned::Spanned;
