@@ -318,7 +318,7 @@ impl<'n> Compiler<'n> {
             .first()
             .map(|instance| instance.values.as_slice());
         let mut names = HashSet::new();
-        let mut plans = Vec::new();
+        let mut plans = Vec::with_capacity(items.len());
         let mut right = true;
         for item in items {
             let mut scope = Scope {
@@ -338,7 +338,9 @@ impl<'n> Compiler<'n> {
             for input in &plan.inputs {
                 used[*input] = true;
             }
-            self.events.insert(plan.form.event.value.clone());
+            if !self.events.contains(&plan.form.event.value) {
+                self.events.insert(plan.form.event.value.clone());
+            }
             if !names.insert(plan.name.clone()) {
                 let span = plan
                     .form

@@ -1,22 +1,18 @@
 //! YAML that knows where it stands: a tree of positioned nodes, typed decoding that reports *every*
 //! problem of a file in one run, and the problems themselves with file, line, column, value and hint.
 //!
-//! Parsing is `serde-saphyr`'s (duplicate keys and alias bombs are refused there). Decoding runs serde's
-//! derived code over the tree; where it fails, the problem is recorded, a stand-in takes the place of the
-//! offending node, and decoding runs again, so that one mistake does not hide the next.
+//! Parsing is `granit-parser`'s; its events become the tree here, where duplicate keys and alias bombs are refused.
+//! Decoding runs serde's derived code over the tree; where it fails, the problem is recorded, a stand-in takes the
+//! place of the offending node, and decoding runs again, so that one mistake does not hide the next.
 
 mod anchor;
 mod decode;
-#[cfg(test)]
-mod differential;
 mod duplicate;
 mod duration;
 mod fault;
 #[cfg(test)]
 mod hostile_tests;
 mod node;
-#[cfg(test)]
-mod old;
 mod parse;
 mod problem;
 mod refusal;

@@ -1,6 +1,8 @@
 //! How long configurations take to check that are large, wrong in every line, or made to do harm, as a table:
 //! `CARGO_PROFILE_RELEASE_OPT_LEVEL=2 cargo bench -p floorgate-config`.
 //!
+//! A word after `--` chooses the lines of the table that have it in their names.
+//!
 //! Nothing is asserted of times, which are another machine's tomorrow. What the checks find is asserted by tests.
 
 #[path = "../tests/adapters/mod.rs"]
@@ -20,29 +22,39 @@ use floorgate_yaml::{Problems, parse};
 use mappings_of_size::{Folder, guarded, mistaken, of_template, written_out};
 
 fn main() {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
     // `cargo test --all-targets` runs benchmarks too, without this.
-    if !std::env::args().any(|argument| argument == "--bench") {
+    if !arguments.iter().any(|argument| argument == "--bench") {
         return;
     }
+    let chosen = arguments
+        .iter()
+        .find(|argument| !argument.starts_with('-'))
+        .map_or("", String::as_str);
     println!(
         "{:24} {:>9} {:>8} {:>8} {:>11} {:>11} {:>11}",
         "mapping", "KiB", "tags", "errors", "read ms", "check ms", "of it CPU"
     );
-    check("written out", &written_out(100_000));
-    check("template", &of_template(10_000, ""));
     // What differs between instances is made for each of them.
-    check(
-        "template, constants",
-        &of_template(
-            10_000,
-            ", when: \"t0 > 1.0 && t1 < 5.0\", data: {line: {constant: \"{line}\"}, sum: \"= t0 + t1\"}",
-        ),
-    );
-    check("guards of their own", &guarded(20_000));
-    check("mistakes in every line", &mistaken(100_000));
+    let constants =
+        ", when: \"t0 > 1.0 && t1 < 5.0\", data: {line: {constant: \"{line}\"}, sum: \"= t0 + t1\"}";
+    let mappings: [(&str, &dyn Fn() -> String); 5] = [
+        ("written out", &|| written_out(100_000)),
+        ("template", &|| of_template(10_000, "")),
+        ("template, constants", &|| of_template(10_000, constants)),
+        ("guards of their own", &|| guarded(20_000)),
+        ("mistakes in every line", &|| mistaken(100_000)),
+    ];
+    for (name, mapping) in mappings {
+        if name.contains(chosen) {
+            check(name, &mapping());
+        }
+    }
     println!("\n{:24} {:>9} {:>11}", "hostile text", "KiB", "refused ms");
     for (name, text) in hostile() {
-        refuse(name, &text);
+        if name.contains(chosen) {
+            refuse(name, &text);
+        }
     }
 }
 
