@@ -1,6 +1,6 @@
 //! The positioned tree.
 
-/// Number of a file in [`Problems`], which keeps the texts.
+/// Number of a file in [`Problems`](crate::Problems), which keeps the texts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub struct FileId(pub u16);
 
