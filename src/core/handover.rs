@@ -139,7 +139,12 @@ impl Core {
         if state.put_off {
             source.put_off.push(now);
         }
-        if row.valid.is_none() && state.waiting.as_ref().is_some_and(|waiting| waiting.held.is_some()) {
+        if row.valid.is_none()
+            && state
+                .waiting
+                .as_ref()
+                .is_some_and(|waiting| waiting.held.is_some())
+        {
             source.held.push(now);
         }
         self.queue_tag(now);

@@ -61,9 +61,16 @@ impl Index {
                     of.shaped.push(id);
                 }
             }
-            let first = rule.spec.snapshot.as_ref().and_then(|snapshot| snapshot.tags.first());
+            let first = rule
+                .spec
+                .snapshot
+                .as_ref()
+                .and_then(|snapshot| snapshot.tags.first());
             let read = first.and_then(|slot| rule.inputs.get(usize::from(slot.0)));
-            if let Some(of) = read.and_then(source_of).and_then(|source| sources.get_mut(source)) {
+            if let Some(of) = read
+                .and_then(source_of)
+                .and_then(|source| sources.get_mut(source))
+            {
                 of.reading.push(id);
             }
         }

@@ -223,7 +223,13 @@ impl Core {
     }
 
     /// Lets pass what had passed when something happened that comes late.
-    fn replay_to(&mut self, source: SourceId, time: Option<Timestamp>, input: Input<'_>, events: &mut Vec<Event>) {
+    fn replay_to(
+        &mut self,
+        source: SourceId,
+        time: Option<Timestamp>,
+        input: Input<'_>,
+        events: &mut Vec<Event>,
+    ) {
         let age = time.map_or(Duration::ZERO, |time| input.received.since(time));
         let then = self.real.saturating_sub(age);
         // Late changes come in their order; a device's clock that was set back does not turn time back.
@@ -295,7 +301,13 @@ impl Core {
         // A stopped heartbeat makes the source's states unknown, whatever they are called meanwhile.
         let is_beat = tag.spec.heartbeat.is_some();
         let waits = source.stopped > 0 && !is_beat && state.lost && !sample.quality.is_bad();
-        if waits && tag.valid.is_none() && state.waiting.as_ref().is_none_or(|waiting| waiting.held.is_none()) {
+        if waits
+            && tag.valid.is_none()
+            && state
+                .waiting
+                .as_ref()
+                .is_none_or(|waiting| waiting.held.is_none())
+        {
             source.held.push(sample.tag);
         }
         let is_held = tag.valid.is_some() || waits;
@@ -326,7 +338,9 @@ impl Core {
         };
         let before = self.pending.len();
         detect(&tag.spec, state, sample, arrival, &mut self.pending);
-        let beats = self.pending[before..].iter().any(|change| change.cause == Cause::Value);
+        let beats = self.pending[before..]
+            .iter()
+            .any(|change| change.cause == Cause::Value);
         if sample.value.is_some() && std::mem::take(&mut state.owing) {
             // What was left out is known again.
             let index = sample.tag.index();

@@ -57,7 +57,11 @@ impl Quality {
             QualityClass::Uncertain => 1,
             QualityClass::Bad => 2,
         };
-        if severity(other) > severity(self) { other } else { self }
+        if severity(other) > severity(self) {
+            other
+        } else {
+            self
+        }
     }
 
     /// Whether the value may be shown as good.

@@ -104,7 +104,12 @@ fn an_editor_takes_the_samples_and_sees_mistakes() -> Result<()> {
         ("mappings/mapping.schema.json", &line, "trigger: ", "triger: "),
         ("mappings/mapping.schema.json", &line, "source: ", "# source: "),
         ("mappings/mapping.schema.json", &part, "trigger: ", "triger: "),
-        ("mappings/mapping.schema.json", &overrides, "{width: 16}", "{wdith: 16}"),
+        (
+            "mappings/mapping.schema.json",
+            &overrides,
+            "{width: 16}",
+            "{wdith: 16}",
+        ),
         ("mappings/mapping.schema.json", &overrides, "{when: ", "{wehn: "),
         (
             "mappings/mapping.schema.json",

@@ -122,7 +122,10 @@ pub(super) fn evaluate(
 pub(super) fn count(context: &mut Context<'_>, memory: &mut Memory, dirty: &mut bool) -> Option<u64> {
     let change = context.change;
     let is_counter = context.rule.inputs.first() == Some(&change.tag);
-    if let RuleKind::ProductionCount { reset: Some(slot), .. } = context.rule.spec.kind {
+    if let RuleKind::ProductionCount {
+        reset: Some(slot), ..
+    } = context.rule.spec.kind
+    {
         // Whichever of the two is looked at first in a moment: what is said in it is about the count that comes with it.
         let said = context
             .rule

@@ -107,7 +107,9 @@ impl Memory {
 
     /// The time is over: what came is told, and what is missing.
     pub(crate) fn expire(&mut self, (inputs, tags): Joined<'_>, out: &mut Vec<Due>) {
-        let Some(waiting) = self.waiting.take() else { return };
+        let Some(waiting) = self.waiting.take() else {
+            return;
+        };
         let Some(change) = waiting.last.change(inputs) else {
             return;
         };

@@ -73,7 +73,13 @@ impl Core {
             snapshot.is_some_and(|snapshot| snapshot.tags.contains(&Slot(slot)))
         };
         let view = self.view();
-        let value_of = |input: &TagId| if *input == tag { trigger } else { view.value(*input) };
+        let value_of = |input: &TagId| {
+            if *input == tag {
+                trigger
+            } else {
+                view.value(*input)
+            }
+        };
         Seen {
             values: (0..)
                 .zip(&rule.inputs)

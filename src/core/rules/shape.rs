@@ -49,8 +49,7 @@ impl Progress {
     /// are not read any more stays, to be told as a failure.
     pub(super) fn of(spec: &RuleSpec, stored: Self) -> Option<Self> {
         let waits = !stored.asked.is_empty();
-        let makes =
-            spec.shape != Shape::Every || spec.sequence.is_some() || spec.snapshot.is_some() || waits;
+        let makes = spec.shape != Shape::Every || spec.sequence.is_some() || spec.snapshot.is_some() || waits;
         let shape = &spec.shape;
         makes.then(|| Self {
             edge: stored.edge.filter(|_| matches!(shape, Shape::Edge(_))),
@@ -290,8 +289,11 @@ impl Core {
         let is_ripe = progress.ripe().is_some_and(|ripe| ripe <= at);
         let has_value = progress.window.as_ref().is_some_and(window::Memory::has_value);
         let needs_value = has_value || matches!(rule.spec.shape, Shape::Edge(_));
-        let may_judge =
-            is_ripe && rule.inputs.first().is_some_and(|trigger| self.may_judge(*trigger, needs_value));
+        let may_judge = is_ripe
+            && rule
+                .inputs
+                .first()
+                .is_some_and(|trigger| self.may_judge(*trigger, needs_value));
         if may_judge {
             self.ripen(rule, id, &mut progress, at, &mut due);
         }
@@ -338,7 +340,9 @@ impl Core {
                 }
             }
             Shape::Window(spec) => {
-                let Some(window) = &mut progress.window else { return };
+                let Some(window) = &mut progress.window else {
+                    return;
+                };
                 if matches!(rule.spec.kind, RuleKind::ProductionCount { .. }) {
                     due.extend(self.counted(id, trigger, window));
                 } else {
@@ -423,8 +427,7 @@ impl Core {
             tell_only: matches!(rule.spec.shape, Shape::Window(_)),
         };
         if rule.spec.snapshot.is_some() {
-            let seen =
-                seen.unwrap_or_else(|| self.seen(id, rule, (change.tag, change.value.as_ref())));
+            let seen = seen.unwrap_or_else(|| self.seen(id, rule, (change.tag, change.value.as_ref())));
             self.ask(id, rule, &change, note, seen);
             self.evict(id, events);
             return;

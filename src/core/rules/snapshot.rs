@@ -254,7 +254,8 @@ impl Core {
         }
         let plan = std::sync::Arc::clone(&self.plan);
         let rule = &plan.rules[id.0 as usize];
-        let (Some(snapshot), Some(mut change)) = (&rule.spec.snapshot, asked.change.change(&rule.inputs)) else {
+        let (Some(snapshot), Some(mut change)) = (&rule.spec.snapshot, asked.change.change(&rule.inputs))
+        else {
             self.failures.add(&rule.id, || {
                 "an event that waited for values is not made: the mapping reads others now".to_owned()
             });
@@ -315,14 +316,23 @@ impl Core {
             return (None, Quality::BAD);
         };
         let row = &self.plan.tags[tag.index()];
-        let holds = row.valid.is_none_or(|gate| self.view().value(gate).is_some_and(is_true));
-        let usable = sample.value.as_ref().filter(|_| !sample.quality.is_bad() && holds);
+        let holds = row
+            .valid
+            .is_none_or(|gate| self.view().value(gate).is_some_and(is_true));
+        let usable = sample
+            .value
+            .as_ref()
+            .filter(|_| !sample.quality.is_bad() && holds);
         let value = match (row.spec.field, usable) {
             (Some(field), Some(value)) => bits_of(field, value),
             (None, value) => value.cloned(),
             (_, None) => None,
         };
-        let quality = if value.is_some() { sample.quality } else { Quality::BAD };
+        let quality = if value.is_some() {
+            sample.quality
+        } else {
+            Quality::BAD
+        };
         (value, quality)
     }
 }

@@ -118,7 +118,12 @@ impl Memory {
         let Some(open) = &mut self.open else { return false };
         open.weigh(now.clock);
         open.gap |= change.gap;
-        open.last = value.map(|value| (value, open.last.map_or(now.clock, |(_, since)| since.max(now.clock))));
+        open.last = value.map(|value| {
+            (
+                value,
+                open.last.map_or(now.clock, |(_, since)| since.max(now.clock)),
+            )
+        });
         if let Some(value) = value {
             open.n += 1;
             open.count(value);
@@ -166,10 +171,7 @@ impl Memory {
                     "min": min, "max": max, "mean": mean,
                 }),
             ),
-            (
-                "from".into(),
-                json!(Timestamp::from_nanos(open.from).to_string()),
-            ),
+            ("from".into(), json!(Timestamp::from_nanos(open.from).to_string())),
             ("to".into(), json!(end.to_string())),
         ];
         out.push(Due {

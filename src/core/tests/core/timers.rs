@@ -312,7 +312,10 @@ fn a_restart_in_the_middle_of_anything_changes_no_event() {
 /// What each rule tells, without what only the process knows: when it was received, and its place in the stream.
 fn told_by_rule(events: &[Event]) -> BTreeMap<String, Vec<String>> {
     let mut rules: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    for event in events.iter().filter(|event| &*event.name != "SourceConnectionChanged") {
+    for event in events
+        .iter()
+        .filter(|event| &*event.name != "SourceConnectionChanged")
+    {
         let mut data = data(event);
         let rule = data["mapping"]["ruleId"].to_string();
         let times = data["timestamps"].as_object_mut().expect("times");
@@ -355,8 +358,7 @@ impl Parted {
         for samples in self.missed.take().into_iter().flatten() {
             self.events.extend(gateway.try_batch(&[], &samples).0);
         }
-        self.events
-            .extend(gateway.try_batch(&[Notice::CaughtUp], &[]).0);
+        self.events.extend(gateway.try_batch(&[Notice::CaughtUp], &[]).0);
         self.events.extend(gateway.advance());
         Self { gateway, ..self }
     }
@@ -413,7 +415,11 @@ fn what_happened_between_two_processes_makes_the_events_of_one() {
             for (one, other) in told.iter().zip(&others) {
                 assert_eq!(one, other, "seed {seed}, rule {rule}: {told:#?} and {others:#?}");
             }
-            assert_eq!(told.len(), others.len(), "seed {seed}, rule {rule}: {told:#?} and {others:#?}");
+            assert_eq!(
+                told.len(),
+                others.len(),
+                "seed {seed}, rule {rule}: {told:#?} and {others:#?}"
+            );
         }
         assert_eq!(one.len(), other.len(), "seed {seed}");
     }
