@@ -225,10 +225,20 @@ pub(crate) struct Note {
     read: Vec<(Slot, Option<Value>)>,
     /// Tells events of one change apart.
     part: u32,
-    /// The run that was open when it happened, where that was before now.
-    run: Option<Option<work_order::Run>>,
+    /// The run that its event belongs to.
+    run: RunOf,
     /// What was counted is told, and nothing is added to it.
     tell_only: bool,
+}
+
+/// The run that an event belongs to.
+#[derive(Debug, Default)]
+enum RunOf {
+    /// The one that is open now.
+    #[default]
+    Now,
+    /// The one that was open when it happened, or none.
+    Then(Option<work_order::Run>),
 }
 
 impl Note {
@@ -238,7 +248,7 @@ impl Note {
         missing: Vec::new(),
         read: Vec::new(),
         part: 0,
-        run: None,
+        run: RunOf::Now,
         tell_only: false,
     };
 }

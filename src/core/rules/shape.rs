@@ -20,7 +20,7 @@ use super::seen::Seen;
 use super::snapshot::{self, Asked};
 use super::window::Moment;
 use super::work_order::Run;
-use super::{Fields, Memory, Note, Outcome, count, edge, evaluate, expect, join, leave_out, window};
+use super::{Fields, Memory, Note, Outcome, RunOf, count, edge, evaluate, expect, join, leave_out, window};
 
 /// What a rule waits for, and what it has seen on the way.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -423,7 +423,7 @@ impl Core {
             missing,
             read: Vec::new(),
             part,
-            run: None,
+            run: RunOf::Now,
             tell_only: matches!(rule.spec.shape, Shape::Window(_)),
         };
         if rule.spec.snapshot.is_some() {
@@ -434,7 +434,7 @@ impl Core {
         }
         if let Some(seen) = seen {
             note.read = seen.read();
-            note.run = Some(seen.run);
+            note.run = RunOf::Then(seen.run);
         }
         self.tell(id, &change, &note, events);
     }
@@ -486,8 +486,8 @@ impl Core {
     pub(super) fn tell(&mut self, id: RuleId, change: &Change, note: &Note, events: &mut Vec<Event>) {
         let rule = &self.plan.rules[id.0 as usize];
         let run = match &note.run {
-            Some(run) => run.clone(),
-            None => self.run_of_rule(id, rule),
+            RunOf::Then(run) => run.clone(),
+            RunOf::Now => self.run_of_rule(id, rule),
         };
         let state = &mut self.rules[id.0 as usize];
         let view = super::View {

@@ -24,7 +24,7 @@ use crate::plan::{Rule, RuleId, Slot};
 use crate::state::StoredValue;
 
 use super::seen::Seen;
-use super::{Fields, Note, Progress};
+use super::{Fields, Note, Progress, RunOf};
 
 /// How long an event waits for what is read for it.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -301,7 +301,7 @@ impl Core {
             read,
             part: asked.part,
             missing: asked.missing.into_iter().map(Slot).collect(),
-            run: Some(asked.seen.run),
+            run: RunOf::Then(asked.seen.run),
             tell_only: false,
         };
         self.tell(id, &change, &note, events);

@@ -1,15 +1,20 @@
 //! The core as the engine drives it: batches in, events and cells out.
 
+mod counters;
 mod equipment_state;
 mod failures;
 mod handover;
+mod heartbeats;
 mod hostile;
+mod late;
 mod machine;
+mod moments;
+mod probe;
 mod resume;
-mod review;
 mod shapes;
 mod shedding;
 mod timers;
+mod waiting;
 mod work_order;
 
 use std::collections::HashMap;

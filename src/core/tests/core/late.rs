@@ -1,0 +1,233 @@
+//! What is judged while nobody knows, and what comes late.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use floorgate_core::plan::*;
+use floorgate_sample::{Continuity, Notice, Quality, Timestamp, Value};
+
+use super::probe::*;
+use super::{STATE, TEMPERATURE, data, one, sample};
+
+#[test]
+fn debounce_settles_while_offline() {
+    let mut mapping = with(vec![state_rule()]);
+    tag(&mut mapping, STATE).debounce = Some(Duration::from_secs(3));
+    let mut gateway = begin(mapping);
+    send(&mut gateway, &[(STATE, Value::Int(4))]);
+    gateway.time = 10 * S;
+    send(&mut gateway, &[(STATE, Value::Int(6))]);
+    gateway.time = 11 * S;
+    let events = offline(&mut gateway);
+    assert_eq!(data(&events[1])["state"], "unknown");
+    let events = at(&mut gateway, 20 * S);
+    assert!(events.is_empty(), "{:#?}", show(&events));
+}
+
+#[test]
+fn hold_ripens_while_offline() {
+    let spec = custom(edge(above(), 30, true, false), &[]);
+    let mut gateway = begin(with(vec![rule("r.h", &[TEMPERATURE], spec)]));
+    send(&mut gateway, &[(TEMPERATURE, float(20.0))]);
+    gateway.time = S;
+    send(&mut gateway, &[(TEMPERATURE, float(90.0))]);
+    gateway.time = 2 * S;
+    offline(&mut gateway);
+    let events = at(&mut gateway, 60 * S);
+    assert!(events.is_empty(), "{:#?}", show(&events));
+}
+
+#[test]
+fn hold_over_a_gap_says_gap() {
+    let spec = custom(edge(above(), 30, true, false), &[]);
+    let mut gateway = begin(with(vec![rule("r.h", &[TEMPERATURE], spec)]));
+    send(&mut gateway, &[(TEMPERATURE, float(20.0))]);
+    gateway.time = S;
+    send(&mut gateway, &[(TEMPERATURE, float(90.0))]);
+    gateway.time = 2 * S;
+    offline(&mut gateway);
+    gateway.time = 20 * S;
+    gateway.notice(Notice::Online(Continuity::New));
+    send(&mut gateway, &[(TEMPERATURE, float(90.0))]);
+    let events = at(&mut gateway, 60 * S);
+    assert_eq!(one(&events)["gap"], true);
+}
+
+#[test]
+fn window_of_uncertain_value_stays_uncertain() {
+    let spec = RuleSpec {
+        shape: Shape::Window(WindowSpec {
+            every: Duration::from_secs(10),
+            value: Aggregate::Mean,
+        }),
+        ..RuleSpec::of(RuleKind::Measurement { name: "t".into() })
+    };
+    let mut gateway = begin(with(vec![rule("r.m", &[TEMPERATURE], spec)]));
+    let mut samples = sample(TEMPERATURE, float(20.0), Timestamp::from_nanos(0));
+    samples.quality = Quality::UNCERTAIN;
+    gateway.batch(&[], &[samples]);
+    let events = at(&mut gateway, 30 * S);
+    let q: Vec<_> = events
+        .iter()
+        .map(|events| data(events)["quality"]["class"].clone())
+        .collect();
+    assert_eq!(q, ["uncertain", "uncertain", "uncertain"]);
+}
+
+#[test]
+fn debounce_over_downtime() {
+    let mapping = || {
+        let mut mapping = with(vec![state_rule()]);
+        tag(&mut mapping, STATE).debounce = Some(Duration::from_secs(3));
+        mapping
+    };
+    let run = |restart: bool| {
+        let mut gateway = begin(mapping());
+        send(&mut gateway, &[(STATE, Value::Int(4))]);
+        gateway.time = 10 * S;
+        let mut events = send(&mut gateway, &[(STATE, Value::Int(6))]);
+        gateway.time = 11 * S;
+        let back = sample(STATE, Value::Int(4), Timestamp::from_nanos(11 * S + S / 2));
+        if restart {
+            let time = 20 * S;
+            gateway.store();
+            gateway.time = time;
+            gateway = gateway.restart();
+            events.extend(gateway.advance()); // next_deadline() is ZERO: the engine does so at once
+            events.extend(
+                gateway
+                    .try_batch(&[Notice::Online(Continuity::Resumed)], &[back])
+                    .0,
+            );
+            events.extend(gateway.notice(Notice::CaughtUp));
+        } else {
+            gateway.time = 11 * S + S / 2;
+            events.extend(gateway.try_batch(&[], &[back]).0);
+        }
+        events.extend(at(&mut gateway, 40 * S));
+        show(&events)
+    };
+    assert_eq!(run(false), run(true));
+}
+
+#[test]
+fn window_over_downtime() {
+    let spec = || RuleSpec {
+        shape: Shape::Window(WindowSpec {
+            every: Duration::from_secs(10),
+            value: Aggregate::Mean,
+        }),
+        ..RuleSpec::of(RuleKind::Measurement { name: "t".into() })
+    };
+    let run = |restart: bool| {
+        let mut gateway = begin(with(vec![rule("r.m", &[TEMPERATURE], spec())]));
+        send(&mut gateway, &[(TEMPERATURE, float(20.0))]);
+        let mut events = at(&mut gateway, 19 * S);
+        if restart {
+            gateway.store();
+            gateway.time = 21 * S;
+            gateway = gateway.restart();
+            events.extend(gateway.advance());
+            events.extend(gateway.notice(Notice::Online(Continuity::Resumed)));
+            events.extend(gateway.notice(Notice::CaughtUp));
+        } else {
+            events.extend(at(&mut gateway, 21 * S));
+        }
+        events.extend(at(&mut gateway, 45 * S));
+        events
+            .iter()
+            .filter(|events| &*events.name == "MeasurementRecorded")
+            .map(|events| format!("{} {}", data(events)["from"], data(events)["gap"]))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(run(false), run(true));
+}
+
+#[test]
+fn expect_over_downtime() {
+    let run = |restart: bool| {
+        let states = ["Idle", "Starting"].map(Arc::from).into();
+        let mut gateway = begin(with(vec![rule(
+            "r.e",
+            &[STATE],
+            custom(
+                Shape::Expect {
+                    states,
+                    within: Duration::from_secs(5),
+                },
+                &[],
+            ),
+        )]));
+        send(&mut gateway, &[(STATE, Value::Int(6))]);
+        gateway.time = 10 * S;
+        let mut events = send(&mut gateway, &[(STATE, Value::Int(4))]);
+        let next = sample(STATE, Value::Int(3), Timestamp::from_nanos(12 * S));
+        if restart {
+            gateway.store();
+            gateway.time = 20 * S;
+            gateway = gateway.restart();
+            events.extend(gateway.advance());
+            events.extend(
+                gateway
+                    .try_batch(&[Notice::Online(Continuity::Resumed)], &[next])
+                    .0,
+            );
+            events.extend(gateway.notice(Notice::CaughtUp));
+        } else {
+            gateway.time = 12 * S;
+            events.extend(gateway.try_batch(&[], &[next]).0);
+        }
+        events.extend(at(&mut gateway, 40 * S));
+        show(&events)
+    };
+    assert_eq!(run(false), run(true));
+}
+
+#[test]
+fn windows_follow_the_wall_clock() {
+    let spec = RuleSpec {
+        shape: Shape::Window(WindowSpec {
+            every: Duration::from_mins(1),
+            value: Aggregate::Mean,
+        }),
+        ..RuleSpec::of(RuleKind::Measurement { name: "t".into() })
+    };
+    let mut gateway = begin(with(vec![rule("r.m", &[TEMPERATURE], spec)]));
+    send(&mut gateway, &[(TEMPERATURE, float(1.0))]);
+    at(&mut gateway, 61 * S);
+    // the wall clock is set: two hours forward. Monotonic goes on.
+    let step = 7200 * S;
+    gateway.time += step;
+    gateway.started = Some(gateway.started.unwrap() + step);
+    let t = gateway.time + 600 * S;
+    let events = at(&mut gateway, t);
+    let last = data(events.last().unwrap());
+    assert!(
+        last["to"].as_str().unwrap() > "1970-01-01T02",
+        "at {} it says {}",
+        Timestamp::from_nanos(gateway.time),
+        last["to"]
+    );
+}
+
+#[test]
+fn catching_up_windows_takes_no_time() {
+    let spec = RuleSpec {
+        shape: Shape::Window(WindowSpec {
+            every: Duration::from_secs(1),
+            value: Aggregate::Mean,
+        }),
+        ..RuleSpec::of(RuleKind::Measurement { name: "t".into() })
+    };
+    let mut gateway = begin(with(vec![rule("r.m", &[TEMPERATURE], spec)]));
+    send(&mut gateway, &[(TEMPERATURE, float(1.0))]);
+    gateway.time += 30 * 86_400 * S;
+    let mut gateway = gateway.restart();
+    let began = std::time::Instant::now();
+    gateway.advance();
+    assert!(
+        began.elapsed() < Duration::from_millis(100),
+        "{:?} for one rule and 30 days",
+        began.elapsed()
+    );
+}
