@@ -83,9 +83,9 @@ pub(crate) fn mark_on_demand(tags: &mut [TagPlan<'_>], events: &[Rc<EventPlan<'_
         }
     }
     let names = tags.iter().flat_map(|tag| tag.valid.iter().chain(&tag.reset));
-    let named: HashSet<String> = names.map(|name| name.value.clone()).collect();
+    let needed: HashSet<String> = names.map(|name| name.value.clone()).collect();
     for (place, tag) in tags.iter_mut().enumerate() {
-        tag.on_demand = used[place] && !watched[place] && !named.contains(tag.name) && !tag.is_heartbeat;
+        tag.on_demand = used[place] && !watched[place] && !needed.contains(tag.name) && !tag.is_heartbeat;
     }
 }
 
