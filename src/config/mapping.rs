@@ -128,7 +128,7 @@ impl<'n> Compiler<'n> {
             .map(|name| self.mapping_name(&name, problems))
             .unwrap_or_default();
         let naming = text_at(node, "instance");
-        let instances = Instances::read(node.get("for_each"), naming.as_ref(), node.span, problems);
+        let instances = Instances::read(node.get("for_each"), node.span, problems);
         let template = |key: &str, problems: &mut Problems| {
             let text = text_at(node, key)?;
             Some((
@@ -173,6 +173,7 @@ impl<'n> Compiler<'n> {
         if !bounds::hold(node, mapping.instances.list.len(), rows, problems) {
             return;
         }
+        mapping.instances.name(naming.as_ref(), problems);
         let names: Vec<&str> = match file.changes.as_slice() {
             [] => Vec::new(),
             _ => mapping

@@ -237,13 +237,8 @@ fn shown(value: &NodeKind) -> String {
 }
 
 impl Instances {
-    /// Reads `for_each`; `naming` is the mapping's `instance`.
-    pub(crate) fn read(
-        for_each: Option<&Node>,
-        naming: Option<&Spanned<String>>,
-        fallback: Span,
-        problems: &mut Problems,
-    ) -> Self {
+    /// Reads `for_each`. The instances have no names yet: [`Instances::name`] gives them, once it is known that they are not too many.
+    pub(crate) fn read(for_each: Option<&Node>, fallback: Span, problems: &mut Problems) -> Self {
         let mut instances = Self {
             parameters: Vec::new(),
             list: Vec::new(),
@@ -277,7 +272,6 @@ impl Instances {
         for element in elements {
             instances.add(element, problems);
         }
-        instances.name(naming, problems);
         instances
     }
 
@@ -371,7 +365,11 @@ impl Instances {
         }));
     }
 
-    fn name(&mut self, naming: Option<&Spanned<String>>, problems: &mut Problems) {
+    /// Names the instances; `naming` is the mapping's `instance`. Where there are no parameters there is one instance without a name.
+    pub(crate) fn name(&mut self, naming: Option<&Spanned<String>>, problems: &mut Problems) {
+        if self.parameters.is_empty() {
+            return;
+        }
         let template = match naming {
             Some(text) => {
                 let Some(template) = Template::parse(text, text.span, &self.parameters, problems) else {

@@ -14,6 +14,7 @@ mod join;
 mod seen;
 mod shape;
 mod snapshot;
+mod span;
 mod view;
 mod window;
 mod work_order;

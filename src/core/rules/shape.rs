@@ -20,7 +20,7 @@ use super::seen::Seen;
 use super::snapshot::{self, Asked};
 use super::window::Moment;
 use super::work_order::Run;
-use super::{Fields, Memory, Note, Outcome, RunOf, count, edge, evaluate, expect, join, leave_out, window};
+use super::{Fields, Note, Outcome, RunOf, count, edge, evaluate, expect, join, leave_out, window};
 
 /// What a rule waits for, and what it has seen on the way.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -226,7 +226,7 @@ impl Core {
     }
 
     /// A time of the core's clock by both clocks.
-    fn moment_at(&self, clock: Duration) -> Moment {
+    pub(super) fn moment_at(&self, clock: Duration) -> Moment {
         let lag = self.real.saturating_sub(clock);
         Moment {
             wall: self.emitter.recorded().before(lag),
@@ -240,40 +240,6 @@ impl Core {
         let was_dirty = state.dirty;
         state.dirty |= state.progress.as_deref_mut().is_some_and(Progress::mark);
         self.touched(id, was_dirty);
-    }
-
-    /// Adds a change to what is counted and not told. Returns whether there is anything of it.
-    fn count_only(&mut self, id: RuleId, change: &Change) -> bool {
-        let rule = &self.plan.rules[id.0 as usize];
-        let state = &mut self.rules[id.0 as usize];
-        let view = super::View {
-            plan: &self.plan,
-            tags: &self.tags,
-            sources: &self.sources,
-            hidden: &[],
-            read: &[],
-        };
-        let mut ignored = Vec::new();
-        let outcome = Outcome {
-            events: &mut ignored,
-            failures: &mut self.failures,
-        };
-        let scene = super::Scene {
-            rule,
-            change,
-            note: &Note::NONE,
-            run: None,
-            moment: self.moment,
-        };
-        if change.tag == rule.inputs[0] && !super::is_let(rule, state, change, view, outcome.failures) {
-            return matches!(state.memory.as_deref(), Some(Memory::Count(memory)) if memory.has_untold());
-        }
-        let mut context = super::Context::new(scene, view, &mut self.emitter, outcome);
-        let Some(Memory::Count(memory)) = state.memory.as_deref_mut() else {
-            return false;
-        };
-        count::count(&mut context, memory, &mut state.dirty);
-        memory.has_untold()
     }
 
     /// The time for which a rule waited is over.
@@ -350,30 +316,6 @@ impl Core {
                 }
             }
         }
-    }
-
-    /// What was counted in a span of time that ends.
-    fn counted(&self, id: RuleId, trigger: TagId, window: &mut window::Memory) -> Option<Due> {
-        let (from, to, run) = window.close_span()?;
-        let Some(Memory::Count(memory)) = self.rules[id.0 as usize].memory.as_deref() else {
-            return None;
-        };
-        let to = to.min(self.moment_at(self.until).wall);
-        let (gap, quality) = memory.trust()?;
-        let counted = Change {
-            cause: Cause::Value,
-            gap,
-            received: Some(to),
-            ..change_without_sample(trigger, quality)
-        };
-        Some(Due {
-            fields: vec![
-                ("from".into(), Json::from(from.to_string())),
-                ("to".into(), Json::from(to.to_string())),
-            ],
-            seen: Some(Seen::of_run(run)),
-            ..Due::new(counted)
-        })
     }
 
     /// A change that is none of the tag's: what is known of it now.
