@@ -119,6 +119,8 @@ struct Running {
     refused: Option<Refused>,
     /// What arrived meanwhile.
     held: VecDeque<Message>,
+    /// The time up to which the core's timers were run: now, or when the last of what is evaluated was received.
+    reached: Timestamp,
 }
 
 impl Engine {
@@ -185,6 +187,7 @@ impl Running {
             renewals: Vec::new(),
             refused: None,
             held: VecDeque::new(),
+            reached: Timestamp::now(),
             engine,
         }
     }
@@ -193,6 +196,16 @@ impl Running {
         Now {
             wall: Timestamp::now(),
             monotonic: self.engine.started.elapsed(),
+        }
+    }
+
+    /// The moment up to which what was received is evaluated.
+    fn reached(&self) -> Now {
+        let now = self.now();
+        let behind = now.wall.since(self.reached);
+        Now {
+            wall: now.wall.before(behind),
+            monotonic: now.monotonic.saturating_sub(behind),
         }
     }
 
@@ -297,8 +310,10 @@ impl Running {
             }
             message = inbox.try_recv().ok();
         }
-        if self.refused.is_none() {
+        // Timers are judged up to now once nothing waits that was received before: it may be what they wait for.
+        if self.refused.is_none() && self.held.is_empty() && samples < SAMPLES_PER_COMMIT {
             let now = self.now();
+            self.reached = now.wall;
             self.engine.core.advance(now, &mut self.events);
             self.tell_failures();
         }
@@ -320,6 +335,7 @@ impl Running {
         match message {
             Message::Batch(generation, batch, admission) => {
                 let samples = batch.samples.len();
+                self.reached = self.reached.max(batch.received);
                 self.apply(generation, batch, admission);
                 return Ok(samples);
             }
@@ -354,7 +370,8 @@ impl Running {
         cells.extend(self.engine.core.export());
         let mut core = (replacement.core)(&|key| cells.get(key).cloned());
         let is_kept = |name: &str| replacement.kept.contains(name);
-        let now = self.now();
+        // Behind it may be what was received from sources that run on.
+        let now = self.reached();
         let kept = core.go_on_from(&mut self.engine.core, is_kept, now);
         self.engine.core = core;
         self.engine.core.leave_out_below(self.engine.pulse.left_out());

@@ -89,7 +89,7 @@ impl Running {
                     request: unsent.request.id,
                     result: Err(unsent.reason.to_owned()),
                 };
-                self.answered(source, &answer, Timestamp::now(), &[]);
+                self.answered(source, &answer, self.reached, &[]);
             }
         }
     }
