@@ -119,11 +119,6 @@ impl Files {
         mappings
     }
 
-    /// The paths of all files, in the order in which they were read.
-    pub(crate) fn paths(&self) -> impl Iterator<Item = &PathBuf> {
-        self.list.iter().map(|file| &file.path)
-    }
-
     /// The number of a file. What is wrong with it is reported where it is named first.
     fn read(&mut self, path: &Path, span: Span, problems: &mut Problems) -> usize {
         let known = path.canonicalize().unwrap_or_else(|_| path.to_path_buf());

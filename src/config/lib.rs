@@ -69,8 +69,8 @@ pub struct Loaded {
     pub sources: Vec<LoadedSource>,
     /// What is compared with the next configuration.
     pub outline: Outline,
-    /// Every file that was read: the settings, the mappings, and the parts that mappings include.
-    pub files: Vec<PathBuf>,
+    /// The files of the mappings.
+    pub mappings: Vec<PathBuf>,
 }
 
 impl Loaded {
@@ -176,12 +176,6 @@ fn load_into(
     }
     let before = problems.list().len();
     let mappings = read.mappings(problems);
-    let parts: Vec<_> = read
-        .paths()
-        .filter(|path| !files.contains(path))
-        .cloned()
-        .collect();
-    files.extend(parts);
     let nothing = BTreeMap::new();
     let overrides = settings
         .as_ref()
@@ -237,7 +231,7 @@ fn load_into(
         },
         plan,
         sources: loaded?,
-        files,
+        mappings: files.split_off(1),
     })
 }
 

@@ -303,19 +303,33 @@ fn mappings_for(loaded: &Loaded, lines: u32, folder: &Path) -> anyhow::Result<St
     );
     let mut list = Vec::new();
     let mut found = false;
-    for (number, path) in loaded.files.iter().skip(1).enumerate() {
+    for (number, path) in loaded.mappings.iter().enumerate() {
         let text =
             std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
         found |= text.contains(&shipped);
-        let text = text.replace(&shipped, &wanted);
-        let copy = folder.join(format!("mapping-{number}.yaml"));
-        std::fs::write(&copy, text).with_context(|| format!("cannot write {}", copy.display()))?;
+        let copies = folder.join(format!("mappings-{number}"));
+        let copy = copies.join(path.file_name().unwrap_or_default());
+        let copied = link_all(path.parent().unwrap_or(Path::new("")), &copies).and_then(|()| {
+            std::fs::remove_file(&copy)?;
+            std::fs::write(&copy, text.replace(&shipped, &wanted))
+        });
+        copied.with_context(|| format!("cannot write {}", copy.display()))?;
         list.push(copy.display().to_string());
     }
     if !found {
         bail!("no mapping has `{shipped}`, which --lines is for; leave --lines away");
     }
     Ok(serde_json::to_string(&list)?)
+}
+
+/// Makes a folder with links to all that is in another: a mapping finds what it includes beside it.
+fn link_all(from: &Path, to: &Path) -> std::io::Result<()> {
+    std::fs::create_dir(to)?;
+    for entry in std::fs::read_dir(from)? {
+        let entry = entry?;
+        std::os::unix::fs::symlink(std::path::absolute(entry.path())?, to.join(entry.file_name()))?;
+    }
+    Ok(())
 }
 
 /// What the store holds that Kafka has not acknowledged.
