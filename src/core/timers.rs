@@ -79,20 +79,35 @@ impl Core {
     /// that is asked. Where they may not, they are put off until they may.
     pub(crate) fn may_judge(&mut self, tag: TagId, has_to_be_known: bool) -> bool {
         let source = self.plan.tags[tag.index()].source;
-        let is_replayed = self.replaying == Some(source);
-        let is_watched = is_replayed || self.sources[source.index()].is_watched();
+        let is_watched = self.late.knows(tag) || self.sources[source.index()].is_watched();
         if is_watched && (!has_to_be_known || self.view().value(tag).is_some()) {
             return true;
         }
+        self.put_off(tag)
+    }
+
+    /// As [`Self::may_judge`], of a rule that waits for several tags: while changes of any of them may still come late, nobody knows that
+    /// they did not come.
+    pub(crate) fn may_judge_all(&mut self, tags: &[TagId]) -> bool {
+        let source_of = |tag: &TagId| &self.sources[self.plan.tags[tag.index()].source.index()];
+        match tags.iter().find(|tag| source_of(tag).catching_up) {
+            Some(tag) => self.put_off(*tag),
+            None => tags
+                .first()
+                .is_some_and(|trigger| self.may_judge(*trigger, false)),
+        }
+    }
+
+    fn put_off(&mut self, tag: TagId) -> bool {
+        let source = self.plan.tags[tag.index()].source;
         if !std::mem::replace(&mut self.tags[tag.index()].put_off, true) {
             self.sources[source.index()].put_off.push(tag);
         }
         false
     }
 
-    /// Puts the timers in again that were put off.
+    /// Puts the timers in again that were put off, of a tag and of the rules that it triggers. It stays among those that are put off.
     pub(crate) fn queue_again(&mut self, tag: TagId) {
-        self.tags[tag.index()].put_off = false;
         self.queue_tag(tag);
         for rule in self.rules_of(tag) {
             self.queue_rule(rule);
@@ -101,7 +116,11 @@ impl Core {
 
     /// A source is watched again: what was put off for it is looked at.
     pub(crate) fn end_putting_off(&mut self, source: SourceId) {
+        if !self.sources[source.index()].is_watched() {
+            return;
+        }
         for tag in std::mem::take(&mut self.sources[source.index()].put_off) {
+            self.tags[tag.index()].put_off = false;
             self.queue_again(tag);
         }
     }

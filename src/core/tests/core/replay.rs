@@ -1,0 +1,175 @@
+//! What comes late tag by tag, and by clocks that are not the gateway's.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use floorgate_core::Event;
+use floorgate_core::plan::*;
+use floorgate_sample::{Continuity, Notice, Quality, TagId, Timestamp, Value};
+
+use super::probe::*;
+use super::{ALARMS, GOOD, Gateway, STATE, TEMPERATURE, data, sample};
+
+/// A gateway with a rule of a temperature that has to stay above for some seconds.
+fn holding(hold: u64) -> Gateway {
+    let spec = custom(edge(above(), hold, true, false), &[]);
+    let mut gateway = begin(with(vec![rule("r.h", &[TEMPERATURE], spec)]));
+    send(
+        &mut gateway,
+        &[(TEMPERATURE, float(20.0)), (GOOD, Value::UInt(1))],
+    );
+    gateway.time = S;
+    gateway
+}
+
+/// The source is lost, and there again later with what it kept.
+fn away(gateway: &mut Gateway, from: i64, until: i64) -> Vec<Event> {
+    gateway.time = from;
+    let mut events = offline(gateway);
+    gateway.time = until;
+    events.extend(gateway.notice(Notice::Online(Continuity::Resumed)));
+    events
+}
+
+fn late(gateway: &mut Gateway, tag: TagId, value: Value, time: i64) -> Vec<Event> {
+    let sample = sample(tag, value, Timestamp::from_nanos(time));
+    gateway.try_batch(&[], &[sample]).0
+}
+
+/// The source has caught up, and time passes.
+fn caught_up(gateway: &mut Gateway, until: i64) -> Vec<Event> {
+    let mut events = gateway.notice(Notice::CaughtUp);
+    events.extend(at(gateway, until));
+    events
+}
+
+/// What was told but for connections.
+fn told(events: &[Event]) -> Vec<String> {
+    let of_rules = events
+        .iter()
+        .filter(|event| &*event.name != "SourceConnectionChanged");
+    show(&of_rules.cloned().collect::<Vec<_>>())
+}
+
+#[test]
+fn a_late_change_of_another_tag_says_nothing_of_what_holds() {
+    let mut gateway = holding(10);
+    send(&mut gateway, &[(TEMPERATURE, float(90.0))]);
+    away(&mut gateway, 2 * S, 100 * S);
+    let mut events = late(&mut gateway, GOOD, Value::UInt(5), 60 * S);
+    events.extend(late(&mut gateway, TEMPERATURE, float(20.0), 3 * S));
+    events.extend(caught_up(&mut gateway, 200 * S));
+    assert!(told(&events).is_empty(), "it held for 2 s: {:#?}", told(&events));
+}
+
+#[test]
+fn what_held_for_long_enough_is_told_of_late_changes_of_its_own() {
+    let mut gateway = holding(10);
+    send(&mut gateway, &[(TEMPERATURE, float(90.0))]);
+    away(&mut gateway, 2 * S, 100 * S);
+    let mut events = late(&mut gateway, GOOD, Value::UInt(5), 60 * S);
+    assert!(events.is_empty(), "{:#?}", show(&events));
+    events.extend(late(&mut gateway, TEMPERATURE, float(20.0), 30 * S));
+    assert_eq!(told(&events).len(), 1, "it held for 29 s");
+}
+
+#[test]
+fn a_late_change_of_another_tag_stops_no_heartbeat() {
+    let mut mapping = with(vec![state_rule()]);
+    tag(&mut mapping, GOOD).heartbeat = Some(Duration::from_secs(5));
+    let mut gateway = begin(mapping);
+    send(&mut gateway, &[(GOOD, Value::UInt(1)), (STATE, Value::Int(6))]);
+    away(&mut gateway, 2 * S, 30 * S);
+    let mut events = Vec::new();
+    for beat in 1..15 {
+        events.extend(late(
+            &mut gateway,
+            GOOD,
+            Value::UInt(1 + beat),
+            2 * S * beat.cast_signed(),
+        ));
+        events.extend(late(&mut gateway, STATE, Value::Int(4), 29 * S));
+    }
+    events.extend(caught_up(&mut gateway, 31 * S));
+    assert!(
+        events.iter().all(|event| data(event)["state"] != "Stale"),
+        "{:#?}",
+        show(&events)
+    );
+}
+
+#[test]
+fn a_late_change_of_another_tag_makes_nothing_missing() {
+    let shape = Shape::Join {
+        tags: 2,
+        within: Duration::from_secs(10),
+    };
+    let spec = custom(shape, &[("t", 0), ("g", 1)]);
+    let mut gateway = begin(with(vec![rule("r.j", &[TEMPERATURE, GOOD], spec)]));
+    send(
+        &mut gateway,
+        &[
+            (TEMPERATURE, float(20.0)),
+            (GOOD, Value::UInt(1)),
+            (ALARMS, Value::UInt(0)),
+        ],
+    );
+    gateway.time = S;
+    send(&mut gateway, &[(TEMPERATURE, float(90.0))]);
+    away(&mut gateway, 2 * S, 100 * S);
+    let mut events = late(&mut gateway, ALARMS, Value::UInt(2), 60 * S);
+    events.extend(late(&mut gateway, GOOD, Value::UInt(2), 3 * S));
+    events.extend(caught_up(&mut gateway, 200 * S));
+    let told = told(&events);
+    assert_eq!(told.len(), 1, "{told:#?}");
+    assert!(!told[0].contains("missing"), "{told:#?}");
+}
+
+#[test]
+fn a_late_change_of_another_tag_makes_no_sequence_too_slow() {
+    let states = ["Idle", "Starting"].map(Arc::from).into();
+    let shape = Shape::Expect {
+        states,
+        within: Duration::from_secs(5),
+    };
+    let mut gateway = begin(with(vec![rule("r.e", &[STATE], custom(shape, &[]))]));
+    send(&mut gateway, &[(STATE, Value::Int(6)), (GOOD, Value::UInt(1))]);
+    gateway.time = S;
+    send(&mut gateway, &[(STATE, Value::Int(4))]);
+    away(&mut gateway, 2 * S, 100 * S);
+    let mut events = late(&mut gateway, GOOD, Value::UInt(2), 60 * S);
+    events.extend(late(&mut gateway, STATE, Value::Int(3), 3 * S));
+    events.extend(caught_up(&mut gateway, 200 * S));
+    assert!(told(&events).is_empty(), "{:#?}", told(&events));
+}
+
+#[test]
+fn a_late_change_without_a_time_lets_none_pass() {
+    let mut gateway = holding(10);
+    send(&mut gateway, &[(TEMPERATURE, float(90.0))]);
+    away(&mut gateway, 2 * S, 100 * S);
+    let mut other = sample(ALARMS, Value::Int(1), Timestamp::from_nanos(0));
+    (other.source_time, other.value, other.quality) = (None, None, Quality::BAD);
+    let fell = sample(TEMPERATURE, float(20.0), Timestamp::from_nanos(3 * S));
+    let mut events = gateway.try_batch(&[], &[fell, other]).0;
+    events.extend(caught_up(&mut gateway, 200 * S));
+    assert!(told(&events).is_empty(), "it held for 2 s: {:#?}", told(&events));
+}
+
+#[test]
+fn a_late_change_without_a_source_time_is_of_the_time_at_which_the_server_took_it() {
+    let mut gateway = holding(10);
+    away(&mut gateway, 2 * S, 100 * S);
+    let rises = |server| {
+        let mut sample = sample(TEMPERATURE, float(90.0), Timestamp::from_nanos(0));
+        (sample.source_time, sample.server_time) = (None, server);
+        sample
+    };
+    let mut events = gateway
+        .try_batch(&[], &[rises(Some(Timestamp::from_nanos(95 * S)))])
+        .0;
+    events.extend(caught_up(&mut gateway, 104 * S));
+    assert!(told(&events).is_empty(), "{:#?}", told(&events));
+    events.extend(at(&mut gateway, 106 * S));
+    assert_eq!(told(&events).len(), 1, "it is above since 95 s");
+}
