@@ -7,7 +7,7 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use floorgate_sample::{Sample, TagId};
+use floorgate_sample::{Sample, SourceId, TagId, Timestamp};
 use foldhash::fast::FixedState;
 
 use crate::envelope::Event;
@@ -27,6 +27,12 @@ impl Late {
     pub(crate) fn knows(&self, tag: TagId) -> bool {
         self.tags.contains(&tag)
     }
+}
+
+/// What the time on a sample is before its receipt, in nanoseconds. `None` where it has none.
+fn behind(sample: &Sample, received: Timestamp) -> Option<i64> {
+    let time = sample.source_time.or(sample.server_time)?;
+    Some(received.as_nanos().saturating_sub(time.as_nanos()))
 }
 
 impl Core {
@@ -57,14 +63,35 @@ impl Core {
 
     /// When something happened that comes late, on the core's clock. `None` where nothing says so.
     fn happened_at(&mut self, sample: &Sample, input: Input<'_>) -> Option<Duration> {
-        let time = sample.source_time.or(sample.server_time)?;
-        let then = self.real.saturating_sub(input.received.since(time));
+        let source = &self.sources[input.source.index()];
+        let ahead = source.ahead.unwrap_or(0);
+        let age = behind(sample, input.received)?.saturating_sub(ahead);
+        let age = u64::try_from(age).map_or(Duration::ZERO, Duration::from_nanos);
+        // A device's clock may be anything: it happened after what was seen, and before now.
+        let then = self.real.saturating_sub(age).max(source.watched).min(self.real);
         // Late changes come in their order; a device's clock that was set back does not turn time back.
         let then = self.late.at.map_or(then, |at| then.max(at));
         if sample.source_time.is_some() {
             self.late.at = Some(then);
         }
         Some(then)
+    }
+
+    /// A source is watched until now.
+    pub(crate) fn note_watched(&mut self, source: SourceId) {
+        let source = &mut self.sources[source.index()];
+        if source.is_watched() {
+            source.watched = self.real;
+        }
+    }
+
+    /// Takes from a change that comes as it happens what the gateway's clock is ahead of the device's. The first of a tag in a session may
+    /// have happened long before.
+    pub(crate) fn compare_clocks(&mut self, source: SourceId, sample: &Sample, received: Timestamp) {
+        let source = &mut self.sources[source.index()];
+        if source.is_watched() {
+            source.ahead = behind(sample, received).or(source.ahead);
+        }
     }
 
     /// The batch is over: it is now again.

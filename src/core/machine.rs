@@ -87,13 +87,16 @@ impl Core {
         let mut streams = Streams::default();
         let gateway = Arc::clone(&settings.gateway);
         let epoch = settings.stream_epoch;
+        let clock = Clock::restore(stored);
         let sources = plan
             .sources
             .iter()
             .map(|source| {
                 let path: Arc<str> = format!("source/{}", source.name).into();
                 let stream = streams.of(&gateway, &path, epoch, stored);
-                SourceState::new(&source.name, stream, stored)
+                let mut state = SourceState::new(&source.name, stream, stored);
+                state.watched = clock.stored();
+                state
             })
             .collect();
         let equipment = plan
@@ -124,7 +127,6 @@ impl Core {
             }
         }
         let mut core = Self {
-            clock: Clock::restore(stored),
             timers: Timers::default(),
             at: Duration::ZERO,
             until: Duration::ZERO,
@@ -152,6 +154,7 @@ impl Core {
                 any: true,
                 ..Shedding::default()
             },
+            clock,
             plan,
         };
         core.queue_all();
@@ -188,6 +191,7 @@ impl Core {
         // What was due before the batch came is told before it.
         self.real = self.clock.at_receipt(input.now, input.received);
         self.run_timers(self.real, input.now.wall, events);
+        self.note_watched(input.source);
         self.emitter.begin(input.received, input.now.wall);
         for notice in input.notices {
             self.notice(input.source, notice, events);
@@ -294,7 +298,8 @@ impl Core {
             source.held.push(sample.tag);
         }
         let is_held = tag.valid.is_some() || waits;
-        if std::mem::replace(&mut state.session, source.session) != source.session {
+        let is_first = std::mem::replace(&mut state.session, source.session) != source.session;
+        if is_first {
             // Another process has to know that it was sent.
             self.touch(sample.tag);
         }
@@ -303,7 +308,13 @@ impl Core {
             return;
         }
         self.gates.see(sample.tag);
+        let before = self.pending.len();
         self.detect(sample, received);
+        let happened =
+            |change: &Change| change.cause == Cause::Value && change.source_time == sample.source_time;
+        if !is_first && self.pending[before..].iter().any(happened) {
+            self.compare_clocks(id, sample, received);
+        }
         if self.tags[sample.tag.index()].put_off {
             self.queue_again(sample.tag);
         }

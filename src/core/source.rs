@@ -47,6 +47,10 @@ pub(crate) struct SourceState {
     pub(crate) gaps: u32,
     /// When the last good value was received; of an earlier process up to [`LAST_GOOD_EVERY`] before that.
     pub(crate) last_good: Option<Timestamp>,
+    /// What the gateway's clock was ahead of the device's when a change last came as it happened, its way included, in nanoseconds.
+    pub(crate) ahead: Option<i64>,
+    /// Up to when it was watched at least, on the core's clock: what it hands over later happened after that.
+    pub(crate) watched: Duration,
     /// What of it is stored, or will be with the next commit.
     stored_good: Option<Timestamp>,
     pub(crate) dirty: bool,
@@ -63,6 +67,8 @@ struct StoredSource {
     gaps: u32,
     #[serde(skip_serializing_if = "is_zero", default)]
     session: u32,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    ahead: Option<i64>,
 }
 
 impl SourceState {
@@ -85,6 +91,8 @@ impl SourceState {
             begun: false,
             gaps: restored.as_ref().map_or(0, |s| s.gaps),
             last_good,
+            ahead: restored.as_ref().and_then(|s| s.ahead),
+            watched: Duration::ZERO,
             stored_good: last_good,
             dirty: false,
             stream,
@@ -125,6 +133,7 @@ impl SourceState {
             last_good: self.last_good.map(Timestamp::as_nanos),
             gaps: self.gaps,
             session: self.session,
+            ahead: self.ahead,
         };
         Some((cell(&self.name).into(), serde_json::to_string(&stored).ok()?))
     }

@@ -1,11 +1,12 @@
 //! What comes late tag by tag, and by clocks that are not the gateway's.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use floorgate_core::Event;
 use floorgate_core::plan::*;
-use floorgate_sample::{Continuity, Notice, Quality, TagId, Timestamp, Value};
+use floorgate_sample::{Continuity, Notice, Quality, Sample, TagId, Timestamp, Value};
 
 use super::probe::*;
 use super::{ALARMS, GOOD, Gateway, STATE, TEMPERATURE, data, sample};
@@ -172,4 +173,90 @@ fn a_late_change_without_a_source_time_is_of_the_time_at_which_the_server_took_i
     assert!(told(&events).is_empty(), "{:#?}", told(&events));
     events.extend(at(&mut gateway, 106 * S));
     assert_eq!(told(&events).len(), 1, "it is above since 95 s");
+}
+
+/// A sample by a clock that is so far ahead of the gateway's, or behind it.
+fn by(clock: i64, gateway: &Gateway, tag: TagId, value: Value) -> Sample {
+    sample(tag, value, Timestamp::from_nanos(gateway.time + clock))
+}
+
+#[test]
+fn a_late_change_of_a_clock_that_is_ahead_is_of_the_time_at_which_it_happened() {
+    for restarts in [false, true] {
+        let mut gateway = holding(20);
+        let begins = by(30 * S, &gateway, TEMPERATURE, float(90.0));
+        gateway.try_batch(&[], &[begins]);
+        gateway.time = 2 * S;
+        offline(&mut gateway);
+        if restarts {
+            gateway = gateway.restart();
+        }
+        gateway.time = 100 * S;
+        gateway.notice(Notice::Online(Continuity::Resumed));
+        let mut events = late(&mut gateway, TEMPERATURE, float(20.0), 36 * S);
+        events.extend(caught_up(&mut gateway, 200 * S));
+        assert!(told(&events).is_empty(), "it held for 5 s: {:#?}", told(&events));
+    }
+}
+
+#[test]
+fn what_begins_late_by_a_clock_that_is_behind_has_not_held_since_before_the_source_was_lost() {
+    let mut gateway = holding(60);
+    away(&mut gateway, 1000 * S, 1010 * S);
+    let mut events = late(&mut gateway, TEMPERATURE, float(90.0), 889 * S);
+    events.extend(caught_up(&mut gateway, 1015 * S));
+    assert!(told(&events).is_empty(), "{:#?}", told(&events));
+    events.extend(at(&mut gateway, 1071 * S));
+    assert_eq!(told(&events).len(), 1, "{:#?}", told(&events));
+}
+
+#[test]
+fn a_late_heartbeat_of_a_clock_that_is_behind_is_of_the_time_at_which_it_beat() {
+    let mut mapping = with(vec![state_rule()]);
+    tag(&mut mapping, GOOD).heartbeat = Some(Duration::from_secs(5));
+    let mut gateway = begin(mapping);
+    let clock = -20 * S;
+    for beat in 100..110 {
+        gateway.time = beat * S;
+        let beats = by(clock, &gateway, GOOD, Value::UInt(beat.unsigned_abs()));
+        let state = by(clock, &gateway, STATE, Value::Int(6));
+        gateway.try_batch(&[], &[beats, state]);
+    }
+    away(&mut gateway, 110 * S, 112 * S);
+    let mut events = late(&mut gateway, GOOD, Value::UInt(112), 112 * S + clock);
+    events.extend(caught_up(&mut gateway, 112 * S + S / 2));
+    assert!(
+        events.iter().all(|event| data(event)["state"] != "Stale"),
+        "it beat half a second ago: {:#?}",
+        show(&events)
+    );
+}
+
+#[test]
+fn a_value_that_is_old_when_it_is_first_sent_says_nothing_of_clocks() {
+    let mut gateway = holding(10);
+    send(&mut gateway, &[(TEMPERATURE, float(30.0))]);
+    gateway.time = 1000 * S;
+    late(&mut gateway, STATE, Value::Int(6), 2 * S);
+    away(&mut gateway, 1001 * S, 1100 * S);
+    let mut events = late(&mut gateway, TEMPERATURE, float(90.0), 1095 * S);
+    events.extend(caught_up(&mut gateway, 1106 * S));
+    assert_eq!(told(&events).len(), 1, "it is above since 1095 s");
+}
+
+#[test]
+fn a_device_that_does_not_know_the_year_is_taken_at_its_pace() {
+    let year = 365 * 86_400 * S;
+    let spec = custom(edge(above(), 600, true, false), &[]);
+    let mapping = with(vec![rule("r.h", &[TEMPERATURE], spec)]);
+    let mut gateway = Gateway::start(Arc::new(mapping), HashMap::new());
+    gateway.time = 50 * year;
+    gateway.started = Some(gateway.time);
+    gateway.notice(Notice::Online(Continuity::New));
+    late(&mut gateway, TEMPERATURE, float(20.0), 5 * S);
+    let (lost, back) = (gateway.time + 10 * S, gateway.time + 20 * S);
+    away(&mut gateway, lost, back);
+    let mut events = late(&mut gateway, TEMPERATURE, float(90.0), 22 * S);
+    events.extend(caught_up(&mut gateway, back + S));
+    assert!(told(&events).is_empty(), "{:#?}", told(&events));
 }
