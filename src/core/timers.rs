@@ -11,6 +11,9 @@ use crate::envelope::Event;
 use crate::machine::{Core, Now, change_without_sample};
 use crate::plan::{RuleId, TagSpec};
 
+/// Events that timers make in one call: what an outage of hours left is told in parts, so that what is stored together has a bound.
+const MOST_EVENTS: usize = 10_000;
+
 impl TagSpec {
     /// Whether the tag has timers.
     pub(crate) fn is_timed(&self) -> bool {
@@ -19,10 +22,11 @@ impl TagSpec {
 }
 
 impl Core {
-    /// Runs the timers that are due; what they make is appended to `events`.
+    /// Runs the timers that are due; what they make is appended to `events`. After [`MOST_EVENTS`] the rest is left for the next call,
+    /// which [`Core::next_deadline`] then asks for at once.
     pub fn advance(&mut self, now: Now, events: &mut Vec<Event>) {
         self.real = self.clock.at(now);
-        self.run_timers(self.real, now.wall, events);
+        self.run_some_timers((self.real, now.wall), MOST_EVENTS, events);
         self.emitter.begin(now.wall, now.wall);
         self.pay(events);
     }
@@ -38,8 +42,20 @@ impl Core {
 
     /// Runs the timers that are due by then, one after the other, each as of its own time.
     pub(crate) fn run_timers(&mut self, until: Duration, wall: Timestamp, events: &mut Vec<Event>) {
+        self.run_some_timers((until, wall), usize::MAX, events);
+    }
+
+    fn run_some_timers(
+        &mut self,
+        (until, wall): (Duration, Timestamp),
+        most: usize,
+        events: &mut Vec<Event>,
+    ) {
         self.until = until;
-        while let Some((due, timer)) = self.timers.pop(until) {
+        let before = events.len();
+        while events.len() - before < most
+            && let Some((due, timer)) = self.timers.pop(until)
+        {
             self.at = due;
             self.emitter.begin(wall, wall);
             self.moment = self.moment.wrapping_add(1);
@@ -155,6 +171,12 @@ impl Core {
     pub(crate) fn put_off_silence(&mut self, tag: TagId) {
         if let Some(interval) = self.plan.tags[tag.index()].spec.at_least_every {
             let due = self.at + interval;
+            // What nobody was there to tell in time is told once.
+            let due = if due <= self.until {
+                self.until + interval
+            } else {
+                due
+            };
             let waiting = self.tags[tag.index()].waiting();
             waiting.silence = Some(due);
             waiting.overdue = false;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use floorgate_core::Event;
 use floorgate_core::plan::*;
-use floorgate_sample::{Continuity, Notice, Quality, Sample, TagId, Timestamp, Value};
+use floorgate_sample::{Continuity, Notice, Quality, Sample, SourceId, TagId, Timestamp, Value};
 
 use super::probe::*;
 use super::{ALARMS, GOOD, Gateway, STATE, TEMPERATURE, data, sample};
@@ -259,4 +259,70 @@ fn a_device_that_does_not_know_the_year_is_taken_at_its_pace() {
     let mut events = late(&mut gateway, TEMPERATURE, float(90.0), 22 * S);
     events.extend(caught_up(&mut gateway, back + S));
     assert!(told(&events).is_empty(), "{:#?}", told(&events));
+}
+
+/// A plan of many measurements, each with a window of a minute.
+fn many_windows(number: u32) -> Plan {
+    let mut mapping = with(Vec::new());
+    mapping.tags.clear();
+    for index in 0..number {
+        mapping.tags.push(Tag {
+            key: format!("line/{index}").into(),
+            source: SourceId(0),
+            valid: None,
+            spec: Arc::new(TagSpec {
+                name: "t".into(),
+                ..TagSpec::default()
+            }),
+        });
+        let shape = Shape::Window(WindowSpec {
+            every: Duration::from_mins(1),
+            value: Aggregate::Mean,
+        });
+        let spec = RuleSpec {
+            shape,
+            ..RuleSpec::of(RuleKind::Measurement { name: "t".into() })
+        };
+        mapping
+            .rules
+            .push(rule(&format!("r.{index}"), &[TagId(index)], spec));
+    }
+    mapping
+}
+
+#[test]
+fn what_an_outage_of_hours_left_is_told_in_parts() {
+    let mut gateway = begin(many_windows(100));
+    let values: Vec<_> = (0..100).map(|tag| (TagId(tag), float(1.0))).collect();
+    send(&mut gateway, &values);
+    away(&mut gateway, S, 5 * 3600 * S);
+    gateway.notice(Notice::CaughtUp);
+    let mut parts = Vec::new();
+    while gateway
+        .core
+        .next_deadline()
+        .is_some_and(|due| due <= gateway.now(0).monotonic)
+    {
+        parts.push(gateway.advance().len());
+    }
+    assert!(parts.iter().all(|part| *part <= 10_000), "{parts:?}");
+    assert_eq!(parts.iter().sum::<usize>(), 100 * 300, "{parts:?}");
+}
+
+#[test]
+fn a_longest_silence_in_which_the_engine_stood_still_is_told_once() {
+    let mut mapping = with(Vec::new());
+    mapping.rules = vec![rule(
+        "r.t",
+        &[TEMPERATURE],
+        RuleSpec::of(RuleKind::Measurement { name: "t".into() }),
+    )];
+    tag(&mut mapping, TEMPERATURE).at_least_every = Some(Duration::from_mins(1));
+    let mut gateway = begin(mapping);
+    send(&mut gateway, &[(TEMPERATURE, float(20.0))]);
+    gateway.time = 3600 * S;
+    let events = gateway.advance();
+    assert_eq!(events.len(), 1, "{:#?}", show(&events));
+    let events = at(&mut gateway, 3661 * S);
+    assert_eq!(events.len(), 1, "{:#?}", show(&events));
 }
