@@ -64,7 +64,7 @@ impl Core {
     /// When something happened that comes late, on the core's clock. `None` where nothing says so.
     fn happened_at(&mut self, sample: &Sample, input: Input<'_>) -> Option<Duration> {
         let source = &self.sources[input.source.index()];
-        let ahead = source.ahead.unwrap_or(0);
+        let ahead = source.ahead.usual().unwrap_or(0);
         let age = behind(sample, input.received)?.saturating_sub(ahead);
         let age = u64::try_from(age).map_or(Duration::ZERO, Duration::from_nanos);
         // A device's clock may be anything: it happened after what was seen, and before now.
@@ -89,8 +89,8 @@ impl Core {
     /// have happened long before.
     pub(crate) fn compare_clocks(&mut self, source: SourceId, sample: &Sample, received: Timestamp) {
         let source = &mut self.sources[source.index()];
-        if source.is_watched() {
-            source.ahead = behind(sample, received).or(source.ahead);
+        if let Some(ahead) = behind(sample, received).filter(|_| source.is_watched()) {
+            source.ahead.note(ahead);
         }
     }
 

@@ -22,8 +22,8 @@ impl TagSpec {
 }
 
 impl Core {
-    /// Runs the timers that are due; what they make is appended to `events`. After [`MOST_EVENTS`] the rest is left for the next call,
-    /// which [`Core::next_deadline`] then asks for at once.
+    /// Runs the timers that are due; what they make is appended to `events`. After some thousands the rest is left for the next
+    /// call, which [`Core::next_deadline`] then asks for at once.
     pub fn advance(&mut self, now: Now, events: &mut Vec<Event>) {
         self.real = self.clock.at(now);
         self.run_some_timers((self.real, now.wall), MOST_EVENTS, events);

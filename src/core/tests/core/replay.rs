@@ -245,6 +245,24 @@ fn a_value_that_is_old_when_it_is_first_sent_says_nothing_of_clocks() {
 }
 
 #[test]
+fn a_single_value_with_a_time_of_its_own_says_nothing_of_clocks() {
+    let mut gateway = holding(10);
+    for second in 1000..1005 {
+        gateway.time = second * S;
+        let high = second % 2 == 0;
+        send(
+            &mut gateway,
+            &[(TEMPERATURE, float(if high { 90.0 } else { 20.0 }))],
+        );
+    }
+    late(&mut gateway, GOOD, Value::UInt(2), 2 * S);
+    away(&mut gateway, 1005 * S, 1100 * S);
+    let mut events = late(&mut gateway, TEMPERATURE, float(20.0), 1006 * S);
+    events.extend(caught_up(&mut gateway, 1200 * S));
+    assert!(told(&events).is_empty(), "it held for 2 s: {:#?}", told(&events));
+}
+
+#[test]
 fn a_device_that_does_not_know_the_year_is_taken_at_its_pace() {
     let year = 365 * 86_400 * S;
     let spec = custom(edge(above(), 600, true, false), &[]);
