@@ -12,7 +12,7 @@ use crate::machine::{Core, Now, change_without_sample};
 use crate::plan::{RuleId, TagSpec};
 
 /// Events that timers make in one call: what an outage of hours left is told in parts, so that what is stored together has a bound.
-const MOST_EVENTS: usize = 10_000;
+const MOST_EVENTS: usize = 5_000;
 
 impl TagSpec {
     /// Whether the tag has timers.
