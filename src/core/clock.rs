@@ -46,6 +46,12 @@ impl Clock {
         }
     }
 
+    /// The time that an earlier process last stored.
+    pub(crate) fn stored(&self) -> Duration {
+        self.stored
+            .map_or(Duration::ZERO, |stored| Duration::from_nanos(stored.clock))
+    }
+
     /// The clock's time at a moment; it never goes back.
     pub(crate) fn at(&mut self, now: Now) -> Duration {
         let offset = *self.offset.get_or_insert_with(|| {

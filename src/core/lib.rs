@@ -13,6 +13,7 @@ mod gate;
 mod handover;
 mod index;
 mod json;
+mod late;
 mod machine;
 mod notice;
 pub mod plan;

@@ -12,6 +12,7 @@ use crate::detect::{Arrival, Cause, Change, detect};
 use crate::envelope::{Event, Settings};
 use crate::gate::Gates;
 use crate::index::Index;
+use crate::late::Late;
 use crate::plan::{Plan, Rule, RuleId};
 use crate::rules::{Emitter, Failures, Request, RuleState, View};
 use crate::shedding::Shedding;
@@ -63,8 +64,7 @@ pub struct Core {
     /// Up to which time of it timers are run, and what it really is: what comes late is taken as of when it happened.
     pub(crate) until: Duration,
     pub(crate) real: Duration,
-    /// The source whose late changes are taken.
-    pub(crate) replaying: Option<SourceId>,
+    pub(crate) late: Late,
     order: Vec<u32>,
     pub(crate) pending: Vec<Change>,
     pub(crate) shedding: Shedding,
@@ -87,13 +87,16 @@ impl Core {
         let mut streams = Streams::default();
         let gateway = Arc::clone(&settings.gateway);
         let epoch = settings.stream_epoch;
+        let clock = Clock::restore(stored);
         let sources = plan
             .sources
             .iter()
             .map(|source| {
                 let path: Arc<str> = format!("source/{}", source.name).into();
                 let stream = streams.of(&gateway, &path, epoch, stored);
-                SourceState::new(&source.name, stream, stored)
+                let mut state = SourceState::new(&source.name, stream, stored);
+                state.watched = clock.stored();
+                state
             })
             .collect();
         let equipment = plan
@@ -124,12 +127,11 @@ impl Core {
             }
         }
         let mut core = Self {
-            clock: Clock::restore(stored),
             timers: Timers::default(),
             at: Duration::ZERO,
             until: Duration::ZERO,
             real: Duration::ZERO,
-            replaying: None,
+            late: Late::default(),
             gates: Gates::of(&plan),
             index: Arc::new(Index::of(&plan)),
             requests: Vec::new(),
@@ -152,6 +154,7 @@ impl Core {
                 any: true,
                 ..Shedding::default()
             },
+            clock,
             plan,
         };
         core.queue_all();
@@ -188,6 +191,7 @@ impl Core {
         // What was due before the batch came is told before it.
         self.real = self.clock.at_receipt(input.now, input.received);
         self.run_timers(self.real, input.now.wall, events);
+        self.note_watched(input.source);
         self.emitter.begin(input.received, input.now.wall);
         for notice in input.notices {
             self.notice(input.source, notice, events);
@@ -198,11 +202,10 @@ impl Core {
         // What comes late is taken as of the time at which it happened.
         let source = &self.sources[input.source.index()];
         let replays = source.online && source.catching_up && !input.samples.is_empty();
-        if replays {
-            self.end_putting_off(input.source);
-        }
+        let in_order =
+            |position: usize| &input.samples[order.get(position).map_or(position, |&index| index as usize)];
         for position in 0..input.samples.len() {
-            let sample = &input.samples[order.get(position).map_or(position, |&index| index as usize)];
+            let sample = in_order(position);
             let Some(state) = self.tags.get(sample.tag.index()) else {
                 continue;
             };
@@ -210,33 +213,17 @@ impl Core {
                 self.close_moment(events);
             }
             if replays && moment_time != Some(sample.source_time) {
-                self.replay_to(input.source, sample.source_time, input, events);
+                let moment = (position..input.samples.len()).map(in_order);
+                self.replay_to(moment, input, events);
             }
             moment_time = Some(sample.source_time);
             self.sample(input.source, sample, input.received);
         }
         self.close_moment(events);
         self.order = order;
-        if self.replaying.take().is_some() {
-            (self.at, self.until) = (self.real, self.real);
+        if replays {
+            self.end_replay();
         }
-    }
-
-    /// Lets pass what had passed when something happened that comes late.
-    fn replay_to(
-        &mut self,
-        source: SourceId,
-        time: Option<Timestamp>,
-        input: Input<'_>,
-        events: &mut Vec<Event>,
-    ) {
-        let age = time.map_or(Duration::ZERO, |time| input.received.since(time));
-        let then = self.real.saturating_sub(age);
-        // Late changes come in their order; a device's clock that was set back does not turn time back.
-        let then = self.replaying.map_or(then, |_| then.max(self.at));
-        self.replaying = Some(source);
-        self.run_timers(then, input.now.wall, events);
-        self.emitter.begin(input.received, input.now.wall);
     }
 
     /// Hands out the cells that changed since the last call.
@@ -311,7 +298,8 @@ impl Core {
             source.held.push(sample.tag);
         }
         let is_held = tag.valid.is_some() || waits;
-        if std::mem::replace(&mut state.session, source.session) != source.session {
+        let is_first = std::mem::replace(&mut state.session, source.session) != source.session;
+        if is_first {
             // Another process has to know that it was sent.
             self.touch(sample.tag);
         }
@@ -320,7 +308,13 @@ impl Core {
             return;
         }
         self.gates.see(sample.tag);
+        let before = self.pending.len();
         self.detect(sample, received);
+        let happened =
+            |change: &Change| change.cause == Cause::Value && change.source_time == sample.source_time;
+        if !is_first && self.pending[before..].iter().any(happened) {
+            self.compare_clocks(id, sample, received);
+        }
         if self.tags[sample.tag.index()].put_off {
             self.queue_again(sample.tag);
         }

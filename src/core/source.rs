@@ -1,5 +1,6 @@
 //! What the core knows of a source.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -47,11 +48,39 @@ pub(crate) struct SourceState {
     pub(crate) gaps: u32,
     /// When the last good value was received; of an earlier process up to [`LAST_GOOD_EVERY`] before that.
     pub(crate) last_good: Option<Timestamp>,
+    /// What the gateway's clock is ahead of the device's.
+    pub(crate) ahead: Ahead,
+    /// Up to when it was watched at least, on the core's clock: what it hands over later happened after that.
+    pub(crate) watched: Duration,
     /// What of it is stored, or will be with the next commit.
     stored_good: Option<Timestamp>,
     pub(crate) dirty: bool,
     /// The stream of its own events.
     pub(crate) stream: usize,
+}
+
+/// Changes that say what the clocks differ by: more than half of them have to agree on it.
+const COMPARED: usize = 15;
+
+/// What the gateway's clock was ahead of the device's when changes last came as they happened, their way included, in nanoseconds.
+#[derive(Debug, Default)]
+pub(crate) struct Ahead(VecDeque<i64>);
+
+impl Ahead {
+    /// A change came as it happened.
+    pub(crate) fn note(&mut self, ahead: i64) {
+        if self.0.len() == COMPARED {
+            self.0.pop_front();
+        }
+        self.0.push_back(ahead);
+    }
+
+    /// What it is mostly: single values may have times of their own.
+    pub(crate) fn usual(&self) -> Option<i64> {
+        let mut sorted: Vec<i64> = self.0.iter().copied().collect();
+        sorted.sort_unstable();
+        sorted.get(sorted.len().saturating_sub(1) / 2).copied()
+    }
 }
 
 #[derive(Serialize, Deserialize)]
@@ -63,6 +92,8 @@ struct StoredSource {
     gaps: u32,
     #[serde(skip_serializing_if = "is_zero", default)]
     session: u32,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    ahead: Option<i64>,
 }
 
 impl SourceState {
@@ -85,6 +116,8 @@ impl SourceState {
             begun: false,
             gaps: restored.as_ref().map_or(0, |s| s.gaps),
             last_good,
+            ahead: Ahead(restored.as_ref().and_then(|s| s.ahead).into_iter().collect()),
+            watched: Duration::ZERO,
             stored_good: last_good,
             dirty: false,
             stream,
@@ -125,6 +158,7 @@ impl SourceState {
             last_good: self.last_good.map(Timestamp::as_nanos),
             gaps: self.gaps,
             session: self.session,
+            ahead: self.ahead.usual(),
         };
         Some((cell(&self.name).into(), serde_json::to_string(&stored).ok()?))
     }

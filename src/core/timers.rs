@@ -11,6 +11,9 @@ use crate::envelope::Event;
 use crate::machine::{Core, Now, change_without_sample};
 use crate::plan::{RuleId, TagSpec};
 
+/// Events that timers make in one call: what an outage of hours left is told in parts, so that what is stored together has a bound.
+const MOST_EVENTS: usize = 5_000;
+
 impl TagSpec {
     /// Whether the tag has timers.
     pub(crate) fn is_timed(&self) -> bool {
@@ -19,10 +22,11 @@ impl TagSpec {
 }
 
 impl Core {
-    /// Runs the timers that are due; what they make is appended to `events`.
+    /// Runs the timers that are due; what they make is appended to `events`. After some thousands the rest is left for the next
+    /// call, which [`Core::next_deadline`] then asks for at once.
     pub fn advance(&mut self, now: Now, events: &mut Vec<Event>) {
         self.real = self.clock.at(now);
-        self.run_timers(self.real, now.wall, events);
+        self.run_some_timers((self.real, now.wall), MOST_EVENTS, events);
         self.emitter.begin(now.wall, now.wall);
         self.pay(events);
     }
@@ -38,8 +42,20 @@ impl Core {
 
     /// Runs the timers that are due by then, one after the other, each as of its own time.
     pub(crate) fn run_timers(&mut self, until: Duration, wall: Timestamp, events: &mut Vec<Event>) {
+        self.run_some_timers((until, wall), usize::MAX, events);
+    }
+
+    fn run_some_timers(
+        &mut self,
+        (until, wall): (Duration, Timestamp),
+        most: usize,
+        events: &mut Vec<Event>,
+    ) {
         self.until = until;
-        while let Some((due, timer)) = self.timers.pop(until) {
+        let before = events.len();
+        while events.len() - before < most
+            && let Some((due, timer)) = self.timers.pop(until)
+        {
             self.at = due;
             self.emitter.begin(wall, wall);
             self.moment = self.moment.wrapping_add(1);
@@ -79,20 +95,35 @@ impl Core {
     /// that is asked. Where they may not, they are put off until they may.
     pub(crate) fn may_judge(&mut self, tag: TagId, has_to_be_known: bool) -> bool {
         let source = self.plan.tags[tag.index()].source;
-        let is_replayed = self.replaying == Some(source);
-        let is_watched = is_replayed || self.sources[source.index()].is_watched();
+        let is_watched = self.late.knows(tag) || self.sources[source.index()].is_watched();
         if is_watched && (!has_to_be_known || self.view().value(tag).is_some()) {
             return true;
         }
+        self.put_off(tag)
+    }
+
+    /// As [`Self::may_judge`], of a rule that waits for several tags: while changes of any of them may still come late, nobody knows that
+    /// they did not come.
+    pub(crate) fn may_judge_all(&mut self, tags: &[TagId]) -> bool {
+        let source_of = |tag: &TagId| &self.sources[self.plan.tags[tag.index()].source.index()];
+        match tags.iter().find(|tag| source_of(tag).catching_up) {
+            Some(tag) => self.put_off(*tag),
+            None => tags
+                .first()
+                .is_some_and(|trigger| self.may_judge(*trigger, false)),
+        }
+    }
+
+    fn put_off(&mut self, tag: TagId) -> bool {
+        let source = self.plan.tags[tag.index()].source;
         if !std::mem::replace(&mut self.tags[tag.index()].put_off, true) {
             self.sources[source.index()].put_off.push(tag);
         }
         false
     }
 
-    /// Puts the timers in again that were put off.
+    /// Puts the timers in again that were put off, of a tag and of the rules that it triggers. It stays among those that are put off.
     pub(crate) fn queue_again(&mut self, tag: TagId) {
-        self.tags[tag.index()].put_off = false;
         self.queue_tag(tag);
         for rule in self.rules_of(tag) {
             self.queue_rule(rule);
@@ -101,7 +132,11 @@ impl Core {
 
     /// A source is watched again: what was put off for it is looked at.
     pub(crate) fn end_putting_off(&mut self, source: SourceId) {
+        if !self.sources[source.index()].is_watched() {
+            return;
+        }
         for tag in std::mem::take(&mut self.sources[source.index()].put_off) {
+            self.tags[tag.index()].put_off = false;
             self.queue_again(tag);
         }
     }
@@ -136,6 +171,12 @@ impl Core {
     pub(crate) fn put_off_silence(&mut self, tag: TagId) {
         if let Some(interval) = self.plan.tags[tag.index()].spec.at_least_every {
             let due = self.at + interval;
+            // What nobody was there to tell in time is told once.
+            let due = if due <= self.until {
+                self.until + interval
+            } else {
+                due
+            };
             let waiting = self.tags[tag.index()].waiting();
             waiting.silence = Some(due);
             waiting.overdue = false;

@@ -256,10 +256,11 @@ impl Core {
         let has_value = progress.window.as_ref().is_some_and(window::Memory::has_value);
         let needs_value = has_value || matches!(rule.spec.shape, Shape::Edge(_));
         let may_judge = is_ripe
-            && rule
-                .inputs
-                .first()
-                .is_some_and(|trigger| self.may_judge(*trigger, needs_value));
+            && match (&rule.spec.shape, rule.inputs.first()) {
+                (Shape::Join { .. }, _) => self.may_judge_all(rule.triggers()),
+                (_, Some(trigger)) => self.may_judge(*trigger, needs_value),
+                (_, None) => false,
+            };
         if may_judge {
             self.ripen(rule, id, &mut progress, at, &mut due);
         }

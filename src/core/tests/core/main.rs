@@ -10,6 +10,7 @@ mod late;
 mod machine;
 mod moments;
 mod probe;
+mod replay;
 mod resume;
 mod shapes;
 mod shedding;

@@ -380,6 +380,7 @@ fn what_happened_between_two_processes_makes_the_events_of_one() {
             gateway
         };
         let (mut whole, mut one) = (new(), Vec::new());
+        let mut last: BTreeMap<TagId, Sample> = BTreeMap::new();
         let mut parted = Parted {
             gateway: new(),
             missed: None,
@@ -389,8 +390,22 @@ fn what_happened_between_two_processes_makes_the_events_of_one() {
             let until = whole.time + random.i64(1..900_000_000);
             one.extend(pass(&mut whole, until));
             let mut samples = values(&whole, &mut random);
+            // A late change speaks for its own tag alone: the source says of each what it is.
+            samples.extend(
+                last.values()
+                    .filter(|last| samples.iter().all(|one| one.tag != last.tag))
+                    .cloned()
+                    .collect::<Vec<_>>(),
+            );
             for sample in &mut samples {
                 sample.source_time = Some(Timestamp::from_nanos(until));
+                last.insert(
+                    sample.tag,
+                    Sample {
+                        gap: false,
+                        ..sample.clone()
+                    },
+                );
             }
             one.extend(whole.try_batch(&[], &samples).0);
             parted.takes(&samples, until);
