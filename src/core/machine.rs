@@ -353,6 +353,9 @@ impl Core {
         if tag.spec.is_timed() {
             self.watch(sample.tag, beats);
         }
+        if sample.gap {
+            self.mark_waiting_for(sample.tag);
+        }
     }
 
     /// The rules that a tag triggers.

@@ -28,14 +28,13 @@ impl Core {
                 ..
             } => {
                 for tag in tags {
-                    if let Some(state) = self.tags.get_mut(tag.index())
-                        && !std::mem::replace(&mut state.gap, true)
-                    {
+                    let Some(state) = self.tags.get_mut(tag.index()) else {
+                        continue;
+                    };
+                    if !std::mem::replace(&mut state.gap, true) {
                         self.touch(*tag);
-                        for rule in self.rules_of(*tag) {
-                            self.mark_waiting(rule);
-                        }
                     }
+                    self.mark_waiting_for(*tag);
                 }
             }
             Notice::Online(continuity) => {

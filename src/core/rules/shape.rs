@@ -33,6 +33,9 @@ pub(crate) struct Progress {
     expect: Option<expect::Memory>,
     #[serde(skip_serializing_if = "Option::is_none", default)]
     window: Option<window::Memory>,
+    /// It has taken a gap over that none of its events has told.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    gap: bool,
     /// The PLC's number of the last event.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     sequence: Option<u64>,
@@ -56,6 +59,7 @@ impl Progress {
             join: stored.join.filter(|_| matches!(shape, Shape::Join { .. })),
             expect: stored.expect.filter(|_| matches!(shape, Shape::Expect { .. })),
             window: stored.window.filter(|_| matches!(shape, Shape::Window(_))),
+            gap: stored.gap,
             sequence: stored.sequence.filter(|_| spec.sequence.is_some()),
             asked: stored.asked,
             entries: Entries::default(),
@@ -69,6 +73,21 @@ impl Progress {
         let expect = self.expect.as_mut().is_some_and(expect::Memory::mark);
         let window = self.window.as_mut().is_some_and(window::Memory::mark);
         edge || join || expect || window
+    }
+
+    /// Takes the gap before a change over until an event tells it. Returns whether anything is to be stored.
+    fn take_gap(&mut self, change: &Change) -> bool {
+        change.gap && !std::mem::replace(&mut self.gap, true)
+    }
+
+    /// Whether there is a gap that no event has told.
+    pub(super) fn has_gap(&self) -> bool {
+        self.gap
+    }
+
+    /// An event told the gap.
+    pub(super) fn tell_gap(&mut self) {
+        self.gap = false;
     }
 
     /// When what the shape waits for is to be looked at.
@@ -152,8 +171,12 @@ impl Core {
         change.received.get_or_insert(self.emitter.received());
         let mut due = Vec::new();
         let moved = self.see(id, rule, &change, (&mut due, events));
-        self.rules[number as usize].dirty |= moved;
-        // Its gap is told with what the rule tells later.
+        // Its gap is told with what the rule tells later; that of a window is its own.
+        let keeps_gap = !matches!(rule.spec.shape, Shape::Window(_));
+        let state = &mut self.rules[number as usize];
+        let progress = state.progress.as_deref_mut().filter(|_| keeps_gap);
+        let took = progress.is_some_and(|progress| progress.take_gap(&change));
+        state.dirty |= moved || took;
         self.tags[change.tag.index()].taken |= moved || !due.is_empty();
         for due in due {
             self.fire(id, rule, due, events);
@@ -197,7 +220,8 @@ impl Core {
             }
             Shape::Transitions(transitions) => {
                 due.extend(expect::forbidden(transitions, tag, change));
-                false
+                // The next one is judged from here.
+                change.gap
             }
             Shape::Window(spec) if matches!(rule.spec.kind, RuleKind::ProductionCount { .. }) => {
                 let window = progress.window.get_or_insert_default();
@@ -240,6 +264,13 @@ impl Core {
         let was_dirty = state.dirty;
         state.dirty |= state.progress.as_deref_mut().is_some_and(Progress::mark);
         self.touched(id, was_dirty);
+    }
+
+    /// Marks that something of a tag may have been missed while the rules that it triggers waited.
+    pub(crate) fn mark_waiting_for(&mut self, tag: TagId) {
+        for rule in self.rules_of(tag) {
+            self.mark_waiting(rule);
+        }
     }
 
     /// The time for which a rule waited is over.

@@ -3,6 +3,7 @@
 mod counters;
 mod equipment_state;
 mod failures;
+mod gaps;
 mod handover;
 mod heartbeats;
 mod hostile;
