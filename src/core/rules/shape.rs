@@ -9,7 +9,7 @@ use floorgate_sample::{Quality, TagId, Value};
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
-use crate::clock::Entries;
+use crate::clock::{Entries, Timer};
 use crate::detect::{Cause, Change};
 use crate::envelope::Event;
 use crate::machine::{Core, change_without_sample};
@@ -308,6 +308,10 @@ impl Core {
         self.touched(id, was_dirty);
         if may_judge || !is_left {
             self.queue_rule(id);
+        } else if let Some(progress) = self.rules[id.0 as usize].progress_mut() {
+            // What waits for values beside it is not put off.
+            let asked = progress.asked.first().map(|asked| asked.due);
+            self.timers.queue(Timer::Rule(id), asked, &mut progress.entries);
         }
     }
 

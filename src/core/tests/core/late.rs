@@ -7,7 +7,7 @@ use floorgate_core::plan::*;
 use floorgate_sample::{Continuity, Notice, Quality, Timestamp, Value};
 
 use super::probe::*;
-use super::{STATE, TEMPERATURE, data, one, sample};
+use super::{ALARMS, GOOD, Gateway, STATE, TEMPERATURE, data, one, sample};
 
 #[test]
 fn debounce_settles_while_offline() {
@@ -230,4 +230,74 @@ fn a_month_of_windows_is_not_told_one_by_one() {
     events.extend(at(&mut gateway, soon));
     assert!((2..5).contains(&events.len()), "{:#?}", show(&events));
     assert_eq!(data(&events[1])["gap"], true, "those between are missing");
+}
+
+/// What is measured holds as long as a bit says so; its source begins anew after 20 s.
+fn behind_valid(spec: RuleSpec, value: f64) -> Gateway {
+    let mut mapping = with(vec![rule("r.v", &[TEMPERATURE], spec)]);
+    mapping.tags[TEMPERATURE.index()].valid = Some(ALARMS);
+    let mut gateway = begin(mapping);
+    let valid = |value: f64| [(ALARMS, Value::Bool(true)), (TEMPERATURE, float(value))];
+    send(&mut gateway, &valid(20.0));
+    gateway.time = S;
+    send(&mut gateway, &[(TEMPERATURE, float(value))]);
+    gateway.time = 2 * S;
+    offline(&mut gateway);
+    gateway.time = 20 * S;
+    gateway.notice(Notice::Online(Continuity::New));
+    gateway.advance();
+    send(&mut gateway, &valid(value));
+    gateway
+}
+
+#[test]
+fn hold_put_off_behind_valid() {
+    let spec = custom(edge(above(), 10, true, false), &[]);
+    let mut gateway = behind_valid(spec, 90.0);
+    let events = at(&mut gateway, 3600 * S);
+    assert_eq!(events.len(), 1, "above for an hour: {:#?}", show(&events));
+}
+
+#[test]
+fn window_put_off_behind_valid() {
+    let spec = RuleSpec {
+        shape: Shape::Window(WindowSpec {
+            every: Duration::from_secs(10),
+            value: Aggregate::Mean,
+        }),
+        ..RuleSpec::of(RuleKind::Measurement { name: "t".into() })
+    };
+    let mut gateway = behind_valid(spec, 20.0);
+    let events = at(&mut gateway, 600 * S);
+    assert!(events.len() > 50, "{:#?}", show(&events));
+}
+
+#[test]
+fn asked_behind_what_is_put_off() {
+    let run = |restart: bool| {
+        let spec = RuleSpec {
+            shape: edge(above(), 5, true, true),
+            ..snap(&[1], None, &[])
+        };
+        let mut gateway = begin(with(vec![rule("r.s", &[TEMPERATURE, GOOD], spec)]));
+        send(&mut gateway, &[(TEMPERATURE, float(20.0))]);
+        gateway.time = S;
+        send(&mut gateway, &[(TEMPERATURE, float(90.0))]);
+        let mut events = Vec::new();
+        // It rises and falls, and asks for both; then it waits again.
+        for (time, value) in [(7, 90.0), (8, 20.0), (9, 90.0)] {
+            events.extend(at(&mut gateway, time * S));
+            events.extend(send(&mut gateway, &[(TEMPERATURE, float(value))]));
+        }
+        gateway.time = 10 * S;
+        offline(&mut gateway);
+        if restart {
+            gateway = gateway.restart();
+        }
+        events.extend(at(&mut gateway, 3600 * S));
+        show(&events)
+    };
+    let events = run(false);
+    assert_eq!(events.len(), 2, "{events:#?}");
+    assert_eq!(events, run(true));
 }
