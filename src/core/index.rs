@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use floorgate_sample::{SourceId, TagId};
 
-use crate::plan::{Plan, RuleId, RuleKind, TagSpec};
+use crate::plan::{Plan, RuleId, TagSpec};
 
 /// What belongs to one source.
 #[derive(Debug, Default)]
@@ -54,7 +54,7 @@ impl Index {
             let source_of = |tag: &TagId| plan.tags.get(tag.index()).map(|tag| tag.source.index());
             let trigger = rule.inputs.first().and_then(source_of);
             if let Some(of) = trigger.and_then(|source| sources.get_mut(source)) {
-                if matches!(rule.spec.kind, RuleKind::EquipmentState) {
+                if rule.tells_state() {
                     of.states.push(id);
                 }
                 if rule.spec.shape != crate::plan::Shape::Every {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use floorgate_sample::{Continuity, GapScope, Notice, Quality, SourceId};
 
-use crate::detect::{Cause, Change};
+use crate::detect::{Audience, Cause, Change};
 use crate::envelope::Event;
 use crate::machine::{Core, change_without_sample};
 use crate::rules::source_event;
@@ -141,7 +141,8 @@ impl Core {
         }
     }
 
-    /// Tells the states of a source's equipment as unknown, or as known again.
+    /// Tells the states of a source's equipment as unknown, or as known again. No other rule of their tags sees that: what waits goes on
+    /// over a loss.
     fn for_state_tags(&mut self, id: SourceId, lost: bool, events: &mut Vec<Event>) {
         let index = Arc::clone(&self.index);
         let mut stored = Vec::new();
@@ -167,6 +168,7 @@ impl Core {
                 previous: state.counted.clone(),
                 value: if lost { None } else { state.latest.clone() },
                 gap: state.gap,
+                audience: Audience::States,
                 ..change_without_sample(tag, quality)
             };
             self.pending.push(change);

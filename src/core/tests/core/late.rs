@@ -301,3 +301,91 @@ fn asked_behind_what_is_put_off() {
     assert_eq!(events.len(), 2, "{events:#?}");
     assert_eq!(events, run(true));
 }
+
+/// What two rules tell of a state that stays over losses of a second each, beside a rule that tells the state itself or not.
+fn told_over_losses(with_state: bool) -> Vec<String> {
+    let held: Box<[Arc<str>]> = ["Held".into()].into();
+    let within = Duration::from_mins(1);
+    let states = ["Held", "Unholding"].map(Arc::from).into();
+    let mut rules = vec![
+        rule(
+            "r.h",
+            &[STATE],
+            custom(edge(Condition::Is(held), 60, true, false), &[]),
+        ),
+        rule("r.e", &[STATE], custom(Shape::Expect { states, within }, &[])),
+    ];
+    if with_state {
+        rules.push(state_rule());
+    }
+    let mut gateway = begin(with(rules));
+    send(&mut gateway, &[(STATE, Value::Int(6))]);
+    gateway.time = S;
+    send(&mut gateway, &[(STATE, Value::Int(11))]);
+    let mut events = Vec::new();
+    for n in 1..5 {
+        events.extend(at(&mut gateway, n * 30 * S));
+        events.extend(offline(&mut gateway));
+        gateway.time += S;
+        events.extend(gateway.notice(Notice::Online(Continuity::Resumed)));
+        events.extend(gateway.notice(Notice::CaughtUp));
+    }
+    if with_state {
+        let told = events
+            .iter()
+            .filter(|event| &*event.name == "EquipmentStateChanged");
+        assert_eq!(told.count(), 8, "{:#?}", show(&events));
+    }
+    events.retain(|event| &*event.name == "Happened");
+    show(&events)
+}
+
+#[test]
+fn a_hold_beside_a_state_rule() {
+    let events = told_over_losses(false);
+    assert_eq!(events.len(), 2, "{events:#?}");
+    assert_eq!(events, told_over_losses(true));
+}
+
+#[test]
+fn a_bad_value_after_a_loss_beside_a_state_rule() {
+    let run = |with_state: bool| {
+        let held: Box<[Arc<str>]> = ["Held".into()].into();
+        let spec = custom(edge(Condition::Is(held), 60, true, false), &[]);
+        let measured = RuleSpec::of(RuleKind::Measurement { name: "s".into() });
+        let mut rules = vec![rule("r.h", &[STATE], spec), rule("r.m", &[STATE], measured)];
+        if with_state {
+            rules.push(state_rule());
+        }
+        let mut gateway = begin(with(rules));
+        let mut events = send(&mut gateway, &[(STATE, Value::Int(6))]);
+        gateway.time = S;
+        events.extend(send(&mut gateway, &[(STATE, Value::Int(11))]));
+        for value in [None, Some(11), Some(11)] {
+            gateway.time += 30 * S;
+            events.extend(offline(&mut gateway));
+            gateway.time += S;
+            events.extend(gateway.notice(Notice::Online(Continuity::Resumed)));
+            events.extend(match value {
+                Some(value) => send(&mut gateway, &[(STATE, Value::Int(value))]),
+                None => bad(&mut gateway, STATE),
+            });
+            events.extend(gateway.notice(Notice::CaughtUp));
+        }
+        events.extend(at(&mut gateway, 3600 * S));
+        let states = events
+            .iter()
+            .filter(|event| &*event.name == "EquipmentStateChanged");
+        let states = states
+            .map(|event| data(event)["state"].clone())
+            .collect::<Vec<_>>();
+        events.retain(|event| ["Happened", "MeasurementRecorded"].contains(&&*event.name));
+        (show(&events), states)
+    };
+    let (events, states) = run(true);
+    assert_eq!(events, run(false).0);
+    assert_eq!(
+        states,
+        ["Execute", "Held", "unknown", "Held", "unknown", "Held"]
+    );
+}
