@@ -438,6 +438,7 @@ impl Core {
             plan: &self.plan,
             tags: &self.tags,
             sources: &self.sources,
+            beside: None,
             hidden: &[],
             read: &[],
         }

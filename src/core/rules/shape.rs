@@ -19,7 +19,6 @@ use crate::shedding::Owed;
 use super::seen::Seen;
 use super::snapshot::{self, Asked};
 use super::window::Moment;
-use super::work_order::Run;
 use super::{Fields, Note, Outcome, RunOf, count, edge, evaluate, expect, join, leave_out, window};
 
 /// What a rule waits for, and what it has seen on the way.
@@ -286,11 +285,8 @@ impl Core {
         let is_ripe = progress.ripe().is_some_and(|ripe| ripe <= at);
         let has_value = progress.window.as_ref().is_some_and(window::Memory::has_value);
         let needs_value = has_value || matches!(rule.spec.shape, Shape::Edge(_));
-        let may_judge = is_ripe
-            && rule
-                .inputs
-                .first()
-                .is_some_and(|trigger| self.may_judge(*trigger, needs_value));
+        let mut tags = rule.waits_for().iter();
+        let may_judge = is_ripe && tags.all(|tag| self.may_judge(*tag, needs_value));
         if may_judge {
             self.ripen(rule, id, &mut progress, at, &mut due);
         }
@@ -429,34 +425,13 @@ impl Core {
     /// How many numbers of the PLC were skipped before this event. `None` where that is not known.
     fn missed(&mut self, id: RuleId, rule: &Rule, slot: Slot) -> Option<u64> {
         let tag = *rule.inputs.get(usize::from(slot.0))?;
-        let number = self.view().value(tag).and_then(count::count_of)?;
+        let view = self.view().beside(rule.inputs.first().copied());
+        let number = view.value(tag).and_then(count::count_of)?;
         let counter: Option<Counter> = self.plan.tags[tag.index()].spec.counter;
         let state = &mut self.rules[id.0 as usize];
         let last = state.progress.as_mut()?.sequence.replace(number);
         state.dirty |= last != Some(number);
         Some(count::step(counter, last?, number).delta.saturating_sub(1))
-    }
-
-    /// The run that a work order's rule has open in this moment, where it is known to be the one.
-    pub(super) fn run_of(&self, id: RuleId) -> Option<Run> {
-        let rule = &self.plan.rules[id.0 as usize];
-        let RuleKind::WorkOrderStatus { order, .. } = &rule.spec.kind else {
-            return None;
-        };
-        let (&status, &tag) = (rule.inputs.first()?, rule.inputs.get(usize::from(order.0))?);
-        let view = self.view();
-        view.value(status)?;
-        let path = &self.plan.equipment[rule.equipment.0 as usize].path;
-        let run = self.rules[id.0 as usize].run(path, self.moment)?;
-        // The order of the run goes on while its tag is bad; one that was not sent since the source began anew may be another.
-        let is_same = match view.operand(rule, *order) {
-            Some(value) => value.to_string() == run.order,
-            None => {
-                self.tags[tag.index()].session
-                    == self.sources[self.plan.tags[tag.index()].source.index()].session
-            }
-        };
-        is_same.then_some(run)
     }
 
     /// Makes the event of a change, unless there is no room for it.
@@ -471,9 +446,11 @@ impl Core {
             plan: &self.plan,
             tags: &self.tags,
             sources: &self.sources,
+            beside: None,
             hidden: &note.missing,
             read: &note.read,
-        };
+        }
+        .beside(Some(change.tag));
         let outcome = Outcome {
             events,
             failures: &mut self.failures,

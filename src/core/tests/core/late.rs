@@ -384,8 +384,5 @@ fn a_bad_value_after_a_loss_beside_a_state_rule() {
     };
     let (events, states) = run(true);
     assert_eq!(events, run(false).0);
-    assert_eq!(
-        states,
-        ["Execute", "Held", "unknown", "Held", "unknown", "Held"]
-    );
+    assert_eq!(states, ["Execute", "Held", "unknown", "Held", "unknown", "Held"]);
 }

@@ -15,6 +15,7 @@ mod resume;
 mod shapes;
 mod shedding;
 mod timers;
+mod two_sources;
 mod waiting;
 mod work_order;
 
