@@ -5,14 +5,17 @@ use std::time::Duration;
 use floorgate_core::expression::Expression;
 use floorgate_core::plan::*;
 use floorgate_core::{Event, Input};
-use floorgate_sample::{Continuity, Notice, Sample, SourceId, Timestamp, Value};
+use floorgate_sample::{Continuity, GapScope, Notice, Sample, SourceId, Timestamp, Value};
 
 use super::probe::*;
-use super::{GOOD, Gateway, TEMPERATURE, data, one, sample};
+use super::{GOOD, Gateway, ORDER, STATUS, TEMPERATURE, data, one, plan, sample};
 
 /// A gateway of a rule; the count is of a second source.
-fn two(inputs: Rule) -> Gateway {
-    let mut mapping = with(vec![inputs]);
+fn two(rule: Rule) -> Gateway {
+    of_two(with(vec![rule]))
+}
+
+fn of_two(mut mapping: Plan) -> Gateway {
     mapping.sources.push(SourceRow {
         name: "b".into(),
         topic: "t".into(),
@@ -88,6 +91,50 @@ fn a_value_of_a_source_that_catches_up() {
     assert_eq!(one(&later)["t"], 20.0);
     let (meanwhile, later) = guarded(Some("t == 20.0"));
     assert_eq!((meanwhile.len(), later.len()), (0, 1));
+}
+
+#[test]
+fn a_run_of_a_source_that_catches_up() {
+    let mut mapping = with(plan().rules.drain(..1).collect());
+    let mut counting = rule("r.c", &[GOOD], custom(Shape::Every, &[]));
+    counting.run = Some(RuleId(0));
+    mapping.rules.push(counting);
+    let mut gateway = of_two(mapping);
+    send(
+        &mut gateway,
+        &[(ORDER, Value::text("WO-1")), (STATUS, Value::Int(3))],
+    );
+    let mut orders = Vec::new();
+    let mut count = |gateway: &mut Gateway, n| {
+        let events = second(gateway, &[], &[counted(n, gateway.time)]);
+        orders.push(one(&events)["workOrderId"].clone());
+    };
+    gateway.time = S;
+    count(&mut gateway, 1);
+    offline(&mut gateway);
+    gateway.time = 3600 * S;
+    gateway.notice(Notice::Online(Continuity::Resumed));
+    count(&mut gateway, 2);
+    gateway.time += S;
+    gateway.notice(Notice::CaughtUp);
+    count(&mut gateway, 3);
+    assert_eq!(orders[0], "WO-1");
+    assert_ne!(orders[1], "WO-1", "it may be over for long");
+    assert_eq!(orders[2], "WO-1");
+}
+
+#[test]
+fn a_gap_of_the_second_source_of_a_join() {
+    let mut gateway = joined();
+    gateway.time = S;
+    send(&mut gateway, &[(TEMPERATURE, float(1.0))]);
+    gateway.time = 2 * S;
+    let gap = Notice::Gap {
+        scope: GapScope::Source,
+        reason: "x".into(),
+    };
+    second(&mut gateway, &[gap], &[]);
+    assert_eq!(one(&at(&mut gateway, 60 * S))["gap"], true);
 }
 
 #[test]
