@@ -3,7 +3,7 @@
 use floorgate_sample::{Quality, TagId, Timestamp, Value};
 use serde::{Deserialize, Serialize};
 
-use crate::detect::{Cause, Change};
+use crate::detect::{Audience, Cause, Change};
 use crate::state::{StoredValue, is_zero};
 
 /// A [`Change`] as it is stored. Its tag is the place in the rule's inputs.
@@ -66,6 +66,7 @@ impl StoredChange {
             source_time: self.source.map(Timestamp::from_nanos),
             server_time: self.server.map(Timestamp::from_nanos),
             received: self.received.map(Timestamp::from_nanos),
+            audience: Audience::All,
         })
     }
 

@@ -30,6 +30,29 @@ pub enum Cause {
     Silence,
 }
 
+/// Which of a tag's rules see a change: that a source is lost is one to those that tell states of equipment alone.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Audience {
+    /// All of them.
+    #[default]
+    All,
+    /// Those that tell states of equipment.
+    States,
+    /// All but those, which have told it already.
+    Others,
+}
+
+impl Audience {
+    /// Whether a rule sees it, one that tells a state of equipment or another.
+    pub(crate) fn has(self, tells_state: bool) -> bool {
+        match self {
+            Self::All => true,
+            Self::States => tells_state,
+            Self::Others => !tells_state,
+        }
+    }
+}
+
 /// What happened to a tag.
 #[derive(Clone, Debug)]
 pub struct Change {
@@ -53,6 +76,8 @@ pub struct Change {
     pub server_time: Option<Timestamp>,
     /// When the gateway received it, where that was before the moment in which it is told.
     pub received: Option<Timestamp>,
+    /// Which of its rules see it.
+    pub(crate) audience: Audience,
 }
 
 /// When and how a sample came.
@@ -104,7 +129,8 @@ pub(crate) fn detect(
     // What a deadband holds back is no event, and known all the same.
     state.dirty |= state.latest.as_ref().is_some_and(|latest| !latest.same(value));
     state.latest = Some(value.clone());
-    state.dirty |= std::mem::take(&mut state.bad);
+    let was_bad = std::mem::take(&mut state.bad);
+    state.dirty |= was_bad;
     let returned = std::mem::take(&mut state.lost);
 
     let cause = match &state.counted {
@@ -131,6 +157,14 @@ pub(crate) fn detect(
     };
     let gap = state.gap;
     let ordinal = state.count_change(sample.source_time);
+    // Where only its source was lost meanwhile, that was told as a state alone.
+    let is_of_loss =
+        cause == Cause::Quality && !was_bad && !class_differs(state.counted_quality, sample.quality);
+    let audience = if is_of_loss {
+        Audience::States
+    } else {
+        Audience::All
+    };
     if cause == Cause::Quality {
         // The baseline keeps the value that counted, so that a deadband cannot be crept through.
         state.counted_quality = sample.quality;
@@ -148,6 +182,7 @@ pub(crate) fn detect(
         source_time: sample.source_time,
         server_time: sample.server_time,
         received: None,
+        audience,
     });
 }
 
@@ -243,16 +278,21 @@ pub(crate) fn settle(state: &mut TagState, tag: TagId) -> Option<Change> {
         source_time: candidate.source_time,
         server_time: candidate.server_time,
         received: Some(candidate.received),
+        audience: Audience::All,
     })
 }
 
 /// The value became bad: told once, until a usable one comes again.
 fn lose(state: &mut TagState, sample: &Sample) -> Option<Change> {
     state.latest = None;
-    state.dirty |= !std::mem::replace(&mut state.bad, true);
-    if std::mem::replace(&mut state.lost, true) {
+    let was_bad = std::mem::replace(&mut state.bad, true);
+    state.dirty |= !was_bad;
+    let was_lost = std::mem::replace(&mut state.lost, true);
+    if was_lost && was_bad {
         return None;
     }
+    // That its source was lost was told as a state alone.
+    let audience = if was_lost { Audience::Others } else { Audience::All };
     Some(Change {
         tag: sample.tag,
         cause: Cause::Lost,
@@ -269,6 +309,7 @@ fn lose(state: &mut TagState, sample: &Sample) -> Option<Change> {
         source_time: sample.source_time,
         server_time: sample.server_time,
         received: None,
+        audience,
     })
 }
 

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use floorgate_sample::{SourceId, TagId};
 
-use crate::plan::{Plan, RuleId, RuleKind, TagSpec};
+use crate::plan::{Plan, Rule, RuleId, Shape, TagSpec};
 
 /// What belongs to one source.
 #[derive(Debug, Default)]
@@ -21,8 +21,18 @@ pub(crate) struct OfSource {
     pub(crate) states: Vec<RuleId>,
     /// Rules that read from it when they are triggered.
     pub(crate) reading: Vec<RuleId>,
-    /// Rules of a shape, which wait for something.
+    /// Rules of a shape, which wait for something that it sends.
     pub(crate) shaped: Vec<RuleId>,
+}
+
+impl Rule {
+    /// The tags without whose sources nothing that it waits for may be judged.
+    pub(crate) fn waits_for(&self) -> &[TagId] {
+        match self.spec.shape {
+            Shape::Join { .. } => self.triggers(),
+            _ => self.inputs.get(..1).unwrap_or_default(),
+        }
+    }
 }
 
 /// What belongs to each source.
@@ -53,11 +63,16 @@ impl Index {
         for (id, rule) in ids(0..plan.rules.len()).map(RuleId).zip(&plan.rules) {
             let source_of = |tag: &TagId| plan.tags.get(tag.index()).map(|tag| tag.source.index());
             let trigger = rule.inputs.first().and_then(source_of);
-            if let Some(of) = trigger.and_then(|source| sources.get_mut(source)) {
-                if matches!(rule.spec.kind, RuleKind::EquipmentState) {
-                    of.states.push(id);
-                }
-                if rule.spec.shape != crate::plan::Shape::Every {
+            if let Some(of) = trigger.and_then(|source| sources.get_mut(source))
+                && rule.tells_state()
+            {
+                of.states.push(id);
+            }
+            let waits = rule.spec.shape != Shape::Every;
+            for source in rule.waits_for().iter().filter(|_| waits).filter_map(source_of) {
+                if let Some(of) = sources.get_mut(source)
+                    && of.shaped.last() != Some(&id)
+                {
                     of.shaped.push(id);
                 }
             }

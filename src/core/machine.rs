@@ -8,7 +8,7 @@ use floorgate_sample::{Notice, Quality, RequestId, Sample, SourceId, TagId, Time
 use foldhash::fast::FixedState;
 
 use crate::clock::{Clock, Timers};
-use crate::detect::{Arrival, Cause, Change, detect};
+use crate::detect::{Arrival, Audience, Cause, Change, detect};
 use crate::envelope::{Event, Settings};
 use crate::gate::Gates;
 use crate::index::Index;
@@ -347,6 +347,9 @@ impl Core {
         if tag.spec.is_timed() {
             self.watch(sample.tag, beats);
         }
+        if sample.gap {
+            self.mark_waiting_for(sample.tag);
+        }
     }
 
     /// The rules that a tag triggers.
@@ -382,18 +385,30 @@ impl Core {
             self.show_all(&pending, events, |_| true);
         }
         for change in &pending {
-            let index = change.tag.index();
-            let told = std::mem::take(&mut self.tags[index].told);
-            let taken = std::mem::take(&mut self.tags[index].taken);
-            if (told || taken) && std::mem::take(&mut self.tags[index].gap) {
-                self.touch(change.tag);
-            }
-            if told {
-                self.put_off_silence(change.tag);
-            }
+            self.note_told(change);
         }
         self.pending = pending;
         self.pending.clear();
+    }
+
+    /// Notes that rules told of a change: the gap before it is over, unless others of its tag do not see it.
+    fn note_told(&mut self, change: &Change) {
+        let tag = change.tag;
+        let sees = |rule: RuleId| {
+            change
+                .audience
+                .has(self.plan.rules[rule.0 as usize].tells_state())
+        };
+        let all_see = change.audience == Audience::All || self.rules_of(tag).into_iter().all(sees);
+        let state = &mut self.tags[tag.index()];
+        let told = std::mem::take(&mut state.told);
+        let taken = std::mem::take(&mut state.taken);
+        if all_see && (told || taken) && std::mem::take(&mut state.gap) {
+            self.touch(tag);
+        }
+        if told {
+            self.put_off_silence(tag);
+        }
     }
 
     fn show_all(&mut self, pending: &[Change], events: &mut Vec<Event>, sees: impl Fn(&Rule) -> bool) {
@@ -402,7 +417,8 @@ impl Core {
             let before = events.len();
             for place in self.offsets[index]..self.offsets[index + 1] {
                 let number = self.by_tag[place as usize];
-                if sees(&self.plan.rules[number as usize]) {
+                let rule = &self.plan.rules[number as usize];
+                if sees(rule) && change.audience.has(rule.tells_state()) {
                     self.show(number, change, events);
                 }
             }
@@ -416,6 +432,7 @@ impl Core {
             plan: &self.plan,
             tags: &self.tags,
             sources: &self.sources,
+            beside: None,
             hidden: &[],
             read: &[],
         }
@@ -457,6 +474,7 @@ pub(crate) fn change_without_sample(tag: TagId, quality: Quality) -> Change {
         source_time: None,
         server_time: None,
         received: None,
+        audience: Audience::All,
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use floorgate_sample::{Continuity, GapScope, Notice, Quality, SourceId};
 
-use crate::detect::{Cause, Change};
+use crate::detect::{Audience, Cause, Change};
 use crate::envelope::Event;
 use crate::machine::{Core, change_without_sample};
 use crate::rules::source_event;
@@ -28,14 +28,13 @@ impl Core {
                 ..
             } => {
                 for tag in tags {
-                    if let Some(state) = self.tags.get_mut(tag.index())
-                        && !std::mem::replace(&mut state.gap, true)
-                    {
+                    let Some(state) = self.tags.get_mut(tag.index()) else {
+                        continue;
+                    };
+                    if !std::mem::replace(&mut state.gap, true) {
                         self.touch(*tag);
-                        for rule in self.rules_of(*tag) {
-                            self.mark_waiting(rule);
-                        }
                     }
+                    self.mark_waiting_for(*tag);
                 }
             }
             Notice::Online(continuity) => {
@@ -142,7 +141,8 @@ impl Core {
         }
     }
 
-    /// Tells the states of a source's equipment as unknown, or as known again.
+    /// Tells the states of a source's equipment as unknown, or as known again. No other rule of their tags sees that: what waits goes on
+    /// over a loss.
     fn for_state_tags(&mut self, id: SourceId, lost: bool, events: &mut Vec<Event>) {
         let index = Arc::clone(&self.index);
         let mut stored = Vec::new();
@@ -168,6 +168,7 @@ impl Core {
                 previous: state.counted.clone(),
                 value: if lost { None } else { state.latest.clone() },
                 gap: state.gap,
+                audience: Audience::States,
                 ..change_without_sample(tag, quality)
             };
             self.pending.push(change);

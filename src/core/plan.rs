@@ -478,6 +478,11 @@ impl Rule {
         matches!(self.spec.kind, RuleKind::WorkOrderStatus { .. })
     }
 
+    /// Whether it tells a state of equipment, which is unknown while its source is lost.
+    pub(crate) fn tells_state(&self) -> bool {
+        matches!(self.spec.kind, RuleKind::EquipmentState)
+    }
+
     /// The tags whose changes it looks at.
     pub(crate) fn triggers(&self) -> &[TagId] {
         let counts = match self.spec.kind {

@@ -102,18 +102,6 @@ impl Core {
         self.put_off(tag)
     }
 
-    /// As [`Self::may_judge`], of a rule that waits for several tags: while changes of any of them may still come late, nobody knows that
-    /// they did not come.
-    pub(crate) fn may_judge_all(&mut self, tags: &[TagId]) -> bool {
-        let source_of = |tag: &TagId| &self.sources[self.plan.tags[tag.index()].source.index()];
-        match tags.iter().find(|tag| source_of(tag).catching_up) {
-            Some(tag) => self.put_off(*tag),
-            None => tags
-                .first()
-                .is_some_and(|trigger| self.may_judge(*trigger, false)),
-        }
-    }
-
     fn put_off(&mut self, tag: TagId) -> bool {
         let source = self.plan.tags[tag.index()].source;
         if !std::mem::replace(&mut self.tags[tag.index()].put_off, true) {

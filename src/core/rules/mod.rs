@@ -262,7 +262,8 @@ pub(crate) fn evaluate(
     emitter: &mut Emitter,
     outcome: Outcome<'_>,
 ) {
-    let after_a_gap = state.owed.is_some().then(|| Change {
+    let has_gap = state.progress.as_deref().is_some_and(Progress::has_gap);
+    let after_a_gap = (has_gap || state.owed.is_some()).then(|| Change {
         gap: scene.change.gap || scene.change.cause != Cause::Initial,
         ..scene.change.clone()
     });
@@ -306,6 +307,10 @@ pub(crate) fn evaluate(
     }
     if context.events.len() > before {
         state.owe(None);
+        if let Some(progress) = state.progress.as_deref_mut().filter(|_| has_gap) {
+            progress.tell_gap();
+            state.dirty = true;
+        }
     }
 }
 

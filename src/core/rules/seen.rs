@@ -72,7 +72,7 @@ impl Core {
             let snapshot = rule.spec.snapshot.as_ref();
             snapshot.is_some_and(|snapshot| snapshot.tags.contains(&Slot(slot)))
         };
-        let view = self.view();
+        let view = self.view().beside(Some(tag));
         let value_of = |input: &TagId| {
             if *input == tag {
                 trigger
@@ -92,6 +92,9 @@ impl Core {
 
     /// The run that a rule's events belong to now.
     pub(super) fn run_of_rule(&self, id: RuleId, rule: &Rule) -> Option<Run> {
-        rule.run.filter(|run| *run != id).and_then(|run| self.run_of(run))
+        let view = self.view().beside(rule.inputs.first().copied());
+        rule.run
+            .filter(|run| *run != id)
+            .and_then(|run| self.run_of(run, view))
     }
 }

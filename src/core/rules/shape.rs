@@ -9,7 +9,7 @@ use floorgate_sample::{Quality, TagId, Value};
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
-use crate::clock::Entries;
+use crate::clock::{Entries, Timer};
 use crate::detect::{Cause, Change};
 use crate::envelope::Event;
 use crate::machine::{Core, change_without_sample};
@@ -19,7 +19,6 @@ use crate::shedding::Owed;
 use super::seen::Seen;
 use super::snapshot::{self, Asked};
 use super::window::Moment;
-use super::work_order::Run;
 use super::{Fields, Note, Outcome, RunOf, count, edge, evaluate, expect, join, leave_out, window};
 
 /// What a rule waits for, and what it has seen on the way.
@@ -33,6 +32,9 @@ pub(crate) struct Progress {
     expect: Option<expect::Memory>,
     #[serde(skip_serializing_if = "Option::is_none", default)]
     window: Option<window::Memory>,
+    /// It has taken a gap over that none of its events has told.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    gap: bool,
     /// The PLC's number of the last event.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     sequence: Option<u64>,
@@ -56,6 +58,7 @@ impl Progress {
             join: stored.join.filter(|_| matches!(shape, Shape::Join { .. })),
             expect: stored.expect.filter(|_| matches!(shape, Shape::Expect { .. })),
             window: stored.window.filter(|_| matches!(shape, Shape::Window(_))),
+            gap: stored.gap,
             sequence: stored.sequence.filter(|_| spec.sequence.is_some()),
             asked: stored.asked,
             entries: Entries::default(),
@@ -69,6 +72,21 @@ impl Progress {
         let expect = self.expect.as_mut().is_some_and(expect::Memory::mark);
         let window = self.window.as_mut().is_some_and(window::Memory::mark);
         edge || join || expect || window
+    }
+
+    /// Takes the gap before a change over until an event tells it. Returns whether anything is to be stored.
+    fn take_gap(&mut self, change: &Change) -> bool {
+        change.gap && !std::mem::replace(&mut self.gap, true)
+    }
+
+    /// Whether there is a gap that no event has told.
+    pub(super) fn has_gap(&self) -> bool {
+        self.gap
+    }
+
+    /// An event told the gap.
+    pub(super) fn tell_gap(&mut self) {
+        self.gap = false;
     }
 
     /// When what the shape waits for is to be looked at.
@@ -152,8 +170,12 @@ impl Core {
         change.received.get_or_insert(self.emitter.received());
         let mut due = Vec::new();
         let moved = self.see(id, rule, &change, (&mut due, events));
-        self.rules[number as usize].dirty |= moved;
-        // Its gap is told with what the rule tells later.
+        // Its gap is told with what the rule tells later; that of a window is its own.
+        let keeps_gap = !matches!(rule.spec.shape, Shape::Window(_));
+        let state = &mut self.rules[number as usize];
+        let progress = state.progress.as_deref_mut().filter(|_| keeps_gap);
+        let took = progress.is_some_and(|progress| progress.take_gap(&change));
+        state.dirty |= moved || took;
         self.tags[change.tag.index()].taken |= moved || !due.is_empty();
         for due in due {
             self.fire(id, rule, due, events);
@@ -197,7 +219,8 @@ impl Core {
             }
             Shape::Transitions(transitions) => {
                 due.extend(expect::forbidden(transitions, tag, change));
-                false
+                // The next one is judged from here.
+                change.gap
             }
             Shape::Window(spec) if matches!(rule.spec.kind, RuleKind::ProductionCount { .. }) => {
                 let window = progress.window.get_or_insert_default();
@@ -242,6 +265,13 @@ impl Core {
         self.touched(id, was_dirty);
     }
 
+    /// Marks that something of a tag may have been missed while the rules that it triggers waited.
+    pub(crate) fn mark_waiting_for(&mut self, tag: TagId) {
+        for rule in self.rules_of(tag) {
+            self.mark_waiting(rule);
+        }
+    }
+
     /// The time for which a rule waited is over.
     pub(crate) fn rule_is_due(&mut self, id: RuleId, at: Duration, events: &mut Vec<Event>) {
         let plan = Arc::clone(&self.plan);
@@ -255,12 +285,8 @@ impl Core {
         let is_ripe = progress.ripe().is_some_and(|ripe| ripe <= at);
         let has_value = progress.window.as_ref().is_some_and(window::Memory::has_value);
         let needs_value = has_value || matches!(rule.spec.shape, Shape::Edge(_));
-        let may_judge = is_ripe
-            && match (&rule.spec.shape, rule.inputs.first()) {
-                (Shape::Join { .. }, _) => self.may_judge_all(rule.triggers()),
-                (_, Some(trigger)) => self.may_judge(*trigger, needs_value),
-                (_, None) => false,
-            };
+        let mut tags = rule.waits_for().iter();
+        let may_judge = is_ripe && tags.all(|tag| self.may_judge(*tag, needs_value));
         if may_judge {
             self.ripen(rule, id, &mut progress, at, &mut due);
         }
@@ -278,6 +304,10 @@ impl Core {
         self.touched(id, was_dirty);
         if may_judge || !is_left {
             self.queue_rule(id);
+        } else if let Some(progress) = self.rules[id.0 as usize].progress_mut() {
+            // What waits for values beside it is not put off.
+            let asked = progress.asked.first().map(|asked| asked.due);
+            self.timers.queue(Timer::Rule(id), asked, &mut progress.entries);
         }
     }
 
@@ -395,34 +425,13 @@ impl Core {
     /// How many numbers of the PLC were skipped before this event. `None` where that is not known.
     fn missed(&mut self, id: RuleId, rule: &Rule, slot: Slot) -> Option<u64> {
         let tag = *rule.inputs.get(usize::from(slot.0))?;
-        let number = self.view().value(tag).and_then(count::count_of)?;
+        let view = self.view().beside(rule.inputs.first().copied());
+        let number = view.value(tag).and_then(count::count_of)?;
         let counter: Option<Counter> = self.plan.tags[tag.index()].spec.counter;
         let state = &mut self.rules[id.0 as usize];
         let last = state.progress.as_mut()?.sequence.replace(number);
         state.dirty |= last != Some(number);
         Some(count::step(counter, last?, number).delta.saturating_sub(1))
-    }
-
-    /// The run that a work order's rule has open in this moment, where it is known to be the one.
-    pub(super) fn run_of(&self, id: RuleId) -> Option<Run> {
-        let rule = &self.plan.rules[id.0 as usize];
-        let RuleKind::WorkOrderStatus { order, .. } = &rule.spec.kind else {
-            return None;
-        };
-        let (&status, &tag) = (rule.inputs.first()?, rule.inputs.get(usize::from(order.0))?);
-        let view = self.view();
-        view.value(status)?;
-        let path = &self.plan.equipment[rule.equipment.0 as usize].path;
-        let run = self.rules[id.0 as usize].run(path, self.moment)?;
-        // The order of the run goes on while its tag is bad; one that was not sent since the source began anew may be another.
-        let is_same = match view.operand(rule, *order) {
-            Some(value) => value.to_string() == run.order,
-            None => {
-                self.tags[tag.index()].session
-                    == self.sources[self.plan.tags[tag.index()].source.index()].session
-            }
-        };
-        is_same.then_some(run)
     }
 
     /// Makes the event of a change, unless there is no room for it.
@@ -437,9 +446,11 @@ impl Core {
             plan: &self.plan,
             tags: &self.tags,
             sources: &self.sources,
+            beside: None,
             hidden: &note.missing,
             read: &note.read,
-        };
+        }
+        .beside(Some(change.tag));
         let outcome = Outcome {
             events,
             failures: &mut self.failures,

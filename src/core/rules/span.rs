@@ -20,9 +20,11 @@ impl Core {
             plan: &self.plan,
             tags: &self.tags,
             sources: &self.sources,
+            beside: None,
             hidden: &[],
             read: &[],
-        };
+        }
+        .beside(Some(change.tag));
         let mut ignored = Vec::new();
         let outcome = Outcome {
             events: &mut ignored,

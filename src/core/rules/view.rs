@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use floorgate_sample::{TagId, Value};
+use floorgate_sample::{SourceId, TagId, Value};
 
 use crate::detect::Change;
 use crate::gate::is_true;
@@ -18,6 +18,8 @@ pub(crate) struct View<'a> {
     pub(crate) plan: &'a Plan,
     pub(crate) tags: &'a [TagState],
     pub(crate) sources: &'a [SourceState],
+    /// The source of what is looked at: of others that catch up nothing is known to hold by now.
+    pub(crate) beside: Option<SourceId>,
     /// Inputs that are unknown to the event that is made.
     pub(crate) hidden: &'a [Slot],
     /// Inputs that were read for it.
@@ -39,6 +41,16 @@ impl<'a> View<'a> {
             .latest
             .as_ref()
             .filter(|_| source.online && state.session == source.session)
+            .filter(|_| !source.catching_up || self.beside.is_none_or(|beside| beside == row.source))
+    }
+
+    /// What a change of a tag, or a rule that it triggers, may look at.
+    pub(super) fn beside(self, tag: Option<TagId>) -> Self {
+        let row = tag.and_then(|tag| self.plan.tags.get(tag.index()));
+        Self {
+            beside: row.map(|row| row.source),
+            ..self
+        }
     }
 
     /// The value of a rule's input as expressions and fields see it: by its table's name where it has one.

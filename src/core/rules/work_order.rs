@@ -16,9 +16,10 @@ use serde_json::Value;
 
 use crate::detect::Cause;
 use crate::json::Object;
-use crate::plan::Slot;
+use crate::machine::Core;
+use crate::plan::{RuleId, RuleKind, Slot};
 
-use super::{Context, Draft, VendorStatus, ignored};
+use super::{Context, Draft, VendorStatus, View, ignored};
 
 /// How many orders' ordinals are remembered for a rule; an order that comes back later starts at 1 again.
 const REMEMBERED_ORDERS: usize = 64;
@@ -211,6 +212,29 @@ impl Memory {
         self.status = None;
         // A run without a name was this order's.
         self.in_run &= self.unnamed;
+    }
+}
+
+impl Core {
+    /// The run that a work order's rule has open in this moment, where it is known to be the one to whoever has the view.
+    pub(super) fn run_of(&self, id: RuleId, view: View<'_>) -> Option<Run> {
+        let rule = &self.plan.rules[id.0 as usize];
+        let RuleKind::WorkOrderStatus { order, .. } = &rule.spec.kind else {
+            return None;
+        };
+        let (&status, &tag) = (rule.inputs.first()?, rule.inputs.get(usize::from(order.0))?);
+        view.value(status)?;
+        let path = &self.plan.equipment[rule.equipment.0 as usize].path;
+        let run = self.rules[id.0 as usize].run(path, self.moment)?;
+        // The order of the run goes on while its tag is bad; one that was not sent since the source began anew may be another.
+        let is_same = match view.operand(rule, *order) {
+            Some(value) => value.to_string() == run.order,
+            None => {
+                self.tags[tag.index()].session
+                    == self.sources[self.plan.tags[tag.index()].source.index()].session
+            }
+        };
+        is_same.then_some(run)
     }
 }
 

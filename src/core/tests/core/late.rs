@@ -7,7 +7,7 @@ use floorgate_core::plan::*;
 use floorgate_sample::{Continuity, Notice, Quality, Timestamp, Value};
 
 use super::probe::*;
-use super::{STATE, TEMPERATURE, data, one, sample};
+use super::{ALARMS, GOOD, Gateway, STATE, TEMPERATURE, data, one, sample};
 
 #[test]
 fn debounce_settles_while_offline() {
@@ -230,4 +230,159 @@ fn a_month_of_windows_is_not_told_one_by_one() {
     events.extend(at(&mut gateway, soon));
     assert!((2..5).contains(&events.len()), "{:#?}", show(&events));
     assert_eq!(data(&events[1])["gap"], true, "those between are missing");
+}
+
+/// What is measured holds as long as a bit says so; its source begins anew after 20 s.
+fn behind_valid(spec: RuleSpec, value: f64) -> Gateway {
+    let mut mapping = with(vec![rule("r.v", &[TEMPERATURE], spec)]);
+    mapping.tags[TEMPERATURE.index()].valid = Some(ALARMS);
+    let mut gateway = begin(mapping);
+    let valid = |value: f64| [(ALARMS, Value::Bool(true)), (TEMPERATURE, float(value))];
+    send(&mut gateway, &valid(20.0));
+    gateway.time = S;
+    send(&mut gateway, &[(TEMPERATURE, float(value))]);
+    gateway.time = 2 * S;
+    offline(&mut gateway);
+    gateway.time = 20 * S;
+    gateway.notice(Notice::Online(Continuity::New));
+    gateway.advance();
+    send(&mut gateway, &valid(value));
+    gateway
+}
+
+#[test]
+fn hold_put_off_behind_valid() {
+    let spec = custom(edge(above(), 10, true, false), &[]);
+    let mut gateway = behind_valid(spec, 90.0);
+    let events = at(&mut gateway, 3600 * S);
+    assert_eq!(events.len(), 1, "above for an hour: {:#?}", show(&events));
+}
+
+#[test]
+fn window_put_off_behind_valid() {
+    let spec = RuleSpec {
+        shape: Shape::Window(WindowSpec {
+            every: Duration::from_secs(10),
+            value: Aggregate::Mean,
+        }),
+        ..RuleSpec::of(RuleKind::Measurement { name: "t".into() })
+    };
+    let mut gateway = behind_valid(spec, 20.0);
+    let events = at(&mut gateway, 600 * S);
+    assert!(events.len() > 50, "{:#?}", show(&events));
+}
+
+#[test]
+fn asked_behind_what_is_put_off() {
+    let run = |restart: bool| {
+        let spec = RuleSpec {
+            shape: edge(above(), 5, true, true),
+            ..snap(&[1], None, &[])
+        };
+        let mut gateway = begin(with(vec![rule("r.s", &[TEMPERATURE, GOOD], spec)]));
+        send(&mut gateway, &[(TEMPERATURE, float(20.0))]);
+        gateway.time = S;
+        send(&mut gateway, &[(TEMPERATURE, float(90.0))]);
+        let mut events = Vec::new();
+        // It rises and falls, and asks for both; then it waits again.
+        for (time, value) in [(7, 90.0), (8, 20.0), (9, 90.0)] {
+            events.extend(at(&mut gateway, time * S));
+            events.extend(send(&mut gateway, &[(TEMPERATURE, float(value))]));
+        }
+        gateway.time = 10 * S;
+        offline(&mut gateway);
+        if restart {
+            gateway = gateway.restart();
+        }
+        events.extend(at(&mut gateway, 3600 * S));
+        show(&events)
+    };
+    let events = run(false);
+    assert_eq!(events.len(), 2, "{events:#?}");
+    assert_eq!(events, run(true));
+}
+
+/// What two rules tell of a state that stays over losses of a second each, beside a rule that tells the state itself or not.
+fn told_over_losses(with_state: bool) -> Vec<String> {
+    let held: Box<[Arc<str>]> = ["Held".into()].into();
+    let within = Duration::from_mins(1);
+    let states = ["Held", "Unholding"].map(Arc::from).into();
+    let mut rules = vec![
+        rule(
+            "r.h",
+            &[STATE],
+            custom(edge(Condition::Is(held), 60, true, false), &[]),
+        ),
+        rule("r.e", &[STATE], custom(Shape::Expect { states, within }, &[])),
+    ];
+    if with_state {
+        rules.push(state_rule());
+    }
+    let mut gateway = begin(with(rules));
+    send(&mut gateway, &[(STATE, Value::Int(6))]);
+    gateway.time = S;
+    send(&mut gateway, &[(STATE, Value::Int(11))]);
+    let mut events = Vec::new();
+    for n in 1..5 {
+        events.extend(at(&mut gateway, n * 30 * S));
+        events.extend(offline(&mut gateway));
+        gateway.time += S;
+        events.extend(gateway.notice(Notice::Online(Continuity::Resumed)));
+        events.extend(gateway.notice(Notice::CaughtUp));
+    }
+    if with_state {
+        let told = events
+            .iter()
+            .filter(|event| &*event.name == "EquipmentStateChanged");
+        assert_eq!(told.count(), 8, "{:#?}", show(&events));
+    }
+    events.retain(|event| &*event.name == "Happened");
+    show(&events)
+}
+
+#[test]
+fn a_hold_beside_a_state_rule() {
+    let events = told_over_losses(false);
+    assert_eq!(events.len(), 2, "{events:#?}");
+    assert_eq!(events, told_over_losses(true));
+}
+
+#[test]
+fn a_bad_value_after_a_loss_beside_a_state_rule() {
+    let run = |with_state: bool| {
+        let held: Box<[Arc<str>]> = ["Held".into()].into();
+        let spec = custom(edge(Condition::Is(held), 60, true, false), &[]);
+        let measured = RuleSpec::of(RuleKind::Measurement { name: "s".into() });
+        let mut rules = vec![rule("r.h", &[STATE], spec), rule("r.m", &[STATE], measured)];
+        if with_state {
+            rules.push(state_rule());
+        }
+        let mut gateway = begin(with(rules));
+        let mut events = send(&mut gateway, &[(STATE, Value::Int(6))]);
+        gateway.time = S;
+        events.extend(send(&mut gateway, &[(STATE, Value::Int(11))]));
+        for value in [None, Some(11), Some(11)] {
+            gateway.time += 30 * S;
+            events.extend(offline(&mut gateway));
+            gateway.time += S;
+            events.extend(gateway.notice(Notice::Online(Continuity::Resumed)));
+            events.extend(match value {
+                Some(value) => send(&mut gateway, &[(STATE, Value::Int(value))]),
+                None => bad(&mut gateway, STATE),
+            });
+            events.extend(gateway.notice(Notice::CaughtUp));
+        }
+        events.extend(at(&mut gateway, 3600 * S));
+        let states = events
+            .iter()
+            .filter(|event| &*event.name == "EquipmentStateChanged");
+        let states = states
+            .map(|event| data(event)["state"].clone())
+            .collect::<Vec<_>>();
+        events.retain(|event| ["Happened", "MeasurementRecorded"].contains(&&*event.name));
+        (show(&events), states)
+    };
+    let (events, states) = run(true);
+    assert_eq!(events, run(false).0);
+    assert_eq!(states, ["Execute", "Held", "unknown", "Held", "unknown", "Held"]);
 }

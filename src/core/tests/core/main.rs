@@ -3,6 +3,7 @@
 mod counters;
 mod equipment_state;
 mod failures;
+mod gaps;
 mod handover;
 mod heartbeats;
 mod hostile;
@@ -15,6 +16,7 @@ mod resume;
 mod shapes;
 mod shedding;
 mod timers;
+mod two_sources;
 mod waiting;
 mod work_order;
 
