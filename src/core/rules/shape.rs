@@ -62,12 +62,12 @@ impl Progress {
         })
     }
 
-    /// Nobody watched for a time. Returns whether anything is to be stored.
-    fn mark(&mut self) -> bool {
+    /// Nobody watched for a time until now. Returns whether anything is to be stored.
+    fn mark(&mut self, now: Duration) -> bool {
         let edge = self.edge.as_mut().is_some_and(edge::Memory::mark);
         let join = self.join.as_mut().is_some_and(join::Memory::mark);
         let expect = self.expect.as_mut().is_some_and(expect::Memory::mark);
-        let window = self.window.as_mut().is_some_and(window::Memory::mark);
+        let window = self.window.as_mut().is_some_and(|window| window.mark(now));
         edge || join || expect || window
     }
 
@@ -236,9 +236,13 @@ impl Core {
 
     /// Marks that nobody watched while a rule waited.
     pub(crate) fn mark_waiting(&mut self, id: RuleId) {
+        let now = self.at;
         let state = &mut self.rules[id.0 as usize];
         let was_dirty = state.dirty;
-        state.dirty |= state.progress.as_deref_mut().is_some_and(Progress::mark);
+        state.dirty |= state
+            .progress
+            .as_deref_mut()
+            .is_some_and(|progress| progress.mark(now));
         self.touched(id, was_dirty);
     }
 

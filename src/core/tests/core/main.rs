@@ -15,6 +15,7 @@ mod shapes;
 mod shedding;
 mod timers;
 mod waiting;
+mod windows;
 mod work_order;
 
 use std::collections::HashMap;
