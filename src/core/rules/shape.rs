@@ -228,8 +228,9 @@ impl Core {
     /// A time of the core's clock by both clocks.
     pub(super) fn moment_at(&self, clock: Duration) -> Moment {
         let lag = self.real.saturating_sub(clock);
+        let real = self.clock.wall().unwrap_or(self.emitter.recorded());
         Moment {
-            wall: self.emitter.recorded().before(lag),
+            wall: real.before(lag),
             clock,
         }
     }
