@@ -27,7 +27,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::detect::{Cause, Change};
 use crate::envelope::Event;
-use crate::plan::{Rule, RuleKind, RuleSpec, Slot, Subject};
+use crate::plan::{Rule, RuleKind, RuleSpec, Shape, Slot, Subject};
 use crate::shedding::Owed;
 use crate::table::ValueTable;
 
@@ -86,8 +86,16 @@ impl RuleState {
             (RuleKind::Alarm { .. }, _) => Some(Memory::Alarm(alarm::Memory::default())),
             (RuleKind::Measurement { .. } | RuleKind::Custom { .. }, _) => None,
         };
+        let memory = memory.map(|mut memory| {
+            if let Memory::Count(memory) = &mut memory
+                && !matches!(spec.shape, Shape::Window(_))
+            {
+                memory.leave_spans();
+            }
+            Box::new(memory)
+        });
         Self {
-            memory: memory.map(Box::new),
+            memory,
             progress: Progress::of(spec, progress.unwrap_or_default()).map(Box::new),
             owed,
             ..Self::default()
@@ -269,7 +277,8 @@ pub(crate) fn evaluate(
     let change = after_a_gap.as_ref().unwrap_or(scene.change);
     let scene = Scene { change, ..scene };
     let Outcome { events, failures } = outcome;
-    if !is_let(scene.rule, state, scene.change, view, failures) {
+    // What is only told was let in when it was counted.
+    if !scene.note.tell_only && !is_let(scene.rule, state, scene.change, view, failures) {
         return;
     }
     let before = events.len();

@@ -122,6 +122,11 @@ impl Due {
     }
 }
 
+/// Whether a rule tells what was counted in spans of time.
+fn tells_spans(rule: &Rule) -> bool {
+    matches!(rule.spec.shape, Shape::Window(_)) && matches!(rule.spec.kind, RuleKind::ProductionCount { .. })
+}
+
 fn place_of<'a>(core: &'a Core, rule: &'a Rule) -> Option<edge::Place<'a>> {
     let Shape::Edge(spec) = &rule.spec.shape else {
         return None;
@@ -199,7 +204,7 @@ impl Core {
                 due.extend(expect::forbidden(transitions, tag, change));
                 false
             }
-            Shape::Window(spec) if matches!(rule.spec.kind, RuleKind::ProductionCount { .. }) => {
+            Shape::Window(spec) if tells_spans(rule) => {
                 let window = progress.window.get_or_insert_default();
                 let run = self.run_of_rule(id, rule);
                 // What was counted in another run is told of that one, and what comes late belongs to the window of its time.
@@ -265,13 +270,13 @@ impl Core {
                 .inputs
                 .first()
                 .is_some_and(|trigger| self.may_judge(*trigger, needs_value));
+        let was_dirty = self.rules[id.0 as usize].is_dirty();
         if may_judge {
             self.ripen(rule, id, &mut progress, at, &mut due);
         }
         // What was put off is put in again when it may be judged; nothing else may be left that is due.
         let is_left = progress.due().is_some_and(|left| left <= at);
         self.rules[id.0 as usize].progress = Some(progress);
-        let was_dirty = self.rules[id.0 as usize].is_dirty();
         self.rules[id.0 as usize].dirty |= may_judge || !unanswered.is_empty();
         for asked in unanswered {
             self.tell_read(id, asked, &Err("no answer in time".to_owned()), &[], events);
@@ -285,7 +290,7 @@ impl Core {
         }
     }
 
-    fn ripen(&self, rule: &Rule, id: RuleId, progress: &mut Progress, at: Duration, due: &mut Vec<Due>) {
+    fn ripen(&mut self, rule: &Rule, id: RuleId, progress: &mut Progress, at: Duration, due: &mut Vec<Due>) {
         let Some(&trigger) = rule.inputs.first() else {
             return;
         };
@@ -314,8 +319,12 @@ impl Core {
                 let Some(window) = &mut progress.window else {
                     return;
                 };
-                if matches!(rule.spec.kind, RuleKind::ProductionCount { .. }) {
+                if tells_spans(rule) {
                     due.extend(self.counted(id, trigger, window));
+                    if due.is_empty() && self.has_counted(id) {
+                        // There may be room for it at the end of the next one.
+                        window.open_for(*spec, self.moment_at(self.until), self.run_of_rule(id, rule));
+                    }
                 } else {
                     window.close(*spec, trigger, self.moment_at(self.until), due);
                 }
@@ -371,7 +380,7 @@ impl Core {
             read: Vec::new(),
             part,
             run: RunOf::Now,
-            tell_only: matches!(rule.spec.shape, Shape::Window(_)),
+            tell_only: tells_spans(rule),
         };
         if rule.spec.snapshot.is_some() {
             let seen = seen.unwrap_or_else(|| self.seen(id, rule, (change.tag, change.value.as_ref())));
