@@ -6,85 +6,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use floorgate_sample::{Quality, TagId, Value};
-use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
-use crate::clock::Entries;
 use crate::detect::{Cause, Change};
 use crate::envelope::Event;
 use crate::machine::{Core, change_without_sample};
-use crate::plan::{Counter, Rule, RuleId, RuleKind, RuleSpec, Shape, Slot};
+use crate::plan::{Counter, Rule, RuleId, RuleKind, Shape, Slot};
 use crate::shedding::Owed;
 
 use super::seen::Seen;
-use super::snapshot::{self, Asked};
+use super::snapshot;
 use super::window::Moment;
 use super::work_order::Run;
-use super::{Fields, Note, Outcome, RunOf, count, edge, evaluate, expect, join, leave_out, window};
-
-/// What a rule waits for, and what it has seen on the way.
-#[derive(Debug, Default, Serialize, Deserialize)]
-pub(crate) struct Progress {
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    edge: Option<edge::Memory>,
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    join: Option<join::Memory>,
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    expect: Option<expect::Memory>,
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    window: Option<window::Memory>,
-    /// The PLC's number of the last event.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    sequence: Option<u64>,
-    /// Events that wait for values that are read for them.
-    #[serde(skip_serializing_if = "Vec::is_empty", default)]
-    pub(super) asked: Vec<Asked>,
-    /// Its entries among the timers.
-    #[serde(skip)]
-    pub(crate) entries: Entries,
-}
-
-impl Progress {
-    /// Progress of a rule that makes any, from what an earlier process left: of another shape nothing is left. What waits for values that
-    /// are not read any more stays, to be told as a failure.
-    pub(super) fn of(spec: &RuleSpec, stored: Self) -> Option<Self> {
-        let waits = !stored.asked.is_empty();
-        let makes = spec.shape != Shape::Every || spec.sequence.is_some() || spec.snapshot.is_some() || waits;
-        let shape = &spec.shape;
-        makes.then(|| Self {
-            edge: stored.edge.filter(|_| matches!(shape, Shape::Edge(_))),
-            join: stored.join.filter(|_| matches!(shape, Shape::Join { .. })),
-            expect: stored.expect.filter(|_| matches!(shape, Shape::Expect { .. })),
-            window: stored.window.filter(|_| matches!(shape, Shape::Window(_))),
-            sequence: stored.sequence.filter(|_| spec.sequence.is_some()),
-            asked: stored.asked,
-            entries: Entries::default(),
-        })
-    }
-
-    /// Nobody watched for a time until now. Returns whether anything is to be stored.
-    fn mark(&mut self, now: Duration) -> bool {
-        let edge = self.edge.as_mut().is_some_and(edge::Memory::mark);
-        let join = self.join.as_mut().is_some_and(join::Memory::mark);
-        let expect = self.expect.as_mut().is_some_and(expect::Memory::mark);
-        let window = self.window.as_mut().is_some_and(|window| window.mark(now));
-        edge || join || expect || window
-    }
-
-    /// When what the shape waits for is to be looked at.
-    fn ripe(&self) -> Option<Duration> {
-        let edge = self.edge.as_ref().and_then(edge::Memory::due);
-        let join = self.join.as_ref().and_then(join::Memory::due);
-        let expect = self.expect.as_ref().and_then(expect::Memory::due);
-        let window = self.window.as_ref().and_then(window::Memory::due);
-        edge.or(join).or(expect).or(window)
-    }
-
-    pub(crate) fn due(&self) -> Option<Duration> {
-        let asked = self.asked.first().map(|asked| asked.due);
-        self.ripe().into_iter().chain(asked).min()
-    }
-}
+use super::{Fields, Note, Outcome, Progress, RunOf, count, edge, evaluate, expect, leave_out, window};
 
 /// A change that a rule makes an event of now.
 #[derive(Debug)]

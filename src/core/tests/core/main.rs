@@ -9,6 +9,7 @@ mod hostile;
 mod late;
 mod machine;
 mod moments;
+mod moved;
 mod probe;
 mod resume;
 mod shapes;
