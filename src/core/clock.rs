@@ -34,6 +34,7 @@ pub(crate) struct Clock {
     /// What the monotonic clock is behind; known with the first call.
     offset: Option<Duration>,
     last: Duration,
+    /// The wall clock's time of the last moment that was given.
     wall: Option<Timestamp>,
     saved_at: Option<Duration>,
 }
@@ -73,7 +74,13 @@ impl Clock {
         let before = self.last;
         let at = self.at(now);
         self.last = before.max(at.saturating_sub(now.wall.since(received)));
+        self.wall = Some(now.wall.before(at.saturating_sub(self.last)));
         self.last
+    }
+
+    /// The wall clock's time of the last moment that was given.
+    pub(crate) fn wall(&self) -> Option<Timestamp> {
+        self.wall
     }
 
     /// A time of this clock on the monotonic one; at once while the relation is not known.

@@ -4,6 +4,7 @@ use floorgate_sample::{Quality, TagId, Timestamp, Value};
 use serde::{Deserialize, Serialize};
 
 use crate::detect::{Audience, Cause, Change};
+use crate::rules::Moved;
 use crate::state::{StoredValue, is_zero};
 
 /// A [`Change`] as it is stored. Its tag is the place in the rule's inputs.
@@ -53,7 +54,7 @@ impl StoredChange {
         }
     }
 
-    /// The change again. `None` where the rule has fewer inputs now.
+    /// The change again. `None` where it is none of the rule's inputs now.
     pub(crate) fn change(&self, inputs: &[TagId]) -> Option<Change> {
         Some(Change {
             tag: *inputs.get(usize::from(self.slot))?,
@@ -68,6 +69,12 @@ impl StoredChange {
             received: self.received.map(Timestamp::from_nanos),
             audience: Audience::All,
         })
+    }
+
+    /// The rule has other inputs now; it is no change of one that is not among them.
+    pub(crate) fn moved(&mut self, moved: Moved<'_>) {
+        self.slot = moved.slot(self.slot).unwrap_or(u16::MAX);
+        self.gap = true;
     }
 
     /// Something may have been missed before it is told. Returns whether that is new.

@@ -119,7 +119,7 @@ impl Core {
         let rules: Vec<RuleState> = plan
             .rules
             .iter()
-            .map(|rule| RuleState::restore(&rule.spec, stored(&rule_cell(&rule.id)).as_deref()))
+            .map(|rule| RuleState::restore(&plan, rule, stored(&rule_cell(&rule.id)).as_deref()))
             .collect();
         for (rule, state) in plan.rules.iter().zip(&rules) {
             if let Some(tag) = rule.inputs.first() {

@@ -4,13 +4,14 @@
 //! A step that is larger than the largest plausible one is counted, since nobody knows better, and says `implausible`; after a
 //! gap it may well be right. Where a tag says that the counter is set back, what comes next was counted from zero.
 
-use floorgate_sample::{Quality, Value};
+use floorgate_sample::{Quality, Timestamp, Value};
 use serde::{Deserialize, Serialize};
 
 use crate::detect::Cause;
 use crate::gate::is_true;
 use crate::plan::{CountEvent, Counter, RuleKind};
 
+use super::work_order::Run;
 use super::{Context, Draft};
 
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -20,6 +21,9 @@ pub(crate) struct Memory {
     /// What was counted and not told.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     untold: Option<Untold>,
+    /// What was counted in spans of time that are over and not told, the first of them first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    spans: Vec<Span>,
     /// The last count before values that are none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     last: Option<u64>,
@@ -53,21 +57,104 @@ struct Untold {
     doubtful: bool,
 }
 
+/// What was counted in a span of time.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Span {
+    /// By the wall clock, in nanoseconds.
+    from: i64,
+    to: i64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) run: Option<Run>,
+    counted: Untold,
+    /// The total at its end.
+    total: Option<u64>,
+}
+
+/// Spans of other runs that wait to be told; of more, the last ones are told as one that belongs to no run.
+const MOST_SPANS: usize = 16;
+
 impl Memory {
     /// Whether something was counted and not told.
     pub(super) fn has_untold(&self) -> bool {
-        self.untold.is_some()
+        self.untold.is_some() || !self.spans.is_empty()
     }
 
-    /// Of what was counted and not told: whether something may have been missed, and how far it can be trusted.
-    pub(super) fn trust(&self) -> Option<(bool, Quality)> {
-        let untold = self.untold?;
-        let quality = if untold.doubtful {
+    /// The span in which it is counted is over: what was counted belongs to it, and to its run, whenever it is told. Returns whether
+    /// anything was counted in it.
+    pub(super) fn end_span(&mut self, (from, to, run): (Timestamp, Timestamp, Option<Run>)) -> bool {
+        let Some(counted) = self.untold.take() else {
+            return false;
+        };
+        let is_full = self.spans.len() >= MOST_SPANS;
+        let is_run = |one: &Run| run.as_ref().is_some_and(|run| run.id == one.id);
+        match self.spans.last_mut() {
+            Some(last) if is_full || last.run.as_ref().map_or(run.is_none(), is_run) => {
+                last.run = last.run.take().filter(is_run);
+                last.to = to.as_nanos();
+                last.counted.add(counted);
+                last.total = self.total;
+            }
+            _ => self.spans.push(Span {
+                from: from.as_nanos(),
+                to: to.as_nanos(),
+                run,
+                counted,
+                total: self.total,
+            }),
+        }
+        true
+    }
+
+    /// The spans that are over and not told.
+    pub(super) fn spans(&self) -> &[Span] {
+        &self.spans
+    }
+
+    /// Counts are told one by one, and not by spans of time: what was counted in one is told with the next count.
+    pub(super) fn leave_spans(&mut self) {
+        for span in std::mem::take(&mut self.spans).into_iter().rev() {
+            let mut counted = span.counted;
+            if let Some(later) = self.untold.take() {
+                counted.add(later);
+            }
+            self.untold = Some(counted);
+        }
+    }
+}
+
+impl Span {
+    pub(super) fn from(&self) -> Timestamp {
+        Timestamp::from_nanos(self.from)
+    }
+
+    pub(super) fn to(&self) -> Timestamp {
+        Timestamp::from_nanos(self.to)
+    }
+
+    /// Whether something may have been missed in it, and how far it can be trusted.
+    pub(super) fn trust(&self) -> (bool, Quality) {
+        let quality = if self.counted.doubtful {
             Quality::UNCERTAIN
         } else {
             Quality::GOOD
         };
-        Some((untold.gap, quality))
+        (self.counted.gap, quality)
+    }
+}
+
+impl Untold {
+    /// Adds what was counted after it.
+    fn add(&mut self, later: Self) {
+        *self = Self {
+            since: self.since,
+            until: later.until,
+            delta: self.delta.saturating_add(later.delta),
+            rollover: self.rollover | later.rollover,
+            reset: self.reset | later.reset,
+            implausible: self.implausible | later.implausible,
+            gap: self.gap | later.gap,
+            doubtful: self.doubtful | later.doubtful,
+        };
     }
 }
 
@@ -86,11 +173,19 @@ pub(super) fn evaluate(
     event: &CountEvent,
     unit: &str,
 ) {
-    if !context.note.tell_only && count(context, memory, dirty).is_none() {
-        return;
-    }
-    let Some(step) = memory.untold.take() else { return };
-    let total = memory.total;
+    let (step, total) = if context.note.tell_only {
+        if memory.spans.is_empty() {
+            return;
+        }
+        let span = memory.spans.remove(0);
+        (span.counted, span.total)
+    } else {
+        if count(context, memory, dirty).is_none() {
+            return;
+        }
+        let Some(step) = memory.untold.take() else { return };
+        (step, memory.total)
+    };
     let tag = context.trigger();
     *dirty = true;
     let subject = format!("counter/{}", tag.name);

@@ -15,7 +15,7 @@ use crate::detect::{Cause, Change};
 use crate::gate::is_true;
 use crate::plan::{Condition, EdgeSpec, TagSpec};
 
-use super::seen::Seen;
+use super::seen::{Moved, Seen};
 use super::shape::Due;
 
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -55,6 +55,17 @@ impl Memory {
         self.waiting
             .as_mut()
             .is_some_and(|waiting| waiting.change.mark_gap())
+    }
+
+    /// The rule has other inputs now. Of another trigger nothing is known.
+    pub(super) fn moved(&mut self, moved: Moved<'_>) {
+        if moved.slot(0) != Some(0) {
+            *self = Self::default();
+        }
+        if let Some(waiting) = &mut self.waiting {
+            waiting.change.moved(moved);
+            waiting.seen.moved(moved);
+        }
     }
 
     /// Takes a change of the trigger. Returns whether anything is to be stored.

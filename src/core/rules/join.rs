@@ -12,7 +12,7 @@ use crate::deferred::StoredChange;
 use crate::detect::{Cause, Change};
 use crate::plan::Slot;
 
-use super::seen::Seen;
+use super::seen::{Moved, Seen};
 use super::shape::Due;
 
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -48,6 +48,18 @@ impl Memory {
     pub(crate) fn mark(&mut self) -> bool {
         let waiting = self.waiting.as_mut();
         waiting.is_some_and(|waiting| !std::mem::replace(&mut waiting.gap, true))
+    }
+
+    /// The rule has other inputs now; the first of them belong together.
+    pub(super) fn moved(&mut self, moved: Moved<'_>, tags: usize) {
+        let Some(waiting) = &mut self.waiting else { return };
+        let came = (0..64).filter(|slot| waiting.came >> slot & 1 == 1);
+        let came = came.filter_map(|slot| moved.slot(slot));
+        let came = came.filter(|slot| usize::from(*slot) < tags);
+        waiting.came = came.fold(0, |came, slot| came | 1 << slot);
+        waiting.last.moved(moved);
+        waiting.seen.moved(moved);
+        waiting.gap = true;
     }
 
     /// Takes a change of one of the tags. Returns whether anything is to be stored.

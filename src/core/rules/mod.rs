@@ -11,6 +11,7 @@ mod equipment_state;
 mod expect;
 mod failure;
 mod join;
+mod progress;
 mod seen;
 mod shape;
 mod snapshot;
@@ -27,13 +28,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::detect::{Cause, Change};
 use crate::envelope::Event;
-use crate::plan::{Rule, RuleKind, RuleSpec, Slot, Subject};
+use crate::plan::{Plan, Rule, RuleKind, Shape, Slot, Subject};
 use crate::shedding::Owed;
 use crate::table::ValueTable;
 
 pub(crate) use emit::{Draft, Emitter, source_event};
 pub use failure::{Failure, Failures};
-pub(crate) use shape::Progress;
+pub(crate) use progress::Progress;
+pub(crate) use seen::Moved;
 pub use snapshot::Request;
 pub(crate) use view::View;
 
@@ -71,7 +73,8 @@ enum Memory {
 
 impl RuleState {
     /// The memory of an earlier process, where there is one and it is of the rule's kind.
-    pub(crate) fn restore(spec: &RuleSpec, cell: Option<&str>) -> Self {
+    pub(crate) fn restore(plan: &Plan, rule: &Rule, cell: Option<&str>) -> Self {
+        let spec = &*rule.spec;
         let cell: Option<Cell<Memory, Progress>> = cell.and_then(|text| serde_json::from_str(text).ok());
         let (memory, progress, owed) =
             cell.map_or((None, None, None), |cell| (cell.memory, cell.progress, cell.owed));
@@ -86,9 +89,17 @@ impl RuleState {
             (RuleKind::Alarm { .. }, _) => Some(Memory::Alarm(alarm::Memory::default())),
             (RuleKind::Measurement { .. } | RuleKind::Custom { .. }, _) => None,
         };
+        let memory = memory.map(|mut memory| {
+            if let Memory::Count(memory) = &mut memory
+                && !matches!(spec.shape, Shape::Window(_))
+            {
+                memory.leave_spans();
+            }
+            Box::new(memory)
+        });
         Self {
-            memory: memory.map(Box::new),
-            progress: Progress::of(spec, progress.unwrap_or_default()).map(Box::new),
+            memory,
+            progress: Progress::of(plan, rule, progress.unwrap_or_default()).map(Box::new),
             owed,
             ..Self::default()
         }
@@ -270,7 +281,8 @@ pub(crate) fn evaluate(
     let change = after_a_gap.as_ref().unwrap_or(scene.change);
     let scene = Scene { change, ..scene };
     let Outcome { events, failures } = outcome;
-    if !is_let(scene.rule, state, scene.change, view, failures) {
+    // What is only told was let in when it was counted.
+    if !scene.note.tell_only && !is_let(scene.rule, state, scene.change, view, failures) {
         return;
     }
     let before = events.len();

@@ -7,10 +7,39 @@ use floorgate_sample::{TagId, Value};
 use serde::{Deserialize, Serialize};
 
 use crate::machine::Core;
-use crate::plan::{Rule, RuleId, Slot};
+use crate::plan::{Plan, Rule, RuleId, Slot};
 use crate::state::StoredValue;
 
 use super::work_order::Run;
+
+/// What is stored of a rule's inputs beside what was seen of them by slot: a number of each tag's key.
+pub(super) fn inputs_of(plan: &Plan, rule: &Rule) -> Box<[u64]> {
+    let keys = rule.inputs.iter().map(|tag| &plan.tags[tag.index()].key);
+    keys.map(|key| number_of(key)).collect()
+}
+
+/// FNV-1a, which is the same in every process.
+fn number_of(key: &str) -> u64 {
+    key.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    })
+}
+
+/// Where the inputs of a rule went when its mapping changed.
+#[derive(Clone, Copy)]
+pub(crate) struct Moved<'a> {
+    pub(super) before: &'a [u64],
+    pub(super) now: &'a [u64],
+}
+
+impl Moved<'_> {
+    /// Where the input of a slot is now. `None` where the rule does not have it any more.
+    pub(crate) fn slot(self, before: u16) -> Option<u16> {
+        let input = self.before.get(usize::from(before))?;
+        let slot = self.now.iter().position(|now| now == input)?;
+        u16::try_from(slot).ok()
+    }
+}
 
 /// The inputs of a rule at a moment, and the run that its events belong to.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -28,6 +57,17 @@ impl Seen {
         Self {
             values: Vec::new(),
             run,
+        }
+    }
+
+    /// The rule has other inputs now. What those were that are new is not known.
+    pub(super) fn moved(&mut self, moved: Moved<'_>) {
+        let before = std::mem::take(&mut self.values);
+        self.values = (0..).zip(moved.now).map(|(slot, _)| (slot, None)).collect();
+        for (slot, value) in before {
+            if let Some(slot) = moved.slot(slot) {
+                self.values[usize::from(slot)] = (slot, value);
+            }
         }
     }
 

@@ -6,103 +6,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use floorgate_sample::{Quality, TagId, Value};
-use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
-use crate::clock::{Entries, Timer};
+use crate::clock::Timer;
 use crate::detect::{Cause, Change};
 use crate::envelope::Event;
 use crate::machine::{Core, change_without_sample};
-use crate::plan::{Counter, Rule, RuleId, RuleKind, RuleSpec, Shape, Slot};
+use crate::plan::{Counter, Rule, RuleId, RuleKind, Shape, Slot};
 use crate::shedding::Owed;
 
 use super::seen::Seen;
-use super::snapshot::{self, Asked};
+use super::snapshot;
 use super::window::Moment;
-use super::{Fields, Note, Outcome, RunOf, count, edge, evaluate, expect, join, leave_out, window};
-
-/// What a rule waits for, and what it has seen on the way.
-#[derive(Debug, Default, Serialize, Deserialize)]
-pub(crate) struct Progress {
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    edge: Option<edge::Memory>,
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    join: Option<join::Memory>,
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    expect: Option<expect::Memory>,
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    window: Option<window::Memory>,
-    /// It has taken a gap over that none of its events has told.
-    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
-    gap: bool,
-    /// The PLC's number of the last event.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    sequence: Option<u64>,
-    /// Events that wait for values that are read for them.
-    #[serde(skip_serializing_if = "Vec::is_empty", default)]
-    pub(super) asked: Vec<Asked>,
-    /// Its entries among the timers.
-    #[serde(skip)]
-    pub(crate) entries: Entries,
-}
-
-impl Progress {
-    /// Progress of a rule that makes any, from what an earlier process left: of another shape nothing is left. What waits for values that
-    /// are not read any more stays, to be told as a failure.
-    pub(super) fn of(spec: &RuleSpec, stored: Self) -> Option<Self> {
-        let waits = !stored.asked.is_empty();
-        let makes = spec.shape != Shape::Every || spec.sequence.is_some() || spec.snapshot.is_some() || waits;
-        let shape = &spec.shape;
-        makes.then(|| Self {
-            edge: stored.edge.filter(|_| matches!(shape, Shape::Edge(_))),
-            join: stored.join.filter(|_| matches!(shape, Shape::Join { .. })),
-            expect: stored.expect.filter(|_| matches!(shape, Shape::Expect { .. })),
-            window: stored.window.filter(|_| matches!(shape, Shape::Window(_))),
-            gap: stored.gap,
-            sequence: stored.sequence.filter(|_| spec.sequence.is_some()),
-            asked: stored.asked,
-            entries: Entries::default(),
-        })
-    }
-
-    /// Nobody watched for a time. Returns whether anything is to be stored.
-    fn mark(&mut self) -> bool {
-        let edge = self.edge.as_mut().is_some_and(edge::Memory::mark);
-        let join = self.join.as_mut().is_some_and(join::Memory::mark);
-        let expect = self.expect.as_mut().is_some_and(expect::Memory::mark);
-        let window = self.window.as_mut().is_some_and(window::Memory::mark);
-        edge || join || expect || window
-    }
-
-    /// Takes the gap before a change over until an event tells it. Returns whether anything is to be stored.
-    fn take_gap(&mut self, change: &Change) -> bool {
-        change.gap && !std::mem::replace(&mut self.gap, true)
-    }
-
-    /// Whether there is a gap that no event has told.
-    pub(super) fn has_gap(&self) -> bool {
-        self.gap
-    }
-
-    /// An event told the gap.
-    pub(super) fn tell_gap(&mut self) {
-        self.gap = false;
-    }
-
-    /// When what the shape waits for is to be looked at.
-    fn ripe(&self) -> Option<Duration> {
-        let edge = self.edge.as_ref().and_then(edge::Memory::due);
-        let join = self.join.as_ref().and_then(join::Memory::due);
-        let expect = self.expect.as_ref().and_then(expect::Memory::due);
-        let window = self.window.as_ref().and_then(window::Memory::due);
-        edge.or(join).or(expect).or(window)
-    }
-
-    pub(crate) fn due(&self) -> Option<Duration> {
-        let asked = self.asked.first().map(|asked| asked.due);
-        self.ripe().into_iter().chain(asked).min()
-    }
-}
+use super::{Fields, Note, Outcome, Progress, RunOf, count, edge, evaluate, expect, leave_out, window};
 
 /// A change that a rule makes an event of now.
 #[derive(Debug)]
@@ -138,6 +54,11 @@ impl Due {
             ..Self::new(change)
         }
     }
+}
+
+/// Whether a rule tells what was counted in spans of time.
+fn tells_spans(rule: &Rule) -> bool {
+    matches!(rule.spec.shape, Shape::Window(_)) && matches!(rule.spec.kind, RuleKind::ProductionCount { .. })
 }
 
 fn place_of<'a>(core: &'a Core, rule: &'a Rule) -> Option<edge::Place<'a>> {
@@ -222,7 +143,7 @@ impl Core {
                 // The next one is judged from here.
                 change.gap
             }
-            Shape::Window(spec) if matches!(rule.spec.kind, RuleKind::ProductionCount { .. }) => {
+            Shape::Window(spec) if tells_spans(rule) => {
                 let window = progress.window.get_or_insert_default();
                 let run = self.run_of_rule(id, rule);
                 // What was counted in another run is told of that one, and what comes late belongs to the window of its time.
@@ -251,17 +172,22 @@ impl Core {
     /// A time of the core's clock by both clocks.
     pub(super) fn moment_at(&self, clock: Duration) -> Moment {
         let lag = self.real.saturating_sub(clock);
+        let real = self.clock.wall().unwrap_or(self.emitter.recorded());
         Moment {
-            wall: self.emitter.recorded().before(lag),
+            wall: real.before(lag),
             clock,
         }
     }
 
     /// Marks that nobody watched while a rule waited.
     pub(crate) fn mark_waiting(&mut self, id: RuleId) {
+        let now = self.at;
         let state = &mut self.rules[id.0 as usize];
         let was_dirty = state.dirty;
-        state.dirty |= state.progress.as_deref_mut().is_some_and(Progress::mark);
+        state.dirty |= state
+            .progress
+            .as_deref_mut()
+            .is_some_and(|progress| progress.mark(now));
         self.touched(id, was_dirty);
     }
 
@@ -287,13 +213,13 @@ impl Core {
         let needs_value = has_value || matches!(rule.spec.shape, Shape::Edge(_));
         let mut tags = rule.waits_for().iter();
         let may_judge = is_ripe && tags.all(|tag| self.may_judge(*tag, needs_value));
+        let was_dirty = self.rules[id.0 as usize].is_dirty();
         if may_judge {
             self.ripen(rule, id, &mut progress, at, &mut due);
         }
         // What was put off is put in again when it may be judged; nothing else may be left that is due.
         let is_left = progress.due().is_some_and(|left| left <= at);
         self.rules[id.0 as usize].progress = Some(progress);
-        let was_dirty = self.rules[id.0 as usize].is_dirty();
         self.rules[id.0 as usize].dirty |= may_judge || !unanswered.is_empty();
         for asked in unanswered {
             self.tell_read(id, asked, &Err("no answer in time".to_owned()), &[], events);
@@ -311,7 +237,7 @@ impl Core {
         }
     }
 
-    fn ripen(&self, rule: &Rule, id: RuleId, progress: &mut Progress, at: Duration, due: &mut Vec<Due>) {
+    fn ripen(&mut self, rule: &Rule, id: RuleId, progress: &mut Progress, at: Duration, due: &mut Vec<Due>) {
         let Some(&trigger) = rule.inputs.first() else {
             return;
         };
@@ -340,8 +266,12 @@ impl Core {
                 let Some(window) = &mut progress.window else {
                     return;
                 };
-                if matches!(rule.spec.kind, RuleKind::ProductionCount { .. }) {
+                if tells_spans(rule) {
                     due.extend(self.counted(id, trigger, window));
+                    if due.is_empty() && self.has_counted(id) {
+                        // There may be room for it at the end of the next one.
+                        window.open_for(*spec, self.moment_at(self.until), self.run_of_rule(id, rule));
+                    }
                 } else {
                     window.close(*spec, trigger, self.moment_at(self.until), due);
                 }
@@ -397,7 +327,7 @@ impl Core {
             read: Vec::new(),
             part,
             run: RunOf::Now,
-            tell_only: matches!(rule.spec.shape, Shape::Window(_)),
+            tell_only: tells_spans(rule),
         };
         if rule.spec.snapshot.is_some() {
             let seen = seen.unwrap_or_else(|| self.seen(id, rule, (change.tag, change.value.as_ref())));

@@ -23,7 +23,7 @@ use crate::machine::{Core, Input};
 use crate::plan::{Rule, RuleId, Slot};
 use crate::state::StoredValue;
 
-use super::seen::Seen;
+use super::seen::{Moved, Seen};
 use super::{Fields, Note, Progress, RunOf};
 
 /// How long an event waits for what is read for it.
@@ -68,6 +68,16 @@ pub(crate) struct Asked {
     /// It was asked for before, by this process or an earlier one.
     #[serde(skip_serializing_if = "std::ops::Not::not", default)]
     again: bool,
+}
+
+impl Asked {
+    /// The rule has other inputs now. Whether a tag did not change is not known of another one.
+    pub(super) fn moved(&mut self, moved: Moved<'_>) {
+        self.change.moved(moved);
+        self.seen.moved(moved);
+        self.missing = self.missing.iter().filter_map(|slot| moved.slot(*slot)).collect();
+        self.unchanged = None;
+    }
 }
 
 /// Takes out what has waited for too long.

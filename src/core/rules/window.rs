@@ -50,6 +50,9 @@ struct Open {
     /// Something may have been missed in it, or the value was unknown for a time.
     #[serde(skip_serializing_if = "std::ops::Not::not", default)]
     gap: bool,
+    /// The time of the core's clock up to which nobody watched: windows until then are told of a value that may not have been so.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    unwatched: Option<Duration>,
     /// Whether any value was not good.
     #[serde(skip_serializing_if = "std::ops::Not::not", default)]
     doubtful: bool,
@@ -76,10 +79,15 @@ impl Memory {
         self.open.as_ref().map(|open| open.due)
     }
 
-    /// Nobody watched for a time. Returns whether anything is to be stored.
-    pub(crate) fn mark(&mut self) -> bool {
+    /// Nobody watched for a time until now. Returns whether anything is to be stored.
+    pub(crate) fn mark(&mut self, now: Duration) -> bool {
         let open = self.open.as_mut();
-        open.is_some_and(|open| !std::mem::replace(&mut open.gap, true))
+        open.is_some_and(|open| {
+            let overdue = (open.due < now).then_some(now);
+            let unwatched = open.unwatched.max(overdue);
+            let is_noted = std::mem::replace(&mut open.unwatched, unwatched) == unwatched;
+            !std::mem::replace(&mut open.gap, true) || !is_noted
+        })
     }
 
     /// Whether it goes on with a value, which has to be known for that.
@@ -223,6 +231,7 @@ impl Open {
             seconds: 0.0,
             last: value.map(|value| (value, now.clock)),
             gap: false,
+            unwatched: None,
             doubtful: false,
             last_doubtful: false,
         }
@@ -244,9 +253,11 @@ impl Open {
                 clock: self.due,
             }
         };
+        let unwatched = self.unwatched.filter(|until| begin.clock < *until);
         Self {
-            gap: skips,
-            doubtful: self.last_doubtful,
+            gap: skips || unwatched.is_some(),
+            unwatched,
+            doubtful: self.last_doubtful || unwatched.is_some(),
             last_doubtful: self.last_doubtful,
             ..Self::begin(spec, begin, Some(value))
         }

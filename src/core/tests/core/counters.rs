@@ -3,11 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use floorgate_core::Event;
+use floorgate_core::expression::Expression;
 use floorgate_core::plan::*;
-use floorgate_sample::Value;
+use floorgate_sample::{Continuity, Notice, Value};
 
 use super::probe::*;
-use super::{ALARMS, GOOD, data, one};
+use super::{ALARMS, GOOD, Gateway, ORDER, STATUS, data, one, plan};
 
 fn counting(reset: bool, shape: Shape) -> Plan {
     let kind = RuleKind::ProductionCount {
@@ -70,7 +72,7 @@ fn window_when() {
     let added = &mut mapping.rules[0];
     added.inputs = [GOOD, ALARMS].into();
     let mut spec = (*added.spec).clone();
-    spec.when = Some(floorgate_core::expression::Expression::compile("a", |_| Some(Slot(1))).unwrap());
+    spec.when = Some(Expression::compile("a", |_| Some(Slot(1))).unwrap());
     added.spec = Arc::new(spec);
     let mut gateway = begin(mapping);
     send(
@@ -87,4 +89,109 @@ fn window_when() {
     events.extend(at(&mut gateway, 3620 * S));
     let events = one(&events);
     assert_eq!(events["delta"], 1, "500 pieces of an hour ago: {events}");
+}
+
+/// Windows of a minute of what is counted in runs while a bit is set; 500 are counted in one of WO-1.
+fn counting_in_runs() -> Gateway {
+    let mut mapping = plan();
+    mapping.rules.truncate(1);
+    let mut added = counting(
+        false,
+        Shape::Window(WindowSpec {
+            every: Duration::from_mins(1),
+            value: Aggregate::Mean,
+        }),
+    )
+    .rules
+    .remove(0);
+    let mut spec = (*added.spec).clone();
+    spec.when = Some(Expression::compile("a", |_| Some(Slot(1))).unwrap());
+    spec.priority = Priority::Low;
+    added.spec = Arc::new(spec);
+    added.run = Some(RuleId(0));
+    mapping.rules.push(added);
+    let mut gateway = begin(mapping);
+    let samples = [(GOOD, Value::UInt(0)), (ALARMS, Value::Bool(true))];
+    send(&mut gateway, &samples);
+    order(&mut gateway, "WO-1");
+    gateway.time = 10 * S;
+    send(&mut gateway, &[(GOOD, Value::UInt(500))]);
+    gateway
+}
+
+fn order(gateway: &mut Gateway, order: &str) -> Vec<Event> {
+    let mut events = send(gateway, &[(STATUS, Value::Int(5))]);
+    gateway.time += S;
+    let samples = [(ORDER, Value::text(order)), (STATUS, Value::Int(3))];
+    events.extend(send(gateway, &samples));
+    events
+}
+
+/// Orders and deltas of counts.
+fn counts(events: &[Event]) -> Vec<(String, u64)> {
+    let counts = events
+        .iter()
+        .filter(|event| event.name.ends_with("CountRecorded"));
+    counts
+        .map(data)
+        .map(|data| {
+            let order = data["workOrderId"].as_str().unwrap_or_default();
+            (order.to_owned(), data["delta"].as_u64().unwrap_or_default())
+        })
+        .collect()
+}
+
+#[test]
+fn counts_of_a_guard_that_closes() {
+    let mut gateway = counting_in_runs();
+    gateway.time = 50 * S;
+    send(&mut gateway, &[(ALARMS, Value::Bool(false))]);
+    let mut events = at(&mut gateway, 61 * S);
+    assert_eq!(counts(&events), [("WO-1".to_owned(), 500)]);
+    gateway.time = 70 * S;
+    events.extend(send(&mut gateway, &[(ALARMS, Value::Bool(true))]));
+    events.extend(order(&mut gateway, "WO-2"));
+    gateway.time = 72 * S;
+    events.extend(send(&mut gateway, &[(GOOD, Value::UInt(501))]));
+    events.extend(at(&mut gateway, 200 * S));
+    assert_eq!(
+        counts(&events),
+        [("WO-1".to_owned(), 500), ("WO-2".to_owned(), 1)]
+    );
+}
+
+#[test]
+fn counts_that_were_left_out_keep_their_run() {
+    let run = |restarts: bool, again: bool| {
+        let mut gateway = counting_in_runs();
+        gateway.core.leave_out_below(Some(Priority::Normal));
+        let mut events = at(&mut gateway, 65 * S);
+        gateway.time = 66 * S;
+        events.extend(send(&mut gateway, &[(GOOD, Value::UInt(507))]));
+        gateway.time = 70 * S;
+        events.extend(order(&mut gateway, "WO-2"));
+        if restarts {
+            gateway = gateway.restart();
+            gateway.core.leave_out_below(Some(Priority::Normal));
+            gateway.notice(Notice::Online(Continuity::Resumed));
+            gateway.notice(Notice::CaughtUp);
+        }
+        if again {
+            gateway.time = 80 * S;
+            events.extend(send(&mut gateway, &[(GOOD, Value::UInt(508))]));
+        }
+        events.extend(at(&mut gateway, 200 * S));
+        assert!(counts(&events).is_empty(), "there is no room for them");
+        gateway.core.leave_out_below(None);
+        counts(&at(&mut gateway, 400 * S))
+    };
+    let of = |order: &str, delta| (order.to_owned(), delta);
+    for restarts in [false, true] {
+        assert_eq!(run(restarts, true), [of("WO-1", 507), of("WO-2", 1)]);
+        assert_eq!(
+            run(restarts, false),
+            [of("WO-1", 507)],
+            "nothing is counted any more"
+        );
+    }
 }

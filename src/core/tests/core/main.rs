@@ -10,6 +10,7 @@ mod hostile;
 mod late;
 mod machine;
 mod moments;
+mod moved;
 mod probe;
 mod replay;
 mod resume;
@@ -18,6 +19,7 @@ mod shedding;
 mod timers;
 mod two_sources;
 mod waiting;
+mod windows;
 mod work_order;
 
 use std::collections::HashMap;
