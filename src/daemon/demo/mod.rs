@@ -309,11 +309,11 @@ fn mappings_for(loaded: &Loaded, lines: u32, folder: &Path) -> anyhow::Result<St
         found |= text.contains(&shipped);
         let copies = folder.join(format!("mappings-{number}"));
         let copy = copies.join(path.file_name().unwrap_or_default());
-        let copied = link_all(path.parent().unwrap_or(Path::new("")), &copies).and_then(|()| {
+        let written = link_all(path.parent().unwrap_or(Path::new("")), &copies).and_then(|()| {
             std::fs::remove_file(&copy)?;
             std::fs::write(&copy, text.replace(&shipped, &wanted))
         });
-        copied.with_context(|| format!("cannot write {}", copy.display()))?;
+        written.with_context(|| format!("cannot write {}", copy.display()))?;
         list.push(copy.display().to_string());
     }
     if !found {

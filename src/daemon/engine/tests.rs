@@ -388,7 +388,9 @@ fn what_waits_to_be_evaluated_is_what_a_timer_waits_for() {
     rig.send_received(hot, Vec::new(), &values, None);
     let cold = hot.after(Duration::from_millis(1));
     rig.send_received(cold, Vec::new(), &[(0, 20)], None);
-    until("it would have held", || begun.elapsed() > Duration::from_millis(200));
+    until("it would have held", || {
+        begun.elapsed() > Duration::from_millis(200)
+    });
     operator.execute_batch("ROLLBACK").expect("it is unlocked");
     until("the rest is stored", || rig.receipts() == 5);
     rig.stop();

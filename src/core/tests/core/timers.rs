@@ -380,7 +380,12 @@ fn what_happened_between_two_processes_makes_the_events_of_one() {
             gateway
         };
         let (mut whole, mut one) = (new(), Vec::new());
-        let first = |tag| (tag, sample(tag, value(tag, &mut random), Timestamp::from_nanos(0)));
+        let first = |tag| {
+            (
+                tag,
+                sample(tag, value(tag, &mut random), Timestamp::from_nanos(0)),
+            )
+        };
         let mut last: BTreeMap<TagId, Sample> = TAGS.into_iter().map(first).collect();
         let mut parted = Parted {
             gateway: new(),
