@@ -1,4 +1,4 @@
-//! What one change costs: from a sample to a sealed event, by the kind of rule and the number of tags. `cargo bench -p floorgate-core`.
+//! What one change costs: from a sample to a sealed event, by the kind of rule and the number of tags. `cargo bench --profile dist -p floorgate-core` measures what ships.
 
 use std::hint::black_box;
 use std::sync::Arc;
