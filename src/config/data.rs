@@ -177,7 +177,9 @@ impl Scope<'_> {
             NodeKind::Map(entries) => match entries.as_slice() {
                 [(key, _, value)] if key == "constant" => {
                     self.check_constant(value, problems)?;
-                    Some(Field::Constant(json(&fill(value, self.parameters, self.values))))
+                    Some(Field::Constant(
+                        (&fill(value, self.parameters, self.values)).into(),
+                    ))
                 }
                 _ => Some(Field::Object(self.fields(node, problems))),
             },
@@ -187,7 +189,7 @@ impl Scope<'_> {
                     .hint("write `{constant: […]}` for a fixed list, or `= [a, b]` for one of tags");
                 None
             }
-            _ => Some(Field::Constant(json(node))),
+            _ => Some(Field::Constant(node.into())),
         }
     }
 
@@ -238,7 +240,7 @@ pub(crate) fn refill(
         // What the event has by itself is in no instance another.
         let field = match (field, node.get(name)) {
             (Field::Constant(_), Some(node)) => match node.entries() {
-                [(_, _, value)] => Field::Constant(json(&fill(value, parameters, values))),
+                [(_, _, value)] => Field::Constant((&fill(value, parameters, values)).into()),
                 _ => field.clone(),
             },
             (Field::Object(fields), Some(node)) => Field::Object(refill(fields, node, parameters, values)),
@@ -287,20 +289,4 @@ fn syntax_problem(role: &str, text: &str, span: Span, problems: &mut Problems) {
         Some(column) => problem.hint(format!("look at character {column} of the expression")),
         None => problem.hint("such as `good > 0 && state == 6`"),
     };
-}
-
-/// A node as JSON; integers beyond 64 bits as text.
-fn json(node: &Node) -> serde_json::Value {
-    match &node.kind {
-        NodeKind::Null => serde_json::Value::Null,
-        NodeKind::Bool(value) => (*value).into(),
-        NodeKind::Int(value) => i64::try_from(*value).map_or_else(|_| value.to_string().into(), Into::into),
-        NodeKind::Float(value) => (*value).into(),
-        NodeKind::Text(text) => text.as_str().into(),
-        NodeKind::List(items) => items.iter().map(json).collect(),
-        NodeKind::Map(entries) => entries
-            .iter()
-            .map(|(key, _, value)| (key.clone(), json(value)))
-            .collect(),
-    }
 }

@@ -96,3 +96,23 @@ impl Node {
         }
     }
 }
+
+/// As JSON; integers beyond 64 bits as text.
+impl From<&Node> for serde_json::Value {
+    fn from(node: &Node) -> Self {
+        match &node.kind {
+            NodeKind::Null => Self::Null,
+            NodeKind::Bool(value) => (*value).into(),
+            NodeKind::Int(value) => {
+                i64::try_from(*value).map_or_else(|_| value.to_string().into(), Into::into)
+            }
+            NodeKind::Float(value) => (*value).into(),
+            NodeKind::Text(text) => text.as_str().into(),
+            NodeKind::List(items) => items.iter().map(Self::from).collect(),
+            NodeKind::Map(entries) => entries
+                .iter()
+                .map(|(key, _, value)| (key.clone(), Self::from(value)))
+                .collect(),
+        }
+    }
+}

@@ -43,8 +43,8 @@ impl Input {
                         .filter_map(|path| path.as_text().map(str::to_owned))
                         .collect();
                 }
-                ("sources", NodeKind::Map(_)) => input.sources = Some(json(value)),
-                ("topics", NodeKind::Map(_)) => input.topics = json(value),
+                ("sources", NodeKind::Map(_)) => input.sources = Some(value.into()),
+                ("topics", NodeKind::Map(_)) => input.topics = value.into(),
                 ("restartable", NodeKind::Bool(is_so)) => restartable = *is_so,
                 ("because", NodeKind::Text(reason)) => because = Some(reason.clone()),
                 ("steps", _) => {}
@@ -65,20 +65,5 @@ impl Input {
         }
         input.not_restartable = because;
         input
-    }
-}
-
-fn json(node: &Node) -> Json {
-    match &node.kind {
-        NodeKind::Null => Json::Null,
-        NodeKind::Bool(value) => (*value).into(),
-        NodeKind::Int(value) => i64::try_from(*value).map_or_else(|_| value.to_string().into(), Into::into),
-        NodeKind::Float(value) => (*value).into(),
-        NodeKind::Text(text) => text.as_str().into(),
-        NodeKind::List(items) => items.iter().map(json).collect(),
-        NodeKind::Map(entries) => entries
-            .iter()
-            .map(|(key, _, value)| (key.clone(), json(value)))
-            .collect(),
     }
 }
