@@ -144,8 +144,5 @@ impl Core {
             // A hole before it was told with it.
             held.gap = false;
         }
-        if self.tags[tag.index()].put_off {
-            self.queue_again(tag);
-        }
     }
 }

@@ -315,9 +315,6 @@ impl Core {
         if !is_first && self.pending[before..].iter().any(happened) {
             self.compare_clocks(id, sample, received);
         }
-        if self.tags[sample.tag.index()].put_off {
-            self.queue_again(sample.tag);
-        }
     }
 
     /// Lets change detection look at a sample.
@@ -349,6 +346,9 @@ impl Core {
         }
         if sample.gap {
             self.mark_waiting_for(sample.tag);
+        }
+        if self.tags[sample.tag.index()].put_off {
+            self.queue_again(sample.tag);
         }
     }
 
@@ -428,14 +428,7 @@ impl Core {
 
     /// What rules may look at.
     pub(crate) fn view(&self) -> View<'_> {
-        View {
-            plan: &self.plan,
-            tags: &self.tags,
-            sources: &self.sources,
-            beside: None,
-            hidden: &[],
-            read: &[],
-        }
+        View::new(&self.plan, &self.tags, &self.sources)
     }
 
     /// The order in which samples are applied; empty for the order in which they came.

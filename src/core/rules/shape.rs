@@ -373,14 +373,10 @@ impl Core {
         };
         let state = &mut self.rules[id.0 as usize];
         let view = super::View {
-            plan: &self.plan,
-            tags: &self.tags,
-            sources: &self.sources,
-            beside: None,
             hidden: &note.missing,
             read: &note.read,
-        }
-        .beside(Some(change.tag));
+            ..super::View::new(&self.plan, &self.tags, &self.sources).beside(Some(change.tag))
+        };
         let outcome = Outcome {
             events,
             failures: &mut self.failures,

@@ -17,15 +17,7 @@ impl Core {
     pub(super) fn count_only(&mut self, id: RuleId, change: &Change) -> bool {
         let rule = &self.plan.rules[id.0 as usize];
         let state = &mut self.rules[id.0 as usize];
-        let view = super::View {
-            plan: &self.plan,
-            tags: &self.tags,
-            sources: &self.sources,
-            beside: None,
-            hidden: &[],
-            read: &[],
-        }
-        .beside(Some(change.tag));
+        let view = super::View::new(&self.plan, &self.tags, &self.sources).beside(Some(change.tag));
         let mut ignored = Vec::new();
         let outcome = Outcome {
             events: &mut ignored,

@@ -27,6 +27,18 @@ pub(crate) struct View<'a> {
 }
 
 impl<'a> View<'a> {
+    /// What is known of all tags.
+    pub(crate) fn new(plan: &'a Plan, tags: &'a [TagState], sources: &'a [SourceState]) -> Self {
+        Self {
+            plan,
+            tags,
+            sources,
+            beside: None,
+            hidden: &[],
+            read: &[],
+        }
+    }
+
     /// The latest value of a tag; `None` while it is unknown.
     pub(crate) fn value(&self, tag: TagId) -> Option<&'a Value> {
         let state = self.tags.get(tag.index())?;
