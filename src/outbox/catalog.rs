@@ -450,7 +450,7 @@ pub(crate) fn lanes(connection: &Connection) -> rusqlite::Result<Vec<Lane>> {
         .collect()
 }
 
-/// A number that a row of a lane can have; any other is a sign of damage.
+/// A number that is counted up one by one, as the events of a lane are; one that cannot have been reached is a sign of damage.
 pub(crate) fn sequence(row: &rusqlite::Row<'_>, column: usize) -> rusqlite::Result<u64> {
     let number: i64 = row.get(column)?;
     let sequence = u64::try_from(number).ok();

@@ -15,6 +15,7 @@ use memchr::memchr3;
 use rusqlite::{Connection, params};
 
 use crate::Cell;
+use crate::catalog::sequence;
 use crate::error::Unreadable;
 
 /// A round is due when the journal has grown by this many bytes …
@@ -88,7 +89,10 @@ impl Cells {
         let mut statement = connection.prepare("SELECT number, cells FROM journal ORDER BY number")?;
         let mut rows = statement.query([])?;
         while let Some(row) = rows.next()? {
-            let number = row.get::<_, i64>(0)?.cast_unsigned();
+            let number = sequence(row, 0)?;
+            if number == 0 {
+                return Err(Unreadable::Damaged("a journal row has no number".to_owned()));
+            }
             let text = row.get_ref(1)?.as_str().map_err(rusqlite::Error::from)?;
             if this.oldest == 0 {
                 this.oldest = number;

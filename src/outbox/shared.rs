@@ -7,6 +7,7 @@ use foldhash::fast::RandomState;
 use rusqlite::{Connection, params};
 
 use crate::Event;
+use crate::catalog::sequence;
 
 /// The texts and their numbers in the `shared` table. Numbers are given out in memory first; [`Shared::keep`] or [`Shared::undo`]
 /// ends that.
@@ -24,7 +25,7 @@ impl Shared {
         let mut statement = connection.prepare("SELECT id, headers FROM shared")?;
         let mut rows = statement.query([])?;
         while let Some(row) = rows.next()? {
-            let number = row.get(0)?;
+            let number = sequence(row, 0)?.cast_signed();
             shared.last = shared.last.max(number);
             shared.numbers.insert(row.get(1)?, number);
         }

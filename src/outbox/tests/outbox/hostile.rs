@@ -4,7 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
 use fastrand::Rng;
-use floorgate_outbox::{Options, Reader, Store};
+use floorgate_outbox::{Error, Options, Reader, Store};
 use rusqlite::types::Value;
 use rusqlite::{Connection, params_from_iter};
 
@@ -79,6 +79,7 @@ fn use_it(options: &Options) {
         return;
     };
     let mut next = events([event("orders", "k", "next"), event("unknown", "k", "next")]);
+    next.cells = cells([("tag:a", Some("{\"v\":2}"))]).cells;
     if store.commit(&mut next).is_err() {
         return;
     }
@@ -120,4 +121,30 @@ fn no_row_is_too_strange() {
         assert!(used.is_ok(), "store {number}");
     }
     println!("{tried} stores");
+}
+
+#[test]
+fn a_number_that_cannot_have_been_reached_is_damage() {
+    for (table, column) in [("shared", "id"), ("journal", "number")] {
+        for number in [i64::MIN, -1, 1 << 44, i64::MAX] {
+            let folder = Folder::new();
+            let options = options(&folder);
+            whole(&options);
+            let connection = Connection::open(&options.path).expect("it opens");
+            connection
+                .execute(&format!("UPDATE {table} SET {column} = ?1"), [number])
+                .expect("it is changed");
+            drop(connection);
+            let opened = Store::open(&options).map(drop);
+            assert!(
+                matches!(opened, Err(Error::Damaged { .. })),
+                "{table} {number}: {opened:?}"
+            );
+            let (mut store, _, salvage) = Store::open_or_salvage(&options).expect("it is salvaged");
+            assert!(salvage.is_some(), "{table} {number}");
+            let mut next = events([event("orders", "k", "next")]);
+            next.cells = cells([("tag:a", Some("{\"v\":2}"))]).cells;
+            store.commit(&mut next).expect("it goes on");
+        }
+    }
 }
