@@ -18,16 +18,9 @@ const ENDS: usize = 8;
 /// The simulated plant's server gives subscriptions over to the user that made them.
 fn simulator(folder: &Folder) -> Result<(Process, String)> {
     let mut command = Command::new(binary("floorgate-simulator")?);
-    command.args([
-        "--opcua-port",
-        "0",
-        "--modbus-port",
-        "0",
-        "--lines",
-        "0",
-        "--conveyors",
-        "0",
-    ]);
+    command.args(["--opcua-port", "0", "--modbus-port", "0"]);
+    command.args(["--lines", "0", "--conveyors", "0"]);
+    command.arg("--keys").arg(folder.path().join("keys"));
     command.args(["--load", &format!("{COUNTERS}:{}", COUNTERS * 50)]);
     let mut process = Process::start("plant", &command, &folder.path().join("plant.log"))?;
     process.wait_for_output("}\n", Patience::Long)?;

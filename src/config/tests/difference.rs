@@ -44,8 +44,8 @@ const COUNTS: [&str; 2] = [
 /// What a configuration of these files comes to.
 fn outline(files: &[(&str, &str)]) -> Outline {
     // The folder is a part of what a source is told.
-    let folder: PathBuf = std::env::temp_dir().join(format!("floorgate-difference-{}", std::process::id()));
-    let folder = folder.join(format!("{:?}", std::thread::current().id()));
+    let (process, thread) = (std::process::id(), std::thread::current().id());
+    let folder: PathBuf = std::env::temp_dir().join(format!("floorgate-difference-{process}-{thread:?}"));
     let _ = fs::remove_dir_all(&folder);
     fs::create_dir_all(&folder).expect("a folder");
     for (name, text) in files {
