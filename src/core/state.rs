@@ -181,7 +181,7 @@ pub(crate) struct Candidate {
     pub(crate) due: Duration,
 }
 
-/// What few tags have: values that wait, and timers.
+/// What few tags have: values that wait, or are of an earlier process, and timers.
 #[derive(Debug, Default)]
 pub(crate) struct Waiting {
     /// The value that will count if it stays.
@@ -196,6 +196,8 @@ pub(crate) struct Waiting {
     pub(crate) heartbeat: Option<Duration>,
     /// It did not change in time.
     pub(crate) stopped: bool,
+    /// The latest value of an earlier process, where it was another than the one that counted.
+    pub(crate) latest_before: Option<Value>,
     /// Its entries among the timers.
     pub(crate) entries: Entries,
 }
@@ -227,16 +229,15 @@ impl Waiting {
     }
 }
 
-/// What change detection knows of a tag.
+/// What change detection knows of a tag: two cache lines, since of many tags each one is seldom in a cache.
 #[derive(Debug, Default)]
+#[repr(align(64))]
 #[allow(clippy::struct_excessive_bools)] // each says a thing of its own; together they are no state machine
 pub(crate) struct TagState {
     /// The last value that counted, from this process or an earlier one.
     pub(crate) counted: Option<Value>,
     /// Source time of the last change, a loss included.
     pub(crate) changed_at: Option<Timestamp>,
-    /// The latest value of an earlier process, where it was another than `counted`.
-    pub(crate) latest_before: Option<Value>,
     /// Quality of `counted`.
     pub(crate) counted_quality: Quality,
     /// The latest value, `None` while unknown: before the first one, after loss of the source, while bad.
@@ -297,7 +298,8 @@ impl TagState {
             gap: false,
         });
         let times = stored.s.or(stored.d).is_some() || stored.u || stored.p;
-        let waits = candidate.is_some() || held.is_some() || times;
+        let latest_before = stored.k.map(Value::from);
+        let waits = candidate.is_some() || held.is_some() || times || latest_before.is_some();
         let waiting = Waiting {
             candidate,
             held,
@@ -305,6 +307,7 @@ impl TagState {
             overdue: stored.u,
             heartbeat: stored.d,
             stopped: stored.p,
+            latest_before,
             ..Waiting::default()
         };
         Some(Self {
@@ -319,7 +322,6 @@ impl TagState {
             session: stored.e,
             // Where nobody was watching between the processes, the source says so when it begins anew.
             gap: stored.g,
-            latest_before: stored.k.map(Value::from),
             ..Self::default()
         })
     }
@@ -327,7 +329,8 @@ impl TagState {
     /// The source had kept what happened between the processes: its value is what it was, until it is sent.
     pub(crate) fn resume(&mut self) {
         self.fresh = self.counted.is_some();
-        let before = self.latest_before.take();
+        let waiting = self.waiting.as_deref_mut();
+        let before = waiting.and_then(|waiting| waiting.latest_before.take());
         if !self.bad {
             self.latest = before.or_else(|| self.counted.clone());
         }
@@ -360,7 +363,9 @@ impl TagState {
     /// The latest value, where it is another than the one that counted.
     fn within_deadband(&self) -> Option<&Value> {
         let counted = self.counted.as_ref()?;
-        let latest = self.latest.as_ref().or(self.latest_before.as_ref())?;
+        let waiting = self.waiting.as_deref();
+        let before = waiting.and_then(|waiting| waiting.latest_before.as_ref());
+        let latest = self.latest.as_ref().or(before)?;
         (!latest.same(counted)).then_some(latest)
     }
 

@@ -188,7 +188,7 @@ pub(super) fn evaluate(
     };
     let tag = context.trigger();
     *dirty = true;
-    let subject = format!("counter/{}", tag.name);
+    let subject = context.subject(|_| format!("counter/{}", tag.name));
     context.emit(&Draft::new(event.name(), subject), |object| {
         object.field("counterId", &*tag.name);
         match event {

@@ -1,5 +1,6 @@
 //! From a rule's fields to a sealed event: identity, sequence, common fields.
 
+use std::collections::HashSet;
 use std::fmt::Write as _;
 use std::sync::Arc;
 
@@ -12,7 +13,7 @@ use crate::json::Object;
 use crate::source::{Connection, SourceState};
 use crate::stream::{Stream, Streams};
 
-use crate::plan::Slot;
+use crate::plan::{RuleKind, Slot};
 
 use super::Context;
 
@@ -51,6 +52,8 @@ pub(crate) struct Emitter {
     /// Streams by equipment.
     equipment: Vec<usize>,
     types: Vec<TypeNames>,
+    /// Subjects that stay the same, each once.
+    subjects: HashSet<Arc<str>>,
     times: TimeTexts,
     received: Timestamp,
     recorded: Timestamp,
@@ -73,6 +76,7 @@ impl Emitter {
             streams,
             equipment,
             types: Vec::new(),
+            subjects: HashSet::new(),
             times: TimeTexts::default(),
             received: Timestamp::from_nanos(0),
             recorded: Timestamp::from_nanos(0),
@@ -113,6 +117,16 @@ impl Emitter {
         cells.extend(self.streams.all.iter().map(Stream::save));
     }
 
+    /// A subject that many events have.
+    pub(super) fn subject(&mut self, text: String) -> Arc<str> {
+        if let Some(known) = self.subjects.get(text.as_str()) {
+            return Arc::clone(known);
+        }
+        let subject: Arc<str> = text.into();
+        self.subjects.insert(Arc::clone(&subject));
+        subject
+    }
+
     /// Short and full name of a type; made once each.
     fn type_names(&mut self, domain: &str, name: &str) -> (Arc<str>, Arc<str>) {
         let known = self
@@ -136,6 +150,7 @@ impl Emitter {
     fn finish(&mut self, stream: usize, sealing: Sealing<'_>) -> Event {
         let Sealing {
             draft,
+            known_headers,
             correlation,
             topic,
             key,
@@ -161,8 +176,9 @@ impl Emitter {
         };
         let encoding = self.settings.encoding;
         let (headers, value) = seal(encoding, &attributes, data);
-        let shared_headers = stream.shared_headers(&event_type, |source| {
-            shared_headers(encoding, source, &event_type)
+        let shared_headers = known_headers.unwrap_or_else(|| {
+            let make = |source: &str| shared_headers(encoding, source, &event_type);
+            stream.shared_headers(&event_type, make)
         });
         Event {
             topic: Arc::clone(topic),
@@ -195,6 +211,7 @@ impl Emitter {
 
 struct Sealing<'a> {
     draft: &'a Draft<'a>,
+    known_headers: Option<Arc<str>>,
     correlation: Option<&'a str>,
     topic: &'a Arc<str>,
     key: &'a Arc<str>,
@@ -277,6 +294,7 @@ impl Context<'_> {
         let emission = if found { Emission::Initial } else { Emission::Live };
         let sealing = Sealing {
             draft,
+            known_headers: self.labels.headers.clone(),
             correlation,
             topic: &rule.topic,
             key,
@@ -286,6 +304,10 @@ impl Context<'_> {
             data: object.finish(),
         };
         let event = self.emitter.finish(stream, sealing);
+        let is_of_one_type = !matches!(rule.spec.kind, RuleKind::Alarm { .. });
+        if is_of_one_type && self.labels.headers.is_none() {
+            self.labels.headers = Some(Arc::clone(&event.shared_headers));
+        }
         self.events.push(event);
     }
 
@@ -397,6 +419,7 @@ pub(crate) fn source_event(
     };
     let sealing = Sealing {
         draft: &draft,
+        known_headers: None,
         correlation: None,
         topic,
         key: &source.name,

@@ -61,7 +61,7 @@ pub(super) fn evaluate(context: &mut Context<'_>, memory: &mut Memory, dirty: &m
     }
     *dirty = true;
     let model: Arc<str> = table.map_or_else(|| "custom".into(), |table| Arc::clone(&table.model));
-    let subject = format!("equipment/{}", context.equipment());
+    let subject = context.subject(|context| format!("equipment/{}", context.equipment()));
     let raw = change.value.as_ref();
     let tag = context.trigger();
     context.emit(&Draft::new("EquipmentStateChanged", subject), |object| {

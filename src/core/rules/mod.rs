@@ -48,8 +48,16 @@ pub(crate) struct RuleState {
     /// An event was left out and not made up for.
     pub(crate) owed: Option<Owed>,
     dirty: bool,
-    /// The subject of its events where it is always the same, once there was one.
+    labels: Labels,
+}
+
+/// What all events of a rule have in common, once there was one.
+#[derive(Debug, Default)]
+pub(crate) struct Labels {
+    /// Their subject, where it is always the same.
     subject: Option<Arc<str>>,
+    /// The headers that they share, where they are all of one type.
+    headers: Option<Arc<str>>,
 }
 
 /// A cell's text.
@@ -198,7 +206,7 @@ pub(crate) fn leave_out(
             run: None,
             moment: 0,
         };
-        let mut context = Context::new(scene, view, emitter, outcome);
+        let mut context = Context::new(scene, &mut state.labels, view, emitter, outcome);
         count::count(&mut context, memory, &mut state.dirty);
         let owes = memory.has_untold();
         if owes {
@@ -286,13 +294,13 @@ pub(crate) fn evaluate(
         return;
     }
     let before = events.len();
-    let mut context = Context::new(scene, view, emitter, Outcome { events, failures });
     let RuleState {
         memory,
         dirty,
-        subject,
+        labels,
         ..
     } = state;
+    let mut context = Context::new(scene, labels, view, emitter, Outcome { events, failures });
     match (&scene.rule.spec.kind, memory.as_deref_mut()) {
         (RuleKind::WorkOrderStatus { order, latch }, Some(Memory::WorkOrder(memory))) => {
             work_order::evaluate(&mut context, memory, dirty, *order, latch);
@@ -306,7 +314,7 @@ pub(crate) fn evaluate(
         (RuleKind::Alarm { of_condition }, Some(Memory::Alarm(memory))) => {
             alarm::evaluate(&mut context, memory, dirty, of_condition.as_ref());
         }
-        (RuleKind::Measurement { name }, _) => measurement(&mut context, subject, name),
+        (RuleKind::Measurement { name }, _) => measurement(&mut context, name),
         (
             RuleKind::Custom {
                 event,
@@ -339,6 +347,7 @@ pub(crate) struct Context<'a> {
     note: &'a Note,
     run: Option<&'a work_order::Run>,
     moment: u32,
+    labels: &'a mut Labels,
     pub(crate) view: View<'a>,
     pub(crate) emitter: &'a mut Emitter,
     pub(crate) events: &'a mut Vec<Event>,
@@ -348,6 +357,7 @@ pub(crate) struct Context<'a> {
 impl<'a> Context<'a> {
     fn new(
         scene: Scene<'a>,
+        labels: &'a mut Labels,
         view: View<'a>,
         emitter: &'a mut Emitter,
         Outcome { events, failures }: Outcome<'a>,
@@ -358,6 +368,7 @@ impl<'a> Context<'a> {
             note: scene.note,
             run: scene.run,
             moment: scene.moment,
+            labels,
             view,
             emitter,
             events,
@@ -373,6 +384,16 @@ impl<'a> Context<'a> {
     /// The tag that triggered the rule.
     pub(crate) fn trigger(&self) -> &'a crate::plan::TagSpec {
         &self.view.plan.tags[self.change.tag.index()].spec
+    }
+
+    /// The subject of a rule whose events are all about the same.
+    pub(crate) fn subject(&mut self, make: impl FnOnce(&Self) -> String) -> Arc<str> {
+        if let Some(subject) = &self.labels.subject {
+            return Arc::clone(subject);
+        }
+        let subject = self.emitter.subject(make(self));
+        self.labels.subject = Some(Arc::clone(&subject));
+        subject
     }
 
     /// The path of the rule's equipment.
@@ -394,17 +415,14 @@ fn ignored(table: Option<&Arc<ValueTable>>, value: Option<&Value>) -> bool {
     matches!(named, Some(None))
 }
 
-fn measurement(context: &mut Context<'_>, subject: &mut Option<Arc<str>>, name: &str) {
-    let subject = subject.get_or_insert_with(|| format!("measurement/{name}").into());
+fn measurement(context: &mut Context<'_>, name: &str) {
+    let subject = context.subject(|_| format!("measurement/{name}"));
     let (change, unit) = (context.change, context.trigger().unit.as_ref());
-    context.emit(
-        &Draft::new("MeasurementRecorded", Arc::clone(subject)),
-        |object| {
-            object.field("name", name);
-            object.field("value", &change.value);
-            object.field("unit", &unit);
-        },
-    );
+    context.emit(&Draft::new("MeasurementRecorded", subject), |object| {
+        object.field("name", name);
+        object.field("value", &change.value);
+        object.field("unit", &unit);
+    });
 }
 
 fn custom(context: &mut Context<'_>, event: &str, domain: &str, subject: Option<&Subject>) {
@@ -419,9 +437,10 @@ fn custom(context: &mut Context<'_>, event: &str, domain: &str, subject: Option<
         return;
     }
     let subject = match (about, subject) {
-        (Some((subject, value)), _) => format!("{}{value}", subject.prefix),
-        (None, Some(subject)) if !subject.prefix.is_empty() => format!("{}unknown", subject.prefix),
-        (None, _) => format!("equipment/{}", context.equipment()),
+        (Some((subject, value)), _) => format!("{}{value}", subject.prefix).into(),
+        (None, Some(subject)) if !subject.prefix.is_empty() => format!("{}unknown", subject.prefix).into(),
+        (None, Some(_)) => format!("equipment/{}", context.equipment()).into(),
+        (None, None) => context.subject(|context| format!("equipment/{}", context.equipment())),
     };
     let draft = Draft {
         domain,

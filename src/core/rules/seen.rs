@@ -132,9 +132,7 @@ impl Core {
 
     /// The run that a rule's events belong to now.
     pub(super) fn run_of_rule(&self, id: RuleId, rule: &Rule) -> Option<Run> {
-        let view = self.view().beside(rule.inputs.first().copied());
-        rule.run
-            .filter(|run| *run != id)
-            .and_then(|run| self.run_of(run, view))
+        let run = rule.run.filter(|run| *run != id)?;
+        self.run_of(run, self.view().beside(rule.inputs.first().copied()))
     }
 }

@@ -33,7 +33,7 @@ impl Core {
         if change.tag == rule.inputs[0] && !super::is_let(rule, state, change, view, outcome.failures) {
             return has_untold(state);
         }
-        let mut context = super::Context::new(scene, view, &mut self.emitter, outcome);
+        let mut context = super::Context::new(scene, &mut state.labels, view, &mut self.emitter, outcome);
         let Some(Memory::Count(memory)) = state.memory.as_deref_mut() else {
             return false;
         };
