@@ -1,6 +1,7 @@
 //! The machine: a plan, its state, and what a batch makes of them.
 
 use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -50,8 +51,8 @@ pub struct Core {
     pub(crate) tags: Vec<TagState>,
     pub(crate) sources: Vec<SourceState>,
     pub(crate) rules: Vec<RuleState>,
-    offsets: Vec<u32>,
-    by_tag: Vec<u32>,
+    /// The rules that tags trigger: each tag's state says where its own are.
+    by_tag: Vec<RuleId>,
     pub(crate) emitter: Emitter,
     pub(crate) moment: u32,
     dirty_tags: Vec<TagId>,
@@ -83,7 +84,7 @@ impl Core {
     /// A core that goes on from stored cells; `stored` gives a cell's text by its key.
     #[must_use]
     pub fn new(plan: Arc<Plan>, settings: Settings, stored: &dyn Fn(&str) -> Option<String>) -> Self {
-        let (offsets, by_tag) = plan.rules_by_tag();
+        let (by_tag, places) = plan.rules_by_tag();
         let mut streams = Streams::default();
         let gateway = Arc::clone(&settings.gateway);
         let epoch = settings.stream_epoch;
@@ -106,10 +107,11 @@ impl Core {
             .collect();
         let mut tags: Vec<TagState> = (0..)
             .map(TagId)
-            .zip(&plan.tags)
-            .map(|(id, tag)| {
+            .zip(plan.tags.iter().zip(places))
+            .map(|(id, (tag, rules))| {
                 let restored = stored(&tag_cell(&tag.key)).and_then(|cell| TagState::restore(id, &cell));
                 let mut state = restored.unwrap_or_default();
+                state.rules = rules;
                 if let Some(waiting) = state.waiting.as_deref_mut() {
                     waiting.suit(&tag.spec);
                 }
@@ -141,7 +143,6 @@ impl Core {
             tags,
             sources,
             rules,
-            offsets,
             by_tag,
             emitter: Emitter::new(settings, streams, equipment),
             moment: 0,
@@ -334,8 +335,7 @@ impl Core {
             .any(|change| change.cause == Cause::Value);
         if sample.value.is_some() && std::mem::take(&mut state.owing) {
             // What was left out is known again.
-            let index = sample.tag.index();
-            let rules = &self.by_tag[self.offsets[index] as usize..self.offsets[index + 1] as usize];
+            let rules = &self.by_tag[places(&state.rules)];
             self.shedding.payable.extend(rules);
         }
         if state.dirty && !was_dirty {
@@ -354,8 +354,7 @@ impl Core {
 
     /// The rules that a tag triggers.
     pub(crate) fn rules_of(&self, tag: TagId) -> Vec<RuleId> {
-        let places = self.offsets[tag.index()] as usize..self.offsets[tag.index() + 1] as usize;
-        self.by_tag[places].iter().copied().map(RuleId).collect()
+        self.by_tag[places(&self.tags[tag.index()].rules)].to_vec()
     }
 
     /// Has a tag's state stored with the next commit.
@@ -415,11 +414,11 @@ impl Core {
         for change in pending {
             let index = change.tag.index();
             let before = events.len();
-            for place in self.offsets[index]..self.offsets[index + 1] {
-                let number = self.by_tag[place as usize];
-                let rule = &self.plan.rules[number as usize];
+            for place in places(&self.tags[index].rules) {
+                let id = self.by_tag[place];
+                let rule = &self.plan.rules[id.0 as usize];
                 if sees(rule) && change.audience.has(rule.tells_state()) {
-                    self.show(number, change, events);
+                    self.show(id, change, events);
                 }
             }
             self.tags[index].told |= events.len() > before;
@@ -469,6 +468,10 @@ pub(crate) fn change_without_sample(tag: TagId, quality: Quality) -> Change {
         received: None,
         audience: Audience::All,
     }
+}
+
+fn places(rules: &Range<u32>) -> Range<usize> {
+    rules.start as usize..rules.end as usize
 }
 
 fn tag_cell(key: &str) -> String {

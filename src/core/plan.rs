@@ -4,6 +4,7 @@
 //! row. Keys and rule ids are stable names: stored state is found by them after the mapping changed.
 
 use std::collections::BTreeSet;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -449,26 +450,27 @@ impl Plan {
             .collect()
     }
 
-    /// The rules of each tag, as an index for [`crate::Core`]: offsets by tag, and rule numbers.
-    #[must_use]
-    pub(crate) fn rules_by_tag(&self) -> (Vec<u32>, Vec<u32>) {
-        let mut offsets = vec![0_u32; self.tags.len() + 1];
+    /// The rules that tags trigger, those of a tag one after the other, and where each tag's are among them.
+    pub(crate) fn rules_by_tag(&self) -> (Vec<RuleId>, Vec<Range<u32>>) {
+        let mut places = vec![0..0; self.tags.len()];
         for trigger in self.rules.iter().flat_map(Rule::triggers) {
-            offsets[trigger.index() + 1] += 1;
+            places[trigger.index()].end += 1;
         }
-        for index in 1..offsets.len() {
-            offsets[index] += offsets[index - 1];
+        let mut next = 0;
+        for place in &mut places {
+            let count = place.end;
+            *place = next..next;
+            next += count;
         }
-        let mut next = offsets.clone();
-        let mut rules = vec![0_u32; offsets.last().copied().unwrap_or(0) as usize];
-        for (number, rule) in (0_u32..).zip(&self.rules) {
+        let mut rules = vec![RuleId(0); next as usize];
+        for (id, rule) in (0..).map(RuleId).zip(&self.rules) {
             for trigger in rule.triggers() {
-                let place = &mut next[trigger.index()];
-                rules[*place as usize] = number;
-                *place += 1;
+                let end = &mut places[trigger.index()].end;
+                rules[*end as usize] = id;
+                *end += 1;
             }
         }
-        (offsets, rules)
+        (rules, places)
     }
 }
 

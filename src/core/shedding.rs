@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::detect::{Cause, Change};
 use crate::envelope::Event;
 use crate::machine::{Core, change_without_sample};
-use crate::plan::{Priority, Shape};
+use crate::plan::{Priority, RuleId, Shape};
 use crate::state::TagState;
 
 /// Events of one call at most, so that what arrives is not held up by what is made up for.
@@ -79,7 +79,7 @@ pub(crate) struct Shedding {
     /// Rules below this priority make no events.
     pub(crate) least: Option<Priority>,
     /// Rules that may tell what they owe.
-    pub(crate) payable: VecDeque<u32>,
+    pub(crate) payable: VecDeque<RuleId>,
     /// Whether any rule may owe something.
     pub(crate) any: bool,
     /// What was left out since it was last asked for.
@@ -119,9 +119,9 @@ impl Core {
         if !self.shedding.any {
             return;
         }
-        let rules = (0..).zip(&self.rules);
+        let rules = (0..).map(RuleId).zip(&self.rules);
         let owing = rules.filter(|(_, state)| state.owed.is_some());
-        self.shedding.payable = owing.map(|(number, _)| number).collect();
+        self.shedding.payable = owing.map(|(rule, _)| rule).collect();
         self.shedding.any = !self.shedding.payable.is_empty();
     }
 
@@ -133,16 +133,16 @@ impl Core {
     /// Makes some of the events that are owed.
     pub(crate) fn pay(&mut self, events: &mut Vec<Event>) {
         for _ in 0..PAID_AT_ONCE {
-            let Some(number) = self.shedding.payable.pop_front() else {
+            let Some(rule) = self.shedding.payable.pop_front() else {
                 return;
             };
-            self.pay_one(number, events);
+            self.pay_one(rule, events);
         }
     }
 
-    fn pay_one(&mut self, number: u32, events: &mut Vec<Event>) {
-        let rule = &self.plan.rules[number as usize];
-        let state = &self.rules[number as usize];
+    fn pay_one(&mut self, id: RuleId, events: &mut Vec<Event>) {
+        let rule = &self.plan.rules[id.0 as usize];
+        let state = &self.rules[id.0 as usize];
         let (Some(owed), Some(&tag)) = (state.owed, rule.inputs.first()) else {
             return;
         };
@@ -156,9 +156,9 @@ impl Core {
         let is_known = !source.catching_up && self.view().value(tag).is_some();
         let about = change_without_sample(tag, Quality::GOOD);
         if let Some(change) = owed.change(about, &self.tags[tag.index()], is_known) {
-            self.show(number, &change, events);
+            self.show(id, &change, events);
         }
         // What is not paid is, when the tag is known again.
-        self.tags[tag.index()].owing |= self.rules[number as usize].owed.is_some();
+        self.tags[tag.index()].owing |= self.rules[id.0 as usize].owed.is_some();
     }
 }

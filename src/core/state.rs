@@ -1,5 +1,6 @@
 //! How values and states are written into cells: losslessly, unlike in events, where large integers are text.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,7 +8,6 @@ use floorgate_sample::{Quality, Sample, TagId, Timestamp, Value};
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Entries;
-
 use crate::plan::TagSpec;
 
 /// A [`Value`] in a cell. One-letter tags keep cells short: they are written for every change.
@@ -268,6 +268,8 @@ pub(crate) struct TagState {
     pub(crate) put_off: bool,
     /// A rule of it may owe an event.
     pub(crate) owing: bool,
+    /// Where the rules that it triggers are among those of all tags.
+    pub(crate) rules: Range<u32>,
     /// The key of its cell, once it was stored.
     pub(crate) cell: Option<Arc<str>>,
     /// What waits, where anything can.

@@ -25,7 +25,7 @@ pub(crate) struct Memory {
     is: Option<bool>,
     /// The change with which it began to hold, while it has not held for long enough.
     #[serde(skip_serializing_if = "Option::is_none", default)]
-    waiting: Option<Waiting>,
+    waiting: Option<Box<Waiting>>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -99,11 +99,11 @@ impl Memory {
             if place.spec.hold.is_zero() {
                 self.rise(place, change.clone(), None, out);
             } else {
-                self.waiting = Some(Waiting {
+                self.waiting = Some(Box::new(Waiting {
                     change: StoredChange::new(place.inputs, change),
                     seen: seen(),
                     due: at + place.spec.hold,
-                });
+                }));
                 self.is = Some(false);
             }
             return true;

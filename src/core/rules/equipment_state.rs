@@ -11,7 +11,7 @@ use super::{Context, Draft, VendorStatus, ignored};
 
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Memory {
-    state: Option<String>,
+    state: Option<Arc<str>>,
     /// Source time at which the state began, in nanoseconds, where the source gives times.
     since: Option<i64>,
 }
@@ -33,11 +33,12 @@ pub(super) fn evaluate(context: &mut Context<'_>, memory: &mut Memory, dirty: &m
     }
     let table = context.trigger().values.as_ref();
     let entry = change.value.as_ref().and_then(|value| table?.find(value));
-    let state = match (&change.value, table) {
-        (None, _) => UNKNOWN.to_owned(),
-        (Some(value), None) => value.to_string(),
-        (Some(value), Some(table)) => match table.name_of(value) {
-            Some(name) => name.to_owned(),
+    let state: Arc<str> = match (&change.value, table, entry) {
+        (None, _, _) => UNKNOWN.into(),
+        (Some(value), None, _) => value.to_string().into(),
+        (Some(_), _, Some(entry)) => Arc::clone(&entry.name),
+        (Some(value), Some(table), None) => match table.name_of(value) {
+            Some(name) => name.into(),
             None => return,
         },
     };
@@ -55,7 +56,7 @@ pub(super) fn evaluate(context: &mut Context<'_>, memory: &mut Memory, dirty: &m
         .zip(change.source_time)
         .filter(|(since, now)| since <= now)
         .map(|(since, now)| now.since(since).as_millis());
-    let previous = memory.state.replace(state.clone());
+    let previous = memory.state.replace(Arc::clone(&state));
     if !goes_on || change.gap {
         memory.since = change.source_time.map(Timestamp::as_nanos);
     }

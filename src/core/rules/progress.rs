@@ -15,14 +15,9 @@ use super::{edge, expect, join, window};
 /// What a rule waits for, and what it has seen on the way.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Progress {
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub(super) edge: Option<edge::Memory>,
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub(super) join: Option<join::Memory>,
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub(super) expect: Option<expect::Memory>,
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub(super) window: Option<window::Memory>,
+    /// By the rule's shape.
+    #[serde(skip_serializing_if = "ByShape::is_none", default)]
+    pub(super) shape: ByShape,
     /// It has taken a gap over that none of its events has told.
     #[serde(skip_serializing_if = "std::ops::Not::not", default)]
     gap: bool,
@@ -38,6 +33,39 @@ pub(crate) struct Progress {
     /// Its entries among the timers.
     #[serde(skip)]
     pub(crate) entries: Entries,
+}
+
+/// What a rule of a shape has seen.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum ByShape {
+    #[default]
+    None,
+    Edge(edge::Memory),
+    Join(Box<join::Memory>),
+    Expect(Box<expect::Memory>),
+    Window(Box<window::Memory>),
+}
+
+impl ByShape {
+    /// Of another shape nothing is left.
+    fn of(shape: &Shape, stored: Self) -> Self {
+        match (shape, stored) {
+            (Shape::Every | Shape::Transitions(_), _) => Self::None,
+            (Shape::Edge(_), stored @ Self::Edge(_))
+            | (Shape::Join { .. }, stored @ Self::Join(_))
+            | (Shape::Expect { .. }, stored @ Self::Expect(_))
+            | (Shape::Window(_), stored @ Self::Window(_)) => stored,
+            (Shape::Edge(_), _) => Self::Edge(edge::Memory::default()),
+            (Shape::Join { .. }, _) => Self::Join(Box::default()),
+            (Shape::Expect { .. }, _) => Self::Expect(Box::default()),
+            (Shape::Window(_), _) => Self::Window(Box::default()),
+        }
+    }
+
+    fn is_none(&self) -> bool {
+        matches!(self, Self::None)
+    }
 }
 
 impl Progress {
@@ -58,10 +86,7 @@ impl Progress {
             Box::default()
         };
         let mut progress = Self {
-            edge: stored.edge.filter(|_| matches!(shape, Shape::Edge(_))),
-            join: stored.join.filter(|_| matches!(shape, Shape::Join { .. })),
-            expect: stored.expect.filter(|_| matches!(shape, Shape::Expect { .. })),
-            window: stored.window.filter(|_| matches!(shape, Shape::Window(_))),
+            shape: ByShape::of(shape, stored.shape),
             gap: stored.gap,
             sequence: stored.sequence.filter(|_| spec.sequence.is_some()),
             asked: stored.asked,
@@ -78,11 +103,10 @@ impl Progress {
     fn moved(&mut self, before: &[u64], shape: &Shape) {
         let now = std::mem::take(&mut self.inputs);
         let moved = Moved { before, now: &now };
-        if let Some(edge) = &mut self.edge {
-            edge.moved(moved);
-        }
-        if let Some(join) = &mut self.join {
-            join.moved(moved, shape.triggers());
+        match &mut self.shape {
+            ByShape::Edge(edge) => edge.moved(moved),
+            ByShape::Join(join) => join.moved(moved, shape.triggers()),
+            ByShape::None | ByShape::Expect(_) | ByShape::Window(_) => {}
         }
         for asked in &mut self.asked {
             asked.moved(moved);
@@ -92,11 +116,13 @@ impl Progress {
 
     /// Nobody watched for a time until now. Returns whether anything is to be stored.
     pub(super) fn mark(&mut self, now: Duration) -> bool {
-        let edge = self.edge.as_mut().is_some_and(edge::Memory::mark);
-        let join = self.join.as_mut().is_some_and(join::Memory::mark);
-        let expect = self.expect.as_mut().is_some_and(expect::Memory::mark);
-        let window = self.window.as_mut().is_some_and(|window| window.mark(now));
-        edge || join || expect || window
+        match &mut self.shape {
+            ByShape::None => false,
+            ByShape::Edge(edge) => edge.mark(),
+            ByShape::Join(join) => join.mark(),
+            ByShape::Expect(expect) => expect.mark(),
+            ByShape::Window(window) => window.mark(now),
+        }
     }
 
     /// Takes the gap before a change over until an event tells it. Returns whether anything is to be stored.
@@ -116,11 +142,13 @@ impl Progress {
 
     /// When what the shape waits for is to be looked at.
     pub(super) fn ripe(&self) -> Option<Duration> {
-        let edge = self.edge.as_ref().and_then(edge::Memory::due);
-        let join = self.join.as_ref().and_then(join::Memory::due);
-        let expect = self.expect.as_ref().and_then(expect::Memory::due);
-        let window = self.window.as_ref().and_then(window::Memory::due);
-        edge.or(join).or(expect).or(window)
+        match &self.shape {
+            ByShape::None => None,
+            ByShape::Edge(edge) => edge.due(),
+            ByShape::Join(join) => join.due(),
+            ByShape::Expect(expect) => expect.due(),
+            ByShape::Window(window) => window.due(),
+        }
     }
 
     pub(crate) fn due(&self) -> Option<Duration> {

@@ -15,10 +15,11 @@ use crate::machine::{Core, change_without_sample};
 use crate::plan::{Counter, Rule, RuleId, RuleKind, Shape, Slot};
 use crate::shedding::Owed;
 
+use super::progress::ByShape;
 use super::seen::Seen;
 use super::snapshot;
 use super::window::Moment;
-use super::{Fields, Note, Outcome, Progress, RunOf, count, edge, evaluate, expect, leave_out, window};
+use super::{Fields, Note, Outcome, Progress, RunOf, count, edge, evaluate, expect, leave_out};
 
 /// A change that a rule makes an event of now.
 #[derive(Debug)]
@@ -76,24 +77,24 @@ fn place_of<'a>(core: &'a Core, rule: &'a Rule) -> Option<edge::Place<'a>> {
 
 impl Core {
     /// Lets a rule see a change, or leave it out.
-    pub(crate) fn show(&mut self, number: u32, change: &Change, events: &mut Vec<Event>) {
-        let id = RuleId(number);
-        if self.rules[number as usize].progress.is_none() {
-            let was_dirty = self.rules[number as usize].is_dirty();
+    pub(crate) fn show(&mut self, id: RuleId, change: &Change, events: &mut Vec<Event>) {
+        let index = id.0 as usize;
+        if self.rules[index].progress.is_none() {
+            let was_dirty = self.rules[index].is_dirty();
             self.tell(id, change, &Note::NONE, events);
             self.touched(id, was_dirty);
             return;
         }
         let plan = Arc::clone(&self.plan);
-        let rule = &plan.rules[number as usize];
-        let was_dirty = self.rules[number as usize].is_dirty();
+        let rule = &plan.rules[index];
+        let was_dirty = self.rules[index].is_dirty();
         let mut change = change.clone();
         change.received.get_or_insert(self.emitter.received());
         let mut due = Vec::new();
         let moved = self.see(id, rule, &change, (&mut due, events));
         // Its gap is told with what the rule tells later; that of a window is its own.
         let keeps_gap = !matches!(rule.spec.shape, Shape::Window(_));
-        let state = &mut self.rules[number as usize];
+        let state = &mut self.rules[index];
         let progress = state.progress.as_deref_mut().filter(|_| keeps_gap);
         let took = progress.is_some_and(|progress| progress.take_gap(&change));
         state.dirty |= moved || took;
@@ -119,32 +120,24 @@ impl Core {
             return false;
         };
         let tag = &self.plan.tags[change.tag.index()].spec;
-        let moved = match &rule.spec.shape {
-            Shape::Every => {
-                due.push(Due::new(change.clone()));
-                false
-            }
-            Shape::Edge(_) => place_of(self, rule).is_some_and(|place| {
+        let moved = match (&rule.spec.shape, &mut progress.shape) {
+            (Shape::Edge(_), ByShape::Edge(edge)) => place_of(self, rule).is_some_and(|place| {
                 let seen = || self.seen(id, rule, (change.tag, change.value.as_ref()));
-                let edge = progress.edge.get_or_insert_default();
                 edge.see(place, change, (at, &seen), due)
             }),
-            Shape::Join { tags, within } => {
-                let join = progress.join.get_or_insert_default();
+            (Shape::Join { tags, within }, ByShape::Join(join)) => {
                 let seen = self.seen(id, rule, (change.tag, change.value.as_ref()));
                 join.see((&rule.inputs, *tags), change, (at, *within), (seen, due))
             }
-            Shape::Expect { states, within } => {
-                let expect = progress.expect.get_or_insert_default();
+            (Shape::Expect { states, within }, ByShape::Expect(expect)) => {
                 expect.see((states, *within), tag, change, at, due)
             }
-            Shape::Transitions(transitions) => {
+            (Shape::Transitions(transitions), _) => {
                 due.extend(expect::forbidden(transitions, tag, change));
                 // The next one is judged from here.
                 change.gap
             }
-            Shape::Window(spec) if tells_spans(rule) => {
-                let window = progress.window.get_or_insert_default();
+            (Shape::Window(spec), ByShape::Window(window)) if tells_spans(rule) => {
                 let run = self.run_of_rule(id, rule);
                 // What was counted in another run is told of that one, and what comes late belongs to the window of its time.
                 let is_other = window.run_id() != run.as_ref().map(|run| &*run.id);
@@ -160,9 +153,10 @@ impl Core {
                 }
                 untold
             }
-            Shape::Window(spec) => {
-                let window = progress.window.get_or_insert_default();
-                window.see(*spec, change, now, due)
+            (Shape::Window(spec), ByShape::Window(window)) => window.see(*spec, change, now, due),
+            _ => {
+                due.push(Due::new(change.clone()));
+                false
             }
         };
         self.rules[id.0 as usize].progress = Some(progress);
@@ -209,7 +203,7 @@ impl Core {
         let mut due = Vec::new();
         let unanswered = snapshot::overdue(&mut progress.asked, at);
         let is_ripe = progress.ripe().is_some_and(|ripe| ripe <= at);
-        let has_value = progress.window.as_ref().is_some_and(window::Memory::has_value);
+        let has_value = matches!(&progress.shape, ByShape::Window(window) if window.has_value());
         let needs_value = has_value || matches!(rule.spec.shape, Shape::Edge(_));
         let mut tags = rule.waits_for().iter();
         let may_judge = is_ripe && tags.all(|tag| self.may_judge(*tag, needs_value));
@@ -242,30 +236,20 @@ impl Core {
             return;
         };
         let known = self.view().value(trigger);
-        match &rule.spec.shape {
-            Shape::Every | Shape::Transitions(_) => {}
-            Shape::Edge(_) => {
-                if let (Some(edge), Some(place)) = (&mut progress.edge, place_of(self, rule)) {
+        match (&rule.spec.shape, &mut progress.shape) {
+            (Shape::Edge(_), ByShape::Edge(edge)) => {
+                if let Some(place) = place_of(self, rule) {
                     edge.ripen(place, at, due);
                 }
             }
-            Shape::Join { tags, .. } => {
-                if let Some(join) = &mut progress.join {
-                    join.expire((&rule.inputs, *tags), due);
-                }
+            (Shape::Join { tags, .. }, ByShape::Join(join)) => join.expire((&rule.inputs, *tags), due),
+            (Shape::Expect { states, .. }, ByShape::Expect(expect)) => {
+                let tag = &self.plan.tags[trigger.index()].spec;
+                let name = expect::name_of(tag, known).unwrap_or_else(|| "unknown".to_owned());
+                let about = self.about(trigger, known);
+                expect.expire(states, about, &name, due);
             }
-            Shape::Expect { states, .. } => {
-                if let Some(expect) = &mut progress.expect {
-                    let tag = &self.plan.tags[trigger.index()].spec;
-                    let name = expect::name_of(tag, known).unwrap_or_else(|| "unknown".to_owned());
-                    let about = self.about(trigger, known);
-                    expect.expire(states, about, &name, due);
-                }
-            }
-            Shape::Window(spec) => {
-                let Some(window) = &mut progress.window else {
-                    return;
-                };
+            (Shape::Window(spec), ByShape::Window(window)) => {
                 if tells_spans(rule) {
                     due.extend(self.counted(id, trigger, window));
                     if due.is_empty() && self.has_counted(id) {
@@ -276,6 +260,7 @@ impl Core {
                     window.close(*spec, trigger, self.moment_at(self.until), due);
                 }
             }
+            _ => {}
         }
     }
 
