@@ -1,5 +1,6 @@
 //! Events of a mapping: from what is written to rules.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -304,7 +305,7 @@ fn topic_of(
         (None, Some(domain)) => domain.value,
         (None, None) => Domain::Mes,
     };
-    let entity = standard.map_or_else(|| kebab(event), |event| event.entity.to_owned());
+    let entity = standard.map_or_else(|| kebab(event).into(), |event| Cow::Borrowed(event.entity));
     Some(Topic::Standard(format!("{}.{entity}.v1", domain.name())))
 }
 

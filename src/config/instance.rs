@@ -59,10 +59,8 @@ impl<'n> Compiler<'n> {
             self.sites[source.index()].get_or_insert_with(|| site.clone());
         }
         for (tag, row) in tags.iter().zip(&rows) {
-            if let (Some(valid), Some(row)) = (&tag.valid, row)
-                && let Some(place) = tags.iter().position(|other| other.name == valid.value)
-            {
-                self.plan.tags[row.index()].valid = rows[place];
+            if let (Some(gate), Some(row)) = (tag.gate, row) {
+                self.plan.tags[row.index()].valid = rows[gate];
             }
         }
         self.check_companions(tags, &rows, problems);
@@ -72,14 +70,14 @@ impl<'n> Compiler<'n> {
         for event in events {
             let topic = match &event.topic {
                 Topic::Template(template, span) => self.topic(template.fill(values), *span, problems),
-                Topic::Standard(rest) => self.topic(format!("{site}.{rest}"), equipment_span, problems),
+                Topic::Standard(rest) => self.topic([&*site, ".", rest].concat(), equipment_span, problems),
             };
             // A rule needs all of its inputs; the plan is not used where one lacks.
             if !complete {
                 continue;
             }
             let spec = event.spec(&mapping.instances.parameters, values);
-            let id: Arc<str> = format!("{id_prefix}{}", event.name).into();
+            let id: Arc<str> = [&*id_prefix, &*event.name].concat().into();
             if !self.rule_ids.insert(Arc::clone(&id)) && !problems.has_errors() {
                 problems
                     .error(instance.span, format!("two rules have the id `{id}`"))
@@ -186,7 +184,7 @@ impl<'n> Compiler<'n> {
         let id = TagId(u32::try_from(self.plan.tags.len()).ok()?);
         self.addresses[source].push((id, node));
         self.plan.tags.push(Tag {
-            key: format!("{key_prefix}{}", tag.name).into(),
+            key: [key_prefix, tag.name].concat().into(),
             source: SourceId(u16::try_from(source).unwrap_or(u16::MAX)),
             valid: None,
             spec: tag.spec.clone().unwrap_or_default(),

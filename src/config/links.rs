@@ -12,14 +12,16 @@ use crate::overrides::Change;
 use crate::tag::TagPlan;
 
 /// Marks the tags that others need, and reports names that are none.
-pub(crate) fn mark_used(tags: &[TagPlan<'_>], used: &mut [bool], problems: &mut Problems) {
-    let has_gates = tags.iter().any(|tag| tag.valid.is_some());
-    let known: &[TagPlan<'_>] = if has_gates { tags } else { &[] };
-    let by_name: HashMap<&str, usize> = known
-        .iter()
-        .enumerate()
-        .map(|(place, tag)| (tag.name, place))
-        .collect();
+pub(crate) fn mark_used(tags: &mut [TagPlan<'_>], used: &mut [bool], problems: &mut Problems) {
+    // Hardly any mapping has such tags, and those that have may name any of theirs.
+    if tags.iter().any(|tag| tag.valid.is_some()) {
+        let places = tags.iter().enumerate().map(|(place, tag)| (tag.name, place));
+        let by_name: HashMap<&str, usize> = places.collect();
+        for tag in tags.iter_mut() {
+            let valid = tag.valid.as_ref();
+            tag.gate = valid.and_then(|valid| by_name.get(&*valid.value).copied());
+        }
+    }
     for (place, tag) in tags.iter().enumerate() {
         used[place] |= tag.is_heartbeat;
         if let Some(reset) = tag.reset.as_ref().filter(|reset| reset.value == tag.name) {
@@ -31,7 +33,7 @@ pub(crate) fn mark_used(tags: &[TagPlan<'_>], used: &mut [bool], problems: &mut 
                 .hint("name the tag that is true when the counter is set back");
         }
         let Some(valid) = &tag.valid else { continue };
-        match by_name.get(&*valid.value).copied() {
+        match tag.gate {
             Some(gate) if tags[gate].valid.is_none() && gate != place => used[gate] = true,
             Some(_) => {
                 problems
@@ -118,7 +120,7 @@ pub(crate) fn check_use(
     events: &[Rc<EventPlan<'_>>],
     problems: &mut Problems,
 ) {
-    let told_again = told_again(events);
+    let told_again = told_again(tags, events);
     for (place, (tag, used)) in tags.iter().zip(used).enumerate() {
         if !used {
             problems
@@ -127,7 +129,7 @@ pub(crate) fn check_use(
                     format!("tag `{}` is read and no event uses it", tag.name),
                 )
                 .hint("remove it, or add an event with it as trigger or in its data");
-        } else if !told_again.contains(&place) {
+        } else if !told_again[place] {
             check_silence(place, tag, events, problems);
         }
     }
@@ -140,11 +142,13 @@ fn measurements<'e, 'n>(events: &'e [Rc<EventPlan<'n>>]) -> impl Iterator<Item =
 }
 
 /// The tags whose values are told again after a silence: a measurement with a condition or a window tells other than values.
-fn told_again(events: &[Rc<EventPlan<'_>>]) -> HashSet<usize> {
-    measurements(events)
-        .filter(|event| *event.shape() == Shape::Every)
-        .filter_map(|event| event.inputs.first().copied())
-        .collect()
+fn told_again(tags: &[TagPlan<'_>], events: &[Rc<EventPlan<'_>>]) -> Vec<bool> {
+    let mut told_again = vec![false; tags.len()];
+    let plain = measurements(events).filter(|event| *event.shape() == Shape::Every);
+    for trigger in plain.filter_map(|event| event.inputs.first().copied()) {
+        told_again[trigger] = true;
+    }
+    told_again
 }
 
 /// Reports the longest silence of a tag that is not told again.
@@ -185,7 +189,7 @@ pub(crate) fn check_instance(
     events: &[Rc<EventPlan<'_>>],
     problems: &mut Problems,
 ) {
-    let told_again = told_again(events);
+    let told_again = told_again(tags, events);
     let mut unused = Vec::new();
     for (place, tag) in tags.iter().enumerate() {
         let span = change.tags.get(tag.name).map_or(change.span, |tag| tag.span);
@@ -193,7 +197,7 @@ pub(crate) fn check_instance(
             check_left_out(place, tags, events, &change.instance, span, problems);
         } else if before[place] && !used[place] {
             unused.push(format!("`{}`", tag.name));
-        } else if change.tags.contains_key(tag.name) && !told_again.contains(&place) {
+        } else if change.tags.contains_key(tag.name) && !told_again[place] {
             check_silence(place, tag, events, problems);
         }
     }

@@ -162,7 +162,7 @@ impl<'n> Compiler<'n> {
         if let Some(run) = node.get("run") {
             latch::check(run, &mapping.events, problems);
         }
-        links::mark_used(&mapping.tags, &mut used, problems);
+        links::mark_used(&mut mapping.tags, &mut used, problems);
         links::mark_on_demand(&mut mapping.tags, &mapping.events, &used);
         if events_right {
             let run = mapping.run.as_ref().map(|(_, span)| *span);
@@ -318,7 +318,6 @@ impl<'n> Compiler<'n> {
             .list
             .first()
             .map(|instance| instance.values.as_slice());
-        let mut names = HashSet::new();
         let mut plans = Vec::with_capacity(items.len());
         let mut right = true;
         for item in items {
@@ -342,25 +341,32 @@ impl<'n> Compiler<'n> {
             if !self.events.contains(&plan.form.event.value) {
                 self.events.insert(plan.form.event.value.clone());
             }
-            if !names.insert(plan.name.clone()) {
-                let span = plan
-                    .form
-                    .name
-                    .as_ref()
-                    .map_or(plan.form.event.span, |name| name.span);
-                problems
-                    .error(
-                        span,
-                        format!("two events of this mapping are named `{}`", plan.name),
-                    )
-                    .hint("give each its own `name`");
-                continue;
-            }
             plans.push(Rc::new(plan));
         }
+        remove_namesakes(&mut plans, problems);
         mapping.events = plans;
         right
     }
+}
+
+/// Takes out events whose name another one has before them, and reports each.
+fn remove_namesakes(plans: &mut Vec<Rc<EventPlan<'_>>>, problems: &mut Problems) {
+    let mut names: HashSet<&str> = HashSet::with_capacity(plans.len());
+    let again: Vec<bool> = plans.iter().map(|plan| !names.insert(&plan.name)).collect();
+    let mut again = again.into_iter();
+    plans.retain(|plan| {
+        if again.next() != Some(true) {
+            return true;
+        }
+        let name = plan.form.name.as_ref();
+        problems
+            .error(
+                name.map_or(plan.form.event.span, |name| name.span),
+                format!("two events of this mapping are named `{}`", plan.name),
+            )
+            .hint("give each its own `name`");
+        false
+    });
 }
 
 /// The text under a key, where there is one.

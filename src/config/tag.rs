@@ -22,8 +22,9 @@ pub(crate) struct TagPlan<'n> {
     /// `None` where it is wrong, so that what refers to it is not reported as well.
     pub spec: Option<Arc<TagSpec>>,
     pub source: Option<Spanned<String>>,
-    /// The tag that says whether its values hold.
+    /// The tag that says whether its values hold, and the place of that one in the mapping.
     pub valid: Option<Spanned<String>>,
+    pub gate: Option<usize>,
     /// The tag that sets it back, of a counter.
     pub reset: Option<Spanned<String>>,
     /// Whether only snapshots need it.
@@ -141,6 +142,7 @@ pub(crate) fn read<'n>(
         spec: None,
         source: None,
         valid: None,
+        gate: None,
         reset: None,
         on_demand: false,
         left_out: false,

@@ -72,7 +72,7 @@ impl<'n> Compiler<'n> {
                 used_here[*input] = true;
             }
         }
-        links::mark_used(&tags, &mut used_here, problems);
+        links::mark_used(&mut tags, &mut used_here, problems);
         links::mark_on_demand(&mut tags, &events, &used_here);
         let run = mapping.run.as_ref().map(|_| change.span);
         let here = format!("instance `{}`", change.instance);

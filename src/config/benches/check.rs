@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 use adapters::{Modbus, OpcUa};
 use floorgate_config::load_with;
 use floorgate_yaml::{Problems, parse};
-use mappings_of_size::{Folder, guarded, mistaken, of_template, written_out};
+use mappings_of_size::{Folder, gated, guarded, mistaken, of_template, written_out};
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -38,10 +38,11 @@ fn main() {
     // What differs between instances is made for each of them.
     let constants =
         ", when: \"t0 > 1.0 && t1 < 5.0\", data: {line: {constant: \"{line}\"}, sum: \"= t0 + t1\"}";
-    let mappings: [(&str, &dyn Fn() -> String); 5] = [
+    let mappings: [(&str, &dyn Fn() -> String); 6] = [
         ("written out", &|| written_out(100_000)),
         ("template", &|| of_template(10_000, "")),
         ("template, constants", &|| of_template(10_000, constants)),
+        ("validity of another", &|| gated(100_000)),
         ("guards of their own", &|| guarded(20_000)),
         ("mistakes in every line", &|| mistaken(100_000)),
     ];

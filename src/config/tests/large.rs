@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 
 use adapters::{Modbus, OpcUa};
 use floorgate_config::load_with;
-use mappings_of_size::{Folder, guarded, mistaken, of_template, written_out};
+use mappings_of_size::{Folder, gated, guarded, mistaken, of_template, written_out};
 
 /// Checks a mapping; tags, rules, errors and warnings.
 fn check(name: &str, mapping: &str) -> [usize; 4] {
@@ -40,6 +40,11 @@ fn every_mistake_is_told() {
 #[test]
 fn guards_of_their_own_are_all_taken() {
     assert_eq!(check("guards", &guarded(1_000)), [1_000, 1_000, 0, 0]);
+}
+
+#[test]
+fn tags_that_hold_while_another_says_so_are_all_taken() {
+    assert_eq!(check("gated", &gated(5_000)), [5_000, 5_000, 0, 0]);
 }
 
 #[test]

@@ -62,6 +62,18 @@ pub fn guarded(tags: usize) -> String {
     })
 }
 
+/// A last tag that says of all the others whether they hold.
+pub fn gated(tags: usize) -> String {
+    let last = tags - 1;
+    let tag = |number| match number {
+        number if number == last => node(number),
+        number => format!("{}, valid: t{last}", node(number)),
+    };
+    each(tags, tag, |number| {
+        format!("type: MeasurementRecorded, trigger: t{number}")
+    })
+}
+
 /// Two mistakes for each tag.
 pub fn mistaken(tags: usize) -> String {
     each(
