@@ -6,22 +6,33 @@ use crate::event_form::{EdgeForm, EventForm};
 use crate::vocabulary::{Made, standard};
 
 /// The keys of which an event has one at most, since each says when the event is made.
+pub(crate) const WHEN_MADE: [&str; 9] = [
+    "edge",
+    "becomes",
+    "leaves",
+    "above",
+    "below",
+    "join",
+    "expect",
+    "transitions",
+    "window",
+];
+
+/// Those that an event has, and where.
 pub(crate) fn given(form: &EventForm) -> Vec<(&'static str, Span)> {
     let spans = [
-        ("edge", form.edge.as_ref().map(|key| key.span)),
-        ("becomes", form.becomes.as_ref().map(|key| key.span)),
-        ("leaves", form.leaves.as_ref().map(|key| key.span)),
-        ("above", form.above.as_ref().map(|key| key.span)),
-        ("below", form.below.as_ref().map(|key| key.span)),
-        ("join", form.join.as_ref().map(|key| key.span)),
-        ("expect", form.expect.as_ref().map(|key| key.span)),
-        ("transitions", form.transitions.as_ref().map(|key| key.span)),
-        ("window", form.window.as_ref().map(|key| key.span)),
+        form.edge.as_ref().map(|key| key.span),
+        form.becomes.as_ref().map(|key| key.span),
+        form.leaves.as_ref().map(|key| key.span),
+        form.above.as_ref().map(|key| key.span),
+        form.below.as_ref().map(|key| key.span),
+        form.join.as_ref().map(|key| key.span),
+        form.expect.as_ref().map(|key| key.span),
+        form.transitions.as_ref().map(|key| key.span),
+        form.window.as_ref().map(|key| key.span),
     ];
-    spans
-        .into_iter()
-        .filter_map(|(key, span)| Some((key, span?)))
-        .collect()
+    let keys = WHEN_MADE.into_iter().zip(spans);
+    keys.filter_map(|(key, span)| Some((key, span?))).collect()
 }
 
 /// Reports keys that contradict each other or say nothing. Returns whether it is clear which of them says when the event is

@@ -23,7 +23,8 @@ use crate::vocabulary::standard;
 pub(crate) struct EventPlan<'n> {
     /// What it was read from.
     pub node: &'n Node,
-    pub form: EventForm,
+    /// Its type.
+    pub event: Spanned<String>,
     pub data: Option<&'n Node>,
     /// Last part of the rule's id.
     pub name: String,
@@ -106,7 +107,7 @@ pub(crate) fn read<'n>(
     };
     Some(EventPlan {
         node,
-        form,
+        event: form.event,
         data,
         name,
         topic,
@@ -136,6 +137,34 @@ pub(crate) fn not_yet(node: &Node, keys: &[&str], what: &str, problems: &mut Pro
 }
 
 impl EventPlan<'_> {
+    /// Where the first of these keys stands that it has, else its type.
+    pub(crate) fn span_of(&self, keys: &[&str]) -> Span {
+        let node = keys.iter().find_map(|key| self.node.get(key));
+        node.map_or(self.event.span, |node| node.span)
+    }
+
+    /// Marks the tags that are read for it, by slot: what is also compared or numbers the events is watched for that.
+    pub(crate) fn only_read(&self) -> Vec<bool> {
+        let mut read = vec![false; self.inputs.len()];
+        let slots = self.spec.snapshot.iter().flat_map(|snapshot| &snapshot.tags);
+        let unchanged = self
+            .spec
+            .snapshot
+            .as_ref()
+            .and_then(|snapshot| snapshot.unchanged);
+        for slot in slots {
+            read[usize::from(slot.0)] = Some(*slot) != unchanged && Some(*slot) != self.spec.sequence;
+        }
+        read
+    }
+
+    /// The key that says when it is made, where one does.
+    pub(crate) fn when_made(&self) -> Option<&'static str> {
+        crate::combination::WHEN_MADE
+            .into_iter()
+            .find(|key| self.node.get(key).is_some())
+    }
+
     /// When it is made, in all instances.
     pub(crate) fn shape(&self) -> &Shape {
         &self.spec.shape

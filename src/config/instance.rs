@@ -84,10 +84,10 @@ impl<'n> Compiler<'n> {
                     .hint("give one of the mappings, instances or events another name");
             }
             let inputs: Box<[TagId]> = event.inputs.iter().filter_map(|place| number(*place)).collect();
-            if let (RuleKind::Alarm { .. }, Some(trigger)) = (&spec.kind, &event.form.trigger)
+            if matches!(spec.kind, RuleKind::Alarm { .. })
                 && let Some(tag) = event.inputs.first().and_then(|place| number(*place))
             {
-                let span = event.form.alarm.as_ref().map_or(trigger.span, |alarm| alarm.span);
+                let span = event.span_of(&["alarm", "trigger"]);
                 self.alarm_codes(equipment, (tag, &spec.kind), span, problems);
             }
             self.read_at_once(&spec, &inputs, event, &id, problems);
@@ -119,9 +119,10 @@ impl<'n> Compiler<'n> {
         rule: &Arc<str>,
         problems: &mut Problems,
     ) {
-        let (Some(snapshot), Some(form)) = (&spec.snapshot, &event.form.snapshot) else {
+        let Some(snapshot) = &spec.snapshot else {
             return;
         };
+        let at = event.span_of(&["snapshot"]);
         let slots = snapshot.tags.iter();
         let tags: Vec<TagId> = slots
             .filter_map(|slot| inputs.get(usize::from(slot.0)).copied())
@@ -133,7 +134,7 @@ impl<'n> Compiler<'n> {
         if tags.iter().any(|tag| source_of(tag) != source) {
             problems
                 .error(
-                    form.span,
+                    at,
                     format!("`snapshot` of `{rule}` reads from more than one source"),
                 )
                 .hint("one request reads from one source: make an event for each, or a `join`");
@@ -141,7 +142,7 @@ impl<'n> Compiler<'n> {
         }
         self.snapshots[source.index()].push(SnapshotPlan {
             tags,
-            at: form.span,
+            at,
             rule: Arc::clone(rule),
         });
     }

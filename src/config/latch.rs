@@ -39,7 +39,7 @@ pub(crate) fn check(run: &Node, events: &[Rc<EventPlan<'_>>], problems: &mut Pro
                 .hint("a letter, then letters, digits and `_`, such as `lotId`");
             continue;
         }
-        let of = events.iter().filter_map(|event| standard(&event.form.event));
+        let of = events.iter().filter_map(|event| standard(&event.event));
         let mut of = of.filter(|event| event.fields.iter().any(|field| field.name == name));
         let whose = if COMMON_FIELDS.contains(&name) {
             "in every event's data, and the gateway's own".to_owned()

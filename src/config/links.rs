@@ -6,7 +6,6 @@ use std::rc::Rc;
 use floorgate_core::plan::Shape;
 use floorgate_yaml::{Problems, Span, closest};
 
-use crate::combination::given;
 use crate::event::EventPlan;
 use crate::overrides::Change;
 use crate::tag::TagPlan;
@@ -73,15 +72,9 @@ pub(crate) fn mark_used(tags: &mut [TagPlan<'_>], used: &mut [bool], problems: &
 pub(crate) fn mark_on_demand(tags: &mut [TagPlan<'_>], events: &[Rc<EventPlan<'_>>], used: &[bool]) {
     let mut watched = vec![false; tags.len()];
     for event in events {
-        let reads = event.form.snapshot.iter().flat_map(|read| &read.value);
-        let mut read: HashSet<&str> = reads.map(|tag| &*tag.value).collect();
-        // What is also compared or numbers the events is watched for that.
-        for tag in event.form.unchanged.iter().chain(&event.form.sequence) {
-            read.remove(&*tag.value);
-        }
         let triggers = event.shape().triggers();
-        for (slot, input) in event.inputs.iter().enumerate() {
-            watched[*input] |= slot < triggers || !read.contains(tags[*input].name);
+        for ((slot, input), is_read) in event.inputs.iter().enumerate().zip(event.only_read()) {
+            watched[*input] |= slot < triggers || !is_read;
         }
     }
     let names = tags.iter().flat_map(|tag| tag.valid.iter().chain(&tag.reset));
@@ -101,7 +94,7 @@ pub(crate) fn check_run(
     let Some(span) = run else { return };
     let opening = events
         .iter()
-        .filter(|event| event.form.event.value == "WorkOrderStatusChanged");
+        .filter(|event| event.event.value == "WorkOrderStatusChanged");
     let count = opening.count();
     if count != 1 {
         problems
@@ -120,7 +113,7 @@ pub(crate) fn check_use(
     events: &[Rc<EventPlan<'_>>],
     problems: &mut Problems,
 ) {
-    let told_again = told_again(tags, events);
+    let measured = measured(tags, events);
     for (place, (tag, used)) in tags.iter().zip(used).enumerate() {
         if !used {
             problems
@@ -129,55 +122,45 @@ pub(crate) fn check_use(
                     format!("tag `{}` is read and no event uses it", tag.name),
                 )
                 .hint("remove it, or add an event with it as trigger or in its data");
-        } else if !told_again[place] {
-            check_silence(place, tag, events, problems);
+        } else {
+            check_silence(tag, measured[place], problems);
         }
     }
 }
 
-/// The measurements of the mapping.
-fn measurements<'e, 'n>(events: &'e [Rc<EventPlan<'n>>]) -> impl Iterator<Item = &'e EventPlan<'n>> {
-    let events = events.iter().map(Rc::as_ref);
-    events.filter(|event| event.form.event.value == "MeasurementRecorded")
-}
-
-/// The tags whose values are told again after a silence: a measurement with a condition or a window tells other than values.
-fn told_again(tags: &[TagPlan<'_>], events: &[Rc<EventPlan<'_>>]) -> Vec<bool> {
-    let mut told_again = vec![false; tags.len()];
-    let plain = measurements(events).filter(|event| *event.shape() == Shape::Every);
-    for trigger in plain.filter_map(|event| event.inputs.first().copied()) {
-        told_again[trigger] = true;
+/// The measurement of each tag: one that tells single values, where there is one. With a condition or a window it tells others.
+fn measured<'e, 'n>(tags: &[TagPlan<'_>], events: &'e [Rc<EventPlan<'n>>]) -> Vec<Option<&'e EventPlan<'n>>> {
+    let mut measured: Vec<Option<&EventPlan<'_>>> = vec![None; tags.len()];
+    for event in events {
+        if let (Some(trigger), "MeasurementRecorded") = (event.inputs.first(), &*event.event.value)
+            && measured[*trigger].is_none_or(|known| *known.shape() != Shape::Every)
+        {
+            measured[*trigger] = Some(event);
+        }
     }
-    told_again
+    measured
 }
 
-/// Reports the longest silence of a tag that is not told again.
-fn check_silence(place: usize, tag: &TagPlan<'_>, events: &[Rc<EventPlan<'_>>], problems: &mut Problems) {
+/// Reports the longest silence of a tag whose values are not told again: only measurements of single values are.
+fn check_silence(tag: &TagPlan<'_>, measured: Option<&EventPlan<'_>>, problems: &mut Problems) {
     let Some(span) = tag.at_least_every else { return };
-    let of_tag = measurements(events).find(|event| event.inputs.first() == Some(&place));
-    if let Some((key, _)) = of_tag.and_then(|event| given(&event.form).first().copied()) {
-        problems
-            .error(
-                span,
-                format!(
-                    "`at_least_every` of tag `{}` has no effect: its `MeasurementRecorded` has `{key}`, and tells no single values",
-                    tag.name
-                ),
-            )
-            .hint(format!(
-                "remove it, or add a `MeasurementRecorded` without `{key}` and with a `name`"
-            ));
-        return;
-    }
+    let (why, cure) = match measured.map(|event| (event.shape(), event.when_made())) {
+        Some((Shape::Every, _)) => return,
+        Some((_, Some(key))) => (
+            format!("its `MeasurementRecorded` has `{key}`, and tells no single values"),
+            format!("remove it, or add a `MeasurementRecorded` without `{key}` and with a `name`"),
+        ),
+        _ => (
+            "no `MeasurementRecorded` has it as trigger".to_owned(),
+            "remove it: only measurements are told again without a change".to_owned(),
+        ),
+    };
     problems
         .error(
             span,
-            format!(
-                "`at_least_every` of tag `{}` has no effect: no `MeasurementRecorded` has it as trigger",
-                tag.name
-            ),
+            format!("`at_least_every` of tag `{}` has no effect: {why}", tag.name),
         )
-        .hint("remove it: only measurements are told again without a change");
+        .hint(cure);
 }
 
 /// Reports what an override makes of one instance's tags: `before` says which of them events use in the others, `used`
@@ -189,7 +172,7 @@ pub(crate) fn check_instance(
     events: &[Rc<EventPlan<'_>>],
     problems: &mut Problems,
 ) {
-    let told_again = told_again(tags, events);
+    let measured = measured(tags, events);
     let mut unused = Vec::new();
     for (place, tag) in tags.iter().enumerate() {
         let span = change.tags.get(tag.name).map_or(change.span, |tag| tag.span);
@@ -197,8 +180,8 @@ pub(crate) fn check_instance(
             check_left_out(place, tags, events, &change.instance, span, problems);
         } else if before[place] && !used[place] {
             unused.push(format!("`{}`", tag.name));
-        } else if change.tags.contains_key(tag.name) && !told_again[place] {
-            check_silence(place, tag, events, problems);
+        } else if change.tags.contains_key(tag.name) {
+            check_silence(tag, measured[place], problems);
         }
     }
     let [first, ..] = unused.as_slice() else { return };

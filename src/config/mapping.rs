@@ -338,8 +338,8 @@ impl<'n> Compiler<'n> {
             for input in &plan.inputs {
                 used[*input] = true;
             }
-            if !self.events.contains(&plan.form.event.value) {
-                self.events.insert(plan.form.event.value.clone());
+            if !self.events.contains(&plan.event.value) {
+                self.events.insert(plan.event.value.clone());
             }
             plans.push(Rc::new(plan));
         }
@@ -358,10 +358,9 @@ fn remove_namesakes(plans: &mut Vec<Rc<EventPlan<'_>>>, problems: &mut Problems)
         if again.next() != Some(true) {
             return true;
         }
-        let name = plan.form.name.as_ref();
         problems
             .error(
-                name.map_or(plan.form.event.span, |name| name.span),
+                plan.span_of(&["name"]),
                 format!("two events of this mapping are named `{}`", plan.name),
             )
             .hint("give each its own `name`");
