@@ -1,5 +1,7 @@
 //! Tags that say something of another tag: whether its values hold, or that it is set back.
 
+use std::collections::HashMap;
+
 use floorgate_sample::TagId;
 use floorgate_yaml::Problems;
 
@@ -15,14 +17,18 @@ impl Compiler<'_> {
         rows: &[Option<TagId>],
         problems: &mut Problems,
     ) {
+        if tags.iter().all(|tag| tag.valid.is_none() && tag.reset.is_none()) {
+            return;
+        }
+        let named = tags.iter().zip(rows).map(|(tag, row)| (tag.name, *row));
+        let by_name: HashMap<&str, Option<TagId>> = named.collect();
         let source_of = |row: TagId| self.sources[self.plan.tags[row.index()].source.index()].name;
         for (tag, row) in tags.iter().zip(rows) {
             for (key, companion) in [("valid", &tag.valid), ("reset", &tag.reset)] {
                 let (Some(companion), Some(row)) = (companion, row) else {
                     continue;
                 };
-                let place = tags.iter().position(|other| other.name == companion.value);
-                let Some(other) = place.and_then(|place| rows[place]) else {
+                let Some(other) = by_name.get(&*companion.value).copied().flatten() else {
                     continue;
                 };
                 let (source, own) = (source_of(other), source_of(*row));

@@ -115,15 +115,15 @@ pub(crate) fn check_use(
 ) {
     let measured = measured(tags, events);
     for (place, (tag, used)) in tags.iter().zip(used).enumerate() {
-        if !used {
+        if *used {
+            check_silence(tag, measured[place], problems);
+        } else {
             problems
                 .warning(
                     tag.span,
                     format!("tag `{}` is read and no event uses it", tag.name),
                 )
                 .hint("remove it, or add an event with it as trigger or in its data");
-        } else {
-            check_silence(tag, measured[place], problems);
         }
     }
 }
