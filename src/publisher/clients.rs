@@ -6,17 +6,66 @@
 //!
 //! Both may serve one lane: it has one burst on its way, and the next one goes when that is through.
 
+use std::io;
+use std::ops::Deref;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use rdkafka::config::{ClientConfig, FromClientConfigAndContext};
-use rdkafka::producer::{Producer as _, ThreadedProducer};
+use rdkafka::producer::{BaseProducer, Producer as _};
 
 use crate::client::{ClientError, Collector, GATHERING};
 use crate::inbox::Shared;
 
-/// The client's producer with our context.
-pub(crate) type Producer = ThreadedProducer<Collector>;
+/// How long the thread that takes a producer's news waits for some. The client counts what is left of it in whole milliseconds: through the
+/// last one it goes round without sleeping. Its own thread waits for 100 ms at a time, and so spends a hundredth of a core on nothing. It
+/// is also how long a producer's end may take.
+const NEWS: Duration = Duration::from_millis(500);
+
+/// The client's producer with our context, and the thread that takes what it tells.
+pub(crate) struct Producer {
+    client: Arc<BaseProducer<Collector>>,
+    ends: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Producer {
+    fn new(client: BaseProducer<Collector>) -> io::Result<Self> {
+        let (client, ends) = (Arc::new(client), Arc::new(AtomicBool::new(false)));
+        let (taking, told) = (Arc::clone(&client), Arc::clone(&ends));
+        let thread = thread::Builder::new().name("kafka-news".to_owned());
+        let thread = thread.spawn(move || {
+            while !told.load(Ordering::Relaxed) {
+                taking.poll(NEWS);
+            }
+        })?;
+        Ok(Self {
+            client,
+            ends,
+            thread: Some(thread),
+        })
+    }
+}
+
+impl Deref for Producer {
+    type Target = BaseProducer<Collector>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.client
+    }
+}
+
+impl Drop for Producer {
+    fn drop(&mut self) {
+        self.ends.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            // It has nothing to tell but that it panicked, which was told then.
+            let _ = thread.join();
+        }
+    }
+}
 
 /// Records that are handed over before the client's thread is awake.
 const FEW: u64 = 16;
@@ -106,9 +155,19 @@ impl Clients {
     }
 }
 
+impl Drop for Clients {
+    fn drop(&mut self) {
+        // They end side by side.
+        for producer in self.iter() {
+            producer.ends.store(true, Ordering::Relaxed);
+        }
+    }
+}
+
 fn make(config: &ClientConfig, shared: &Arc<Shared>) -> Result<Producer, ClientError> {
     let collector = Collector::new(Arc::clone(shared));
-    ThreadedProducer::from_config_and_context(config, collector).map_err(|error| ClientError::Refused {
-        reason: error.to_string(),
-    })
+    let client = BaseProducer::from_config_and_context(config, collector).map_err(|error| error.to_string());
+    client
+        .and_then(|client| Producer::new(client).map_err(|error| error.to_string()))
+        .map_err(|reason| ClientError::Refused { reason })
 }

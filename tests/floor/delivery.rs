@@ -44,17 +44,24 @@ fn a_gateway_that_is_killed_again_and_again_loses_and_doubles_nothing() -> Resul
         })
         .collect();
     let last = moments.last().copied().unwrap_or_default() + STEP;
+    // The plant counts on while the gateway is down and comes up, but not so far ahead that it would only ever be killed on its way up.
 
     let mut plant = Plant::new(&Kafka::shared()?.bootstrap())?;
     plant.gateway.start()?;
     known(&plant)?;
     let mut reader = plant.reader("production-count")?;
-    plant.plc.count_up(COUNTER, 1, last, 4)?;
+    let mut next = 1;
     for moment in moments {
+        plant.plc.count_up(COUNTER, next, moment, 4)?;
+        next = moment + 1;
+        if random.bool() {
+            plant.gateway.wait_ready()?;
+        }
         written(&mut plant, moment)?;
         plant.gateway.kill()?;
         plant.gateway.spawn()?;
     }
+    plant.plc.count_up(COUNTER, next, last, 4)?;
     plant.gateway.wait_ready()?;
     let records = read_to(&mut reader, last).with_context(|| format!("the kills of seed {seed}"))?;
     let delivery = Delivery::of(records)?;
