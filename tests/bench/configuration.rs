@@ -27,6 +27,7 @@ pub fn settings(scenario: &Scenario, plant: &Addresses, broker: &str, partitions
             plant.modbus
         ),
     };
+    let transactions = scenario.transactions;
     format!(
         r#"gateway: bench
 state_dir: "{{state}}"
@@ -38,6 +39,7 @@ kafka:
   brokers: ["{broker}"]
   security: {{protocol: plaintext}}
   topics: {{partitions: {partitions}, replication: 1}}
+  transactions: {transactions}
 http: {{listen: "127.0.0.1:{{http}}"}}
 "#
     )

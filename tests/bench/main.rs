@@ -13,6 +13,7 @@ mod plant;
 mod produce;
 mod record;
 mod report;
+mod restart;
 mod run;
 mod scenario;
 mod stop;
@@ -28,6 +29,7 @@ use floorgate_tests::{Kafka, binary, target};
 
 use crate::drain::Drain;
 use crate::report::{Outcome, Results};
+use crate::restart::Restart;
 use crate::run::Bench;
 use crate::scenario::{SCENARIOS, Scenario};
 use crate::stop::Stop;
@@ -45,7 +47,8 @@ struct Arguments {
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 #[derive(Debug, Args)]
 struct Measure {
-    /// What to measure, several times for several: 1k, 1k-asyncua, 10k, 30k, 100k, modbus, defaults [default: all]
+    /// What to measure, several times for several: 1k, 1k-asyncua, 10k, 30k, 100k, modbus, defaults, 1k-transactions
+    /// [default: all]
     #[arg(long, value_name = "NAME", value_parser = Scenario::named)]
     scenario: Vec<Scenario>,
     /// Seconds of each run that are measured, after the warm-up
@@ -70,6 +73,10 @@ struct Measure {
     /// of them]
     #[arg(long, conflicts_with_all = ["floor_only", "whole_only"])]
     backlog: bool,
+    /// Measure how long a gateway with a million stored events takes to start, and nothing else but the scenarios that are named
+    /// [default: after all of them]
+    #[arg(long, conflicts_with_all = ["floor_only", "whole_only"])]
+    restart: bool,
     /// The program to measure, several to compare them run by run [default: the one built beside this]
     #[arg(long, value_name = "FILE")]
     gateway: Vec<PathBuf>,
@@ -109,8 +116,9 @@ fn measure(measure: Measure, stop: &Stop) -> Result<()> {
     } else {
         (measure.runs, measure.seconds)
     };
-    let all = measure.scenario.is_empty() && !measure.backlog;
-    let backlog = measure.backlog || (all && !measure.floor_only && !measure.whole_only);
+    let all = measure.scenario.is_empty() && !measure.backlog && !measure.restart;
+    let beside = all && !measure.floor_only && !measure.whole_only;
+    let (backlog, restart) = (measure.backlog || beside, measure.restart || beside);
     let scenarios = if all { SCENARIOS.to_vec() } else { measure.scenario };
     let json = match measure.json {
         Some(file) => file,
@@ -123,7 +131,7 @@ fn measure(measure: Measure, stop: &Stop) -> Result<()> {
         let absolute = measure.gateway.iter().map(std::path::absolute);
         absolute.collect::<Result<_, _>>()?
     };
-    let kafka = Kafka::start_for_measuring()?;
+    let mut kafka = Kafka::start_for_measuring()?;
     let bench = Bench {
         kafka: &kafka,
         seconds,
@@ -166,6 +174,15 @@ fn measure(measure: Measure, stop: &Stop) -> Result<()> {
     if backlog {
         eprintln!("a backlog");
         results.backlog = Some(Drain::measure(&kafka.bootstrap())?);
+        results.write(&json)?;
+    }
+    if restart {
+        for program in &gateways {
+            eprintln!("a restart with a large store");
+            results
+                .restarts
+                .push(Restart::measure(&mut kafka, program, stop)?);
+        }
         results.write(&json)?;
     }
     println!("{}", results.bars());

@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use crate::drain::Drain;
 use crate::latency::median;
+use crate::restart::Restart;
 use crate::run::Run;
 use crate::scenario::Scenario;
 use crate::watcher::Way;
@@ -27,6 +28,8 @@ pub struct Results {
     pub scenarios: Vec<Outcome>,
     /// How fast a backlog goes out, where that was measured.
     pub backlog: Option<Drain>,
+    /// How long a start with a large store takes, of each program, where that was measured.
+    pub restarts: Vec<Restart>,
 }
 
 /// A scenario's runs.
@@ -253,6 +256,7 @@ impl Results {
             runs,
             scenarios: Vec::new(),
             backlog: None,
+            restarts: Vec::new(),
         }
     }
 
@@ -307,6 +311,9 @@ impl Results {
         }
         if let Some(backlog) = &self.backlog {
             let _ = writeln!(text, "  {}", backlog.line());
+        }
+        for restart in &self.restarts {
+            let _ = writeln!(text, "  {}", restart.line());
         }
         text
     }

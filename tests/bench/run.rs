@@ -76,7 +76,7 @@ impl Bench<'_> {
         let kafka = self
             .kafka_half(scenario, number, record, self.floor_seconds)
             .context("the Kafka half")?;
-        let opcua = (scenario.access == Access::OpcUa)
+        let opcua = matches!(scenario.access, Access::OpcUa | Access::OpcUaDefaults)
             .then(|| self.opcua_half(scenario))
             .transpose()
             .context("the OPC UA half")?;
@@ -120,6 +120,10 @@ impl Bench<'_> {
         let plant = Plant::start(scenario, folder.path())?;
         let keys = folder.path().join("pki").display().to_string();
         let addresses = plant.addresses.clone();
+        let (publishing, sampling) = (
+            scenario.burst_ms().to_string(),
+            scenario.sampling_ms().to_string(),
+        );
         let words = [
             "subscribe",
             "--endpoint",
@@ -128,6 +132,10 @@ impl Bench<'_> {
             &addresses.namespace,
             "--folder",
             &keys,
+            "--publishing-ms",
+            &publishing,
+            "--sampling-ms",
+            &sampling,
         ];
         let mut client = Watcher::start(&words, scenario, self.floor_seconds, folder.path())?;
         client.ready(self.stop)?;

@@ -17,6 +17,8 @@ pub struct Scenario {
     pub plant: Make,
     /// How the gateway reads them.
     pub access: Access,
+    /// The gateway publishes in transactions.
+    pub transactions: bool,
     /// What the gateway has to reach.
     pub bars: Bars,
     /// What a Telegraf tuned by an expert reaches on the same load. It stores nothing.
@@ -67,14 +69,6 @@ const fn bars(p50: f64, p99: f64, cores: f64, memory: f64) -> Bars {
     }
 }
 
-const fn latency(p50: f64, p99: f64) -> Bars {
-    Bars {
-        p50: Some(p50),
-        p99: Some(p99),
-        ..NONE
-    }
-}
-
 const fn tail(p99: f64) -> Bars {
     Bars {
         p99: Some(p99),
@@ -105,6 +99,7 @@ pub const SCENARIOS: &[Scenario] = &[
         rate: 1_000.0,
         plant: Make::Simulator,
         access: Access::OpcUa,
+        transactions: false,
         bars: bars(8.0, 16.0, 0.10, 40.0),
         telegraf: bars(8.2, 15.4, 0.20, 49.0),
     },
@@ -115,7 +110,8 @@ pub const SCENARIOS: &[Scenario] = &[
         rate: 1_000.0,
         plant: Make::Asyncua,
         access: Access::OpcUa,
-        bars: latency(8.0, 16.0),
+        transactions: false,
+        bars: bars(8.0, 16.0, 0.10, 40.0),
         telegraf: NONE,
     },
     Scenario {
@@ -125,6 +121,7 @@ pub const SCENARIOS: &[Scenario] = &[
         rate: 10_000.0,
         plant: Make::Simulator,
         access: Access::OpcUa,
+        transactions: false,
         bars: bars(10.0, 30.0, 0.25, 80.0),
         telegraf: bars(10.5, 54.0, 0.33, 184.0),
     },
@@ -135,6 +132,7 @@ pub const SCENARIOS: &[Scenario] = &[
         rate: 30_000.0,
         plant: Make::Simulator,
         access: Access::OpcUa,
+        transactions: false,
         bars: bars(15.0, 60.0, 0.5, 110.0),
         telegraf: bars(15.6, 100.0, 0.51, 188.0),
     },
@@ -145,6 +143,7 @@ pub const SCENARIOS: &[Scenario] = &[
         rate: 10_000.0,
         plant: Make::Simulator,
         access: Access::OpcUa,
+        transactions: false,
         bars: bars(12.0, 40.0, 0.3, 250.0),
         telegraf: bars(17.5, 41.5, 0.34, 1419.0),
     },
@@ -155,6 +154,7 @@ pub const SCENARIOS: &[Scenario] = &[
         rate: 500.0,
         plant: Make::Simulator,
         access: Access::Modbus,
+        transactions: false,
         bars: tail(POLL_MS as f64 + 5.0),
         telegraf: NONE,
     },
@@ -165,7 +165,19 @@ pub const SCENARIOS: &[Scenario] = &[
         rate: 1_000.0,
         plant: Make::Simulator,
         access: Access::OpcUaDefaults,
+        transactions: false,
         bars: tail(200.0),
+        telegraf: NONE,
+    },
+    Scenario {
+        name: "1k-transactions",
+        title: "1,000 tags, 1,000 changes/s, in transactions",
+        tags: 1_000,
+        rate: 1_000.0,
+        plant: Make::Simulator,
+        access: Access::OpcUa,
+        transactions: true,
+        bars: NONE,
         telegraf: NONE,
     },
 ];
@@ -177,6 +189,14 @@ impl Scenario {
             Access::OpcUa => PUBLISH_MS,
             Access::OpcUaDefaults => SHIPPED_PUBLISH_MS,
             Access::Modbus => POLL_MS,
+        }
+    }
+
+    /// Milliseconds between two looks at a node: as fast as the server can, or what the gateway is shipped with.
+    pub fn sampling_ms(&self) -> u32 {
+        match self.access {
+            Access::OpcUaDefaults => SHIPPED_PUBLISH_MS,
+            Access::OpcUa | Access::Modbus => 0,
         }
     }
 

@@ -14,7 +14,6 @@ use opcua::types::{
 
 use crate::consume::say;
 use crate::observer::{Observer, Reading, RecordSize, Said, Watch, now};
-use crate::scenario::PUBLISH_MS;
 use crate::stop::Stop;
 
 /// Subscribe to all load tags, and say what came when.
@@ -29,6 +28,12 @@ pub struct Subscribe {
     /// Folder for the client's files
     #[arg(long)]
     folder: PathBuf,
+    /// Publishing interval
+    #[arg(long)]
+    publishing_ms: u32,
+    /// Sampling interval, 0 for as fast as the server can
+    #[arg(long)]
+    sampling_ms: u32,
     #[command(flatten)]
     watch: Watch,
 }
@@ -62,7 +67,7 @@ impl Subscribe {
                 _ => observer.see_foreign(),
             }
         });
-        let interval = Duration::from_millis(PUBLISH_MS.into());
+        let interval = Duration::from_millis(self.publishing_ms.into());
         let subscription = session
             .create_subscription(interval, 1000, 100, 0, 0, true, callback)
             .await?;
@@ -73,7 +78,7 @@ impl Subscribe {
             let items = chunk.iter().map(|tag| {
                 let parameters = MonitoringParameters {
                     client_handle: tag + 1,
-                    sampling_interval: 0.0,
+                    sampling_interval: self.sampling_ms.into(),
                     queue_size: 100,
                     ..Default::default()
                 };

@@ -1,0 +1,131 @@
+//! How long a gateway with a large store takes until it takes in and publishes again: a million events stored, a hundred thousand of them
+//! not delivered, killed.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use floorgate_tests::{Folder, Gateway, Kafka};
+use serde::Serialize;
+
+use crate::configuration::{mappings, settings};
+use crate::plant::Plant;
+use crate::scenario::Scenario;
+use crate::stop::Stop;
+use crate::usage::peak_memory;
+
+/// Events that the broker has before it goes away, and those that are stored after that.
+const DELIVERED: f64 = 900_000.0;
+const WAITING: f64 = 100_000.0;
+/// Longest time to the first event that is stored, in seconds.
+const MOST_TO_INTAKE: f64 = 1.0;
+/// Longest time to the first that is acknowledged, in seconds: it includes the look at the end of the log.
+const MOST_TO_ACKNOWLEDGED: f64 = 2.0;
+/// Largest resident memory while the backlog goes out, in megabytes.
+const MOST_MEMORY: f64 = 100.0;
+/// How often it is looked.
+const LOOK: Duration = Duration::from_millis(5);
+
+/// What was measured.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Restart {
+    /// Events in the store.
+    events: f64,
+    /// Those of them that were not delivered when the gateway was killed.
+    waiting: f64,
+    /// Seconds from the start of the process to the first event that it stored.
+    intake: f64,
+    /// Seconds from there to the first event that was acknowledged.
+    acknowledged: f64,
+    /// Seconds to the end of the backlog.
+    drained: f64,
+    /// Largest resident memory until then, in megabytes.
+    memory: f64,
+}
+
+impl Restart {
+    /// Fills a store through the gateway itself, kills it, and starts it again.
+    pub fn measure(kafka: &mut Kafka, program: &Path, stop: &Stop) -> Result<Self> {
+        let scenario = Scenario::named("10k").map_err(anyhow::Error::msg)?;
+        let folder = Folder::new("bench")?;
+        kafka.create_topic("bench-restart", 1)?;
+        let plant = Plant::start(&scenario, folder.path())?;
+        let settings = settings(&scenario, &plant.addresses, &kafka.bootstrap(), 1);
+        let mappings = mappings(&scenario, &plant.addresses.namespace, "bench-restart")?;
+        let mappings: Vec<_> = mappings.iter().map(|(name, text)| (&**name, &**text)).collect();
+        let mut gateway = Gateway::new(&settings, &mappings)?.with_program(program);
+        gateway.start()?;
+        let stored = "floorgate_events_total{type=\"MeasurementRecorded\"}";
+        wait(&gateway, stop, || {
+            Ok(gateway.metric(stored)?.unwrap_or_default() >= DELIVERED)
+        })?;
+        kafka.pause()?;
+        wait(&gateway, stop, || Ok(depth(&gateway)? >= WAITING))?;
+        let (events, waiting) = (gateway.metric(stored)?.unwrap_or_default(), depth(&gateway)?);
+        gateway.kill()?;
+        kafka.go_on()?;
+
+        let started = Instant::now();
+        gateway.spawn()?;
+        let pid = gateway.process()?.id();
+        let (mut intake, mut acknowledged) = (None, None);
+        let published = "floorgate_published_total{topic=\"bench-restart\"}";
+        wait(&gateway, stop, || {
+            let now = started.elapsed().as_secs_f64();
+            let is_some = |line| -> Result<bool> { Ok(gateway.metric(line)?.unwrap_or_default() > 0.0) };
+            if intake.is_none() && is_some(stored)? {
+                intake = Some(now);
+            }
+            if acknowledged.is_none() && is_some(published)? {
+                acknowledged = Some(now);
+            }
+            // What is in flight of ten thousand a second is no backlog.
+            Ok(intake.is_some() && acknowledged.is_some() && depth(&gateway)? < 2_000.0)
+        })?;
+        let drained = started.elapsed().as_secs_f64();
+        let memory = peak_memory(pid)?;
+        gateway.stop()?;
+        drop(plant);
+        Ok(Self {
+            events,
+            waiting,
+            intake: intake.context("nothing was stored")?,
+            acknowledged: acknowledged.context("nothing was acknowledged")?,
+            drained,
+            memory,
+        })
+    }
+
+    /// The line for people.
+    pub fn line(&self) -> String {
+        let kept = self.intake <= MOST_TO_INTAKE
+            && self.acknowledged <= MOST_TO_ACKNOWLEDGED
+            && self.memory <= MOST_MEMORY;
+        format!(
+            "after a kill with {:.0} events stored and {:.0} of them waiting it takes in after {:.2} s (≤ {MOST_TO_INTAKE}), has the first \
+             acknowledged after {:.2} s (≤ {MOST_TO_ACKNOWLEDGED}) and the last after {:.1} s, with {:.1} MB (≤ {MOST_MEMORY}): {}",
+            self.events,
+            self.waiting,
+            self.intake,
+            self.acknowledged,
+            self.drained,
+            self.memory,
+            if kept { "kept" } else { "missed" }
+        )
+    }
+}
+
+fn depth(gateway: &Gateway) -> Result<f64> {
+    Ok(gateway.metric("floorgate_outbox_depth")?.unwrap_or_default())
+}
+
+/// Looks until it is so. What cannot be asked yet is not so yet.
+fn wait(gateway: &Gateway, stop: &Stop, mut is_so: impl FnMut() -> Result<bool>) -> Result<()> {
+    let end = Instant::now() + Duration::from_mins(5);
+    while !is_so().unwrap_or(false) {
+        stop.check()?;
+        anyhow::ensure!(Instant::now() < end, "too late: {}", gateway.output()?);
+        std::thread::sleep(LOOK);
+    }
+    Ok(())
+}
