@@ -59,7 +59,9 @@ async fn every_policy_and_mode_works() {
     for (round, security) in [
         "{policy: basic256sha256, mode: sign}",
         "{policy: basic256sha256, mode: sign-and-encrypt}",
+        "{policy: aes128-sha256-rsaoaep, mode: sign}",
         "{policy: aes128-sha256-rsaoaep, mode: sign-and-encrypt}",
+        "{policy: aes256-sha256-rsapss, mode: sign}",
         "{policy: aes256-sha256-rsapss, mode: sign-and-encrypt}",
     ]
     .into_iter()

@@ -211,25 +211,20 @@ fn builder(manner: &Manner, port: u16) -> ServerBuilder {
         .add_endpoint("none", ServerEndpoint::new_none("/", &[anonymous.to_owned()]));
     if manner.keys.is_some() {
         builder = builder.add_user_token("operator", ServerUserToken::user_pass("operator", "s3cret"));
-        for (name, policy, mode) in [
-            ("sign", SecurityPolicy::Basic256Sha256, MessageSecurityMode::Sign),
-            (
-                "basic256",
-                SecurityPolicy::Basic256Sha256,
-                MessageSecurityMode::SignAndEncrypt,
-            ),
-            (
-                "aes128",
-                SecurityPolicy::Aes128Sha256RsaOaep,
-                MessageSecurityMode::SignAndEncrypt,
-            ),
-            (
-                "aes256",
-                SecurityPolicy::Aes256Sha256RsaPss,
-                MessageSecurityMode::SignAndEncrypt,
-            ),
-        ] {
-            builder = builder.add_endpoint(name, ("/", policy, mode, &[anonymous, "operator"] as &[&str]));
+        let policies = [
+            ("basic256", SecurityPolicy::Basic256Sha256),
+            ("aes128", SecurityPolicy::Aes128Sha256RsaOaep),
+            ("aes256", SecurityPolicy::Aes256Sha256RsaPss),
+        ];
+        let users: &[&str] = &[anonymous, "operator"];
+        for (name, policy) in policies {
+            for (mode_name, mode) in [
+                ("sign", MessageSecurityMode::Sign),
+                ("encrypt", MessageSecurityMode::SignAndEncrypt),
+            ] {
+                let name = format!("{name}-{mode_name}");
+                builder = builder.add_endpoint(name, ("/", policy, mode, users));
+            }
         }
     }
     if let Some(most) = manner.most_nodes_per_read {
