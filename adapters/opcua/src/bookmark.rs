@@ -1,5 +1,5 @@
-//! Where the source left off, for the process after this one: the subscriptions that the server holds, the tags of each, and the last message of each that is
-//! stored. With it a new process takes the subscriptions over and asks for what it missed.
+//! Where the source left off, for the process after this one: the subscriptions that the server holds, the tags of each, what the server revised for them, and the
+//! last message of each that is stored. With it a new process takes the subscriptions over and asks for what it missed.
 //!
 //! The *layout* is stored when it changes, the *position* with each message.
 
@@ -12,6 +12,7 @@ use opcua::types::StatusCode;
 use serde::{Deserialize, Serialize};
 
 use crate::plan::Plan;
+use crate::revised::Revisions;
 use crate::settings::Mode;
 use crate::subscription::{Behind, Heritage, State, Subscription};
 use crate::takeover::Trial;
@@ -41,6 +42,9 @@ struct Layout {
 struct LaidOut {
     id: u32,
     runs: Vec<Run>,
+    /// [`Subscription::revisions`]; bookmarks of earlier versions do not have it.
+    #[serde(default)]
+    revisions: Option<Revisions>,
 }
 
 /// Tags that follow one another in the plan and whose items do so on the server: the first tag, the first item, and how many they are.
@@ -128,6 +132,7 @@ impl State {
         let laid_out = |s: &Subscription| LaidOut {
             id: s.id,
             runs: runs(s),
+            revisions: s.revisions,
         };
         Layout {
             plan: self.plan,
@@ -173,7 +178,7 @@ impl State {
                 .map(|(tag, status)| (tag, StatusCode::from(status)))
                 .collect();
         }
-        for LaidOut { id, runs } in layout.subscriptions {
+        for LaidOut { id, runs, revisions } in layout.subscriptions {
             let (tags, items) = if is_stale {
                 Default::default()
             } else {
@@ -186,6 +191,8 @@ impl State {
                 last: position.get(&id).copied().unwrap_or_default(),
                 tags,
                 items,
+                publishing: plan.settings.publishing_interval.get(),
+                revisions,
                 full: false,
                 behind: Behind::Unheard,
                 trial: Trial::Not,
@@ -216,6 +223,8 @@ mod tests {
             last: 0,
             tags: vec![0, 1, 2, 5, 6, 3],
             items: vec![10, 11, 12, 13, 14, 20],
+            publishing: Duration::ZERO,
+            revisions: None,
             full: false,
             behind: Behind::Not,
             trial: Trial::Not,

@@ -12,25 +12,15 @@ use opcua::types::{
 
 use crate::batches::{Batches, Verdict};
 use crate::outlet::Halt;
-use crate::plan::{SLOW, Tag};
+use crate::plan::Tag;
 use crate::publish::{Connected, is_lost};
 use crate::server::reason;
-use crate::subscription::duration;
 use crate::value;
 
 /// How long the server may take to make a batch of items. Some look each node up in a device.
 const CREATE_TIMEOUT: Duration = Duration::from_secs(30);
 /// Refused tags that are named in the log one by one.
 pub const MOST_NAMED: usize = 20;
-
-/// What the server made of what was asked for the items, over all of them.
-#[derive(Debug, Default)]
-struct Revisions {
-    slowest_sampling: Duration,
-    smallest_queue: Option<u32>,
-    differing: usize,
-    placed: usize,
-}
 
 /// The tags that a pass over them refused.
 #[derive(Debug, Default)]
@@ -45,7 +35,6 @@ impl Connected<'_> {
     /// is added to `refusals`.
     pub async fn place_tags(&mut self, again: bool, refusals: &mut Refusals) -> Result<(), Halt> {
         let mut waiting = self.unplaced(again);
-        let mut revisions = Revisions::default();
         let mut batches = Batches::of(self.facts.items_per_call);
         let mut capacity = self.plan.settings.items_per_subscription as usize;
 
@@ -131,13 +120,15 @@ impl Connected<'_> {
                     subscription.items.push(created.result.monitored_item_id);
                     self.state.unseen.insert(tag);
                     self.state.faulty.remove(&tag);
-                    revisions.add(&created.requested_parameters, &created.result);
+                    if let Some(revisions) = &mut subscription.revisions {
+                        revisions.add(&created.requested_parameters, &created.result);
+                    }
                 }
             }
             waiting.extend(returned.into_iter().rev());
             capacity = self.after_full(place, capacity, &mut waiting, refusals);
         }
-        self.report(&revisions, refusals.named);
+        self.report(refusals.named);
         Ok(())
     }
 
@@ -246,8 +237,7 @@ impl Connected<'_> {
             return Ok(place);
         }
         let revised = self.state.create(self.session, self.plan).await?;
-        revised.report("made", self.plan, &self.outlet.metrics);
-        self.publishing = revised.publishing;
+        revised.log("made", self.plan);
         Ok(self.state.subscriptions.len() - 1)
     }
 
@@ -288,62 +278,16 @@ impl Connected<'_> {
         self.outlet.metrics.failed_tags.set(refused);
     }
 
-    fn report(&self, revisions: &Revisions, refused: usize) {
-        let (plan, metrics) = (self.plan, &self.outlet.metrics);
-        metrics
-            .failed_tags
-            .set(i64::try_from(self.state.refused.len()).unwrap_or(i64::MAX));
+    fn report(&mut self, refused: usize) {
+        self.count_refused();
         if refused > MOST_NAMED {
             tracing::warn!(
-                source = plan.name,
+                source = self.plan.name,
                 "the server refuses {} more tags",
                 refused - MOST_NAMED
             );
         }
-        let Some(queue) = revisions.smallest_queue else {
-            return;
-        };
-        let sampling = revisions.slowest_sampling;
-        metrics.revised("sampling_interval", sampling.as_secs_f64());
-        metrics.revised("queue_size", f64::from(queue));
-        let millis = sampling.as_secs_f64() * 1e3;
-        tracing::info!(
-            source = plan.name,
-            tags = revisions.placed,
-            slowest_sampling_ms = millis,
-            smallest_queue = queue,
-            "tags are monitored"
-        );
-        if revisions.differing > 0 {
-            tracing::warn!(
-                source = plan.name,
-                tags = revisions.differing,
-                "the server revised sampling interval or queue size: the slowest sampling is {millis}ms, the smallest queue {queue}"
-            );
-        }
-        let both = sampling + self.publishing;
-        if both > SLOW {
-            let both = both.as_secs_f64() * 1e3;
-            tracing::warn!(
-                source = plan.name,
-                "sampling and publishing together take up to {both}ms, more than 200 ms"
-            );
-        }
-    }
-}
-
-impl Revisions {
-    fn add(&mut self, asked: &MonitoringParameters, revised: &opcua::types::MonitoredItemCreateResult) {
-        self.placed += 1;
-        self.slowest_sampling = self
-            .slowest_sampling
-            .max(duration(revised.revised_sampling_interval));
-        let queue = revised.revised_queue_size;
-        self.smallest_queue = Some(self.smallest_queue.map_or(queue, |smallest| smallest.min(queue)));
-        let slower = revised.revised_sampling_interval > asked.sampling_interval + 0.5;
-        if slower || queue < asked.queue_size {
-            self.differing += 1;
-        }
+        self.report_revisions();
     }
 }
 

@@ -27,6 +27,7 @@ mod plan;
 mod poll;
 mod publish;
 mod recovery;
+mod revised;
 mod server;
 mod settings;
 mod snapshot;

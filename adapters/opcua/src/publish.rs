@@ -54,8 +54,6 @@ pub struct Connected<'a> {
     pub state: &'a mut State,
     /// What this session found out.
     pub facts: Facts,
-    /// The revised publishing interval.
-    pub publishing: Duration,
     /// Whether changes from before the connection may still come.
     pub catching_up: bool,
     /// Whether the connection is still the same.

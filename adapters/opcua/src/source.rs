@@ -384,14 +384,12 @@ async fn serve_connection(
         Ok(facts) => facts,
         Err(error) => return Halt::Lost(crate::items::failed("reading namespaces and limits", &error)),
     };
-    let publishing = plan.settings.publishing_interval.get();
     let mut connected = Connected {
         plan,
         session,
         outlet,
         state,
         facts,
-        publishing,
         catching_up: false,
         link,
     };

@@ -9,8 +9,9 @@ use opcua::client::{Session, UARequest};
 use opcua::types::{Error, NotificationMessage, StatusCode, TransferResult};
 use tokio::sync::mpsc;
 
-use crate::plan::{Plan, SLOW};
+use crate::plan::Plan;
 use crate::publish::is_lost;
+use crate::revised::{Revised, Revisions};
 use crate::takeover::Trial;
 
 /// Most values that one notification message may hold; a server with more sends several.
@@ -31,6 +32,11 @@ pub struct Subscription {
     pub tags: Vec<u32>,
     /// The server's numbers of their items, in the same order.
     pub items: Vec<u32>,
+    /// The publishing interval as the server revised it; as it was asked for while that is not known.
+    pub publishing: Duration,
+    /// What the server made of what was asked for its items, those that were deleted since included; `None` where an earlier process
+    /// made them and did not say.
+    pub revisions: Option<Revisions>,
     /// Whether the server takes no more items into it.
     pub full: bool,
     /// Whether it may have something from before the connection.
@@ -116,6 +122,8 @@ pub struct State {
     pub heritage: Heritage,
     /// How many times in a row one that it said to have given over stayed silent.
     pub silences: u8,
+    /// The publishing interval and the revisions that were last warned of, if they had to be.
+    pub reported: Option<(Duration, Revisions)>,
     /// What the server holds is stored as it is, or on its way to be.
     pub layout_told: bool,
     /// By what is stored, or on its way to be, the next process may go on.
@@ -142,6 +150,7 @@ impl Default for State {
             tags: 0,
             heritage: Heritage::Own,
             silences: 0,
+            reported: None,
             layout_told: false,
             goes_on: false,
             stored,
@@ -215,6 +224,7 @@ impl State {
         self.subscriptions.clear();
         self.unseen.clear();
         self.heritage = Heritage::Own;
+        self.reported = None;
         self.layout_told = false;
         self.discarded.extend(held);
         self.refused.clear();
@@ -241,6 +251,8 @@ impl State {
             last: 0,
             tags: Vec::new(),
             items: Vec::new(),
+            publishing: revised.publishing,
+            revisions: Some(Revisions::default()),
             full: false,
             behind: Behind::Unheard,
             trial: Trial::Not,
@@ -305,50 +317,6 @@ fn taken(ids: &[u32], results: &[TransferResult]) -> Vec<u32> {
     })
     .map(|(id, _)| *id)
     .collect()
-}
-
-/// What the server made of the requested subscription.
-#[derive(Clone, Copy, Debug)]
-pub struct Revised {
-    /// The publishing interval.
-    pub publishing: Duration,
-    /// Publishing intervals between two signs of life.
-    pub keep_alive: u32,
-    /// Publishing intervals until an unused subscription is deleted.
-    pub lifetime: u32,
-}
-
-impl Revised {
-    /// How long the subscription may be silent.
-    pub fn patience(&self, plan: &Plan) -> Duration {
-        self.publishing * self.keep_alive * 3 + plan.settings.request_timeout.get()
-    }
-
-    /// Logs and exports it, and warns where it is not what was asked for or too slow for the promise.
-    pub fn report(&self, what: &str, plan: &Plan, metrics: &floorgate_adapter_api::SourceMetrics) {
-        metrics.revised("publishing_interval", self.publishing.as_secs_f64());
-        let millis = self.publishing.as_secs_f64() * 1e3;
-        tracing::info!(
-            source = plan.name,
-            publishing_interval_ms = millis,
-            keep_alive_count = self.keep_alive,
-            lifetime_count = self.lifetime,
-            "{what} a subscription"
-        );
-        let asked = plan.settings.publishing_interval;
-        if (millis - crate::settings::millis(asked)).abs() > 0.5 {
-            tracing::warn!(
-                source = plan.name,
-                "the server revised the publishing interval from {asked} to {millis}ms"
-            );
-        }
-        if self.publishing >= SLOW {
-            tracing::warn!(
-                source = plan.name,
-                "the publishing interval of {millis}ms alone makes changes late by 200 ms and more"
-            );
-        }
-    }
 }
 
 /// Milliseconds as the server gives them, held to what is sensible.

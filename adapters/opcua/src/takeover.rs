@@ -16,9 +16,10 @@ use crate::outlet::Halt;
 use crate::plan::{Credentials, Plan};
 use crate::publish::{Connected, is_lost};
 use crate::recovery::FirstMissed;
+use crate::revised::Revised;
 use crate::server::reason;
 use crate::settings::SecurityMode;
-use crate::subscription::{Heritage, NOTIFICATIONS_PER_MESSAGE, Revised, State, Subscription, duration};
+use crate::subscription::{Heritage, NOTIFICATIONS_PER_MESSAGE, State, Subscription, duration};
 
 /// How long a subscription on trial may be silent beside its intervals.
 const TRIAL: Duration = Duration::from_millis(500);
@@ -81,6 +82,7 @@ impl Connected<'_> {
                 Ok(revised) => {
                     let subscription = &mut self.state.subscriptions[place];
                     subscription.trial = Trial::Silent;
+                    subscription.publishing = revised.publishing;
                     // A server may count to its next sign of life as it did before.
                     let asked = revised.publishing * revised.keep_alive * 2;
                     subscription.patience =
@@ -101,6 +103,9 @@ impl Connected<'_> {
     /// Believes subscriptions that gave a sign of life since they were taken over.
     pub async fn end_trials(&mut self) -> Result<(), Halt> {
         let passed = |s: &Subscription| s.trial == Trial::Passed;
+        if !self.state.subscriptions.iter().any(passed) {
+            return Ok(());
+        }
         while let Some(place) = self.state.subscriptions.iter().position(passed) {
             let id = self.state.subscriptions[place].id;
             let periods = State::keep_alive_periods(self.plan);
@@ -116,9 +121,9 @@ impl Connected<'_> {
                         .await;
                 }
             };
-            revised.report("took over", self.plan, &self.outlet.metrics);
-            self.publishing = revised.publishing;
+            revised.log("took over", self.plan);
             let subscription = &mut self.state.subscriptions[place];
+            subscription.publishing = revised.publishing;
             subscription.trial = Trial::Not;
             subscription.patience = revised.patience(self.plan);
             if self.state.gives_over != Some(true) || self.state.silences > 0 {
@@ -126,6 +131,7 @@ impl Connected<'_> {
                 self.state.layout_told = false;
             }
         }
+        self.report_revisions();
         Ok(())
     }
 

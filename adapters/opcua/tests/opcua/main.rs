@@ -4,6 +4,7 @@ mod conformance;
 mod proxy;
 mod reconnect;
 mod requests;
+mod revised;
 mod run;
 mod secure;
 mod server;

@@ -9,6 +9,7 @@ use floorgate_adapter_api::{
     Source, SourceContext, SourceMetrics, SourceSpec, TagId, TagSpec, Value, intake,
 };
 use floorgate_adapter_opcua::OpcUa;
+use floorgate_metrics::Metrics;
 use floorgate_yaml::{Node, parse};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::JoinHandle;
@@ -110,6 +111,7 @@ pub struct Run {
     /// Receipts of what was received, when they are not fired at once.
     pub receipts: Option<Vec<Receipt>>,
     pub metrics: SourceMetrics,
+    all_metrics: Metrics,
     stop: CancellationToken,
     task: JoinHandle<()>,
 }
@@ -156,7 +158,8 @@ impl Run {
                 }
             }
         });
-        let metrics = floorgate_metrics::Metrics::new().unwrap().source("plc");
+        let all_metrics = Metrics::new().unwrap();
+        let metrics = all_metrics.source("plc");
         let stop = CancellationToken::new();
         let context = SourceContext {
             name: "plc".to_owned(),
@@ -173,6 +176,7 @@ impl Run {
             bookmarks,
             receipts: None,
             metrics,
+            all_metrics,
             stop,
             task,
         }
@@ -237,6 +241,19 @@ impl Run {
             _ => None,
         };
         self.log.iter().filter_map(value).collect()
+    }
+
+    /// What is exported of a setting as the server revised it.
+    pub fn revised(&self, setting: &str) -> Option<f64> {
+        let families = self.all_metrics.registry.gather();
+        let family = families
+            .iter()
+            .find(|family| family.name() == "floorgate_source_revised")?;
+        let metric = family.get_metric().iter().find(|metric| {
+            let mut labels = metric.get_label().iter();
+            labels.any(|label| label.name() == "setting" && label.value() == setting)
+        })?;
+        Some(metric.get_gauge().get_value())
     }
 
     /// Everything so far.

@@ -33,6 +33,9 @@ pub struct Manner {
     /// Most nodes in one read, where it is not the library's own limit.
     pub most_nodes_per_read: Option<usize>,
     pub least_publishing_millis: f64,
+    pub least_sampling_millis: f64,
+    /// The longest queue of an item.
+    pub longest_queue: usize,
     pub keys: Option<PathBuf>,
 }
 
@@ -44,6 +47,8 @@ impl Default for Manner {
             most_items_per_subscription: 0,
             most_nodes_per_read: None,
             least_publishing_millis: 1.0,
+            least_sampling_millis: 0.0,
+            longest_queue: 100_000,
             keys: None,
         }
     }
@@ -231,9 +236,9 @@ fn builder(manner: &Manner, port: u16) -> ServerBuilder {
         builder.limits_mut().operational.max_nodes_per_read = most;
     }
     let limits = &mut builder.limits_mut().subscriptions;
-    limits.min_sampling_interval_ms = 0.0;
+    limits.min_sampling_interval_ms = manner.least_sampling_millis;
     limits.min_publishing_interval_ms = manner.least_publishing_millis;
-    limits.max_monitored_item_queue_size = 100_000;
+    limits.max_monitored_item_queue_size = manner.longest_queue;
     limits.max_monitored_items_per_sub = manner.most_items_per_subscription;
     limits.max_queued_notifications = 10_000;
     let namespace = |uri: &str, name| {

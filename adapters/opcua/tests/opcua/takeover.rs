@@ -17,12 +17,12 @@ async fn server(folder: &Folder) -> TestServer {
     .await
 }
 
-fn of_user(port: u16) -> String {
+pub fn of_user(port: u16) -> String {
     let more = "queue_size: 5000\ntrust_any_server_certificate: true\nlogin: {user: operator, password_file: password}\n";
     settings(port, more).replace("security: {policy: none, mode: none}\n", "")
 }
 
-fn is_resumed(seen: &[Seen]) -> bool {
+pub fn is_resumed(seen: &[Seen]) -> bool {
     seen.contains(&Seen::Notice(Notice::Online(Continuity::Resumed)))
 }
 

@@ -1,0 +1,218 @@
+//! What the server made of the intervals and queues that it was asked for: it may *revise* each of them (OPC 10000-4 §5.13.2 and §5.14.2).
+
+use std::time::Duration;
+
+use opcua::types::{MonitoredItemCreateResult, MonitoringParameters};
+use serde::{Deserialize, Serialize};
+
+use crate::plan::{Plan, SLOW};
+use crate::publish::Connected;
+use crate::settings::millis;
+use crate::subscription::{State, duration};
+
+/// How much slower than asked, in milliseconds, is still as asked: servers round.
+const ROUNDING: f64 = 0.5;
+
+/// What the server made of the requested subscription.
+#[derive(Clone, Copy, Debug)]
+pub struct Revised {
+    /// The publishing interval.
+    pub publishing: Duration,
+    /// Publishing intervals between two signs of life.
+    pub keep_alive: u32,
+    /// Publishing intervals until an unused subscription is deleted.
+    pub lifetime: u32,
+}
+
+/// What the server made of what was asked for items, over some of them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Revisions {
+    /// The longest interval at which the server looks at a node.
+    slowest_sampling: Duration,
+    /// The fewest values that the server keeps of a node; `None` without items.
+    smallest_queue: Option<u32>,
+    /// An item is sampled more slowly, or has a smaller queue, than was asked for it.
+    differ: bool,
+}
+
+impl Revised {
+    /// How long the subscription may be silent.
+    pub fn patience(&self, plan: &Plan) -> Duration {
+        self.publishing * self.keep_alive * 3 + plan.settings.request_timeout.get()
+    }
+
+    /// Logs it, and warns where it is not what was asked for or too slow for the promise.
+    pub fn log(&self, what: &str, plan: &Plan) {
+        let millis = self.publishing.as_secs_f64() * 1e3;
+        tracing::info!(
+            source = plan.name,
+            publishing_interval_ms = millis,
+            keep_alive_count = self.keep_alive,
+            lifetime_count = self.lifetime,
+            "{what} a subscription"
+        );
+        let asked = plan.settings.publishing_interval;
+        if (millis - self::millis(asked)).abs() > ROUNDING {
+            tracing::warn!(
+                source = plan.name,
+                "the server revised the publishing interval from {asked} to {millis}ms"
+            );
+        }
+        if self.publishing >= SLOW {
+            tracing::warn!(
+                source = plan.name,
+                "the publishing interval of {millis}ms alone makes changes late by 200 ms and more"
+            );
+        }
+    }
+}
+
+impl Revisions {
+    /// Takes in what was made of an item.
+    pub fn add(&mut self, asked: &MonitoringParameters, revised: &MonitoredItemCreateResult) {
+        let slower = revised.revised_sampling_interval > asked.sampling_interval + ROUNDING;
+        *self = self.and(Self {
+            slowest_sampling: duration(revised.revised_sampling_interval),
+            smallest_queue: Some(revised.revised_queue_size),
+            differ: slower || revised.revised_queue_size < asked.queue_size,
+        });
+    }
+
+    /// Over the items of both.
+    fn and(self, other: Self) -> Self {
+        let queues = self.smallest_queue.into_iter().chain(other.smallest_queue);
+        Self {
+            slowest_sampling: self.slowest_sampling.max(other.slowest_sampling),
+            smallest_queue: queues.min(),
+            differ: self.differ || other.differ,
+        }
+    }
+}
+
+impl State {
+    /// Over the items of all subscriptions; `None` where nothing is known of those of one of them.
+    fn revisions(&self) -> Option<Revisions> {
+        let mut each = self.subscriptions.iter().map(|s| s.revisions);
+        each.try_fold(Revisions::default(), |all, one| Some(all.and(one?)))
+    }
+}
+
+impl Connected<'_> {
+    /// Logs and exports what the server made of what was asked for all subscriptions and their items. Warns where it is not what was asked for or
+    /// too slow for the promise, once until it changes.
+    pub fn report_revisions(&mut self) {
+        let (plan, metrics) = (self.plan, &self.outlet.metrics);
+        let subscriptions = &self.state.subscriptions;
+        let Some(publishing) = subscriptions.iter().map(|s| s.publishing).max() else {
+            return;
+        };
+        metrics.revised("publishing_interval", publishing.as_secs_f64());
+        let Some(revisions) = self.state.revisions() else {
+            return;
+        };
+        let Some(queue) = revisions.smallest_queue else {
+            return;
+        };
+        let sampling = revisions.slowest_sampling;
+        metrics.revised("sampling_interval", sampling.as_secs_f64());
+        metrics.revised("queue_size", f64::from(queue));
+        let millis = sampling.as_secs_f64() * 1e3;
+        tracing::info!(
+            source = plan.name,
+            tags = subscriptions.iter().map(|s| s.tags.len()).sum::<usize>(),
+            slowest_sampling_ms = millis,
+            smallest_queue = queue,
+            "tags are monitored"
+        );
+        let now = Some((publishing, revisions));
+        if std::mem::replace(&mut self.state.reported, now) == now {
+            return;
+        }
+        if revisions.differ {
+            tracing::warn!(
+                source = plan.name,
+                "the server revised sampling interval or queue size: the slowest sampling is {millis}ms, the smallest queue {queue}"
+            );
+        }
+        let both = sampling.saturating_add(publishing);
+        if both > SLOW {
+            let both = both.as_secs_f64() * 1e3;
+            tracing::warn!(
+                source = plan.name,
+                "sampling and publishing together take up to {both}ms, more than 200 ms"
+            );
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+    use crate::subscription::{Behind, Subscription};
+    use crate::takeover::Trial;
+
+    fn revisions(sampling_interval: f64, queue_size: u32) -> Revisions {
+        let asked = MonitoringParameters {
+            sampling_interval: 50.0,
+            queue_size: 10,
+            ..Default::default()
+        };
+        let revised = MonitoredItemCreateResult {
+            revised_sampling_interval: sampling_interval,
+            revised_queue_size: queue_size,
+            ..Default::default()
+        };
+        let mut revisions = Revisions::default();
+        revisions.add(&asked, &revised);
+        revisions
+    }
+
+    fn state(of_subscriptions: &[Option<Revisions>]) -> State {
+        let mut state = State::default();
+        for revisions in of_subscriptions {
+            state.subscriptions.push(Subscription {
+                id: 1,
+                generation: 1,
+                last: 0,
+                tags: Vec::new(),
+                items: Vec::new(),
+                publishing: Duration::ZERO,
+                revisions: *revisions,
+                full: false,
+                behind: Behind::Not,
+                trial: Trial::Not,
+                heard: Instant::now(),
+                patience: Duration::ZERO,
+            });
+        }
+        state
+    }
+
+    #[test]
+    fn what_is_told_is_over_all_subscriptions() {
+        let (slow, short) = (revisions(1_000.0, 20), revisions(40.0, 5));
+        let both = Revisions {
+            slowest_sampling: Duration::from_secs(1),
+            smallest_queue: Some(5),
+            differ: true,
+        };
+        let empty = Some(Revisions::default());
+        assert_eq!(state(&[Some(slow), Some(short)]).revisions(), Some(both));
+        assert_eq!(state(&[Some(short), empty, Some(slow)]).revisions(), Some(both));
+        assert_eq!(state(&[Some(slow), None]).revisions(), None, "there may be worse");
+        assert_eq!(
+            state(&[empty]).revisions().and_then(|all| all.smallest_queue),
+            None
+        );
+    }
+
+    #[test]
+    fn more_than_was_asked_for_is_no_difference() {
+        assert!(!revisions(20.0, 10).differ);
+        assert!(!revisions(50.4, 20).differ, "rounded");
+        assert!(revisions(51.0, 10).differ);
+        assert!(revisions(50.0, 9).differ);
+    }
+}
