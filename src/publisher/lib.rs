@@ -39,6 +39,8 @@ mod client;
 mod clients;
 mod dead_letter;
 mod fence;
+#[cfg(test)]
+mod fuzzing;
 mod inbox;
 mod lane;
 mod log_reader;

@@ -238,6 +238,7 @@ mod tests {
     use rdkafka::message::Headers;
 
     use super::*;
+    use crate::fuzzing::with_seeds;
 
     fn pairs(headers: &OwnedHeaders) -> Vec<(String, String)> {
         headers
@@ -337,6 +338,59 @@ mod tests {
             assert!(made.is_err(), "{stored:?}");
         }
         assert!(HeaderMaker::default().make(&row("", ""), &mark(false)).is_ok());
+    }
+
+    fn strange(random: &mut fastrand::Rng) -> String {
+        const PARTS: [&str; 18] = [
+            "",
+            ":",
+            ": ",
+            "\n",
+            "\r",
+            "\r\n",
+            "\0",
+            "%",
+            "%0A",
+            "%25",
+            "%2",
+            "-",
+            "a",
+            "\u{20ac}",
+            "{id}",
+            "{trace}",
+            "{recorded}",
+            "{",
+        ];
+        (0..random.usize(..12))
+            .map(|_| PARTS[random.usize(..PARTS.len())])
+            .collect()
+    }
+
+    #[test]
+    fn no_stored_text_is_too_strange() {
+        let mut row = row("", "");
+        let mut maker = HeaderMaker::default();
+        let mut made = 0_u64;
+        with_seeds(20_000, |random| {
+            row.shared_headers = strange(random).into();
+            row.headers = strange(random);
+            row.id = strange(random);
+            row.subject = strange(random).into();
+            row.key = strange(random).into();
+            row.recorded = Timestamp::from_nanos(random.i64(..));
+            let Ok(headers) = maker.make(&row, &mark(random.bool())) else {
+                return;
+            };
+            made += 1;
+            let lines = row.shared_headers.lines().chain(row.headers.lines());
+            let names = lines.map(|line| line.split(':').next());
+            let own = headers.iter().map(|header| Some(header.key));
+            assert!(
+                own.take(names.clone().count()).eq(names),
+                "{row:?} became {headers:?}"
+            );
+        });
+        assert!(made > 0);
     }
 
     #[test]
