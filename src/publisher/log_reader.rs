@@ -56,8 +56,12 @@ pub(crate) enum LogProblem {
     #[error("a transaction that is not ended hides the end of topic {0}")]
     Hidden(String),
     /// It is worth trying again.
-    #[error("topic {topic} cannot be read: {reason}")]
-    Unreadable { topic: String, reason: String },
+    #[error("partition {partition} of topic {topic} cannot be read: {reason}")]
+    Unreadable {
+        topic: String,
+        partition: i32,
+        reason: String,
+    },
 }
 
 /// What was found out.
@@ -238,6 +242,8 @@ impl Logs {
             // Also a partition that has no leader for now, which the client does not know either.
             _ => LogProblem::Unreadable {
                 topic: topic.to_owned(),
+                // More than one is read only before each is read alone.
+                partition: readings.first().map_or(0, |reading| reading.question.partition),
                 reason: error.to_string(),
             },
         })

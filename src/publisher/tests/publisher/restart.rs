@@ -158,3 +158,35 @@ fn a_store_that_is_an_older_copy_goes_on_in_a_new_epoch() {
     assert!(last.epoch() > epoch, "{}", last.epoch());
     assert_eq!(seen.len(), 7);
 }
+
+#[test]
+fn a_partition_without_a_leader_is_named_and_holds_up_no_other() {
+    let cluster = MockCluster::new(1).unwrap();
+    let brokers = cluster.bootstrap_servers();
+    cluster.create_topic("t", 2, 1).unwrap();
+    let mut engine = Engine::start(&brokers);
+    engine.commit("t", Some(0), numbered(1..=3));
+    engine.commit("t", Some(1), numbered(1..=3));
+    engine.drained();
+    let _ = engine.publisher.take().unwrap().stop(PATIENCE);
+    cluster.partition_leader("t", 0, None).unwrap();
+    engine.publish();
+    engine.commit("t", Some(0), numbered(4..=6));
+    engine.commit("t", Some(1), numbered(4..=6));
+    engine.until("the other partition", |engine| engine.acknowledged("t", 1) == 6);
+    engine.until("the partition in the status", |engine| {
+        let problems = engine.publisher().status().problems;
+        problems
+            .iter()
+            .any(|problem| problem.starts_with("partition 0 of topic t cannot be read: "))
+    });
+    assert_eq!(engine.acknowledged("t", 0), 3);
+    cluster.partition_leader("t", 0, Some(1)).unwrap();
+    engine.drained();
+    let seen = read(&brokers, "t", 2);
+    assert_eq!((seen.len(), by_the_rule(&seen).1), (12, 0));
+    assert!(seen.iter().all(|record| !record.is_marked()));
+    engine.until("a status without problems", |engine| {
+        engine.publisher().status().problems.is_empty()
+    });
+}
