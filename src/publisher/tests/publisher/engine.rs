@@ -18,6 +18,9 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 /// How long a test waits for what must come.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
+/// When events are recorded unless a test says otherwise.
+pub const LONG_AGO: Timestamp = Timestamp::from_nanos(1_700_000_000_123_456_789);
+
 /// A folder that goes with the test.
 pub struct Folder(PathBuf);
 
@@ -52,6 +55,8 @@ pub struct Engine {
     pub publisher: Option<Publisher>,
     pub metrics: Metrics,
     pub settings: KafkaSettings,
+    /// When events are recorded that are committed.
+    pub recorded: Timestamp,
     /// As a store that is full.
     pub takes_no_burials: bool,
     burials: Vec<Burial>,
@@ -88,6 +93,7 @@ impl Engine {
             publisher: None,
             metrics: Metrics::new().unwrap(),
             settings,
+            recorded: LONG_AGO,
             takes_no_burials: false,
             burials: Vec::new(),
             folder,
@@ -126,6 +132,7 @@ impl Engine {
         values: impl IntoIterator<Item = Vec<u8>>,
     ) {
         let topic: Arc<str> = Arc::from(topic);
+        let recorded = self.recorded;
         let events = values.into_iter().map(|value| Event {
             topic: Arc::clone(&topic),
             key: Arc::from("line1"),
@@ -133,7 +140,7 @@ impl Engine {
             id: "id".to_owned(),
             kind: Arc::from("Test"),
             subject: Arc::from("line1"),
-            recorded: Timestamp::from_nanos(1_700_000_000_123_456_789),
+            recorded,
             shared_headers:
                 "ce_type: Test\nce_id: {id}\nce_recordedtime: {recorded}\nce_traceparent: {trace}\n".into(),
             headers: "ce_subject: line%0A1\n".to_owned(),
@@ -250,6 +257,11 @@ impl Engine {
     /// How often a look at a log came to this result.
     pub fn reconciled(&self, result: &str) -> u64 {
         self.metrics.reconciliations.with_label_values(&[result]).get()
+    }
+
+    /// How often records were refused with that error.
+    pub fn refusals(&self, error: &str) -> u64 {
+        self.metrics.publish_errors.with_label_values(&[error]).get()
     }
 
     pub fn drained(&mut self) {

@@ -1,11 +1,13 @@
 //! What happens when a broker refuses, or loses an answer.
 
 use std::collections::HashSet;
+use std::time::Duration;
 
+use floorgate_sample::Timestamp;
 use rdkafka::mocking::MockCluster;
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 
-use crate::engine::{Engine, Seen, by_the_rule, numbered, read};
+use crate::engine::{Engine, LONG_AGO, Seen, by_the_rule, numbered, read};
 
 fn marked(engine: &Engine) -> u64 {
     engine.metrics.possible_duplicates.get()
@@ -226,4 +228,169 @@ fn a_record_that_is_refused_for_good_becomes_a_dead_letter_and_a_stub_goes_out()
         seen.iter().map(Seen::sequence).collect::<Vec<_>>(),
         (1..=9).collect::<Vec<_>>()
     );
+}
+
+#[test]
+fn a_producer_that_the_broker_forgot_goes_on_and_order_is_kept() {
+    let cluster = MockCluster::new(1).unwrap();
+    let brokers = cluster.bootstrap_servers();
+    cluster.create_topic("t", 1, 1).unwrap();
+    let mut engine = Engine::start(&brokers);
+    engine.commit("t", Some(0), numbered(1..=10));
+    engine.drained();
+    for (number, error) in [
+        (11, RDKafkaRespErr::RD_KAFKA_RESP_ERR_UNKNOWN_PRODUCER_ID),
+        (42, RDKafkaRespErr::RD_KAFKA_RESP_ERR_INVALID_PRODUCER_EPOCH),
+    ] {
+        cluster.request_errors(RDKafkaApiKey::Produce, &[error]);
+        // One record: unlike a broker, the mock cluster would take a later batch while an earlier one is refused.
+        engine.commit("t", Some(0), numbered(number..=number));
+        engine.drained();
+        engine.commit("t", Some(0), numbered(number + 1..=number + 30));
+        engine.drained();
+    }
+    assert_eq!(by_the_rule(&read(&brokers, "t", 1)), (numbered(1..=72), 0));
+    assert_eq!(marked(&engine), 0);
+    assert!(engine.dead_letters().is_empty());
+}
+
+#[test]
+fn what_only_the_broker_finds_too_large_becomes_a_dead_letter_and_what_follows_flows() {
+    let cluster = MockCluster::new(1).unwrap();
+    let brokers = cluster.bootstrap_servers();
+    cluster.create_topic("t", 1, 1).unwrap();
+    let mut engine = Engine::start(&brokers);
+    engine.commit("t", Some(0), numbered(1..=2));
+    engine.drained();
+    cluster.request_errors(
+        RDKafkaApiKey::Produce,
+        &[RDKafkaRespErr::RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE; 2],
+    );
+    engine.commit("t", Some(0), numbered(3..=3));
+    engine.until("the first refusal", |engine| {
+        engine.refusals("MessageSizeTooLarge") > 0
+    });
+    engine.commit("t", Some(0), numbered(4..=6));
+    engine.drained();
+    let seen = read(&brokers, "t", 1);
+    let places: Vec<(u64, bool)> = seen
+        .iter()
+        .map(|record| {
+            (
+                record.sequence(),
+                record.headers.contains_key("floorgate_dead_letter"),
+            )
+        })
+        .collect();
+    let expected: Vec<(u64, bool)> = (1..=6).map(|number| (number, number == 3)).collect();
+    assert_eq!(places, expected);
+    assert!(seen[2].value.is_empty());
+    let letters = engine.dead_letters();
+    assert_eq!(letters.len(), 1);
+    assert_eq!(letters[0].event.value, b"event 3");
+    assert!(letters[0].reason.contains("too large"), "{}", letters[0].reason);
+}
+
+#[test]
+fn the_right_to_write_that_is_taken_away_is_told_and_waited_for() {
+    let cluster = MockCluster::new(1).unwrap();
+    let brokers = cluster.bootstrap_servers();
+    cluster.create_topic("t", 1, 1).unwrap();
+    cluster.create_topic("other", 1, 1).unwrap();
+    let mut engine = Engine::start(&brokers);
+    engine.commit("t", Some(0), numbered(1..=2));
+    engine.commit("other", Some(0), numbered(1..=2));
+    engine.drained();
+    cluster.request_errors(
+        RDKafkaApiKey::Produce,
+        &[RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED; 2],
+    );
+    engine.commit("t", Some(0), numbered(3..=3));
+    engine.until("both refusals", |engine| {
+        engine.refusals("TopicAuthorizationFailed") == 2
+    });
+    engine.commit("t", Some(0), numbered(4..=6));
+    engine.until("the held lane in the status", |engine| {
+        let problems = engine.publisher().status().problems;
+        problems.iter().any(|problem| {
+            problem.contains("topic t partition 0 is held at sequence 3") && problem.contains("uthorization")
+        })
+    });
+    // The lane's next attempt is ten seconds away.
+    engine.commit("other", Some(0), numbered(3..=100));
+    engine.until("the other topic", |engine| engine.acknowledged("other", 0) == 100);
+    assert_eq!(engine.acknowledged("t", 0), 2);
+    engine.drained();
+    engine.until("a status without problems", |engine| {
+        engine.publisher().status().problems.is_empty()
+    });
+    assert_eq!(by_the_rule(&read(&brokers, "t", 1)), (numbered(1..=6), 0));
+    assert!(engine.dead_letters().is_empty());
+    assert_eq!(marked(&engine), 0);
+}
+
+#[test]
+fn a_leader_that_goes_while_records_are_on_their_way_costs_nothing() {
+    let cluster = MockCluster::new(3).unwrap();
+    let brokers = cluster.bootstrap_servers();
+    cluster.create_topic("t", 1, 3).unwrap();
+    cluster.partition_leader("t", 0, Some(1)).unwrap();
+    let mut settings =
+        floorgate_publisher::KafkaSettings::new(brokers.split(',').map(str::to_owned).collect());
+    settings.security = floorgate_publisher::SecuritySettings::plaintext();
+    // Bursts are small then, and there are many of them.
+    settings.max_record_bytes = 100_000;
+    let mut engine = Engine::with(settings);
+    engine.commit("t", Some(0), numbered(1..=1));
+    engine.drained();
+    // At each moment some are on their way: they are answered more slowly than anything here happens.
+    cluster
+        .broker_round_trip_time(-1, Duration::from_millis(50))
+        .unwrap();
+    engine.commit("t", Some(0), numbered(2..=1500));
+    for (acknowledged, old, new) in [
+        (1, 1, 2),
+        (200, 2, 3),
+        (400, 3, 1),
+        (600, 1, 2),
+        (800, 2, 3),
+        (1000, 3, 1),
+    ] {
+        engine.until("acknowledgements", |engine| {
+            engine.acknowledged("t", 0) > acknowledged
+        });
+        cluster.broker_up(-1).unwrap();
+        cluster.partition_leader("t", 0, Some(new)).unwrap();
+        cluster.broker_down(old).unwrap();
+    }
+    engine.drained();
+    cluster.broker_up(-1).unwrap();
+    // A broker would know again what the mock cluster takes twice.
+    assert_eq!(by_the_rule(&read(&brokers, "t", 1)).0, numbered(1..=1500));
+    assert_eq!(marked(&engine), 0);
+    assert_eq!(
+        engine.reconciled("settled"),
+        0,
+        "the client sends again by itself"
+    );
+}
+
+#[test]
+fn a_time_that_is_refused_goes_out_as_the_present_one() {
+    let cluster = MockCluster::new(1).unwrap();
+    let brokers = cluster.bootstrap_servers();
+    cluster.create_topic("t", 1, 1).unwrap();
+    let mut engine = Engine::start(&brokers);
+    let begin = Timestamp::now();
+    cluster.request_errors(
+        RDKafkaApiKey::Produce,
+        &[RDKafkaRespErr::RD_KAFKA_RESP_ERR_INVALID_TIMESTAMP],
+    );
+    engine.commit("t", Some(0), numbered(1..=1));
+    engine.drained();
+    let seen = read(&brokers, "t", 1);
+    assert_eq!(by_the_rule(&seen), (numbered(1..=1), 0));
+    assert!(seen[0].timestamp >= Some(begin.as_nanos() / 1_000_000));
+    assert_eq!(seen[0].headers["ce_recordedtime"], LONG_AGO.to_string());
+    assert!(engine.dead_letters().is_empty());
 }
