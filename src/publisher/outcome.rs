@@ -76,6 +76,7 @@ impl Worker {
                     .publish_errors
                     .with_label_values(&[&format!("{code:?}")])
                     .inc();
+                slot.refuses_old_times |= code == RDKafkaErrorCode::InvalidTimestamp;
                 if is_unsure(code) {
                     self.must_rebuild.get_or_insert_with(|| code.to_string());
                     return;

@@ -28,6 +28,9 @@ const READ_BYTES: usize = 512 * 1024;
 /// (`producer.id.expiration.ms`), or whose records have all gone from the log.
 const REST: Duration = Duration::from_mins(10);
 
+/// Rows that go out as they come are not older.
+const NORMAL_AGE: Duration = Duration::from_mins(1);
+
 /// Why the next row cannot even be handed to the producer.
 struct Unsendable {
     reason: String,
@@ -241,8 +244,7 @@ impl Worker {
         if way == Way::Gathering {
             self.handed_over.get_or_insert_with(Instant::now);
         }
-        // A broker may refuse a time that is too far from its own: one that was refused goes out again with the present one. When the event
-        // was recorded is in its headers.
+        let now = Timestamp::now();
         let refused = lane.failure().map(|failure| failure.sequence);
         let mut failure = None;
         let mut sent = 0;
@@ -256,11 +258,11 @@ impl Worker {
             } else {
                 position
             };
-            let time = if refused == Some(row.sequence) {
-                Timestamp::now()
-            } else {
-                row.recorded
-            };
+            // A broker may refuse a time that is too far from its own: such a record goes out with the present one. When the event was
+            // recorded is in its headers.
+            slot.refuses_old_times &= is_old(row.recorded, now);
+            let is_refused = slot.refuses_old_times || refused == Some(row.sequence);
+            let time = if is_refused { now } else { row.recorded };
             let record = BaseRecord::with_opaque_to(&topic.name, position)
                 .partition(partition)
                 .key(row.key.as_bytes())
@@ -310,6 +312,11 @@ impl Worker {
         }
         Round::More
     }
+}
+
+/// Whether a row waited for so long that a broker may refuse its time.
+fn is_old(recorded: Timestamp, now: Timestamp) -> bool {
+    now.since(recorded) > NORMAL_AGE
 }
 
 fn position(place: usize, sequence: u64) -> Option<usize> {

@@ -48,6 +48,8 @@ pub(crate) struct Slot {
     pub(crate) held_until: Option<Instant>,
     pub(crate) attempts: usize,
     pub(crate) failed_at: u64,
+    /// The broker refused a record's time: old ones go out with the present one, until their backlog is through.
+    pub(crate) refuses_old_times: bool,
     /// A stub is asked for in the place of the next record.
     pub(crate) awaits_stub: bool,
     pub(crate) reported: u64,
@@ -329,6 +331,7 @@ impl Worker {
             held_until: None,
             attempts: 0,
             failed_at: 0,
+            refuses_old_times: false,
             awaits_stub: false,
             suspect: false,
             reported: stored.acknowledged_sequence,

@@ -394,3 +394,41 @@ fn a_time_that_is_refused_goes_out_as_the_present_one() {
     assert_eq!(seen[0].headers["ce_recordedtime"], LONG_AGO.to_string());
     assert!(engine.dead_letters().is_empty());
 }
+
+#[test]
+fn of_a_backlog_whose_time_is_refused_one_refusal_is_enough() {
+    let cluster = MockCluster::new(1).unwrap();
+    let brokers = cluster.bootstrap_servers();
+    cluster.create_topic("t", 1, 1).unwrap();
+    let mut engine = Engine::start(&brokers);
+    let begin = Timestamp::now();
+    cluster.request_errors(
+        RDKafkaApiKey::Produce,
+        &[RDKafkaRespErr::RD_KAFKA_RESP_ERR_INVALID_TIMESTAMP],
+    );
+    engine.commit("t", Some(0), numbered(1..=300));
+    engine.recorded = begin;
+    engine.commit("t", Some(0), numbered(301..=302));
+    engine.drained();
+    // The backlog is through.
+    engine.recorded = LONG_AGO;
+    engine.commit("t", Some(0), numbered(303..=303));
+    engine.drained();
+
+    let seen = read(&brokers, "t", 1);
+    assert_eq!(by_the_rule(&seen), (numbered(1..=303), 0));
+    let in_millis = |time: Timestamp| time.as_nanos() / 1_000_000;
+    for record in &seen {
+        let time = record.timestamp.unwrap();
+        let is_right = match record.sequence() {
+            1..=300 => time > in_millis(begin),
+            301..=302 => time == in_millis(begin),
+            _ => time == in_millis(LONG_AGO),
+        };
+        assert!(is_right, "{} {time}", record.sequence());
+    }
+    assert_eq!(seen[299].headers["ce_recordedtime"], LONG_AGO.to_string());
+    assert_eq!(engine.refusals("InvalidTimestamp"), 1);
+    assert_eq!(engine.reconciled("settled"), 1);
+    assert_eq!(marked(&engine), 0);
+}
