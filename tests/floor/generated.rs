@@ -1,5 +1,6 @@
 //! Files that the program generates, `make generate` writes, and nobody edits.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -175,10 +176,67 @@ fn the_notices_are_fresh() -> Result<()> {
 }
 
 #[test]
+fn each_work_in_the_notices_has_the_text_of_its_licence() -> Result<()> {
+    let notices = fs::read_to_string(repository().join("NOTICE"))?;
+    let bar = "=".repeat(30);
+    let (works, texts) = notices
+        .split_once(&format!("\n{bar} Text 1 {bar}\n"))
+        .context("no texts")?;
+    let (_, works) = works.split_once("each once.\n\n").context("no works")?;
+    let mut used = BTreeSet::from([1]);
+    let mut count = 0;
+    for work in works.replace("\n  ", "\t").lines() {
+        count += 1;
+        let mut lines = work.split('\t');
+        let title = lines.next().context("no title")?;
+        let numbers = lines.find_map(|line| {
+            line.strip_prefix("Text")?
+                .trim_start_matches('s')
+                .strip_prefix(' ')
+        });
+        let Some(numbers) = numbers else {
+            assert!(
+                title.starts_with("SQLite ") && work.contains("disclaim"),
+                "{work}"
+            );
+            continue;
+        };
+        for number in numbers.split(", ") {
+            let number: usize = number.parse().with_context(|| work.to_owned())?;
+            assert!(
+                number == 1 || texts.contains(&format!("\n{bar} Text {number} {bar}\n\n")),
+                "{work}"
+            );
+            used.insert(number);
+        }
+    }
+    assert!(count > 200, "{count} works");
+    let headings = texts
+        .lines()
+        .filter(|line| line.starts_with(&format!("{bar} Text ")))
+        .count()
+        + 1;
+    assert_eq!(
+        used.into_iter().collect::<Vec<_>>(),
+        (1..=headings).collect::<Vec<_>>()
+    );
+    let all = texts.split_whitespace().collect::<Vec<_>>().join(" ");
+    for said in [
+        "TERMS AND CONDITIONS FOR USE, REPRODUCTION, AND DISTRIBUTION",
+        "The above copyright notice and this permission notice shall be included in all copies",
+        "Redistributions in binary form must reproduce the above copyright notice",
+        "This notice may not be removed or altered from any source distribution",
+    ] {
+        assert!(all.contains(said), "no text says {said:?}");
+    }
+    Ok(())
+}
+
+#[test]
 fn make_writes_every_generated_file() -> Result<()> {
     let makefile = fs::read_to_string(repository().join("Makefile"))?;
-    for (file, words) in GENERATED {
-        let recipe = format!("floorgate {} >{file}\n", words.join(" "));
+    for (file, said_in_all) in GENERATED {
+        let recipe = format!("floorgate {} >{file}\n", said_in_all.join(" "));
         assert!(makefile.contains(&recipe), "no recipe that ends with {recipe:?}");
     }
     Ok(())
