@@ -235,8 +235,8 @@ fn each_work_in_the_notices_has_the_text_of_its_licence() -> Result<()> {
 #[test]
 fn make_writes_every_generated_file() -> Result<()> {
     let makefile = fs::read_to_string(repository().join("Makefile"))?;
-    for (file, said_in_all) in GENERATED {
-        let recipe = format!("floorgate {} >{file}\n", said_in_all.join(" "));
+    for (file, words) in GENERATED {
+        let recipe = format!("floorgate {} >{file}\n", words.join(" "));
         assert!(makefile.contains(&recipe), "no recipe that ends with {recipe:?}");
     }
     Ok(())
