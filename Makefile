@@ -16,6 +16,10 @@ UNITDIR ?= $(PREFIX)/lib/systemd/system
 SYSUSERSDIR ?= $(PREFIX)/lib/sysusers.d
 DOCDIR ?= $(PREFIX)/share/doc/floorgate
 
+# Pages and what they link to lie in DOCDIR as they lie here.
+DOCUMENTS := README.md ARCHITECTURE.md LICENSE NOTICE config/REFERENCE.md adapters/opcua/README.md adapters/modbus/README.md \
+	simulator/README.md tests/README.md $(addprefix examples/consumer/,README.md consumer.py consumer.rs)
+
 # Optimised, the C libraries too: without it the release profile is what is built fast (Cargo.toml, .cargo/config.toml).
 OPTIMISED := CARGO_PROFILE_RELEASE_OPT_LEVEL=2 CFLAGS="$(or $(CFLAGS),-g0)"
 
@@ -90,11 +94,8 @@ install: ## install program, unit, user and sample configuration (PREFIX, DESTDI
 		>$(DESTDIR)$(UNITDIR)/floorgate.service
 	chmod 0644 $(DESTDIR)$(UNITDIR)/floorgate.service
 	install -m 0644 systemd/floorgate.sysusers $(DESTDIR)$(SYSUSERSDIR)/floorgate.conf
-	install -d $(DESTDIR)$(DOCDIR)
-	install -m 0644 README.md LICENSE $(wildcard NOTICE) $(wildcard config/REFERENCE.md) \
-		systemd/floorgate.service.d/serial.conf $(DESTDIR)$(DOCDIR)
-	install -d $(DESTDIR)$(DOCDIR)/mappings
-	install -m 0644 mappings/*.yaml mappings/README.md $(DESTDIR)$(DOCDIR)/mappings
+	for file in $(DOCUMENTS) $$(find mappings -type f); do install -D -m 0644 $$file $(DESTDIR)$(DOCDIR)/$$file || exit 1; done
+	install -m 0644 systemd/floorgate.service.d/serial.conf $(DESTDIR)$(DOCDIR)
 	install -d -m 0755 $(DESTDIR)$(SYSCONFDIR)/floorgate
 	install -d -m 0700 $(DESTDIR)$(SYSCONFDIR)/floorgate/secrets
 	install -d -m 0755 $(DESTDIR)$(SYSCONFDIR)/floorgate/mappings

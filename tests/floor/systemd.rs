@@ -1,5 +1,6 @@
 //! The unit, in a real systemd: installed by `make install`, started, watched, reloaded, stopped.
 
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result};
@@ -197,6 +198,60 @@ fn the_sample_configuration_is_right_where_it_is_installed() -> Result<()> {
             .success()
     );
     assert!(machine.run(&["test", "-e", CONFIG])?.status.success());
+    Ok(())
+}
+
+/// The Markdown files of a folder and its folders.
+fn pages(folder: &Path, found: &mut Vec<PathBuf>) -> Result<()> {
+    for entry in std::fs::read_dir(folder)? {
+        let path = entry?.path();
+        if path.is_dir() {
+            pages(&path, found)?;
+        } else if path.extension().is_some_and(|extension| extension == "md") {
+            found.push(path);
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn each_link_of_an_installed_page_leads_to_what_is_installed() -> Result<()> {
+    let folder = floorgate_tests::Folder::new("installed")?;
+    let made = Command::new("make")
+        .arg("-C")
+        .arg(repository().canonicalize()?)
+        .args(["--no-print-directory", "install", "PREFIX=/usr"])
+        .arg(format!("DESTDIR={}", folder.path().canonicalize()?.display()))
+        .arg(format!(
+            "BINARY={}",
+            binary("floorgate")?.canonicalize()?.display()
+        ))
+        .output()?;
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    let documents = folder.path().join("usr/share/doc/floorgate");
+    let mut found = Vec::new();
+    pages(&documents, &mut found)?;
+    let (mut links, mut dead) = (0, Vec::new());
+    for page in &found {
+        let text = std::fs::read_to_string(page)?;
+        for rest in text.split("](").skip(1) {
+            let (link, _) = rest.split_once(')').context("a link without end")?;
+            let target = link.split('#').next().unwrap_or_default();
+            if target.is_empty() || target.contains("://") {
+                continue;
+            }
+            links += 1;
+            if !page.parent().context("no folder")?.join(target).exists() {
+                dead.push(format!("{}: {link}", page.strip_prefix(&documents)?.display()));
+            }
+        }
+    }
+    assert!(dead.is_empty(), "{dead:#?}");
+    assert!(
+        found.len() > 5 && links > 40,
+        "{links} links on {} pages",
+        found.len()
+    );
     Ok(())
 }
 
