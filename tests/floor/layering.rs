@@ -222,3 +222,39 @@ fn only_the_registry_names_the_adapters() -> Result<()> {
     assert!(problems.is_empty(), "{problems:#?}");
     Ok(())
 }
+
+#[test]
+fn the_page_names_each_thread_and_all_that_the_core_does() -> Result<()> {
+    let page = fs::read_to_string(repository().join("ARCHITECTURE.md"))?;
+    let section = |head: &str, end: &str| -> Result<&str> {
+        let (_, rest) = page.split_once(head).with_context(|| format!("no {head:?}"))?;
+        Ok(rest.split(end).next().unwrap_or_default())
+    };
+    let mut threads = BTreeSet::new();
+    for file in rust_files("src")? {
+        // What runs for a moment, with the stack that it needs, has no name.
+        for started in file.text.split("thread::Builder::new()").skip(1) {
+            let name = started.trim_start().strip_prefix(".name(\"");
+            threads.extend(name.and_then(|name| name.split('"').next()).map(str::to_owned));
+        }
+    }
+    assert!(threads.len() > 4, "{threads:?}");
+    let told = section("\n## Threads\n", "\n## ")?;
+    threads.retain(|name| !told.contains(&format!("`{name}`")));
+    assert!(threads.is_empty(), "Threads does not name {threads:?}");
+
+    let functions = |text: &str| -> BTreeSet<String> {
+        let named = text.lines().filter_map(|line| line.strip_prefix("    pub fn "));
+        named
+            .filter_map(|line| Some(line.split_once('(')?.0.to_owned()))
+            .collect()
+    };
+    let mut of_core = BTreeSet::new();
+    for file in rust_files("src/core")? {
+        for body in file.text.split("\nimpl Core {\n").skip(1) {
+            of_core.append(&mut functions(body.split("\n}\n").next().unwrap_or_default()));
+        }
+    }
+    assert_eq!(functions(section("\nimpl Core {\n", "\n}\n")?), of_core);
+    Ok(())
+}
