@@ -7,7 +7,7 @@ use crate::plant::Plant;
 
 /// A plant whose gateway is to reach the broker through a listener, with these settings below `security`. `{ca}`
 /// stands for the file of the broker's authority.
-fn plant(kafka: &Kafka, listener: Listener, security: &str) -> Result<Plant> {
+pub fn plant(kafka: &Kafka, listener: Listener, security: &str) -> Result<Plant> {
     let plant = Plant::new(&kafka.bootstrap())?;
     let authority = kafka.authority()?.certificate().display().to_string();
     let settings = plant

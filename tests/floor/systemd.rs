@@ -4,9 +4,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result};
-use floorgate_tests::{Kafka, Machine, Patience, binary, free_port, repository, until};
+use floorgate_tests::{Kafka, Listener, Machine, Patience, binary, free_port, repository, until};
 
 use crate::plant::Plant;
+use crate::security::plant as protected_plant;
 
 const UNIT: &str = "floorgate.service";
 const CONFIG: &str = "/etc/floorgate/floorgate.yaml";
@@ -49,13 +50,22 @@ fn the_installed_service_runs_is_watched_reloads_and_stops() -> Result<()> {
     let Some(machine) = installed()? else {
         return Ok(());
     };
-    let mut plant = Plant::new(&Kafka::shared()?.bootstrap())?;
+    // The password is root's, and reaches the service as a credential alone.
+    let kafka = Kafka::shared_protected()?;
+    let (user, password) = Listener::USER;
+    let security = format!(
+        "protocol: sasl_ssl, ca_file: /etc/floorgate/kafka-ca.pem, mechanism: SCRAM-SHA-512, username: {user}, \
+         password_file: credential:kafka-password"
+    );
+    let mut plant = protected_plant(kafka, Listener::Sasl, &security)?;
     configure(&machine, &plant)?;
+    let authority = std::fs::read_to_string(kafka.authority()?.certificate())?;
+    machine.write("/etc/floorgate/kafka-ca.pem", &authority)?;
     machine.write(
         "/etc/systemd/system/floorgate.service.d/test.conf",
         "[Service]\nWatchdogSec=3s\nLoadCredential=kafka-password:/etc/floorgate/secrets/kafka-password\n",
     )?;
-    machine.write("/etc/floorgate/secrets/kafka-password", "secret")?;
+    machine.write("/etc/floorgate/secrets/kafka-password", password)?;
     machine.text(&["systemctl", "daemon-reload"])?;
     let show = || {
         machine

@@ -58,6 +58,8 @@ cd "$root"
 mkdir -p mnt/old
 pivot_root . mnt/old
 umount -l /mnt/old
+# As on a booted machine: the credentials of a unit are mounted by a process in a namespace of its own.
+mount --make-rshared /
 exec env -i container=floorgate-test PATH="$PATH" /lib/systemd/systemd --unit=multi-user.target </dev/null >/dev/null 2>&1
 '
 # A control group of its own, whose remains can be told from others: the namespace makes it the root of the view.
