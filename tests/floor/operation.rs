@@ -1,5 +1,7 @@
 //! What an operator does: start, stop, reload, look.
 
+use std::process::{Command, Output};
+
 use anyhow::Result;
 use floorgate_tests::{Delivery, Gateway, Kafka, Patience, Process, Record, binary, until};
 
@@ -211,26 +213,17 @@ fn the_pages_say_how_it_stands() -> Result<()> {
     Ok(())
 }
 
+fn run(words: &[&str]) -> Result<Output> {
+    Ok(Command::new(binary("floorgate")?).args(words).output()?)
+}
+
 #[test]
-fn the_program_tells_its_version_and_how_to_use_it() -> Result<()> {
-    let run = |words: &[&str]| {
-        std::process::Command::new(binary("floorgate")?)
-            .args(words)
-            .output()
-            .map_err(anyhow::Error::from)
-    };
+fn the_program_tells_its_version_and_refuses_what_it_does_not_know() -> Result<()> {
     let version = run(&["version"])?;
     assert_eq!(
         String::from_utf8(version.stdout)?.trim(),
         format!("floorgate {}", env!("CARGO_PKG_VERSION"))
     );
-    let help = String::from_utf8(run(&["--help"])?.stdout)?;
-    for command in ["run", "check", "demo", "pki", "version"] {
-        assert!(
-            help.lines().any(|line| line.trim_start().starts_with(command)),
-            "no {command} in\n{help}"
-        );
-    }
     assert_eq!(run(&["runn"])?.status.code(), Some(2));
     assert_eq!(
         run(&["run", "--config", "/nowhere/floorgate.yaml"])?
@@ -238,5 +231,95 @@ fn the_program_tells_its_version_and_how_to_use_it() -> Result<()> {
             .code(),
         Some(3)
     );
+    Ok(())
+}
+
+/// The entries of a section of a help page: each with its description, which stands beside it or on the next line.
+fn entries(page: &str, section: &str) -> Vec<(String, String)> {
+    let Some((_, rest)) = page.split_once(&format!("\n{section}:\n")) else {
+        return Vec::new();
+    };
+    let lines: Vec<&str> = rest
+        .lines()
+        .take_while(|line| line.is_empty() || line.starts_with(' '))
+        .collect();
+    let is_entry = |line: &str| !line.is_empty() && line.len() - line.trim_start().len() <= 6;
+    let places = (0..lines.len()).filter(|at| is_entry(lines[*at]));
+    let entry = |at: usize| match lines[at].trim().split_once("  ") {
+        Some((name, description)) => (name.to_owned(), description.trim().to_owned()),
+        None => {
+            let below = lines.get(at + 1).filter(|line| !is_entry(line));
+            let below = below.map_or("", |line| line.trim());
+            (lines[at].trim().to_owned(), below.to_owned())
+        }
+    };
+    places.map(entry).collect()
+}
+
+/// Reads the help of a command and of all below it, and tells the names of those that do something.
+fn look_at_help(words: &[&str], found: &mut Vec<String>) -> Result<()> {
+    let output = run(&[words, &["--help"]].concat())?;
+    let page = String::from_utf8(output.stdout)?;
+    assert_eq!(output.status.code(), Some(0), "{words:?}: {page}");
+    assert!(
+        page.lines()
+            .next()
+            .is_some_and(|line| line.len() > 10 && !line.starts_with("Usage")),
+        "{words:?} says nothing of itself: {page}"
+    );
+    for section in ["Arguments", "Options", "Commands"] {
+        for (name, description) in entries(&page, section) {
+            // What clap adds by itself is no description: a default, a variable, what is possible.
+            let is_described = description.len() > 5 && !description.starts_with(['[', '-']);
+            assert!(
+                is_described && description != "Possible values:",
+                "{words:?} does not describe {name}: {page}"
+            );
+        }
+    }
+    let commands = entries(&page, "Commands");
+    if commands.is_empty() {
+        found.push(words.join(" "));
+    }
+    for (name, _) in commands.iter().filter(|(name, _)| name != "help") {
+        look_at_help(&[words, &[name]].concat(), found)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn every_command_and_every_argument_is_explained() -> Result<()> {
+    let mut found = Vec::new();
+    look_at_help(&[], &mut found)?;
+    assert_eq!(
+        found,
+        [
+            "run",
+            "check",
+            "demo",
+            "pki init",
+            "pki show",
+            "pki trust",
+            "outbox status",
+            "outbox tail",
+            "outbox export",
+            "outbox verify",
+            "dlq list",
+            "dlq show",
+            "dlq replay",
+            "dlq drop",
+            "replay",
+            "schema",
+            "reference",
+            "version",
+        ]
+    );
+    let page = String::from_utf8(run(&["outbox", "tail", "--help"])?.stdout)?;
+    let options = entries(&page, "Options");
+    let follow = (
+        "-f, --follow".to_owned(),
+        "Go on with events as they come".to_owned(),
+    );
+    assert!(options.contains(&follow) && options.len() > 10, "{options:?}");
     Ok(())
 }
