@@ -91,26 +91,26 @@ fn window_when() {
     assert_eq!(events["delta"], 1, "500 pieces of an hour ago: {events}");
 }
 
-/// Windows of a minute of what is counted in runs while a bit is set; 500 are counted in one of WO-1.
-fn counting_in_runs() -> Gateway {
+/// What is counted in runs while a bit is set.
+fn in_runs(shape: Shape) -> Plan {
     let mut mapping = plan();
     mapping.rules.truncate(1);
-    let mut added = counting(
-        false,
-        Shape::Window(WindowSpec {
-            every: Duration::from_mins(1),
-            value: Aggregate::Mean,
-        }),
-    )
-    .rules
-    .remove(0);
+    let mut added = counting(false, shape).rules.remove(0);
     let mut spec = (*added.spec).clone();
     spec.when = Some(Expression::compile("a", |_| Some(Slot(1))).unwrap());
     spec.priority = Priority::Low;
     added.spec = Arc::new(spec);
     added.run = Some(RuleId(0));
     mapping.rules.push(added);
-    let mut gateway = begin(mapping);
+    mapping
+}
+
+/// The same in windows of a minute; 500 are counted in one of WO-1.
+fn counting_in_runs() -> Gateway {
+    let mut gateway = begin(in_runs(Shape::Window(WindowSpec {
+        every: Duration::from_mins(1),
+        value: Aggregate::Mean,
+    })));
     let samples = [(GOOD, Value::UInt(0)), (ALARMS, Value::Bool(true))];
     send(&mut gateway, &samples);
     order(&mut gateway, "WO-1");
@@ -194,4 +194,52 @@ fn counts_that_were_left_out_keep_their_run() {
             "nothing is counted any more"
         );
     }
+}
+
+/// What is counted in more runs than are kept apart is told all the same: the first ones each of their run, the others together and of none.
+#[test]
+fn more_runs_that_were_left_out_than_are_kept_apart() {
+    const RUNS: u64 = 20;
+    let mut gateway = counting_in_runs();
+    gateway.core.leave_out_below(Some(Priority::Normal));
+    for run in 2..=RUNS {
+        let start = i64::try_from(run).unwrap() * 70 * S;
+        at(&mut gateway, start);
+        order(&mut gateway, &format!("WO-{run}"));
+        gateway.time += S;
+        send(&mut gateway, &[(GOOD, Value::UInt(500 + run))]);
+    }
+    at(&mut gateway, 3_000 * S);
+    gateway.core.leave_out_below(None);
+    let told = counts(&at(&mut gateway, 3_200 * S));
+    let (last, kept) = told.split_last().unwrap();
+    let of_runs: Vec<String> = (1..).take(kept.len()).map(|run| format!("WO-{run}")).collect();
+    assert_eq!(
+        kept.iter().map(|(order, _)| order.clone()).collect::<Vec<_>>(),
+        of_runs
+    );
+    assert_eq!(last.0, "", "of several runs it is of none");
+    assert!(kept.len() >= 15, "{told:?}");
+    let sum: u64 = told.iter().map(|(_, delta)| delta).sum();
+    assert_eq!(sum, 500 + RUNS, "{told:?}");
+}
+
+/// Where the mapping tells counts one by one from now on, what was counted in windows is told with the next count.
+#[test]
+fn a_mapping_that_has_no_windows_any_more() {
+    let mut gateway = counting_in_runs();
+    gateway.core.leave_out_below(Some(Priority::Normal));
+    at(&mut gateway, 65 * S);
+    gateway.time = 66 * S;
+    order(&mut gateway, "WO-2");
+    gateway.time = 70 * S;
+    send(&mut gateway, &[(GOOD, Value::UInt(507))]);
+    gateway.store();
+    let mut other = Gateway::start(Arc::new(in_runs(Shape::Every)), gateway.cells.clone());
+    (other.started, other.time) = (Some(gateway.time), gateway.time);
+    other.notice(Notice::Online(Continuity::Resumed));
+    other.notice(Notice::CaughtUp);
+    other.time = 80 * S;
+    let told = counts(&send(&mut other, &[(GOOD, Value::UInt(510))]));
+    assert_eq!(told, [("WO-2".to_owned(), 510)]);
 }
