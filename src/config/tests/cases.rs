@@ -106,6 +106,17 @@ fn the_shipped_files_are_valid() {
 }
 
 #[test]
+fn each_instance_has_the_source_that_it_names() {
+    let (loaded, problems) = load(&here().join("well/floorgate.yaml"), &[]);
+    let plan = loaded.unwrap_or_else(|| panic!("{}", problems.render(false))).plan;
+    for tag in &plan.tags {
+        let source = &*plan.sources[tag.source.index()].name;
+        let expected = if tag.key.contains("/1-") { "left" } else { "right" };
+        assert_eq!(source, expected, "{}", tag.key);
+    }
+}
+
+#[test]
 fn the_environment_lies_over_the_file_and_errors_name_the_variable() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../config/floorgate.yaml");
     let (loaded, problems) = load(
