@@ -55,7 +55,7 @@ fn a_broker_that_is_away_for_a_while_gets_everything_later() -> Result<()> {
     plant.plc.count_up(COUNTER, 1, last, interval_ms)?;
     written(&mut plant, 100)?;
     kafka.stop()?;
-    for number in (100..back).step_by(1_000).chain([back]) {
+    for number in (100..back).step_by(250).chain([back]) {
         written(&mut plant, number)?;
     }
     let depth = "floorgate_outbox_depth";
