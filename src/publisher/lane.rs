@@ -86,8 +86,8 @@ impl Lane {
             } else {
                 0
             },
-            // Also where everything is acknowledged: should the store be an older copy, the log has more.
-            settled: !from_earlier_process || (stored.depth() == 0 && stored.acknowledged_offset.is_none()),
+            // Also where nothing was ever sent: should the store be an older copy, or the clock have been set back, the log has later epochs.
+            settled: false,
             careful: stored.acknowledged_sequence + 1,
             flights: VecDeque::new(),
             pending: 0,
@@ -121,6 +121,7 @@ impl Lane {
             acknowledged: self.acked,
             offset: self.acked_offset,
             last: self.stored,
+            has_sent: self.tried > 0,
         }
     }
 

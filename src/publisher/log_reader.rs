@@ -26,6 +26,8 @@ const GATHERING: Duration = Duration::from_millis(20);
 const OPEN_TRANSACTION_PATIENCE: Duration = Duration::from_millis(300);
 /// Pause before it is looked again whether a transaction has ended.
 const OPEN_TRANSACTION_PAUSE: Duration = Duration::from_millis(50);
+/// Where nothing was ever sent, so many offsets are looked at for later epochs: there may be a lot of others' records.
+const GLANCE: i64 = 1000;
 /// How long the broker may be silent.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How long one look for the next record takes at most.
@@ -131,6 +133,17 @@ impl LogReader {
     }
 }
 
+/// Answers with what was read.
+fn tell(readings: impl IntoIterator<Item = Reading>, answer: &impl Fn(LogAnswer)) {
+    for reading in readings {
+        answer(LogAnswer {
+            place: reading.question.place,
+            claim: reading.question.claim,
+            result: Ok(reading.tail),
+        });
+    }
+}
+
 type Client = BaseConsumer<Quiet>;
 
 impl ConsumerContext for Quiet {}
@@ -177,25 +190,27 @@ impl Logs {
                 readings.push(Reading::new(question));
                 next = asked.recv_timeout(GATHERING).ok();
             }
-            // Where something cannot be read, that is said at once.
-            topics.retain(|topic, readings| self.look(topic, readings, answer));
+            // Where something cannot be read, or nothing was sent and nothing is there, that is said at once.
+            topics.retain(|topic, readings| {
+                self.look(topic, readings, answer);
+                let (done, left) = readings.drain(..).partition(Reading::is_vain);
+                *readings = left;
+                tell(done, answer);
+                !readings.is_empty()
+            });
             if topics.is_empty() {
                 continue;
             }
             std::thread::sleep(SETTLING);
-            topics.retain(|topic, readings| self.look(topic, readings, answer));
-            for reading in topics.into_values().flatten() {
-                answer(LogAnswer {
-                    place: reading.question.place,
-                    claim: reading.question.claim,
-                    result: Ok(reading.tail),
-                });
+            for (topic, readings) in &mut topics {
+                self.look(topic, readings, answer);
             }
+            tell(topics.into_values().flatten(), answer);
         }
     }
 
-    /// Reads what there is of a topic's partitions by now. Those that cannot be read are answered and left out; returns whether any is left.
-    fn look(&mut self, topic: &str, readings: &mut Vec<Reading>, answer: &impl Fn(LogAnswer)) -> bool {
+    /// Reads what there is of a topic's partitions by now. Those that cannot be read are answered and left out.
+    fn look(&mut self, topic: &str, readings: &mut Vec<Reading>, answer: &impl Fn(LogAnswer)) {
         if self.try_read(topic, readings).is_err() {
             // One partition without a leader holds up no other.
             readings.retain_mut(|reading| {
@@ -220,7 +235,6 @@ impl Logs {
             }
             !reading.hidden
         });
-        !readings.is_empty()
     }
 
     fn try_read(&mut self, topic: &str, readings: &mut [Reading]) -> Result<(), LogProblem> {
@@ -389,6 +403,11 @@ impl Reading {
         }
     }
 
+    /// Nothing is on its way that could still come, and the gateway has no records here.
+    fn is_vain(&self) -> bool {
+        !self.question.claim.has_sent && self.tail.epoch == 0
+    }
+
     /// Forgets what was read.
     fn begin_again(&mut self) {
         self.next = self.question.claim.offset.unwrap_or(0);
@@ -401,6 +420,9 @@ impl Reading {
         self.tail.low = low;
         self.tail.high = high;
         self.next = self.next.max(low);
+        if !self.question.claim.has_sent {
+            self.next = self.next.max(high - GLANCE);
+        }
         // Where the log ends before its place, there is nothing to read.
         self.done = self.next >= high;
     }

@@ -115,6 +115,7 @@ mod tests {
                 acknowledged: 0,
                 offset: None,
                 last: u64::MAX,
+                has_sent: true,
             };
             let Some(mark) = read(&headers) else { return };
             assert!(headers.contains(&(HEADER_GATEWAY, Some(b"gw"))));

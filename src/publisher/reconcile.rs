@@ -43,6 +43,8 @@ pub(crate) struct Claim {
     pub(crate) offset: Option<i64>,
     /// The last sequence that was given out.
     pub(crate) last: u64,
+    /// Something may have been sent whose outcome is not known.
+    pub(crate) has_sent: bool,
 }
 
 /// A record of the lane.
@@ -124,7 +126,12 @@ pub(crate) fn judge<E>(
     match tail.acknowledged {
         Some(own) if !is_same(&own)? => return Ok(Verdict::RolledBack),
         None if claim.offset.is_some_and(|offset| offset >= tail.high) => return Ok(Verdict::Truncated),
-        None if claim.offset.map_or(tail.low > 0, |offset| offset < tail.low) => begins_later = true,
+        None if claim
+            .offset
+            .map_or(claim.has_sent && tail.low > 0, |offset| offset < tail.low) =>
+        {
+            begins_later = true;
+        }
         None if claim.acknowledged > claim.base => return Ok(Verdict::Truncated),
         _ => {}
     }
@@ -167,6 +174,7 @@ mod tests {
         acknowledged: 3,
         offset: Some(10),
         last: 6,
+        has_sent: true,
     };
 
     fn print(sequence: u64) -> Print {
@@ -239,6 +247,13 @@ mod tests {
             Verdict::Unknown,
             "it may have been on the log and gone"
         );
+        let new = Claim {
+            has_sent: false,
+            ..claim
+        };
+        assert_eq!(verdict(&new, &log), settled(0, None), "nothing was sent");
+        (log.foreign, log.epoch) = (true, 2);
+        assert_eq!(verdict(&new, &log), Verdict::RolledBack);
     }
 
     #[test]

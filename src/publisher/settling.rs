@@ -115,7 +115,8 @@ impl Worker {
                     }
                 }
             }
-            Err(LogProblem::Forbidden(_)) => (Verdict::Unknown, "forbidden"),
+            Err(LogProblem::Forbidden(_)) if answer.claim.has_sent => (Verdict::Unknown, "forbidden"),
+            Err(LogProblem::Forbidden(_)) => (settled_at(answer.claim.acknowledged), "forbidden"),
             Err(problem) => {
                 if matches!(problem, LogProblem::Missing(_)) {
                     // Whether it is there is asked anew.
@@ -132,7 +133,9 @@ impl Worker {
             }
         };
         *log_problem = None;
-        self.metrics.reconciliations.with_label_values(&[result]).inc();
+        if answer.claim.has_sent || !matches!(verdict, Verdict::Settled { .. }) {
+            self.metrics.reconciliations.with_label_values(&[result]).inc();
+        }
         match verdict {
             Verdict::Settled {
                 sequence,
@@ -182,6 +185,15 @@ impl Worker {
                 self.shared.report(Report::LaneDisagrees(renewal));
             }
         }
+    }
+}
+
+/// The lane goes on behind that sequence.
+fn settled_at(sequence: u64) -> Verdict {
+    Verdict::Settled {
+        sequence,
+        offset: None,
+        highest: sequence,
     }
 }
 

@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
+use rdkafka::ClientConfig;
+use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::mocking::MockCluster;
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 
 use crate::engine::{Engine, PATIENCE, Seen, by_the_rule, numbered, read};
@@ -157,6 +160,53 @@ fn a_store_that_is_an_older_copy_goes_on_in_a_new_epoch() {
     );
     assert!(last.epoch() > epoch, "{}", last.epoch());
     assert_eq!(seen.len(), 7);
+}
+
+/// Where the clock was set back and the outbox was lost, epochs begin anew below those that consumers have seen.
+#[test]
+fn a_lane_that_begins_looks_for_later_epochs_on_the_log() {
+    let cluster = MockCluster::new(1).unwrap();
+    let brokers = cluster.bootstrap_servers();
+    cluster.create_topic("t", 2, 1).unwrap();
+    let later = 4_000_000_000_u32;
+    let producer: BaseProducer = ClientConfig::new()
+        .set("bootstrap.servers", &brokers)
+        .create()
+        .unwrap();
+    let text = later.to_string();
+    let headers = [
+        ("floorgate_gateway", "test"),
+        ("floorgate_lane_epoch", text.as_str()),
+        ("floorgate_lane_sequence", "1"),
+    ];
+    let headers = headers
+        .into_iter()
+        .fold(OwnedHeaders::new(), |all, (key, value)| {
+            all.insert(Header {
+                key,
+                value: Some(value),
+            })
+        });
+    let record = BaseRecord::to("t").partition(0).key("line1").payload("earlier");
+    producer.send(record.headers(headers)).unwrap();
+    producer.flush(PATIENCE).unwrap();
+
+    let mut engine = Engine::start(&brokers);
+    engine.commit("t", Some(0), numbered(1..=3));
+    engine.commit("t", Some(1), numbered(1..=3));
+    engine.drained();
+    let seen = read(&brokers, "t", 2);
+    let epochs = |partition| -> Vec<u64> {
+        let of = seen.iter().filter(|record| record.partition == partition);
+        of.map(Seen::epoch).collect()
+    };
+    assert_eq!(epochs(0), [0, 1, 1, 1].map(|more| u64::from(later) + more));
+    assert!(epochs(1).iter().all(|epoch| *epoch < u64::from(later)));
+    assert!(seen.iter().all(|record| !record.is_marked()));
+    assert_eq!(
+        (engine.reconciled("rolled_back"), engine.reconciled("settled")),
+        (1, 0)
+    );
 }
 
 #[test]
