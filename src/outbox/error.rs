@@ -3,7 +3,7 @@
 use std::error::Error as StdError;
 use std::path::{Path, PathBuf};
 
-use rusqlite::ffi::ErrorCode;
+use rusqlite::ffi::{self, ErrorCode};
 
 use crate::FORMAT_VERSION;
 
@@ -77,7 +77,7 @@ pub enum Error {
         /// The cause.
         source: Box<dyn StdError + Send + Sync>,
     },
-    /// The content of the file contradicts itself.
+    /// The content of the file contradicts itself, or the disk does not give it.
     #[error("the store {} is damaged: {found}", path.display())]
     Damaged {
         /// The store's file.
@@ -131,7 +131,7 @@ impl Error {
         };
         match code {
             // The index of the write-ahead log is grown by writing to it; the only reason for that to fail alone is a full disk.
-            _ if extended == rusqlite::ffi::SQLITE_IOERR_SHMSIZE => Self::Full {
+            _ if extended == ffi::SQLITE_IOERR_SHMSIZE => Self::Full {
                 path,
                 action,
                 source: error.into(),
@@ -147,6 +147,11 @@ impl Error {
                 source: error.into(),
             },
             Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => Self::Damaged {
+                path,
+                found: error.to_string(),
+            },
+            // Reading it again gives no more. `SQLite` itself calls most of these corruption.
+            _ if matches!(extended, ffi::SQLITE_IOERR_READ | ffi::SQLITE_IOERR_CORRUPTFS) => Self::Damaged {
                 path,
                 found: error.to_string(),
             },

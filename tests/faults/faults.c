@@ -16,6 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
 #include <threads.h>
@@ -26,6 +27,10 @@ struct control {
     int64_t clock_seconds; /* added to the wall clock */
     int32_t sync_error;    /* errno of each sync; 0: none */
     int32_t stalled;       /* not 0: a sync waits */
+    uint64_t bad_file;     /* the inode of a file of which a part cannot be read; 0: none */
+    uint64_t bad_from;     /* that part: its first byte, */
+    uint64_t bad_to;       /* and the one behind its last */
+    int32_t read_error;    /* what reading it says */
 };
 
 enum kind { OPENED = 1, WRITTEN = 2, CUT = 3, SYNCED = 4, REMOVED = 5 };
@@ -45,6 +50,7 @@ static int journal = -1;
 static volatile struct control nothing, *control = &nothing;
 static pthread_mutex_t order = PTHREAD_MUTEX_INITIALIZER;
 static char watched[FILES];
+static uint64_t inodes[FILES];
 
 /* Not a constructor's work: other libraries' constructors ask for the time before ours would have run. */
 static void begin(void)
@@ -89,6 +95,8 @@ static int opened(const char *path, int file)
     if (file >= 0 && file < FILES) {
         watched[file] = files && !strncmp(path, files, files_length);
         if (watched[file]) {
+            struct stat status;
+            inodes[file] = fstat(file, &status) ? 0 : status.st_ino;
             pthread_mutex_lock(&order);
             note(OPENED, file, 0, path, strlen(path));
             pthread_mutex_unlock(&order);
@@ -115,6 +123,20 @@ int close(int file)
         watched[file] = 0;
     return (int)syscall(SYS_close, file);
 }
+
+/* A bad sector is one of the disk's: it stays with the file when that is renamed. */
+static ssize_t get(int file, void *bytes, size_t length, off_t offset)
+{
+    if (is_watched(file) && control->bad_file && control->bad_file == inodes[file] &&
+        (uint64_t)offset < control->bad_to && (uint64_t)offset + length > control->bad_from) {
+        errno = control->read_error;
+        return -1;
+    }
+    return syscall(SYS_pread64, file, bytes, length, offset);
+}
+
+ssize_t pread(int file, void *bytes, size_t length, off_t at) { return get(file, bytes, length, at); }
+ssize_t pread64(int file, void *bytes, size_t length, off_t at) { return get(file, bytes, length, at); }
 
 static ssize_t put(int file, const void *bytes, size_t length, off_t offset, int seeks)
 {

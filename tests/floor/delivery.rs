@@ -1,5 +1,8 @@
 //! Once and in order, whatever dies in between and wherever it dies.
 
+use std::ffi::OsStr;
+use std::ops::Range;
+
 use anyhow::{Context, Result, ensure};
 use floorgate_tests::{Delivery, Kafka, Patience, Record};
 
@@ -134,11 +137,9 @@ fn a_topic_that_is_made_anew_gets_all_that_is_kept() -> Result<()> {
     Ok(())
 }
 
-/// A page of the outbox that cannot be read any more: the gateway ends, comes up with what can be read, and says what is lost.
-#[test]
-fn a_damaged_outbox_is_moved_aside_and_what_can_be_read_is_sent() -> Result<()> {
-    const LAST: i64 = 600;
-    const PAGE: usize = 8192;
+/// A plant whose counts up to this one are stored and all but the first not delivered, with gateway and broker stopped. The store is
+/// without a write-ahead log: what it holds is in its file alone.
+pub fn backlog(last: i64) -> Result<(Kafka, Plant)> {
     let mut kafka = Kafka::start()?;
     let mut plant = Plant::new(&kafka.bootstrap())?;
     plant.gateway.start()?;
@@ -146,25 +147,64 @@ fn a_damaged_outbox_is_moved_aside_and_what_can_be_read_is_sent() -> Result<()> 
     plant.plc.set(COUNTER, 1)?;
     read_to(&mut plant.reader("production-count")?, 1)?;
     kafka.stop()?;
-    plant.plc.count_up(COUNTER, 2, LAST, 1)?;
+    plant.plc.count_up(COUNTER, 2, last, 1)?;
     let stored = "floorgate_events_total{type=\"ProductionCountRecorded\"}";
     plant.gateway.wait_for_metric(stored, 500.0.., Patience::Long)?;
-    written(&mut plant, LAST)?;
+    written(&mut plant, last)?;
     plant.gateway.stop()?;
-
-    // A tool that had the store to itself leaves it without a write-ahead log: the page is in the file alone.
+    // A tool that has the store to itself leaves it without the log.
     let looked = plant.gateway.command(&["outbox", "status"])?.output()?;
     ensure!(looked.status.success(), "{looked:?}");
-    let store = plant.gateway.state().join("outbox.db");
+    let log = plant.gateway.state().join("outbox.db-wal");
+    ensure!(!log.exists(), "the log is there");
+    Ok((kafka, plant))
+}
+
+/// Where in a store the page is that has this count.
+pub fn page_of(store: &[u8], count: i64) -> Result<Range<usize>> {
+    const PAGE: usize = 8192;
+    let text = format!("\"rawValue\":{count},");
+    let at = store
+        .windows(text.len())
+        .position(|window| window == text.as_bytes());
+    let page = at.with_context(|| format!("event {count} is not in the store"))? / PAGE * PAGE;
+    Ok(page..page + PAGE)
+}
+
+/// The counts that a gateway sends which had to salvage its store, up to the last one: in order, each once.
+pub fn saved_counts(plant: &Plant, last: i64) -> Result<Vec<i64>> {
+    plant
+        .gateway
+        .wait_for_metric("floorgate_outbox_salvaged", 1.0..=1.0, Patience::Short)?;
+    let page = plant.gateway.get("/readyz")?.body;
+    ensure!(page.contains("outbox: it was damaged and is at "), "{page}");
+    let mut aside = std::fs::read_dir(plant.gateway.state())?.filter_map(Result::ok);
+    let is_aside = |name: &OsStr| name.to_string_lossy().starts_with("outbox.db.damaged-");
     ensure!(
-        !store.with_file_name("outbox.db-wal").exists(),
-        "the log is there"
+        aside.any(|file| is_aside(&file.file_name())),
+        "the damaged store is gone"
     );
+    let mut reader = plant.reader("production-count")?;
+    let records = newest_epoch(read_to(&mut reader, last)?)?;
+    let delivery = Delivery::of(&records)?;
+    let values: Vec<i64> = delivery
+        .accepted
+        .iter()
+        .map(|record| Ok(record.json()?["rawValue"].as_i64().unwrap_or_default()))
+        .collect::<Result<_>>()?;
+    ensure!(values.is_sorted() && values.last() == Some(&last), "{values:?}");
+    Ok(values)
+}
+
+/// A page of the outbox that was written over: the gateway ends, comes up with what can be read, and says what is lost.
+#[test]
+fn a_damaged_outbox_is_moved_aside_and_what_can_be_read_is_sent() -> Result<()> {
+    const LAST: i64 = 600;
+    let (mut kafka, mut plant) = backlog(LAST)?;
+    let store = plant.gateway.state().join("outbox.db");
     let mut bytes = std::fs::read(&store)?;
-    let text = b"\"rawValue\":300,";
-    let at = bytes.windows(text.len()).position(|window| window == text);
-    let page = at.context("event 300 is in the store")? / PAGE * PAGE;
-    bytes[page..page + 1024].fill(0xff);
+    let page = page_of(&bytes, 300)?;
+    bytes[page][..1024].fill(0xff);
     std::fs::write(&store, &bytes)?;
 
     plant.gateway.spawn()?;
@@ -173,30 +213,9 @@ fn a_damaged_outbox_is_moved_aside_and_what_can_be_read_is_sent() -> Result<()> 
     let status = plant.gateway.process()?.wait(Patience::Long.duration())?;
     assert_eq!(status.code(), Some(4), "{status}");
     plant.gateway.start()?;
-    plant
-        .gateway
-        .wait_for_metric("floorgate_outbox_salvaged", 1.0..=1.0, Patience::Short)?;
-    let page = plant.gateway.get("/readyz")?.body;
-    assert!(page.contains("outbox: it was damaged and is at "), "{page}");
-    let mut reader = plant.reader("production-count")?;
-    let records = newest_epoch(read_to(&mut reader, LAST)?)?;
-    let delivery = Delivery::of(&records)?;
-    let values: Vec<i64> = delivery
-        .accepted
-        .iter()
-        .map(|record| Ok(record.json()?["rawValue"].as_i64().unwrap_or_default()))
-        .collect::<Result<_>>()?;
-    assert!(values.is_sorted() && values.last() == Some(&LAST), "{values:?}");
+    let values = saved_counts(&plant, LAST)?;
     assert!(!values.contains(&300));
     // One page of events, not more.
     assert!(values.len() > 500, "{} of {LAST}", values.len());
-    let waits = plant.gateway.state();
-    let aside = std::fs::read_dir(&waits)?.filter_map(Result::ok);
-    let aside = aside.filter(|file| {
-        file.file_name()
-            .to_string_lossy()
-            .starts_with("outbox.db.damaged-")
-    });
-    ensure!(aside.count() > 0, "the damaged store is gone");
     Ok(())
 }

@@ -1,9 +1,10 @@
 //! What the machine under the gateway does: a disk that fails, a disk that stands still, a clock that is set.
 
 use anyhow::Result;
-use floorgate_tests::{Delivery, Faults, Kafka, Patience, Reader, until};
+use floorgate_tests::{Delivery, Faults, Kafka, Patience, Reader, Unreadable, until};
 
 use crate::counting::{COUNTER, compare, known, read_to, written};
+use crate::delivery::{backlog, page_of, saved_counts};
 use crate::plant::Plant;
 
 /// The exit code of a storage that failed.
@@ -45,6 +46,33 @@ fn a_disk_that_fails_ends_the_gateway_and_loses_nothing() -> Result<()> {
     let delivery = Delivery::of(read_to(&mut reader, LAST)?)?;
     let gaps = compare(&delivery.accepted, &(1..=LAST))?;
     assert!(gaps <= 1, "{gaps} gaps of one end");
+    Ok(())
+}
+
+/// Events that cannot be read when they are to go out: the gateway ends, and the next start goes on with all others.
+#[test]
+fn what_cannot_be_read_ends_the_gateway_once() -> Result<()> {
+    const LAST: i64 = 600;
+    for why in [Unreadable::Sector, Unreadable::Checksum] {
+        let (mut kafka, mut plant) = backlog(LAST)?;
+        let faults = Faults::under(&mut plant.gateway)?;
+        let store = plant.gateway.state().join("outbox.db");
+        let page = page_of(&std::fs::read(&store)?, 300)?;
+        faults.fail_reads(&store, &(page.start as u64..page.end as u64), why)?;
+        plant.gateway.spawn()?;
+        kafka.resume()?;
+        let status = plant.gateway.process()?.wait(Patience::Long.duration())?;
+        assert_eq!(
+            status.code(),
+            Some(STORAGE),
+            "{why:?}: {}",
+            plant.gateway.output()?
+        );
+        plant.gateway.start()?;
+        let values = saved_counts(&plant, LAST)?;
+        assert!(!values.contains(&300), "{why:?}");
+        assert!(values.len() > 500, "{why:?}: {} of {LAST}", values.len());
+    }
     Ok(())
 }
 

@@ -1,7 +1,8 @@
 //! Faults of disk and clock under a running program: a library that is loaded before the C library, built from `tests/faults/faults.c`.
 
 use std::fs::{self, File};
-use std::os::unix::fs::FileExt;
+use std::ops::Range;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 use std::process::Command;
 
@@ -13,6 +14,17 @@ use crate::installation::repository;
 
 /// What `errno` says of a disk that fails, `EIO`.
 const INPUT_OUTPUT_ERROR: i32 = 5;
+/// What `errno` says where a file system finds that the disk gives something else than it was given, `EBADMSG`.
+const BAD_MESSAGE: i32 = 74;
+
+/// Why a part of a file cannot be read.
+#[derive(Clone, Copy, Debug)]
+pub enum Unreadable {
+    /// The disk does not give it.
+    Sector,
+    /// The file system does not take what the disk gives.
+    Checksum,
+}
 
 /// Where each fault is in the file that the library looks at.
 #[derive(Clone, Copy, Debug)]
@@ -20,6 +32,8 @@ enum Place {
     ClockSeconds = 0,
     SyncError = 8,
     Stalled = 12,
+    BadPart = 16,
+    ReadError = 40,
 }
 
 /// The faults of one program; none at first.
@@ -71,5 +85,16 @@ impl Faults {
     /// Whether each sync of the outbox waits.
     pub fn stall(&self, stalled: bool) -> Result<()> {
         self.set(Place::Stalled, &i32::from(stalled).to_ne_bytes())
+    }
+
+    /// Lets each read of this part of a file of the outbox fail, also after the file is renamed.
+    pub fn fail_reads(&self, file: &Path, part: &Range<u64>, why: Unreadable) -> Result<()> {
+        let number = match why {
+            Unreadable::Sector => INPUT_OUTPUT_ERROR,
+            Unreadable::Checksum => BAD_MESSAGE,
+        };
+        self.set(Place::ReadError, &number.to_ne_bytes())?;
+        let bad = [fs::metadata(file)?.ino(), part.start, part.end];
+        self.set(Place::BadPart, &bad.map(u64::to_ne_bytes).concat())
     }
 }

@@ -92,8 +92,8 @@ impl Running {
                 }
                 Report::Refused(burial) => self.bury(burial),
                 Report::Fenced => return Err(EngineError::Fenced),
+                Report::StoreFailed(problem) if !problem.can_be_retried() => return Err(problem.into()),
                 // The publisher tries again; while it cannot read, events are stored and wait.
-                Report::StoreFailed(problem @ StoreError::Damaged { .. }) => return Err(problem.into()),
                 Report::StoreFailed(problem) => {
                     warn!(problem = chain(&problem), "the publisher cannot read the outbox");
                 }
