@@ -7,6 +7,9 @@ use rusqlite::ffi::{self, ErrorCode};
 
 use crate::FORMAT_VERSION;
 
+/// How many formats a newer program may be ahead; beyond that, a version is taken for damage.
+const FORMATS_AHEAD: u32 = 7;
+
 /// Why the store could not do what was asked. The variant says what the caller may do.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -109,6 +112,17 @@ impl Error {
         match self {
             Self::Locked { .. } => 5,
             _ => 4,
+        }
+    }
+
+    /// Whether damage of a store can look like this: it is taken for something else, or for a format that there can hardly be.
+    pub(crate) fn may_be_damage(&self) -> bool {
+        match self {
+            Self::NotAStore { .. } => true,
+            Self::OlderFormat { found, .. } | Self::NewerFormat { found, .. } => {
+                !(1..=FORMAT_VERSION + FORMATS_AHEAD).contains(found)
+            }
+            _ => false,
         }
     }
 

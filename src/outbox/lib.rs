@@ -3,7 +3,7 @@
 //!
 //! # Files
 //! One `SQLite` database in WAL mode (`outbox.db`, beside it `-wal` and `-shm` while it is open), a lock file (`outbox.db.lock`)
-//! that one process holds, and a reserve (`outbox.db.reserve`, empty space that is given away when the disk is full; it may be deleted). `application_id` is [`APPLICATION_ID`], `user_version` is [`FORMAT_VERSION`]. An operator reads it with
+//! that one process holds and that says that there is a store, and a reserve (`outbox.db.reserve`, empty space that is given away when the disk is full; it may be deleted). `application_id` is [`APPLICATION_ID`], `user_version` is [`FORMAT_VERSION`]. An operator reads it with
 //! `sqlite3 -readonly outbox.db 'SELECT * FROM outbox LIMIT 10'` while the gateway runs; a long read keeps the write-ahead log from
 //! being reset, so that it grows.
 //!
@@ -38,7 +38,8 @@
 //!
 //! # Recovery order
 //! 1. Take the lock; refuse when another process has it ([`Error::Locked`]).
-//! 2. Open the database; `SQLite` replays the write-ahead log up to its last whole transaction. Check application id and format version.
+//! 2. Open the database; `SQLite` replays the write-ahead log up to its last whole transaction. Check header, application id, format version and tables.
+//!    What is no store is left alone, unless the lock file says that there was one: then it is a damaged one.
 //! 3. Raise the incarnation, synced.
 //! 4. Read topics and lanes, then `cell`, then apply `journal`.
 //! 5. A move of waiting events that was interrupted is visible as a pinned topic whose waiting lane is not empty ([`Store::moving`]).
@@ -56,6 +57,7 @@ mod checkpoint;
 mod dead_letter;
 mod error;
 mod event;
+mod first_page;
 mod inspect;
 mod maintenance;
 mod murmur2;

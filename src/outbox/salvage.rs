@@ -17,7 +17,7 @@ use rusqlite::{Connection, OpenFlags, params};
 use crate::catalog::sequence;
 use crate::cells::decode;
 use crate::schema::{self, with_suffix};
-use crate::{Cell, Commit, Error, Event, LaneId, Options, Restored, Store};
+use crate::{Cell, Commit, Error, Event, LaneId, Options, Restored, Store, first_page};
 
 /// Events and cells that are stored anew at a time.
 const PAGE: usize = 256;
@@ -126,7 +126,9 @@ fn finish(path: &Path) -> Result<Option<Salvage>, Error> {
 fn take_over(options: &Options, salvage: &mut Salvage) -> Result<(), Error> {
     let path = options.path.as_path();
     let new = with_suffix(path, ".new");
+    let copy = with_suffix(path, ".copy");
     let leftovers = ["", "-wal", "-shm", ".lock", ".reserve"].map(|suffix| with_suffix(&new, suffix));
+    let of_copy = ["", "-wal", "-shm"].map(|suffix| with_suffix(&copy, suffix));
     let clear = |files: &[PathBuf]| {
         for file in files {
             match fs::remove_file(file) {
@@ -139,18 +141,26 @@ fn take_over(options: &Options, salvage: &mut Salvage) -> Result<(), Error> {
         Ok(())
     };
     clear(&leftovers)?;
-    let damaged = schema::connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY, "open what is damaged")?;
-    let (mut store, _) = Store::open(&Options {
+    clear(&of_copy)?;
+    let options = Options {
         path: new.clone(),
         reserve_bytes: 0,
         ..options.clone()
-    })?;
+    };
+    let (mut store, _) = Store::open(&options)?;
+    let mut readable = path;
+    if !schema::is_recognised(path) {
+        first_page::copy_with_that_of(&options, path, &copy)?;
+        readable = &copy;
+    }
+    let damaged = schema::connect(readable, OpenFlags::SQLITE_OPEN_READ_ONLY, "open what is damaged")?;
     Source {
         damaged: &damaged,
         salvage,
     }
     .copy(&mut store)?;
     drop(damaged);
+    clear(&of_copy)?;
     store
         .connection
         .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))

@@ -1,7 +1,9 @@
 //! The file: creating it, recognising it, setting it up.
 
+use std::collections::HashSet;
 use std::fs::{File, OpenOptions};
-use std::os::unix::fs::OpenOptionsExt;
+use std::io::Read as _;
+use std::os::unix::fs::{FileExt as _, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -21,6 +23,24 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
 /// What the write-ahead log is cut to after it had to grow beyond it.
 const WAL_SIZE_LIMIT: i64 = 64 << 20;
 
+/// What stands in the lock file once there is a store: what is found in its place later, and is none, is a damaged one.
+const MARK: &[u8] = b"An outbox of floorgate is beside this file.\n";
+
+/// The length of `SQLite`'s header, and what is the same there in each store, by where it begins: the name of the format;
+/// that the log is written ahead, that no part of a page is reserved, and how much of a row is in one; the format of the schema; that no page
+/// is moved; that texts are UTF-8; and nothing where nothing is defined.
+const HEADER_BYTES: u64 = 100;
+const HEADER: [(usize, &[u8]); 7] = [
+    (0, b"SQLite format 3\0"),
+    (18, &[2, 2, 0, 64, 32, 32]),
+    (44, &[0, 0, 0, 4]),
+    (52, &[0, 0, 0, 0]),
+    (56, &[0, 0, 0, 1]),
+    (64, &[0, 0, 0, 0]),
+    (72, &[0; 20]),
+];
+
+/// Each store has this word by word: with another text it would be another format.
 const TABLES: &str = "
 CREATE TABLE meta (key TEXT PRIMARY KEY, value ANY NOT NULL) STRICT, WITHOUT ROWID;
 CREATE TABLE topic (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, partitions INTEGER) STRICT;
@@ -113,15 +133,51 @@ pub(crate) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
 }
 
 /// Opens the database, creating it when there is none, and sets the connection up. The caller holds the lock.
-pub(crate) fn open(options: &Options) -> Result<Connection, Error> {
+pub(crate) fn open(options: &Options, lock: &File) -> Result<Connection, Error> {
     let path = options.path.as_path();
-    create_file(path)?;
+    let is_marked = lock.metadata().is_ok_and(|file| file.len() > 0);
+    let was_there = !create_file(path)?;
+    if is_marked && !has_header(path) {
+        return Err(Error::damaged(path, "its header is wrong"));
+    }
     let mut connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE, "open its file")?;
-    if is_new(&connection, path)? {
-        create(&mut connection, options).map_err(|error| Error::sqlite(path, "create its tables", error))?;
+    match is_new(&connection, path) {
+        Ok(false) => {}
+        Ok(true) if is_marked && was_there => return Err(Error::damaged(path, "nothing is in it")),
+        Ok(true) => create(&mut connection, options)
+            .map_err(|error| Error::sqlite(path, "create its tables", error))?,
+        Err(error) if is_marked && error.may_be_damage() => {
+            return Err(Error::damaged(path, error.to_string()));
+        }
+        Err(error) => return Err(error),
     }
     set_up(&connection, options).map_err(|error| Error::sqlite(path, "open its file", error))?;
+    if !is_marked {
+        lock.write_all_at(MARK, 0)
+            .and_then(|()| lock.sync_all())
+            .map_err(|error| Error::io(path, "mark its lock file", error))?;
+        sync_folder(path, "mark its lock file")?;
+    }
     Ok(connection)
+}
+
+/// Whether a file that may be damaged can be recognised as a store with all its tables.
+pub(crate) fn is_recognised(path: &Path) -> bool {
+    has_header(path)
+        && connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY, "open what is damaged")
+            .is_ok_and(|connection| matches!(is_new(&connection, path), Ok(false)))
+}
+
+/// Whether the header has what is the same in each store; `SQLite` takes some of it for other settings where it is wrong. An empty file has
+/// none yet, and one that cannot be opened is left to `SQLite`.
+fn has_header(path: &Path) -> bool {
+    let Ok(file) = File::open(path) else { return true };
+    let mut header = Vec::new();
+    file.take(HEADER_BYTES).read_to_end(&mut header).is_ok()
+        && (header.is_empty()
+            || HEADER
+                .iter()
+                .all(|(at, bytes)| header.get(*at..).is_some_and(|rest| rest.starts_with(bytes))))
 }
 
 /// Another connection to a database that this process has open for writing.
@@ -145,8 +201,8 @@ pub(crate) fn connect(path: &Path, access: OpenFlags, action: &'static str) -> R
         .map_err(|error| Error::sqlite(path, action, error))
 }
 
-/// `SQLite` gives the log and its index the mode of the main file, so that file has to exist with ours first.
-fn create_file(path: &Path) -> Result<(), Error> {
+/// `SQLite` gives the log and its index the mode of the main file, so that file has to exist with ours first. Whether it had to be made.
+fn create_file(path: &Path) -> Result<bool, Error> {
     match OpenOptions::new()
         .write(true)
         .create_new(true)
@@ -154,8 +210,8 @@ fn create_file(path: &Path) -> Result<(), Error> {
         .open(path)
     {
         // The file's name is durable only with its folder.
-        Ok(_) => sync_folder(path, "create its file"),
-        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
+        Ok(_) => sync_folder(path, "create its file").map(|()| true),
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(false),
         Err(error) => Err(Error::io(path, "create its file", error)),
     }
 }
@@ -185,7 +241,11 @@ fn is_new(connection: &Connection, path: &Path) -> Result<bool, Error> {
         found,
     };
     match identity {
-        Ok((APPLICATION_ID, FORMAT_VERSION, _)) => Ok(false),
+        Ok((APPLICATION_ID, FORMAT_VERSION, _)) => match has_tables(connection) {
+            Ok(true) => Ok(false),
+            Ok(false) => Err(Error::damaged(path, "not all of its tables are there")),
+            Err(error) => Err(Error::sqlite(path, "read its tables", error)),
+        },
         Ok((APPLICATION_ID, found, _)) => Err(Error::other_format(path, found)),
         Ok((0, 0, 0)) => Ok(true),
         Ok((id, version, _)) => Err(not_a_store(format!(
@@ -198,6 +258,19 @@ fn is_new(connection: &Connection, path: &Path) -> Result<bool, Error> {
         }
         Err(error) => Err(Error::sqlite(path, "read its header", error)),
     }
+}
+
+/// Whether all that a store has is there; what an operator has added does no harm.
+fn has_tables(connection: &Connection) -> rusqlite::Result<bool> {
+    let objects = |connection: &Connection| -> rusqlite::Result<HashSet<(String, Option<String>)>> {
+        connection
+            .prepare("SELECT name, sql FROM sqlite_schema")?
+            .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
+            .collect()
+    };
+    let made = Connection::open_in_memory()?;
+    made.execute_batch(TABLES)?;
+    Ok(objects(&made)?.is_subset(&objects(connection)?))
 }
 
 fn create(connection: &mut Connection, options: &Options) -> rusqlite::Result<()> {

@@ -89,7 +89,7 @@ impl Store {
     /// Does so with the lock that is taken.
     pub(crate) fn open_with(options: &Options, lock: File) -> Result<(Self, Restored), Error> {
         let path = options.path.as_path();
-        let mut connection = schema::open(options)?;
+        let mut connection = schema::open(options, &lock)?;
         let (catalog, cells, restored) = restore(&mut connection, path)?;
         let kept = Kept::read(&connection, catalog.lanes())
             .map_err(|error| Error::sqlite(path, "read its state", error))?;

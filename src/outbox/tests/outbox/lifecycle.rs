@@ -63,9 +63,14 @@ fn what_is_no_store_is_refused_and_left_alone() {
         .expect("it is made");
     for path in [text, foreign] {
         let before = std::fs::read(&path).expect("the file is read");
-        let refused = Store::open(&Options::new(&path)).expect_err("it is no store");
-        assert!(matches!(refused, Error::NotAStore { .. }), "{refused}");
-        assert_eq!(refused.exit_code(), 4);
+        let options = Options::new(&path);
+        for refused in [
+            Store::open(&options).expect_err("it is no store"),
+            Store::open_or_salvage(&options).expect_err("it is no store"),
+        ] {
+            assert!(matches!(refused, Error::NotAStore { .. }), "{refused}");
+            assert_eq!(refused.exit_code(), 4);
+        }
         assert_eq!(std::fs::read(&path).expect("the file is read"), before);
     }
 }
@@ -82,6 +87,7 @@ fn another_format_is_refused_and_left_as_it_is() {
         let before = std::fs::read(&options.path).expect("the file is read");
         for refused in [
             Store::open(&options).expect_err("the format is another"),
+            Store::open_or_salvage(&options).expect_err("the format is another"),
             Reader::open(&options.path).expect_err("the format is another"),
         ] {
             assert!(

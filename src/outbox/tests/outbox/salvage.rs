@@ -215,7 +215,7 @@ fn a_wrong_byte_anywhere_ends_no_start() {
         place = place
             .wrapping_mul(6_364_136_223_846_793_005)
             .wrapping_add(1_442_695_040_888_963_407);
-        // Behind the first hundred bytes: without them it is no database, and not known to be ours.
+        // Behind the header, of which each byte is tried by itself.
         let at = 100 + usize::try_from(place >> 33).expect("small") % (good.len() - 100);
         for file in fs::read_dir(folder.path()).expect("it is read") {
             fs::remove_file(file.expect("it is read").path()).expect("it is removed");
@@ -254,4 +254,66 @@ fn a_wrong_byte_anywhere_ends_no_start() {
         }
     }
     assert!(salvaged > 10, "{salvaged} of the places made a difference");
+}
+
+/// Whatever stands in the header, or in all of the first sectors, there was a store: what it holds goes on.
+#[test]
+fn a_wrong_byte_in_the_header_loses_nothing() {
+    let folder = Folder::new();
+    let (options, _) = whole(&folder);
+    let good = fs::read(&options.path).expect("it is read");
+    let flipped = (0..100).map(|at| {
+        let mut bad = good.clone();
+        bad[at] ^= 1 << (at % 8);
+        (format!("byte {at}"), bad)
+    });
+    let zeroed = [16, 100, 512, 4096].map(|length| {
+        let mut bad = good.clone();
+        bad[..length].fill(0);
+        (format!("{length} bytes"), bad)
+    });
+    let mut salvaged = 0;
+    for (what, bad) in flipped.chain(zeroed) {
+        for file in fs::read_dir(folder.path()).expect("it is read") {
+            let file = file.expect("it is read").path();
+            if !file.to_string_lossy().ends_with(".lock") {
+                fs::remove_file(file).expect("it is removed");
+            }
+        }
+        fs::write(&options.path, &bad).expect("it is written");
+        let opened = Store::open_or_salvage(&options);
+        let (mut store, restored, salvage) = opened.unwrap_or_else(|error| panic!("{what}: {error:?}"));
+        assert_eq!(restored.cells.len(), 300, "{what}");
+        if let Some(salvage) = salvage {
+            salvaged += 1;
+            let kept = fs::read(&salvage.aside).expect("it is there");
+            assert!(kept == bad, "{what}: what is moved aside is as it was");
+            let found = (salvage.events, salvage.lost, salvage.state_is_incomplete);
+            assert_eq!(found, (EVENTS - DELIVERED + 1, 0, false), "{what}");
+        }
+        pin(&mut store, "unknown", 1);
+        store.move_waiting(10).expect("it moves");
+        commit(&mut store, events([event("orders", "k", "next")]));
+        drop(store);
+        let rows: Vec<_> = all_rows(&options).into_iter().map(|(.., rows)| rows).collect();
+        let waiting: Vec<&str> = rows.iter().flatten().map(|row| row.id.as_str()).collect();
+        for id in (DELIVERED + 1..=EVENTS).map(|id| id.to_string()) {
+            assert!(waiting.contains(&id.as_str()), "{what}: event {id}");
+        }
+        assert!(waiting.contains(&"waits") && waiting.contains(&"next"), "{what}");
+    }
+    assert!(salvaged > 30, "{salvaged} made a difference");
+}
+
+/// A store that was emptied is no new one; one that was taken away is.
+#[test]
+fn an_emptied_store_raises_the_alarm() {
+    let folder = Folder::new();
+    let (options, _) = whole(&folder);
+    fs::write(&options.path, "").expect("it is written");
+    let (_, _, salvage) = Store::open_or_salvage(&options).expect("it opens");
+    assert_eq!(salvage.expect("it was damaged").reason, "nothing is in it");
+    fs::remove_file(&options.path).expect("it is removed");
+    let (_, restored, salvage) = Store::open_or_salvage(&options).expect("it opens");
+    assert_eq!((restored.lanes.len(), salvage), (0, None));
 }
