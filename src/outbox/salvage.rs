@@ -289,20 +289,39 @@ impl Source<'_> {
         store: &mut Store,
     ) -> Result<(), Error> {
         let (mut from, to) = (lane.id.position(lane.acknowledged), lane.id.position(lane.last));
-        let mut saved = 0;
+        let (mut saved, mut leap) = (0, 1);
         while from < to {
-            let mut commit = Commit::default();
-            let mut last = None;
+            let (mut rows, mut seen) = (Vec::new(), 0);
             let take = &mut |position, event| {
-                last = Some(position);
-                commit.events.extend(event);
+                seen += 1;
+                add_in_order(&mut rows, from, (position, event));
             };
             let read = self.page(from, to, PAGE, take, lane, shared);
+            if let [.., (before, _), (last, _)] = rows[..]
+                && seen == PAGE
+                && last != before + 1
+            {
+                // Whether it is where it says, the next page shows.
+                rows.pop();
+            }
+            let last = rows.last().map(|(position, _)| *position);
+            let mut commit = Commit {
+                events: rows.into_iter().filter_map(|(_, event)| event).collect(),
+                ..Commit::default()
+            };
             saved += commit.events.len() as u64;
             store.commit(&mut commit)?;
             from = match (read, last) {
-                (_, Some(position)) => position,
-                (Ok(()), None) => break,
+                (_, Some(position)) => {
+                    leap = 1;
+                    position
+                }
+                (Ok(()), None) if seen == 0 => break,
+                (Ok(()), None) => {
+                    // Nothing but rows that do not belong there, however many numbers the lane says it has.
+                    leap *= 2;
+                    from.saturating_add(leap)
+                }
                 (Err(_), None) => self.readable_after(from, to, lane, shared),
             };
         }
@@ -431,5 +450,44 @@ impl Source<'_> {
             }
             Ok(())
         })
+    }
+}
+
+/// Adds a row of a lane to those that were read after a position. A damaged file may have rows where they do not belong; of two whose
+/// positions do not rise, the one that is behind the row before them is right.
+fn add_in_order<T>(rows: &mut Vec<(i64, T)>, from: i64, row: (i64, T)) {
+    let mut positions = rows.iter().rev().map(|(position, _)| *position);
+    let last = positions.next().unwrap_or(from);
+    let before = positions.next().unwrap_or(from);
+    if row.0 <= before {
+        return;
+    }
+    if row.0 <= last {
+        rows.pop();
+    }
+    rows.push(row);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_row_that_is_out_of_order_is_left_out() {
+        for (positions, kept) in [
+            (vec![6, 7, 8], vec![6, 7, 8]),
+            (vec![6, 900, 8, 9], vec![6, 8, 9]),
+            (vec![6, 7, 2, 9], vec![6, 7, 9]),
+            (vec![6, 7, 8, 6, 10], vec![6, 7, 8, 10]),
+            (vec![900, 7], vec![7]),
+            (vec![5, 1], vec![]),
+        ] {
+            let mut rows = Vec::new();
+            for position in positions {
+                add_in_order(&mut rows, 5, (position, ()));
+            }
+            let found: Vec<i64> = rows.into_iter().map(|(position, ())| position).collect();
+            assert_eq!(found, kept);
+        }
     }
 }
