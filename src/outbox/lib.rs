@@ -41,7 +41,7 @@
 //! 2. Open the database; `SQLite` replays the write-ahead log up to its last whole transaction. Check header, application id, format version and tables.
 //!    What is no store is left alone, unless the lock file says that there was one: then it is a damaged one.
 //! 3. Raise the incarnation, synced.
-//! 4. Read topics and lanes, then `cell`, then apply `journal`.
+//! 4. Read topics and lanes, look for the events at which the lanes go on, then read `cell`, then apply `journal`.
 //! 5. A move of waiting events that was interrupted is visible as a pinned topic whose waiting lane is not empty ([`Store::moving`]).
 //!
 //! None of it is proportional to the number of stored events. A store that turns out to be damaged is moved aside, at once or, where that

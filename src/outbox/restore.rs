@@ -5,11 +5,12 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use rusqlite::{Connection, TransactionBehavior};
+use rusqlite::{Connection, OptionalExtension, TransactionBehavior};
 use uuid::Uuid;
 
 use crate::catalog::Catalog;
 use crate::cells::Cells;
+use crate::error::Unreadable;
 use crate::{Error, Lane, Topic};
 
 /// What was found when the store was opened.
@@ -37,6 +38,7 @@ pub(crate) fn restore(connection: &mut Connection, path: &Path) -> Result<(Catal
     let unreadable = |error| Error::unreadable(path, error);
     let epoch = u32::try_from(incarnation / 1000).unwrap_or(u32::MAX).max(1);
     let catalog = Catalog::read(connection, epoch).map_err(unreadable)?;
+    check_ends(connection, catalog.lanes()).map_err(unreadable)?;
     let (cells, content) = Cells::read(connection).map_err(unreadable)?;
     let restored = Restored {
         store_id,
@@ -64,4 +66,27 @@ fn new_incarnation(connection: &mut Connection) -> rusqlite::Result<(String, u64
     )?;
     transaction.commit()?;
     Ok((store_id, incarnation.cast_unsigned()))
+}
+
+/// Looks for the events at which the lanes go on: the next one to deliver, and the last. Without them events are gone that nobody would miss.
+fn check_ends(connection: &Connection, lanes: &[Lane]) -> Result<(), Unreadable> {
+    let mut find = connection.prepare("SELECT 1 FROM event WHERE position = ?1")?;
+    for lane in lanes {
+        let next = (lane.depth() > 0).then_some(lane.acknowledged_sequence + 1);
+        // What waited for a partition count is moved, and none of it is left in the end.
+        let is_kept = lane.last_sequence > 0 && (lane.partition.is_some() || lane.depth() > 0);
+        let last = is_kept.then_some(lane.last_sequence);
+        for sequence in next.into_iter().chain(last) {
+            let found: Option<i64> = find
+                .query_row([lane.id.position(sequence)], |row| row.get(0))
+                .optional()?;
+            if found.is_none() {
+                let lane = lane.id;
+                return Err(Unreadable::Damaged(format!(
+                    "event {sequence} of lane {lane} is not there"
+                )));
+            }
+        }
+    }
+    Ok(())
 }

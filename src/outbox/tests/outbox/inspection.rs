@@ -1,6 +1,6 @@
 //! What an operator asks about the store.
 
-use floorgate_outbox::{Acknowledged, Commit, Reader, Selection, Store};
+use floorgate_outbox::{Acknowledged, Commit, Error, Reader, Renewal, Selection, Store};
 use floorgate_sample::Timestamp;
 use rusqlite::Connection;
 
@@ -123,4 +123,87 @@ fn what_is_missing_is_found() {
     delete(2);
     delete(4);
     assert_eq!(holes(), ["events 3 to 4 are not delivered and not there"]);
+}
+
+/// Where lanes go on is looked at by each start, since what is not there would never be missed.
+#[test]
+fn a_start_notices_that_a_lane_has_lost_an_end() {
+    // The last event, the next one to deliver, and the next one of those that wait for a partition count.
+    for (id, says) in [
+        ("'8'", Some("event 6 of lane 1 is not there")),
+        ("'4'", Some("event 3 of lane 1 is not there")),
+        ("'3'", Some("event 1 of lane 2 is not there")),
+        ("'1'", None),
+    ] {
+        let folder = Folder::new();
+        let options = options(&folder);
+        let (mut store, _) = open(&options);
+        nine(&mut store);
+        drop(store);
+        let database = Connection::open(&options.path).expect("it opens");
+        let deleted = database.execute(&format!("DELETE FROM event WHERE id = {id}"), []);
+        assert_eq!(deleted, Ok(1));
+        drop(database);
+        match (Store::open(&options), says) {
+            (Ok(_), None) => {}
+            (Err(Error::Damaged { found, .. }), Some(says)) => {
+                assert_eq!(found, says);
+                let (_, _, salvage) = Store::open_or_salvage(&options).expect("it is salvaged");
+                let salvage = salvage.expect("it was damaged");
+                assert_eq!((salvage.events, salvage.lost), (6, 1), "{says}");
+            }
+            (opened, _) => panic!("without {id}: {opened:?}"),
+        }
+    }
+}
+
+/// What a sound store does not keep is not missed: delivered events, and those that were moved to their partitions.
+#[test]
+fn a_start_misses_nothing_in_a_sound_store() {
+    let folder = Folder::new();
+    let options = options(&folder);
+    let (mut store, _) = open(&options);
+    nine(&mut store);
+    pin(&mut store, "alarms", 2);
+    for _ in 0..3 {
+        store.move_waiting(1).expect("it moves");
+        drop(store);
+        store = open(&options).0;
+    }
+    assert!(!store.moving());
+    let acknowledged: Vec<_> = store
+        .lanes()
+        .iter()
+        .filter(|lane| lane.partition.is_some())
+        .map(|lane| Acknowledged {
+            lane: lane.id,
+            sequence: lane.last_sequence,
+            offset: None,
+        })
+        .collect();
+    commit(
+        &mut store,
+        Commit {
+            acknowledged,
+            ..Commit::default()
+        },
+    );
+    let much_later = event("", "", "").recorded;
+    let progress = store
+        .maintain(much_later, std::time::Duration::ZERO)
+        .expect("it is maintained");
+    assert!(progress.pruned > 0, "{progress:?}");
+    let lane = store.lanes()[0].clone();
+    let renewal = Renewal {
+        lane: lane.id,
+        delivered: 0,
+        doubt: 0,
+        seen_epoch: 0,
+        again: true,
+    };
+    drop(store);
+    let (mut store, _) = open(&options);
+    store.renew(&renewal).expect("it begins anew");
+    drop(store);
+    open(&options);
 }
