@@ -1,4 +1,4 @@
-//! Exit codes, by what the caller can do about it. Those of the storage (4, 5) are told by its errors.
+//! Exit codes, by what the caller can do about it. Those of the storage (4, 5, and 3 for what is not a store of this format) are told by its errors.
 
 use std::io::Write;
 
@@ -74,6 +74,11 @@ mod tests {
         let path = std::path::PathBuf::from("outbox.db");
         let failed = || floorgate_outbox::Error::Failed { path: path.clone() };
         let locked = floorgate_outbox::Error::Locked { path: path.clone() };
+        let older = floorgate_outbox::Error::OlderFormat {
+            path: path.clone(),
+            found: 1,
+            known: 4,
+        };
         let missing = NoCredentials {
             name: "kafka".to_owned(),
         };
@@ -92,6 +97,7 @@ mod tests {
                 4,
             ),
             (locked.into(), 5),
+            (older.into(), 3),
         ] {
             assert_eq!(code(&error), expected, "{error:#}");
         }

@@ -19,7 +19,7 @@ pub enum Error {
         /// The store's file.
         path: PathBuf,
     },
-    /// The file is something else; it is left as it is.
+    /// The file is something else; it is left as it is. Exit code 3.
     #[error("{} is not a floorgate store: {found}", path.display())]
     NotAStore {
         /// The file.
@@ -27,7 +27,7 @@ pub enum Error {
         /// What was found instead.
         found: String,
     },
-    /// The file was written by a newer version of the program; it is left as it is.
+    /// The file was written by a newer version of the program; it is left as it is. Exit code 3.
     #[error("the store {} has format {found}, this program knows formats up to {known}", path.display())]
     NewerFormat {
         /// The store's file.
@@ -38,6 +38,7 @@ pub enum Error {
         known: u32,
     },
     /// The file was written by an earlier version of the program whose format this one does not read; it is left as it is.
+    /// Exit code 3.
     #[error(
         "the store {} has format {found}, this program knows format {known}; let the version that wrote it publish \
          what it holds, then move the file away", path.display()
@@ -111,6 +112,8 @@ impl Error {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Locked { .. } => 5,
+            // As a configuration that is wrong: starting again does not help.
+            Self::NotAStore { .. } | Self::NewerFormat { .. } | Self::OlderFormat { .. } => 3,
             _ => 4,
         }
     }

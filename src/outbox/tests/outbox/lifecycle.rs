@@ -69,7 +69,7 @@ fn what_is_no_store_is_refused_and_left_alone() {
             Store::open_or_salvage(&options).expect_err("it is no store"),
         ] {
             assert!(matches!(refused, Error::NotAStore { .. }), "{refused}");
-            assert_eq!(refused.exit_code(), 4);
+            assert_eq!(refused.exit_code(), 3);
         }
         assert_eq!(std::fs::read(&path).expect("the file is read"), before);
     }
@@ -98,6 +98,7 @@ fn another_format_is_refused_and_left_as_it_is() {
                 ),
                 "{refused}"
             );
+            assert_eq!(refused.exit_code(), 3);
         }
         assert_eq!(std::fs::read(&options.path).expect("the file is read"), before);
     }
