@@ -27,18 +27,21 @@ const WAL_SIZE_LIMIT: i64 = 64 << 20;
 const MARK: &[u8] = b"An outbox of floorgate is beside this file.\n";
 
 /// The length of `SQLite`'s header, and what is the same there in each store, by where it begins: the name of the format;
-/// that the log is written ahead, that no part of a page is reserved, and how much of a row is in one; the format of the schema; that no page
-/// is moved; that texts are UTF-8; and nothing where nothing is defined.
+/// that no part of a page is reserved, and how much of a row is in one; the format of the schema; that no page is moved; that texts are UTF-8;
+/// and nothing where nothing is defined.
 const HEADER_BYTES: u64 = 100;
 const HEADER: [(usize, &[u8]); 7] = [
     (0, b"SQLite format 3\0"),
-    (18, &[2, 2, 0, 64, 32, 32]),
+    (20, &[0, 64, 32, 32]),
     (44, &[0, 0, 0, 4]),
     (52, &[0, 0, 0, 0]),
     (56, &[0, 0, 0, 1]),
     (64, &[0, 0, 0, 0]),
     (72, &[0; 20]),
 ];
+
+/// Where it says how the log is written: ahead (2), but in a copy by `VACUUM INTO`, which has none (1).
+const LOG: std::ops::Range<usize> = 18..20;
 
 /// Each store has this word by word: with another text it would be another format.
 const TABLES: &str = "
@@ -177,7 +180,8 @@ fn has_header(path: &Path) -> bool {
         && (header.is_empty()
             || HEADER
                 .iter()
-                .all(|(at, bytes)| header.get(*at..).is_some_and(|rest| rest.starts_with(bytes))))
+                .all(|(at, bytes)| header.get(*at..).is_some_and(|rest| rest.starts_with(bytes)))
+                && matches!(header.get(LOG), Some([1, 1] | [2, 2])))
 }
 
 /// Another connection to a database that this process has open for writing.

@@ -108,7 +108,9 @@ fn the_shipped_files_are_valid() {
 #[test]
 fn each_instance_has_the_source_that_it_names() {
     let (loaded, problems) = load(&here().join("well/floorgate.yaml"), &[]);
-    let plan = loaded.unwrap_or_else(|| panic!("{}", problems.render(false))).plan;
+    let plan = loaded
+        .unwrap_or_else(|| panic!("{}", problems.render(false)))
+        .plan;
     for tag in &plan.tags {
         let source = &*plan.sources[tag.source.index()].name;
         let expected = if tag.key.contains("/1-") { "left" } else { "right" };

@@ -317,3 +317,17 @@ fn an_emptied_store_raises_the_alarm() {
     let (_, restored, salvage) = Store::open_or_salvage(&options).expect("it opens");
     assert_eq!((restored.lanes.len(), salvage), (0, None));
 }
+
+/// A backup by `VACUUM INTO` has no write-ahead log, and says so in its header.
+#[test]
+fn a_backup_in_the_place_of_a_store_is_no_damage() {
+    let folder = Folder::new();
+    let (options, _) = whole(&folder);
+    let backup = folder.path().join("backup.db");
+    Connection::open(&options.path)
+        .and_then(|store| store.execute("VACUUM INTO ?1", [backup.to_string_lossy()]))
+        .expect("it is copied");
+    fs::rename(&backup, &options.path).expect("it is put back");
+    let (_, restored, salvage) = Store::open_or_salvage(&options).expect("it opens");
+    assert_eq!((restored.cells.len(), salvage), (300, None));
+}
