@@ -21,6 +21,8 @@ pub struct Consumed {
     pub id: String,
     /// Type name without prefix and version.
     pub name: String,
+    /// CloudEvents `subject`.
+    pub subject: String,
     /// Key of the record.
     pub key: String,
     /// Topic and partition.
@@ -105,6 +107,7 @@ fn read(message: &BorrowedMessage<'_>) -> Option<Consumed> {
         at: Timestamp::now(),
         id: header("ce_id")?,
         name: full.rsplit('.').nth(1)?.to_owned(),
+        subject: header("ce_subject")?,
         key: String::from_utf8_lossy(message.key()?).into_owned(),
         lane: (message.topic().to_owned(), message.partition()),
         place: (
@@ -131,7 +134,7 @@ impl Consumed {
         self.source_time().map(|time| self.at.since(time))
     }
 
-    /// Time, latency, type, place, what changed.
+    /// Time, latency, type, place and subject, what changed.
     pub fn line(&self) -> String {
         let time = self.at.to_string();
         let clock = time.get(11..23).unwrap_or(&time);
@@ -142,16 +145,23 @@ impl Consumed {
             None => format!("{:>6}   ", "–"),
         };
         format!(
-            "{clock}  {latency}  {:<24} {:<34} {}",
+            "{clock}  {latency}  {:<23}  {:<43} {}",
             self.name,
-            self.place_on_floor(),
+            self.about(),
             self.what()
         )
     }
 
-    fn place_on_floor(&self) -> String {
-        let unit = self.key.splitn(3, '/').nth(2).unwrap_or(&self.key);
-        unit.to_owned()
+    /// The place on the floor, and the subject where it says more: a counter, a measured value, an alarm or an order of that place.
+    fn about(&self) -> String {
+        let place = self.key.splitn(3, '/').nth(2).unwrap_or(&self.key);
+        let subject = self.subject.as_str();
+        let (_, name) = subject.split_once('/').unwrap_or(("", subject));
+        if self.key.ends_with(name) {
+            place.to_owned()
+        } else {
+            format!("{place} {subject}")
+        }
     }
 
     fn what(&self) -> String {
@@ -162,19 +172,14 @@ impl Consumed {
         };
         let mut what = match self.name.as_str() {
             "WorkOrderStatusChanged" => {
-                format!(
-                    "{}: {} → {}",
-                    text("workOrderId"),
-                    text("previousStatus"),
-                    text("status")
-                )
+                format!("{} → {}", text("previousStatus"), text("status"))
             }
             "EquipmentStateChanged" => format!("{} → {}", text("previousState"), text("state")),
             "ProductionCountRecorded" => {
-                format!("{} +{} = {}", text("kind"), text("delta"), text("total"))
+                format!("+{} = {}", text("delta"), text("total"))
             }
-            "AlarmRaised" | "AlarmCleared" => format!("{} {}", text("code"), text("text")),
-            "MeasurementRecorded" => format!("{} {} {}", text("name"), text("value"), text("unit")),
+            "AlarmRaised" | "AlarmCleared" => text("text"),
+            "MeasurementRecorded" => format!("{} {}", text("value"), text("unit")),
             "SourceConnectionChanged" => text("state"),
             _ => String::new(),
         };
@@ -197,6 +202,7 @@ mod tests {
             at: Timestamp::from_nanos(i64::try_from(at.as_nanosecond()).expect("a time of this century")),
             id: "1".to_owned(),
             name: "EquipmentStateChanged".to_owned(),
+            subject: "equipment/filling/line2/filler".to_owned(),
             key: "acme/busan/filling/line2/filler".to_owned(),
             lane: ("acme.busan.mes.equipment-state.v1".to_owned(), 0),
             place: (1, 1),
@@ -210,11 +216,64 @@ mod tests {
         let source = Some("2026-05-04T10:00:00.25Z");
         let lines = [(false, source), (true, source), (false, None), (true, None)]
             .map(|(initial, source)| event(initial, source).line());
-        let rest = "  EquipmentStateChanged    filling/line2/filler               – → Idle";
+        let rest = "  EquipmentStateChanged    filling/line2/filler                        – → Idle";
         let shown = ["1250.0 ms", "initial  ", "     –   ", "     –   "];
         assert_eq!(
             lines,
             shown.map(|latency| format!("10:00:01.500  {latency}{rest}"))
         );
+    }
+
+    #[test]
+    fn a_subject_is_shown_where_it_says_more_than_the_place() {
+        let of = |name: &str, subject: &str, data: Value| {
+            let mut event = event(false, None);
+            (event.name, event.subject, event.data) = (name.to_owned(), subject.to_owned(), data);
+            event
+        };
+        let lines = [
+            of(
+                "EquipmentStateChanged",
+                "equipment/acme/busan/filling/line2/filler",
+                json!({"previousState": "Idle", "state": "Execute"}),
+            ),
+            of(
+                "ProductionCountRecorded",
+                "counter/good",
+                json!({"kind": "good", "delta": 1, "total": 4_294_967_295_u32}),
+            ),
+            of(
+                "MeasurementRecorded",
+                "measurement/temperature",
+                json!({"name": "temperature", "value": 20.5, "unit": "CEL"}),
+            ),
+            of(
+                "AlarmRaised",
+                "alarm/E-STOP",
+                json!({"code": "E-STOP", "text": "Emergency stop"}),
+            ),
+            of(
+                "WorkOrderStatusChanged",
+                "work-order/WO-L2-00001",
+                json!({"previousStatus": "AllowedToStart", "status": "Running"}),
+            ),
+        ]
+        .map(|event| event.line());
+        let shown = [
+            ("filling/line2/filler", "Idle → Execute"),
+            ("filling/line2/filler counter/good", "+1 = 4294967295"),
+            ("filling/line2/filler measurement/temperature", "20.5 CEL"),
+            ("filling/line2/filler alarm/E-STOP", "Emergency stop"),
+            (
+                "filling/line2/filler work-order/WO-L2-00001",
+                "AllowedToStart → Running",
+            ),
+        ];
+        for (line, (about, what)) in lines.iter().zip(shown) {
+            assert!(line.chars().count() <= 120, "{line}");
+            assert_eq!(&line[line.len() - what.len() - 1..], format!(" {what}"));
+            let (_, rest) = line.split_at(line.find("filling").expect("a place"));
+            assert_eq!(rest.strip_suffix(what).map(str::trim_end), Some(about));
+        }
     }
 }

@@ -192,6 +192,7 @@ mod tests {
             at: floorgate_sample::Timestamp::from_nanos(0),
             id: format!("id-{sequence}"),
             name: "MeasurementRecorded".to_owned(),
+            subject: String::new(),
             key: "acme/busan".to_owned(),
             lane: ("topic".to_owned(), 0),
             place: (1, sequence),
