@@ -245,13 +245,14 @@ fn entries(page: &str, section: &str) -> Vec<(String, String)> {
         .collect();
     let is_entry = |line: &str| !line.is_empty() && line.len() - line.trim_start().len() <= 6;
     let places = (0..lines.len()).filter(|at| is_entry(lines[*at]));
-    let entry = |at: usize| match lines[at].trim().split_once("  ") {
-        Some((name, description)) => (name.to_owned(), description.trim().to_owned()),
-        None => {
-            let below = lines.get(at + 1).filter(|line| !is_entry(line));
-            let below = below.map_or("", |line| line.trim());
-            (lines[at].trim().to_owned(), below.to_owned())
-        }
+    let entry = |at: usize| {
+        let below = lines.get(at + 1).filter(|line| !is_entry(line));
+        let below = below.map_or("", |line| line.trim());
+        let (name, description) = lines[at]
+            .trim()
+            .split_once("  ")
+            .unwrap_or((lines[at].trim(), below));
+        (name.to_owned(), description.trim().to_owned())
     };
     places.map(entry).collect()
 }
