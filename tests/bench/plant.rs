@@ -46,10 +46,12 @@ pub struct Plant {
 impl Plant {
     /// Starts it with the load of a scenario.
     pub fn start(scenario: &Scenario, folder: &Path) -> Result<Self> {
-        let command = match scenario.plant {
+        let mut command = match scenario.plant {
             Make::Simulator => simulator(scenario)?,
             Make::Asyncua => asyncua(scenario)?,
         };
+        // A plant that is killed leaves its keys in the folder that is deleted anyway.
+        command.env("TMPDIR", folder);
         let mut process = Process::start("plant", &command, &folder.join("plant.log"))?;
         process.wait_for_output("}\n", Patience::Long)?;
         let output = process.output()?;
