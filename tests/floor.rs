@@ -20,6 +20,8 @@ mod demo;
 mod disk_and_clock;
 #[path = "floor/examples.rs"]
 mod examples;
+#[path = "floor/fail_points.rs"]
+mod fail_points;
 #[path = "floor/generated.rs"]
 mod generated;
 #[path = "floor/layering.rs"]

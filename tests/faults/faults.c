@@ -1,4 +1,4 @@
-/* What a disk and a clock can do to a program, put between it and the C library by LD_PRELOAD.
+/* What a disk and a clock can do to a program, and its death at a call, put between it and the C library by LD_PRELOAD.
  *
  * FAULTS_FILES    the files whose path begins so are looked after; all others are left alone.
  * FAULTS_JOURNAL  a file that takes each change to them, in order: a header (struct entry), then its bytes.
@@ -10,15 +10,19 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <netinet/in.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
+#include <sys/uio.h>
 #include <threads.h>
 #include <time.h>
 #include <unistd.h>
@@ -31,7 +35,14 @@ struct control {
     uint64_t bad_from;     /* that part: its first byte, */
     uint64_t bad_to;       /* and the one behind its last */
     int32_t read_error;    /* what reading it says */
+    int32_t die_after;     /* the program kills itself: right before a call, or, not 0, right after it, */
+    int32_t die_port;      /* of sends: of one to this port, */
+    int32_t die_left;      /* when so many of these calls are left, the fatal one among them, */
+    int32_t die_at;        /* which are of this kind (enum call); 0: of none. Nothing is left of it when it has happened. */
 };
+
+enum call { WRITE = 1, SYNC = 2, CUT_OFF = 3, RENAME = 4, UNLINK = 5, SEND = 6 };
+enum moment { BEFORE = 0, AFTER = 1 };
 
 enum kind { OPENED = 1, WRITTEN = 2, CUT = 3, SYNCED = 4, REMOVED = 5 };
 
@@ -60,8 +71,8 @@ static void begin(void)
     int file;
     if (__atomic_exchange_n(&begun, 1, __ATOMIC_SEQ_CST))
         return;
-    if ((path = getenv("FAULTS_CONTROL")) && (file = syscall(SYS_openat, AT_FDCWD, path, O_RDONLY)) >= 0) {
-        void *page = mmap(NULL, sizeof *control, PROT_READ, MAP_SHARED, file, 0);
+    if ((path = getenv("FAULTS_CONTROL")) && (file = syscall(SYS_openat, AT_FDCWD, path, O_RDWR)) >= 0) {
+        void *page = mmap(NULL, sizeof *control, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
         if (page != MAP_FAILED)
             control = page;
         syscall(SYS_close, file);
@@ -72,6 +83,17 @@ static void begin(void)
         files_length = strlen(path);
         files = path;
     }
+}
+
+/* Called right before and right after each call of this kind on files that are looked after, and each send. */
+static void perhaps_die(enum call call, enum moment moment)
+{
+    if (control->die_at != (int32_t)call || control->die_after != (int32_t)moment ||
+        __atomic_sub_fetch(&control->die_left, 1, __ATOMIC_SEQ_CST))
+        return;
+    control->die_at = 0;
+    for (;;)
+        syscall(SYS_kill, syscall(SYS_getpid), SIGKILL);
 }
 
 static int is_watched(int file)
@@ -138,10 +160,45 @@ static ssize_t get(int file, void *bytes, size_t length, off_t offset)
 ssize_t pread(int file, void *bytes, size_t length, off_t at) { return get(file, bytes, length, at); }
 ssize_t pread64(int file, void *bytes, size_t length, off_t at) { return get(file, bytes, length, at); }
 
+static void perhaps_die_sending(int file, enum moment moment)
+{
+    struct sockaddr_in peer;
+    socklen_t length = sizeof peer;
+    if (control->die_at == SEND && !syscall(SYS_getpeername, file, &peer, &length) && peer.sin_family == AF_INET &&
+        ntohs(peer.sin_port) == control->die_port)
+        perhaps_die(SEND, moment);
+}
+
+#define SENDING(file, call)                  \
+    do {                                     \
+        perhaps_die_sending(file, BEFORE);   \
+        ssize_t sent = call;                 \
+        perhaps_die_sending(file, AFTER);    \
+        return sent;                         \
+    } while (0)
+
+ssize_t send(int file, const void *bytes, size_t length, int flags)
+{
+    SENDING(file, syscall(SYS_sendto, file, bytes, length, flags, NULL, 0));
+}
+
+ssize_t sendmsg(int file, const struct msghdr *message, int flags)
+{
+    SENDING(file, syscall(SYS_sendmsg, file, message, flags));
+}
+
+ssize_t writev(int file, const struct iovec *parts, int number)
+{
+    SENDING(file, syscall(SYS_writev, file, parts, number));
+}
+
 static ssize_t put(int file, const void *bytes, size_t length, off_t offset, int seeks)
 {
+    if (!is_watched(file) && seeks)
+        SENDING(file, syscall(SYS_write, file, bytes, length));
     if (!is_watched(file))
-        return seeks ? syscall(SYS_write, file, bytes, length) : syscall(SYS_pwrite64, file, bytes, length, offset);
+        return syscall(SYS_pwrite64, file, bytes, length, offset);
+    perhaps_die(WRITE, BEFORE);
     pthread_mutex_lock(&order);
     if (seeks)
         offset = syscall(SYS_lseek, file, 0, SEEK_CUR);
@@ -150,6 +207,7 @@ static ssize_t put(int file, const void *bytes, size_t length, off_t offset, int
     if (written > 0)
         note(WRITTEN, file, (uint64_t)offset, bytes, (size_t)written);
     pthread_mutex_unlock(&order);
+    perhaps_die(WRITE, AFTER);
     return written;
 }
 
@@ -161,11 +219,13 @@ static int cut(int file, off_t length)
 {
     if (!is_watched(file))
         return (int)syscall(SYS_ftruncate, file, length);
+    perhaps_die(CUT_OFF, BEFORE);
     pthread_mutex_lock(&order);
     int result = (int)syscall(SYS_ftruncate, file, length);
     if (!result)
         note(CUT, file, (uint64_t)length, NULL, 0);
     pthread_mutex_unlock(&order);
+    perhaps_die(CUT_OFF, AFTER);
     return result;
 }
 
@@ -182,25 +242,48 @@ static int synced(int file, long call)
         errno = control->sync_error;
         return -1;
     }
+    perhaps_die(SYNC, BEFORE);
     pthread_mutex_lock(&order);
     int result = (int)syscall(call, file);
     if (!result)
         note(SYNCED, file, 0, NULL, 0);
     pthread_mutex_unlock(&order);
+    perhaps_die(SYNC, AFTER);
     return result;
 }
 
 int fsync(int file) { return synced(file, SYS_fsync); }
 int fdatasync(int file) { return synced(file, SYS_fdatasync); }
 
-int unlink(const char *path)
+static int is_of_files(const char *path)
 {
     begin();
+    return files && !strncmp(path, files, files_length);
+}
+
+int unlink(const char *path)
+{
+    int counts = is_of_files(path);
+    if (counts)
+        perhaps_die(UNLINK, BEFORE);
     pthread_mutex_lock(&order);
     int result = (int)syscall(SYS_unlink, path);
-    if (!result && files && !strncmp(path, files, files_length))
+    if (!result && counts)
         note(REMOVED, -1, 0, path, strlen(path));
     pthread_mutex_unlock(&order);
+    if (counts)
+        perhaps_die(UNLINK, AFTER);
+    return result;
+}
+
+int rename(const char *from, const char *to)
+{
+    int counts = is_of_files(from) || is_of_files(to);
+    if (counts)
+        perhaps_die(RENAME, BEFORE);
+    int result = (int)syscall(SYS_rename, from, to);
+    if (counts)
+        perhaps_die(RENAME, AFTER);
     return result;
 }
 

@@ -15,13 +15,13 @@ const COUNTERS: usize = 4;
 /// How often the gateway ends.
 const ENDS: usize = 8;
 
-/// The simulated plant's server gives subscriptions over to the user that made them.
-fn simulator(folder: &Folder) -> Result<(Process, String)> {
+/// A plant with so many counters and steps of all of them a second. Its server gives subscriptions over to the user that made them.
+pub fn simulator(folder: &Folder, counters: usize, rate: usize) -> Result<(Process, String)> {
     let mut command = Command::new(binary("floorgate-simulator")?);
     command.args(["--opcua-port", "0", "--modbus-port", "0"]);
     command.args(["--lines", "0", "--conveyors", "0"]);
     command.arg("--keys").arg(folder.path().join("keys"));
-    command.args(["--load", &format!("{COUNTERS}:{}", COUNTERS * 50)]);
+    command.args(["--load", &format!("{counters}:{rate}")]);
     let mut process = Process::start("plant", &command, &folder.path().join("plant.log"))?;
     process.wait_for_output("}\n", Patience::Long)?;
     let output = process.output()?;
@@ -31,13 +31,14 @@ fn simulator(folder: &Folder) -> Result<(Process, String)> {
     Ok((process, url.to_owned()))
 }
 
-fn gateway(site: &str, url: &str, kafka: &Kafka) -> Result<Gateway> {
+/// A gateway for the counters of such a plant.
+pub fn gateway(site: &str, url: &str, kafka: &Kafka, counters: usize) -> Result<Gateway> {
     let source = format!(
         "adapter: opcua\n    endpoint: {url}\n    trust_any_server_certificate: true\n    \
          login: {{user: demo, password_file: password}}\n    \
          publishing_interval: 10ms\n    sampling_interval: 0ms\n    queue_size: 5000\n    reconnect_limit: 1s"
     );
-    let counters: Vec<String> = (0..COUNTERS).map(|number| format!("{{n: {number}}}")).collect();
+    let counters: Vec<String> = (0..counters).map(|number| format!("{{n: {number}}}")).collect();
     let mapping = format!(
         "mapping: counters\nfor_each: [{}]\nsource: plc\nequipment: acme/{site}/load/cell1/counter{{n}}\n\
          tags:\n  count: {{node: 'nsu=urn:floorgate:filling-hall;s=Load.T00000{{n}}', counter: {{width: 32}}}}\n\
@@ -52,7 +53,8 @@ fn gateway(site: &str, url: &str, kafka: &Kafka) -> Result<Gateway> {
     Ok(gateway)
 }
 
-fn count(record: &Record) -> i64 {
+/// The count that a record tells.
+pub fn count(record: &Record) -> i64 {
     let data = record.json().unwrap_or_default();
     data["rawValue"].as_i64().unwrap_or_default()
 }
@@ -89,10 +91,10 @@ fn go_on(reader: &mut Reader, steps: i64) -> Result<()> {
 #[test]
 fn a_gateway_that_dies_or_is_stopped_misses_not_a_single_change() -> Result<()> {
     let folder = Folder::new("plant")?;
-    let (_plant, url) = simulator(&folder)?;
+    let (_plant, url) = simulator(&folder, COUNTERS, COUNTERS * 50)?;
     let site = unique_site();
     let kafka = Kafka::shared()?;
-    let mut gateway = gateway(&site, &url, kafka)?;
+    let mut gateway = gateway(&site, &url, kafka, COUNTERS)?;
     gateway.start()?;
     let mut reader = Reader::new(&kafka.bootstrap(), &topic(&site, "production-count"))?;
     let seed = fastrand::u64(..);

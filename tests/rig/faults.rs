@@ -26,6 +26,32 @@ pub enum Unreadable {
     Checksum,
 }
 
+/// A call of the program at which it can be made to die.
+#[derive(Clone, Copy, Debug)]
+pub enum Call {
+    /// Bytes of the outbox are written.
+    Write,
+    /// A file of the outbox is synced.
+    Sync,
+    /// A file of the outbox is given another length.
+    Cut,
+    /// A file of the outbox gets another name.
+    Rename,
+    /// A file of the outbox is deleted.
+    Unlink,
+    /// Something is sent to a port.
+    Send(u16),
+}
+
+/// On which side of a call.
+#[derive(Clone, Copy, Debug)]
+pub enum Moment {
+    /// The call is not made.
+    Before,
+    /// The call is made, and nobody hears how it went.
+    After,
+}
+
 /// Where each fault is in the file that the library looks at.
 #[derive(Clone, Copy, Debug)]
 enum Place {
@@ -34,6 +60,8 @@ enum Place {
     Stalled = 12,
     BadPart = 16,
     ReadError = 40,
+    DieAfter = 44,
+    DieAt = 56,
 }
 
 /// The faults of one program; none at first.
@@ -96,5 +124,27 @@ impl Faults {
         self.set(Place::ReadError, &number.to_ne_bytes())?;
         let bad = [fs::metadata(file)?.ino(), part.start, part.end];
         self.set(Place::BadPart, &bad.map(u64::to_ne_bytes).concat())
+    }
+
+    /// Lets the program kill itself at the call of this kind that has this number from now on, the first being 1. The next start of it
+    /// has the fault no more, if the last one died of it.
+    pub fn die_at(&self, call: Call, moment: Moment, number: i32) -> Result<()> {
+        let (kind, port) = match call {
+            Call::Write => (1_i32, 0),
+            Call::Sync => (2, 0),
+            Call::Cut => (3, 0),
+            Call::Rename => (4, 0),
+            Call::Unlink => (5, 0),
+            Call::Send(port) => (6, port),
+        };
+        self.live()?;
+        let which = [moment as i32, port.into(), number];
+        self.set(Place::DieAfter, &which.map(i32::to_ne_bytes).concat())?;
+        self.set(Place::DieAt, &kind.to_ne_bytes())
+    }
+
+    /// Takes back what `die_at` set.
+    pub fn live(&self) -> Result<()> {
+        self.set(Place::DieAt, &0_i32.to_ne_bytes())
     }
 }

@@ -34,7 +34,7 @@ mod wait;
 
 pub use authority::Authority;
 pub use delivery::Delivery;
-pub use faults::{Faults, Unreadable};
+pub use faults::{Call, Faults, Moment, Unreadable};
 pub use folder::Folder;
 pub use gateway::{Check, Gateway};
 pub use http::{Response, get};
