@@ -32,6 +32,8 @@ mod modbus;
 mod operation;
 #[path = "floor/operator.rs"]
 mod operator;
+#[path = "floor/partitions.rs"]
+mod partitions;
 #[path = "floor/peers.rs"]
 mod peers;
 #[path = "floor/plant.rs"]

@@ -82,12 +82,16 @@ impl Worker {
                         let topic = Arc::clone(&topic.name);
                         self.shared.report(Report::TopicPinned { topic, partitions });
                     }
-                    Some(pinned) if partitions > pinned && news => tracing::warn!(
-                        topic = &*topic.name,
-                        partitions,
-                        pinned,
-                        "partitions were added; the first ones stay in use, so that no key changes its place"
-                    ),
+                    Some(pinned) if partitions > pinned => {
+                        let text = format!(
+                            "topic {} has {partitions} partitions where it had {pinned}; the first {pinned} stay in use, so that no key changes its place",
+                            topic.name
+                        );
+                        if news {
+                            tracing::warn!(topic = &*topic.name, "{text}");
+                        }
+                        topic.problem = Some(text);
+                    }
                     Some(pinned) if partitions < pinned => {
                         topic.problem = Some(format!(
                             "topic {} has {partitions} partitions where it had {pinned}; events of the missing ones wait",

@@ -32,6 +32,6 @@ pub enum Report {
 pub struct Status {
     /// Whether a broker was reachable when last something was sent or asked.
     pub kafka_up: bool,
-    /// What keeps events from being published, each naming its topic, lane or setting. Empty when nothing does.
+    /// What keeps events from being published, or is not as it was, each naming its topic, lane or setting. Empty when all is well.
     pub problems: Vec<String>,
 }

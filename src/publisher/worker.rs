@@ -33,7 +33,7 @@ pub(crate) const REBUILD_PAUSE: Duration = Duration::from_secs(1);
 /// While no broker is known to be reachable, one is asked for this often.
 const PROBE_PAUSE: Duration = Duration::from_secs(5);
 /// A topic in use is looked at again this often: partitions may have been added, or come back.
-pub(crate) const REVIEW_PAUSE: Duration = Duration::from_mins(5);
+pub(crate) const REVIEW_PAUSE: Duration = Duration::from_secs(30);
 /// Longest sleep: the client's errors are collected this often at least.
 const LONGEST_SLEEP: Duration = Duration::from_secs(1);
 /// Acknowledgements that nothing waits for are passed on after this time at the latest.

@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, ensure};
 use rdkafka::ClientConfig;
-use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, NewTopic, ResourceSpecifier, TopicReplication};
+use rdkafka::admin::{
+    AdminClient, AdminOptions, AlterConfig, NewPartitions, NewTopic, ResourceSpecifier, TopicReplication,
+};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 
@@ -207,6 +209,17 @@ impl Kafka {
         let results = block_on(admin.create_topics([&topic], &options))?;
         for result in results {
             result.map_err(|(name, error)| anyhow!("cannot create {name}: {error}"))?;
+        }
+        Ok(())
+    }
+
+    /// Adds partitions to a topic, so that it has this many.
+    pub fn add_partitions(&self, name: &str, partitions: usize) -> Result<()> {
+        let admin = self.admin()?;
+        let more = NewPartitions::new(name, partitions);
+        let options = AdminOptions::new().operation_timeout(Some(Duration::from_secs(30)));
+        for result in block_on(admin.create_partitions([&more], &options))? {
+            result.map_err(|(name, error)| anyhow!("cannot add partitions to {name}: {error}"))?;
         }
         Ok(())
     }
