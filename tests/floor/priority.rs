@@ -42,6 +42,11 @@ fn what_matters_most_is_stored_longest() -> Result<()> {
     plant.plc.count_up(COUNTER, 1, LAST, 2)?;
     let shed = "floorgate_shed_changes_total{priority=\"low\"}";
     plant.gateway.wait_for_metric(shed, 1.0.., Patience::Long)?;
+    // It was told when that would be.
+    let hours = "floorgate_outbox_hours_until_full";
+    plant
+        .gateway
+        .wait_for_metric(hours, 0.0..f64::INFINITY, Patience::Short)?;
     let orders = "floorgate_events_total{type=\"WorkOrderStatusChanged\"}";
     let before = plant.gateway.metric(orders)?.unwrap_or_default();
     plant.plc.set("Line1.Status", 3)?;
