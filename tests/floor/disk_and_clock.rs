@@ -1,6 +1,6 @@
 //! What the machine under the gateway does: a disk that fails, a disk that stands still, a clock that is set.
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use floorgate_tests::{Delivery, Faults, Kafka, Patience, Reader, Unreadable, until};
 
 use crate::counting::{COUNTER, compare, known, read_to, written};
@@ -12,7 +12,16 @@ const STORAGE: i32 = 4;
 
 /// A plant whose counter counts up to a number, with a gateway that knows it and has no faults yet, and a reader of the counts.
 fn counting(last: i64) -> Result<(Plant, Faults, Reader)> {
+    counting_with(last, |_| Ok(()))
+}
+
+/// The same with a plant whose configuration was changed before.
+fn counting_with(
+    last: i64,
+    change: impl FnOnce(&mut Plant) -> Result<()>,
+) -> Result<(Plant, Faults, Reader)> {
     let mut plant = Plant::new(&Kafka::shared()?.bootstrap())?;
+    change(&mut plant)?;
     let faults = Faults::under(&mut plant.gateway)?;
     plant.gateway.start()?;
     known(&plant)?;
@@ -99,15 +108,44 @@ fn a_disk_that_stands_still_is_told_and_waited_for() -> Result<()> {
 
 #[test]
 fn a_clock_that_is_set_disturbs_neither_order_nor_timers() -> Result<()> {
-    const LAST: i64 = 1_500;
+    const LAST: i64 = 4_000;
     const HOUR: i64 = 3_600;
-    let (mut plant, faults, mut reader) = counting(LAST)?;
-    for (at, seconds) in [(200, HOUR), (500, -HOUR), (700, 0), (900, -HOUR)] {
-        written(&mut plant, at)?;
+    const DEBOUNCE: i64 = 2;
+    let (mut plant, faults, mut reader) = counting_with(LAST, |plant| {
+        let path = plant.gateway.folder().join("mappings/filling.yaml");
+        let state = "values: packml-state";
+        let debounced = format!("{state}, debounce: {DEBOUNCE}s");
+        let mapping = std::fs::read_to_string(path)?.replace(state, &debounced);
+        plant.gateway.write("mappings/filling.yaml", &mapping).map(drop)
+    })?;
+    let mut states = plant.reader("equipment-state")?;
+    for (step, (state, seconds)) in [(6, HOUR), (11, -HOUR), (6, 0), (11, -HOUR)]
+        .into_iter()
+        .enumerate()
+    {
+        plant.plc.set("Line1.State", state)?;
+        // A count that was written later is there: the state has been seen, and waits.
+        let later = plant.plc.progress(COUNTER)?.unwrap_or_default() + 1;
+        read_to(&mut reader, later)?;
         faults.step_clock(seconds)?;
+        let told = states.at_least(2 + step + 1, Patience::Long)?;
+        let event = told
+            .iter()
+            .filter(|record| record.key.as_ref().is_some_and(|key| key.contains("line1")));
+        let event = event.last().context("no state of line 1")?;
+        // When it was first seen is the PLC's time, when it was told the gateway's, which is off by whole hours.
+        let time = |name: &str| -> Result<jiff::Timestamp> { Ok(event.header(name)?.parse()?) };
+        let took = time("ce_recordedtime")?.duration_since(time("ce_time")?);
+        let took = took.as_secs().rem_euclid(HOUR);
+        let patience = i64::try_from(Patience::Long.duration().as_secs())?;
+        assert!(
+            (DEBOUNCE..patience).contains(&took),
+            "step {step}: the debounce took {took} s"
+        );
     }
     // Also a start on a clock that is behind the one of the start before.
-    written(&mut plant, 1_000)?;
+    let now = plant.plc.progress(COUNTER)?.unwrap_or_default();
+    assert!(now < LAST, "the counter ended before the last step");
     plant.gateway.kill()?;
     plant.gateway.start()?;
     let delivery = Delivery::of(read_to(&mut reader, LAST)?)?;
