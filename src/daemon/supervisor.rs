@@ -104,6 +104,7 @@ async fn supervise(source: Box<dyn Source>, mut context: SourceContext) {
             Err(problem) => error!(source = context.name, %problem, "source failed, starting it again"),
         }
         context.metrics.restarts.inc();
+        context.metrics.up.set(0);
         // What it handed over may not be stored yet.
         context.bookmarks = Bookmarks::default();
         tokio::select! {
@@ -216,6 +217,89 @@ mod tests {
             id += 1;
         }
         assert!(batches.try_recv().is_err(), "each is answered once");
+        sources.stop(Duration::from_millis(1)).await;
+    }
+
+    /// A source that is up, tells at once what it found of an earlier run, and then whenever it is asked; or that panics instead.
+    struct Talker {
+        panics_first: bool,
+        runs: AtomicUsize,
+    }
+
+    impl Source for Talker {
+        fn run(&self, context: SourceContext) -> RunFuture {
+            let panics = self.runs.fetch_add(1, Ordering::SeqCst) == 0 && self.panics_first;
+            Box::pin(async move {
+                let found = context.bookmarks.get("place").unwrap_or("nothing").to_owned();
+                context.metrics.up.set(1);
+                loop {
+                    let asked = context.requests.next().await;
+                    assert!(!panics, "the source's own mistake after {found}");
+                    let answered = context
+                        .requests
+                        .answer(&context.intake, asked.id, Err(found.clone()));
+                    answered.await.expect("the gateway takes it");
+                }
+            })
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+    async fn a_source_that_panics_is_down_and_starts_anew_while_the_others_go_on() {
+        let (sender, batches) = channel();
+        let intake = intake(9, sender, |batch, _| batch);
+        let metrics = Metrics::new().expect("metrics are registered");
+        let planned = [("panics", true), ("steady", false)].map(|(name, panics_first)| LoadedSource {
+            name: name.into(),
+            adapter: "talker",
+            tags: 0,
+            source: Box::new(Talker {
+                panics_first,
+                runs: AtomicUsize::new(0),
+            }),
+        });
+        let planned = [SourceId(0), SourceId(1)].into_iter().zip(planned);
+        let places = ["panics", "steady"]
+            .map(|name| (Arc::from(format!("bookmark:place:{name}")), "a place".to_owned()));
+        let shelf = crate::engine::of_sources(places.iter().map(|(key, text)| (key, text)));
+        let mut asked = None;
+        let mut sources = Sources::default();
+        sources.start(planned, shelf, &intake, &metrics, |requesters| {
+            asked = Some(requesters)
+        });
+        let requesters = asked.expect("it is told");
+        let ask = |source, id| {
+            let request = Request {
+                id: RequestId(id),
+                tags: Vec::new(),
+            };
+            requesters.ask(source, request).expect("it is sent");
+            let batch: Batch = batches
+                .recv_timeout(Duration::from_secs(30))
+                .expect("it is answered");
+            batch
+                .answer
+                .expect("it is an answer")
+                .result
+                .expect_err("the texts of this test")
+        };
+        let (panics, steady) = (metrics.source("panics"), metrics.source("steady"));
+        assert_eq!(ask(SourceId(1), 1), "a place");
+        assert_eq!(ask(SourceId(0), 2), "the source failed and is started again");
+        assert_eq!((panics.up.get(), panics.restarts.get()), (0, 1));
+        assert_eq!(ask(SourceId(1), 3), "a place", "the other one runs on");
+        let mut id = 4;
+        let found = loop {
+            let found = ask(SourceId(0), id);
+            if found != "the source failed and is started again" {
+                break found;
+            }
+            id += 1;
+        };
+        // What it handed over before it panicked may not be stored.
+        assert_eq!(found, "nothing");
+        assert_eq!((panics.up.get(), panics.restarts.get()), (1, 1));
+        assert_eq!((steady.up.get(), steady.restarts.get()), (1, 0));
         sources.stop(Duration::from_millis(1)).await;
     }
 
