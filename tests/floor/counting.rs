@@ -60,10 +60,15 @@ pub fn read_to(reader: &mut Reader, value: i64) -> Result<&[Record]> {
 
 /// Waits until the PLC has written this number.
 pub fn written(plant: &mut Plant, value: i64) -> Result<()> {
+    wrote(plant, COUNTER, value)
+}
+
+/// The same of another counter.
+pub fn wrote(plant: &mut Plant, counter: &str, value: i64) -> Result<()> {
     until(&format!("the PLC's {value}"), Patience::Long, || {
         Ok(plant
             .plc
-            .progress(COUNTER)?
+            .progress(counter)?
             .filter(|last| *last >= value)
             .map(drop))
     })

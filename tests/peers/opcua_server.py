@@ -60,6 +60,8 @@ class Plant:
         self.server, self.index = server, index
         self.types = {}
         self.runs = {}
+        # A task that nobody refers to may vanish.
+        self.tasks = {}
         self.sessions = 0
         self.create_session = server.iserver.create_session
         server.iserver.create_session = self.count_session
@@ -117,7 +119,7 @@ class Plant:
                 await asyncio.sleep(interval_ms / 1000)
 
         self.runs[node] = None
-        self.run = asyncio.create_task(run())
+        self.tasks[node] = asyncio.create_task(run())
 
     async def progress(self, node):
         """The value that `count_up` wrote last, null before the first."""
