@@ -115,9 +115,11 @@ impl Core {
         let is_another = longest != before.plan.tags[old.index()].spec.at_least_every;
         let at = self.at;
         let state = &mut self.tags[now.index()];
-        let owing = state.owing;
+        // Where its rules are is the new plan's, and what they owe too.
+        let (owing, rules) = (state.owing, state.rules.clone());
         *state = std::mem::take(&mut before.tags[old.index()]);
         state.owing |= owing;
+        state.rules = rules;
         if let Some(waiting) = state.waiting.as_deref_mut() {
             waiting.suit(spec);
             waiting.entries.clear();

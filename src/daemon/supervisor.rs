@@ -265,7 +265,7 @@ mod tests {
         let mut asked = None;
         let mut sources = Sources::default();
         sources.start(planned, shelf, &intake, &metrics, |requesters| {
-            asked = Some(requesters)
+            asked = Some(requesters);
         });
         let requesters = asked.expect("it is told");
         let ask = |source, id| {

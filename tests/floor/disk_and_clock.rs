@@ -132,7 +132,7 @@ fn a_clock_that_is_set_disturbs_neither_order_nor_timers() -> Result<()> {
         let event = told
             .iter()
             .filter(|record| record.key.as_ref().is_some_and(|key| key.contains("line1")));
-        let event = event.last().context("no state of line 1")?;
+        let event = event.next_back().context("no state of line 1")?;
         // When it was first seen is the PLC's time, when it was told the gateway's, which is off by whole hours.
         let time = |name: &str| -> Result<jiff::Timestamp> { Ok(event.header(name)?.parse()?) };
         let took = time("ce_recordedtime")?.duration_since(time("ce_time")?);

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use floorgate_core::Kept;
-use floorgate_core::plan::{Plan, Rule, SourceRow, Tag, TagSpec};
+use floorgate_core::plan::{EquipmentId, Plan, Rule, RuleKind, RuleSpec, SourceRow, Tag, TagSpec};
 use floorgate_sample::{Continuity, GapScope, Notice, Sample, SourceId, TagId, Value};
 
 use super::resume::{Step, same, step, with_deadband};
@@ -18,13 +18,25 @@ const HISTORIES: u64 = 600;
 /// What happens in one.
 const STEPS: usize = 30;
 
-/// The same plan behind another source with some tags, so that all numbers are others.
+/// The same plan behind another source with some tags, each of which has a rule, so that all numbers are others.
 fn moved(mut plan: Plan, by: u32) -> Plan {
     for rule in &mut plan.rules {
         for input in &mut rule.inputs {
             input.0 += by;
         }
+        if let Some(run) = &mut rule.run {
+            run.0 += by;
+        }
     }
+    let rules = (0..by).map(|number| Rule {
+        id: format!("other.{number}").into(),
+        equipment: EquipmentId(0),
+        inputs: [TagId(number)].into(),
+        topic: "acme.busan.mes.measurement.v1".into(),
+        run: None,
+        spec: Arc::new(RuleSpec::of(RuleKind::Measurement { name: "other".into() })),
+    });
+    plan.rules.splice(..0, rules);
     for tag in &mut plan.tags {
         tag.source.0 += 1;
     }
