@@ -129,7 +129,7 @@ fn a_clock_that_is_set_disturbs_neither_order_nor_timers() -> Result<()> {
         read_to(&mut reader, later)?;
         faults.step_clock(seconds)?;
         let told = states.at_least(2 + step + 1, Patience::Long)?;
-        let event = told
+        let mut event = told
             .iter()
             .filter(|record| record.key.as_ref().is_some_and(|key| key.contains("line1")));
         let event = event.next_back().context("no state of line 1")?;
