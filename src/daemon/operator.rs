@@ -262,7 +262,7 @@ fn tail(desk: &mut Desk, count: usize, follow: bool, which: &Which) -> anyhow::R
     while follow && !desk.is_closed {
         std::thread::sleep(LOOK);
         let more = Request::After {
-            places: places.clone(),
+            places: places.iter().map(|(lane, place)| (*lane, *place)).collect(),
             which: which.clone(),
         };
         desk.print(&more, |row| note(row, &mut places), write_event)?;

@@ -1,7 +1,7 @@
 //! What an operator sees and orders at the command line, with a gateway that runs and without.
 
 use anyhow::{Context, Result, ensure};
-use floorgate_tests::{Delivery, Gateway, Kafka, Patience, Reader, until};
+use floorgate_tests::{Delivery, Gateway, Kafka, Patience, Process, Reader, until};
 use serde_json::Value;
 
 use crate::counting::{COUNTER, compare, known, read_to};
@@ -228,6 +228,206 @@ fn dead_letters_are_listed_shown_sent_again_and_dropped() -> Result<()> {
         records
             .iter()
             .all(|record| record.has_header("floorgate_replayed"))
+    );
+    Ok(())
+}
+
+#[test]
+fn a_dead_letter_is_dropped_and_the_others_stay() -> Result<()> {
+    /// Events with this much text in their data are too large, and a stub, which has no data, is not.
+    const TEXT: usize = 4_000;
+    let kafka = Kafka::shared()?;
+    let mut plant = Plant::new(&kafka.bootstrap())?;
+    let path = plant.gateway.folder().join("mappings/filling.yaml");
+    let count = "kind: good";
+    let large = format!("{count}, data: {{text: {{constant: \"{}\"}}}}", "x".repeat(TEXT));
+    let mapping = std::fs::read_to_string(&path)?.replace(count, &large);
+    plant.gateway.write("mappings/filling.yaml", &mapping)?;
+    let counts = topic(plant.site(), "production-count");
+    kafka.create_topic(&counts, 1)?;
+    kafka.set_topic(&counts, "max.message.bytes", "3000")?;
+    plant.gateway.start()?;
+    known(&plant)?;
+    plant.plc.count_up(COUNTER, 1, 3, 4)?;
+    let gateway = &plant.gateway;
+    let numbers = |gateway: &Gateway| -> Result<Vec<i64>> {
+        let rows = ask(gateway, &["dlq", "list", "--json"])?.rows()?;
+        Ok(rows.iter().filter_map(|row| row["number"].as_i64()).collect())
+    };
+    let letters = until("three dead letters", Patience::Long, || {
+        Ok(Some(numbers(gateway)?).filter(|letters| letters.len() == 3))
+    })?;
+    let second = letters[1].to_string();
+    assert_eq!(
+        ask(gateway, &["dlq", "drop", &second])?.output,
+        "1 dead letters are dropped\n"
+    );
+    assert_eq!(numbers(gateway)?, [letters[0], letters[2]]);
+    let gone = say(gateway, &["dlq", "show", &second])?;
+    assert!(gone.errors.contains("there is no dead letter"), "{}", gone.errors);
+    ask(gateway, &["dlq", "show", &letters[2].to_string()])?;
+    assert_eq!(
+        ask(gateway, &["dlq", "drop", "--all"])?.output,
+        "2 dead letters are dropped\n"
+    );
+    assert!(numbers(gateway)?.is_empty());
+
+    // What is dropped goes nowhere: behind the stubs comes what is new.
+    kafka.set_topic(&counts, "max.message.bytes", "1048588")?;
+    plant.plc.set(COUNTER, 4)?;
+    let mut reader = plant.reader("production-count")?;
+    let records = read_to(&mut reader, 4)?;
+    let stubs = records
+        .iter()
+        .map(|record| record.has_header("floorgate_dead_letter"));
+    assert_eq!(stubs.collect::<Vec<_>>(), [true, true, true, false]);
+    Ok(())
+}
+
+#[test]
+fn only_what_is_asked_for_is_sent_again() -> Result<()> {
+    const SUBJECT: &str = "counter/good";
+    let kafka = Kafka::shared()?;
+    let mut plant = Plant::new(&kafka.bootstrap())?;
+    plant.gateway.start()?;
+    known(&plant)?;
+    let (mut counts, mut states) = (
+        plant.reader("production-count")?,
+        plant.reader("equipment-state")?,
+    );
+    for value in 1..=6 {
+        // One after the other, so that each has a time of its own; between the counts there are events of another subject.
+        plant.plc.set(COUNTER, value)?;
+        counts.at_least(usize::try_from(value)?, Patience::Long)?;
+        plant
+            .plc
+            .set("Line1.State", if value % 2 == 0 { 6 } else { 11 })?;
+        states.at_least(2 + usize::try_from(value)?, Patience::Long)?;
+    }
+    let gateway = &plant.gateway;
+    let rows = ask(
+        gateway,
+        &["outbox", "export", "--type", "ProductionCountRecorded"],
+    )?
+    .rows()?;
+    assert!(
+        rows.len() == 6 && rows.iter().all(|row| row["subject"] == SUBJECT),
+        "{rows:#?}"
+    );
+    // From the third on, before the fifth.
+    let time = |row: &Value| row["recorded"].as_str().context("no time").map(str::to_owned);
+    let (from, to) = (time(&rows[2])?, time(&rows[4])?);
+    let target = topic(plant.site(), "replay");
+    let words = [
+        "replay",
+        "--from",
+        &from,
+        "--to",
+        &to,
+        "--subject",
+        SUBJECT,
+        "--to-topic",
+        &target,
+    ];
+    assert_eq!(
+        ask(gateway, &words)?.output,
+        format!("2 events are on their way to {target}\n")
+    );
+    let mut reader = Reader::new(&kafka.bootstrap(), &target)?;
+    reader.at_least(2, Patience::Long)?;
+    gateway.wait_for_metric("floorgate_outbox_depth", 0.0..=0.0, Patience::Long)?;
+    let mut sent = Vec::new();
+    for record in reader.to_end()? {
+        assert!(record.has_header("floorgate_replayed"), "{record:?}");
+        sent.push((
+            Value::from(record.header("ce_id")?),
+            record.json()?["rawValue"].as_i64(),
+        ));
+    }
+    let meant = [(2, 3), (3, 4)].map(|(row, value)| (rows[row]["id"].clone(), Some(value)));
+    assert_eq!(sent, meant);
+    Ok(())
+}
+
+#[test]
+fn a_tail_that_follows_shows_what_comes_later() -> Result<()> {
+    let mut plant = Plant::new(&Kafka::shared()?.bootstrap())?;
+    plant.gateway.start()?;
+    known(&plant)?;
+    plant.plc.set(COUNTER, 1)?;
+    read_to(&mut plant.reader("production-count")?, 1)?;
+    let command = plant.gateway.command(&[
+        "outbox",
+        "tail",
+        "--follow",
+        "--json",
+        "--type",
+        "ProductionCountRecorded",
+    ])?;
+    let mut tail = Process::start("tail", &command, &plant.gateway.folder().join("tail.log"))?;
+    for last in 1..=3 {
+        if last > 1 {
+            plant.plc.set(COUNTER, last)?;
+        }
+        // Each once, the newest last.
+        until("the event at the tail", Patience::Short, || {
+            ensure!(tail.is_running()?, "it has ended: {}", tail.output()?);
+            let output = tail.output()?;
+            let lines = output.lines().filter(|line| line.ends_with('}'));
+            let rows: Vec<Value> = lines.map(serde_json::from_str).collect::<Result<_, _>>()?;
+            let shown = values(&rows);
+            ensure!((1..=last).collect::<Vec<i64>>().starts_with(&shown), "{shown:?}");
+            Ok((shown.last() == Some(&last)).then_some(()))
+        })?;
+    }
+    Ok(())
+}
+
+#[test]
+fn a_damaged_outbox_is_told_by_verify() -> Result<()> {
+    const PAGE: usize = 8192;
+    let mut plant = Plant::new(&Kafka::shared()?.bootstrap())?;
+    plant.gateway.start()?;
+    known(&plant)?;
+    plant.plc.count_up(COUNTER, 1, 100, 4)?;
+    read_to(&mut plant.reader("production-count")?, 100)?;
+    plant.gateway.stop()?;
+    let verify = ["outbox", "verify"];
+    // A tool that had the store to itself leaves it without a write-ahead log.
+    assert_eq!(ask(&plant.gateway, &verify)?.output, "the outbox is whole\n");
+    let store = plant.gateway.state().join("outbox.db");
+    let whole = std::fs::read(&store)?;
+
+    // An event is missing.
+    let deleted = rusqlite::Connection::open(&store)?.execute(
+        "DELETE FROM event WHERE instr(CAST(value AS TEXT), '\"rawValue\":50,')",
+        [],
+    )?;
+    assert_eq!(deleted, 1);
+    let said = say(&plant.gateway, &verify)?;
+    assert_eq!(said.code, Some(4), "{}{}", said.output, said.errors);
+    let counts = format!("topic {} partition ", topic(plant.site(), "production-count"));
+    let told = "99 events where 100 should be, from 1 to 100\n";
+    assert!(
+        said.output.starts_with(&counts) && said.output.ends_with(told),
+        "{}",
+        said.output
+    );
+
+    // A page was written over.
+    let text = b"\"rawValue\":50,";
+    let at = whole.windows(text.len()).position(|window| window == text);
+    let page = at.context("event 50 is in the store")? / PAGE * PAGE;
+    let mut bytes = whole;
+    bytes[page..page + 1024].fill(0xff);
+    std::fs::write(&store, &bytes)?;
+    let said = say(&plant.gateway, &verify)?;
+    assert_eq!(said.code, Some(4), "{}{}", said.output, said.errors);
+    assert!(
+        said.errors
+            .contains(&format!("the store {} is damaged", store.display())),
+        "{}",
+        said.errors
     );
     Ok(())
 }

@@ -1,5 +1,7 @@
 //! Answers requests out of the store. The same code serves the socket and a tool that has the store to itself.
 
+use std::collections::BTreeMap;
+
 use floorgate_outbox::{DeadLetter, Error as StoreError, Event, LaneState, Reader, Selection, StoredEvent};
 use floorgate_publisher::{Status, stored_headers};
 use floorgate_sample::Timestamp;
@@ -68,6 +70,7 @@ impl Desk<'_> {
             Request::Status => self.status(rows),
             Request::Newest { count, which } => self.newest(count, &which, rows),
             Request::After { places, which } => {
+                let places: BTreeMap<u32, u64> = places.into_iter().collect();
                 let after = |lane: u32| places.get(&lane).copied().unwrap_or(0);
                 self.events(&which, after, &mut |state, stored| {
                     give(rows, &EventRow::of(state, &stored))

@@ -43,9 +43,11 @@ pub enum Request {
     Status,
     /// The newest events.
     Newest { count: usize, which: Which },
-    /// Events behind a place in each lane, which are given as `lane: sequence`; lanes that are not named are read from their first event on.
+    /// Events behind a place in each lane, which are given as pairs of lane and sequence; lanes that are not named are read from their first
+    /// event on.
     After {
-        places: std::collections::BTreeMap<u32, u64>,
+        // No map: its keys would be texts in JSON, and a request is read in a way that makes no numbers of them.
+        places: Vec<(u32, u64)>,
         which: Which,
     },
     /// All events, lane by lane.
