@@ -13,7 +13,7 @@ use crate::transactions::use_transactions;
 const FENCED: i32 = 6;
 
 /// Deletes the outbox in a folder, if there is one, and puts a copy of the other's there.
-fn copy_outbox(from: &Path, to: &Path) -> Result<()> {
+pub fn copy_outbox(from: &Path, to: &Path) -> Result<()> {
     let is_outbox = |file: &std::fs::DirEntry| file.file_name().to_string_lossy().starts_with("outbox.db");
     std::fs::create_dir_all(to)?;
     for file in std::fs::read_dir(to)? {

@@ -1,11 +1,16 @@
 //! A gateway that dies at each call by which something becomes durable or leaves it: right before the call, and right after it.
 
+use std::fs;
+
 use anyhow::{Context, Result, ensure};
 use floorgate_tests::{
     Call, Delivery, Faults, Folder, Gateway, Kafka, Moment, Patience, Reader, Record, until,
 };
 
+use crate::copies::copy_outbox;
 use crate::counting::compare;
+use crate::delivery::{backlog, page_of};
+use crate::operator::waiting_counts;
 use crate::plant::{topic, unique_site};
 use crate::takeover::{count, gateway, simulator};
 
@@ -95,5 +100,80 @@ fn whichever_call_a_gateway_dies_at_nothing_is_lost_or_doubled() -> Result<()> {
         counts.len(),
         delivery.repeated
     );
+    Ok(())
+}
+
+/// Whether the gateway is ready, and has not ended before.
+fn gets_ready(gateway: &mut Gateway) -> Result<bool> {
+    until("an end or a ready gateway", Patience::Long, || {
+        if !gateway.process()?.is_running()? {
+            return Ok(Some(false));
+        }
+        let ready = gateway.get("/readyz").is_ok_and(|page| page.status == 200);
+        Ok(ready.then_some(true))
+    })
+}
+
+/// The counts that wait in the store of a gateway that salvaged it. The damaged one is still there, as it was.
+fn salvaged(gateway: &mut Gateway, damaged: &Folder) -> Result<Vec<i64>> {
+    ensure!(gets_ready(gateway)?, "it ended: {}", gateway.output()?);
+    let counts = waiting_counts(gateway)?;
+    gateway.kill()?;
+    let before = fs::read(damaged.path().join("outbox.db"))?;
+    for file in fs::read_dir(gateway.state())? {
+        let path = file?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        if name.starts_with("outbox.db.damaged-") && fs::read(&path)? == before {
+            return Ok(counts);
+        }
+    }
+    anyhow::bail!("the damaged store is gone")
+}
+
+#[test]
+fn whichever_call_a_salvage_dies_at_the_next_start_completes_it() -> Result<()> {
+    const LAST: i64 = 600;
+    let (mut kafka, mut plant) = backlog(LAST)?;
+    let gateway = &mut plant.gateway;
+    let faults = Faults::under(gateway)?;
+    let store = gateway.state().join("outbox.db");
+    let mut bytes = fs::read(&store)?;
+    let page = page_of(&bytes, 300)?;
+    bytes[page][..1024].fill(0xff);
+    fs::write(&store, &bytes)?;
+    gateway.spawn()?;
+    // It is noticed when the events are read.
+    kafka.resume()?;
+    gateway.process()?.wait(Patience::Long.duration())?;
+    kafka.stop()?;
+    let damaged = Folder::new("damaged")?;
+    copy_outbox(&gateway.state(), damaged.path())?;
+    gateway.spawn()?;
+    let counts = salvaged(gateway, &damaged)?;
+    ensure!(
+        counts.len() > 200 && counts.is_sorted() && counts.last() == Some(&LAST),
+        "{counts:?}"
+    );
+    for (name, call, least) in [("renames", Call::Rename, 3), ("deletions", Call::Unlink, 3)] {
+        for moment in [Moment::Before, Moment::After] {
+            let mut number = 0;
+            loop {
+                copy_outbox(damaged.path(), &gateway.state())?;
+                faults.die_at(call, moment, number + 1)?;
+                gateway.spawn()?;
+                if gets_ready(gateway)? {
+                    break;
+                }
+                number += 1;
+                gateway.spawn()?;
+                let after = salvaged(gateway, &damaged)?;
+                assert_eq!(after, counts, "{moment:?} {name} {number}");
+            }
+            faults.live()?;
+            gateway.kill()?;
+            println!("died {moment:?} each of {number} {name}");
+            ensure!(number >= least, "only {number} {name}");
+        }
+    }
     Ok(())
 }

@@ -43,6 +43,15 @@ fn ask(gateway: &Gateway, words: &[&str]) -> Result<Said> {
     Ok(said)
 }
 
+/// What exports the counts that wait.
+const WAITING: [&str; 5] = [
+    "outbox",
+    "export",
+    "--waiting",
+    "--type",
+    "ProductionCountRecorded",
+];
+
 /// The counter's values of exported events.
 fn values(rows: &[Value]) -> Vec<i64> {
     rows.iter()
@@ -50,15 +59,13 @@ fn values(rows: &[Value]) -> Vec<i64> {
         .collect()
 }
 
+/// The counts that wait in a gateway's outbox, in order.
+pub fn waiting_counts(gateway: &Gateway) -> Result<Vec<i64>> {
+    Ok(values(&ask(gateway, &WAITING)?.rows()?))
+}
+
 #[test]
 fn the_outbox_is_looked_into_while_the_gateway_runs_and_when_it_does_not() -> Result<()> {
-    const WAITING: [&str; 5] = [
-        "outbox",
-        "export",
-        "--waiting",
-        "--type",
-        "ProductionCountRecorded",
-    ];
     let mut kafka = Kafka::start()?;
     let mut plant = Plant::new(&kafka.bootstrap())?;
     let said = say(&plant.gateway, &["outbox", "status"])?;
