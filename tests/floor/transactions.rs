@@ -56,8 +56,19 @@ fn a_gateway_that_is_killed_in_transactions_doubles_nothing_for_who_reads_commit
     plant.gateway.start()?;
     known(&plant)?;
     let mut reader = plant.reader("production-count")?;
-    plant.plc.count_up(COUNTER, 1, last, 4)?;
+    let published = format!(
+        "floorgate_published_total{{topic=\"{}\"}}",
+        topic(plant.site(), "production-count")
+    );
+    // The plant counts on while the gateway comes up, but not so far ahead that it would only ever be killed on its way up.
+    let mut next = 1;
     for (kill, moment) in (1..).zip(moments) {
+        plant.plc.count_up(COUNTER, next, moment, 4)?;
+        next = moment + 1;
+        if kill % 3 == 1 {
+            plant.gateway.wait_ready()?;
+            plant.gateway.wait_for_metric(&published, 1.0.., Patience::Long)?;
+        }
         written(&mut plant, moment)?;
         plant.gateway.kill()?;
         if kill == KILLS {
@@ -69,6 +80,7 @@ fn a_gateway_that_is_killed_in_transactions_doubles_nothing_for_who_reads_commit
         }
         plant.gateway.spawn()?;
     }
+    plant.plc.count_up(COUNTER, next, last, 4)?;
     plant.gateway.wait_ready()?;
     let records =
         read_to(&mut reader, last).with_context(|| format!("the kills of seed {}", random.get_seed()))?;
