@@ -3,10 +3,25 @@
 use std::collections::HashMap;
 
 use floorgate_sample::TagId;
-use floorgate_yaml::Problems;
+use floorgate_yaml::{Problems, Spanned};
 
 use crate::mapping::Compiler;
 use crate::tag::TagPlan;
+
+/// Finds the places of the tags that others name.
+pub(crate) fn find(tags: &mut [TagPlan<'_>]) {
+    // Hardly any mapping has such tags, and those that have may name any of theirs.
+    if tags.iter().all(|tag| tag.valid.is_none() && tag.reset.is_none()) {
+        return;
+    }
+    let places = tags.iter().enumerate().map(|(place, tag)| (tag.name, place));
+    let by_name: HashMap<&str, usize> = places.collect();
+    let place_of = |name: &Spanned<String>| by_name.get(&*name.value).copied();
+    for tag in tags.iter_mut() {
+        tag.gate = tag.valid.as_ref().and_then(place_of);
+        tag.resetter = tag.reset.as_ref().and_then(place_of);
+    }
+}
 
 impl Compiler<'_> {
     /// Reports companions of another source: what two sources send has no common order, so that one would be taken for the
@@ -17,18 +32,16 @@ impl Compiler<'_> {
         rows: &[Option<TagId>],
         problems: &mut Problems,
     ) {
-        if tags.iter().all(|tag| tag.valid.is_none() && tag.reset.is_none()) {
-            return;
-        }
-        let named = tags.iter().zip(rows).map(|(tag, row)| (tag.name, *row));
-        let by_name: HashMap<&str, Option<TagId>> = named.collect();
         let source_of = |row: TagId| self.sources[self.plan.tags[row.index()].source.index()].name;
         for (tag, row) in tags.iter().zip(rows) {
-            for (key, companion) in [("valid", &tag.valid), ("reset", &tag.reset)] {
+            for (key, companion, place) in [
+                ("valid", &tag.valid, tag.gate),
+                ("reset", &tag.reset, tag.resetter),
+            ] {
                 let (Some(companion), Some(row)) = (companion, row) else {
                     continue;
                 };
-                let Some(other) = by_name.get(&*companion.value).copied().flatten() else {
+                let Some(other) = place.and_then(|place| rows[place]) else {
                     continue;
                 };
                 let (source, own) = (source_of(other), source_of(*row));

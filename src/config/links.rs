@@ -1,6 +1,5 @@
 //! What the tags and events of a mapping need of each other.
 
-use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
 use floorgate_core::plan::Shape;
@@ -11,16 +10,7 @@ use crate::overrides::Change;
 use crate::tag::TagPlan;
 
 /// Marks the tags that others need, and reports names that are none.
-pub(crate) fn mark_used(tags: &mut [TagPlan<'_>], used: &mut [bool], problems: &mut Problems) {
-    // Hardly any mapping has such tags, and those that have may name any of theirs.
-    if tags.iter().any(|tag| tag.valid.is_some()) {
-        let places = tags.iter().enumerate().map(|(place, tag)| (tag.name, place));
-        let by_name: HashMap<&str, usize> = places.collect();
-        for tag in tags.iter_mut() {
-            let valid = tag.valid.as_ref();
-            tag.gate = valid.and_then(|valid| by_name.get(&*valid.value).copied());
-        }
-    }
+pub(crate) fn mark_used(tags: &[TagPlan<'_>], used: &mut [bool], problems: &mut Problems) {
     for (place, tag) in tags.iter().enumerate() {
         used[place] |= tag.is_heartbeat;
         if let Some(reset) = tag.reset.as_ref().filter(|reset| reset.value == tag.name) {
@@ -77,10 +67,14 @@ pub(crate) fn mark_on_demand(tags: &mut [TagPlan<'_>], events: &[Rc<EventPlan<'_
             watched[*input] |= slot < triggers || !is_read;
         }
     }
-    let names = tags.iter().flat_map(|tag| tag.valid.iter().chain(&tag.reset));
-    let needed: HashSet<String> = names.map(|name| name.value.clone()).collect();
+    for companion in tags
+        .iter()
+        .flat_map(|tag| tag.gate.into_iter().chain(tag.resetter))
+    {
+        watched[companion] = true;
+    }
     for (place, tag) in tags.iter_mut().enumerate() {
-        tag.on_demand = used[place] && !watched[place] && !needed.contains(tag.name) && !tag.is_heartbeat;
+        tag.on_demand = used[place] && !watched[place] && !tag.is_heartbeat;
     }
 }
 

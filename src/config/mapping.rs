@@ -12,6 +12,7 @@ use floorgate_yaml::{Node, NodeKind, Problems, Span, Spanned, closest, decode, s
 
 use crate::bounds;
 use crate::check::{expect_list, expect_mapping, is_plain_name};
+use crate::companions;
 use crate::data::Scope;
 use crate::event::{self, EventPlan};
 use crate::form::{MappingForm, RunForm};
@@ -162,7 +163,8 @@ impl<'n> Compiler<'n> {
         if let Some(run) = node.get("run") {
             latch::check(run, &mapping.events, problems);
         }
-        links::mark_used(&mut mapping.tags, &mut used, problems);
+        companions::find(&mut mapping.tags);
+        links::mark_used(&mapping.tags, &mut used, problems);
         links::mark_on_demand(&mut mapping.tags, &mapping.events, &used);
         if events_right {
             let run = mapping.run.as_ref().map(|(_, span)| *span);

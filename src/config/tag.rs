@@ -25,8 +25,9 @@ pub(crate) struct TagPlan<'n> {
     /// The tag that says whether its values hold, and the place of that one in the mapping.
     pub valid: Option<Spanned<String>>,
     pub gate: Option<usize>,
-    /// The tag that sets it back, of a counter.
+    /// The tag that sets it back, of a counter, and the place of that one.
     pub reset: Option<Spanned<String>>,
+    pub resetter: Option<usize>,
     /// Whether only snapshots need it.
     pub on_demand: bool,
     /// Whether the instance has no such tag.
@@ -144,6 +145,7 @@ pub(crate) fn read<'n>(
         valid: None,
         gate: None,
         reset: None,
+        resetter: None,
         on_demand: false,
         left_out: false,
         is_heartbeat: node.get("heartbeat").is_some(),

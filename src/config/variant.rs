@@ -5,6 +5,7 @@ use std::rc::Rc;
 
 use floorgate_yaml::{Node, Problems};
 
+use crate::companions;
 use crate::data::Scope;
 use crate::event::{self, EventPlan};
 use crate::links;
@@ -55,6 +56,7 @@ impl<'n> Compiler<'n> {
             own.on_demand = tag.on_demand;
             *tag = own;
         }
+        companions::find(&mut tags);
         let moved = |change: &TagChange| change.entry.is_some() && !change.means_other;
         if change.events.is_empty() && change.tags.values().all(moved) {
             let events = mapping.events.clone();
@@ -72,7 +74,7 @@ impl<'n> Compiler<'n> {
                 used_here[*input] = true;
             }
         }
-        links::mark_used(&mut tags, &mut used_here, problems);
+        links::mark_used(&tags, &mut used_here, problems);
         links::mark_on_demand(&mut tags, &events, &used_here);
         let run = mapping.run.as_ref().map(|_| change.span);
         let here = format!("instance `{}`", change.instance);

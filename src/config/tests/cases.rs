@@ -185,6 +185,41 @@ fn only_what_a_reload_cannot_take_over_needs_a_restart() {
 
 /// Of three instances the second is changed: only its changed rows are of their own. A part counts for the version.
 #[test]
+fn a_tag_that_an_override_moves_still_holds_only_while_another_says_so() {
+    let folder = std::env::temp_dir().join(format!("floorgate-moved-{}", std::process::id()));
+    fs::create_dir_all(&folder).expect("a folder");
+    let write = |name: &str, text: &str| fs::write(folder.join(name), text).expect("a file");
+    write(
+        "floorgate.yaml",
+        "gateway: g\nmappings: [line.yml]\nsources: {plc: {adapter: opcua, endpoint: \"opc.tcp://a:1\"}}\n\
+         kafka: {brokers: [\"a:1\"], security: {protocol: plaintext}}\n",
+    );
+    write(
+        "line.yml",
+        "mapping: m\nfor_each: {line: 1..2}\nsource: plc\nequipment: a/b/line{line}\n\
+         tags:\n  holds: {node: \"ns=2;s=H{line}\"}\n  weight: {node: \"ns=2;s=W{line}\", valid: holds}\n\
+         events:\n  - {type: MeasurementRecorded, trigger: weight}\n\
+         overrides:\n  2:\n    tags: {weight: {node: \"ns=2;s=Other\"}}\n",
+    );
+    let (loaded, problems) = load(&folder.join("floorgate.yaml"), &[]);
+    fs::remove_dir_all(&folder).expect("the folder of the test");
+    let plan = loaded
+        .unwrap_or_else(|| panic!("{}", problems.render(false)))
+        .plan;
+    let gates: Vec<_> = plan.tags.iter().map(|tag| (&*tag.key, tag.valid)).collect();
+    let gate_of = |key: &str| {
+        gates
+            .iter()
+            .find(|(name, _)| *name == key)
+            .and_then(|(_, gate)| *gate)
+    };
+    for line in [1, 2] {
+        let gate = gate_of(&format!("m/{line}/weight")).unwrap_or_else(|| panic!("line {line}: {gates:?}"));
+        assert_eq!(*plan.tags[gate.index()].key, *format!("m/{line}/holds"));
+    }
+}
+
+#[test]
 fn only_what_an_override_changes_is_not_shared() {
     let folder = std::env::temp_dir().join(format!("floorgate-overrides-{}", std::process::id()));
     fs::create_dir_all(folder.join("parts")).expect("a folder");

@@ -172,6 +172,16 @@ fn a_missing_topic_is_named_and_holds_up_only_itself() {
     assert_eq!(by_the_rule(&read(&brokers, "absent", 2)), (numbered(1..=5), 0));
 }
 
+/// The records that stand in the place of dead letters: their sequences, and whether they are empty.
+fn stubs(seen: &[Seen]) -> Vec<(u64, bool)> {
+    let stubs = seen
+        .iter()
+        .filter(|record| record.headers.contains_key("floorgate_dead_letter"));
+    stubs
+        .map(|record| (record.sequence(), record.value.is_empty()))
+        .collect()
+}
+
 #[test]
 fn a_record_that_is_refused_for_good_becomes_a_dead_letter_and_a_stub_goes_out() {
     let cluster = MockCluster::new(1).unwrap();
@@ -198,14 +208,6 @@ fn a_record_that_is_refused_for_good_becomes_a_dead_letter_and_a_stub_goes_out()
     );
     engine.drained();
 
-    let stubs = |seen: &[Seen]| -> Vec<(u64, bool)> {
-        let stubs = seen
-            .iter()
-            .filter(|record| record.headers.contains_key("floorgate_dead_letter"));
-        stubs
-            .map(|record| (record.sequence(), record.value.is_empty()))
-            .collect()
-    };
     let seen = read(&brokers, "t", 1);
     assert_eq!(
         seen.iter().map(Seen::sequence).collect::<Vec<_>>(),
@@ -273,18 +275,11 @@ fn what_only_the_broker_finds_too_large_becomes_a_dead_letter_and_what_follows_f
     engine.commit("t", Some(0), numbered(4..=6));
     engine.drained();
     let seen = read(&brokers, "t", 1);
-    let places: Vec<(u64, bool)> = seen
-        .iter()
-        .map(|record| {
-            (
-                record.sequence(),
-                record.headers.contains_key("floorgate_dead_letter"),
-            )
-        })
-        .collect();
-    let expected: Vec<(u64, bool)> = (1..=6).map(|number| (number, number == 3)).collect();
-    assert_eq!(places, expected);
-    assert!(seen[2].value.is_empty());
+    assert_eq!(
+        seen.iter().map(Seen::sequence).collect::<Vec<_>>(),
+        (1..=6).collect::<Vec<_>>()
+    );
+    assert_eq!(stubs(&seen), [(3, true)]);
     let letters = engine.dead_letters();
     assert_eq!(letters.len(), 1);
     assert_eq!(letters[0].event.value, b"event 3");
