@@ -65,6 +65,7 @@ bench: setup dist ## measure latency, CPU and memory: plant, gateway, Kafka and 
 
 soak: setup ## kill gateway, broker and PLC again and again (HOURS=8); in a round the gateway a thousand times, the broker for an hour
 	$(CARGO) build --release --locked --workspace --bins $(SHIPPED)
+	HISTORIES=3000000 $(CARGO) test --release --locked --package floorgate-publisher --lib model_tests
 	end=$$(($$(date +%s) + $(HOURS) * 3600)); while [ $$(date +%s) -lt $$end ]; do \
 		KILLS=1000 AWAY_SECONDS=3600 $(CARGO) test --release --locked --package floorgate-tests --test floor -- delivery survival fail_points copies disk_and_clock priority modbus operation || exit 1; done
 

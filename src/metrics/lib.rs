@@ -67,6 +67,8 @@ pub struct Metrics {
     /// Looks at the end of a partition's log before its lane goes on, by result: `settled` (it is known what the log has), `forbidden` (reading is not
     /// allowed), `expired`, `truncated`, `rolled_back`.
     pub reconciliations: IntCounterVec,
+    /// Records that were read for that, others' too.
+    pub reconciliation_records: IntCounter,
     /// Whether any broker is reachable.
     pub kafka_up: IntGauge,
     /// Configuration reloads, by result.
@@ -281,6 +283,11 @@ impl Metrics {
                 "reconciliations_total",
                 "Looks at the end of a partition before its events go on, by result",
                 &["result"],
+            )?,
+            reconciliation_records: counter(
+                &registry,
+                "reconciliation_records_total",
+                "Records read from the ends of partitions before their events go on",
             )?,
             kafka_up: gauge(&registry, "kafka_up", "1 while a broker is reachable")?,
             reloads: counter_vec(

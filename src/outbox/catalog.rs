@@ -247,10 +247,7 @@ impl Catalog {
     pub(crate) fn renew(&mut self, index: usize, epoch: u32, base: u64, renewal: &Renewal) {
         let epoch = epoch.max(self.new_epoch);
         if let Some(lane) = self.change(index) {
-            if renewal.again {
-                // What was there is not there any more, or not any more where it was.
-                lane.acknowledged_offset = None;
-            }
+            lane.acknowledged_offset = renewal.log_end;
             let doubt = renewal.doubt.max(lane.acknowledged_sequence);
             lane.epoch = epoch;
             lane.base = base;
@@ -283,20 +280,30 @@ impl Catalog {
                     .execute(params![topic_id(index), topic.name, topic.partitions])?;
             }
         }
-        for lane in self.saved.keys().filter_map(|index| self.lanes.get(*index)) {
+        for (index, before) in &self.saved {
+            let Some(lane) = self.lanes.get(*index) else {
+                continue;
+            };
+            if lane.epoch != before.epoch {
+                connection
+                    .prepare_cached("UPDATE lane SET epoch = ?2, base = ?3, doubt = ?4 WHERE id = ?1")?
+                    .execute(params![
+                        lane.id.0,
+                        lane.epoch,
+                        lane.base.cast_signed(),
+                        lane.doubt.cast_signed()
+                    ])?;
+            }
+            // Without the epoch, which is in an index that each commit would write.
             connection
                 .prepare_cached(
-                    "UPDATE lane SET last_sequence = ?2, acknowledged_sequence = ?3, acknowledged_offset = ?4, epoch = ?5, base = ?6, doubt = ?7
-                     WHERE id = ?1",
+                    "UPDATE lane SET last_sequence = ?2, acknowledged_sequence = ?3, acknowledged_offset = ?4 WHERE id = ?1",
                 )?
                 .execute(params![
                     lane.id.0,
                     lane.last_sequence.cast_signed(),
                     lane.acknowledged_sequence.cast_signed(),
-                    lane.acknowledged_offset,
-                    lane.epoch,
-                    lane.base.cast_signed(),
-                    lane.doubt.cast_signed()
+                    lane.acknowledged_offset
                 ])?;
         }
         for lane in self.new_lanes() {

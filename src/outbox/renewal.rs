@@ -15,6 +15,8 @@ pub struct Renewal {
     pub seen_epoch: u32,
     /// What is delivered and still kept goes out again, since the log does not have it any more.
     pub again: bool,
+    /// The last offset that the log has given out; nothing where it is empty. The new epoch's records come after it.
+    pub log_end: Option<i64>,
 }
 
 impl Store {

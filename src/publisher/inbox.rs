@@ -7,13 +7,15 @@ use std::time::{Duration, Instant};
 use floorgate_outbox::{Acknowledged, LaneId, Row};
 use floorgate_sample::Timestamp;
 
-use crate::lane::footprint;
 use crate::log_reader::LogAnswer;
 use crate::report::{Report, Status};
 use crate::topics::TopicAnswer;
 
 /// Memory of rows that wait to be taken. What does not fit is read from the store.
 const ROOM: usize = 4 * 1024 * 1024;
+
+/// Memory that the producer holds for a record beside its bytes: the message, its headers, its place in a batch.
+const RECORD_OVERHEAD: usize = 512;
 
 /// Shared by the publisher's thread and everyone who speaks to it.
 pub(crate) struct Shared {
@@ -224,6 +226,11 @@ impl Shared {
     pub(crate) fn set_status(&self, status: Status) {
         *lock(&self.status) = status;
     }
+}
+
+/// Memory that a row takes, at hand or in flight.
+pub(crate) fn footprint(row: &Row) -> usize {
+    row.size() + RECORD_OVERHEAD
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

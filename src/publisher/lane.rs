@@ -5,10 +5,8 @@ use std::collections::VecDeque;
 use floorgate_outbox::{Acknowledged, Lane as StoredLane, LaneId, Row};
 use floorgate_sample::Timestamp;
 
+use crate::inbox::footprint;
 use crate::reconcile::Claim;
-
-/// Memory that the producer holds for a record beside its bytes: the message, its headers, its place in a batch.
-const RECORD_OVERHEAD: usize = 512;
 
 /// One lane as the publisher sees it.
 ///
@@ -121,13 +119,18 @@ impl Lane {
             acknowledged: self.acked,
             offset: self.acked_offset,
             last: self.stored,
-            has_sent: self.tried > 0,
+            has_sent: self.tried > 0 || self.acked > self.base,
         }
     }
 
     /// Whether the log has to be looked at before anything is sent.
     pub(crate) fn is_unsettled(&self) -> bool {
         !self.settled
+    }
+
+    /// Has the log looked at before anything more is sent.
+    pub(crate) fn unsettle(&mut self) {
+        self.settled = false;
     }
 
     /// Notes that everything up to a sequence was found on the log, and of what comes after it some up to `highest`. Returns the memory
@@ -430,11 +433,6 @@ impl Lane {
         self.cached_bytes = 0;
         std::mem::take(&mut self.in_flight_bytes)
     }
-}
-
-/// Memory that a row takes, at hand or in flight.
-pub(crate) fn footprint(row: &Row) -> usize {
-    row.size() + RECORD_OVERHEAD
 }
 
 #[cfg(test)]

@@ -50,6 +50,7 @@ mod model_tests;
 mod opening;
 mod outcome;
 mod publisher;
+mod reading;
 mod reconcile;
 mod record;
 mod report;

@@ -6,17 +6,18 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use floorgate_sample::Timestamp;
 use rdkafka::config::{ClientConfig, FromClientConfigAndContext};
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::{BorrowedMessage, Headers, Message};
+use rdkafka::message::Message;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use thiserror::Error;
 
 use crate::client::Quiet;
 use crate::fence::group;
-use crate::mark::Mark;
-use crate::reconcile::{Claim, Own, Print, Tail};
+use crate::reading::Reading;
+use crate::reconcile::{Claim, Tail};
 
 /// How long what a dead process or producer still has on its way is waited for before the log is looked at once more.
 const SETTLING: Duration = Duration::from_millis(250);
@@ -26,10 +27,8 @@ const GATHERING: Duration = Duration::from_millis(20);
 const OPEN_TRANSACTION_PATIENCE: Duration = Duration::from_millis(300);
 /// Pause before it is looked again whether a transaction has ended.
 const OPEN_TRANSACTION_PAUSE: Duration = Duration::from_millis(50);
-/// Where nothing was ever sent, so many offsets are looked at for later epochs: there may be a lot of others' records.
-const GLANCE: i64 = 1000;
 /// How long the broker may be silent.
-const PATIENCE: Duration = Duration::from_secs(5);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
 /// How long one look for the next record takes at most.
 const LOOK: Duration = Duration::from_millis(100);
 /// The client is dropped when no question came for this long.
@@ -43,6 +42,8 @@ pub(crate) struct Question {
     pub(crate) topic: Arc<str>,
     pub(crate) partition: i32,
     pub(crate) claim: Claim,
+    /// When the first row was recorded that may be on the log, where none of the lane has an offset.
+    pub(crate) since: Option<Timestamp>,
 }
 
 /// Why nothing can be said about a lane.
@@ -73,6 +74,8 @@ pub(crate) struct LogAnswer {
     /// The claim that was asked about.
     pub(crate) claim: Claim,
     pub(crate) result: Result<Tail, LogProblem>,
+    /// So many records were read, others' too.
+    pub(crate) read: u64,
 }
 
 /// Reads in the background.
@@ -139,6 +142,7 @@ fn tell(readings: impl IntoIterator<Item = Reading>, answer: &impl Fn(LogAnswer)
         answer(LogAnswer {
             place: reading.question.place,
             claim: reading.question.claim,
+            read: reading.read,
             result: Ok(reading.tail),
         });
     }
@@ -157,19 +161,6 @@ struct Logs {
     all: Option<Client>,
     /// Reads committed records only.
     committed: Option<Client>,
-}
-
-/// A partition that is being read.
-struct Reading {
-    question: Question,
-    tail: Tail,
-    /// The next offset to read.
-    next: i64,
-    done: bool,
-    /// Someone's transaction hides the end.
-    hidden: bool,
-    /// The gateway has records here that were sent in transactions: only committed ones count.
-    transactional: bool,
 }
 
 impl Logs {
@@ -217,21 +208,13 @@ impl Logs {
                 let Err(problem) = self.try_read(topic, std::slice::from_mut(reading)) else {
                     return true;
                 };
-                answer(LogAnswer {
-                    place: reading.question.place,
-                    claim: reading.question.claim,
-                    result: Err(problem),
-                });
+                answer(reading.fails(problem));
                 false
             });
         }
         readings.retain(|reading| {
             if reading.hidden {
-                answer(LogAnswer {
-                    place: reading.question.place,
-                    claim: reading.question.claim,
-                    result: Err(LogProblem::Hidden(topic.to_owned())),
-                });
+                answer(reading.fails(LogProblem::Hidden(topic.to_owned())));
             }
             !reading.hidden
         });
@@ -331,9 +314,9 @@ fn read(
             (reading.hidden, reading.done) = (true, true);
             continue;
         };
-        reading.begin(low, high);
+        let next = reading.reach(client, low, high)?;
         if !reading.done {
-            assignment.add_partition_offset(topic, partition, Offset::Offset(reading.next))?;
+            assignment.add_partition_offset(topic, partition, Offset::Offset(next))?;
         }
     }
     if assignment.count() == 0 {
@@ -389,69 +372,4 @@ fn is_fatal(error: &KafkaError) -> bool {
                 | RDKafkaErrorCode::AutoOffsetReset
         )
     })
-}
-
-impl Reading {
-    fn new(question: Question) -> Self {
-        Self {
-            next: question.claim.offset.unwrap_or(0),
-            question,
-            tail: Tail::default(),
-            done: false,
-            hidden: false,
-            transactional: false,
-        }
-    }
-
-    /// Nothing is on its way that could still come, and the gateway has no records here.
-    fn is_vain(&self) -> bool {
-        !self.question.claim.has_sent && self.tail.epoch == 0
-    }
-
-    /// Forgets what was read.
-    fn begin_again(&mut self) {
-        self.next = self.question.claim.offset.unwrap_or(0);
-        self.tail = Tail::default();
-        self.done = false;
-    }
-
-    /// Takes the bounds of the log as they are now.
-    fn begin(&mut self, low: i64, high: i64) {
-        self.tail.low = low;
-        self.tail.high = high;
-        self.next = self.next.max(low);
-        if !self.question.claim.has_sent {
-            self.next = self.next.max(high - GLANCE);
-        }
-        // Where the log ends before its place, there is nothing to read.
-        self.done = self.next >= high;
-    }
-
-    fn take(&mut self, record: &BorrowedMessage<'_>, gateway: &str) {
-        if self.done || record.offset() < self.next {
-            return;
-        }
-        self.next = record.offset() + 1;
-        if let Some((mark, own)) = own(record, gateway) {
-            self.transactional |= mark.transactional;
-            self.tail.take(&self.question.claim, mark.epoch, own);
-        }
-        self.done = self.next >= self.tail.high;
-    }
-}
-
-/// Reads a record of this gateway.
-fn own<'a>(record: &'a BorrowedMessage<'_>, gateway: &str) -> Option<(Mark<'a>, Own)> {
-    let headers = record.headers()?.iter().map(|header| (header.key, header.value));
-    let mark = Mark::read(headers, gateway)?;
-    let own = Own {
-        offset: record.offset(),
-        sequence: mark.sequence,
-        print: Print::of(
-            mark.id,
-            record.key().unwrap_or_default(),
-            record.payload().unwrap_or_default(),
-        ),
-    };
-    Some((mark, own))
 }

@@ -62,7 +62,7 @@ impl Stored {
     }
 
     /// As `Store::renew` does it.
-    fn renew(&mut self, delivered: u64, doubt: u64, seen_epoch: u32, again: bool) {
+    fn renew(&mut self, delivered: u64, doubt: u64, seen_epoch: u32, again: bool, high: i64) {
         let lane = &mut self.lane;
         let delivered = lane.acknowledged_sequence.max(delivered.min(lane.last_sequence));
         let base = if again {
@@ -73,9 +73,7 @@ impl Stored {
         lane.doubt = lane.doubt.max(doubt).max(delivered).min(lane.last_sequence);
         lane.epoch = lane.epoch.max(seen_epoch) + 1;
         lane.base = base;
-        if again {
-            lane.acknowledged_offset = None;
-        }
+        lane.acknowledged_offset = (high > 0).then_some(high - 1);
         lane.acknowledged_sequence = base;
     }
 }
@@ -266,6 +264,7 @@ impl World {
             self.append(record);
         }
         self.lane.rewind();
+        self.lane.unsettle();
         self.forgot_producer = false;
     }
 
@@ -301,12 +300,13 @@ impl World {
         let cut = self.random.up_to(self.log.len());
         let is_own = self.log.iter().skip(cut).any(Option::is_some);
         self.log.truncate(cut);
-        if cut == 0 {
-            // Made anew: the broker knows of no producer, and takes any. Were others faster than the gateway, nothing would show it.
+        let lane = &self.stored.lane;
+        if cut == 0 || lane.acknowledged_sequence == lane.base {
+            // Were others faster than the gateway, nothing would show it: there is no record to look for.
             self.has_others = false;
-        } else {
-            self.forgot_producer |= is_own;
         }
+        // One that is made anew knows of no producer, and takes any.
+        self.forgot_producer |= is_own && cut > 0;
         self.note_blindness();
     }
 
@@ -359,6 +359,7 @@ impl World {
                     self.lane.doubtful(),
                     seen,
                     verdict == Verdict::Truncated,
+                    tail.high,
                 );
                 if self.random.below(8) == 0 {
                     self.die();
@@ -373,12 +374,13 @@ impl World {
     }
 
     fn tail(&self, claim: &Claim) -> Tail {
-        let mut tail = Tail {
-            low: self.low,
-            high: self.high(),
-            ..Tail::default()
-        };
-        let from = claim.offset.unwrap_or(0).max(self.low);
+        let mut tail = Tail::default();
+        tail.reach(claim, self.low, self.high());
+        let from = claim
+            .offset
+            .filter(|_| !tail.ends_before)
+            .unwrap_or(0)
+            .max(self.low);
         for (offset, record) in (self.low..).zip(&self.log).filter(|(offset, _)| *offset >= from) {
             let Some(record) = record else { continue };
             let print = Print::of(Some(record.event.to_string().as_bytes()), b"key", &[]);
@@ -460,10 +462,16 @@ fn template() -> (StoredLane, Row) {
     (lane, row)
 }
 
+/// How many histories run: more where the environment says it (`HISTORIES`).
+fn histories() -> u64 {
+    let number = std::env::var("HISTORIES").ok();
+    number.map_or(20_000, |number| number.parse().unwrap())
+}
+
 #[test]
 fn whatever_dies_nothing_is_lost_and_what_comes_twice_says_so() {
     let template = template();
-    for seed in 0..20_000 {
+    for seed in 0..histories() {
         let run = || {
             let mut world = World::new(seed, &template);
             for _ in 0..120 {

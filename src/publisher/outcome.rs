@@ -192,6 +192,8 @@ impl Worker {
             slot.sent_at = [None; 2];
             self.cached = self.cached.saturating_sub(slot.lane.cached_bytes());
             self.in_flight = self.in_flight.saturating_sub(slot.lane.rewind());
+            // A new producer is known to no broker: one that has lost something would not say so.
+            slot.lane.unsettle();
         }
         let pause = self.transactions.as_mut().map(|own| own.restart(fatal.as_ref()));
         self.rebuild_at = Instant::now() + pause.unwrap_or(REBUILD_PAUSE);

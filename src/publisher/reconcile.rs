@@ -67,13 +67,23 @@ pub(crate) struct Tail {
     pub(crate) acknowledged: Option<Own>,
     /// The lane's records from there on with a sequence above the acknowledged one, in the log's order.
     pub(crate) records: Vec<Own>,
+    /// So many of them are before the acknowledged one: consumers passed them over, and wait for them to come again.
+    pub(crate) before: usize,
     /// Something of this gateway that the store knows nothing of: a later epoch, or a sequence that was never given out.
     pub(crate) foreign: bool,
     /// The highest epoch of this gateway's records.
     pub(crate) epoch: u32,
+    /// The log ends, or ended when it was first looked at, before the claim's offset.
+    pub(crate) ends_before: bool,
 }
 
 impl Tail {
+    /// Takes the log's bounds.
+    pub(crate) fn reach(&mut self, claim: &Claim, low: i64, high: i64) {
+        (self.low, self.high) = (low, high);
+        self.ends_before |= claim.offset.is_some_and(|offset| offset >= high);
+    }
+
     /// Takes a record of the lane from the log: its epoch, and itself with the sequence that it has there.
     pub(crate) fn take(&mut self, claim: &Claim, epoch: u32, on_log: Own) {
         let own = Own {
@@ -81,12 +91,17 @@ impl Tail {
             ..on_log
         };
         self.epoch = self.epoch.max(epoch);
-        if epoch > claim.epoch || (epoch == claim.epoch && own.sequence > claim.last) {
+        if self.ends_before {
+            // A new epoch follows whatever it has.
+        } else if epoch > claim.epoch || (epoch == claim.epoch && own.sequence > claim.last) {
             self.foreign = true;
             // It decides by itself, and there may be much of it.
             self.records = Vec::new();
         } else if epoch == claim.epoch {
             if own.sequence == claim.acknowledged {
+                if self.acknowledged.is_none() {
+                    self.before = self.records.len();
+                }
                 self.acknowledged = Some(own);
             }
             if own.sequence > claim.acknowledged && !self.foreign {
@@ -122,10 +137,12 @@ pub(crate) fn judge<E>(
 ) -> Result<Verdict, E> {
     let mut is_same =
         |own: &Own| -> Result<bool, E> { Ok(row(own.sequence)?.is_some_and(|row| own.print.is_of(row))) };
+    if tail.ends_before {
+        return Ok(Verdict::Truncated);
+    }
     let mut begins_later = false;
     match tail.acknowledged {
         Some(own) if !is_same(&own)? => return Ok(Verdict::RolledBack),
-        None if claim.offset.is_some_and(|offset| offset >= tail.high) => return Ok(Verdict::Truncated),
         None if claim
             .offset
             .map_or(claim.has_sent && tail.low > 0, |offset| offset < tail.low) =>
@@ -147,12 +164,12 @@ pub(crate) fn judge<E>(
             Some(own) => settled = own.sequence.saturating_sub(1),
         }
     }
-    for own in &tail.records {
+    for (place, own) in tail.records.iter().enumerate() {
         if !is_same(own)? {
             return Ok(Verdict::RolledBack);
         }
         highest = highest.max(own.sequence);
-        if own.sequence == settled + 1 {
+        if own.sequence == settled + 1 && place >= tail.before {
             settled = own.sequence;
             offset = Some(own.offset);
         }
@@ -195,8 +212,10 @@ mod tests {
             high: 20,
             acknowledged: Some(own(10, 3)),
             records: records.to_vec(),
+            before: 0,
             foreign: false,
             epoch: 1,
+            ends_before: false,
         }
     }
 
@@ -225,6 +244,15 @@ mod tests {
             highest: 6,
         };
         assert_eq!(verdict(&CLAIM, &with_hole), beyond_a_hole);
+        // Consumers passed over the first one, which came before what was acknowledged.
+        let mut before = tail(&[own(9, 4), own(11, 5)]);
+        before.before = 1;
+        let beyond = Verdict::Settled {
+            sequence: 3,
+            offset: None,
+            highest: 5,
+        };
+        assert_eq!(verdict(&CLAIM, &before), beyond);
         let with_doubles = tail(&[own(11, 4), own(12, 5), own(13, 4), own(14, 5), own(15, 6)]);
         assert_eq!(verdict(&CLAIM, &with_doubles), settled(6, Some(15)));
     }

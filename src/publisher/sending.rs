@@ -10,7 +10,7 @@ use rdkafka::producer::BaseRecord;
 use crate::client::{ENDS_BURST, GATHERING};
 use crate::clients::Way;
 use crate::dead_letter::is_about_record;
-use crate::lane::footprint;
+use crate::inbox::footprint;
 use crate::opening::TopicState;
 use crate::record::LaneMark;
 use crate::worker::{Round, SEQUENCE_BITS, Worker};

@@ -4,11 +4,12 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use floorgate_outbox::{LaneId, Reader, Renewal, Row};
+use floorgate_sample::Timestamp;
 
 use crate::lane::Lane;
 use crate::log_reader::{LogAnswer, LogProblem, Question};
 use crate::opening::{Topic, TopicState};
-use crate::reconcile::{Print, Verdict, judge};
+use crate::reconcile::{Claim, Print, Verdict, judge};
 use crate::report::Report;
 use crate::worker::Worker;
 
@@ -32,9 +33,10 @@ pub(crate) enum Looking {
 impl Worker {
     /// Asks for the log of each lane that is not settled and whose topic is there.
     pub(crate) fn look_at_logs(&mut self, now: Instant) {
-        if self.is_log_undecided() {
+        if self.is_log_undecided() || self.store_retry_at.is_some() {
             return;
         }
+        let mut failed = None;
         for (place, slot) in self.slots.iter_mut().enumerate() {
             if !slot.lane.is_unsettled() || slot.held_until.is_some() {
                 continue;
@@ -50,15 +52,28 @@ impl Worker {
             let Ok(partition) = i32::try_from(partition) else {
                 continue;
             };
-            if is_there && time.is_none_or(|time| now >= time) {
-                slot.looking = Looking::Asked;
-                self.log.ask(Question {
-                    place,
-                    topic: topic.name.clone(),
-                    partition,
-                    claim: slot.lane.claim(),
-                });
+            if !is_there || time.is_some_and(|time| now < time) {
+                continue;
             }
+            let claim = slot.lane.claim();
+            let since = match first_recorded(&self.reader, slot.lane.id, &claim) {
+                Ok(since) => since,
+                Err(error) => {
+                    failed = Some(error);
+                    break;
+                }
+            };
+            slot.looking = Looking::Asked;
+            self.log.ask(Question {
+                place,
+                topic: topic.name.clone(),
+                partition,
+                claim,
+                since,
+            });
+        }
+        if let Some(error) = failed {
+            self.store_failed(error);
         }
     }
 
@@ -84,6 +99,7 @@ impl Worker {
     }
 
     pub(crate) fn take_log_answer(&mut self, answer: LogAnswer) {
+        self.metrics.reconciliation_records.inc_by(answer.read);
         let Some(slot) = self.slots.get_mut(answer.place) else {
             return;
         };
@@ -102,9 +118,11 @@ impl Worker {
         };
         let partition = slot.lane.partition;
         let mut seen_epoch = answer.claim.epoch;
+        let mut log_end = None;
         let (verdict, result) = match answer.result {
             Ok(tail) => {
                 seen_epoch = seen_epoch.max(tail.epoch);
+                log_end = (tail.high > 0).then_some(tail.high - 1);
                 let mut rows = Rows::new(&self.reader, slot.lane.id);
                 match judge(&answer.claim, &tail, |sequence| rows.print(sequence)) {
                     Ok(verdict) => (verdict, name(verdict)),
@@ -165,27 +183,49 @@ impl Worker {
                 slot.lane.settle_in_doubt();
             }
             Verdict::Truncated | Verdict::RolledBack => {
-                let again = verdict == Verdict::Truncated;
-                let what = if again {
-                    "the log does not have what was acknowledged; all events that are kept are sent again, in a new epoch"
-                } else {
-                    "the log has events of this gateway that the outbox does not know: a second gateway has this name, or the outbox is an \
-                     older copy; it goes on in a new epoch"
-                };
-                tracing::error!(topic = &**topic, partition, seen_epoch, "{what}");
-                slot.looking = Looking::Renewing;
-                let renewal = Renewal {
-                    lane: slot.lane.id,
-                    delivered: slot.lane.acked(),
-                    doubt: slot.lane.doubtful(),
-                    seen_epoch,
-                    again,
-                };
-                self.shared.forget(renewal.lane);
-                self.shared.report(Report::LaneDisagrees(renewal));
+                self.renew(answer.place, verdict == Verdict::Truncated, seen_epoch, log_end);
             }
         }
     }
+
+    /// Asks for a new epoch of a lane: log and store do not agree.
+    fn renew(&mut self, place: usize, again: bool, seen_epoch: u32, log_end: Option<i64>) {
+        let Some(slot) = self.slots.get_mut(place) else {
+            return;
+        };
+        let what = if again {
+            "the log does not have what was acknowledged; all events that are kept are sent again, in a new epoch"
+        } else {
+            "the log has events of this gateway that the outbox does not know: a second gateway has this name, or the outbox is an older \
+             copy; it goes on in a new epoch"
+        };
+        let topic = self.topics.get(slot.lane.topic).map_or("", |topic| &*topic.name);
+        tracing::error!(topic, partition = slot.lane.partition, seen_epoch, "{what}");
+        slot.looking = Looking::Renewing;
+        let renewal = Renewal {
+            lane: slot.lane.id,
+            delivered: slot.lane.acked(),
+            doubt: slot.lane.doubtful(),
+            seen_epoch,
+            again,
+            log_end,
+        };
+        self.shared.forget(renewal.lane);
+        self.shared.report(Report::LaneDisagrees(renewal));
+    }
+}
+
+/// When the first event was recorded that may be on the log, where the offset of none is known.
+fn first_recorded(
+    reader: &Reader,
+    lane: LaneId,
+    claim: &Claim,
+) -> Result<Option<Timestamp>, floorgate_outbox::Error> {
+    if claim.offset.is_some() || !claim.has_sent {
+        return Ok(None);
+    }
+    let first = reader.lane_rows(lane, claim.acknowledged, 1, 1)?;
+    Ok(first.first().map(|row| row.recorded))
 }
 
 /// The lane goes on behind that sequence.

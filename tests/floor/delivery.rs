@@ -2,9 +2,12 @@
 
 use std::ffi::OsStr;
 use std::ops::Range;
+use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result, ensure};
 use floorgate_tests::{Delivery, Kafka, Patience, Record};
+use rdkafka::config::ClientConfig;
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 
 use crate::counting::{COUNTER, compare, known, read_to, written, wrote};
 use crate::plant::{Plant, topic};
@@ -120,6 +123,47 @@ fn a_broker_that_stands_still_gets_each_event_once() -> Result<()> {
     let delivery = Delivery::of(read_to(&mut reader, LAST)?)?;
     assert_eq!(compare(&delivery.accepted, &(1..=LAST))?, 0);
     assert_eq!(delivery.repeated, 0, "records came twice");
+    Ok(())
+}
+
+/// Where a lane begins in a topic that many share is found by the time, not by reading all that others have sent.
+#[test]
+fn a_lane_that_was_never_acknowledged_is_not_looked_for_in_what_is_older() -> Result<()> {
+    const OTHERS: usize = 20_000;
+    let mut kafka = Kafka::start()?;
+    let mut plant = Plant::new(&kafka.bootstrap())?;
+    let counts = topic(plant.site(), "production-count");
+    kafka.create_topic(&counts, 1)?;
+    let yesterday = SystemTime::now() - Duration::from_hours(24);
+    let time = i64::try_from(yesterday.duration_since(SystemTime::UNIX_EPOCH)?.as_millis())?;
+    let others: BaseProducer = ClientConfig::new()
+        .set("bootstrap.servers", kafka.bootstrap())
+        .create()?;
+    for _ in 0..OTHERS {
+        let record = BaseRecord::to(&counts).key("k").payload("v").timestamp(time);
+        others.send(record).map_err(|(error, _)| error)?;
+    }
+    others.flush(Duration::from_secs(30))?;
+
+    plant.gateway.start()?;
+    known(&plant)?;
+    kafka.stop()?;
+    plant.plc.set(COUNTER, 1)?;
+    let stored = "floorgate_events_total{type=\"ProductionCountRecorded\"}";
+    plant.gateway.wait_for_metric(stored, 1.0.., Patience::Short)?;
+    plant.gateway.kill()?;
+    kafka.resume()?;
+    plant.gateway.start()?;
+    let mut reader = plant.reader("production-count")?;
+    let records = reader.until("the count", Patience::Long, |records| records.len() > OTHERS)?;
+    let read = plant.gateway.metric("floorgate_reconciliation_records_total")?;
+    // Another lane's few, and the last thousand, in case that they are of later epochs.
+    ensure!(
+        read.is_some_and(|read| (1.0..=1_100.0).contains(&read)),
+        "{read:?} records were read"
+    );
+    let own = Delivery::of(&records[OTHERS..])?;
+    assert_eq!(compare(&own.accepted, &(1..=1))?, 0);
     Ok(())
 }
 

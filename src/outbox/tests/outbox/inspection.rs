@@ -200,6 +200,7 @@ fn a_start_misses_nothing_in_a_sound_store() {
         doubt: 0,
         seen_epoch: 0,
         again: true,
+        log_end: None,
     };
     drop(store);
     let (mut store, _) = open(&options);

@@ -39,6 +39,7 @@ fn renew(store: &mut Store, lane: LaneId, again: bool) -> Lane {
         doubt: 0,
         seen_epoch: 0,
         again,
+        log_end: Some(41),
     };
     store.renew(&renewal).expect("a new epoch begins")
 }
@@ -68,8 +69,8 @@ fn a_new_epoch_begins_with_what_is_not_delivered() {
     let expected = Lane {
         epoch: after.epoch,
         base: 4,
-        // The log has to be that long in the new epoch, too.
-        acknowledged_offset: Some(40),
+        // What goes out in the new epoch comes behind that.
+        acknowledged_offset: Some(41),
         doubt: 4,
         ..before.clone()
     };
@@ -128,6 +129,7 @@ fn an_epoch_is_newer_than_the_store_and_the_log_know() {
         doubt: 0,
         seen_epoch: 4_000_000_000,
         again: false,
+        log_end: None,
     };
     let lane = store.renew(&renewal).expect("a new epoch begins");
     assert_eq!((lane.epoch, lane.base), (4_000_000_001, 5));
@@ -152,6 +154,7 @@ fn only_lanes_of_partitions_have_epochs() {
         doubt: 0,
         seen_epoch: 0,
         again: false,
+        log_end: None,
     };
     assert!(matches!(store.renew(&renewal), Err(Error::Invalid(_))));
 }

@@ -145,6 +145,7 @@ fn renewal(lane: &floorgate_outbox::Lane) -> Renewal {
         doubt: 0,
         seen_epoch: 0,
         again: false,
+        log_end: None,
     }
 }
 
