@@ -23,7 +23,8 @@ use uuid::Uuid;
 use crate::check::read_to_run;
 use crate::control;
 use crate::engine::{
-    Checkpoints, Engine, EngineError, Generation, Message, Pulse, Shelf, mailbox, of_gone_sources, of_sources,
+    self, Checkpoints, Engine, EngineError, Generation, Message, Pulse, Shelf, mailbox, of_gone_sources,
+    of_sources,
 };
 use crate::http::{self, Pages};
 use crate::kafka;
@@ -118,6 +119,8 @@ fn assemble(
         .as_ref()
         .is_some_and(|salvage| salvage.state_is_incomplete);
     let salvaged = salvage.map(|salvage| tell_salvage(&salvage, &metrics));
+    // Whoever looks in the first second is not told that nothing waits.
+    engine::show(&metrics, &store.stats()?);
     let identity = Identity {
         incarnation: Uuid::new_v5(&restored.store_id, &restored.incarnation.to_be_bytes()),
         stream_epoch: restored.epoch,

@@ -23,6 +23,10 @@ const MOST_TO_INTAKE: f64 = 1.0;
 const MOST_TO_ACKNOWLEDGED: f64 = 2.0;
 /// Largest resident memory while the backlog goes out, in megabytes.
 const MOST_MEMORY: f64 = 100.0;
+/// How many times as long a change may wait to be stored while the backlog goes out as it does later.
+const MOST_SLOWER: f64 = 3.0;
+/// How long "later" is.
+const LATER: Duration = Duration::from_secs(5);
 /// How often it is looked.
 const LOOK: Duration = Duration::from_millis(5);
 
@@ -41,6 +45,12 @@ pub struct Restart {
     drained: f64,
     /// Largest resident memory until then, in megabytes.
     memory: f64,
+    /// Mean of the milliseconds from a change's receipt until it was stored, while the backlog went out.
+    storing: f64,
+    /// The same later.
+    storing_later: f64,
+    /// Changes that the source lost meanwhile, for all that the gateway knows.
+    gaps: f64,
 }
 
 impl Restart {
@@ -68,7 +78,7 @@ impl Restart {
         let started = Instant::now();
         gateway.spawn()?;
         let pid = gateway.process()?.id();
-        let (mut intake, mut acknowledged) = (None, None);
+        let (mut intake, mut acknowledged, mut before) = (None, None, None);
         let published = "floorgate_published_total{topic=\"bench-restart\"}";
         wait(&gateway, stop, || {
             let now = started.elapsed().as_secs_f64();
@@ -78,12 +88,19 @@ impl Restart {
             }
             if acknowledged.is_none() && is_some(published)? {
                 acknowledged = Some(now);
+                // What was there when the source came is stored by now.
+                before = Some(Storing::read(&gateway)?);
             }
             // What is in flight of ten thousand a second is no backlog.
             Ok(intake.is_some() && acknowledged.is_some() && depth(&gateway)? < 2_000.0)
         })?;
         let drained = started.elapsed().as_secs_f64();
         let memory = peak_memory(pid)?;
+        let then = Storing::read(&gateway)?;
+        std::thread::sleep(LATER);
+        stop.check()?;
+        let later = Storing::read(&gateway)?;
+        let gaps = gateway.metric("floorgate_source_gaps_total{source=\"plc\"}")?;
         gateway.stop()?;
         drop(plant);
         Ok(Self {
@@ -93,6 +110,9 @@ impl Restart {
             acknowledged: acknowledged.context("nothing was acknowledged")?,
             drained,
             memory,
+            storing: then.since(before.context("nothing was acknowledged")?),
+            storing_later: later.since(then),
+            gaps: gaps.unwrap_or_default(),
         })
     }
 
@@ -100,18 +120,49 @@ impl Restart {
     pub fn line(&self) -> String {
         let kept = self.intake <= MOST_TO_INTAKE
             && self.acknowledged <= MOST_TO_ACKNOWLEDGED
-            && self.memory <= MOST_MEMORY;
+            && self.memory <= MOST_MEMORY
+            && self.storing <= self.storing_later * MOST_SLOWER
+            && self.gaps == 0.0;
         format!(
             "after a kill with {:.0} events stored and {:.0} of them waiting it takes in after {:.2} s (≤ {MOST_TO_INTAKE}), has the first \
-             acknowledged after {:.2} s (≤ {MOST_TO_ACKNOWLEDGED}) and the last after {:.1} s, with {:.1} MB (≤ {MOST_MEMORY}): {}",
+             acknowledged after {:.2} s (≤ {MOST_TO_ACKNOWLEDGED}) and the last after {:.1} s, with {:.1} MB (≤ {MOST_MEMORY}); meanwhile \
+             changes are stored after {:.2} ms, later {:.2} ms, with {:.0} gaps (0): {}",
             self.events,
             self.waiting,
             self.intake,
             self.acknowledged,
             self.drained,
             self.memory,
+            self.storing,
+            self.storing_later,
+            self.gaps,
             if kept { "kept" } else { "missed" }
         )
+    }
+}
+
+/// How many changes were stored, and the seconds that this took them together.
+#[derive(Clone, Copy, Debug)]
+struct Storing {
+    seconds: f64,
+    changes: f64,
+}
+
+impl Storing {
+    fn read(gateway: &Gateway) -> Result<Self> {
+        let of = |what| -> Result<f64> {
+            let line = format!("floorgate_stage_seconds_{what}{{stage=\"received_to_committed\"}}");
+            gateway.metric(&line)?.context(line)
+        };
+        Ok(Self {
+            seconds: of("sum")?,
+            changes: of("count")?,
+        })
+    }
+
+    /// The mean since then, in milliseconds.
+    fn since(self, then: Self) -> f64 {
+        (self.seconds - then.seconds) / (self.changes - then.changes) * 1000.0
     }
 }
 

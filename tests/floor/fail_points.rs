@@ -4,7 +4,7 @@ use std::fs;
 
 use anyhow::{Context, Result, ensure};
 use floorgate_tests::{
-    Call, Delivery, Faults, Folder, Gateway, Kafka, Moment, Patience, Reader, Record, until,
+    Call, Delivery, Faults, Folder, Gateway, Kafka, Moment, Patience, Process, Reader, Record, until,
 };
 
 use crate::copies::copy_outbox;
@@ -13,93 +13,225 @@ use crate::delivery::{backlog, page_of};
 use crate::operator::waiting_counts;
 use crate::plant::{topic, unique_site};
 use crate::takeover::{count, gateway, simulator};
+use crate::transactions::use_transactions;
 
 /// The steps of the plant's counter in a second: each is on the log before the next one.
 const RATE: usize = 8;
+/// What they are called.
+const COUNTS: &str = "production-count";
 
-/// The counts that the running gateway has stored, once all of them are on the log.
-fn told(gateway: &Gateway) -> Option<f64> {
-    let metric = |line| gateway.metric(line).ok().flatten();
-    let stored = metric("floorgate_events_total{type=\"ProductionCountRecorded\"}")?;
-    (metric("floorgate_outbox_depth")? == 0.0).then_some(stored)
+/// The counts that the running gateway knows to be on the log.
+fn told(gateway: &Gateway, site: &str) -> Option<f64> {
+    let line = format!("floorgate_published_total{{topic=\"{}\"}}", topic(site, COUNTS));
+    gateway.metric(&line).ok().flatten()
 }
 
-/// Waits until the gateway has told more counts than these, so many times; returns how many it then has told, or nothing when it has
-/// ended before.
-fn tells_more(gateway: &mut Gateway, mut than: f64, times: usize) -> Result<Option<f64>> {
-    for _ in 0..times {
-        let more = until("an end or a count that is told", Patience::Long, || {
-            if !gateway.process()?.is_running()? {
-                return Ok(Some(None));
-            }
-            Ok(told(gateway).filter(|now| *now > than).map(Some))
-        })?;
-        let Some(more) = more else { return Ok(None) };
-        than = more;
+/// A gateway that counts the steps of a plant, with faults under it.
+struct Counted {
+    // They end with it.
+    _plant: Process,
+    _folder: Folder,
+    url: String,
+    site: String,
+    gateway: Gateway,
+    faults: Faults,
+}
+
+impl Counted {
+    fn new() -> Result<Self> {
+        let folder = Folder::new("plant")?;
+        let (plant, url) = simulator(&folder, 1, RATE)?;
+        let site = unique_site();
+        let mut gateway = gateway(&site, &url, Kafka::shared()?, 1)?;
+        let faults = Faults::under(&mut gateway)?;
+        Ok(Self {
+            _plant: plant,
+            _folder: folder,
+            url,
+            site,
+            gateway,
+            faults,
+        })
     }
-    Ok(Some(than))
-}
 
-/// Lets the gateway die at each call of a kind that it makes for a count, on one side of it; returns their number.
-fn die_at_each(gateway: &mut Gateway, faults: &Faults, call: Call, moment: Moment) -> Result<i32> {
-    for number in 1.. {
-        // What came while there was no gateway is told at once.
-        let before = tells_more(gateway, 0.0, 2)?.context("it ended by itself")?;
-        faults.die_at(call, moment, number)?;
-        // The first may have been under way already.
-        if tells_more(gateway, before, 3)?.is_some() {
-            faults.live()?;
-            return Ok(number - 1);
+    /// The calls by which something becomes durable or leaves the gateway.
+    fn calls(&self) -> Result<[(&'static str, Call); 4]> {
+        let port = |address: &str| -> Result<u16> {
+            let address = address.trim_end_matches('/').rsplit_once(':');
+            let (_, port) = address.context("no port")?;
+            Ok(port.parse()?)
+        };
+        let kafka = Kafka::shared()?;
+        Ok([
+            ("writes", Call::Write),
+            ("syncs", Call::Sync),
+            ("sends to Kafka", Call::Send(port(&kafka.bootstrap())?)),
+            ("sends to the PLC", Call::Send(port(&self.url)?)),
+        ])
+    }
+
+    /// Waits until the gateway has told more counts than these, so many times; returns how many it then has told, or nothing when it
+    /// has ended before.
+    fn tells_more(&mut self, mut than: f64, times: usize) -> Result<Option<f64>> {
+        for _ in 0..times {
+            let more = until("an end or a count that is told", Patience::Long, || {
+                if !self.gateway.process()?.is_running()? {
+                    return Ok(Some(None));
+                }
+                Ok(told(&self.gateway, &self.site)
+                    .filter(|now| *now > than)
+                    .map(Some))
+            })?;
+            let Some(more) = more else { return Ok(None) };
+            than = more;
         }
-        gateway.spawn()?;
+        Ok(Some(than))
     }
-    Ok(i32::MAX)
+
+    /// How often the running gateway has taken over another configuration.
+    fn reloads(&self) -> f64 {
+        let reloads = self.gateway.metric("floorgate_reloads_total{result=\"ok\"}");
+        reloads.ok().flatten().unwrap_or_default()
+    }
+
+    /// Lets it die at each call of each kind that it makes for a count.
+    fn die_at_each(&mut self, least: [i32; 4]) -> Result<()> {
+        for ((name, call), least) in self.calls()?.into_iter().zip(least) {
+            for moment in [Moment::Before, Moment::After] {
+                let mut number = 0;
+                loop {
+                    // What came while there was no gateway is told at once.
+                    let before = self.tells_more(0.0, 2)?.context("it ended by itself")?;
+                    self.faults.die_at(call, moment, number + 1)?;
+                    // The first may have been under way already.
+                    if self.tells_more(before, 3)?.is_some() {
+                        break;
+                    }
+                    number += 1;
+                    self.gateway.spawn()?;
+                }
+                self.faults.live()?;
+                println!("died {moment:?} each of {number} {name}");
+                ensure!(number >= least, "only {number} {name}");
+            }
+        }
+        Ok(())
+    }
+
+    /// Each step of the plant is on the log, once by the consumer's rule, and none of them with a gap. Returns how many came twice.
+    fn is_whole(&self) -> Result<usize> {
+        let mut reader = Reader::new(&Kafka::shared()?.bootstrap(), &topic(&self.site, COUNTS))?;
+        let records = reader.to_end()?;
+        // What the process before sent was looked for on the log.
+        let marked = |record: &Record| record.has_header("floorgate_possible_duplicate");
+        ensure!(!records.iter().any(marked), "sent on suspicion");
+        let delivery = Delivery::of(records)?;
+        let counts: Vec<i64> = delivery.accepted.iter().map(count).collect();
+        let (first, last) = counts.first().zip(counts.last()).context("nothing came")?;
+        let gaps = compare(&delivery.accepted, &(*first..=*last))?;
+        assert_eq!(gaps, 0, "the server gives over what is not stored");
+        let repeated = delivery.repeated;
+        println!("{} events, {repeated} doubles on the log", counts.len());
+        Ok(repeated)
+    }
 }
 
 #[test]
 fn whichever_call_a_gateway_dies_at_nothing_is_lost_or_doubled() -> Result<()> {
-    let folder = Folder::new("plant")?;
-    let (_plant, url) = simulator(&folder, 1, RATE)?;
-    let kafka = Kafka::shared()?;
-    let site = unique_site();
-    let mut gateway = gateway(&site, &url, kafka, 1)?;
-    let faults = Faults::under(&mut gateway)?;
-    gateway.start()?;
-    let port = |address: &str| -> Result<u16> {
-        let (_, port) = address
-            .trim_end_matches('/')
-            .rsplit_once(':')
-            .context("no port")?;
-        Ok(port.parse()?)
-    };
-    let calls = [
-        ("writes", Call::Write, 6),
-        ("syncs", Call::Sync, 1),
-        ("sends to Kafka", Call::Send(port(&kafka.bootstrap())?), 2),
-        ("sends to the PLC", Call::Send(port(&url)?), 1),
-    ];
-    for (name, call, least) in calls {
+    let mut counted = Counted::new()?;
+    counted.gateway.start()?;
+    counted.die_at_each([6, 1, 2, 1])?;
+    counted.is_whole()?;
+    Ok(())
+}
+
+/// In transactions nothing is on the log twice for who reads committed records, wherever the gateway died in one.
+#[test]
+fn whichever_call_a_gateway_in_transactions_dies_at_nothing_is_committed_twice() -> Result<()> {
+    let mut counted = Counted::new()?;
+    use_transactions(&counted.gateway)?;
+    counted.gateway.start()?;
+    counted.die_at_each([6, 1, 4, 1])?;
+    ensure!(counted.is_whole()? == 0, "committed twice");
+    Ok(())
+}
+
+/// How many calls there are from one death at a start to the next.
+const STRIDE: i32 = 4;
+
+/// A gateway that dies again and again on its way up, with what its predecessor left unsent or unsure.
+#[test]
+fn whichever_call_of_its_start_a_gateway_dies_at_nothing_is_lost_or_doubled() -> Result<()> {
+    let mut counted = Counted::new()?;
+    counted.gateway.start()?;
+    counted.tells_more(0.0, 1)?.context("it ended by itself")?;
+    counted.gateway.kill()?;
+    let mut random = fastrand::Rng::new();
+    for ((name, call), least) in counted.calls()?.into_iter().zip([10, 3, 10, 5]) {
         for moment in [Moment::Before, Moment::After] {
-            let number = die_at_each(&mut gateway, &faults, call, moment)?;
+            let mut number = random.i32(1..=STRIDE);
+            loop {
+                counted.faults.die_at(call, moment, number)?;
+                counted.gateway.spawn()?;
+                if counted.tells_more(0.0, 2)?.is_some() {
+                    break;
+                }
+                number += STRIDE;
+            }
+            counted.faults.live()?;
+            counted.gateway.kill()?;
+            println!("died {moment:?} one of each {STRIDE} of {number} {name}");
+            ensure!(number >= least, "only {number} {name}");
+        }
+    }
+    counted.gateway.start()?;
+    counted.tells_more(0.0, 2)?.context("it ended by itself")?;
+    counted.is_whole()?;
+    Ok(())
+}
+
+/// A gateway that dies while it takes over another configuration: the next start has the one or the other, and every count.
+#[test]
+fn whichever_call_of_a_reload_a_gateway_dies_at_nothing_is_lost_or_doubled() -> Result<()> {
+    let mut counted = Counted::new()?;
+    let settings = fs::read_to_string(counted.gateway.config())?;
+    counted.gateway.start()?;
+    let mut limit = 1;
+    for ((name, call), least) in counted.calls()?.into_iter().zip([6, 1, 1, 2]) {
+        for moment in [Moment::Before, Moment::After] {
+            let mut number = 0;
+            loop {
+                counted.tells_more(0.0, 2)?.context("it ended by itself")?;
+                // The source is made anew, and takes its subscription over.
+                limit += 1;
+                let changed = settings.replace("reconnect_limit: 1s", &format!("reconnect_limit: {limit}s"));
+                ensure!(changed != settings, "nothing is changed");
+                counted.gateway.write("floorgate.yaml", &changed)?;
+                counted.faults.die_at(call, moment, number + 1)?;
+                let reloads = counted.reloads();
+                let asked = counted.gateway.reload();
+                ensure!(
+                    asked.is_ok() || !counted.gateway.process()?.is_running()?,
+                    "{asked:?}"
+                );
+                let is_over = until("an end or a reload", Patience::Long, || {
+                    let runs = counted.gateway.process()?.is_running()?;
+                    let reloaded = counted.reloads() > reloads;
+                    Ok((!runs || reloaded).then_some(runs))
+                })?;
+                let then = told(&counted.gateway, &counted.site).unwrap_or_default();
+                if is_over && counted.tells_more(then, 2)?.is_some() {
+                    break;
+                }
+                number += 1;
+                counted.gateway.spawn()?;
+            }
+            counted.faults.live()?;
             println!("died {moment:?} each of {number} {name}");
             ensure!(number >= least, "only {number} {name}");
         }
     }
-    let mut reader = Reader::new(&kafka.bootstrap(), &topic(&site, "production-count"))?;
-    let records = reader.to_end()?;
-    // What the process before sent was looked for on the log.
-    let marked = |record: &Record| record.has_header("floorgate_possible_duplicate");
-    assert!(!records.iter().any(marked), "sent on suspicion");
-    let delivery = Delivery::of(records)?;
-    let counts: Vec<i64> = delivery.accepted.iter().map(count).collect();
-    let (first, last) = counts.first().zip(counts.last()).context("nothing came")?;
-    let gaps = compare(&delivery.accepted, &(*first..=*last))?;
-    assert_eq!(gaps, 0, "the server gives over what is not stored");
-    println!(
-        "{} events, {} doubles on the log",
-        counts.len(),
-        delivery.repeated
-    );
+    counted.is_whole()?;
     Ok(())
 }
 

@@ -147,8 +147,14 @@ fn what_was_stored_without_a_broker_survives_a_kill() -> Result<()> {
     plant.gateway.kill()?;
     plant.plc.count_up(COUNTER, 2, 4, 4)?;
     written(&mut plant, 4)?;
+    plant.gateway.spawn()?;
+    // From its first answer on it says what waits.
+    let waiting = until("an answer", Patience::Long, || {
+        Ok(plant.gateway.metric("floorgate_outbox_depth").ok().flatten())
+    })?;
+    assert!(waiting >= 3.0, "{waiting} wait");
+    plant.gateway.wait_ready()?;
     kafka.resume()?;
-    plant.gateway.start()?;
     let mut reader = plant.reader("production-count")?;
     let delivery = Delivery::of(read_to(&mut reader, 4)?)?;
     let gaps = compare(&delivery.accepted, &(1..=4))?;

@@ -45,6 +45,7 @@ pub use checkpoint::Checkpoints;
 pub use mailbox::{Generation, Message, Replacement, Resend, intake_of, mailbox};
 pub use pulse::{Pulse, Standing};
 pub use requests::Requesters;
+pub use upkeep::show;
 
 /// Samples that one commit takes at most, so that a flood does not delay the first of them for long.
 const SAMPLES_PER_COMMIT: usize = 8192;

@@ -2,7 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use floorgate_outbox::Error as StoreError;
+use floorgate_metrics::Metrics;
+use floorgate_outbox::{Error as StoreError, Stats};
 use floorgate_sample::Timestamp;
 use tracing::warn;
 
@@ -53,6 +54,13 @@ impl Upkeep {
     pub fn checkpointed(&mut self, result: Result<(), StoreError>) {
         self.checkpointed = Some(result);
     }
+}
+
+/// Lets an operator see how much waits, and how large the store is.
+pub fn show(metrics: &Metrics, stats: &Stats) {
+    let number = |number| i64::try_from(number).unwrap_or(i64::MAX);
+    metrics.outbox_depth.set(number(stats.depth));
+    metrics.outbox_bytes.set(number(stats.used_bytes));
 }
 
 impl Running {
@@ -117,14 +125,7 @@ impl Running {
             }
             stats => stats?,
         };
-        self.engine
-            .metrics
-            .outbox_depth
-            .set(i64::try_from(stats.depth).unwrap_or(i64::MAX));
-        self.engine
-            .metrics
-            .outbox_bytes
-            .set(i64::try_from(stats.used_bytes).unwrap_or(i64::MAX));
+        show(&self.engine.metrics, &stats);
         let growth = &mut self.upkeep.growth;
         growth.note(self.engine.started.elapsed(), stats.used_bytes);
         let hours = growth.hours_until(stats.room_bytes);
