@@ -91,8 +91,8 @@ impl Restart {
                 // What was there when the source came is stored by now.
                 before = Some(Storing::read(&gateway)?);
             }
-            // What is in flight of ten thousand a second is no backlog.
-            Ok(intake.is_some() && acknowledged.is_some() && depth(&gateway)? < 2_000.0)
+            let sent = gateway.metric(published)?.unwrap_or_default();
+            Ok(intake.is_some() && acknowledged.is_some() && sent >= waiting)
         })?;
         let drained = started.elapsed().as_secs_f64();
         let memory = peak_memory(pid)?;
