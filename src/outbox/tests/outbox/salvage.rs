@@ -1,9 +1,11 @@
 //! Damaged stores: whatever byte is wrong, a start goes on with what can be read, and says what it could not.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs;
+use std::iter;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use floorgate_outbox::{Acknowledged, Burial, Commit, Error, Options, Reader, Renewal, Store};
 use floorgate_sample::Timestamp;
@@ -204,25 +206,100 @@ fn a_move_that_was_interrupted_is_ended() {
     assert_eq!(salvage, None);
 }
 
-/// Any one byte of the file is another, again and again at other places: the start goes on, and no event is given that was not stored.
+/// The pages of a store by what is on them: which table or index, and whether they are leaves, inner pages, the rest of something long, or free.
+fn page_classes(path: &Path) -> BTreeMap<String, Vec<u64>> {
+    let database = Connection::open(path).expect("it opens");
+    let mut classes: BTreeMap<String, Vec<u64>> = BTreeMap::new();
+    let mut statement = database
+        .prepare("SELECT name || ' ' || pagetype, pageno FROM dbstat")
+        .expect("it can be asked");
+    let pages = statement.query_map([], |row| Ok((row.get(0)?, row.get::<_, i64>(1)?)));
+    let mut used = Vec::new();
+    for page in pages.expect("they are counted") {
+        let (class, page) = page.expect("it is read");
+        used.push(page);
+        classes.entry(class).or_default().push(page.cast_unsigned());
+    }
+    let count: i64 = database
+        .query_row("PRAGMA page_count", [], |row| row.get(0))
+        .expect("they are counted");
+    let free = (1..=count).filter(|page| !used.contains(page));
+    classes.insert("free".to_owned(), free.map(i64::cast_unsigned).collect());
+    classes
+}
+
+/// Whatever byte of whatever kind of page is wrong: the start goes on, and no event is given that was not stored.
 #[test]
 fn a_wrong_byte_anywhere_ends_no_start() {
     let folder = Folder::new();
     let (options, rows) = whole(&folder);
+    let keep_nothing = Options {
+        keep: Duration::ZERO,
+        ..options.clone()
+    };
+    let (mut store, _) = open(&keep_nothing);
+    let mut long = event("orders", "k", "long");
+    long.value = vec![b'x'; 40_000];
+    commit(&mut store, events([long]));
+    // Enough that they go from the journal into their table.
+    let names: Vec<String> = (0..2_000).map(|n| format!("tag:hall/{n}")).collect();
+    for _ in 0..40 {
+        let values = names.iter().map(|name| (name.as_str(), Some("{\"v\":1}")));
+        commit(&mut store, cells(values));
+    }
+    let mut pruned = 0;
+    loop {
+        let done = store.maintain(Timestamp::from_nanos(i64::MAX), Duration::from_secs(5));
+        let done = done.expect("it is cleaned up");
+        pruned += done.pruned;
+        if !done.more {
+            break;
+        }
+    }
+    assert!(pruned > 100, "{pruned} are deleted");
+    commit(&mut store, cells([("tag:last", Some("{}"))]));
+    drop(store);
+    let classes = page_classes(&options.path);
+    for class in [
+        "event leaf",
+        "event internal",
+        "event overflow",
+        "cell leaf",
+        "cell internal",
+        "lane leaf",
+        "sqlite_autoindex_lane_1 leaf",
+        "journal leaf",
+        "meta leaf",
+        "topic leaf",
+        "shared leaf",
+        "sqlite_schema leaf",
+        "free",
+    ] {
+        let pages = classes.get(class).map_or(0, Vec::len);
+        assert!(pages > 0, "there is no page of {class} in {classes:?}");
+    }
     let good = fs::read(&options.path).expect("it is read");
-    let mut place: u64 = 7;
-    let mut salvaged = 0;
-    for _ in 0..300 {
-        place = place
+    let page_size = u64::from(options.page_size);
+    let mut random: u64 = 7;
+    let mut next = move || {
+        random = random
             .wrapping_mul(6_364_136_223_846_793_005)
             .wrapping_add(1_442_695_040_888_963_407);
-        // Behind the header, of which each byte is tried by itself.
-        let at = 100 + usize::try_from(place >> 33).expect("small") % (good.len() - 100);
+        random >> 33
+    };
+    let mut salvaged = 0;
+    let of_each = classes.values().flat_map(|pages| iter::repeat_n(pages, 20));
+    for pages in of_each {
+        let page = pages[usize::try_from(next()).expect("small") % pages.len()];
+        // Of the header each byte is tried by itself.
+        let first = if page == 1 { 100 } else { 0 };
+        let at = (page - 1) * page_size + first + next() % (page_size - first);
+        let at = usize::try_from(at).expect("small");
         for file in fs::read_dir(folder.path()).expect("it is read") {
             fs::remove_file(file.expect("it is read").path()).expect("it is removed");
         }
         let mut bad = good.clone();
-        bad[at] ^= 1 << (place % 8);
+        bad[at] ^= 1 << (next() % 8);
         fs::write(&options.path, &bad).expect("it is written");
         let opened = Store::open_or_salvage(&options);
         let (mut store, _, salvage) = match opened {
