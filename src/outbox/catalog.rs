@@ -284,7 +284,7 @@ impl Catalog {
             let Some(lane) = self.lanes.get(*index) else {
                 continue;
             };
-            if lane.epoch != before.epoch {
+            if (lane.epoch, lane.base, lane.doubt) != (before.epoch, before.base, before.doubt) {
                 connection
                     .prepare_cached("UPDATE lane SET epoch = ?2, base = ?3, doubt = ?4 WHERE id = ?1")?
                     .execute(params![

@@ -29,6 +29,8 @@ pub(crate) struct Lane {
     doubt: u64,
     /// Rows up to here were sent by someone, with an outcome that is not known.
     tried: u64,
+    /// The same, as long as the log has not told what it has of them.
+    unsure: u64,
     /// The log was looked at since; until then nothing is sent.
     settled: bool,
     /// Up to here one record is sent at a time: to find the one that is refused, and to begin (see [`Lane::begin_alone`]).
@@ -68,6 +70,11 @@ enum Outcome {
 impl Lane {
     /// A lane as the store knows it. What was stored before this process may have been sent by an earlier one.
     pub(crate) fn new(stored: &StoredLane, topic: usize, from_earlier_process: bool) -> Self {
+        let tried = if from_earlier_process {
+            stored.last_sequence
+        } else {
+            0
+        };
         Self {
             id: stored.id,
             topic,
@@ -79,11 +86,8 @@ impl Lane {
             next: stored.acknowledged_sequence + 1,
             stored: stored.last_sequence,
             doubt: stored.doubt,
-            tried: if from_earlier_process {
-                stored.last_sequence
-            } else {
-                0
-            },
+            tried,
+            unsure: tried,
             // Also where nothing was ever sent: should the store be an older copy, or the clock have been set back, the log has later epochs.
             settled: false,
             careful: stored.acknowledged_sequence + 1,
@@ -119,7 +123,7 @@ impl Lane {
             acknowledged: self.acked,
             offset: self.acked_offset,
             last: self.stored,
-            has_sent: self.tried > 0 || self.acked > self.base,
+            has_sent: self.unsure > 0,
         }
     }
 
@@ -137,6 +141,7 @@ impl Lane {
     /// of rows at hand that need not be sent.
     pub(crate) fn settle(&mut self, sequence: u64, offset: Option<i64>, highest: u64) -> usize {
         self.settled = true;
+        self.unsure = 0;
         self.doubt = self.doubt.max(highest);
         self.note_stored(sequence);
         if sequence <= self.acked {
@@ -191,7 +196,7 @@ impl Lane {
     /// Notes that the log does not tell: what was sent is sent again, and may be there.
     pub(crate) fn settle_in_doubt(&mut self) {
         self.settled = true;
-        self.doubt = self.doubt.max(self.tried);
+        self.doubt = self.doubt.max(self.unsure);
     }
 
     /// The next sequence to send.
@@ -419,6 +424,7 @@ impl Lane {
         let sent = self.next - 1;
         if sent > self.acked {
             self.tried = self.tried.max(sent);
+            self.unsure = self.unsure.max(sent);
             self.settled = false;
         }
         if let Some(failure) = &self.failure {
@@ -432,63 +438,5 @@ impl Lane {
         self.cached.clear();
         self.cached_bytes = 0;
         std::mem::take(&mut self.in_flight_bytes)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::sync::Arc;
-
-    use floorgate_outbox::{Commit, Event, Options, Store};
-
-    use super::*;
-
-    /// A lane of the store with so many rows, as the publisher takes them.
-    fn lane(rows: usize) -> (Lane, Vec<Row>) {
-        let folder = std::env::temp_dir().join(format!("floorgate-lane-{}-{rows}", std::process::id()));
-        std::fs::create_dir_all(&folder).unwrap();
-        let (mut store, _) = Store::open(&Options::new(folder.join("outbox.db"))).unwrap();
-        let topic: Arc<str> = "topic".into();
-        store.pin_topic(&topic, 1).unwrap();
-        let event = Event {
-            topic,
-            key: "key".into(),
-            partition: None,
-            id: "id".to_owned(),
-            kind: "Kind".into(),
-            subject: "subject".into(),
-            recorded: Timestamp::from_nanos(0),
-            shared_headers: "".into(),
-            headers: String::new(),
-            value: Vec::new(),
-        };
-        let mut commit = Commit {
-            events: vec![event; rows],
-            ..Commit::default()
-        };
-        let committed = store.commit(&mut commit).unwrap();
-        let lane = Lane::new(&store.lanes()[0], 0, false);
-        std::fs::remove_dir_all(&folder).unwrap();
-        (lane, committed.rows)
-    }
-
-    #[test]
-    fn a_lane_begins_with_one_record_alone_and_so_does_one_that_begins_again() {
-        let (mut lane, rows) = lane(4);
-        for row in rows {
-            assert!(lane.cache(row, Timestamp::from_nanos(0)));
-        }
-        assert!(lane.is_careful());
-        lane.sent(1);
-        assert!(lane.is_careful(), "the second one waits for the first");
-        lane.delivered(1, Some(0), |_| {});
-        assert!(!lane.is_careful());
-        lane.sent(1);
-        lane.sent(1);
-        lane.rewind();
-        assert!(
-            lane.next() == 2 && lane.is_careful(),
-            "a producer that begins again begins with one record"
-        );
     }
 }

@@ -43,6 +43,8 @@ mod fence;
 mod fuzzing;
 mod inbox;
 mod lane;
+#[cfg(test)]
+mod lane_tests;
 mod log_reader;
 mod mark;
 #[cfg(test)]

@@ -193,10 +193,10 @@ impl Logs {
                 continue;
             }
             std::thread::sleep(SETTLING);
-            for (topic, readings) in &mut topics {
-                self.look(topic, readings, answer);
+            for (topic, mut readings) in topics {
+                self.look(&topic, &mut readings, answer);
+                tell(readings, answer);
             }
-            tell(topics.into_values().flatten(), answer);
         }
     }
 

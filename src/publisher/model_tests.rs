@@ -390,6 +390,9 @@ impl World {
                 print,
             };
             tail.take(claim, record.epoch, own);
+            if !claim.has_sent && tail.acknowledged.is_some() {
+                break;
+            }
         }
         tail
     }

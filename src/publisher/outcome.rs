@@ -192,7 +192,7 @@ impl Worker {
             slot.sent_at = [None; 2];
             self.cached = self.cached.saturating_sub(slot.lane.cached_bytes());
             self.in_flight = self.in_flight.saturating_sub(slot.lane.rewind());
-            // A new producer is known to no broker: one that has lost something would not say so.
+            // To a new producer no broker would say that it has lost something: each lane looks for it when it has something to send.
             slot.lane.unsettle();
         }
         let pause = self.transactions.as_mut().map(|own| own.restart(fatal.as_ref()));

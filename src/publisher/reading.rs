@@ -58,9 +58,9 @@ impl Reading {
         }
     }
 
-    /// Nothing is on its way that could still come, and the gateway has no records here.
+    /// Nothing is on its way that could still come, and the lane's last record is here, or the gateway has none.
     pub(crate) fn is_vain(&self) -> bool {
-        !self.question.claim.has_sent && self.tail.epoch == 0
+        !self.question.claim.has_sent && (self.tail.epoch == 0 || self.tail.acknowledged.is_some())
     }
 
     /// Forgets what was read.
@@ -81,7 +81,7 @@ impl Reading {
     ) -> Result<i64, KafkaError> {
         let next = match self.next {
             Some(next) => next,
-            None => self.first(client, high)?,
+            None => self.first(client, low, high)?,
         };
         let next = next.max(low);
         self.tail.reach(&self.question.claim, low, high);
@@ -91,16 +91,18 @@ impl Reading {
     }
 
     /// The first offset to read of a log that ends there.
-    fn first(&self, client: &BaseConsumer<Quiet>, high: i64) -> Result<i64, KafkaError> {
-        let claim = &self.question.claim;
-        let first = match self.question.since {
-            Some(since) => self.first_since(since, client)?.unwrap_or(high),
-            None => claim.offset.unwrap_or(0),
-        };
+    fn first(&mut self, client: &BaseConsumer<Quiet>, low: i64, high: i64) -> Result<i64, KafkaError> {
         let glance = high - GLANCE;
+        if let Some(since) = self.question.since {
+            let first = self.first_since(since, client)?.unwrap_or(high);
+            self.tail.is_whole = first > low;
+            // Later epochs may be older than that.
+            return Ok(first.min(glance));
+        }
+        let first = self.question.claim.offset.unwrap_or(0);
         Ok(if first >= high {
             glance
-        } else if claim.has_sent {
+        } else if self.question.claim.has_sent || self.question.claim.has_acknowledged() {
             first
         } else {
             first.max(glance)
@@ -138,7 +140,7 @@ impl Reading {
             self.transactional |= mark.transactional;
             self.tail.take(&self.question.claim, mark.epoch, own);
         }
-        self.done = offset + 1 >= self.tail.high;
+        self.done = offset + 1 >= self.tail.high || (self.is_vain() && self.tail.acknowledged.is_some());
     }
 }
 

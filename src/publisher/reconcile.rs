@@ -47,6 +47,13 @@ pub(crate) struct Claim {
     pub(crate) has_sent: bool,
 }
 
+impl Claim {
+    /// Whether a record of this epoch was acknowledged, and has to be there.
+    pub(crate) fn has_acknowledged(&self) -> bool {
+        self.acknowledged > self.base
+    }
+}
+
 /// A record of the lane.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Own {
@@ -75,6 +82,8 @@ pub(crate) struct Tail {
     pub(crate) epoch: u32,
     /// The log ends, or ended when it was first looked at, before the claim's offset.
     pub(crate) ends_before: bool,
+    /// The log begins before anything of the claim can have been sent: nothing of it has expired.
+    pub(crate) is_whole: bool,
 }
 
 impl Tail {
@@ -140,16 +149,19 @@ pub(crate) fn judge<E>(
     if tail.ends_before {
         return Ok(Verdict::Truncated);
     }
+    let has_expired = match claim.offset {
+        Some(offset) if claim.has_acknowledged() => offset < tail.low,
+        // It is where the log ended before the epoch.
+        Some(offset) => offset + 1 < tail.low,
+        None => claim.has_sent && tail.low > 0 && !tail.is_whole,
+    };
     let mut begins_later = false;
     match tail.acknowledged {
         Some(own) if !is_same(&own)? => return Ok(Verdict::RolledBack),
-        None if claim
-            .offset
-            .map_or(claim.has_sent && tail.low > 0, |offset| offset < tail.low) =>
-        {
+        None if has_expired => {
             begins_later = true;
         }
-        None if claim.acknowledged > claim.base => return Ok(Verdict::Truncated),
+        None if claim.has_acknowledged() => return Ok(Verdict::Truncated),
         _ => {}
     }
     if tail.foreign {
@@ -216,6 +228,7 @@ mod tests {
             foreign: false,
             epoch: 1,
             ends_before: false,
+            is_whole: false,
         }
     }
 
@@ -274,6 +287,12 @@ mod tests {
             verdict(&claim, &log),
             Verdict::Unknown,
             "it may have been on the log and gone"
+        );
+        log.is_whole = true;
+        assert_eq!(
+            verdict(&claim, &log),
+            settled(0, None),
+            "it is older than the lane"
         );
         let new = Claim {
             has_sent: false,

@@ -56,6 +56,9 @@ impl Worker {
                 continue;
             }
             let claim = slot.lane.claim();
+            if !claim.has_sent && !slot.lane.has_unsent() {
+                continue;
+            }
             let since = match first_recorded(&self.reader, slot.lane.id, &claim) {
                 Ok(since) => since,
                 Err(error) => {
@@ -77,14 +80,20 @@ impl Worker {
         }
     }
 
-    /// Whether the lane's topic is open.
+    /// Whether the lane's partition can be read.
     fn is_there(&self, lane: &Lane) -> bool {
-        let topic = self.topics.get(lane.topic);
-        topic.is_some_and(|topic| matches!(topic.state, TopicState::Open { .. }))
+        let state = self.topics.get(lane.topic).map(|topic| &topic.state);
+        matches!(
+            (state, lane.partition),
+            (Some(TopicState::Open { partitions }), Some(partition)) if partition < *partitions
+        )
     }
 
     /// When the next log is looked at.
     pub(crate) fn next_look(&self) -> Option<Instant> {
+        if self.is_log_undecided() || self.store_retry_at.is_some() {
+            return None;
+        }
         let times = self.slots.iter().filter_map(|slot| match slot.looking {
             Looking::NotBefore(time) if slot.lane.is_unsettled() && self.is_there(&slot.lane) => time,
             _ => None,

@@ -5,10 +5,11 @@ use std::ops::Range;
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result, ensure};
-use floorgate_tests::{Delivery, Kafka, Patience, Record};
+use floorgate_tests::{Delivery, Folder, Kafka, Patience, Record};
 use rdkafka::config::ClientConfig;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 
+use crate::copies::copy_outbox;
 use crate::counting::{COUNTER, compare, known, read_to, written, wrote};
 use crate::plant::{Plant, topic};
 
@@ -135,15 +136,7 @@ fn a_lane_that_was_never_acknowledged_is_not_looked_for_in_what_is_older() -> Re
     let counts = topic(plant.site(), "production-count");
     kafka.create_topic(&counts, 1)?;
     let yesterday = SystemTime::now() - Duration::from_hours(24);
-    let time = i64::try_from(yesterday.duration_since(SystemTime::UNIX_EPOCH)?.as_millis())?;
-    let others: BaseProducer = ClientConfig::new()
-        .set("bootstrap.servers", kafka.bootstrap())
-        .create()?;
-    for _ in 0..OTHERS {
-        let record = BaseRecord::to(&counts).key("k").payload("v").timestamp(time);
-        others.send(record).map_err(|(error, _)| error)?;
-    }
-    others.flush(Duration::from_secs(30))?;
+    fill(&kafka, &counts, OTHERS, yesterday)?;
 
     plant.gateway.start()?;
     known(&plant)?;
@@ -152,6 +145,8 @@ fn a_lane_that_was_never_acknowledged_is_not_looked_for_in_what_is_older() -> Re
     let stored = "floorgate_events_total{type=\"ProductionCountRecorded\"}";
     plant.gateway.wait_for_metric(stored, 1.0.., Patience::Short)?;
     plant.gateway.kill()?;
+    let before = Folder::new("before")?;
+    copy_outbox(&plant.gateway.state(), before.path())?;
     kafka.resume()?;
     plant.gateway.start()?;
     let mut reader = plant.reader("production-count")?;
@@ -164,6 +159,37 @@ fn a_lane_that_was_never_acknowledged_is_not_looked_for_in_what_is_older() -> Re
     );
     let own = Delivery::of(&records[OTHERS..])?;
     assert_eq!(compare(&own.accepted, &(1..=1))?, 0);
+
+    // The same once more, when the count is on the log and others have followed: it is found there.
+    plant.gateway.kill()?;
+    copy_outbox(before.path(), &plant.gateway.state())?;
+    fill(&kafka, &counts, 1_500, SystemTime::now())?;
+    plant.gateway.start()?;
+    let settled = "floorgate_reconciliations_total{result=\"settled\"}";
+    plant.gateway.wait_for_metric(settled, 1.0.., Patience::Long)?;
+    plant.plc.set(COUNTER, 2)?;
+    let records = reader.until("the next count", Patience::Long, |records| {
+        records.len() > OTHERS + 1_501
+    })?;
+    let own = |record: &&Record| record.has_header("floorgate_lane_sequence");
+    let own: Vec<Record> = records.iter().filter(own).cloned().collect();
+    let delivery = Delivery::of(&own)?;
+    assert_eq!((own.len(), delivery.repeated), (2, 0), "it was sent again");
+    compare(&delivery.accepted, &(1..=2))?;
+    Ok(())
+}
+
+/// Lets another program send so many records to a topic.
+fn fill(kafka: &Kafka, topic: &str, records: usize, time: SystemTime) -> Result<()> {
+    let time = i64::try_from(time.duration_since(SystemTime::UNIX_EPOCH)?.as_millis())?;
+    let others: BaseProducer = ClientConfig::new()
+        .set("bootstrap.servers", kafka.bootstrap())
+        .create()?;
+    for _ in 0..records {
+        let record = BaseRecord::to(topic).key("k").payload("v").timestamp(time);
+        others.send(record).map_err(|(error, _)| error)?;
+    }
+    others.flush(Duration::from_secs(30))?;
     Ok(())
 }
 

@@ -1,7 +1,7 @@
 //! `floorgate demo`.
 
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use anyhow::{Result, ensure};
 use floorgate_tests::{Folder, Kafka, Patience, Process, Reader, Signal, binary, repository, until};
@@ -37,6 +37,33 @@ fn ctrl_c_in_a_terminal_ends_the_demonstration_without_a_loss() -> Result<()> {
     let output = ended_by(Process::interrupt)?;
     let last = output.lines().last().unwrap_or_default();
     assert_eq!(last, "lost 0   doubled 0   outbox depth 0", "{output}");
+    Ok(())
+}
+
+#[test]
+fn in_a_terminal_a_line_at_the_bottom_tells_how_it_stands() -> Result<()> {
+    let folder = Folder::new("demo")?;
+    let demo = format!("{} demo --rate 20 --for 4s", binary("floorgate")?.display());
+    let output = Command::new("script")
+        .args(["--quiet", "--return", "--command", &demo, "/dev/null"])
+        .current_dir(repository())
+        .env("TMPDIR", folder.path())
+        .stdin(Stdio::null())
+        .output()?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    ensure!(output.status.success(), "{text}");
+    // It is written at the line's beginning, without a line feed, and wiped before what comes next.
+    let lines: Vec<&str> = text.split("\r\u{1b}[2K").collect();
+    ensure!(lines.len() > 8, "{text}");
+    let states = lines.iter().filter_map(|line| line.rsplit('\n').next());
+    let states: Vec<&str> = states.filter(|state| state.contains("   consumed ")).collect();
+    ensure!(
+        states.len() > 8 && states.iter().any(|state| state.contains("   latency p50 ")),
+        "{states:?}"
+    );
+    ensure!(text.contains(" Running → ") || text.contains(" → "), "{text}");
+    let last = text.trim_end().lines().last().unwrap_or_default();
+    assert_eq!(last, "lost 0   doubled 0   outbox depth 0", "{text}");
     Ok(())
 }
 

@@ -4,7 +4,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result};
-use floorgate_tests::{Kafka, Listener, Machine, Patience, binary, free_port, repository, until};
+use floorgate_tests::{
+    Kafka, Listener, Machine, OpcUaOptions, OpcUaPeer, Patience, Process, binary, free_port, peer_command,
+    repository, until,
+};
+use serde_json::json;
 
 use crate::plant::Plant;
 use crate::security::plant as protected_plant;
@@ -284,43 +288,145 @@ fn blocks(section: &str, language: &str) -> Result<Vec<String>> {
         .collect())
 }
 
+/// The lines of a section of the README that are commands of that kind.
+fn commands(section: &str, begin: &str) -> Result<Vec<String>> {
+    let readme = std::fs::read_to_string(repository().join("README.md"))?;
+    let (_, rest) = readme.split_once(section).context("no such section")?;
+    let text = rest.split("\n## ").next().unwrap_or_default();
+    let lines = text.lines().map(str::trim).filter(|line| line.starts_with(begin));
+    Ok(lines
+        .map(|line| line.split(" # ").next().unwrap_or_default().trim().to_owned())
+        .collect())
+}
+
+/// The README's way from a real PLC to the first event, word by word but for the addresses: the PLC talks encrypted only, the broker by TLS.
 #[test]
 fn the_way_to_the_first_event_is_as_the_readme_says() -> Result<()> {
+    const SECTION: &str = "## From a real PLC";
     let Some(machine) = installed()? else {
         return Ok(());
     };
-    let [settings, mapping] = &blocks("## From a real PLC", "yaml")?[..] else {
+    let kafka = Kafka::shared_protected()?;
+    let broker = kafka.address(Listener::Tls)?;
+    let mut plc = OpcUaPeer::start(OpcUaOptions {
+        policies: vec!["Basic256Sha256-SignAndEncrypt"],
+        ..OpcUaOptions::default()
+    })?;
+    plc.add("Line1.WorkOrderId", "String", json!("WO-1"))?;
+    plc.add("Line1.Status", "Int32", json!(2))?;
+    let [settings, mapping] = &blocks(SECTION, "yaml")?[..] else {
         anyhow::bail!("there is another number of YAML blocks");
     };
-    machine.write(CONFIG, settings)?;
-    machine.write("/etc/floorgate/mappings/filler.yaml", mapping)?;
+    let settings = settings
+        .replace("opc.tcp://192.168.10.20:4840", &plc.url())
+        .replace("kafka.plant.example:9093", &broker);
+    let authority = kafka.authority()?.certificate();
+    machine.write(
+        "/etc/floorgate/kafka-ca.pem",
+        &std::fs::read_to_string(&authority)?,
+    )?;
+    machine.write(
+        CONFIG,
+        &format!("{settings}  security: {{ca_file: /etc/floorgate/kafka-ca.pem}}\n"),
+    )?;
+    let mapping = mapping.replace("urn:plant", OpcUaPeer::NAMESPACE);
+    machine.write("/etc/floorgate/mappings/filler.yaml", &mapping)?;
     let checked = machine.text(&["floorgate", "check", "--config", CONFIG])?;
     assert!(
         checked.contains("1 sources, 2 tags, 1 rules, no errors"),
         "{checked}"
     );
-    let pki = |command: &str| {
-        machine.text(&[
-            "runuser",
-            "-u",
-            "floorgate",
-            "--",
-            "floorgate",
-            "pki",
-            command,
-            "--config",
-            CONFIG,
-        ])
+
+    // There is no `sudo` in the machine.
+    let say = |line: &str| {
+        let line = line.replace("sudo -u floorgate", "runuser -u floorgate --");
+        machine.text(&["sh", "-c", &line])
     };
-    pki("init")?;
+    let [init, show, trust] = &commands(SECTION, "sudo -u floorgate floorgate pki ")?[..] else {
+        anyhow::bail!("there is another number of commands");
+    };
+    let [enable] = &commands(SECTION, "systemctl ")?[..] else {
+        anyhow::bail!("the service is not started once");
+    };
+    say(init)?;
     assert_eq!(
         machine.text(&["stat", "-c", "%U %a", "/var/lib/floorgate"])?,
         "floorgate 700"
     );
-    // Neither the PLC nor the broker of the README are there; it starts all the same, with the certificate that was made.
+    say(enable)?;
+    assert_eq!(machine.property(UNIT, "UnitFileState")?, "enabled");
+    let journal = || machine.text(&["journalctl", "--no-pager", "-u", UNIT]);
+    until("the refusal in the log", Patience::Long, || {
+        Ok(journal()?.contains("is not trusted").then_some(()))
+    })?;
+    let shown = say(show)?;
+    let refused = shown
+        .lines()
+        .find_map(|line| line.strip_prefix("refused   thumbprint  "));
+    say(&trust.replace("THUMBPRINT", refused.with_context(|| shown.clone())?))?;
+
+    let code = blocks(SECTION, "python")?.concat();
+    let ca = format!("\"ssl.ca.location\": \"{}\", \"group.id\"", authority.display());
+    let code = code
+        .replace("kafka.plant.example:9093", &broker)
+        .replace("\"group.id\"", &ca);
+    let folder = floorgate_tests::Folder::new("readme")?;
+    let script = folder.write("consumer.py", &code)?;
+    let mut command = peer_command(&script.display().to_string())?;
+    command.env("PYTHONUNBUFFERED", "1");
+    let mut consumer = Process::start("consumer", &command, &folder.path().join("consumer.log"))?;
+    consumer
+        .wait_for_output("\"status\":\"AllowedToStart\"", Patience::Long)
+        .with_context(|| journal().unwrap_or_default())?;
+    plc.set("Line1.Status", 3)?;
+    consumer.wait_for_output("\"status\":\"Running\"", Patience::Long)?;
+    consumer.kill()?;
+    machine.text(&["systemctl", "stop", UNIT])?;
+    Ok(())
+}
+
+/// The hardened unit sees no serial port; with the drop-in it has those of the group.
+#[test]
+fn serial_ports_are_the_services_with_the_drop_in() -> Result<()> {
+    // The kernel's number of USB adapters, of which none is plugged in: who may open it is told that.
+    const PORT: &str = "/dev/ttyUSB7";
+    const MAPPING: &str = "mapping: drive\nsource: drive\nequipment: acme/busan/filling/line1/drive\n\
+                           tags:\n  power: {holding: 1, type: u16}\nevents:\n  - {type: MeasurementRecorded, trigger: power}\n";
+    let Some(machine) = installed()? else {
+        return Ok(());
+    };
+    machine.text(&["mknod", "-m", "660", PORT, "c", "188", "7"])?;
+    machine.text(&["chgrp", "dialout", PORT])?;
+    let settings = format!(
+        "gateway: serial\nstate_dir: /var/lib/floorgate\nmappings: [mappings/drive.yaml]\n\
+         sources: {{drive: {{adapter: modbus, connect: \"rtu://{PORT}\"}}}}\n\
+         http: {{listen: \"127.0.0.1:{}\"}}\n\
+         kafka: {{brokers: [\"127.0.0.1:{}\"], security: {{protocol: plaintext}}}}\n",
+        free_port()?,
+        free_port()?
+    );
+    machine.write(CONFIG, &settings)?;
+    machine.write("/etc/floorgate/mappings/drive.yaml", MAPPING)?;
+    let told = |what: &str| -> Result<()> {
+        until(&format!("{what:?} in the journal"), Patience::Short, || {
+            let journal = machine.text(&["journalctl", "--no-pager", "-u", UNIT])?;
+            Ok(journal.contains(what).then_some(()))
+        })
+        .with_context(|| {
+            machine
+                .text(&["journalctl", "--no-pager", "-u", UNIT])
+                .unwrap_or_default()
+        })
+    };
     machine.text(&["systemctl", "start", UNIT])?;
-    assert_eq!(machine.property(UNIT, "ActiveState")?, "active");
-    assert!(pki("show")?.contains("own"));
+    told("No such file or directory")?;
+
+    let drop_in = "/etc/systemd/system/floorgate.service.d/serial.conf";
+    let documents = "/usr/local/share/doc/floorgate/serial.conf";
+    machine.text(&["install", "-D", "-m", "0644", documents, drop_in])?;
+    machine.text(&["systemctl", "daemon-reload"])?;
+    machine.text(&["systemctl", "restart", UNIT])?;
+    told("No such device or address")?;
     machine.text(&["systemctl", "stop", UNIT])?;
     Ok(())
 }
