@@ -388,14 +388,14 @@ fn the_way_to_the_first_event_is_as_the_readme_says() -> Result<()> {
 /// The hardened unit sees no serial port; with the drop-in it has those of the group.
 #[test]
 fn serial_ports_are_the_services_with_the_drop_in() -> Result<()> {
-    // The kernel's number of USB adapters, of which none is plugged in: who may open it is told that.
-    const PORT: &str = "/dev/ttyUSB7";
+    // The kernel's number of an on-board port, of which there is none: who may open it is told that.
+    const PORT: &str = "/dev/ttyS9";
     const MAPPING: &str = "mapping: drive\nsource: drive\nequipment: acme/busan/filling/line1/drive\n\
                            tags:\n  power: {holding: 1, type: u16}\nevents:\n  - {type: MeasurementRecorded, trigger: power}\n";
     let Some(machine) = installed()? else {
         return Ok(());
     };
-    machine.text(&["mknod", "-m", "660", PORT, "c", "188", "7"])?;
+    machine.text(&["mknod", "-m", "660", PORT, "c", "4", "73"])?;
     machine.text(&["chgrp", "dialout", PORT])?;
     let settings = format!(
         "gateway: serial\nstate_dir: /var/lib/floorgate\nmappings: [mappings/drive.yaml]\n\
