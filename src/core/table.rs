@@ -111,7 +111,18 @@ impl ValueTable {
         };
         Some(match name {
             "isa95-job-state" => numbered("isa95", JOB_STATE_V2),
-            "isa95-job-state-v1" => numbered("isa95", JOB_STATE_V1),
+            "isa95-job-state-v1" => {
+                let mut table = numbered("isa95", &[]);
+                table
+                    .entries
+                    .extend(JOB_STATE_V1.iter().map(|&(number, name, sub_state)| Entry {
+                        key: Key::Number(number),
+                        name: name.into(),
+                        category: None,
+                        sub_state: sub_state.map(Into::into),
+                    }));
+                table
+            }
             "packml-state" => numbered("packml", PACKML_STATE),
             "packml-mode" => numbered("packml", PACKML_MODE),
             "machinery-item-state" => numbered("machinery", MACHINERY_ITEM_STATE),
@@ -153,14 +164,18 @@ const JOB_STATE_V2: &[Numbered] = &[
     (6, "Aborted", None),
 ];
 
-/// OPC 10031-4 v1.0: the same states by other numbers; `Running` is 4 here.
-const JOB_STATE_V1: &[Numbered] = &[
-    (1, "NotAllowedToStart", None),
-    (2, "AllowedToStart", None),
+/// OPC 10031-4 v1.0, `ISA95JobOrderStateEnum`, as the states of v2.0 with their sub-states: one version's consumers read the other's. Undefined (0)
+/// and Error (10) have none.
+const JOB_STATE_V1: &[(i64, &str, Option<&str>)] = &[
+    (1, "NotAllowedToStart", Some("Waiting")),
+    (2, "AllowedToStart", Some("Ready")),
+    (3, "AllowedToStart", Some("Loaded")),
     (4, "Running", None),
-    (5, "Interrupted", None),
-    (6, "Ended", None),
-    (7, "Aborted", None),
+    (5, "Ended", Some("Completed")),
+    (6, "Aborted", None),
+    (7, "Interrupted", Some("Held")),
+    (8, "Interrupted", Some("Suspended")),
+    (9, "Ended", Some("Closed")),
 ];
 
 const NOT_AVAILABLE: Option<&str> = Some("NotAvailable");
@@ -316,8 +331,28 @@ mod tests {
             ValueTable::standard(table).and_then(|t| t.name_of(&Value::Int(number)).map(str::to_owned))
         };
         assert_eq!(name("isa95-job-state", 3).as_deref(), Some("Running"));
-        assert_eq!(name("isa95-job-state-v1", 4).as_deref(), Some("Running"));
         assert_eq!(name("isa95-job-state", 9).as_deref(), Some("unknown"));
+        let first = ValueTable::standard("isa95-job-state-v1").unwrap();
+        let state = |number| {
+            let entry = first.find(&Value::Int(number))?;
+            Some((&*entry.name, entry.sub_state.as_deref()))
+        };
+        assert_eq!(
+            (0..=10).map(state).collect::<Vec<_>>(),
+            [
+                None,
+                Some(("NotAllowedToStart", Some("Waiting"))),
+                Some(("AllowedToStart", Some("Ready"))),
+                Some(("AllowedToStart", Some("Loaded"))),
+                Some(("Running", None)),
+                Some(("Ended", Some("Completed"))),
+                Some(("Aborted", None)),
+                Some(("Interrupted", Some("Held"))),
+                Some(("Interrupted", Some("Suspended"))),
+                Some(("Ended", Some("Closed"))),
+                None,
+            ]
+        );
     }
 
     #[test]

@@ -178,9 +178,7 @@ async fn an_overflowed_queue_is_a_gap() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nothing_is_acknowledged_before_it_is_stored() {
-    // A server keeps as many unacknowledged messages as it has room for; with receipts withheld, what was sent
-    // can all be had again on another connection.
+async fn each_message_carries_a_receipt_and_the_next_ones_do_not_wait_for_it() {
     let mut server = TestServer::started(Manner::default()).await;
     let folder = Folder::new();
     let mut run = Run::new(&folder, &settings(server.port, ""), &addresses(1));
