@@ -285,7 +285,12 @@ impl AggregateForm {
 
 /// A name, or a list of them.
 #[derive(Clone, Debug)]
-pub(crate) struct Names(pub Vec<String>);
+pub(crate) enum Names {
+    /// One.
+    One(String),
+    /// Several, each where it stands.
+    Several(Vec<Spanned<String>>),
+}
 
 impl<'de> Deserialize<'de> for Names {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -299,11 +304,11 @@ impl<'de> Deserialize<'de> for Names {
             }
 
             fn visit_str<E: de::Error>(self, name: &str) -> Result<Names, E> {
-                Ok(Names(vec![name.to_owned()]))
+                Ok(Names::One(name.to_owned()))
             }
 
             fn visit_seq<A: SeqAccess<'de>>(self, names: A) -> Result<Names, A::Error> {
-                Vec::deserialize(SeqAccessDeserializer::new(names)).map(Names)
+                Vec::deserialize(SeqAccessDeserializer::new(names)).map(Names::Several)
             }
         }
 
@@ -331,7 +336,7 @@ pub(crate) enum TransitionsForm {
     /// Those of a standard, by its name.
     Standard(String),
     /// States that may follow, by state.
-    Own(BTreeMap<String, Vec<String>>),
+    Own(BTreeMap<String, Vec<Spanned<String>>>),
 }
 
 impl<'de> Deserialize<'de> for TransitionsForm {

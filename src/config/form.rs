@@ -65,6 +65,10 @@ pub(crate) struct MappingForm {
     #[serde(default)]
     #[schemars(skip)]
     pub history: Skip,
+    /// Kept for commands to the floor; not there yet.
+    #[serde(default)]
+    #[schemars(skip)]
+    pub commands: Skip,
     /// What changes mean.
     #[schemars(with = "Vec<EventForm>")]
     pub events: Skip,
@@ -114,7 +118,8 @@ pub(crate) struct TagForm {
     #[serde(default)]
     pub source: Option<Spanned<String>>,
     /// Names of the values: a table of the standards (`isa95-job-state`, `isa95-job-state-v1`, `packml-state`,
-    /// `packml-mode`, `machinery-item-state`) or one of the mapping's `tables`.
+    /// `packml-mode`, `machinery-item-state`, `machinery-operation-mode`, `result-evaluation`, `mtconnect-execution`,
+    /// `weihenstephan-program`, `weihenstephan-mode`, `vda5050-action-status`) or one of the mapping's `tables`.
     #[serde(default)]
     pub values: Option<Spanned<String>>,
     /// Unit of the value as code of UN/ECE Recommendation 20: `CEL` °C, `C62` pieces, `KWT` kW, `MMT` mm.

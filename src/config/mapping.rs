@@ -119,6 +119,7 @@ impl<'n> Compiler<'n> {
         // The keys of the file are checked as a whole; each part is then taken from the tree, so that a wrong
         // part keeps no other from being checked.
         let _ = salvage::<MappingForm>(node, problems);
+        event::not_yet(node, &["commands"], "writes to the floor", problems);
         event::not_yet(
             node,
             &["history"],

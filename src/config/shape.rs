@@ -30,11 +30,11 @@ pub(crate) fn of(
     }
     let right = |condition| Some(edge(form, condition, true, false));
     if let Some(names) = &form.becomes {
-        let names = states::of(&names.value.0, names.span, trigger, problems)?;
+        let names = states::of(names, trigger, problems)?;
         return right(Condition::Is(names));
     }
     if let Some(names) = &form.leaves {
-        let names = states::of(&names.value.0, names.span, trigger, problems)?;
+        let names = states::of(names, trigger, problems)?;
         return Some(edge(form, Condition::Is(names), false, true));
     }
     let hysteresis = form

@@ -6,7 +6,7 @@ use floorgate_core::plan::{Shape, TagSpec};
 use floorgate_core::table::{Transitions, Unmapped, ValueTable};
 use floorgate_yaml::{Problems, Span, Spanned, closest};
 
-use crate::event_form::TransitionsForm;
+use crate::event_form::{Names, TransitionsForm};
 
 /// Every name that the values of a table can have.
 pub(crate) fn names(table: &ValueTable) -> impl Iterator<Item = &str> {
@@ -24,17 +24,20 @@ pub(crate) fn has_name(table: &ValueTable, name: &str) -> bool {
 
 /// Names of states of the trigger, each of which its table must have.
 pub(crate) fn of(
-    names: &[String],
-    span: Span,
+    names: &Spanned<Names>,
     trigger: Option<&TagSpec>,
     problems: &mut Problems,
 ) -> Option<Box<[Arc<str>]>> {
     let table = trigger.and_then(|spec| spec.values.as_deref());
+    let named: Vec<(&str, Span)> = match &names.value {
+        Names::One(name) => vec![(name, names.span)],
+        Names::Several(several) => several.iter().map(|name| (&*name.value, name.span)).collect(),
+    };
     let mut right = true;
-    for name in names {
-        right &= is_state(name, span, table, problems);
+    for (name, span) in &named {
+        right &= is_state(name, *span, table, problems);
     }
-    right.then(|| names.iter().map(|name| name.as_str().into()).collect())
+    right.then(|| named.iter().map(|(name, _)| (*name).into()).collect())
 }
 
 /// Whether a table has a state, which is a problem where it has not. Without a table any text is one.
@@ -80,13 +83,18 @@ pub(crate) fn transitions(
         }
         TransitionsForm::Own(own) => {
             let mut right = true;
-            for name in own.iter().flat_map(|(from, to)| std::iter::once(from).chain(to)) {
-                right &= is_state(name, form.span, table, problems);
+            for (from, to) in own {
+                // Where it stands itself is not known; what may follow stands beside it.
+                let span = to.first().map_or(form.span, |first| first.span);
+                right &= is_state(from, span, table, problems);
+                for name in to {
+                    right &= is_state(&name.value, name.span, table, problems);
+                }
             }
-            let row = |(from, to): (&String, &Vec<String>)| {
+            let row = |(from, to): (&String, &Vec<Spanned<String>>)| {
                 (
                     from.as_str().into(),
-                    to.iter().map(|name| name.as_str().into()).collect(),
+                    to.iter().map(|name| name.value.as_str().into()).collect(),
                 )
             };
             right.then(|| Shape::Transitions(own.iter().map(row).collect()))

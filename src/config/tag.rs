@@ -39,6 +39,9 @@ pub(crate) struct TagPlan<'n> {
     pub address: Option<NodeTemplate<'n>>,
 }
 
+/// What a table says of values that it lacks, where that is no name of a state.
+const UNMAPPED: &[&str] = &["unknown", "ignore"];
+
 /// The tables that a mapping may name.
 #[derive(Debug, Default)]
 pub(crate) struct Tables {
@@ -59,6 +62,18 @@ impl Tables {
                     .hint("give the plant's own table another name");
             }
             let form = decode::<TableForm>(table, problems);
+            let unmapped = form.as_ref().and_then(|form| form.unmapped.as_deref());
+            if let Some((name, node)) = unmapped.zip(table.get("unmapped"))
+                && !UNMAPPED.contains(&name)
+                && let Some(similar) = closest(name, UNMAPPED.iter().copied())
+            {
+                problems
+                    .warning(
+                        node.span,
+                        format!("values that the table lacks are the state `{name}`"),
+                    )
+                    .hint(format!("did you mean `{similar}`?"));
+            }
             tables
                 .own
                 .insert(name.clone(), form.map(|form| Arc::new(table_of(name, form))));
