@@ -131,8 +131,8 @@ impl Scope<'_> {
                 function_problem(role, &name, span, problems);
                 None
             }
-            Err(ExpressionError::Syntax(text)) => {
-                syntax_problem(role, &text, span, problems);
+            Err(ExpressionError::Syntax(told)) => {
+                syntax_problem(role, text, &told, span, problems);
                 None
             }
             Err(error) => {
@@ -254,7 +254,9 @@ pub(crate) fn refill(
 fn function_problem(role: &str, name: &str, span: Span, problems: &mut Problems) {
     let methods = METHODS.iter().map(|(method, _)| *method);
     let problem = problems.error(span, format!("`{role}`: there is no function `{name}`"));
-    if methods.clone().any(|method| method == name) {
+    if let Some((other, right)) = other_operator(name) {
+        problem.hint(format!("`{other}` is written `{right}` here"));
+    } else if methods.clone().any(|method| method == name) {
         problem.hint(format!("it is called of a value: `order.{name}(…)`"));
     } else if FUNCTIONS.contains(&name) {
         problem.hint(format!("the value stands in the brackets: `{name}(order)`"));
@@ -271,22 +273,85 @@ fn function_problem(role: &str, name: &str, span: Span, problems: &mut Problems)
 }
 
 /// The parser of expressions lists every word that could follow; what it stumbled over says more.
-fn syntax_problem(role: &str, text: &str, span: Span, problems: &mut Problems) {
-    let column = text
+fn syntax_problem(role: &str, expression: &str, told: &str, span: Span, problems: &mut Problems) {
+    let column = told
         .split(':')
         .nth(3)
         .and_then(|column| column.trim().parse::<usize>().ok());
-    let text = text.rsplit_once("Syntax error: ").map_or(text, |(_, text)| text);
-    let text = text
-        .split(" expecting ")
-        .next()
-        .unwrap_or(text)
-        .replace("mismatched input", "unexpected")
-        .replace("extraneous input", "unexpected")
-        .replace("'<EOF>'", "end");
-    let problem = problems.error(span, format!("`{role}`: the expression is not valid: {text}"));
-    match column {
-        Some(column) => problem.hint(format!("look at character {column} of the expression")),
-        None => problem.hint("such as `good > 0 && state == 6`"),
+    let text = told.rsplit_once("Syntax error: ").map_or(told, |(_, text)| text);
+    let text = if text.contains("Incomplete") {
+        "something is missing".to_owned()
+    } else {
+        text.split(" expecting ")
+            .next()
+            .unwrap_or(text)
+            .replace("mismatched input", "unexpected")
+            .replace("extraneous input", "unexpected")
+            .replace("token recognition error at:", "unexpected")
+            .replace("'<EOF>'", "end")
     };
+    let problem = problems.error(span, format!("`{role}`: the expression is not valid: {text}"));
+    match (other_operator(expression), column) {
+        (Some((found, right)), _) => problem.hint(format!("`{found}` is written `{right}` here")),
+        (None, Some(column)) => problem.hint(format!("look at character {column} of the expression")),
+        (None, None) => problem.hint("such as `good > 0 && state == 6`"),
+    };
+}
+
+/// Operators as other languages write them, those of IEC 61131-3 first, and as expressions have them.
+const OTHER_OPERATORS: &[(&str, &str)] = &[
+    ("and", "&&"),
+    ("or", "||"),
+    ("not", "!"),
+    ("mod", "%"),
+    ("<>", "!="),
+    (":=", "=="),
+    ("=", "=="),
+    ("=<", "<="),
+    ("=>", ">="),
+];
+
+/// The first operator of another language, outside of texts.
+fn other_operator(expression: &str) -> Option<(&str, &'static str)> {
+    let mut quote = None;
+    let is_code = |letter: char| {
+        let was = quote;
+        quote = match quote {
+            None => Some(letter).filter(|letter| matches!(letter, '\'' | '"')),
+            Some(open) => Some(open).filter(|open| *open != letter),
+        };
+        was.is_none() && quote.is_none()
+    };
+    let code: Vec<bool> = expression.chars().map(is_code).collect();
+    let starts: Vec<usize> = expression.char_indices().map(|(at, _)| at).collect();
+    let kind = |letter: char| match letter {
+        letter if letter.is_alphanumeric() || letter == '_' => 1,
+        '<' | '>' | '=' | '!' | ':' | '&' | '|' => 2,
+        _ => 0,
+    };
+    let letters: Vec<char> = expression.chars().collect();
+    let mut at = 0;
+    while at < letters.len() {
+        let first = at;
+        while at < letters.len()
+            && code[at]
+            && kind(letters[at]) == kind(letters[first])
+            && kind(letters[at]) > 0
+        {
+            at += 1;
+        }
+        if at == first {
+            at += 1;
+            continue;
+        }
+        let end = starts.get(at).copied().unwrap_or(expression.len());
+        let token = &expression[starts[first]..end];
+        let known = OTHER_OPERATORS
+            .iter()
+            .find(|(other, _)| token.eq_ignore_ascii_case(other));
+        if let Some((_, right)) = known {
+            return Some((token, right));
+        }
+    }
+    None
 }
