@@ -29,15 +29,15 @@ pub(crate) fn of(
     problems: &mut Problems,
 ) -> Option<Box<[Arc<str>]>> {
     let table = trigger.and_then(|spec| spec.values.as_deref());
-    let named: Vec<(&str, Span)> = match &names.value {
+    let states: Vec<(&str, Span)> = match &names.value {
         Names::One(name) => vec![(name, names.span)],
         Names::Several(several) => several.iter().map(|name| (&*name.value, name.span)).collect(),
     };
     let mut right = true;
-    for (name, span) in &named {
+    for (name, span) in &states {
         right &= is_state(name, *span, table, problems);
     }
-    right.then(|| named.iter().map(|(name, _)| (*name).into()).collect())
+    right.then(|| states.iter().map(|(name, _)| (*name).into()).collect())
 }
 
 /// Whether a table has a state, which is a problem where it has not. Without a table any text is one.

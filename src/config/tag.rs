@@ -181,13 +181,16 @@ pub(crate) fn read<'n>(
             .hint("such as `{node: \"nsu=urn:plant;s=Line1.State\"}`");
         return plan;
     };
-    let before = problems.error_count();
+    // A misspelt part of the address says nothing of the meaning.
+    let mut is_meant = true;
     if let Some(address_keys) = address_keys {
         for (key, span, _) in entries {
             if !TAG_KEYS.contains(&key.as_str()) && !address_keys.contains(&key.as_str()) {
                 let known: Vec<&str> = address_keys.iter().chain(TAG_KEYS).copied().collect();
                 let problem = problems.error(*span, format!("unknown key `{key}` of tag `{name}`"));
-                match closest(key, known.iter().copied()) {
+                let similar = closest(key, known.iter().copied());
+                is_meant &= similar.is_some_and(|similar| address_keys.contains(&similar));
+                match similar {
                     Some(similar) => problem.hint(format!("did you mean `{similar}`?")),
                     None => problem.hint(format!("keys here: {}", known.join(", "))),
                 };
@@ -195,6 +198,7 @@ pub(crate) fn read<'n>(
         }
     }
     plan.address = NodeTemplate::parse(node, TAG_KEYS, parameters, problems);
+    let before = problems.error_count();
     let own: Vec<_> = entries
         .iter()
         .filter(|(key, ..)| TAG_KEYS.contains(&key.as_str()))
@@ -223,7 +227,9 @@ pub(crate) fn read<'n>(
             None
         })
     };
-    plan.spec = spec.filter(|_| problems.error_count() == before).map(Arc::new);
+    plan.spec = spec
+        .filter(|_| is_meant && problems.error_count() == before)
+        .map(Arc::new);
     plan
 }
 
