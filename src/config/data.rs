@@ -312,46 +312,28 @@ const OTHER_OPERATORS: &[(&str, &str)] = &[
 ];
 
 /// The first operator of another language, outside of texts.
-fn other_operator(expression: &str) -> Option<(&str, &'static str)> {
+fn other_operator(expression: &str) -> Option<(String, &'static str)> {
     let mut quote = None;
-    let is_code = |letter: char| {
+    let code = expression.chars().map(|letter| {
         let was = quote;
         quote = match quote {
             None => Some(letter).filter(|letter| matches!(letter, '\'' | '"')),
             Some(open) => Some(open).filter(|open| *open != letter),
         };
-        was.is_none() && quote.is_none()
-    };
-    let code: Vec<bool> = expression.chars().map(is_code).collect();
-    let starts: Vec<usize> = expression.char_indices().map(|(at, _)| at).collect();
+        if was.or(quote).is_some() { ' ' } else { letter }
+    });
+    let letters: Vec<char> = code.collect();
     let kind = |letter: char| match letter {
         letter if letter.is_alphanumeric() || letter == '_' => 1,
         '<' | '>' | '=' | '!' | ':' | '&' | '|' => 2,
         _ => 0,
     };
-    let letters: Vec<char> = expression.chars().collect();
-    let mut at = 0;
-    while at < letters.len() {
-        let first = at;
-        while at < letters.len()
-            && code[at]
-            && kind(letters[at]) == kind(letters[first])
-            && kind(letters[at]) > 0
-        {
-            at += 1;
-        }
-        if at == first {
-            at += 1;
-            continue;
-        }
-        let end = starts.get(at).copied().unwrap_or(expression.len());
-        let token = &expression[starts[first]..end];
+    let mut tokens = letters.chunk_by(|left, right| kind(*left) == kind(*right));
+    tokens.find_map(|token| {
+        let token: String = token.iter().collect();
         let known = OTHER_OPERATORS
             .iter()
             .find(|(other, _)| token.eq_ignore_ascii_case(other));
-        if let Some((_, right)) = known {
-            return Some((token, right));
-        }
-    }
-    None
+        known.map(|(_, right)| (token, *right))
+    })
 }

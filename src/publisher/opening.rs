@@ -28,6 +28,16 @@ pub(crate) struct Topic {
     pub(crate) log_problem: Option<String>,
 }
 
+impl Topic {
+    /// Whether it is open and has that partition.
+    pub(crate) fn has(&self, partition: Option<u32>) -> bool {
+        match self.state {
+            TopicState::Open { partitions } => partition.is_some_and(|own| own < partitions),
+            _ => false,
+        }
+    }
+}
+
 /// Whether records may be sent to a topic.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum TopicState {

@@ -11,7 +11,6 @@ use crate::client::{ENDS_BURST, GATHERING};
 use crate::clients::Way;
 use crate::dead_letter::is_about_record;
 use crate::inbox::footprint;
-use crate::opening::TopicState;
 use crate::record::LaneMark;
 use crate::worker::{Round, SEQUENCE_BITS, Worker};
 
@@ -128,10 +127,7 @@ impl Worker {
         let open = self
             .topics
             .get(lane.topic)
-            .is_some_and(|topic| match topic.state {
-                TopicState::Open { partitions } => lane.partition.is_some_and(|own| own < partitions),
-                _ => false,
-            });
+            .is_some_and(|topic| topic.has(lane.partition));
         open && !slot.awaits_stub
             && slot.held_until.is_none()
             && lane.has_unsent()

@@ -48,7 +48,7 @@ impl Worker {
             else {
                 continue;
             };
-            let is_there = matches!(topic.state, TopicState::Open { partitions } if partition < partitions);
+            let is_there = topic.has(Some(partition));
             let Ok(partition) = i32::try_from(partition) else {
                 continue;
             };
@@ -82,11 +82,8 @@ impl Worker {
 
     /// Whether the lane's partition can be read.
     fn is_there(&self, lane: &Lane) -> bool {
-        let state = self.topics.get(lane.topic).map(|topic| &topic.state);
-        matches!(
-            (state, lane.partition),
-            (Some(TopicState::Open { partitions }), Some(partition)) if partition < *partitions
-        )
+        let topic = self.topics.get(lane.topic);
+        topic.is_some_and(|topic| topic.has(lane.partition))
     }
 
     /// When the next log is looked at.

@@ -269,11 +269,16 @@ fn each_link_of_an_installed_page_leads_to_what_is_installed() -> Result<()> {
     Ok(())
 }
 
-/// The blocks of that language in a section of the README, without their indentation.
-fn blocks(section: &str, language: &str) -> Result<Vec<String>> {
+/// A section of the README.
+fn section(title: &str) -> Result<String> {
     let readme = std::fs::read_to_string(repository().join("README.md"))?;
-    let (_, rest) = readme.split_once(section).context("no such section")?;
-    let text = rest.split("\n## ").next().unwrap_or_default();
+    let (_, rest) = readme.split_once(title).context("no such section")?;
+    Ok(rest.split("\n## ").next().unwrap_or_default().to_owned())
+}
+
+/// The blocks of that language in a section of the README, without their indentation.
+fn blocks(title: &str, language: &str) -> Result<Vec<String>> {
+    let text = section(title)?;
     let fence = format!("```{language}\n");
     Ok(text
         .split(&fence)
@@ -289,10 +294,8 @@ fn blocks(section: &str, language: &str) -> Result<Vec<String>> {
 }
 
 /// The lines of a section of the README that are commands of that kind.
-fn commands(section: &str, begin: &str) -> Result<Vec<String>> {
-    let readme = std::fs::read_to_string(repository().join("README.md"))?;
-    let (_, rest) = readme.split_once(section).context("no such section")?;
-    let text = rest.split("\n## ").next().unwrap_or_default();
+fn commands(title: &str, begin: &str) -> Result<Vec<String>> {
+    let text = section(title)?;
     let lines = text.lines().map(str::trim).filter(|line| line.starts_with(begin));
     Ok(lines
         .map(|line| line.split(" # ").next().unwrap_or_default().trim().to_owned())
