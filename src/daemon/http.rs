@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use anyhow::Context as _;
 use axum::Router;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
@@ -13,6 +14,7 @@ use floorgate_metrics::Metrics;
 use floorgate_publisher::Status;
 use prometheus::{Encoder, TextEncoder};
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::engine::{Pulse, Standing};
@@ -20,8 +22,6 @@ use crate::engine::{Pulse, Standing};
 /// What the pages tell about.
 #[derive(Clone)]
 pub struct Pages {
-    /// All metrics.
-    pub metrics: Metrics,
     /// Whether the engine lives.
     pub pulse: Arc<Pulse>,
     /// How publishing stands.
@@ -30,21 +30,84 @@ pub struct Pages {
     pub salvaged: Option<String>,
 }
 
-/// Listens; the address is the one really bound.
-pub async fn bind(address: SocketAddr) -> Result<TcpListener, anyhow::Error> {
-    use anyhow::Context as _;
-    TcpListener::bind(address)
-        .await
-        .with_context(|| format!("cannot listen on {address} for HTTP; set http.listen to a free address"))
+/// How far the start has come.
+#[derive(Clone)]
+enum Stage {
+    /// The outbox is not open, for this reason.
+    Waits(String),
+    /// The engine runs.
+    Runs(Pages),
+}
+
+/// The pages. They are up once there is something to tell.
+pub struct Front {
+    address: SocketAddr,
+    metrics: Metrics,
+    stop: CancellationToken,
+    stage: Option<watch::Sender<Stage>>,
+}
+
+/// What a request is answered from.
+#[derive(Clone)]
+struct Source {
+    metrics: Metrics,
+    stage: watch::Receiver<Stage>,
+}
+
+impl Front {
+    /// Pages at an address, until `stop`.
+    pub fn new(address: SocketAddr, metrics: Metrics, stop: CancellationToken) -> Self {
+        Self {
+            address,
+            metrics,
+            stop,
+            stage: None,
+        }
+    }
+
+    /// Whether the pages are there.
+    pub fn is_up(&self) -> bool {
+        self.stage.is_some()
+    }
+
+    /// Says that the gateway waits for its outbox, and why.
+    pub async fn wait(&mut self, reason: &str) -> anyhow::Result<()> {
+        self.show(Stage::Waits(reason.to_owned())).await
+    }
+
+    /// Tells about the engine from now on.
+    pub async fn run(&mut self, pages: Pages) -> anyhow::Result<()> {
+        self.show(Stage::Runs(pages)).await
+    }
+
+    async fn show(&mut self, stage: Stage) -> anyhow::Result<()> {
+        if let Some(shown) = &self.stage {
+            shown.send_replace(stage);
+            return Ok(());
+        }
+        let address = self.address;
+        let listener = TcpListener::bind(address).await.with_context(|| {
+            format!("cannot listen on {address} for HTTP; set http.listen to a free address")
+        })?;
+        tracing::info!(address = %listener.local_addr()?, "HTTP listens");
+        let (shown, stage) = watch::channel(stage);
+        self.stage = Some(shown);
+        let source = Source {
+            metrics: self.metrics.clone(),
+            stage,
+        };
+        tokio::spawn(serve(listener, source, self.stop.clone()));
+        Ok(())
+    }
 }
 
 /// Serves until `stop`.
-pub async fn serve(listener: TcpListener, pages: Pages, stop: CancellationToken) {
+async fn serve(listener: TcpListener, source: Source, stop: CancellationToken) {
     let router = Router::new()
         .route("/metrics", get(metrics))
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
-        .with_state(pages);
+        .with_state(source);
     let served = axum::serve(listener, router)
         .with_graceful_shutdown(stop.cancelled_owned())
         .await;
@@ -53,17 +116,21 @@ pub async fn serve(listener: TcpListener, pages: Pages, stop: CancellationToken)
     }
 }
 
-async fn metrics(State(pages): State<Pages>) -> Response {
+async fn metrics(State(source): State<Source>) -> Response {
     let mut text = Vec::new();
-    match TextEncoder::new().encode(&pages.metrics.registry.gather(), &mut text) {
+    match TextEncoder::new().encode(&source.metrics.registry.gather(), &mut text) {
         Ok(()) => ([(header::CONTENT_TYPE, prometheus::TEXT_FORMAT)], text).into_response(),
         Err(problem) => (StatusCode::INTERNAL_SERVER_ERROR, problem.to_string()).into_response(),
     }
 }
 
 /// The process is fit to go on: restarting it would not help.
-async fn healthz(State(pages): State<Pages>) -> Response {
-    if pages.pulse.is_alive() {
+async fn healthz(State(source): State<Source>) -> Response {
+    let is_alive = match &*source.stage.borrow() {
+        Stage::Waits(_) => true,
+        Stage::Runs(pages) => pages.pulse.is_alive(),
+    };
+    if is_alive {
         "ok\n".into_response()
     } else {
         (
@@ -76,7 +143,15 @@ async fn healthz(State(pages): State<Pages>) -> Response {
 
 /// Events can be taken in. Kafka being away is no reason not to be ready: the outbox takes them. A source being away is none either: nothing
 /// here would bring it back. Both are told all the same.
-async fn readyz(State(pages): State<Pages>) -> Response {
+async fn readyz(State(source): State<Source>) -> Response {
+    let stage = source.stage.borrow().clone();
+    let pages = match stage {
+        Stage::Runs(pages) => pages,
+        Stage::Waits(reason) => {
+            let text = format!("not ready\noutbox: {reason}\n");
+            return (StatusCode::SERVICE_UNAVAILABLE, text).into_response();
+        }
+    };
     let publishing = (pages.publishing)();
     let mut text = String::new();
     let standing = pages.pulse.standing();
@@ -111,9 +186,9 @@ async fn readyz(State(pages): State<Pages>) -> Response {
         text.push_str(&problem);
         text.push('\n');
     }
-    for source in pages.metrics.disconnected() {
+    for name in source.metrics.disconnected() {
         text.push_str("source ");
-        text.push_str(&source);
+        text.push_str(&name);
         text.push_str(": not connected, its log says why\n");
     }
     let status = if ready {

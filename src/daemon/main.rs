@@ -11,6 +11,7 @@ mod hostile_tests;
 mod http;
 mod kafka;
 mod logging;
+mod opening;
 mod operator;
 mod pki;
 mod registry;

@@ -1,5 +1,6 @@
 //! `floorgate run`: the daemon from start to clean stop.
 
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender};
@@ -13,8 +14,8 @@ use floorgate_config::{Loaded, LoadedSource, Outline, Settings};
 use floorgate_core::Core;
 use floorgate_core::plan::Plan;
 use floorgate_metrics::Metrics;
-use floorgate_outbox::{Commit, Options, Reader, Salvage, Store};
-use floorgate_publisher::{Publisher, Wiring};
+use floorgate_outbox::{Commit, Options, Reader, Salvage};
+use floorgate_publisher::{KafkaSettings, Publisher, Wiring};
 use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{error, info, warn};
@@ -26,11 +27,13 @@ use crate::engine::{
     self, Checkpoints, Engine, EngineError, Generation, Message, Pulse, Shelf, mailbox, of_gone_sources,
     of_sources,
 };
-use crate::http::{self, Pages};
+use crate::http::{Front, Pages};
 use crate::kafka;
 use crate::logging::Audience;
+use crate::opening::{self, Ends, Opened};
 use crate::supervisor::Sources;
 
+const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// How long sources get to end.
 pub const SOURCES_PATIENCE: Duration = Duration::from_secs(3);
 /// What is kept of the time for a stop, for storing what the sources delivered last.
@@ -45,7 +48,10 @@ pub fn run(path: &Path, audience: Audience) -> anyhow::Result<()> {
         .enable_all()
         .build()
         .context("cannot start the runtime")?;
-    runtime.block_on(serve(path, loaded, audience, started))
+    let served = runtime.block_on(serve(path, loaded, audience, started));
+    // Where the outbox is still being opened, that is not waited for.
+    runtime.shutdown_background();
+    served
 }
 
 /// The parts that live as long as the process.
@@ -100,21 +106,16 @@ struct Assembled {
     shelf: Shelf,
 }
 
-/// Opens the store and lets the core go on from its state. From here on this process owns the store.
+/// Lets the core go on from the state of a store.
 fn assemble(
     settings: &Settings,
+    kafka: &KafkaSettings,
     plan: Arc<Plan>,
-    folders: &Folders,
+    opened: Opened,
+    metrics: Metrics,
     started: Instant,
 ) -> anyhow::Result<Assembled> {
-    let kafka = kafka::settings(&settings.kafka, &folders.base)?;
-    let metrics = Metrics::new().context("cannot register metrics")?;
-    let version = env!("CARGO_PKG_VERSION");
-    metrics.build_info.with_label_values(&[version]).set(1.0);
-    std::fs::create_dir_all(&folders.state)
-        .with_context(|| format!("cannot create state_dir {}", folders.state.display()))?;
-    let options = store_options(settings, &folders.state);
-    let (mut store, restored, salvage) = Store::open_or_salvage(&options)?;
+    let (mut store, restored, salvage) = opened;
     let state_is_incomplete = salvage
         .as_ref()
         .is_some_and(|salvage| salvage.state_is_incomplete);
@@ -132,7 +133,7 @@ fn assemble(
         rules = plan.rules.len(),
         cells = restored.cells.len(),
         incarnation = restored.incarnation,
-        "floorgate {version} starts"
+        "floorgate {VERSION} starts"
     );
     let topics = plan.topics();
     let mut core = core(settings, identity, plan, &|key| restored.cells.get(key).cloned());
@@ -142,7 +143,11 @@ fn assemble(
         ..Commit::default()
     };
     if !forgotten.is_empty() {
-        store.commit(&mut forgotten)?;
+        match store.commit(&mut forgotten) {
+            // It is forgotten at another start.
+            Err(problem) if problem.can_be_retried() => {}
+            stored => drop(stored?),
+        }
     }
     if state_is_incomplete {
         core.renew_streams(restored.epoch);
@@ -152,7 +157,7 @@ fn assemble(
     let (inbox, sender, intake) = mailbox(*settings.limits.samples_in_flight);
     let wake = sender.clone();
     let wiring = Wiring {
-        reader: Reader::open(&options.path)?,
+        reader: Reader::open(store.path())?,
         topics: restored.topics,
         gateway: settings.gateway.value.clone(),
         incarnation: restored.incarnation.to_string(),
@@ -161,7 +166,7 @@ fn assemble(
             let _ = wake.send(Message::Wake);
         }),
     };
-    let publisher = Publisher::start(&kafka, wiring).context("publishing cannot start")?;
+    let publisher = Publisher::start(kafka, wiring).context("publishing cannot start")?;
     publisher.prepare(topics);
     let pulse = Arc::new(Pulse::new(started));
     let checkpoints = Checkpoints::start(store.checkpointer()?, sender.clone())
@@ -194,6 +199,7 @@ fn tell_salvage(salvage: &Salvage, metrics: &Metrics) -> String {
         aside,
         events,
         lost,
+        missing,
         cells,
         state_is_incomplete,
         dead_letters,
@@ -203,16 +209,24 @@ fn tell_salvage(salvage: &Salvage, metrics: &Metrics) -> String {
         aside = %aside.display(),
         events,
         lost,
+        missing,
         cells,
         state_is_incomplete,
         dead_letters,
         "the outbox was damaged; it is moved aside, and what could be read of it goes on in a new one"
     );
     metrics.outbox_salvaged.set(1);
-    format!(
+    let mut text = format!(
         "outbox: it was damaged and is at {} now; {events} waiting events were saved, {lost} are known to be lost",
         aside.display()
-    )
+    );
+    if *missing > 0 {
+        let _ = write!(
+            text,
+            ", and {missing} that were stored last are not in it, delivered or not"
+        );
+    }
+    text
 }
 
 fn dead_letter_topic(settings: &Settings) -> Option<Arc<str>> {
@@ -228,11 +242,11 @@ struct Folders {
 
 async fn serve(path: &Path, loaded: Loaded, audience: Audience, started: Instant) -> anyhow::Result<()> {
     // First of all: until a signal has its stream, it ends the process.
-    let (mut term, mut interrupt, mut hangup) = (
-        signal(SignalKind::terminate())?,
-        signal(SignalKind::interrupt())?,
-        signal(SignalKind::hangup())?,
-    );
+    let mut ends = Ends {
+        term: signal(SignalKind::terminate())?,
+        interrupt: signal(SignalKind::interrupt())?,
+    };
+    let mut hangup = signal(SignalKind::hangup())?;
     let folders = Folders {
         base: loaded.base.clone(),
         state: loaded.state_dir(),
@@ -245,7 +259,21 @@ async fn serve(path: &Path, loaded: Loaded, audience: Audience, started: Instant
         ..
     } = loaded;
     let settings = Arc::new(settings);
-    let store_path = store_options(&settings, &folders.state).path;
+    let kafka = kafka::settings(&settings.kafka, &folders.base)?;
+    let metrics = Metrics::new().context("cannot register metrics")?;
+    metrics.build_info.with_label_values(&[VERSION]).set(1.0);
+    std::fs::create_dir_all(&folders.state)
+        .with_context(|| format!("cannot create state_dir {}", folders.state.display()))?;
+    let options = store_options(&settings, &folders.state);
+    let stop = CancellationToken::new();
+    let mut front = Front::new(*settings.http.listen, metrics.clone(), stop.clone());
+    let waiting = stop.child_token();
+    tokio::spawn(watchdog(|| true, waiting.clone()));
+    // From here on this process owns the store.
+    let Some(opened) = opening::open(&options, &mut front, &mut ends).await? else {
+        info!("stopped before the outbox was open");
+        return Ok(());
+    };
     let Assembled {
         engine,
         inbox,
@@ -254,9 +282,8 @@ async fn serve(path: &Path, loaded: Loaded, audience: Audience, started: Instant
         identity,
         salvaged,
         shelf,
-    } = assemble(&settings, plan, &folders, started)?;
+    } = assemble(&settings, &kafka, plan, opened, metrics.clone(), started)?;
     let engine_orders = sender.clone();
-    let metrics = engine.metrics.clone();
     let pulse = Arc::clone(&engine.pulse);
     let publishing = engine.publisher.status_handle();
     let (ended, mut engine_ended) = tokio::sync::oneshot::channel();
@@ -269,17 +296,14 @@ async fn serve(path: &Path, loaded: Loaded, audience: Audience, started: Instant
         })
         .context("cannot start the engine's thread")?;
 
-    let listener = http::bind(*settings.http.listen).await?;
-    info!(address = %listener.local_addr()?, "HTTP listens");
-    let stop = CancellationToken::new();
     let pages = Pages {
-        metrics: metrics.clone(),
         pulse: Arc::clone(&pulse),
         publishing: Arc::clone(&publishing),
         salvaged,
     };
-    tokio::spawn(http::serve(listener, pages, stop.clone()));
-    tokio::spawn(watchdog(pulse, stop.clone()));
+    front.run(pages).await?;
+    waiting.cancel();
+    tokio::spawn(watchdog(move || pulse.is_alive(), stop.clone()));
     let mut gateway = Gateway {
         audience,
         sources: Sources::default(),
@@ -294,7 +318,7 @@ async fn serve(path: &Path, loaded: Loaded, audience: Audience, started: Instant
     gateway.start((0..).map(SourceId).zip(sources), shelf);
     let socket = control::socket(&folders.state);
     let tools = control::Server {
-        store: store_path,
+        store: options.path,
         publishing,
         engine: engine_orders,
     };
@@ -306,11 +330,10 @@ async fn serve(path: &Path, loaded: Loaded, audience: Audience, started: Instant
             "tools such as `floorgate outbox` only work while the gateway is stopped"
         ),
     }
-    notify(&[NotifyState::Ready]);
+    notify(&[NotifyState::Ready, NotifyState::Status("")]);
     loop {
         tokio::select! {
-            _ = term.recv() => break,
-            _ = interrupt.recv() => break,
+            () = ends.come() => break,
             _ = &mut engine_ended => break,
             _ = hangup.recv() => gateway.reload(path).await,
         }
@@ -369,8 +392,8 @@ pub fn core(
     Core::new(plan, of_core, stored)
 }
 
-/// Tells systemd that the engine lives, as long as it does.
-async fn watchdog(pulse: Arc<Pulse>, stop: CancellationToken) {
+/// Tells systemd that the gateway lives, as long as it does.
+async fn watchdog(is_alive: impl Fn() -> bool, stop: CancellationToken) {
     let Some(interval) = sd_notify::watchdog_enabled() else {
         return;
     };
@@ -378,7 +401,7 @@ async fn watchdog(pulse: Arc<Pulse>, stop: CancellationToken) {
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
-            _ = tick.tick() => if pulse.is_alive() { notify(&[NotifyState::Watchdog]) },
+            _ = tick.tick() => if is_alive() { notify(&[NotifyState::Watchdog]) },
         }
     }
 }

@@ -1,7 +1,7 @@
 //! State cells: the journal, what of it is not in `cell` yet, and the rounds that write it there.
 //!
 //! A *round* freezes the dirty cells and writes them to `cell` in small steps while commits go on. A cell that changes meanwhile is dirty
-//! again and has a younger journal row. When the round is through, the journal up to the commit at which it froze them is superfluous and
+//! again and has a younger journal row. When the round is through, the journal before the commit at which it froze them is superfluous and
 //! is deleted in small steps from the oldest row on.
 //!
 //! Start reads `cell` and applies all of the journal in order. That is right at every moment: what a row of `cell` has missed since it was
@@ -138,6 +138,11 @@ impl Cells {
         Ok(cells)
     }
 
+    /// The number of the youngest journal row, which only rises.
+    pub(crate) fn last(&self) -> u64 {
+        self.last
+    }
+
     /// Writes the journal row of a commit.
     pub(crate) fn write(&mut self, connection: &Connection, cells: &[Cell]) -> rusqlite::Result<()> {
         if cells.is_empty() {
@@ -221,7 +226,8 @@ impl Cells {
                         .left
                         .truncate(round.left.len() - (*count).min(round.left.len()));
                     if round.left.is_empty() {
-                        self.superfluous = round.at;
+                        // The youngest row stays, so that the next start counts on from it.
+                        self.superfluous = round.at.saturating_sub(1);
                         self.round = None;
                     }
                 }

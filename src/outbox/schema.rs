@@ -3,12 +3,14 @@
 use std::collections::HashSet;
 use std::fs::{File, OpenOptions};
 use std::io::Read as _;
-use std::os::unix::fs::{FileExt as _, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
+use crate::reached::LockFile;
 use crate::{Error, Options};
 
 /// `SQLite`'s `application_id` of a store: "flgt".
@@ -22,9 +24,6 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// What the write-ahead log is cut to after it had to grow beyond it.
 const WAL_SIZE_LIMIT: i64 = 64 << 20;
-
-/// What stands in the lock file once there is a store: what is found in its place later, and is none, is a damaged one.
-const MARK: &[u8] = b"An outbox of floorgate is beside this file.\n";
 
 /// The length of `SQLite`'s header, and what is the same there in each store, by where it begins: the name of the format;
 /// that no part of a page is reserved, and how much of a row is in one; the format of the schema; that no page is moved; that texts are UTF-8;
@@ -111,9 +110,10 @@ JOIN shared ON shared.id = event.shared;
 ";
 
 /// Takes the lock file of the store at `path`; it is released when the file is dropped or the process ends.
-pub(crate) fn lock(path: &Path) -> Result<File, Error> {
+pub(crate) fn lock(path: &Path) -> Result<LockFile, Error> {
     let name = with_suffix(path, ".lock");
     let file = OpenOptions::new()
+        .read(true)
         .write(true)
         .create(true)
         .truncate(false)
@@ -121,7 +121,7 @@ pub(crate) fn lock(path: &Path) -> Result<File, Error> {
         .open(&name)
         .map_err(|error| Error::io(&name, "open its lock file", error))?;
     match file.try_lock() {
-        Ok(()) => Ok(file),
+        Ok(()) => Ok(LockFile::new(file)),
         Err(std::fs::TryLockError::WouldBlock) => Err(Error::Locked {
             path: path.to_path_buf(),
         }),
@@ -136,14 +136,17 @@ pub(crate) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
 }
 
 /// Opens the database, creating it when there is none, and sets the connection up. The caller holds the lock.
-pub(crate) fn open(options: &Options, lock: &File) -> Result<Connection, Error> {
+///
+/// What is damaged is left as it is, the log too: the connection copies nothing when it is closed.
+pub(crate) fn open(options: &Options, lock: &LockFile) -> Result<Connection, Error> {
     let path = options.path.as_path();
-    let is_marked = lock.metadata().is_ok_and(|file| file.len() > 0);
+    let is_marked = lock.is_marked();
     let was_there = !create_file(path)?;
     if is_marked && !has_header(path) {
         return Err(Error::damaged(path, "its header is wrong"));
     }
     let mut connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE, "open its file")?;
+    copy_log_at_close(&connection, false).map_err(|error| Error::sqlite(path, "open its file", error))?;
     match is_new(&connection, path) {
         Ok(false) => {}
         Ok(true) if is_marked && was_there => return Err(Error::damaged(path, "nothing is in it")),
@@ -156,8 +159,7 @@ pub(crate) fn open(options: &Options, lock: &File) -> Result<Connection, Error> 
     }
     set_up(&connection, options).map_err(|error| Error::sqlite(path, "open its file", error))?;
     if !is_marked {
-        lock.write_all_at(MARK, 0)
-            .and_then(|()| lock.sync_all())
+        lock.mark()
             .map_err(|error| Error::io(path, "mark its lock file", error))?;
         sync_folder(path, "mark its lock file")?;
     }
@@ -200,9 +202,19 @@ pub(crate) fn connect(path: &Path, access: OpenFlags, action: &'static str) -> R
     Connection::open_with_flags(path, flags)
         .and_then(|connection| {
             connection.busy_timeout(BUSY_TIMEOUT)?;
+            if access == OpenFlags::SQLITE_OPEN_READ_ONLY {
+                copy_log_at_close(&connection, false)?;
+            }
             Ok(connection)
         })
         .map_err(|error| Error::sqlite(path, action, error))
+}
+
+/// Whether the log is copied into the database, and removed, when its last connection is closed.
+pub(crate) fn copy_log_at_close(connection: &Connection, copy: bool) -> rusqlite::Result<()> {
+    connection
+        .set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, !copy)
+        .map(drop)
 }
 
 /// `SQLite` gives the log and its index the mode of the main file, so that file has to exist with ours first. Whether it had to be made.

@@ -1,7 +1,6 @@
 //! The one writer.
 
 use std::collections::HashMap;
-use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,6 +10,7 @@ use rusqlite::{Connection, params};
 use crate::catalog::Catalog;
 use crate::cells::Cells;
 use crate::maintenance::Kept;
+use crate::reached::{LockFile, Reached, events};
 use crate::reserve::Reserve;
 use crate::restore::{Restored, restore};
 use crate::shared::Shared;
@@ -70,7 +70,7 @@ pub struct Store {
     /// A checkpointer copies the log.
     pub(crate) checkpoints_beside: bool,
     /// Held as long as the store is open; dropped after the connection.
-    _lock: File,
+    lock: LockFile,
 }
 
 /// The write-ahead log's file beside a store's.
@@ -87,10 +87,18 @@ impl Store {
     }
 
     /// Does so with the lock that is taken.
-    pub(crate) fn open_with(options: &Options, lock: File) -> Result<(Self, Restored), Error> {
+    pub(crate) fn open_with(options: &Options, mut lock: LockFile) -> Result<(Self, Restored), Error> {
         let path = options.path.as_path();
         let mut connection = schema::open(options, &lock)?;
+        let found = Reached::of(&connection).map_err(|error| Error::sqlite(path, "read its state", error))?;
+        lock.check(path, &found)?;
         let (catalog, cells, restored) = restore(&mut connection, path)?;
+        lock.note(Reached::at(
+            restored.store_id,
+            restored.incarnation,
+            catalog.lanes(),
+            cells.last(),
+        ));
         let kept = Kept::read(&connection, catalog.lanes())
             .map_err(|error| Error::sqlite(path, "read its state", error))?;
         let shared =
@@ -105,9 +113,11 @@ impl Store {
             shared,
             failed: false,
             checkpoints_beside: false,
-            _lock: lock,
+            lock,
         };
         store.limit_growth()?;
+        schema::copy_log_at_close(&store.connection, true)
+            .map_err(|error| Error::sqlite(path, "open its file", error))?;
         Ok((store, restored))
     }
 
@@ -139,6 +149,8 @@ impl Store {
         let new_lanes = stored?;
 
         self.cells.keep(&mut commit.cells);
+        self.lock
+            .note_commit(events(self.catalog.lanes()), self.cells.last());
         commit.acknowledged.clear();
         commit.settled_letters.clear();
         let buried = commit.burials.drain(..);
@@ -204,6 +216,12 @@ impl Store {
         self.connection
             .pragma_update_and_check(None, "max_page_count", pages.cast_signed(), |_| Ok(()))
             .map_err(|error| Error::sqlite(&self.options.path, "limit its size", error))
+    }
+
+    /// The database's file.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.options.path
     }
 
     /// All state cells as of the last commit, those that nobody wrote since the store was opened included.
@@ -313,6 +331,8 @@ impl Store {
     pub(crate) fn note(&mut self, error: &Error) {
         if matches!(error, Error::Io { .. } | Error::Damaged { .. }) || !self.connection.is_autocommit() {
             self.failed = true;
+            // What the handle takes for stored is not copied any more either; the next start reads the log anew.
+            let _ = schema::copy_log_at_close(&self.connection, false);
         }
     }
 }

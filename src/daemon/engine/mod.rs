@@ -469,7 +469,7 @@ impl std::fmt::Display for Told<'_> {
 }
 
 /// An error of the store with its causes, in one line.
-fn chain(problem: &StoreError) -> String {
+pub fn chain(problem: &StoreError) -> String {
     let mut text = problem.to_string();
     let mut cause = std::error::Error::source(problem);
     while let Some(next) = cause {

@@ -7,6 +7,7 @@ mod full;
 mod hostile;
 mod inspection;
 mod lifecycle;
+mod log;
 mod maintenance;
 mod model;
 mod moving;

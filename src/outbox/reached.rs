@@ -1,0 +1,254 @@
+//! How far the store has come, noted in its lock file.
+//!
+//! What commits have stored can be gone at the next start without a trace: a wrong byte in the write-ahead log hides everything behind it, as
+//! if a power cut had torn it there, and the file may be an older copy. So each commit is noted once it is synced. The note has no
+//! sync of its own: behind a power cut it can be older than the store, and never younger.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt as _;
+use std::path::Path;
+
+use rusqlite::Connection;
+use uuid::Uuid;
+
+use crate::catalog::{Lane, sequence};
+use crate::{Error, murmur2};
+
+/// What stands in the lock file once there is a store: what is found in its place later, and is none, is a damaged one.
+const MARK: &str = "An outbox of floorgate is beside this file.\n";
+
+/// How long a note is at most.
+const NOTE_BYTES: usize = 256;
+
+/// A point in a store's life. Each number only rises, as long as it is the same store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Reached {
+    /// The store's id.
+    store: String,
+    /// Its incarnation.
+    pub(crate) incarnation: u64,
+    /// The events that it has given a sequence.
+    pub(crate) events: u64,
+    /// The number of its youngest journal row.
+    pub(crate) journal: u64,
+}
+
+impl Reached {
+    /// What a store says of itself. Writes nothing.
+    pub(crate) fn of(connection: &Connection) -> rusqlite::Result<Self> {
+        let meta = |key: &str| format!("SELECT value FROM meta WHERE key = '{key}'");
+        let mut events: u64 = 0;
+        let mut lanes = connection.prepare("SELECT last_sequence FROM lane")?;
+        let mut rows = lanes.query([])?;
+        while let Some(row) = rows.next()? {
+            events = events.saturating_add(sequence(row, 0)?);
+        }
+        Ok(Self {
+            store: connection.query_row(&meta("store_id"), [], |row| row.get(0))?,
+            incarnation: connection.query_row(&meta("incarnation"), [], |row| sequence(row, 0))?,
+            events,
+            journal: connection.query_row("SELECT ifnull(max(number), 0) FROM journal", [], |row| {
+                sequence(row, 0)
+            })?,
+        })
+    }
+
+    /// The point that a store is at, as its writer knows it.
+    pub(crate) fn at(store: Uuid, incarnation: u64, lanes: &[Lane], journal: u64) -> Self {
+        Self {
+            store: store.to_string(),
+            incarnation,
+            events: events(lanes),
+            journal,
+        }
+    }
+
+    /// What this point, which was noted, has and a store at that other one has not; none where they are not of the same store.
+    fn missing_in(&self, found: &Self) -> Option<String> {
+        if self.store != found.store {
+            return None;
+        }
+        let missing = [
+            (self.incarnation > found.incarnation).then(|| "the last time that it was opened".to_owned()),
+            (self.events > found.events).then(|| format!("its last {} events", self.events - found.events)),
+            (self.journal > found.journal).then(|| "its last state".to_owned()),
+        ];
+        let missing: Vec<String> = missing.into_iter().flatten().collect();
+        (!missing.is_empty()).then(|| missing.join(", "))
+    }
+
+    fn note(&self) -> String {
+        let Self {
+            store,
+            incarnation,
+            events,
+            journal,
+        } = self;
+        let text =
+            format!("{store} has come to incarnation {incarnation}, event {events} and state {journal}, ");
+        let sum = murmur2(text.as_bytes());
+        format!("{text}{sum:08x}\n")
+    }
+
+    /// Reads a note; nothing where it is none, or not whole.
+    fn noted(text: &str) -> Option<Self> {
+        let line = text.split_inclusive('\n').next()?;
+        let mut words = line.split([' ', ',']);
+        let mut number = |before: &str| {
+            words.by_ref().find(|word| *word == before)?;
+            words.next()?.parse().ok()
+        };
+        let reached = Self {
+            store: line.split(' ').next()?.to_owned(),
+            incarnation: number("incarnation")?,
+            events: number("event")?,
+            journal: number("state")?,
+        };
+        (reached.note() == line).then_some(reached)
+    }
+}
+
+/// How many events those lanes have given a sequence.
+pub(crate) fn events(lanes: &[Lane]) -> u64 {
+    lanes
+        .iter()
+        .fold(0, |sum: u64, lane| sum.saturating_add(lane.last_sequence))
+}
+
+/// The lock file, held as long as the store is open.
+#[derive(Debug)]
+pub(crate) struct LockFile {
+    file: File,
+    noted: Option<Reached>,
+}
+
+impl LockFile {
+    /// Takes a file that is locked, and reads what is in it.
+    pub(crate) fn new(file: File) -> Self {
+        let mut bytes = [0; MARK.len() + NOTE_BYTES];
+        // What cannot be read says as little as nothing.
+        let read = file.read_at(&mut bytes, 0).unwrap_or(0);
+        let text = String::from_utf8_lossy(bytes.get(..read).unwrap_or_default()).into_owned();
+        let noted = text.get(MARK.len()..).and_then(Reached::noted);
+        Self { file, noted }
+    }
+
+    /// The same file for one who takes it later.
+    pub(crate) fn again(&self, path: &Path) -> Result<Self, Error> {
+        let file = self.file.try_clone();
+        Ok(Self::new(
+            file.map_err(|error| Error::io(path, "hold its lock", error))?,
+        ))
+    }
+
+    /// Whether there is, or was, a store beside it.
+    pub(crate) fn is_marked(&self) -> bool {
+        self.file.metadata().is_ok_and(|file| file.len() > 0)
+    }
+
+    /// Says that there is a store.
+    pub(crate) fn mark(&self) -> std::io::Result<()> {
+        self.file.write_all_at(MARK.as_bytes(), 0)?;
+        self.file.sync_all()
+    }
+
+    /// How far a store came that was beside it.
+    pub(crate) fn noted(&self) -> Option<&Reached> {
+        self.noted.as_ref()
+    }
+
+    /// Compares a store with what was noted of it.
+    pub(crate) fn check(&self, path: &Path, found: &Reached) -> Result<(), Error> {
+        match self.noted.as_ref().and_then(|noted| noted.missing_in(found)) {
+            Some(missing) => Err(Error::damaged(
+                path,
+                format!(
+                    "{missing} had been stored and cannot be found: its log (-wal) is damaged, or it is an older copy"
+                ),
+            )),
+            None => Ok(()),
+        }
+    }
+
+    /// Notes how far the store has come.
+    pub(crate) fn note(&mut self, reached: Reached) {
+        // Where it cannot be written, an older note stands, which is true as well.
+        let _ = self
+            .file
+            .write_all_at(reached.note().as_bytes(), MARK.len() as u64);
+        self.noted = Some(reached);
+    }
+
+    /// Notes what a commit has changed: how many events have a sequence, and the youngest journal row.
+    pub(crate) fn note_commit(&mut self, events: u64, journal: u64) {
+        if let Some(reached) = self
+            .noted
+            .take_if(|noted| (noted.events, noted.journal) != (events, journal))
+        {
+            self.note(Reached {
+                events,
+                journal,
+                ..reached
+            });
+        }
+    }
+
+    /// Forgets how far the store came: another one takes its place, and counts from the start.
+    pub(crate) fn forget(&mut self) -> std::io::Result<()> {
+        self.noted = None;
+        self.file.set_len(MARK.len() as u64)?;
+        self.file.sync_all()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_note_is_read_as_it_was_written_or_not_at_all() {
+        let reached = Reached {
+            store: Uuid::from_u128(7).to_string(),
+            incarnation: 1_790_000_000_123,
+            events: 41,
+            journal: 7,
+        };
+        let note = reached.note();
+        assert!(note.len() <= NOTE_BYTES);
+        assert_eq!(Reached::noted(&note), Some(reached.clone()));
+        // What is left of a longer one behind it does no harm.
+        assert_eq!(Reached::noted(&format!("{note}0a\n")), Some(reached));
+        for at in 0..note.len() {
+            let mut wrong = note.clone().into_bytes();
+            wrong[at] ^= 1;
+            assert_eq!(
+                Reached::noted(&String::from_utf8_lossy(&wrong)),
+                None,
+                "byte {at}"
+            );
+            assert_eq!(Reached::noted(&note[..at]), None, "{at} bytes");
+        }
+    }
+
+    #[test]
+    fn what_is_missing_is_told_of_the_same_store_only() {
+        let at = |incarnation, events, journal| Reached {
+            store: "a".to_owned(),
+            incarnation,
+            events,
+            journal,
+        };
+        let noted = at(5, 100, 10);
+        assert_eq!(noted.missing_in(&at(5, 100, 10)), None);
+        assert_eq!(noted.missing_in(&at(6, 101, 11)), None);
+        assert_eq!(
+            noted.missing_in(&at(4, 98, 9)).as_deref(),
+            Some("the last time that it was opened, its last 2 events, its last state")
+        );
+        let other = Reached {
+            store: "b".to_owned(),
+            ..at(0, 0, 0)
+        };
+        assert_eq!(noted.missing_in(&other), None);
+    }
+}
