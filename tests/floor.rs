@@ -44,6 +44,8 @@ mod priority;
 mod promises;
 #[path = "floor/reload.rs"]
 mod reload;
+#[path = "floor/room.rs"]
+mod room;
 #[path = "floor/security.rs"]
 mod security;
 #[path = "floor/sources.rs"]

@@ -3,7 +3,7 @@
 //!
 //! # Files
 //! One `SQLite` database in WAL mode (`outbox.db`, beside it `-wal` and `-shm` while it is open), a lock file (`outbox.db.lock`)
-//! that one process holds and that says that there is a store, and a reserve (`outbox.db.reserve`, empty space that is given away when the disk is full; it may be deleted). `application_id` is [`APPLICATION_ID`], `user_version` is [`FORMAT_VERSION`]. An operator reads it with
+//! that one process holds and that says that there is a store and how far it has come, and a reserve (`outbox.db.reserve`, empty space that is given away when the disk is full; it may be deleted). `application_id` is [`APPLICATION_ID`], `user_version` is [`FORMAT_VERSION`]. An operator reads it with
 //! `sqlite3 -readonly outbox.db 'SELECT * FROM outbox LIMIT 10'` while the gateway runs; a long read keeps the write-ahead log from
 //! being reset, so that it grows.
 //!
@@ -39,7 +39,8 @@
 //! # Recovery order
 //! 1. Take the lock; refuse when another process has it ([`Error::Locked`]).
 //! 2. Open the database; `SQLite` replays the write-ahead log up to its last whole transaction. Check header, application id, format version and tables.
-//!    What is no store is left alone, unless the lock file says that there was one: then it is a damaged one.
+//!    What is no store is left alone, unless the lock file says that there was one: then it is a damaged one. So is one that has not come as
+//!    far as the lock file says: a wrong bit in the log hides all that is behind it. Nothing was written until here.
 //! 3. Raise the incarnation, synced.
 //! 4. Read topics and lanes, look for the events at which the lanes go on, then read `cell`, then apply `journal`.
 //! 5. A move of waiting events that was interrupted is visible as a pinned topic whose waiting lane is not empty ([`Store::moving`]).

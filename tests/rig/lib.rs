@@ -16,6 +16,7 @@
 
 mod authority;
 mod delivery;
+mod disk;
 mod faults;
 mod folder;
 mod gateway;
@@ -34,6 +35,7 @@ mod wait;
 
 pub use authority::Authority;
 pub use delivery::Delivery;
+pub use disk::Disk;
 pub use faults::{Call, Faults, Moment, Unreadable};
 pub use folder::Folder;
 pub use gateway::{Check, Gateway};
