@@ -4,11 +4,10 @@
 use std::time::Duration;
 
 use anyhow::Context;
-use floorgate_outbox::{Error, Options, Restored, Salvage, Store};
+use floorgate_outbox::{Options, Restored, Salvage, Store};
 use sd_notify::NotifyState;
 use tokio::signal::unix::Signal;
-use tokio::task::JoinError;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 use tracing::{info, warn};
 
 use crate::engine::chain;
@@ -47,22 +46,20 @@ pub async fn open(options: &Options, front: &mut Front, ends: &mut Ends) -> anyh
     loop {
         let options = options.clone();
         let mut opening = tokio::task::spawn_blocking(move || Store::open_or_salvage(&options));
-        let opened = tokio::select! {
+        let in_time = tokio::select! {
             () = ends.come() => return Ok(None),
-            opened = &mut opening => Some(opened),
-            () = sleep(PATIENCE) => None,
+            opened = timeout(PATIENCE, &mut opening) => opened,
         };
-        let opened = match opened {
-            Some(opened) => opened,
-            None => {
-                come_up(front, "it is being opened, which takes long where it is damaged").await?;
-                tokio::select! {
-                    () = ends.come() => return Ok(None),
-                    opened = opening => opened,
-                }
+        let opened = if let Ok(opened) = in_time {
+            opened
+        } else {
+            come_up(front, "it is being opened, which takes long where it is damaged").await?;
+            tokio::select! {
+                () = ends.come() => return Ok(None),
+                opened = opening => opened,
             }
         };
-        match flat(opened)? {
+        match opened.context("opening the outbox panicked")? {
             Ok(opened) => {
                 if front.is_up() {
                     info!("the outbox is open");
@@ -87,10 +84,6 @@ pub async fn open(options: &Options, front: &mut Front, ends: &mut Ends) -> anyh
             () = sleep(PAUSE) => {}
         }
     }
-}
-
-fn flat(opened: Result<Result<Opened, Error>, JoinError>) -> anyhow::Result<Result<Opened, Error>> {
-    opened.context("opening the outbox panicked")
 }
 
 /// Shows why nothing is taken in yet.
