@@ -7,6 +7,7 @@ use std::sync::Arc;
 use floorgate_core::plan::{RuleKind, RuleSpec, Shape};
 use floorgate_yaml::{Draft, Node, NodeKind, Problems, Span, Spanned, draft};
 
+use crate::condition;
 use crate::data::{Scope, refill};
 use crate::event_form::{Domain, EventForm};
 use crate::kind;
@@ -15,6 +16,7 @@ use crate::restart;
 use crate::shape;
 use crate::snapshot;
 use crate::standard as standard_event;
+use crate::tag::TagPlan;
 use crate::template::Template;
 use crate::vocabulary::standard;
 
@@ -194,11 +196,14 @@ fn rule_spec(
         .trigger
         .as_ref()
         .and_then(|trigger| scope.tag("trigger", trigger, trigger.span, problems));
-    let spec = trigger
+    let tag = trigger
         .and_then(|_| scope.inputs.first())
         .and_then(|tag| scope.tags.get(*tag));
-    let spec = spec.and_then(|tag| tag.spec.clone());
+    let (spec, given) = (tag.and_then(|tag| tag.spec.clone()), tag.and_then(TagPlan::shown));
     let shape = shape::of(form, spec.as_deref(), scope, problems);
+    if let (Some(shape), Some(spec)) = (&shape, &spec) {
+        condition::check(form, shape, (spec, given), problems);
+    }
     let kind = kind::of(form, (trigger.is_some(), spec.as_deref()), data, scope, problems);
     let reset = match &kind {
         Some(RuleKind::ProductionCount { reset, .. }) => *reset,

@@ -5,7 +5,7 @@
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use floorgate_adapter_api::{Expects, SourceSpec, TagSpec};
+use floorgate_adapter_api::{SourceSpec, TagSpec};
 use floorgate_core::plan::{Plan, Tag};
 use floorgate_yaml::{Node, NodeKind};
 
@@ -38,13 +38,7 @@ pub(crate) fn of_tag(tag: &TagSpec<'_>) -> u64 {
     let mut hasher = DefaultHasher::new();
     tag.name.hash(&mut hasher);
     of_node(tag.address).hash(&mut hasher);
-    let expects = match tag.expects {
-        Expects::Anything => (0, 0),
-        Expects::Number => (1, 0),
-        Expects::Bits(highest) => (2, highest),
-        Expects::Text => (3, 0),
-    };
-    (expects, tag.on_demand).hash(&mut hasher);
+    tag.on_demand.hash(&mut hasher);
     hasher.finish()
 }
 

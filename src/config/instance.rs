@@ -11,6 +11,7 @@ use floorgate_yaml::{NodeKind, Problems, Span};
 use crate::check::is_plain_name;
 use crate::equipment::site_of;
 use crate::event::{EventPlan, Topic};
+use crate::fit;
 use crate::mapping::{Compiler, Mapping, SnapshotPlan};
 use crate::tag::TagPlan;
 use crate::template::{Instance, Template};
@@ -182,6 +183,12 @@ impl<'n> Compiler<'n> {
             Some(node) => Cow::Borrowed(node),
             None => Cow::Owned(address.fill(&mapping.instances.parameters, values)),
         };
+        if tag.varies
+            && let (Some(spec), Some(adapter)) = (&tag.spec, self.sources[source].adapter)
+            && let Some(given) = adapter.gives(&node)
+        {
+            fit::check(address.written(), spec, given, problems);
+        }
         let id = TagId(u32::try_from(self.plan.tags.len()).ok()?);
         self.addresses[source].push((id, node));
         self.plan.tags.push(Tag {

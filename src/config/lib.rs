@@ -8,6 +8,7 @@ mod bounds;
 mod check;
 mod combination;
 mod companions;
+mod condition;
 mod data;
 mod difference;
 mod environment;
@@ -17,6 +18,7 @@ mod event_form;
 mod events;
 mod files;
 mod fingerprint;
+mod fit;
 mod form;
 mod include;
 mod instance;
@@ -25,6 +27,7 @@ mod latch;
 mod links;
 mod mapping;
 mod merge;
+mod origin;
 mod overrides;
 mod reach;
 mod restart;
@@ -373,7 +376,6 @@ fn plan_sources(
                     id: *id,
                     name: &tag.key,
                     address,
-                    expects: tag::expected(&tag.spec),
                     on_demand: compiler.on_demand.contains(id),
                 })
             })

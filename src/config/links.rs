@@ -2,10 +2,12 @@
 
 use std::rc::Rc;
 
+use floorgate_adapter_api::GivenKind;
 use floorgate_core::plan::Shape;
 use floorgate_yaml::{Problems, Span, closest};
 
 use crate::event::EventPlan;
+use crate::fit::named;
 use crate::overrides::Change;
 use crate::tag::TagPlan;
 
@@ -20,6 +22,26 @@ pub(crate) fn mark_used(tags: &[TagPlan<'_>], used: &mut [bool], problems: &mut 
                     format!("`reset` of tag `{}` names the tag itself", tag.name),
                 )
                 .hint("name the tag that is true when the counter is set back");
+        }
+        for (key, companion, place) in [
+            ("valid", &tag.valid, tag.gate),
+            ("reset", &tag.reset, tag.resetter),
+        ] {
+            if let (Some(companion), Some(other)) = (companion, place.map(|place| &tags[place]))
+                && let Some(given) = other.shown()
+                && given.kind == GivenKind::Text
+            {
+                problems
+                    .error(
+                        companion.span,
+                        format!(
+                            "`{key}` of tag `{}`: {} is text, and never true",
+                            tag.name,
+                            named(other.name, given)
+                        ),
+                    )
+                    .hint("name a bit, or a number that is not 0 when it says so");
+            }
         }
         let Some(valid) = &tag.valid else { continue };
         match tag.gate {

@@ -1,7 +1,7 @@
 //! The mapping compiler: instances, tags and events of a file become rows of the plan.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -19,9 +19,10 @@ use crate::form::{MappingForm, RunForm};
 use crate::include::MappingFile;
 use crate::latch;
 use crate::links;
+use crate::origin::Origin;
 use crate::overrides;
 use crate::tag::{self, Tables, TagPlan};
-use crate::template::{Instance, Instances, Template};
+use crate::template::{Instances, Template};
 
 /// A source as far as mappings need it.
 pub(crate) struct KnownSource<'n> {
@@ -42,7 +43,7 @@ pub(crate) struct SnapshotPlan {
 pub(crate) struct Compiler<'n> {
     pub sources: Vec<KnownSource<'n>>,
     /// Their places by name: every instance looks its own up.
-    by_name: HashMap<&'n str, usize>,
+    pub(crate) by_name: HashMap<&'n str, usize>,
     /// Where a source is named that is not there.
     missing: HashSet<Span>,
     /// Topics by event type, from the settings.
@@ -238,30 +239,6 @@ impl<'n> Compiler<'n> {
         found
     }
 
-    /// Keys that addresses of a source's tags may have. `None` where it is unknown.
-    pub(crate) fn keys_of_source(&self, name: &str) -> Option<Vec<&'static str>> {
-        let source = &self.sources[*self.by_name.get(name)?];
-        Some(source.adapter?.address_keys().to_vec())
-    }
-
-    /// Keys that addresses may have: those of the adapters of all instances' sources. `None` where any is unknown.
-    fn address_keys(&self, template: &Template, instances: &Instances) -> Option<Vec<&'static str>> {
-        let names: BTreeSet<String> = if template.is_constant() {
-            BTreeSet::from([template.fill(&[])])
-        } else {
-            let of = |instance: &Instance| template.fill(&instance.values);
-            instances.list.iter().map(of).collect()
-        };
-        let mut keys: Vec<&'static str> = Vec::new();
-        for name in &names {
-            keys.extend(self.keys_of_source(name)?);
-        }
-        keys.sort_unstable();
-        keys.dedup();
-        // Without instances no source is known, and no key is wrong.
-        (!names.is_empty()).then_some(keys)
-    }
-
     fn tags(
         &self,
         node: &'n Node,
@@ -274,23 +251,22 @@ impl<'n> Compiler<'n> {
             return Vec::new();
         };
         expect_mapping("tags", tags, problems);
-        let keys = source.and_then(|(template, _)| self.address_keys(template, instances));
+        let origin = source.and_then(|(template, _)| self.origin(template, instances));
         // Many tags name the same source, and each of its instances is looked at for its keys.
-        let mut known: HashMap<&str, Option<Vec<&'static str>>> = HashMap::new();
+        let mut known: HashMap<&str, Option<Origin<'n>>> = HashMap::new();
         tags.entries()
             .iter()
             .map(|entry| {
                 let own = entry.2.get("source").and_then(Node::as_text);
-                let keys = match own {
+                let origin = match own {
                     Some(text) => &*known.entry(text).or_insert_with(|| {
                         let template =
                             Template::parse(text, entry.1, &instances.parameters, &mut Problems::default())?;
-                        self.address_keys(&template, instances)
+                        self.origin(&template, instances)
                     }),
-                    None => &keys,
+                    None => &origin,
                 };
-                let keys = keys.as_deref();
-                tag::read(entry, keys, &instances.parameters, tables, problems)
+                tag::read(entry, origin.as_ref(), instances, tables, problems)
             })
             .collect()
     }

@@ -3,7 +3,9 @@
 
 use std::sync::Arc;
 
-use floorgate_core::expression::{Comparison, Expression, Relation};
+use floorgate_adapter_api::GivenKind;
+use floorgate_core::expression::Expression;
+use floorgate_core::inspect::{Comparison, NoCondition, Relation, ValueKind};
 use floorgate_core::plan::{Field, RuleKind, RuleSpec, Slot, TagSpec};
 use floorgate_core::table::{Unmapped, ValueTable};
 use floorgate_sample::Value;
@@ -11,7 +13,9 @@ use floorgate_yaml::{Node, Problems, Span, closest};
 
 use crate::data::Scope;
 use crate::event_form::EventForm;
+use crate::fit::{described, named, range};
 use crate::states::{has_name, names};
+use crate::tag::TagPlan;
 
 /// Warns of what cannot be in a rule that is right otherwise. Called for one instance: the others have the same tags.
 pub(crate) fn check(
@@ -35,7 +39,7 @@ pub(crate) fn check(
 
 /// A trigger that has no value which the rule makes anything of.
 fn check_trigger(event: &str, span: Span, spec: &RuleSpec, scope: &Scope<'_>, problems: &mut Problems) {
-    let Some(tag) = tag_of(scope, Slot(0)) else {
+    let Some((_, tag)) = tag_of(scope, Slot(0)) else {
         return;
     };
     let names_nothing =
@@ -61,6 +65,10 @@ fn check_trigger(event: &str, span: Span, spec: &RuleSpec, scope: &Scope<'_>, pr
 }
 
 fn check_guard(event: &str, when: &Expression, span: Span, scope: &Scope<'_>, problems: &mut Problems) {
+    let role = format!("`when` of `{event}`");
+    if !has_conditions(&role, when, (true, span), scope, problems) {
+        return;
+    }
     if let Some(always) = when.constant() {
         let what = match always {
             Ok(serde_json::Value::Bool(true)) => return,
@@ -94,11 +102,71 @@ fn check_fields(fields: &[(Arc<str>, Field)], node: &Node, scope: &Scope<'_>, pr
         written = &written[place + 1..];
         match field {
             Field::Computed(expression) => {
+                has_conditions(
+                    &format!("`{name}`"),
+                    expression,
+                    (false, value.span),
+                    scope,
+                    problems,
+                );
                 check_comparisons(&format!("`{name}`:"), expression, value.span, scope, problems);
             }
             Field::Object(fields) => check_fields(fields, value, scope, problems),
             Field::Input(_) | Field::Previous | Field::Constant(_) => {}
         }
+    }
+}
+
+/// Whether nothing is a number or text where it has to be true or false, which is a problem: no value makes a condition of it. Of a `guard`
+/// the whole has to be.
+fn has_conditions(
+    role: &str,
+    expression: &Expression,
+    (guard, span): (bool, Span),
+    scope: &Scope<'_>,
+    problems: &mut Problems,
+) -> bool {
+    let Some(NoCondition { kind, tag }) = expression.no_condition(guard, |slot| kind_of(scope, slot)) else {
+        return true;
+    };
+    let (is, example) = match kind {
+        ValueKind::Number => ("a number", "> 0"),
+        ValueKind::Text => ("text", "== 'A'"),
+        ValueKind::Bool => return true,
+    };
+    match tag.and_then(|slot| tag_of(scope, slot)) {
+        Some((plan, _)) => {
+            let span = within(span, plan.name, problems);
+            problems
+                .error(
+                    span,
+                    format!("{role}: tag `{}` is {is}, and no condition", plan.name),
+                )
+                .hint(format!(
+                    "compare it with something, such as `{} {example}`",
+                    plan.name
+                ));
+        }
+        None => {
+            problems
+                .error(span, format!("{role}: {is} stands where a condition has to"))
+                .hint(format!("compare it with something, such as `… {example}`"));
+        }
+    }
+    false
+}
+
+/// The kind of value that a tag is in expressions, where it is known.
+fn kind_of(scope: &Scope<'_>, slot: Slot) -> Option<ValueKind> {
+    let (plan, spec) = tag_of(scope, slot)?;
+    if spec.values.is_some() {
+        return Some(ValueKind::Text);
+    }
+    match plan.shown().map(|given| given.kind) {
+        Some(GivenKind::Bit) => Some(ValueKind::Bool),
+        Some(GivenKind::Text) => Some(ValueKind::Text),
+        Some(GivenKind::Whole { .. } | GivenKind::Float | GivenKind::Fraction) => Some(ValueKind::Number),
+        None => (spec.counter.is_some() || spec.deadband.is_some()).then_some(ValueKind::Number),
     }
 }
 
@@ -111,7 +179,7 @@ fn check_comparisons(
     problems: &mut Problems,
 ) {
     for comparison in expression.comparisons() {
-        let Some(tag) = tag_of(scope, comparison.slot) else {
+        let Some((plan, tag)) = tag_of(scope, comparison.slot) else {
             continue;
         };
         let Some(literal) = &comparison.literal else {
@@ -141,27 +209,78 @@ fn check_comparisons(
                         None => names_of(table),
                     });
             }
-            (None, Value::Text(text)) if is_number(tag) => {
-                problems
-                    .warning(
-                        span,
-                        format!("{role} tag `{}` is a number, and never {:?}", tag.name, &**text),
-                    )
-                    .hint("write the number without quotes, or give the tag a table with `values`");
+            (None, literal) => {
+                if let Some((what, hint)) = is_never(plan, tag, comparison.relation, literal) {
+                    problems.warning(span, format!("{role} {what}")).hint(hint);
+                }
             }
-            _ => {}
         }
+    }
+}
+
+/// Why a tag without a table is never what it is compared with, where it is not, and what to do about it.
+fn is_never(
+    plan: &TagPlan<'_>,
+    tag: &TagSpec,
+    relation: Relation,
+    literal: &Value,
+) -> Option<(String, String)> {
+    let name = &tag.name;
+    let shown = match literal {
+        Value::Text(text) => format!("{:?}", &**text),
+        other => other.to_string(),
+    };
+    let Some(given) = plan.shown() else {
+        let is_text = matches!(literal, Value::Text(_)) && is_number(tag);
+        let is_wrong = is_text || matches!(literal, Value::Bool(_)) && tag.counter.is_some();
+        return is_wrong.then(|| {
+            (
+                format!("tag `{name}` is a number, and never {shown}"),
+                plain_number(literal, name),
+            )
+        });
+    };
+    let hint = match (given.kind, literal) {
+        (GivenKind::Bit, Value::Bool(_)) | (GivenKind::Text, Value::Text(_)) => return None,
+        (GivenKind::Bit, _) => format!("write `{name}`, or `!{name}` where it is false"),
+        (GivenKind::Text, _) => "write it in quotes, or read the tag as a number".to_owned(),
+        (_, Value::Text(_) | Value::Bool(_)) => plain_number(literal, name),
+        _ if relation == Relation::Order => return None,
+        _ => {
+            let (least, most) = range(Some(given))?;
+            let number = literal.as_f64()?;
+            if number >= least as f64 && number <= most as f64 {
+                return None;
+            }
+            let what = format!("{} is {least} to {most}, and never {shown}", named(name, given));
+            return Some((
+                what,
+                "read it with the type that it has, or correct the number".to_owned(),
+            ));
+        }
+    };
+    let what = match given.kind {
+        GivenKind::Float | GivenKind::Fraction => "is a number",
+        kind => described(kind),
+    };
+    Some((format!("{} {what}, and never {shown}", named(name, given)), hint))
+}
+
+fn plain_number(literal: &Value, name: &str) -> String {
+    match literal {
+        Value::Bool(true) => format!("write `{name} != 0`"),
+        Value::Bool(false) => format!("write `{name} == 0`"),
+        _ => "write the number without quotes, or give the tag a table with `values`".to_owned(),
     }
 }
 
 /// What a comparison always is.
 fn always(comparison: &Comparison, scope: &Scope<'_>) -> Option<bool> {
-    let (tag, literal) = (tag_of(scope, comparison.slot)?, comparison.literal.as_ref()?);
+    let ((plan, tag), literal) = (tag_of(scope, comparison.slot)?, comparison.literal.as_ref()?);
     let is_possible = match (&tag.values, literal) {
         (Some(table), Value::Text(name)) => has_name(table, name),
         (Some(_), _) => false,
-        (None, Value::Text(_)) => !is_number(tag),
-        (None, _) => true,
+        (None, literal) => is_never(plan, tag, comparison.relation, literal).is_none(),
     };
     match comparison.relation {
         _ if is_possible => None,
@@ -172,9 +291,10 @@ fn always(comparison: &Comparison, scope: &Scope<'_>) -> Option<bool> {
     }
 }
 
-fn tag_of<'s>(scope: &Scope<'s>, slot: Slot) -> Option<&'s TagSpec> {
+fn tag_of<'s>(scope: &Scope<'s>, slot: Slot) -> Option<(&'s TagPlan<'s>, &'s TagSpec)> {
     let place = *scope.inputs.get(usize::from(slot.0))?;
-    scope.tags.get(place)?.spec.as_deref()
+    let plan = scope.tags.get(place)?;
+    Some((plan, plan.spec.as_deref()?))
 }
 
 /// Whether the mapping takes a tag that has no table for a number.

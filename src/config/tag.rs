@@ -3,15 +3,17 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use floorgate_adapter_api::Expects;
+use floorgate_adapter_api::Given;
 use floorgate_core::plan::{AlarmBit, BitField, Counter, Deadband, InitialPolicy, TagSpec};
 use floorgate_core::table::{Entry, Key, Unmapped, ValueTable};
 use floorgate_yaml::{Draft, Node, NodeKind, Problems, Span, Spanned, closest, decode, draft};
 
 use crate::check::expect_mapping;
+use crate::fit;
 use crate::form::{BitForm, CounterForm, DeadbandForm, InitialForm, TAG_KEYS, TableForm, TagForm};
+use crate::origin::Origin;
 use crate::tag_times;
-use crate::template::NodeTemplate;
+use crate::template::{Instances, NodeTemplate};
 use crate::unit;
 
 /// A tag of a mapping, for all of its instances.
@@ -37,6 +39,10 @@ pub(crate) struct TagPlan<'n> {
     /// Where its longest silence stands.
     pub at_least_every: Option<Span>,
     pub address: Option<NodeTemplate<'n>>,
+    /// What its values are, where the address says so; in the first instance where they may differ.
+    pub given: Option<Given>,
+    /// Whether what they are depends on the instance.
+    pub varies: bool,
 }
 
 /// What a table says of values that it lacks, where that is no name of a state.
@@ -144,11 +150,11 @@ pub(crate) fn is_tag_name(name: &str) -> bool {
 /// Words that CEL keeps for itself.
 const RESERVED: &[&str] = &["true", "false", "null", "in"];
 
-/// Reads one tag. `address_keys` are the adapter's own; `None` where the source is not known.
+/// Reads one tag. `origin` is where its values come from, `None` where that is not known.
 pub(crate) fn read<'n>(
     (name, span, node): &'n (String, Span, Node),
-    address_keys: Option<&[&'static str]>,
-    parameters: &[String],
+    origin: Option<&Origin<'_>>,
+    instances: &Instances,
     tables: &mut Tables,
     problems: &mut Problems,
 ) -> TagPlan<'n> {
@@ -166,6 +172,8 @@ pub(crate) fn read<'n>(
         is_heartbeat: node.get("heartbeat").is_some(),
         at_least_every: node.get("at_least_every").map(|every| every.span),
         address: None,
+        given: None,
+        varies: false,
     };
     if !is_tag_name(name) || RESERVED.contains(&name.as_str()) {
         problems
@@ -183,7 +191,10 @@ pub(crate) fn read<'n>(
     };
     // A misspelt part of the address says nothing of the meaning.
     let mut is_meant = true;
-    if let Some(address_keys) = address_keys {
+    if let Some(Origin {
+        keys: address_keys, ..
+    }) = origin
+    {
         for (key, span, _) in entries {
             if !TAG_KEYS.contains(&key.as_str()) && !address_keys.contains(&key.as_str()) {
                 let known: Vec<&str> = address_keys.iter().chain(TAG_KEYS).copied().collect();
@@ -197,7 +208,7 @@ pub(crate) fn read<'n>(
             }
         }
     }
-    plan.address = NodeTemplate::parse(node, TAG_KEYS, parameters, problems);
+    plan.address = NodeTemplate::parse(node, TAG_KEYS, &instances.parameters, problems);
     let before = problems.error_count();
     let own: Vec<_> = entries
         .iter()
@@ -227,6 +238,10 @@ pub(crate) fn read<'n>(
             None
         })
     };
+    plan.ask(origin, instances);
+    if let (Some(given), Some(spec), false) = (plan.given, &spec, plan.varies) {
+        fit::check(node, spec, given, problems);
+    }
     plan.spec = spec
         .filter(|_| is_meant && problems.error_count() == before)
         .map(Arc::new);
@@ -406,30 +421,6 @@ fn counter_of(name: &str, form: &Spanned<CounterForm>, problems: &mut Problems) 
         max,
         largest_step: form.largest_step,
     })
-}
-
-/// What values a tag's meaning is for.
-pub(crate) fn expected(spec: &TagSpec) -> Expects {
-    let is_number = |entry: &Entry| matches!(entry.key, Key::Number(_));
-    let table = spec.values.as_deref().map(|table| table.entries.as_slice());
-    if let Some(highest) = spec
-        .bits
-        .iter()
-        .flat_map(|bits| bits.iter())
-        .map(|bit| bit.bit)
-        .max()
-    {
-        return Expects::Bits(highest);
-    }
-    if spec.counter.is_some() || spec.bits.is_some() || spec.deadband.is_some() || spec.field.is_some() {
-        return Expects::Number;
-    }
-    match table {
-        None | Some([]) => Expects::Anything,
-        Some(entries) if entries.iter().all(is_number) => Expects::Number,
-        Some(entries) if !entries.iter().any(is_number) => Expects::Text,
-        Some(_) => Expects::Anything,
-    }
 }
 
 fn alarms_of(bits: BTreeMap<u8, Spanned<BitForm>>, problems: &mut Problems) -> Arc<[AlarmBit]> {

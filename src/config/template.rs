@@ -125,6 +125,9 @@ pub(crate) struct NodeTemplate<'a> {
     node: &'a Node,
     /// The keys of `node` that are left out; they belong to somebody else.
     without: &'static [&'static str],
+    /// Whether it has none of them.
+    alone: bool,
+    /// Whether it has no placeholder.
     constant: bool,
 }
 
@@ -136,10 +139,11 @@ impl<'a> NodeTemplate<'a> {
         parameters: &[String],
         problems: &mut Problems,
     ) -> Option<Self> {
-        let mut constant = !node
+        let alone = !node
             .entries()
             .iter()
             .any(|(key, ..)| without.contains(&key.as_str()));
+        let mut constant = true;
         let mut right = true;
         for (key, _, value) in node.entries() {
             if !without.contains(&key.as_str()) {
@@ -149,13 +153,24 @@ impl<'a> NodeTemplate<'a> {
         right.then_some(Self {
             node,
             without,
+            alone,
             constant,
         })
     }
 
     /// The node itself, where all instances share it.
     pub(crate) fn shared(&self) -> Option<&'a Node> {
-        self.constant.then_some(self.node)
+        (self.alone && self.constant).then_some(self.node)
+    }
+
+    /// The node as it is written, with all of its keys.
+    pub(crate) fn written(&self) -> &'a Node {
+        self.node
+    }
+
+    /// Whether it is the same in all instances.
+    pub(crate) fn is_constant(&self) -> bool {
+        self.constant
     }
 
     /// The node of one instance.

@@ -10,6 +10,7 @@ use crate::data::Scope;
 use crate::event::{self, EventPlan};
 use crate::links;
 use crate::mapping::{Compiler, Mapping};
+use crate::origin::Origin;
 use crate::overrides::{Change, EventChange, TagChange};
 use crate::tag::{self, Tables, TagPlan};
 use crate::template::{Instance, Template};
@@ -41,24 +42,18 @@ impl<'n> Compiler<'n> {
                 tag.left_out = true;
                 continue;
             };
-            let keys = self.keys_of(&entry.2, mapping, instance, problems);
-            let mut own = tag::read(
-                entry,
-                keys.as_deref(),
-                &mapping.instances.parameters,
-                tables,
-                problems,
-            );
-            means_other[place] = change.means_other;
-            if !change.means_other {
+            let origin = self.origin_in(&entry.2, mapping, instance, problems);
+            let mut own = tag::read(entry, origin.as_ref(), &mapping.instances, tables, problems);
+            means_other[place] = change.means_other || own.given != tag.given;
+            if !means_other[place] {
                 own.spec.clone_from(&tag.spec);
             }
             own.on_demand = tag.on_demand;
             *tag = own;
         }
         companions::find(&mut tags);
-        let moved = |change: &TagChange| change.entry.is_some() && !change.means_other;
-        if change.events.is_empty() && change.tags.values().all(moved) {
+        let is_there = |change: &TagChange| change.entry.is_some();
+        if change.events.is_empty() && change.tags.values().all(is_there) && !means_other.contains(&true) {
             let events = mapping.events.clone();
             return Variant { tags, events };
         }
@@ -83,14 +78,14 @@ impl<'n> Compiler<'n> {
         Variant { tags, events }
     }
 
-    /// The keys that the address of a tag may have in one instance. `None` where its source is not known.
-    fn keys_of(
+    /// Where a tag's values come from in one instance. `None` where its source is not known.
+    fn origin_in(
         &self,
         tag: &Node,
         mapping: &Mapping<'n>,
         instance: &Instance,
         problems: &mut Problems,
-    ) -> Option<Vec<&'static str>> {
+    ) -> Option<Origin<'n>> {
         let source = match tag.get("source") {
             Some(own) => {
                 let parameters = &mapping.instances.parameters;
@@ -98,7 +93,7 @@ impl<'n> Compiler<'n> {
             }
             None => mapping.source.as_ref()?.0.clone(),
         };
-        self.keys_of_source(&source.fill(&instance.values))
+        self.origin_of(&source.fill(&instance.values))
     }
 
     /// The events of an instance: those that it has of its own, or whose tags mean something else there, are read anew.

@@ -6,7 +6,7 @@
 use std::cell::RefCell;
 use std::sync::Arc;
 
-use cel::common::ast::{CallExpr, EntryExpr, Expr, IdedExpr, LiteralValue, operators};
+use cel::common::ast::{EntryExpr, Expr, IdedExpr};
 use cel::objects::{Key, ValueType};
 use cel::{Context, Program};
 use floorgate_sample::Value;
@@ -33,8 +33,8 @@ pub const METHODS: &[(&str, usize)] = &[("contains", 1), ("endsWith", 1), ("size
 #[derive(Clone, Debug)]
 pub struct Expression {
     text: Arc<str>,
-    program: Arc<Program>,
-    variables: Arc<[(String, Slot)]>,
+    pub(crate) program: Arc<Program>,
+    pub(crate) variables: Arc<[(String, Slot)]>,
 }
 
 /// Expressions are the same when they are written in the same way and read the same inputs.
@@ -83,28 +83,6 @@ pub enum ExpressionError {
         /// Why, in the evaluator's words.
         reason: String,
     },
-}
-
-/// A tag and a value that an expression compares it with.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Comparison {
-    /// The tag.
-    pub slot: Slot,
-    /// How they are compared.
-    pub relation: Relation,
-    /// The value as it is written; `None` for null.
-    pub literal: Option<Value>,
-}
-
-/// How two values are compared.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Relation {
-    /// `==`, or one of a list (`in`).
-    Equal,
-    /// `!=`.
-    NotEqual,
-    /// `<`, `<=`, `>` or `>=`.
-    Order,
 }
 
 thread_local! {
@@ -178,113 +156,6 @@ impl Expression {
     }
 }
 
-impl Expression {
-    /// What the expression gives where it reads no tag: always the same.
-    #[must_use]
-    pub fn constant(&self) -> Option<Result<serde_json::Value, ExpressionError>> {
-        self.variables.is_empty().then(|| self.evaluate(|_| None))
-    }
-
-    /// All comparisons of a tag with a value that is written beside it, from left to right.
-    #[must_use]
-    pub fn comparisons(&self) -> Vec<Comparison> {
-        let mut found = Vec::new();
-        let mut left = vec![self.program.expression()];
-        while let Some(node) = left.pop() {
-            if let Expr::Call(call) = &node.expr {
-                found.extend(self.compared(call));
-            }
-            left.extend(children(node).into_iter().rev());
-        }
-        found
-    }
-
-    /// What the expression always is, as far as that follows from what is written in it and from `known`, which says
-    /// what a comparison always is. An expression that fails is neither.
-    pub fn decide(&self, known: impl Fn(&Comparison) -> Option<bool>) -> Option<bool> {
-        self.decide_node(self.program.expression(), &known)
-    }
-
-    fn decide_node(&self, node: &IdedExpr, known: &impl Fn(&Comparison) -> Option<bool>) -> Option<bool> {
-        let call = match &node.expr {
-            Expr::Literal(LiteralValue::Boolean(value)) => return Some(*value.inner()),
-            Expr::Call(call) => call,
-            _ => return None,
-        };
-        let of = |node| self.decide_node(node, known);
-        match (call.func_name.as_str(), call.args.as_slice()) {
-            (operators::LOGICAL_NOT, [of_what]) => of(of_what).map(|is| !is),
-            (operators::LOGICAL_AND, parts) => all(parts.iter().map(of), false),
-            (operators::LOGICAL_OR, parts) => all(parts.iter().map(of), true),
-            (operators::CONDITIONAL, [condition, then, otherwise]) => match of(condition) {
-                Some(true) => of(then),
-                Some(false) => of(otherwise),
-                None => of(then).filter(|then| Some(*then) == of(otherwise)),
-            },
-            (operators::IN, [_, list]) => {
-                let compared = self.compared(call);
-                let listed = match &list.expr {
-                    Expr::List(list) => list.elements.len(),
-                    _ => return None,
-                };
-                // What is in the list beside values that are written may be anything.
-                let others = (compared.len() < listed).then_some(None);
-                all(compared.iter().map(known).chain(others), true)
-            }
-            _ => match self.compared(call).as_slice() {
-                [comparison] => known(comparison),
-                _ => None,
-            },
-        }
-    }
-
-    /// The comparisons that a call is.
-    fn compared(&self, call: &CallExpr) -> Vec<Comparison> {
-        let [left, right] = call.args.as_slice() else {
-            return Vec::new();
-        };
-        let relation = match call.func_name.as_str() {
-            operators::EQUALS | operators::IN => Relation::Equal,
-            operators::NOT_EQUALS => Relation::NotEqual,
-            operators::LESS | operators::LESS_EQUALS | operators::GREATER | operators::GREATER_EQUALS => {
-                Relation::Order
-            }
-            _ => return Vec::new(),
-        };
-        let (tag, values) = match (self.slot(left), &right.expr) {
-            (Some(tag), Expr::List(list)) if call.func_name == operators::IN => {
-                (tag, list.elements.as_slice())
-            }
-            _ if call.func_name == operators::IN => return Vec::new(),
-            (Some(tag), _) => (tag, std::slice::from_ref(right)),
-            (None, _) => match self.slot(right) {
-                Some(tag) => (tag, std::slice::from_ref(left)),
-                None => return Vec::new(),
-            },
-        };
-        let literals = values.iter().filter_map(|node| match &node.expr {
-            Expr::Literal(literal) => Some(value_of(literal)),
-            _ => None,
-        });
-        literals
-            .map(|literal| Comparison {
-                slot: tag,
-                relation,
-                literal,
-            })
-            .collect()
-    }
-
-    /// The tag that a node names.
-    fn slot(&self, node: &IdedExpr) -> Option<Slot> {
-        let Expr::Ident(name) = &node.expr else {
-            return None;
-        };
-        let found = self.variables.iter().find(|(variable, _)| variable == name);
-        found.map(|(_, slot)| *slot)
-    }
-}
-
 /// How deep a text may be nested. Counting signs and brackets alike overestimates, which is the safe side.
 fn depth_of(text: &str) -> usize {
     let (mut depth, mut deepest) = (0_usize, 0_usize);
@@ -301,51 +172,6 @@ fn depth_of(text: &str) -> usize {
 
 fn parse(text: &str) -> Result<Program, ExpressionError> {
     Program::compile(text).map_err(|error| ExpressionError::Syntax(first_line(&error.to_string())))
-}
-
-/// Of parts that decide the whole where one of them is `decisive`.
-fn all(parts: impl Iterator<Item = Option<bool>>, decisive: bool) -> Option<bool> {
-    let mut is_sure = true;
-    for part in parts {
-        match part {
-            Some(part) if part == decisive => return Some(decisive),
-            Some(_) => {}
-            None => is_sure = false,
-        }
-    }
-    is_sure.then_some(!decisive)
-}
-
-/// A written value; `None` for null.
-fn value_of(literal: &LiteralValue) -> Option<Value> {
-    Some(match literal {
-        LiteralValue::Boolean(value) => Value::Bool(*value.inner()),
-        LiteralValue::Bytes(bytes) => Value::Bytes(bytes.inner().into()),
-        LiteralValue::Double(value) => Value::Float64(*value.inner()),
-        LiteralValue::Int(value) => Value::Int(*value.inner()),
-        LiteralValue::UInt(value) => Value::UInt(*value.inner()),
-        LiteralValue::String(text) => Value::text(text.inner()),
-        LiteralValue::Null => return None,
-    })
-}
-
-/// The parts of a node, from left to right. Those of what is refused when an expression is compiled are left out.
-fn children(node: &IdedExpr) -> Vec<&IdedExpr> {
-    match &node.expr {
-        Expr::Call(call) => call.target.as_deref().into_iter().chain(&call.args).collect(),
-        Expr::List(list) => list.elements.iter().collect(),
-        Expr::Map(map) => map
-            .entries
-            .iter()
-            .filter_map(|entry| match &entry.expr {
-                EntryExpr::MapEntry(entry) => Some([&entry.key, &entry.value]),
-                EntryExpr::StructField(_) => None,
-            })
-            .flatten()
-            .collect(),
-        Expr::Select(select) => vec![&select.operand],
-        _ => Vec::new(),
-    }
 }
 
 /// Walks the tree once: bounds its depth and refuses what has no bounded cost.

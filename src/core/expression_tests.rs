@@ -1,4 +1,5 @@
 use super::*;
+use crate::inspect::{Comparison, NoCondition, Relation, ValueKind};
 
 fn compile(text: &str) -> Result<Expression, ExpressionError> {
     let compile = || {
@@ -166,6 +167,56 @@ fn what_an_expression_always_is_follows_from_its_comparisons() {
 
 /// Work without a bound would not end, and recursion without one would end the process.
 #[test]
+fn what_has_to_be_a_condition_and_is_none_is_found() {
+    let (good, state) = (Some(Slot(0)), Some(Slot(1)));
+    let number = |tag| Some((ValueKind::Number, tag));
+    for (text, wanted) in [
+        ("good", number(good)),
+        ("good + 1", number(None)),
+        ("-good", number(None)),
+        ("size(state)", number(None)),
+        ("good > 1 && state", Some((ValueKind::Text, state))),
+        ("!good || state == 'a'", number(good)),
+        ("(good ? 1 : 2) > 1", number(good)),
+        ("good > 1 ? 'a' : 'b'", Some((ValueKind::Text, None))),
+        ("state + 'a'", Some((ValueKind::Text, None))),
+        ("good > 1 ? good > 2 : state", None),
+        (
+            "good == 1 || good in [2] && !(state == 'a') || state.startsWith('b')",
+            None,
+        ),
+        ("true", None),
+    ] {
+        let found = compile(text).map(|expression| {
+            let kinds = |slot| {
+                Some(if slot == Slot(0) {
+                    ValueKind::Number
+                } else {
+                    ValueKind::Text
+                })
+            };
+            expression.no_condition(true, kinds)
+        });
+        let wanted = wanted.map(|(kind, tag)| NoCondition { kind, tag });
+        assert_eq!(found, Ok(wanted), "{text}");
+    }
+    // Of a field the whole may be anything, and of a tag nothing may be known.
+    let compiled = |text| compile(text).expect("an expression");
+    assert_eq!(
+        compiled("good").no_condition(false, |_| Some(ValueKind::Number)),
+        None
+    );
+    assert_eq!(compiled("good && state").no_condition(true, |_| None), None);
+    // What the evaluator makes of them.
+    assert!(
+        evaluate("good && true")
+            .as_str()
+            .is_some_and(|told| told.contains("failed"))
+    );
+    assert_eq!(evaluate("good == true"), false);
+}
+
+#[test]
 fn expressions_of_any_shape_are_compiled_or_refused() {
     for piece in [
         "(",
@@ -240,6 +291,7 @@ fn no_expression_is_too_strange() {
             Ok(expression) => {
                 let _ = expression.comparisons();
                 let _ = expression.decide(|_| Some(true));
+                let _ = expression.no_condition(true, |_| Some(ValueKind::Text));
                 let _ = expression.evaluate(|_| Some(Value::Int(i64::MIN)));
                 let _ = expression.evaluate(|_| None);
                 true

@@ -12,6 +12,7 @@ pub mod expression;
 mod gate;
 mod handover;
 mod index;
+pub mod inspect;
 mod json;
 mod late;
 mod machine;

@@ -10,7 +10,7 @@ use floorgate_yaml::{Node, Problems, Span};
 use schemars::{Schema, SchemaGenerator};
 use tokio_util::sync::CancellationToken;
 
-use crate::{Bookmarks, Intake, NoCredentials, Requests};
+use crate::{Bookmarks, Given, Intake, NoCredentials, Requests};
 
 /// A protocol.
 pub trait Adapter: Send + Sync {
@@ -25,6 +25,14 @@ pub trait Adapter: Send + Sync {
 
     /// The keys of a tag that are this adapter's own; the mapping keeps the others.
     fn address_keys(&self) -> &'static [&'static str];
+
+    /// What the values of a tag are, as far as its address says so: the mapping's use of the tag is held against it. `None` where the
+    /// device alone knows, and where the address is wrong, which [`Adapter::plan`] reports. Keys that are not the adapter's own may
+    /// stand beside those that are.
+    fn gives(&self, address: &Node) -> Option<Given> {
+        let _ = address;
+        None
+    }
 
     /// Checks settings and addresses and lays out the work, without opening anything. Everything wrong is
     /// recorded; `None` where anything was.
@@ -57,8 +65,6 @@ pub struct TagSpec<'a> {
     pub name: &'a str,
     /// A mapping node with the adapter's own keys.
     pub address: &'a Node,
-    /// What the mapping takes its values for.
-    pub expects: Expects,
     /// The tag is read only when it is asked for: it is neither subscribed nor polled, and no sample of it comes by itself.
     pub on_demand: bool,
 }
@@ -72,21 +78,6 @@ pub struct SnapshotSpec<'a> {
     pub at: Span,
     /// The rule that asks, for messages.
     pub rule: &'a str,
-}
-
-/// What a mapping takes a tag's values for. An adapter that knows from the address that they are something else reports
-/// it in [`Adapter::plan`]; one that learns it from the device need not look.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Expects {
-    /// Any value will do.
-    #[default]
-    Anything,
-    /// Numbers: a counter, a deadband, a table of numbers.
-    Number,
-    /// An alarm word (or one bit), and the highest of its bits that has a meaning, from 0.
-    Bits(u8),
-    /// Text: a table of words.
-    Text,
 }
 
 /// The task of a running source.

@@ -24,14 +24,14 @@ mod adapter;
 mod batch;
 #[cfg(feature = "conformance")]
 pub mod conformance;
+mod given;
 mod intake;
 mod request;
 mod secret;
 
-pub use adapter::{
-    Adapter, Expects, NamedFile, RunFuture, SnapshotSpec, Source, SourceContext, SourceSpec, TagSpec,
-};
+pub use adapter::{Adapter, NamedFile, RunFuture, SnapshotSpec, Source, SourceContext, SourceSpec, TagSpec};
 pub use batch::{Batch, Bookmark, Bookmarks, Receipt};
+pub use given::{Given, GivenKind};
 pub use intake::{Admission, Closed, Intake, intake};
 pub use request::{Request, Requester, Requests, Unsent, requests};
 pub use secret::{NoCredentials, SecretFile};

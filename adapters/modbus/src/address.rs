@@ -10,9 +10,9 @@ use serde::Deserialize;
 
 use crate::decimal::{Decimal, Linear};
 use crate::decode::{Decode, Encoding, Kind, Shown, WordOrder};
-use crate::expected::compare;
 use crate::planner::Extent;
 use crate::settings::{Checked, MOST_REGISTERS, check_interval, check_unit};
+use crate::types::Type;
 
 /// Where a tag is: exactly one of `coil`, `discrete`, `input` and `holding`, and how it is read.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -81,32 +81,6 @@ pub(crate) const KEYS: &[&str] = &[
     "every",
 ];
 
-/// Type of a value.
-#[derive(Clone, Copy, Debug, Deserialize, JsonSchema, PartialEq, Eq)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum Type {
-    /// A bit.
-    Bool,
-    /// 16 bits, signed.
-    I16,
-    /// 16 bits, unsigned.
-    U16,
-    /// 32 bits, signed.
-    I32,
-    /// 32 bits, unsigned.
-    U32,
-    /// 64 bits, signed.
-    I64,
-    /// 64 bits, unsigned.
-    U64,
-    /// 32 bits, IEEE 754.
-    F32,
-    /// 64 bits, IEEE 754.
-    F64,
-    /// Text of `length` bytes.
-    String,
-}
-
 /// One of the four tables of a Modbus device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Table {
@@ -160,9 +134,6 @@ pub(crate) fn check(spec: &TagSpec<'_>, settings: &Checked, problems: &mut Probl
     let has_length = sure(&"length");
     let table = is_shaped.then(|| table(&address, spec, problems)).flatten();
     let kind = table.and_then(|(table, _)| kind(&address, table, has_length, problems));
-    if let Some(kind) = kind {
-        compare(spec, kind, address.kind.map(|given| given.span), problems);
-    }
     let words = kind.map(|kind| registers(kind, &address));
     let extent =
         table.and_then(|(table, place)| extent(table, place, words.unwrap_or(1), settings, problems));
@@ -249,7 +220,7 @@ fn kind(address: &Address, table: Table, has_length: bool, problems: &mut Proble
                 problems
                     .error(
                         given.span,
-                        format!("a {} is a `bool`, not `{}`", table.name(), written(kind)),
+                        format!("a {} is a `bool`, not `{}`", table.name(), kind.name()),
                     )
                     .hint("remove `type`, or read a register with `input` or `holding`");
             }
@@ -269,7 +240,7 @@ fn kind(address: &Address, table: Table, has_length: bool, problems: &mut Proble
             problems
                 .error(
                     bit.span,
-                    format!("`bit` has no meaning with `type: {}`", written(kind)),
+                    format!("`bit` has no meaning with `type: {}`", kind.name()),
                 )
                 .hint("remove `type`, or remove `bit`");
         }
@@ -346,25 +317,9 @@ fn only(fits: bool, key: &str, span: Option<Span>, kind: Type, problems: &mut Pr
         problems
             .error(
                 span,
-                format!("`{key}` has no meaning with `type: {}`", written(kind)),
+                format!("`{key}` has no meaning with `type: {}`", kind.name()),
             )
             .hint("remove it, or give another `type`");
-    }
-}
-
-/// A type as it is written.
-pub(crate) fn written(kind: Type) -> &'static str {
-    match kind {
-        Type::Bool => "bool",
-        Type::I16 => "i16",
-        Type::U16 => "u16",
-        Type::I32 => "i32",
-        Type::U32 => "u32",
-        Type::I64 => "i64",
-        Type::U64 => "u64",
-        Type::F32 => "f32",
-        Type::F64 => "f64",
-        Type::String => "string",
     }
 }
 
@@ -436,28 +391,15 @@ fn factors(address: &Address, problems: &mut Problems) -> (Decimal, Decimal) {
 }
 
 fn decode(address: &Address, kind: Type, linear: Linear, settings: &Checked) -> Decode {
-    let integer = |bits: u32, signed: bool| {
-        let (least, most) = if signed {
-            (-(1_i128 << (bits - 1)), (1 << (bits - 1)) - 1)
-        } else {
-            (0, (1_i128 << bits) - 1)
-        };
-        Kind::Integer {
-            signed,
-            shown: Shown::of(least, most, signed, &linear),
-        }
-    };
-    let kind = match kind {
-        Type::Bool => Kind::Bit(address.bit.map_or(0, |bit| bit.value)),
-        Type::I16 => integer(16, true),
-        Type::U16 => integer(16, false),
-        Type::I32 => integer(32, true),
-        Type::U32 => integer(32, false),
-        Type::I64 => integer(64, true),
-        Type::U64 => integer(64, false),
-        Type::F32 => Kind::Float32,
-        Type::F64 => Kind::Float64,
-        Type::String => Kind::Text {
+    let kind = match (kind, kind.range()) {
+        (_, Some((least, most))) => Kind::Integer {
+            signed: least < 0,
+            shown: Shown::of(least, most, least < 0, &linear),
+        },
+        (Type::Bool, None) => Kind::Bit(address.bit.map_or(0, |bit| bit.value)),
+        (Type::F32, None) => Kind::Float32,
+        (Type::F64, None) => Kind::Float64,
+        (_, None) => Kind::Text {
             bytes: address.length.map_or(0, |length| length.value),
             encoding: address
                 .encoding

@@ -12,7 +12,6 @@
 mod address;
 mod decimal;
 mod decode;
-mod expected;
 mod group;
 mod link;
 mod overlap;
@@ -22,11 +21,12 @@ mod planner;
 mod poll;
 mod settings;
 mod snapshot;
+mod types;
 mod unit;
 
 use std::sync::Arc;
 
-use floorgate_adapter_api::{Adapter, RunFuture, Source, SourceContext, SourceSpec};
+use floorgate_adapter_api::{Adapter, Given, Node, RunFuture, Source, SourceContext, SourceSpec};
 use floorgate_yaml::Problems;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 
@@ -65,6 +65,10 @@ impl Adapter for Modbus {
 
     fn address_keys(&self) -> &'static [&'static str] {
         address::KEYS
+    }
+
+    fn gives(&self, address: &Node) -> Option<Given> {
+        types::given(address)
     }
 
     fn plan(&self, spec: SourceSpec<'_>, problems: &mut Problems) -> Option<Box<dyn Source>> {

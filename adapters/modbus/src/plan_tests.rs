@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use floorgate_adapter_api::{Adapter, Expects, SourceSpec, TagSpec};
+use floorgate_adapter_api::{Adapter, SourceSpec, TagSpec};
 use floorgate_sample::TagId;
 use floorgate_yaml::{Node, Problems, Severity, parse};
 
@@ -10,10 +10,6 @@ use crate::Modbus;
 
 /// The problems of a source whose tags stand one in each line of a file, `a: {holding: 1}`.
 fn problems(settings: &str, tags: &str) -> Problems {
-    problems_of(settings, tags, Expects::Anything)
-}
-
-fn problems_of(settings: &str, tags: &str, expects: Expects) -> Problems {
     let mut problems = Problems::default();
     let mut read = |name: &str, text: &str| -> Node {
         let file = problems.add_file(Path::new(name), text);
@@ -30,7 +26,6 @@ fn problems_of(settings: &str, tags: &str, expects: Expects) -> Problems {
                 id: TagId(id),
                 name,
                 address,
-                expects,
                 on_demand: false,
             })
             .collect(),
@@ -144,35 +139,4 @@ fn a_hundred_thousand_tags_that_overlap_are_told_in_time() {
         59_999,
         "all but the first, each register once"
     );
-}
-
-#[test]
-fn an_alarm_beyond_its_word_is_a_warning() {
-    for (address, highest, wrong) in [
-        ("{holding: 1}", 15, None),
-        ("{holding: 1, type: u32}", 20, None),
-        ("{holding: 1, type: u64}", 63, None),
-        ("{coil: 1}", 0, None),
-        ("{holding: 1}", 20, Some("bit 20, and a `u16` has bits 0 to 15")),
-        (
-            "{holding: 1, type: i32}",
-            32,
-            Some("bit 32, and a `i32` has bits 0 to 31"),
-        ),
-        (
-            "{holding: 1, bit: 2}",
-            1,
-            Some("bit 1, and a `bool` has bit 0 alone"),
-        ),
-    ] {
-        let found = problems_of(TCP, &format!("word: {address}\n"), Expects::Bits(highest));
-        match (found.list(), wrong) {
-            ([], None) => {}
-            ([problem], Some(wrong)) => {
-                assert!(problem.message.contains(wrong), "{address}: {problem:?}");
-                assert!(problem.hint.is_some(), "{address}: {problem:?}");
-            }
-            (found, _) => panic!("{address}: {found:?}"),
-        }
-    }
 }

@@ -1,6 +1,6 @@
 use std::path::Path;
 
-use floorgate_adapter_api::{Expects, NodeKind};
+use floorgate_adapter_api::NodeKind;
 use floorgate_yaml::parse;
 
 use super::*;
@@ -23,7 +23,6 @@ fn planned(text: &str) -> (Option<Plan>, Vec<Said>) {
             id: TagId(id),
             name,
             address,
-            expects: Expects::Anything,
             on_demand: false,
         });
     let spec = SourceSpec {

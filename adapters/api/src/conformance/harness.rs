@@ -14,8 +14,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::Rig;
 use crate::{
-    Adapter, Admission, Batch, Bookmarks, Continuity, Expects, GapScope, Notice, Request, Requester,
-    SnapshotSpec, Source, SourceContext, SourceSpec, TagSpec, intake, requests,
+    Adapter, Admission, Batch, Bookmarks, Continuity, GapScope, Notice, Request, Requester, SnapshotSpec,
+    Source, SourceContext, SourceSpec, TagSpec, intake, requests,
 };
 
 /// Room in the intake where a test is not about it.
@@ -149,7 +149,6 @@ pub fn plan_demands(
                 id: TagId(id),
                 name,
                 address,
-                expects: Expects::Anything,
                 on_demand: demands.on_demand.contains(&id),
             })
             .collect(),

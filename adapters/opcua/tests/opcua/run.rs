@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use floorgate_adapter_api::{
-    Adapter, Admission, Batch, Bookmarks, CancellationToken, Expects, Notice, Problems, Receipt, Sample,
-    Source, SourceContext, SourceMetrics, SourceSpec, TagId, TagSpec, Value, intake,
+    Adapter, Admission, Batch, Bookmarks, CancellationToken, Notice, Problems, Receipt, Sample, Source,
+    SourceContext, SourceMetrics, SourceSpec, TagId, TagSpec, Value, intake,
 };
 use floorgate_adapter_opcua::OpcUa;
 use floorgate_metrics::Metrics;
@@ -86,7 +86,6 @@ pub fn plan(folder: &Path, settings: &str, addresses: &[String]) -> (Option<Box<
             id: TagId(id),
             name,
             address,
-            expects: Expects::Anything,
             on_demand: false,
         })
         .collect();

@@ -1,6 +1,8 @@
 //! Two adapters that open nothing and know the keys that the shipped files use.
 
-use floorgate_adapter_api::{Adapter, Node, Problems, RunFuture, Source, SourceContext, SourceSpec, Spanned};
+use floorgate_adapter_api::{
+    Adapter, Given, GivenKind, Node, Problems, RunFuture, Source, SourceContext, SourceSpec, Spanned,
+};
 use floorgate_yaml::salvage;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::Deserialize;
@@ -51,6 +53,7 @@ struct DeviceSettings {
 struct RegisterAddress {
     holding: Option<u16>,
     discrete: Option<u16>,
+    coil: Option<u16>,
     #[serde(rename = "type")]
     kind: Option<String>,
     word_order: Option<String>,
@@ -124,6 +127,7 @@ impl Adapter for Modbus {
         &[
             "holding",
             "discrete",
+            "coil",
             "type",
             "word_order",
             "length",
@@ -131,6 +135,27 @@ impl Adapter for Modbus {
             "offset",
             "unit_id",
         ]
+    }
+
+    fn gives(&self, address: &Node) -> Option<Given> {
+        let whole = |least, most| GivenKind::Whole { least, most };
+        let bit = ["coil", "discrete"]
+            .into_iter()
+            .find(|table| address.get(table).is_some());
+        let (kind, written) = match (bit, address.get("type").map(Node::as_text)) {
+            (Some(table), None) => (GivenKind::Bit, table),
+            (None, None | Some(Some("u16"))) if address.get("scale").is_some() => {
+                (GivenKind::Fraction, "u16")
+            }
+            (None, None | Some(Some("u16"))) => (whole(0, 65_535), "u16"),
+            (None, Some(Some("i16"))) => (whole(-32_768, 32_767), "i16"),
+            (None, Some(Some("i32"))) => (whole(-2_147_483_648, 2_147_483_647), "i32"),
+            (None, Some(Some("u32"))) => (whole(0, 4_294_967_295), "u32"),
+            (None, Some(Some("f32"))) => (GivenKind::Float, "f32"),
+            (None, Some(Some("string"))) => (GivenKind::Text, "string"),
+            _ => return None,
+        };
+        Some(Given { kind, written })
     }
 
     fn plan(&self, spec: SourceSpec<'_>, problems: &mut Problems) -> Option<Box<dyn Source>> {

@@ -1,0 +1,179 @@
+//! Whether what says when an event is made can be said of its trigger's values, as far as it is known what they are.
+
+use floorgate_adapter_api::{Given, GivenKind};
+use floorgate_core::plan::{Condition, EdgeSpec, Shape, TagSpec};
+use floorgate_yaml::{Problems, Span};
+
+use crate::event_form::{EventForm, Names, TransitionsForm};
+use crate::fit::{described, named, range};
+
+/// The trigger of an event.
+struct Trigger<'t> {
+    spec: &'t TagSpec,
+    given: Given,
+}
+
+/// Reports conditions that no value of the trigger can meet for what kind of values they are.
+pub(crate) fn check(
+    form: &EventForm,
+    shape: &Shape,
+    (spec, given): (&TagSpec, Option<Given>),
+    problems: &mut Problems,
+) {
+    let Some(given) = given else { return };
+    let trigger = Trigger { spec, given };
+    match (spec.values.is_some(), given.kind) {
+        (false, GivenKind::Text) => trigger.no_text(form, shape, problems),
+        (false, _) => trigger.no_words(form, problems),
+        (true, _) => {}
+    }
+    if let Shape::Edge(edge) = shape {
+        trigger.is_met(form, edge, problems);
+    }
+}
+
+impl Trigger<'_> {
+    fn named(&self) -> String {
+        format!(
+            "{} {}",
+            named(&self.spec.name, self.given),
+            described(self.given.kind)
+        )
+    }
+
+    /// Conditions on numbers and bits.
+    fn no_text(&self, form: &EventForm, shape: &Shape, problems: &mut Problems) {
+        let hint = "read it as a number; of text say what it `becomes`";
+        let event = form.event.value.as_str();
+        let (key, span, hint) = match shape {
+            Shape::Edge(EdgeSpec {
+                condition: Condition::Above { .. },
+                ..
+            }) => ("above", form.above.map(|key| key.span), hint),
+            Shape::Edge(EdgeSpec {
+                condition: Condition::Below { .. },
+                ..
+            }) => ("below", form.below.map(|key| key.span), hint),
+            Shape::Window(_) => (
+                "window",
+                form.window.map(|key| key.span),
+                "read it as a number, or remove `window`: text has no mean",
+            ),
+            Shape::Edge(EdgeSpec {
+                condition: Condition::True,
+                ..
+            }) => match &form.edge {
+                Some(edge) => ("edge", Some(edge.span), hint),
+                None => {
+                    problems
+                        .error(
+                            form.trigger.as_ref().map(|trigger| trigger.span),
+                            format!("`{event}` is made when its trigger becomes true, and {}", self.named()),
+                        )
+                        .hint("name the bit that says so as trigger, or add `edge: every` to make it of every change");
+                    return;
+                }
+            },
+            _ => return,
+        };
+        problems
+            .error(span, format!("`{key}` of `{event}`: {}", self.named()))
+            .hint(hint);
+    }
+
+    /// States, by names that the values do not have.
+    fn no_words(&self, form: &EventForm, problems: &mut Problems) {
+        let is_word = |name: &str| match self.given.kind {
+            GivenKind::Bit => !matches!(name, "true" | "false"),
+            _ => name.parse::<f64>().is_err(),
+        };
+        let mut report = |key: &str, name: &str, span: Span| {
+            if is_word(name) {
+                let (what, trigger) = (self.named(), &self.spec.name);
+                problems
+                    .error(span, format!("`{key}`: {what}, and never `{name}`"))
+                    .hint(format!("give tag `{trigger}` a table of names with `values`"));
+            }
+        };
+        for (key, names) in [("becomes", &form.becomes), ("leaves", &form.leaves)] {
+            match names.as_ref().map(|names| (&names.value, names.span)) {
+                Some((Names::One(name), span)) => report(key, name, span),
+                Some((Names::Several(several), _)) => {
+                    several
+                        .iter()
+                        .for_each(|name| report(key, &name.value, name.span));
+                }
+                None => {}
+            }
+        }
+        let expected = form.expect.iter().flat_map(|expect| &expect.value);
+        expected.for_each(|name| report("expect", &name.value, name.span));
+        match form
+            .transitions
+            .as_ref()
+            .map(|transitions| (&transitions.value, transitions.span))
+        {
+            Some((TransitionsForm::Standard(name), span)) => report("transitions", name, span),
+            Some((TransitionsForm::Own(own), _)) => {
+                let states = own.values().flatten();
+                states.for_each(|name| report("transitions", &name.value, name.span));
+            }
+            None => {}
+        }
+    }
+
+    /// Limits that no value is beyond, and those that it is always beyond or never comes back from: the condition never begins, or
+    /// begins once.
+    fn is_met(&self, form: &EventForm, edge: &EdgeSpec, problems: &mut Problems) {
+        let Some((least, most)) = range(Some(self.given)) else {
+            return;
+        };
+        let (least, most) = (least as f64, most as f64);
+        let event = form.event.value.as_str();
+        let (key, span, limit, back, never, always, stays) = match edge.condition {
+            Condition::Above { limit, back } => (
+                "above",
+                form.above.map(|key| key.span),
+                limit,
+                back,
+                limit >= most,
+                limit < least,
+                back <= least,
+            ),
+            Condition::Below { limit, back } => (
+                "below",
+                form.below.map(|key| key.span),
+                limit,
+                back,
+                limit <= least,
+                limit > most,
+                back >= most,
+            ),
+            Condition::True | Condition::Is(_) => return,
+        };
+        let is = format!("{} is {least} to {most}", named(&self.spec.name, self.given));
+        if never {
+            problems
+                .warning(
+                    span,
+                    format!("event `{event}` is never made: {is}, and never {key} {limit}"),
+                )
+                .hint("give a limit that its values pass, in the unit in which they are read");
+        } else if always {
+            problems
+                .warning(
+                    span,
+                    format!("`{key}` of `{event}`: {is}, and always {key} {limit}"),
+                )
+                .hint("give a limit that its values pass, in the unit in which they are read");
+        } else if stays {
+            let way = if key == "above" { "below" } else { "above" };
+            problems
+                .warning(
+                    form.hysteresis.as_ref().map_or(span, |key| Some(key.span)),
+                    format!("event `{event}` is made once at most: {is}, and never {way} {back}, where the condition ends"),
+                )
+                .hint("give a smaller hysteresis");
+        }
+    }
+}
