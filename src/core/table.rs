@@ -291,16 +291,26 @@ pub type Transitions = Box<[Transition]>;
 pub fn transitions(name: &str) -> Option<Transitions> {
     let rows = (name == "packml-state").then_some(PACKML_TRANSITIONS)?;
     let row = |(from, to): &(&str, &[&str])| {
-        let allowed = to.iter().chain(PACKML_FROM_ANYWHERE).map(|&name| name.into());
-        ((*from).into(), allowed.collect())
+        let commands = PACKML_COMMANDS
+            .iter()
+            .filter(|(_, not_from)| !not_from.contains(from));
+        let allowed = to.iter().copied().chain(commands.map(|(to, _)| *to));
+        ((*from).into(), allowed.map(Into::into).collect())
     };
     Some(rows.iter().map(row).collect())
 }
 
-/// Stop and Abort are possible from nearly everywhere (ISA-TR88.00.02).
-const PACKML_FROM_ANYWHERE: &[&str] = &["Aborting", "Stopping"];
+/// The states that Abort and Stop lead to, and those in which the machine does not take them (ISA-TR88.00.02): what is aborted is cleared
+/// before it is stopped.
+const PACKML_COMMANDS: &[(&str, &[&str])] = &[
+    ("Aborting", &["Aborting", "Aborted"]),
+    (
+        "Stopping",
+        &["Stopping", "Stopped", "Aborting", "Aborted", "Clearing"],
+    ),
+];
 
-/// The base state model of `PackML` (ISA-TR88.00.02, OPC 30050).
+/// The base state model of `PackML` (ISA-TR88.00.02, OPC 30050), besides what Abort and Stop lead to.
 const PACKML_TRANSITIONS: &[(&str, &[&str])] = &[
     ("Clearing", &["Stopped"]),
     ("Stopped", &["Resetting"]),
@@ -353,6 +363,30 @@ mod tests {
                 None,
             ]
         );
+    }
+
+    #[test]
+    fn a_packml_machine_stops_and_aborts_only_where_it_takes_the_command() {
+        let transitions = transitions("packml-state").unwrap();
+        let before = |wanted: &str| -> Vec<&str> {
+            let leads = |to: &[Arc<str>]| to.iter().any(|name| &**name == wanted);
+            let rows = transitions.iter().filter(|(_, to)| leads(to));
+            rows.map(|(from, _)| &**from).collect()
+        };
+        let all: Vec<&str> = PACKML_STATE.iter().map(|(_, name, _)| *name).collect();
+        let without = |states: &[&str]| -> Vec<&str> {
+            all.iter()
+                .copied()
+                .filter(|name| !states.contains(name))
+                .collect()
+        };
+        assert_eq!(before("Aborting"), without(&["Aborting", "Aborted"]));
+        assert_eq!(
+            before("Stopping"),
+            without(&["Clearing", "Stopped", "Stopping", "Aborting", "Aborted"])
+        );
+        assert_eq!(before("Stopped"), ["Clearing", "Stopping"]);
+        assert_eq!(before("Execute"), ["Starting", "Unholding", "Unsuspending"]);
     }
 
     #[test]
