@@ -1,11 +1,14 @@
 //! Alarms: of the bits of a word, or of one condition, which raises the alarm when it begins and clears it when it ends.
 
-use floorgate_core::plan::{RuleKind, TagSpec};
-use floorgate_yaml::{Problems, Span};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use floorgate_core::plan::{AlarmBit, RuleKind, TagSpec};
+use floorgate_yaml::{Problems, Span, Spanned};
 
 use crate::combination::given;
 use crate::event_form::{EdgeForm, EventForm};
-use crate::tag;
+use crate::form::BitForm;
 
 /// Whether what an `Alarm` says of when it is made is the condition of an alarm, or nothing; anything else is a problem: the bits
 /// of a word say so themselves, and what has no end would never clear an alarm.
@@ -91,6 +94,53 @@ pub(crate) fn of(
         return None;
     }
     Some(RuleKind::Alarm {
-        of_condition: Some(tag::alarm_of(0, alarm.clone(), problems)),
+        of_condition: Some(alarm_of(0, alarm.clone(), problems)),
     })
+}
+
+/// The alarms of a word, by bit.
+pub(crate) fn of_bits(bits: BTreeMap<u8, Spanned<BitForm>>, problems: &mut Problems) -> Arc<[AlarmBit]> {
+    let mut codes = HashMap::new();
+    bits.into_iter()
+        .map(|(bit, form)| {
+            if let Some(first) = codes.insert(form.value.code.clone(), bit) {
+                problems
+                    .error(
+                        form.span,
+                        format!("bit {bit} has the code `{}` of bit {first}", form.value.code),
+                    )
+                    .hint("an alarm is known by its code: give each bit its own");
+            }
+            alarm_of(bit, form, problems)
+        })
+        .collect()
+}
+
+fn alarm_of(bit: u8, Spanned { value: form, span }: Spanned<BitForm>, problems: &mut Problems) -> AlarmBit {
+    if bit > 63 {
+        problems
+            .error(span, format!("bit {bit} is beyond the widest word"))
+            .hint("bits are 0 to 63");
+    }
+    let severity = form.severity.map_or(500, |severity| {
+        if !(1..=1000).contains(&severity.value) {
+            problems
+                .error(
+                    severity.span,
+                    format!(
+                        "severity {} of alarm `{}` is out of range",
+                        severity.value, form.code
+                    ),
+                )
+                .hint("1 (least) to 1000 (most severe)");
+        }
+        severity.value
+    });
+    AlarmBit {
+        bit,
+        code: form.code.into(),
+        text: form.text.map(Into::into),
+        severity,
+        category: form.category.map(Into::into),
+    }
 }

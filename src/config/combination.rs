@@ -50,6 +50,21 @@ pub(crate) fn check(form: &EventForm, problems: &mut Problems) -> bool {
         return false;
     }
     needs_another(form, problems);
+    let limits = [
+        ("above", form.above.as_ref()),
+        ("below", form.below.as_ref()),
+        ("hysteresis", form.hysteresis.as_ref()),
+    ];
+    for (key, limit) in limits {
+        if let Some(limit) = limit.filter(|limit| !limit.value.is_finite()) {
+            problems
+                .error(
+                    limit.span,
+                    format!("`{key}`: {} is nothing to compare with", limit.value),
+                )
+                .hint(format!("write a number such as `{key}: 2.5`"));
+        }
+    }
     if let Some(hysteresis) = form.hysteresis.as_ref().filter(|value| value.value < 0.0) {
         problems
             .error(

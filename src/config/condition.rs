@@ -2,6 +2,7 @@
 
 use floorgate_adapter_api::{Given, GivenKind};
 use floorgate_core::plan::{Condition, EdgeSpec, Shape, TagSpec};
+use floorgate_core::table::{Entry, Key, ValueTable};
 use floorgate_yaml::{Problems, Span};
 
 use crate::event_form::{EventForm, Names, TransitionsForm};
@@ -20,6 +21,11 @@ pub(crate) fn check(
     (spec, given): (&TagSpec, Option<Given>),
     problems: &mut Problems,
 ) {
+    if let (Some(table), Shape::Edge(edge)) = (&spec.values, shape)
+        && edge.condition == Condition::True
+    {
+        is_always_true(form, spec, table, problems);
+    }
     let Some(given) = given else { return };
     let trigger = Trigger { spec, given };
     match (spec.values.is_some(), given.kind) {
@@ -30,6 +36,28 @@ pub(crate) fn check(
     if let Shape::Edge(edge) = shape {
         trigger.is_met(form, edge, problems);
     }
+}
+
+/// Reports an edge of a state: a number is true when it is not 0, and states seldom are.
+fn is_always_true(form: &EventForm, spec: &TagSpec, table: &ValueTable, problems: &mut Problems) {
+    let is_false = |entry: &Entry| entry.key == Key::Number(0);
+    let Some(last) = table
+        .entries
+        .last()
+        .filter(|_| !table.entries.iter().any(is_false))
+    else {
+        return;
+    };
+    let span = form.edge.as_ref().map(|edge| edge.span);
+    problems
+        .warning(
+            span.or(form.trigger.as_ref().map(|trigger| trigger.span)),
+            format!(
+                "event `{}` is never made: it is made when tag `{}` becomes true, and none of its states is 0",
+                form.event.value, spec.name
+            ),
+        )
+        .hint(format!("say which state it becomes, such as `becomes: {}`", last.name));
 }
 
 impl Trigger<'_> {

@@ -21,6 +21,8 @@ pub(crate) struct Scope<'s> {
     pub values: &'s [NodeKind],
     /// What events say of the run that they belong to.
     pub run: Option<&'s RunForm>,
+    /// Whether all parts of the mapping are there: else what is named and not here may be in one that is missing.
+    pub whole: bool,
     /// The tags that the rule reads, by slot.
     pub inputs: Vec<usize>,
     /// Whether anything in the rule differs between instances.
@@ -56,6 +58,9 @@ impl Scope<'_> {
     }
 
     fn no_tag(&self, role: &str, name: &str, span: Span, problems: &mut Problems) {
+        if !self.whole {
+            return;
+        }
         let similar = self.similar(name, problems);
         let problem = problems.error(
             span,
@@ -196,6 +201,9 @@ impl Scope<'_> {
     fn reference(&mut self, name: &str, text: &str, span: Span, problems: &mut Problems) -> Option<Field> {
         if let Some(&tag) = self.by_name.get(text) {
             return Some(Field::Input(self.slot_of(tag)));
+        }
+        if !self.whole {
+            return None;
         }
         let similar = self.similar(text, problems);
         let problem = problems.error(

@@ -8,7 +8,30 @@ use floorgate_sample::TagId;
 use floorgate_yaml::{Problems, Span};
 
 use crate::check::is_plain_name;
-use crate::mapping::Compiler;
+use crate::mapping::{Compiler, Mapping};
+
+/// Warns where events of several instances are told of one equipment, and nothing else tells them apart.
+pub(crate) fn check_instances(mapping: &Mapping<'_>, problems: &mut Problems) {
+    let count = mapping.instances.list.len();
+    if let Some((equipment, span)) = &mapping.equipment
+        && equipment.is_constant()
+        && count > 1
+        && let Some(event) = mapping.events.iter().find(|event| event.is_of_equipment())
+    {
+        problems
+            .warning(
+                *span,
+                format!(
+                    "all {count} instances have the same `equipment`, and their `{}` are told under one name",
+                    event.name
+                ),
+            )
+            .hint(format!(
+                "put a parameter into it, such as `{{{}}}`",
+                mapping.instances.parameters.join("}-{")
+            ));
+    }
+}
 
 impl Compiler<'_> {
     /// The number of an equipment path.

@@ -11,6 +11,7 @@ use crate::condition;
 use crate::data::{Scope, refill};
 use crate::event_form::{Domain, EventForm};
 use crate::kind;
+use crate::literal;
 use crate::reach;
 use crate::restart;
 use crate::shape;
@@ -72,6 +73,7 @@ pub(crate) fn read<'n>(
         "writes to the floor",
         problems,
     );
+    literal::check_event(node, scope.parameters, problems);
     let checked = problems.list().len();
     let Draft { value: form, whole } = draft::<EventForm>(node, problems)?;
     // A slip for `trigger` is told as one, and not as the lack of it.
@@ -165,6 +167,12 @@ impl EventPlan<'_> {
         crate::combination::WHEN_MADE
             .into_iter()
             .find(|key| self.node.get(key).is_some())
+    }
+
+    /// Whether nothing but its equipment tells its events in two instances apart, by what it is about.
+    pub(crate) fn is_of_equipment(&self) -> bool {
+        let tells_itself = matches!(self.spec.kind, RuleKind::Alarm { .. } | RuleKind::Custom { .. });
+        !tells_itself && !self.differs
     }
 
     /// When it is made, in all instances.

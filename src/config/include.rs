@@ -41,6 +41,8 @@ pub(crate) struct MappingFile {
     pub version: Arc<str>,
     /// What is other in single instances.
     pub changes: Vec<Change>,
+    /// Whether all of its parts are there.
+    pub whole: bool,
 }
 
 /// A file that was read.
@@ -104,16 +106,14 @@ impl Files {
             .iter()
             .map(|(file, _)| {
                 let mut parts = Vec::new();
-                self.collect(*file, &mut Vec::new(), &mut parts, problems)
-                    .then_some(parts)
+                let whole = self.collect(*file, &mut Vec::new(), &mut parts, problems);
+                (parts, whole)
             })
             .collect();
         let mut mappings = Vec::new();
-        for ((file, pattern), parts) in named.into_iter().zip(parts) {
-            if self.is_mapping(file, &pattern, problems)
-                && let Some(parts) = parts
-            {
-                mappings.extend(self.mapping(file, &parts, problems));
+        for ((file, pattern), (parts, whole)) in named.into_iter().zip(parts) {
+            if self.is_mapping(file, &pattern, problems) {
+                mappings.extend(self.mapping(file, &parts, whole, problems));
             }
         }
         mappings
@@ -280,8 +280,14 @@ impl Files {
         true
     }
 
-    /// One tree of a mapping and its parts.
-    fn mapping(&mut self, file: usize, parts: &[usize], problems: &mut Problems) -> Option<MappingFile> {
+    /// One tree of a mapping and its parts: of those that are there, where it is not `whole`.
+    fn mapping(
+        &mut self,
+        file: usize,
+        parts: &[usize],
+        whole: bool,
+        problems: &mut Problems,
+    ) -> Option<MappingFile> {
         let (node, text) = self.list[file].content.take()?;
         let texts = parts.iter().filter_map(|part| self.list[*part].content.as_ref());
         let version = version(&text, texts.map(|(_, text)| &**text));
@@ -296,10 +302,19 @@ impl Files {
             }
             merge.finish(node, problems)
         };
+        if !whole {
+            return Some(MappingFile {
+                changes: Vec::new(),
+                node: with_lists(node),
+                version,
+                whole,
+            });
+        }
         Some(MappingFile {
             changes: overrides::read(&node, problems),
             node,
             version,
+            whole,
         })
     }
 
@@ -320,6 +335,20 @@ impl Files {
         }
         false
     }
+}
+
+/// A mapping that does not lack the keys which may be in parts that are missing.
+fn with_lists(mut node: Node) -> Node {
+    let span = node.span;
+    for key in ["tags", "events"] {
+        if node.get(key).is_none()
+            && let NodeKind::Map(entries) = &mut node.kind
+        {
+            let kind = NodeKind::Null;
+            entries.push((key.to_owned(), span, Node { span, kind }));
+        }
+    }
+    node
 }
 
 /// What is too much of nested and of all parts.

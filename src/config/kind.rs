@@ -150,17 +150,36 @@ fn work_order(
                 WORK_ORDER_STATES.join(", ")
             ));
     }
+    if let Some(table) = trigger.spec.and_then(|spec| spec.values.as_ref())
+        && !table.entries.is_empty()
+        && table
+            .entries
+            .iter()
+            .all(|entry| &*entry.name != "Running" && WORK_ORDER_STATES.contains(&&*entry.name))
+    {
+        let text = format!(
+            "no run ever begins: no value of tag `{}` is `Running`",
+            trigger.name
+        );
+        let hint = format!("name the value of table `{}` that says so `Running`", table.name);
+        match scope.run {
+            Some(_) => problems.error(trigger.span, text).hint(hint),
+            None => problems.warning(trigger.span, text).hint(hint),
+        };
+    }
     let order = if let Some(order) = &form.order {
         scope.tag("order", order, order.span, problems)
     } else if scope.by_name.contains_key("order") {
         scope.tag("order", "order", form.event.span, problems)
     } else {
-        problems
-            .error(
-                form.event.span,
-                format!("`{event}` lacks the tag with the work order's id"),
-            )
-            .hint("name the tag `order`, or add `order: TAG`");
+        if scope.whole {
+            problems
+                .error(
+                    form.event.span,
+                    format!("`{event}` lacks the tag with the work order's id"),
+                )
+                .hint("name the tag `order`, or add `order: TAG`");
+        }
         None
     };
     let mut latch = Vec::new();

@@ -25,7 +25,9 @@ mod instance;
 mod kind;
 mod latch;
 mod links;
+mod literal;
 mod mapping;
+mod mentioned;
 mod merge;
 mod origin;
 mod overrides;
@@ -198,7 +200,7 @@ fn load_into(
     // A part is the same in all mappings that include it, and a tag in all instances that an override does not change.
     problems.drop_repeated(before);
     for event in overrides.iter().filter(|(event, _)| !event::is_built_in(event)) {
-        if !compiler.events.contains(event.0) {
+        if mappings.iter().all(|mapping| mapping.whole) && !compiler.events.contains(event.0) {
             problems
                 .warning(
                     event.1.span,

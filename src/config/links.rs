@@ -12,7 +12,8 @@ use crate::overrides::Change;
 use crate::tag::TagPlan;
 
 /// Marks the tags that others need, and reports names that are none.
-pub(crate) fn mark_used(tags: &[TagPlan<'_>], used: &mut [bool], problems: &mut Problems) {
+/// Of a mapping that is not `whole` the names may be in parts that are missing.
+pub(crate) fn mark_used(tags: &[TagPlan<'_>], used: &mut [bool], whole: bool, problems: &mut Problems) {
     for (place, tag) in tags.iter().enumerate() {
         used[place] |= tag.is_heartbeat;
         if let Some(reset) = tag.reset.as_ref().filter(|reset| reset.value == tag.name) {
@@ -57,6 +58,7 @@ pub(crate) fn mark_used(tags: &[TagPlan<'_>], used: &mut [bool], problems: &mut 
                     )
                     .hint("name a tag whose value always holds");
             }
+            None if !whole => {}
             None => {
                 let may_suggest = problems.may_suggest(tags.len());
                 let problem = problems.error(
@@ -122,24 +124,29 @@ pub(crate) fn check_run(
     }
 }
 
-/// Reports tags that no event uses, and longest silences that no event ends. `used` says which tags events use.
-pub(crate) fn check_use(
+/// Reports tags that no event uses. `used` says which tags events use.
+pub(crate) fn check_use(tags: &[TagPlan<'_>], used: &[bool], problems: &mut Problems) {
+    for (tag, _) in tags.iter().zip(used).filter(|(_, used)| !**used) {
+        problems
+            .warning(
+                tag.span,
+                format!("tag `{}` is read and no event uses it", tag.name),
+            )
+            .hint("remove it, or add an event with it as trigger or in its data");
+    }
+}
+
+/// Reports longest silences that no event ends, of tags that events use.
+pub(crate) fn check_silences(
     tags: &[TagPlan<'_>],
     used: &[bool],
     events: &[Rc<EventPlan<'_>>],
     problems: &mut Problems,
 ) {
     let measured = measured(tags, events);
-    for (place, (tag, used)) in tags.iter().zip(used).enumerate() {
+    for ((tag, used), measured) in tags.iter().zip(used).zip(measured) {
         if *used {
-            check_silence(tag, measured[place], problems);
-        } else {
-            problems
-                .warning(
-                    tag.span,
-                    format!("tag `{}` is read and no event uses it", tag.name),
-                )
-                .hint("remove it, or add an event with it as trigger or in its data");
+            check_silence(tag, measured, problems);
         }
     }
 }

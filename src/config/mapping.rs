@@ -14,11 +14,13 @@ use crate::bounds;
 use crate::check::{expect_list, expect_mapping, is_plain_name};
 use crate::companions;
 use crate::data::Scope;
+use crate::equipment;
 use crate::event::{self, EventPlan};
 use crate::form::{MappingForm, RunForm};
 use crate::include::MappingFile;
 use crate::latch;
 use crate::links;
+use crate::mentioned;
 use crate::origin::Origin;
 use crate::overrides;
 use crate::tag::{self, Tables, TagPlan};
@@ -79,6 +81,8 @@ pub(crate) struct Mapping<'n> {
     /// Shared with the instances in which only other events differ.
     pub events: Vec<Rc<EventPlan<'n>>>,
     pub version: Arc<str>,
+    /// Whether all of its parts are there: else what it names may be in one that is missing.
+    pub whole: bool,
 }
 
 impl<'n> Compiler<'n> {
@@ -141,7 +145,7 @@ impl<'n> Compiler<'n> {
         };
         let source = template("source", problems);
         let equipment = template("equipment", problems);
-        let mut tables = Tables::read(node.get("tables"), problems);
+        let mut tables = Tables::read(node.get("tables"), file.whole, problems);
         let tags = self.tags(node, source.as_ref(), &instances, &mut tables, problems);
         let run = node.get("run").and_then(|run| {
             let form = match run.kind {
@@ -159,19 +163,25 @@ impl<'n> Compiler<'n> {
             tags,
             events: Vec::new(),
             version: Arc::clone(&file.version),
+            whole: file.whole,
         };
         let mut used = vec![false; mapping.tags.len()];
-        let events_right = self.events(node, &mut mapping, &mut used, problems);
+        let events = self.events(node, &mut mapping, &mut used, problems);
         if let Some(run) = node.get("run") {
             latch::check(run, &mapping.events, problems);
         }
         companions::find(&mut mapping.tags);
-        links::mark_used(&mapping.tags, &mut used, problems);
+        links::mark_used(&mapping.tags, &mut used, file.whole, problems);
         links::mark_on_demand(&mut mapping.tags, &mapping.events, &used);
+        let events_right = events == Some(true) && file.whole;
         if events_right {
             let run = mapping.run.as_ref().map(|(_, span)| *span);
             links::check_run(run, &mapping.events, "this mapping", problems);
-            links::check_use(&mapping.tags, &used, &mapping.events, problems);
+            links::check_silences(&mapping.tags, &used, &mapping.events, problems);
+            equipment::check_instances(&mapping, problems);
+        }
+        if events.is_some() && file.whole {
+            links::check_use(&mapping.tags, &used, problems);
         }
         let rows = mapping.tags.len() + mapping.events.len();
         if !bounds::hold(node, mapping.instances.list.len(), rows, problems) {
@@ -271,20 +281,19 @@ impl<'n> Compiler<'n> {
             .collect()
     }
 
-    /// Reads the events; `false` where any is wrong. Marks the tags that events use.
+    /// Reads the events: whether all of them are right, `None` where it is not known which tags they use. Marks the tags that events use, or
+    /// would use if they were right.
     fn events(
         &mut self,
         node: &'n Node,
         mapping: &mut Mapping<'n>,
         used: &mut [bool],
         problems: &mut Problems,
-    ) -> bool {
-        let Some(events) = node.get("events") else {
-            return false;
-        };
+    ) -> Option<bool> {
+        let events = node.get("events")?;
         let NodeKind::List(items) = &events.kind else {
             expect_list("events", events, problems);
-            return false;
+            return None;
         };
         let by_name: HashMap<&str, usize> = mapping
             .tags
@@ -298,7 +307,7 @@ impl<'n> Compiler<'n> {
             .first()
             .map(|instance| instance.values.as_slice());
         let mut plans = Vec::with_capacity(items.len());
-        let mut right = true;
+        let (mut right, mut sure) = (true, true);
         for item in items {
             let mut scope = Scope {
                 tags: &mapping.tags,
@@ -306,11 +315,13 @@ impl<'n> Compiler<'n> {
                 parameters: &mapping.instances.parameters,
                 values: first.unwrap_or_default(),
                 run: mapping.run.as_ref().map(|(run, _)| run),
+                whole: mapping.whole,
                 inputs: Vec::new(),
                 differs: false,
             };
             let plan = event::read(item, self.overrides, &mut scope, &mapping.version, problems);
             let Some(plan) = plan else {
+                sure &= mentioned::mark(item, &scope, used, problems);
                 right = false;
                 continue;
             };
@@ -324,7 +335,7 @@ impl<'n> Compiler<'n> {
         }
         remove_namesakes(&mut plans, problems);
         mapping.events = plans;
-        right
+        sure.then_some(right)
     }
 }
 

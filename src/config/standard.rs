@@ -88,7 +88,7 @@ pub(crate) fn fields(
         };
         match value {
             Some(value) => found.push((field.name.into(), value)),
-            None if field.required => {
+            None if field.required && scope.whole => {
                 let problem = problems.error(
                     form.event.span,
                     format!("`{}` lacks the field `{}`", event.name, field.name),

@@ -1,16 +1,18 @@
 //! Tags and value tables of a mapping: from what is written to what the core knows.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use floorgate_adapter_api::Given;
-use floorgate_core::plan::{AlarmBit, BitField, Counter, Deadband, InitialPolicy, TagSpec};
+use floorgate_core::plan::{BitField, Counter, Deadband, InitialPolicy, TagSpec};
 use floorgate_core::table::{Entry, Key, Unmapped, ValueTable};
 use floorgate_yaml::{Draft, Node, NodeKind, Problems, Span, Spanned, closest, decode, draft};
 
+use crate::alarm;
 use crate::check::expect_mapping;
 use crate::fit;
-use crate::form::{BitForm, CounterForm, DeadbandForm, InitialForm, TAG_KEYS, TableForm, TagForm};
+use crate::form::{CounterForm, DeadbandForm, InitialForm, TAG_KEYS, TableForm, TagForm};
+use crate::literal;
 use crate::origin::Origin;
 use crate::tag_times;
 use crate::template::{Instances, NodeTemplate};
@@ -53,12 +55,18 @@ const UNMAPPED: &[&str] = &["unknown", "ignore"];
 pub(crate) struct Tables {
     /// `None` for a table that is wrong.
     own: HashMap<String, Option<Arc<ValueTable>>>,
+    /// Whether parts of the mapping are missing, which may have more.
+    lacks_some: bool,
     standard: HashMap<String, Arc<ValueTable>>,
 }
 
 impl Tables {
-    pub(crate) fn read(node: Option<&Node>, problems: &mut Problems) -> Self {
-        let mut tables = Self::default();
+    /// Reads `tables` of a mapping, of which all parts are there or not.
+    pub(crate) fn read(node: Option<&Node>, whole: bool, problems: &mut Problems) -> Self {
+        let mut tables = Self {
+            lacks_some: !whole,
+            ..Self::default()
+        };
         let Some(node) = node else { return tables };
         expect_mapping("tables", node, problems);
         for (name, span, table) in node.entries() {
@@ -98,6 +106,9 @@ impl Tables {
             let table = Arc::new(table);
             self.standard.insert(name.value.clone(), Arc::clone(&table));
             return Some(table);
+        }
+        if self.lacks_some {
+            return None;
         }
         let mut known: Vec<&str> = self.own.keys().map(String::as_str).collect();
         known.sort_unstable();
@@ -208,6 +219,7 @@ pub(crate) fn read<'n>(
             }
         }
     }
+    literal::check_tag(node, &instances.parameters, problems);
     plan.address = NodeTemplate::parse(node, TAG_KEYS, &instances.parameters, problems);
     let before = problems.error_count();
     let own: Vec<_> = entries
@@ -257,14 +269,17 @@ fn spec_of(name: &str, form: TagForm, tables: &mut Tables, problems: &mut Proble
         unit::check(name, unit, problems);
     }
     let range = form.range.filter(|range| {
-        let right = range.0 < range.1;
+        let right = range.0 < range.1 && range.0.is_finite() && range.1.is_finite();
         if !right {
-            problems
-                .error(
-                    range.span,
-                    format!("`range` of tag `{name}`: {} is not below {}", range.0, range.1),
+            let text = if range.0 < range.1 {
+                format!(
+                    "`range` of tag `{name}`: from {} to {} is no range",
+                    range.0, range.1
                 )
-                .hint("write `[lowest, highest]`");
+            } else {
+                format!("`range` of tag `{name}`: {} is not below {}", range.0, range.1)
+            };
+            problems.error(range.span, text).hint("write `[lowest, highest]`");
         }
         right
     });
@@ -278,7 +293,7 @@ fn spec_of(name: &str, form: TagForm, tables: &mut Tables, problems: &mut Proble
             value: DeadbandForm::Percent(percent),
             span,
         }) => {
-            if range.is_none() {
+            if form.range.is_none() {
                 problems
                     .error(
                         span,
@@ -291,6 +306,19 @@ fn spec_of(name: &str, form: TagForm, tables: &mut Tables, problems: &mut Proble
             })
         }
     };
+    if let (Some(deadband), Some(range), Some(written)) = (deadband, &range, &form.deadband)
+        && deadband.absolute > range.1 - range.0
+    {
+        problems
+            .error(
+                written.span,
+                format!(
+                    "deadband of tag `{name}`: {} is more than its range from {} to {} is wide",
+                    deadband.absolute, range.0, range.1
+                ),
+            )
+            .hint("no change would count: give a smaller one, or correct the range");
+    }
     if let Some(every) = &form.at_least_every
         && every.as_millis() < 100
     {
@@ -325,7 +353,7 @@ fn spec_of(name: &str, form: TagForm, tables: &mut Tables, problems: &mut Proble
         counter: form
             .counter
             .and_then(|counter| counter_of(name, &counter, problems)),
-        bits: form.bits.map(|bits| alarms_of(bits.value, problems)),
+        bits: form.bits.map(|bits| alarm::of_bits(bits.value, problems)),
         initial: match form.initial {
             InitialForm::Compare => InitialPolicy::Compare,
             InitialForm::Emit => InitialPolicy::Emit,
@@ -421,54 +449,4 @@ fn counter_of(name: &str, form: &Spanned<CounterForm>, problems: &mut Problems) 
         max,
         largest_step: form.largest_step,
     })
-}
-
-fn alarms_of(bits: BTreeMap<u8, Spanned<BitForm>>, problems: &mut Problems) -> Arc<[AlarmBit]> {
-    let mut codes = HashMap::new();
-    bits.into_iter()
-        .map(|(bit, form)| {
-            if let Some(first) = codes.insert(form.value.code.clone(), bit) {
-                problems
-                    .error(
-                        form.span,
-                        format!("bit {bit} has the code `{}` of bit {first}", form.value.code),
-                    )
-                    .hint("an alarm is known by its code: give each bit its own");
-            }
-            alarm_of(bit, form, problems)
-        })
-        .collect()
-}
-
-pub(crate) fn alarm_of(
-    bit: u8,
-    Spanned { value: form, span }: Spanned<BitForm>,
-    problems: &mut Problems,
-) -> AlarmBit {
-    if bit > 63 {
-        problems
-            .error(span, format!("bit {bit} is beyond the widest word"))
-            .hint("bits are 0 to 63");
-    }
-    let severity = form.severity.map_or(500, |severity| {
-        if !(1..=1000).contains(&severity.value) {
-            problems
-                .error(
-                    severity.span,
-                    format!(
-                        "severity {} of alarm `{}` is out of range",
-                        severity.value, form.code
-                    ),
-                )
-                .hint("1 (least) to 1000 (most severe)");
-        }
-        severity.value
-    });
-    AlarmBit {
-        bit,
-        code: form.code.into(),
-        text: form.text.map(Into::into),
-        severity,
-        category: form.category.map(Into::into),
-    }
 }

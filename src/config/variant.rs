@@ -69,7 +69,7 @@ impl<'n> Compiler<'n> {
                 used_here[*input] = true;
             }
         }
-        links::mark_used(&tags, &mut used_here, problems);
+        links::mark_used(&tags, &mut used_here, mapping.whole, problems);
         links::mark_on_demand(&mut tags, &events, &used_here);
         let run = mapping.run.as_ref().map(|_| change.span);
         let here = format!("instance `{}`", change.instance);
@@ -127,6 +127,7 @@ impl<'n> Compiler<'n> {
                 parameters: &mapping.instances.parameters,
                 values: &instance.values,
                 run: mapping.run.as_ref().map(|(run, _)| run),
+                whole: mapping.whole,
                 inputs: Vec::new(),
                 differs: false,
             };
