@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use floorgate_core::plan::{AlarmBit, RuleKind, TagSpec};
-use floorgate_yaml::{Problems, Span, Spanned};
+use floorgate_yaml::{Problems, Span, Spanned, Within};
 
 use crate::combination::given;
 use crate::event_form::{EdgeForm, EventForm};
@@ -94,53 +94,41 @@ pub(crate) fn of(
         return None;
     }
     Some(RuleKind::Alarm {
-        of_condition: Some(alarm_of(0, alarm.clone(), problems)),
+        of_condition: Some(alarm_of(0, alarm.value.clone())),
     })
 }
 
 /// The alarms of a word, by bit.
-pub(crate) fn of_bits(bits: BTreeMap<u8, Spanned<BitForm>>, problems: &mut Problems) -> Arc<[AlarmBit]> {
+pub(crate) fn of_bits(bits: BTreeMap<i64, Spanned<BitForm>>, problems: &mut Problems) -> Arc<[AlarmBit]> {
     let mut codes = HashMap::new();
-    bits.into_iter()
-        .map(|(bit, form)| {
-            if let Some(first) = codes.insert(form.value.code.clone(), bit) {
-                problems
-                    .error(
-                        form.span,
-                        format!("bit {bit} has the code `{}` of bit {first}", form.value.code),
-                    )
-                    .hint("an alarm is known by its code: give each bit its own");
-            }
-            alarm_of(bit, form, problems)
-        })
-        .collect()
-}
-
-fn alarm_of(bit: u8, Spanned { value: form, span }: Spanned<BitForm>, problems: &mut Problems) -> AlarmBit {
-    if bit > 63 {
-        problems
-            .error(span, format!("bit {bit} is beyond the widest word"))
-            .hint("bits are 0 to 63");
-    }
-    let severity = form.severity.map_or(500, |severity| {
-        if !(1..=1000).contains(&severity.value) {
+    let mut alarms = Vec::with_capacity(bits.len());
+    for (bit, form) in bits {
+        if let Some(first) = codes.insert(form.value.code.clone(), bit) {
             problems
                 .error(
-                    severity.span,
-                    format!(
-                        "severity {} of alarm `{}` is out of range",
-                        severity.value, form.code
-                    ),
+                    form.span,
+                    format!("bit {bit} has the code `{}` of bit {first}", form.value.code),
                 )
-                .hint("1 (least) to 1000 (most severe)");
+                .hint("an alarm is known by its code: give each bit its own");
         }
-        severity.value
-    });
+        match u8::try_from(bit) {
+            Ok(bit @ 0..=63) => alarms.push(alarm_of(bit, form.value)),
+            _ => {
+                problems
+                    .error(form.span, format!("there is no word with a bit {bit}"))
+                    .hint("bits are 0 to 63");
+            }
+        }
+    }
+    alarms.into()
+}
+
+fn alarm_of(bit: u8, form: BitForm) -> AlarmBit {
     AlarmBit {
         bit,
         code: form.code.into(),
         text: form.text.map(Into::into),
-        severity,
+        severity: form.severity.map_or(500, Within::get),
         category: form.category.map(Into::into),
     }
 }

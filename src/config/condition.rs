@@ -143,7 +143,7 @@ impl Trigger<'_> {
         {
             Some((TransitionsForm::Standard(name), span)) => report("transitions", name, span),
             Some((TransitionsForm::Own(own), _)) => {
-                let states = own.values().flatten();
+                let states = own.iter().flat_map(|(from, to)| std::iter::once(from).chain(to));
                 states.for_each(|name| report("transitions", &name.value, name.span));
             }
             None => {}

@@ -9,7 +9,7 @@ use std::fmt;
 use floorgate_core::plan::{Aggregate, COMMON_FIELDS, Priority};
 use floorgate_yaml::{Duration, Spanned};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
+use serde::de::value::SeqAccessDeserializer;
 use serde::de::{self, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
@@ -19,7 +19,7 @@ use crate::skip::Skip;
 /// What a change means. The standard events are those of [the table](../mappings/README.md); any other type is the plant's own, and its
 /// data is what `data` says.
 #[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a mapping such as {type: …, trigger: …}")]
 pub(crate) struct EventForm {
     /// The event's type, in `PascalCase`.
     #[serde(rename = "type")]
@@ -336,7 +336,7 @@ pub(crate) enum TransitionsForm {
     /// Those of a standard, by its name.
     Standard(String),
     /// States that may follow, by state.
-    Own(BTreeMap<String, Vec<Spanned<String>>>),
+    Own(Vec<(Spanned<String>, Vec<Spanned<String>>)>),
 }
 
 impl<'de> Deserialize<'de> for TransitionsForm {
@@ -354,8 +354,12 @@ impl<'de> Deserialize<'de> for TransitionsForm {
                 Ok(TransitionsForm::Standard(name.to_owned()))
             }
 
-            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<TransitionsForm, A::Error> {
-                BTreeMap::deserialize(MapAccessDeserializer::new(map)).map(TransitionsForm::Own)
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<TransitionsForm, A::Error> {
+                let mut own = Vec::new();
+                while let Some(entry) = map.next_entry()? {
+                    own.push(entry);
+                }
+                Ok(TransitionsForm::Own(own))
             }
         }
 

@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 
-use floorgate_yaml::{Duration, Spanned};
+use floorgate_yaml::{Duration, Spanned, Within};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{self, MapAccess, Visitor};
@@ -76,7 +76,10 @@ pub(crate) struct MappingForm {
 
 /// What events say of the run that they belong to.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(
+    deny_unknown_fields,
+    expecting = "nothing, or a mapping such as {latch: {lotId: lot}}"
+)]
 pub(crate) struct RunForm {
     /// Fields and their tags, `{lotId: lot}`: read when the run begins, and in each of its events until it ends. Their names are
     /// none that an event has by itself.
@@ -120,7 +123,7 @@ pub(crate) struct TagForm {
     /// Names of the values: a table of the standards (`isa95-job-state`, `isa95-job-state-v1`, `packml-state`,
     /// `packml-mode`, `machinery-item-state`, `machinery-operation-mode`, `result-evaluation`, `mtconnect-execution`,
     /// `weihenstephan-program`, `weihenstephan-mode`, `vda5050-action-status`) or one of the mapping's `tables`.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "table_name")]
     pub values: Option<Spanned<String>>,
     /// Unit of the value as code of UN/ECE Recommendation 20: `CEL` °C, `C62` pieces, `KWT` kW, `MMT` mm.
     #[serde(default)]
@@ -143,13 +146,13 @@ pub(crate) struct TagForm {
     /// the narrowest word of 16, 32 or 64 bits that holds it and the bits named here: where a device has a wider signed
     /// word, name its highest bit; a type without sign is exact.
     #[serde(default)]
-    pub bits: Option<Spanned<BTreeMap<u8, Spanned<BitForm>>>>,
+    pub bits: Option<Spanned<BTreeMap<i64, Spanned<BitForm>>>>,
     /// The bits of an integer that are the value, such as `0x0F00` of a control word; they are moved to the right end.
     #[serde(default)]
     pub mask: Option<Spanned<u64>>,
     /// How many places the bits of `mask` are moved to the right, where that is not to the right end.
     #[serde(default)]
-    pub shift: Option<Spanned<u8>>,
+    pub shift: Option<Spanned<Within<u8, 0, 63>>>,
     /// A value counts when it has been the same for this long, such as `500ms`; its event then has the time at which it was
     /// first seen. A bad value and the first one ever do not wait.
     #[serde(default)]
@@ -186,6 +189,44 @@ pub(crate) const TAG_KEYS: &[&str] = &[
     "valid",
     "initial",
 ];
+
+/// The name of a table. A table itself is answered with where it belongs.
+struct TableName(String);
+
+impl<'de> Deserialize<'de> for TableName {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct NameVisitor;
+
+        impl<'de> Visitor<'de> for NameVisitor {
+            type Value = TableName;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("the name of a table")
+            }
+
+            fn visit_str<E: de::Error>(self, name: &str) -> Result<TableName, E> {
+                Ok(TableName(name.to_owned()))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, _: A) -> Result<TableName, A::Error> {
+                Err(de::Error::custom(
+                    "expected the name of a table, found a table\nput it below `tables`, such as \
+                     `tables: {state: {values: {0: Idle, 1: Busy}}}`, and write its name here: `values: state`",
+                ))
+            }
+        }
+
+        deserializer.deserialize_any(NameVisitor)
+    }
+}
+
+fn table_name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Spanned<String>>, D::Error> {
+    let name = Option::<Spanned<TableName>>::deserialize(deserializer)?;
+    Ok(name.map(|name| Spanned {
+        value: name.value.0,
+        span: name.span,
+    }))
+}
 
 /// Smallest change that counts.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -257,11 +298,11 @@ impl JsonSchema for DeadbandForm {
 
 /// How a counter counts.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a mapping such as {width: 32}")]
 pub(crate) struct CounterForm {
     /// Its width in bits: 32 counts to 4294967295 and then from 0. 1 to 64.
     #[serde(default)]
-    pub width: Option<u8>,
+    pub width: Option<Within<u8, 1, 64>>,
     /// Its largest value, where that is not the end of its width (2147483647 for those of `PackML`).
     #[serde(default)]
     pub max: Option<u64>,
@@ -277,13 +318,13 @@ pub(crate) struct CounterForm {
 
 /// One alarm of an alarm word.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a mapping such as {code: E17, text: Jam}")]
 pub(crate) struct BitForm {
     /// The alarm's code at the plant.
     pub code: String,
     /// 1 (lowest) to 1000 (OPC 10000-5 §6.4.2). 500 when not said.
     #[serde(default)]
-    pub severity: Option<Spanned<u16>>,
+    pub severity: Option<Within<u16, 1, 1000>>,
     /// Text for people.
     #[serde(default)]
     pub text: Option<String>,
@@ -309,7 +350,10 @@ pub(crate) enum InitialForm {
 
 /// A value table: the names of a device's values.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(
+    deny_unknown_fields,
+    expecting = "a mapping such as {values: {0: Idle, 1: Busy}}"
+)]
 pub(crate) struct TableForm {
     /// The state model that events name.
     #[serde(default)]

@@ -114,7 +114,7 @@ fn default_request_timeout() -> Spanned<Duration> {
 
 /// Protection of the connections to Kafka.
 #[derive(Debug, Default, PartialEq, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields, default, expecting = "a mapping such as {protocol: ssl}")]
 pub struct Security {
     /// Encryption and authentication.
     pub protocol: Spanned<Protocol>,

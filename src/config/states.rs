@@ -84,16 +84,14 @@ pub(crate) fn transitions(
         TransitionsForm::Own(own) => {
             let mut right = true;
             for (from, to) in own {
-                // Where it stands itself is not known; what may follow stands beside it.
-                let span = to.first().map_or(form.span, |first| first.span);
-                right &= is_state(from, span, table, problems);
+                right &= is_state(from, from.span, table, problems);
                 for name in to {
                     right &= is_state(&name.value, name.span, table, problems);
                 }
             }
-            let row = |(from, to): (&String, &Vec<Spanned<String>>)| {
+            let row = |(from, to): &(Spanned<String>, Vec<Spanned<String>>)| {
                 (
-                    from.as_str().into(),
+                    from.value.as_str().into(),
                     to.iter().map(|name| name.value.as_str().into()).collect(),
                 )
             };

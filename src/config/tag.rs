@@ -245,8 +245,10 @@ pub(crate) fn read<'n>(
                 return spec_of(name, form, tables, problems);
             }
             let mut found = Problems::default();
+            // Of a counter that is wrong the rest may be a stand-in.
+            let counter = form.counter.as_ref().map(|counter| counter.span);
             let _ = spec_of(name, form, tables, &mut found);
-            problems.adopt_placed(found, None);
+            problems.adopt_placed(found, counter);
             None
         })
     };
@@ -382,7 +384,7 @@ fn field_of(name: &str, form: &TagForm, problems: &mut Problems) -> Option<BitFi
         return None;
     }
     let most = mask.value.trailing_zeros();
-    let shift = form.shift.as_ref().map_or(most, |shift| u32::from(shift.value));
+    let shift = form.shift.as_ref().map_or(most, |shift| u32::from(shift.get()));
     if shift > most
         && let Some(given) = &form.shift
     {
@@ -401,16 +403,7 @@ fn field_of(name: &str, form: &TagForm, problems: &mut Problems) -> Option<BitFi
 
 fn counter_of(name: &str, form: &Spanned<CounterForm>, problems: &mut Problems) -> Option<Counter> {
     let max = match (form.width, form.max) {
-        (Some(width @ 1..=64), None) => u64::MAX >> (64 - u32::from(width)),
-        (Some(width), None) => {
-            problems
-                .error(
-                    form.span,
-                    format!("counter `{name}`: a width of {width} bits is out of range"),
-                )
-                .hint("1 to 64");
-            return None;
-        }
+        (Some(width), None) => u64::MAX >> (64 - u32::from(width.get())),
         (None, Some(max)) if max > 0 => max,
         (None, Some(_)) => {
             problems

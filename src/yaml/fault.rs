@@ -173,6 +173,8 @@ fn spoken(expected: &str) -> &str {
         "a string" => "text",
         "a sequence" => "a list",
         "a map" => "a mapping",
+        "path string" => "a path",
+        "a tuple of size 2" => "a list of two",
         "unit" => "nothing",
         text if text.starts_with("struct ") => "a mapping",
         text if text.starts_with("a nonzero") => "an integer other than 0",
@@ -183,6 +185,12 @@ fn spoken(expected: &str) -> &str {
 fn type_hint(expected: &str, found: &str) -> Cow<'static, str> {
     let quoted = found.strip_prefix('"').and_then(|found| found.strip_suffix('"'));
     let is_number = |text: &str| text.parse::<f64>().is_ok();
+    if let Some(name) = found
+        .strip_prefix('{')
+        .and_then(|found| found.strip_suffix("}, which is a mapping"))
+    {
+        return format!("text that begins with a brace needs quotes: \"{{{name}}}\"").into();
+    }
     let hint = match (expected, quoted) {
         ("true or false", Some("yes" | "on" | "Yes" | "On" | "YES" | "ON" | "y")) => "write `true`",
         ("true or false", Some("no" | "off" | "No" | "Off" | "NO" | "OFF" | "n")) => "write `false`",
@@ -194,6 +202,9 @@ fn type_hint(expected: &str, found: &str) -> Cow<'static, str> {
             if (expected.starts_with("an integer") || expected == "a number") && is_number(text) =>
         {
             "remove the quotes, and leading zeros"
+        }
+        (_, None) if expected.starts_with("an integer") && found.contains(['.', 'e']) && is_number(found) => {
+            "write it without a point and an exponent"
         }
         _ => return format!("write {expected}").into(),
     };

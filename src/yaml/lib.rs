@@ -22,6 +22,7 @@ mod similar;
 mod spanned;
 mod stand_in;
 mod tree;
+mod within;
 
 pub use decode::{Draft, decode, draft, salvage};
 pub use duration::{Duration, NoDuration};
@@ -30,3 +31,4 @@ pub use parse::parse;
 pub use problem::{Problem, Problems, Severity};
 pub use similar::{closest, slip};
 pub use spanned::Spanned;
+pub use within::Within;

@@ -89,10 +89,17 @@ impl Node {
             NodeKind::Null => "nothing".to_owned(),
             NodeKind::Bool(value) => value.to_string(),
             NodeKind::Int(value) => value.to_string(),
-            NodeKind::Float(value) => value.to_string(),
+            // With its point, or its exponent where it is very large or small.
+            NodeKind::Float(value) => format!("{value:?}"),
             NodeKind::Text(text) => format!("{text:?}"),
             NodeKind::List(_) => "a list".to_owned(),
-            NodeKind::Map(_) => "a mapping".to_owned(),
+            NodeKind::Map(entries) => match entries.as_slice() {
+                // Text that begins with a brace, mostly.
+                [(key, _, value)] if value.kind == NodeKind::Null => {
+                    format!("{{{key}}}, which is a mapping")
+                }
+                _ => "a mapping".to_owned(),
+            },
         }
     }
 }

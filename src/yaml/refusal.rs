@@ -106,5 +106,5 @@ fn hint(text: &str, span: Span) -> &'static str {
     if line.find(": {").is_some_and(|at| at + 3 < column) {
         return "text that begins with `{` needs quotes, as in \"{line}\"; `{a: 1}` is a mapping";
     }
-    "look for a missing colon, quote, comma or bracket here or on the line before"
+    "look for a missing colon, quote, comma or bracket here or on the line before; lines of one mapping begin in the same column"
 }

@@ -2,7 +2,7 @@
 
 use serde::de::value::SeqDeserializer;
 use serde::de::{
-    DeserializeSeed, Deserializer, EnumAccess, Error as _, IntoDeserializer, MapAccess, SeqAccess,
+    DeserializeSeed, Deserializer, EnumAccess, Error as _, Expected, IntoDeserializer, MapAccess, SeqAccess,
     VariantAccess, Visitor,
 };
 use serde::forward_to_deserialize_any;
@@ -106,7 +106,8 @@ impl<'a> Tree<'a> {
         visitor: V,
     ) -> Result<V::Value> {
         let NodeKind::Map(entries) = &self.node.kind else {
-            return Err(DecodeError::expected("a map").at(|_| self.place()));
+            let expected = (&visitor as &dyn Expected).to_string();
+            return Err(DecodeError::expected(expected).at(|_| self.place()));
         };
         let supplied = self.repairs.supplied(self.node);
         let mut access = Entries {

@@ -4,14 +4,14 @@ use std::time;
 
 use floorgate_adapter_api::TagSpec;
 use floorgate_sample::TagId;
-use floorgate_yaml::{Duration, Problems, Span, Spanned, draft};
+use floorgate_yaml::{Duration, Problems, Span, Spanned, Within, draft};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::decimal::{Decimal, Linear};
 use crate::decode::{Decode, Encoding, Kind, Shown, WordOrder};
 use crate::planner::Extent;
-use crate::settings::{Checked, MOST_REGISTERS, check_interval, check_unit};
+use crate::settings::{Checked, check_interval, check_unit};
 use crate::types::Type;
 
 /// Where a tag is: exactly one of `coil`, `discrete`, `input` and `holding`, and how it is read.
@@ -36,13 +36,13 @@ pub(crate) struct Address {
     pub kind: Option<Spanned<Type>>,
     /// The bit of the register, 0 (least significant) to 15.
     #[schemars(with = "Option<u8>", range(max = 15))]
-    pub bit: Option<Spanned<u8>>,
+    pub bit: Option<Spanned<i64>>,
     /// Order of the bytes over the registers; the source's `word_order` unless said.
     #[schemars(with = "Option<WordOrder>")]
     pub word_order: Option<Spanned<WordOrder>>,
     /// Length of a `string` in bytes, 1 to 250.
-    #[schemars(with = "Option<u16>", range(min = 1, max = 250))]
-    pub length: Option<Spanned<u16>>,
+    #[schemars(with = "Option<Within<u16, 1, 250>>")]
+    pub length: Option<Spanned<Within<u16, 1, 250>>>,
     /// Encoding of a `string`; `ascii` unless said.
     #[schemars(with = "Option<Encoding>")]
     pub encoding: Option<Spanned<Encoding>>,
@@ -232,7 +232,7 @@ fn kind(address: &Address, table: Table, has_length: bool, problems: &mut Proble
             problems
                 .error(bit.span, format!("a {} has no `bit`", table.name()))
                 .hint("it is a single bit; remove the key");
-        } else if bit.value > 15 {
+        } else if !(0..=15).contains(&bit.value) {
             problems
                 .error(bit.span, format!("`bit: {}` is out of range", bit.value))
                 .hint("0 (least significant) to 15; the bits of a 32-bit word are in two registers");
@@ -293,11 +293,6 @@ fn check_text(address: &Address, has_length: bool, problems: &mut Problems) {
                 .error(span, "a `string` needs `length`")
                 .hint("its length in bytes, two for each register");
         }
-        Some(length) if length.value == 0 || length.value > 2 * MOST_REGISTERS => {
-            problems
-                .error(length.span, format!("`length: {}` is out of range", length.value))
-                .hint("1 to 250 bytes: a value is read in one request");
-        }
         Some(_) => {}
     }
     if let Some(order) = address.word_order
@@ -331,7 +326,7 @@ fn registers(kind: Type, address: &Address) -> u32 {
         Type::I64 | Type::U64 | Type::F64 => 4,
         Type::String => address
             .length
-            .map_or(1, |length| u32::from(length.value).div_ceil(2).max(1)),
+            .map_or(1, |length| u32::from(length.get()).div_ceil(2)),
     }
 }
 
@@ -396,11 +391,16 @@ fn decode(address: &Address, kind: Type, linear: Linear, settings: &Checked) -> 
             signed: least < 0,
             shown: Shown::of(least, most, least < 0, &linear),
         },
-        (Type::Bool, None) => Kind::Bit(address.bit.map_or(0, |bit| bit.value)),
+        (Type::Bool, None) => Kind::Bit(
+            address
+                .bit
+                .and_then(|bit| u8::try_from(bit.value).ok())
+                .unwrap_or(0),
+        ),
         (Type::F32, None) => Kind::Float32,
         (Type::F64, None) => Kind::Float64,
         (_, None) => Kind::Text {
-            bytes: address.length.map_or(0, |length| length.value),
+            bytes: address.length.map_or(0, |length| length.get()),
             encoding: address
                 .encoding
                 .map(|encoding| encoding.value)

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time;
 
-use floorgate_yaml::{Draft, Duration, Node, Problems, Span, Spanned, draft};
+use floorgate_yaml::{Draft, Duration, Node, Problems, Span, Spanned, Within, draft};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -69,14 +69,13 @@ pub(crate) struct Settings {
 #[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Serial {
-    /// Bits a second, 300 to 4,000,000.
-    #[serde(default = "baud")]
-    pub baud: u32,
+    /// Bits a second, 300 to 4,000,000; 19200 unless said.
+    pub baud: Option<Within<u32, 300, 4_000_000>>,
     /// Parity.
     #[serde(default)]
     pub parity: Parity,
     /// Stop bits, 1 or 2. By default 1, and 2 without parity.
-    pub stop_bits: Option<u8>,
+    pub stop_bits: Option<Within<u8, 1, 2>>,
 }
 
 /// Parity of a serial line.
@@ -125,9 +124,8 @@ fn backoff_max() -> Spanned<Duration> {
 fn retry_refused() -> Spanned<Duration> {
     spanned(Duration::from_secs(60))
 }
-fn baud() -> u32 {
-    19_200
-}
+/// Bits a second of a serial line, unless said.
+const BAUD: u32 = 19_200;
 
 /// Most registers that one request can ask for (MODBUS Application Protocol V1.1b3 §6.3, §6.4).
 pub(crate) const MOST_REGISTERS: u16 = 125;
@@ -389,7 +387,7 @@ fn at_least(key: &str, duration: Spanned<Duration>, least: time::Duration, probl
 
 fn endpoint(settings: &Settings, problems: &mut Problems) -> Option<Endpoint> {
     let Spanned { value: text, span } = &settings.connect;
-    let line = line(settings.serial, problems);
+    let line = line(settings.serial.map(|serial| serial.value));
     let endpoint = match text.split_once("://") {
         Some(("tcp", authority)) => host_and_port(authority, Some(TCP_PORT)).map(Endpoint::Tcp),
         Some(("rtu+tcp", authority)) => host_and_port(authority, None).map(Endpoint::RtuOverTcp),
@@ -413,34 +411,14 @@ fn endpoint(settings: &Settings, problems: &mut Problems) -> Option<Endpoint> {
     endpoint
 }
 
-fn line(serial: Option<Spanned<Serial>>, problems: &mut Problems) -> Line {
-    let Spanned { value: serial, span } = serial.unwrap_or_else(|| {
-        spanned(Serial {
-            baud: baud(),
-            parity: Parity::Even,
-            stop_bits: None,
-        })
-    });
-    let default_stop_bits = if serial.parity == Parity::None { 2 } else { 1 };
-    let line = Line {
-        baud: serial.baud,
-        parity: serial.parity,
-        stop_bits: serial.stop_bits.unwrap_or(default_stop_bits),
-    };
-    if !(300..=4_000_000).contains(&line.baud) {
-        problems
-            .error(span, format!("`baud: {}` is out of range", line.baud))
-            .hint("300 to 4000000");
+fn line(serial: Option<Serial>) -> Line {
+    let parity = serial.map(|serial| serial.parity).unwrap_or_default();
+    let stop_bits = serial.and_then(|serial| serial.stop_bits).map(Within::get);
+    Line {
+        baud: serial.and_then(|serial| serial.baud).map_or(BAUD, Within::get),
+        parity,
+        stop_bits: stop_bits.unwrap_or(if parity == Parity::None { 2 } else { 1 }),
     }
-    if !(1..=2).contains(&line.stop_bits) {
-        problems
-            .error(
-                span,
-                format!("`stop_bits: {}` is neither 1 nor 2", line.stop_bits),
-            )
-            .hint("leave it out for the usual: 1, and 2 without parity");
-    }
-    line
 }
 
 /// `HOST[:PORT]`, the host a name, an IPv4 address or an IPv6 address in brackets.

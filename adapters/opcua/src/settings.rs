@@ -115,7 +115,10 @@ pub enum Mode {
 
 /// How a connection is secured.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(
+    deny_unknown_fields,
+    expecting = "a mapping such as {policy: none, mode: none}"
+)]
 pub struct Security {
     /// The cryptographic algorithms. `none` has to be said, together with mode `none`.
     #[serde(default)]

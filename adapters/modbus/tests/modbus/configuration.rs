@@ -30,6 +30,7 @@ fn each_mistake_has_its_own_message_place_and_hint() {
         ("{holding: 1, type: u33}", "u33"),
         ("{holding: 1, type: bool}", "needs `bit`"),
         ("{holding: 1, bit: 16}", "`bit: 16` is out of range"),
+        ("{holding: 1, bit: -1}", "`bit: -1` is out of range"),
         (
             "{holding: 1, bit: 3, type: u16}",
             "`bit` has no meaning with `type: u16`",
@@ -41,11 +42,11 @@ fn each_mistake_has_its_own_message_place_and_hint() {
         ("{holding: 1, type: string}", "a `string` needs `length`"),
         (
             "{holding: 1, type: string, length: 251}",
-            "`length: 251` is out of range",
+            "`length`: expected an integer from 1 to 250, found 251",
         ),
         (
             "{holding: 1, type: string, length: 0}",
-            "`length: 0` is out of range",
+            "`length`: expected an integer from 1 to 250, found 0",
         ),
         (
             "{holding: 1, type: string, length: 4, word_order: CDAB}",
@@ -156,10 +157,13 @@ fn a_line_is_described_only_where_there_is_one() {
     assert!(
         message(&format!("{TCP}\nserial: {{}}")).is_some_and(|text| text.contains("`serial` has no meaning"))
     );
-    assert!(message(&format!("{serial}serial: {{baud: 1}}")).is_some_and(|text| text.contains("`baud: 1`")));
+    assert!(
+        message(&format!("{serial}serial: {{baud: 1}}"))
+            .is_some_and(|text| text.contains("`baud`: expected an integer from 300 to 4000000, found 1"))
+    );
     assert!(
         message(&format!("{serial}serial: {{stop_bits: 3}}"))
-            .is_some_and(|text| text.contains("`stop_bits: 3`"))
+            .is_some_and(|text| text.contains("`stop_bits`: expected an integer from 1 to 2, found 3"))
     );
     assert!(message(&format!("{serial}serial: {{parity: mark}}")).is_some_and(|text| text.contains("mark")));
     assert!(message(&format!("{serial}unit: 0")).is_some_and(|text| text.contains("broadcast")));
