@@ -18,8 +18,8 @@ use crate::{Acknowledged, Error, Event, LaneId, Renewal};
 pub struct Topic {
     /// Its name.
     pub name: Arc<str>,
-    /// The number of partitions over which keys are spread: the count when a broker first told it, whatever was added since.
-    /// `None` until then.
+    /// The number of partitions over which keys are spread: the count when it was pinned, whatever was added since.
+    /// `None` until then, and between [`Store::unpin_topic`](crate::Store::unpin_topic) and the next time.
     pub partitions: Option<u32>,
 }
 
@@ -157,6 +157,16 @@ impl Catalog {
             && self.waiting_lane(topic).is_some_and(|lane| lane.depth() > 0)
     }
 
+    /// How many events of a topic have a partition and are not delivered.
+    pub(crate) fn undelivered(&self, topic: usize) -> u64 {
+        let lanes = self.topic_lanes.get(topic).map(|lanes| &lanes.by_partition);
+        let placed = lanes.into_iter().flatten().filter(|(partition, _)| partition.is_some());
+        placed
+            .filter_map(|(_, lane)| self.lanes.get(*lane))
+            .map(Lane::depth)
+            .sum()
+    }
+
     /// Gives the event its lane and sequence.
     pub(crate) fn place(&mut self, event: &Event) -> Result<Place, Error> {
         let topic = self.topic_or_new(&event.topic);
@@ -256,16 +266,15 @@ impl Catalog {
         }
     }
 
-    /// Sets the partition count of a topic that has none.
-    pub(crate) fn pin(&mut self, name: &Arc<str>, partitions: u32) -> usize {
+    /// Sets or forgets the partition count of a topic.
+    pub(crate) fn pin(&mut self, name: &Arc<str>, partitions: Option<u32>) {
         let index = self.topic_or_new(name);
         if let Some(topic) = self.topics.get_mut(index) {
             if index < self.kept_topics {
                 self.saved_topic = Some((index, topic.clone()));
             }
-            topic.partitions = Some(partitions);
+            topic.partitions = partitions;
         }
-        index
     }
 
     /// Writes what was changed since the last [`Self::keep`].

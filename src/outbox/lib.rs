@@ -11,7 +11,7 @@
 //! | table | row |
 //! |---|---|
 //! | `meta` | `store_id` (made once), `incarnation` (rises at every open) |
-//! | `topic` | a topic's name and its pinned number of partitions; NULL until a broker told |
+//! | `topic` | a topic's name and its pinned number of partitions; NULL until a broker told, and while another count is to be pinned |
 //! | `lane` | (topic, partition): last sequence given out, last one acknowledged and its offset, the epoch and where it began; partition NULL: waits for the count |
 //! | `event` | one event; its `position` is lane · 2⁴⁴ + sequence |
 //! | `dead_letter` | an event that Kafka refuses for good; a stub is in its place in `event` |
@@ -32,7 +32,8 @@
 //!    event's less the base.
 //! 6. While a topic's partition count is unknown its events wait in the lane without partition. After [`Store::pin_topic`] they are
 //!    moved from there in order, and until that lane is empty new events queue behind them. An event with a partition of its own choice
-//!    ([`Event::partition`]) never waits there.
+//!    ([`Event::partition`]) never waits there. A count is pinned only when nothing is undelivered that has a partition by an earlier one
+//!    ([`Store::unpin_topic`]): a lane of the topic that has a partition holds nothing then that the log does not have.
 //! 7. Only snapshot and pruning steps are committed without a sync of their own. They are repeatable, nothing depends on them, and the log keeps the order: a
 //!    power cut can undo them but not what came before. Everything that gives out a sequence is synced before it is visible.
 //!
@@ -43,7 +44,8 @@
 //!    far as the lock file says: a wrong bit in the log hides all that is behind it. Nothing was written until here.
 //! 3. Raise the incarnation, synced.
 //! 4. Read topics and lanes, look for the events at which the lanes go on, then read `cell`, then apply `journal`.
-//! 5. A move of waiting events that was interrupted is visible as a pinned topic whose waiting lane is not empty ([`Store::moving`]).
+//! 5. A move of waiting events that was interrupted is visible as a pinned topic whose waiting lane is not empty ([`Store::moving`]), a change of
+//!    the partition count as a topic without one: its lanes are delivered, then the count that a broker tells is pinned.
 //!
 //! None of it is proportional to the number of stored events. A store that turns out to be damaged is moved aside, at once or, where that
 //! shows only later, at the next start, and a new one has what can be read of it ([`Store::open_or_salvage`]).

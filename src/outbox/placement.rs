@@ -1,4 +1,4 @@
-//! A topic's partition count becomes known: its waiting events go to their lanes.
+//! A topic's partition count becomes known, or is to be another: its waiting events go to their lanes.
 
 use std::sync::Arc;
 
@@ -19,26 +19,45 @@ pub struct Moved {
 }
 
 impl Store {
-    /// Pins the number of partitions of a topic, durably and for good: a key keeps its partition when partitions are added.
+    /// Pins the number of partitions of a topic, durably: a key keeps its partition when partitions are added, until [`Self::unpin_topic`].
     ///
-    /// Returns the pinned count, which is an earlier one if there is one. Events that waited for it are then moved by
-    /// [`Self::move_waiting`]. `partitions` has to be at least 1.
-    pub fn pin_topic(&mut self, name: &Arc<str>, partitions: u32) -> Result<u32, Error> {
+    /// Returns the pinned count, which is an earlier one if there is one; `None` where nothing is pinned yet, since events that have a
+    /// partition by an earlier count are not delivered. Events that waited for the count are then moved by [`Self::move_waiting`].
+    /// `partitions` has to be at least 1.
+    pub fn pin_topic(&mut self, name: &Arc<str>, partitions: u32) -> Result<Option<u32>, Error> {
         if partitions == 0 {
             return Err(Error::Invalid(format!("topic {name} cannot have 0 partitions")));
         }
-        if let Some((_, topic)) = self.catalog.topic_named(name)
-            && let Some(pinned) = topic.partitions
-        {
-            return Ok(pinned);
+        if let Some((index, topic)) = self.catalog.topic_named(name) {
+            if topic.partitions.is_some() {
+                return Ok(topic.partitions);
+            }
+            if self.catalog.undelivered(index) > 0 {
+                return Ok(None);
+            }
         }
+        self.set_partitions(name, Some(partitions))?;
+        Ok(Some(partitions))
+    }
+
+    /// Forgets a topic's partition count, durably, so that another one can be pinned. Meanwhile its new events wait, and those that have
+    /// a partition go out: all that was stored of a key is on the log before the first of its events can go to another partition.
+    ///
+    /// Nothing changes where no count is pinned.
+    pub fn unpin_topic(&mut self, name: &Arc<str>) -> Result<(), Error> {
+        match self.catalog.topic_named(name) {
+            Some((_, topic)) if topic.partitions.is_some() => self.set_partitions(name, None),
+            _ => Ok(()),
+        }
+    }
+
+    fn set_partitions(&mut self, name: &Arc<str>, partitions: Option<u32>) -> Result<(), Error> {
         self.catalog.pin(name, partitions);
         self.growing(|store| {
             store.transact("pin a topic", |transaction, catalog, _| {
                 catalog.write(transaction)
             })
-        })?;
-        Ok(partitions)
+        })
     }
 
     /// Whether events wait that can be moved.

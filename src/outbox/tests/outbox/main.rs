@@ -75,7 +75,7 @@ fn pin(store: &mut Store, topic: &str, partitions: u32) {
     let name: Arc<str> = topic.into();
     assert_eq!(
         store.pin_topic(&name, partitions).expect("the topic is pinned"),
-        partitions
+        Some(partitions)
     );
 }
 

@@ -1,6 +1,8 @@
 //! Events that wait for their topic's partition count.
 
-use floorgate_outbox::{Reader, Store, partition_of};
+use std::sync::Arc;
+
+use floorgate_outbox::{Acknowledged, Commit, LaneId, Reader, Store, partition_of};
 
 use super::{Folder, all_rows, assert_contiguous, commit, event, events, ids, open, options, pin};
 
@@ -82,19 +84,84 @@ fn waiting_events_move_in_order_and_new_ones_stay_behind_them() {
 }
 
 #[test]
-fn a_count_is_pinned_for_good() {
+fn a_pinned_count_stays() {
     let folder = Folder::new();
     let options = options(&folder);
     let (mut store, _) = open(&options);
     pin(&mut store, "orders", 3);
     let name = "orders".into();
-    assert_eq!(store.pin_topic(&name, 6).expect("the topic is known"), 3);
+    assert_eq!(store.pin_topic(&name, 6).expect("the topic is known"), Some(3));
     assert!(store.pin_topic(&"other".into(), 0).is_err());
     drop(store);
     let (mut store, restored) = open(&options);
     assert_eq!(restored.topics[0].partitions, Some(3));
-    assert_eq!(store.pin_topic(&name, 6).expect("the topic is known"), 3);
+    assert_eq!(store.pin_topic(&name, 6).expect("the topic is known"), Some(3));
     assert!(store.move_waiting(10).expect("nothing is to be done").done);
+}
+
+/// The store dies after each step.
+#[test]
+fn another_count_is_pinned_when_all_that_the_earlier_one_placed_is_delivered() {
+    let folder = Folder::new();
+    let options = options(&folder);
+    let (mut store, _) = open(&options);
+    let name: Arc<str> = "orders".into();
+    let again = |store: Store| {
+        drop(store);
+        open(&options).0
+    };
+    pin(&mut store, "orders", 1);
+    for n in 0..10 {
+        assert!(!add(&mut store, n));
+    }
+    store.unpin_topic(&name).expect("the topic is known");
+    store = again(store);
+    for n in 10..20 {
+        assert!(add(&mut store, n), "{n} waits for another count");
+    }
+    let only = store.lanes()[0].id;
+    for sequence in [0, 9] {
+        deliver(&mut store, only, sequence);
+        assert_eq!(store.pin_topic(&name, 4).expect("the topic is known"), None);
+        assert!(!store.moving(), "nothing moves before the first ten are delivered");
+        store = again(store);
+    }
+    deliver(&mut store, only, 10);
+    store = again(store);
+    pin(&mut store, "orders", 4);
+    store = again(store);
+    assert!(store.moving(), "the move goes on after a start");
+    while !store.move_waiting(3).expect("events are moved").done {
+        store = again(store);
+    }
+    assert!(!add(&mut store, 20));
+
+    let lanes = all_rows(&options);
+    for (_, partition, rows) in &lanes {
+        let placed = |partitions, numbers: std::ops::Range<usize>| {
+            numbers.filter(move |n| partition_of(key(*n).as_bytes(), partitions) == *partition)
+        };
+        let expected: Vec<String> = placed(1, 0..10)
+            .chain(placed(4, 10..21))
+            .map(|n| n.to_string())
+            .collect();
+        assert_contiguous(rows, 1);
+        assert_eq!(ids(rows), expected, "partition {partition}");
+    }
+    assert!(lanes.len() > 1, "partitions that were added are used");
+}
+
+fn deliver(store: &mut Store, lane: LaneId, sequence: u64) {
+    let acknowledged = Acknowledged {
+        lane,
+        sequence,
+        offset: None,
+    };
+    let delivered = Commit {
+        acknowledged: vec![acknowledged],
+        ..Commit::default()
+    };
+    commit(store, delivered);
 }
 
 #[test]
