@@ -61,18 +61,22 @@ pub enum Command {
     Dlq(DlqCommand),
     /// Send events again out of what the outbox keeps, marked `floorgate_replayed`.
     ///
-    /// They keep their ids, so that a consumer can tell them from new ones, and go to the topic that is named.
+    /// They keep their ids, so that a consumer can tell them from new ones, and go to the topic that is named. What that topic has itself
+    /// is not meant, unless `--from-topic` names it too.
     #[command(
-        after_help = "Example: floorgate replay --from 2026-05-04T06:00:00Z --to 2026-05-04T07:00:00Z --to-topic acme.busan.replay"
+        after_help = "Example: floorgate replay --from 2026-05-04T06:00:00Z --to 2026-05-04T07:00:00Z --topic acme.busan.replay"
     )]
     Replay {
         #[command(flatten)]
         config: ConfigArgs,
         #[command(flatten)]
         which: Selecting,
-        /// The topic that they go to.
+        /// Only events of this topic.
         #[arg(long, value_name = "TOPIC")]
-        to_topic: String,
+        from_topic: Option<String>,
+        /// The topic that they go to.
+        #[arg(long)]
+        topic: String,
     },
     /// Print the JSON Schema of the configuration or of mappings, for editors.
     Schema {
@@ -100,12 +104,19 @@ pub struct ConfigArgs {
     pub config: PathBuf,
 }
 
-/// Which events are meant: those to which all of it applies.
+/// Which events are shown: those to which all of it applies.
 #[derive(Clone, Debug, Default, Args)]
-pub struct Selecting {
+pub struct Showing {
     /// Events of this topic.
     #[arg(long)]
     pub topic: Option<String>,
+    #[command(flatten)]
+    pub which: Selecting,
+}
+
+/// Which events are meant: those to which all of it applies.
+#[derive(Clone, Debug, Default, Args)]
+pub struct Selecting {
     /// Events of this type, such as `WorkOrderStatusChanged`.
     #[arg(long = "type", value_name = "TYPE")]
     pub kind: Option<String>,
@@ -148,7 +159,7 @@ pub enum OutboxCommand {
         #[arg(short, long)]
         follow: bool,
         #[command(flatten)]
-        which: Selecting,
+        which: Showing,
     },
     /// Print events as one JSON object a line, lane by lane in order.
     #[command(after_help = "Example: floorgate outbox export --waiting >waiting.jsonl")]
@@ -156,7 +167,18 @@ pub enum OutboxCommand {
         #[command(flatten)]
         config: ConfigArgs,
         #[command(flatten)]
-        which: Selecting,
+        which: Showing,
+    },
+    /// Use all partitions of a topic to which some were added.
+    ///
+    /// A key may change its partition by it, so new events of the topic wait until all that are stored are delivered; then the partitions
+    /// that it has are used. Let consumers catch up before: one that is behind may read a key's later events from another partition first.
+    #[command(after_help = "Example: floorgate outbox repartition acme.busan.mes.work-order.v1")]
+    Repartition {
+        #[command(flatten)]
+        config: ConfigArgs,
+        /// The topic.
+        topic: String,
     },
     /// Check that the store is whole: its pages, its lanes, every event.
     Verify {

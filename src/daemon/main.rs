@@ -63,8 +63,9 @@ fn dispatch(command: Command, audience: Audience) -> anyhow::Result<()> {
         Command::Replay {
             config,
             which,
-            to_topic,
-        } => operator::replay(&config, &which, &to_topic),
+            from_topic,
+            topic,
+        } => operator::replay(&config, &which, from_topic.as_deref(), &topic),
         Command::Schema { of } => {
             print!(
                 "{}",

@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::check;
-use crate::cli::{ConfigArgs, DlqCommand, OutboxCommand, Selecting};
+use crate::cli::{ConfigArgs, DlqCommand, OutboxCommand, Selecting, Showing};
 use crate::control::{
     Client, EventRow, Fault, Finding, LaneRow, LetterRow, Outcome, Request, Summary, Which, ask,
 };
@@ -100,10 +100,16 @@ fn goes_on(written: io::Result<()>) -> anyhow::Result<bool> {
     }
 }
 
-impl From<&Selecting> for Which {
-    fn from(selecting: &Selecting) -> Self {
+impl From<&Showing> for Which {
+    fn from(showing: &Showing) -> Self {
+        Self::of(showing.topic.as_deref(), &showing.which)
+    }
+}
+
+impl Which {
+    fn of(topic: Option<&str>, selecting: &Selecting) -> Self {
         Self {
-            topic: selecting.topic.clone(),
+            topic: topic.map(str::to_owned),
             kind: selecting.kind.clone(),
             subject: selecting.subject.clone(),
             from: selecting.from.clone(),
@@ -130,6 +136,7 @@ pub fn outbox(command: &OutboxCommand) -> anyhow::Result<()> {
                 .print(&request, |_| {}, |_, _: &EventRow| Ok(()))
                 .map(drop)
         }
+        OutboxCommand::Repartition { config, topic } => repartition(config, topic),
         OutboxCommand::Verify { config, json } => {
             let mut desk = Desk::open(config, *json)?;
             let findings = desk.print(
@@ -153,6 +160,30 @@ pub fn outbox(command: &OutboxCommand) -> anyhow::Result<()> {
             Ok(())
         }
     }
+}
+
+fn repartition(config: &ConfigArgs, topic: &str) -> anyhow::Result<()> {
+    let request = Request::Repartition {
+        topic: topic.to_owned(),
+    };
+    let mut desk = Desk::open(config, false)?;
+    let when = if desk.client.is_running() {
+        ""
+    } else {
+        " once the gateway runs"
+    };
+    desk.print(
+        &request,
+        |_| {},
+        |out, outcome: &Outcome| {
+            writeln!(
+                out,
+                "new events of {topic} wait until the {} before them are delivered{when}; then all its partitions are used",
+                outcome.count
+            )
+        },
+    )
+    .map(drop)
 }
 
 fn status(desk: &mut Desk) -> anyhow::Result<()> {
@@ -370,10 +401,15 @@ fn settle(config: &ConfigArgs, numbers: &[u64], all: bool, replay: bool) -> anyh
 }
 
 /// `floorgate replay`.
-pub fn replay(config: &ConfigArgs, which: &Selecting, to_topic: &str) -> anyhow::Result<()> {
+pub fn replay(
+    config: &ConfigArgs,
+    which: &Selecting,
+    from_topic: Option<&str>,
+    topic: &str,
+) -> anyhow::Result<()> {
     let request = Request::Replay {
-        which: which.into(),
-        topic: to_topic.to_owned(),
+        which: Which::of(from_topic, which),
+        topic: topic.to_owned(),
     };
     let mut desk = Desk::open(config, false)?;
     let running = desk.client.is_running();
@@ -386,7 +422,7 @@ pub fn replay(config: &ConfigArgs, which: &Selecting, to_topic: &str) -> anyhow:
             } else {
                 "go out once the gateway runs"
             };
-            writeln!(out, "{} events {when} to {to_topic}", outcome.count)
+            writeln!(out, "{} events {when} to {topic}", outcome.count)
         },
     )
     .map(drop)

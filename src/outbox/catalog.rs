@@ -160,7 +160,10 @@ impl Catalog {
     /// How many events of a topic have a partition and are not delivered.
     pub(crate) fn undelivered(&self, topic: usize) -> u64 {
         let lanes = self.topic_lanes.get(topic).map(|lanes| &lanes.by_partition);
-        let placed = lanes.into_iter().flatten().filter(|(partition, _)| partition.is_some());
+        let placed = lanes
+            .into_iter()
+            .flatten()
+            .filter(|(partition, _)| partition.is_some());
         placed
             .filter_map(|(_, lane)| self.lanes.get(*lane))
             .map(Lane::depth)

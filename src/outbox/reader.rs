@@ -6,7 +6,7 @@ use floorgate_sample::Timestamp;
 use rusqlite::{Connection, OpenFlags, params};
 
 use crate::schema::{APPLICATION_ID, FORMAT_VERSION, connect};
-use crate::{Error, Lane, LaneId, Row, catalog};
+use crate::{Error, Lane, LaneId, Row, Topic, catalog};
 
 /// A read-only connection to a store that this or another process has open. It sees what is committed, and every call sees the newest.
 #[derive(Debug)]
@@ -44,6 +44,21 @@ impl Reader {
         Ok(Self {
             path: path.to_path_buf(),
             connection,
+        })
+    }
+
+    /// The topics, in the order in which they became known.
+    pub fn topics(&self) -> Result<Vec<Topic>, Error> {
+        self.query("read its topics", |connection| {
+            let mut statement =
+                connection.prepare_cached("SELECT name, partitions FROM topic ORDER BY id")?;
+            let topics = statement.query_map([], |row| {
+                Ok(Topic {
+                    name: row.get(0)?,
+                    partitions: row.get(1)?,
+                })
+            })?;
+            topics.collect()
         })
     }
 

@@ -67,6 +67,9 @@ impl Drop for Producer {
     }
 }
 
+/// The shortest time that the client can wait for an answer.
+const NO_TIME: Duration = Duration::from_millis(1);
+
 /// Records that are handed over before the client's thread is awake.
 const FEW: u64 = 16;
 
@@ -144,6 +147,14 @@ impl Clients {
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Producer> {
         Way::ALL.into_iter().filter_map(|way| self.get(way))
+    }
+
+    /// Has the producers ask for a topic anew, which by themselves they do after some minutes: until then they refuse partitions that were
+    /// added. The answer is not waited for.
+    pub(crate) fn refresh(&self, topic: &str) {
+        for producer in self.iter() {
+            let _ = producer.client().fetch_metadata(Some(topic), NO_TIME);
+        }
     }
 
     /// Wakes the producer that gathers, since by itself it counts in whole milliseconds.

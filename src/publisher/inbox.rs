@@ -32,6 +32,8 @@ pub(crate) struct News {
     pub(crate) log_answers: Vec<LogAnswer>,
     /// Topics that will be needed.
     pub(crate) topics: Vec<Arc<str>>,
+    /// Topics of which another partition count is pinned now, or none.
+    pub(crate) pinned: Vec<(Arc<str>, Option<u32>)>,
     /// Rows that are stubs now.
     pub(crate) replaced: Vec<(LaneId, u64)>,
     /// Rows were refused, or the lanes changed: the store knows.
@@ -48,6 +50,7 @@ struct Inbox {
     answers: Vec<TopicAnswer>,
     log_answers: Vec<LogAnswer>,
     topics: Vec<Arc<str>>,
+    pinned: Vec<(Arc<str>, Option<u32>)>,
     replaced: Vec<(LaneId, u64)>,
     rescan: bool,
     stop_at: Option<Instant>,
@@ -72,6 +75,7 @@ impl Inbox {
             && self.answers.is_empty()
             && self.log_answers.is_empty()
             && self.topics.is_empty()
+            && self.pinned.is_empty()
             && self.replaced.is_empty()
             && !self.rescan
             && (self.stop_at.is_none() || self.stopping)
@@ -113,6 +117,12 @@ impl Shared {
     pub(crate) fn prepare(&self, topics: impl IntoIterator<Item = Arc<str>>) {
         let mut inbox = lock(&self.inbox);
         inbox.topics.extend(topics);
+        self.notify(inbox);
+    }
+
+    pub(crate) fn pinned(&self, topic: Arc<str>, partitions: Option<u32>) {
+        let mut inbox = lock(&self.inbox);
+        inbox.pinned.push((topic, partitions));
         self.notify(inbox);
     }
 
@@ -184,6 +194,7 @@ impl Shared {
             answers: std::mem::take(&mut inbox.answers),
             log_answers: std::mem::take(&mut inbox.log_answers),
             topics: std::mem::take(&mut inbox.topics),
+            pinned: std::mem::take(&mut inbox.pinned),
             replaced: std::mem::take(&mut inbox.replaced),
             rescan: std::mem::take(&mut inbox.rescan),
             stop_at: inbox.stop_at,

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use prometheus::IntCounter;
 
+use crate::lane::Lane;
 use crate::report::Report;
 use crate::topics::{TopicAnswer, TopicProblem};
 use crate::worker::{REVIEW_PAUSE, Worker};
@@ -75,40 +76,32 @@ impl Worker {
         } else {
             self.reached();
         }
-        let Some(topic) = self.topics.iter_mut().find(|topic| *topic.name == *answer.topic) else {
+        let topic = &mut self.topics[place];
+        let Some(place) = self.topics.iter().position(|topic| *topic.name == *answer.topic) else {
             return;
         };
         match answer.result {
             Ok(partitions) => {
                 let open = TopicState::Open { partitions };
                 let news = std::mem::replace(&mut topic.state, open) != open;
-                topic.problem = None;
                 if news {
                     self.fence.name(&topic.name);
                 }
-                match topic.pinned {
-                    None => {
-                        topic.pinned = Some(partitions);
-                        let topic = Arc::clone(&topic.name);
-                        self.shared.report(Report::TopicPinned { topic, partitions });
-                    }
-                    Some(pinned) if partitions > pinned => {
-                        let text = format!(
-                            "topic {} has {partitions} partitions where it had {pinned}; the first {pinned} stay in use, so that no key changes its place",
-                            topic.name
-                        );
-                        if news {
-                            tracing::warn!(topic = &*topic.name, "{text}");
-                        }
-                        topic.problem = Some(text);
-                    }
-                    Some(pinned) if partitions < pinned => {
-                        topic.problem = Some(format!(
-                            "topic {} has {partitions} partitions where it had {pinned}; events of the missing ones wait",
-                            topic.name
-                        ));
-                    }
-                    Some(_) => {}
+                if topic.pinned.is_none() {
+                    let topic = Arc::clone(&topic.name);
+                    self.shared.report(Report::TopicPinned { topic, partitions });
+                } else if news && topic.pinned < Some(partitions) {
+                    // They are used one day, without being asked for then.
+                    self.clients
+                        .iter()
+                        .for_each(|clients| clients.refresh(&topic.name));
+                    tracing::warn!(
+                        topic = &*topic.name,
+                        partitions,
+                        pinned = topic.pinned,
+                self.judge_count(place);
+                        "partitions were added to the topic, and get nothing yet"
+                    );
                 }
             }
             Err(problem) => {
@@ -122,6 +115,45 @@ impl Worker {
                     tracing::error!(topic = &*topic.name, "{text}");
                 }
                 topic.problem = Some(text);
+    /// Takes which partition count the store has pinned.
+    pub(crate) fn take_pinned(&mut self, name: &Arc<str>, partitions: Option<u32>) {
+        let place = self.topic(name, None);
+        let topic = &mut self.topics[place];
+        topic.pinned = partitions;
+        if partitions.is_none() {
+            // The count that was told last may be an old one.
+            topic.wanted = true;
+            topic.review_at = Instant::now();
+        }
+        self.judge_count(place);
+    }
+
+    /// Says where the partitions of an open topic are not those that are used.
+    fn judge_count(&mut self, place: usize) {
+        let topic = &mut self.topics[place];
+        let TopicState::Open { partitions } = topic.state else {
+            return;
+        };
+        let name = &topic.name;
+        topic.problem = match topic.pinned {
+            None => {
+                let is_used = |lane: &Lane| lane.topic == place && lane.partition.is_some();
+                self.slots.iter().any(|slot| is_used(&slot.lane)).then(|| {
+                    format!(
+                        "topic {name} has {partitions} partitions, which are used once its stored events are delivered; new ones wait until then"
+                    )
+                })
+            }
+            Some(pinned) if partitions > pinned => Some(format!(
+                "topic {name} has {partitions} partitions where it had {pinned}; the first {pinned} stay in use, so that no key changes its \
+                 place, until `floorgate outbox repartition {name}`"
+            )),
+            Some(pinned) if partitions < pinned => Some(format!(
+                "topic {name} has {partitions} partitions where it had {pinned}; events of the missing ones wait"
+            )),
+            Some(_) => None,
+        };
+    }
             }
         }
     }

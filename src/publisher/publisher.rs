@@ -125,7 +125,12 @@ impl Publisher {
         self.shared.prepare(topics);
     }
 
-    /// Says that lanes changed in the store: a topic was pinned and its waiting events were placed.
+    /// Says how many partitions of a topic are pinned in the store now; `None`: they are to be pinned anew, as the brokers tell them.
+    pub fn pinned(&self, topic: Arc<str>, partitions: Option<u32>) {
+        self.shared.pinned(topic, partitions);
+    }
+
+    /// Says that lanes changed in the store: waiting events were placed, for one.
     pub fn rescan(&self) {
         self.shared.rescan();
     }

@@ -7,8 +7,8 @@ use floorgate_outbox::{Burial, Renewal};
 /// News that the engine has to act on.
 #[derive(Debug)]
 pub enum Report {
-    /// A broker told how many partitions a topic has. The count is to be pinned, and the topic's waiting events to be placed;
-    /// then [`Publisher::rescan`](crate::Publisher::rescan).
+    /// A broker told how many partitions a topic has of which none are pinned. The count is to be pinned, then
+    /// [`Publisher::pinned`](crate::Publisher::pinned), until which it is told again, and the topic's waiting events to be placed.
     TopicPinned {
         /// The topic's name.
         topic: Arc<str>,
@@ -32,6 +32,8 @@ pub enum Report {
 pub struct Status {
     /// Whether a broker was reachable when last something was sent or asked.
     pub kafka_up: bool,
+    /// How many partitions the topics have that can be published to, as far as it was told.
+    pub partitions: Vec<(Arc<str>, u32)>,
     /// What keeps events from being published, or is not as it was, each naming its topic, lane or setting. Empty when all is well.
     pub problems: Vec<String>,
 }

@@ -238,6 +238,9 @@ impl Worker {
         }
         for answer in std::mem::take(&mut news.answers) {
             self.take_answer(answer);
+        for (name, partitions) in std::mem::take(&mut news.pinned) {
+            self.take_pinned(&name, partitions);
+        }
         }
         for answer in std::mem::take(&mut news.log_answers) {
             self.take_log_answer(answer);
@@ -426,8 +429,18 @@ impl Worker {
         let transactions = self.transactions.iter().filter_map(|own| own.problem.as_ref());
         let connection = self.connection_problem.iter().chain(transactions);
         let problems = connection.chain(topics).cloned().chain(lanes);
+        let partitions = self.topics.iter().filter_map(|topic| match topic.state {
+            TopicState::Open { partitions } => Some((&topic.name, partitions)),
+            _ => None,
+        });
         let kafka_up = self.reachable == Some(true);
-        if self.status.kafka_up == kafka_up && problems.clone().eq(self.status.problems.iter().cloned()) {
+        let known = self.status.partitions.iter();
+        if self.status.kafka_up == kafka_up
+            && partitions
+                .clone()
+                .eq(known.map(|(name, partitions)| (name, *partitions)))
+            && problems.clone().eq(self.status.problems.iter().cloned())
+        {
             return;
         }
         self.status = Status {
@@ -435,5 +448,8 @@ impl Worker {
             problems: problems.collect(),
         };
         self.shared.set_status(self.status.clone());
+            partitions: partitions
+                .map(|(name, partitions)| (Arc::clone(name), partitions))
+                .collect(),
     }
 }

@@ -304,6 +304,7 @@ fn every_command_and_every_argument_is_explained() -> Result<()> {
             "outbox status",
             "outbox tail",
             "outbox export",
+            "outbox repartition",
             "outbox verify",
             "dlq list",
             "dlq show",

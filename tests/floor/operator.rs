@@ -222,7 +222,7 @@ fn dead_letters_are_listed_shown_sent_again_and_dropped() -> Result<()> {
     let to = topic(plant.site(), "replay");
     let said = ask(
         &plant.gateway,
-        &["replay", "--type", "ProductionCountRecorded", "--to-topic", &to],
+        &["replay", "--type", "ProductionCountRecorded", "--topic", &to],
     )?;
     assert!(
         said.output.contains(&format!("events are on their way to {to}")),
@@ -333,13 +333,11 @@ fn only_what_is_asked_for_is_sent_again() -> Result<()> {
         &to,
         "--subject",
         SUBJECT,
-        "--to-topic",
+        "--topic",
         &target,
     ];
-    assert_eq!(
-        ask(gateway, &words)?.output,
-        format!("2 events are on their way to {target}\n")
-    );
+    let told = |count| format!("{count} events are on their way to {target}\n");
+    assert_eq!(ask(gateway, &words)?.output, told(2));
     let mut reader = Reader::new(&kafka.bootstrap(), &target)?;
     reader.at_least(2, Patience::Long)?;
     gateway.wait_for_metric("floorgate_outbox_depth", 0.0..=0.0, Patience::Long)?;
@@ -353,6 +351,13 @@ fn only_what_is_asked_for_is_sent_again() -> Result<()> {
     }
     let meant = [(2, 3), (3, 4)].map(|(row, value)| (rows[row]["id"].clone(), Some(value)));
     assert_eq!(sent, meant);
+    // What was sent again is not sent once more with the others, unless its topic is named.
+    assert_eq!(ask(gateway, &words)?.output, told(2));
+    gateway.wait_for_metric("floorgate_outbox_depth", 0.0..=0.0, Patience::Long)?;
+    for (from_topic, count) in [(&target, 4), (&topic(plant.site(), "equipment-state"), 0)] {
+        let named = [&words[..], &["--from-topic", from_topic]].concat();
+        assert_eq!(ask(gateway, &named)?.output, told(count), "{from_topic}");
+    }
     Ok(())
 }
 

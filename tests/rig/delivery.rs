@@ -78,6 +78,7 @@ mod tests {
             topic: "t".to_owned(),
             partition,
             offset: 0,
+            time: 0,
             key: None,
             headers: headers.map(|(name, value)| (name.to_owned(), value)).to_vec(),
             value: id.as_bytes().to_vec(),

@@ -20,6 +20,8 @@ pub struct Record {
     pub partition: i32,
     /// The place in the partition.
     pub offset: i64,
+    /// Its time in milliseconds since 1970: the producer's, or the broker's where the topic has `message.timestamp.type=LogAppendTime`.
+    pub time: i64,
     /// The key, where there is one.
     pub key: Option<String>,
     /// The headers by name, in their order; a name may occur more than once.
@@ -60,6 +62,7 @@ impl Record {
             topic: message.topic().to_owned(),
             partition: message.partition(),
             offset: message.offset(),
+            time: message.timestamp().to_millis().unwrap_or_default(),
             key: message
                 .key()
                 .map(|key| String::from_utf8(key.to_vec()))

@@ -2,14 +2,16 @@
 
 use std::collections::BTreeMap;
 
-use floorgate_outbox::{DeadLetter, Error as StoreError, Event, LaneState, Reader, Selection, StoredEvent};
+use floorgate_outbox::{
+    DeadLetter, Error as StoreError, Event, Lane, LaneState, Reader, Selection, StoredEvent,
+};
 use floorgate_publisher::{Status, stored_headers};
 use floorgate_sample::Timestamp;
 use serde::Serialize;
 
 use super::rows::{EventRow, Finding, LaneRow, LetterRow, Outcome, Summary};
 use super::{Fault, Request, Which};
-use crate::engine::Resend;
+use crate::engine::{Order, Resend};
 use crate::exit;
 
 /// Events that are read, or ordered to be sent, at a time.
@@ -26,8 +28,8 @@ pub struct Desk<'a> {
     pub publishing: Option<Status>,
     /// The sizes of the database and its log in bytes.
     pub sizes: (u64, u64),
-    /// Stores what is to be sent again, durably.
-    pub resend: &'a mut dyn FnMut(Resend) -> Result<(), Fault>,
+    /// Does what is ordered, durably.
+    pub order: &'a mut dyn FnMut(Order) -> Result<(), Fault>,
 }
 
 /// Why an answer ends before its end.
@@ -86,6 +88,7 @@ impl Desk<'_> {
             }
             Request::SettleLetters { numbers, replay } => self.settle_letters(&numbers, replay, rows),
             Request::Replay { which, topic } => self.replay(&which, &topic, rows),
+            Request::Repartition { topic } => self.repartition(&topic, rows),
         }
     }
 
@@ -236,7 +239,7 @@ impl Desk<'_> {
                 }
                 order.letters.push(*number);
             }
-            (self.resend)(order)?;
+            (self.order)(Order::Resend(order))?;
         }
         let count = letters.len() as u64;
         give(rows, &Outcome { count })
@@ -245,10 +248,13 @@ impl Desk<'_> {
     fn replay(&mut self, which: &Which, topic: &str, rows: Rows<'_>) -> Result<(), Stop> {
         let selection = selection(which)?;
         let mut count = 0;
+        // What went there before is not sent there again, unless it is asked for.
+        let is_meant =
+            |lane: &Lane| selection.has_lane(lane) && (selection.topic.is_some() || *lane.topic != *topic);
         // Lane by lane with a fixed end: what is sent again may go to a topic that is meant itself.
         for state in self.reader.lane_states()? {
             let mut last = 0;
-            while selection.has_lane(&state.lane) && last < state.lane.last_sequence {
+            while is_meant(&state.lane) && last < state.lane.last_sequence {
                 let (events, looked_at) = self.reader.stored_events(&state.lane, last, PAGE, &selection)?;
                 let Some(sequence) = looked_at else { break };
                 let meant = events
@@ -263,11 +269,44 @@ impl Desk<'_> {
                 }
                 count += order.events.len() as u64;
                 if !order.events.is_empty() {
-                    (self.resend)(order)?;
+                    (self.order)(Order::Resend(order))?;
                 }
                 last = sequence;
             }
         }
+        give(rows, &Outcome { count })
+    }
+
+    fn repartition(&mut self, topic: &str, rows: Rows<'_>) -> Result<(), Stop> {
+        let refuse = |text: String| Fault {
+            text,
+            code: exit::UNEXPECTED,
+        };
+        if !self.reader.topics()?.iter().any(|known| *known.name == *topic) {
+            return Err(refuse(format!(
+                "the outbox knows no topic {topic}; `floorgate outbox status` lists them"
+            ))
+            .into());
+        }
+        let told = self.publishing.as_ref();
+        let told = told.and_then(|status| status.partitions.iter().find(|(name, _)| **name == *topic));
+        let mut count = 0;
+        for lane in self.reader.lanes()? {
+            let (depth, Some(partition)) = (lane.depth(), lane.partition.filter(|_| *lane.topic == *topic))
+            else {
+                continue;
+            };
+            count += depth;
+            if let Some((_, partitions)) =
+                told.filter(|(_, partitions)| depth > 0 && partition >= *partitions)
+            {
+                return Err(refuse(format!(
+                    "{depth} events wait for partition {partition} of topic {topic}, which has {partitions} partitions; all others would wait for them"
+                ))
+                .into());
+            }
+        }
+        (self.order)(Order::Repartition(topic.into()))?;
         give(rows, &Outcome { count })
     }
 }
@@ -305,4 +344,80 @@ fn selection(which: &Which) -> Result<Selection, Fault> {
         to: time("to", &which.to)?,
         waiting: which.waiting,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use floorgate_outbox::{Commit, Options, Store, partition_of};
+
+    use super::*;
+
+    #[test]
+    fn partitions_are_not_taken_anew_while_events_wait_for_one_that_is_gone() {
+        let folder = std::env::temp_dir().join(format!("floorgate-answer-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).expect("the folder is made");
+        let path = folder.join("outbox.db");
+        let (mut store, _) = Store::open(&Options::new(&path)).expect("the store opens");
+        let topic: Arc<str> = "orders".into();
+        store.pin_topic(&topic, 3).expect("it is pinned");
+        let key = ["a", "b", "c", "d"]
+            .into_iter()
+            .find(|key| partition_of(key.as_bytes(), 3) == 2);
+        let event = Event {
+            topic: Arc::clone(&topic),
+            key: key.expect("one of them goes there").into(),
+            partition: None,
+            id: "1".to_owned(),
+            kind: "Test".into(),
+            subject: "test".into(),
+            recorded: Timestamp::now(),
+            shared_headers: "".into(),
+            headers: String::new(),
+            value: Vec::new(),
+        };
+        let mut commit = Commit {
+            events: vec![event],
+            ..Commit::default()
+        };
+        store.commit(&mut commit).expect("it is stored");
+        let ask = |partitions| {
+            let (mut orders, mut rows) = (Vec::new(), Vec::new());
+            let mut desk = Desk {
+                reader: Reader::open(&path).expect("the reader opens"),
+                publishing: Some(Status {
+                    partitions: vec![(Arc::clone(&topic), partitions)],
+                    ..Status::default()
+                }),
+                sizes: (0, 0),
+                order: &mut |order| {
+                    orders.push(order);
+                    Ok(())
+                },
+            };
+            let request = Request::Repartition {
+                topic: topic.to_string(),
+            };
+            let answered = desk.answer(request, &mut |row| {
+                rows.push(row);
+                true
+            });
+            (answered, orders.len(), rows)
+        };
+        let (answered, orders, _) = ask(2);
+        let Err(Stop::Fault(fault)) = answered else {
+            panic!("it is not refused");
+        };
+        assert!(
+            fault.text.contains("partition 2 of topic orders, which has 2"),
+            "{fault}"
+        );
+        assert_eq!(orders, 0);
+        let (answered, orders, rows) = ask(6);
+        assert!(answered.is_ok());
+        assert_eq!((orders, rows), (1, vec![serde_json::json!({"count": 1})]));
+        drop(store);
+        std::fs::remove_dir_all(&folder).expect("the folder goes");
+    }
 }

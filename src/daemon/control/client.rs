@@ -9,7 +9,7 @@ use floorgate_outbox::{Commit, Options, Reader, Store, log_of};
 
 use super::answer::{Desk, Stop};
 use super::{Fault, Line, Request, socket};
-use crate::engine::Resend;
+use crate::engine::Order;
 use crate::exit;
 
 /// Who answers.
@@ -79,7 +79,7 @@ pub fn ask(
                 reader: Reader::open(&*path)?,
                 publishing: None,
                 sizes: (size(path), size(&log_of(path))),
-                resend: &mut |order| store_order(store, order),
+                order: &mut |order| store_order(store, order),
             };
             let answered = desk.answer(request.clone(), &mut |value| match row(value) {
                 Ok(goes_on) => goes_on,
@@ -97,13 +97,19 @@ pub fn ask(
     }
 }
 
-fn store_order(store: &mut Store, order: Resend) -> Result<(), Fault> {
-    let mut commit = Commit {
-        events: order.events,
-        settled_letters: order.letters,
-        ..Commit::default()
+fn store_order(store: &mut Store, order: Order) -> Result<(), Fault> {
+    let done = match order {
+        Order::Resend(order) => {
+            let mut commit = Commit {
+                events: order.events,
+                settled_letters: order.letters,
+                ..Commit::default()
+            };
+            store.commit(&mut commit).map(drop)
+        }
+        Order::Repartition(topic) => store.unpin_topic(&topic),
     };
-    store.commit(&mut commit).map(drop).map_err(|error| Fault {
+    done.map_err(|error| Fault {
         code: error.exit_code(),
         text: format!("{:#}", anyhow::Error::from(error)),
     })

@@ -60,8 +60,10 @@ pub enum Request {
     Letter { number: u64 },
     /// Dead letters are sent again, or forgotten; all of them where none is named.
     SettleLetters { numbers: Vec<u64>, replay: bool },
-    /// Events are sent again out of what is kept, to this topic.
+    /// Events are sent again out of what is kept, to this topic, whose own events are meant only where `which` names it.
     Replay { which: Which, topic: String },
+    /// All partitions that this topic has are used from now on, once what is stored of it is delivered.
+    Repartition { topic: String },
 }
 
 /// A line of an answer.

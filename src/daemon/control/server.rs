@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::answer::{Desk, Stop};
 use super::{Fault, Line, Request};
-use crate::engine::{Message, Resend};
+use crate::engine::{Message, Order};
 use crate::exit;
 
 /// Tools that are served at a time.
@@ -129,20 +129,20 @@ impl Server {
             reader: Reader::open(&self.store)?,
             publishing: Some((self.publishing)()),
             sizes: (size(&self.store), size(&wal)),
-            resend: &mut |order| self.order(order),
+            order: &mut |order| self.order(order),
         };
         desk.answer(request, &mut |row| rows.blocking_send(Line::Row(row)).is_ok())
     }
 
     /// Waits until the engine has stored it.
-    fn order(&self, order: Resend) -> Result<(), Fault> {
+    fn order(&self, order: Order) -> Result<(), Fault> {
         let gone = || Fault {
             text: "the gateway stops; what was not confirmed is not done".to_owned(),
             code: exit::UNEXPECTED,
         };
         let (done, stored) = oneshot::channel();
         self.engine
-            .send(Message::Resend(order, done))
+            .send(Message::Order(order, done))
             .map_err(|_| gone())?;
         stored.blocking_recv().map_err(|_| gone())
     }

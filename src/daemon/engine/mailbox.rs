@@ -45,6 +45,15 @@ pub struct Resend {
     pub letters: Vec<u64>,
 }
 
+/// What an operator orders.
+#[derive(Debug)]
+pub enum Order {
+    /// Store events again that were stored before, and settle dead letters.
+    Resend(Resend),
+    /// Spread the keys of this topic over all partitions that it has, once what is stored of it is delivered.
+    Repartition(Arc<str>),
+}
+
 /// A message to the engine.
 pub enum Message {
     /// A batch of a source, and its place among the samples in flight.
@@ -57,8 +66,8 @@ pub enum Message {
     Checkpointed(Result<(), floorgate_outbox::Error>),
     /// The configuration changed. Sources of the old one that are not kept have ended; what one of them sends all the same is not taken.
     Replace(Replacement),
-    /// Store events again that were stored before, and settle dead letters; it is told when that is durable.
-    Resend(Resend, oneshot::Sender<()>),
+    /// Do what is ordered; it is told when that is durable.
+    Order(Order, oneshot::Sender<()>),
     /// Store what is there and end.
     Stop,
 }

@@ -13,6 +13,7 @@ mod checkpoint;
 mod growth;
 mod kept;
 mod mailbox;
+mod partitions;
 mod pressure;
 mod pulse;
 mod requests;
@@ -21,7 +22,7 @@ mod storing;
 mod tests;
 mod upkeep;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
@@ -42,7 +43,7 @@ use upkeep::Upkeep;
 
 pub use bookmarks::{Shelf, of_gone_sources, of_sources};
 pub use checkpoint::Checkpoints;
-pub use mailbox::{Generation, Message, Replacement, Resend, intake_of, mailbox};
+pub use mailbox::{Generation, Message, Order, Replacement, Resend, intake_of, mailbox};
 pub use pulse::{Pulse, Standing};
 pub use requests::Requesters;
 pub use upkeep::show;
@@ -114,7 +115,9 @@ struct Running {
     /// Who waits for the bookmarks of an earlier configuration to be stored.
     replaced: Vec<(oneshot::Sender<Shelf>, Shelf)>,
     /// Partition counts that are to be pinned.
-    pins: Vec<(Arc<str>, u32)>,
+    pins: BTreeMap<Arc<str>, u32>,
+    /// Topics whose counts are to be forgotten, with who waits for that.
+    unpins: Vec<(Arc<str>, oneshot::Sender<()>)>,
     renewals: Vec<Renewal>,
     /// The store could take nothing when last it was tried.
     refused: Option<Refused>,
@@ -184,7 +187,8 @@ impl Running {
             upkeep: Upkeep::new(),
             ordered: Vec::new(),
             replaced: Vec::new(),
-            pins: Vec::new(),
+            pins: BTreeMap::new(),
+            unpins: Vec::new(),
             renewals: Vec::new(),
             refused: None,
             held: VecDeque::new(),
@@ -223,6 +227,7 @@ impl Running {
 
     /// What is done between two looks into the inbox.
     fn turn(&mut self) -> Result<(), EngineError> {
+        self.unpin()?;
         self.reports()?;
         self.place_waiting()?;
         if self.is_due() {
@@ -344,11 +349,12 @@ impl Running {
             Message::Sources(generation, requesters) if generation == self.generation => {
                 self.requesters.extend(requesters);
             }
-            Message::Resend(order, done) => {
+            Message::Order(Order::Resend(order), done) => {
                 self.commit.events.extend(order.events);
                 self.commit.settled_letters.extend(order.letters);
                 self.ordered.push(done);
             }
+            Message::Order(Order::Repartition(topic), done) => self.unpins.push((topic, done)),
             Message::Checkpointed(result) => self.upkeep.checkpointed(result),
             Message::Sources(..) | Message::Wake | Message::Stop => {}
         }

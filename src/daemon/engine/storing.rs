@@ -15,8 +15,6 @@ use tracing::{error, info, warn};
 
 use super::{EngineError, IDLE_FLUSH, Running, Standing, chain};
 
-/// Events that are moved at a time once their topic's partition count is known.
-const EVENTS_PER_MOVE: usize = 2000;
 /// How long to wait before the store is tried again that took nothing.
 const RETRY: Duration = Duration::from_millis(500);
 
@@ -71,7 +69,7 @@ impl Running {
     }
 
     /// Whether the store may be tried now.
-    fn may_try(&self) -> bool {
+    pub(super) fn may_try(&self) -> bool {
         self.refused
             .as_ref()
             .is_none_or(|refused| refused.wait().is_zero())
@@ -84,7 +82,9 @@ impl Running {
             .take_acknowledged(&mut self.commit.acknowledged);
         for report in self.engine.publisher.take_reports() {
             match report {
-                Report::TopicPinned { topic, partitions } => self.pins.push((topic, partitions)),
+                Report::TopicPinned { topic, partitions } => {
+                    self.pins.insert(topic, partitions);
+                }
                 Report::LaneDisagrees(renewal) => {
                     // What was delivered in the epoch that ends must not be taken for deliveries of the new one.
                     self.commit.acknowledged.retain(|news| news.lane != renewal.lane);
@@ -137,45 +137,6 @@ impl Running {
         if renewed {
             self.engine.publisher.rescan();
         }
-        Ok(())
-    }
-
-    /// Pins the partition counts that brokers told.
-    fn pin(&mut self) -> Result<(), EngineError> {
-        let mut pinned = false;
-        while self.may_try()
-            && let Some((topic, partitions)) = self.pins.last().cloned()
-        {
-            match self.with_room(|store, _| store.pin_topic(&topic, partitions)) {
-                Ok(partitions) => info!(%topic, partitions, "topic has its partition count"),
-                Err(problem) => return self.refuse(problem),
-            }
-            self.accepted();
-            self.pins.pop();
-            pinned = true;
-        }
-        if pinned {
-            self.engine.publisher.rescan();
-        }
-        Ok(())
-    }
-
-    /// Moves a step of the events that waited for a partition count to their lanes.
-    pub(super) fn place_waiting(&mut self) -> Result<(), EngineError> {
-        if !self.may_try() || !self.engine.store.moving() {
-            return Ok(());
-        }
-        // Where space is short, a small step needs little of it.
-        let most = if self.refused.is_some() {
-            100
-        } else {
-            EVENTS_PER_MOVE
-        };
-        if let Err(problem) = self.with_room(|store, _| store.move_waiting(most)) {
-            return self.refuse(problem);
-        }
-        self.accepted();
-        self.engine.publisher.rescan();
         Ok(())
     }
 
@@ -296,7 +257,7 @@ impl Running {
     }
 
     /// The store took something.
-    fn accepted(&mut self) {
+    pub(super) fn accepted(&mut self) {
         if self.refused.take().is_some() {
             info!("events are stored again");
             self.engine.pulse.set_standing(Standing::Good);

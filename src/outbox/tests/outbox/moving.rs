@@ -123,7 +123,10 @@ fn another_count_is_pinned_when_all_that_the_earlier_one_placed_is_delivered() {
     for sequence in [0, 9] {
         deliver(&mut store, only, sequence);
         assert_eq!(store.pin_topic(&name, 4).expect("the topic is known"), None);
-        assert!(!store.moving(), "nothing moves before the first ten are delivered");
+        assert!(
+            !store.moving(),
+            "nothing moves before the first ten are delivered"
+        );
         store = again(store);
     }
     deliver(&mut store, only, 10);

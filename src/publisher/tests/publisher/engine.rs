@@ -169,7 +169,8 @@ impl Engine {
         for report in publisher.take_reports() {
             match report {
                 Report::TopicPinned { topic, partitions } => {
-                    self.store.pin_topic(&topic, partitions).unwrap();
+                    let pinned = self.store.pin_topic(&topic, partitions).unwrap();
+                    publisher.pinned(topic, pinned);
                     while self.store.moving() {
                         self.store.move_waiting(1000).unwrap();
                     }
