@@ -193,10 +193,11 @@ impl Lane {
         sequence.saturating_sub(self.base)
     }
 
-    /// Notes that the log does not tell: what was sent is sent again, and may be there.
-    pub(crate) fn settle_in_doubt(&mut self) {
+    /// Notes that the log does not tell: what was sent is sent again, and may be there. Returns how many rows that are.
+    pub(crate) fn settle_in_doubt(&mut self) -> u64 {
         self.settled = true;
         self.doubt = self.doubt.max(self.unsure);
+        self.unsure.saturating_sub(self.acked)
     }
 
     /// The next sequence to send.

@@ -2,14 +2,15 @@
 
 use std::sync::Arc;
 
-use floorgate_outbox::{Commit, Event, Options, Row, Store};
+use floorgate_outbox::{Acknowledged, Commit, Event, Lane as StoredLane, Options, Row, Store};
 use floorgate_sample::Timestamp;
 
 use crate::lane::Lane;
 
-/// A lane of the store with so many rows, as the publisher takes them.
-fn lane(rows: usize) -> (Lane, Vec<Row>) {
-    let folder = std::env::temp_dir().join(format!("floorgate-lane-{}-{rows}", std::process::id()));
+/// A lane of the store with so many rows, of which some are acknowledged.
+fn stored(rows: usize, acknowledged: u64) -> (StoredLane, Vec<Row>) {
+    let name = format!("floorgate-lane-{}-{rows}-{acknowledged}", std::process::id());
+    let folder = std::env::temp_dir().join(name);
     std::fs::create_dir_all(&folder).unwrap();
     let (mut store, _) = Store::open(&Options::new(folder.join("outbox.db"))).unwrap();
     let topic: Arc<str> = "topic".into();
@@ -31,14 +32,21 @@ fn lane(rows: usize) -> (Lane, Vec<Row>) {
         ..Commit::default()
     };
     let committed = store.commit(&mut commit).unwrap();
-    let lane = Lane::new(&store.lanes()[0], 0, false);
+    commit.acknowledged.push(Acknowledged {
+        lane: store.lanes()[0].id,
+        sequence: acknowledged,
+        offset: None,
+    });
+    store.commit(&mut commit).unwrap();
+    let lane = store.lanes()[0].clone();
     std::fs::remove_dir_all(&folder).unwrap();
     (lane, committed.rows)
 }
 
 #[test]
 fn a_lane_begins_with_one_record_alone_and_so_does_one_that_begins_again() {
-    let (mut lane, rows) = lane(4);
+    let (stored, rows) = stored(4, 0);
+    let mut lane = Lane::new(&stored, 0, false);
     for row in rows {
         assert!(lane.cache(row, Timestamp::from_nanos(0)));
     }
@@ -54,4 +62,12 @@ fn a_lane_begins_with_one_record_alone_and_so_does_one_that_begins_again() {
         lane.next() == 2 && lane.is_careful(),
         "a producer that begins again begins with one record"
     );
+}
+
+#[test]
+fn what_an_earlier_process_stored_is_in_doubt_as_far_as_it_is_not_acknowledged() {
+    for (acknowledged, doubtful) in [(0, 5), (3, 2), (5, 0)] {
+        let mut lane = Lane::new(&stored(5, acknowledged).0, 0, true);
+        assert_eq!(lane.settle_in_doubt(), doubtful, "after {acknowledged}");
+    }
 }

@@ -351,7 +351,9 @@ impl World {
             } => {
                 self.lane.settle(sequence, offset, highest);
             }
-            Verdict::Unknown => self.lane.settle_in_doubt(),
+            Verdict::Unknown => {
+                self.lane.settle_in_doubt();
+            }
             verdict @ (Verdict::Truncated | Verdict::RolledBack) => {
                 let seen = claim.epoch.max(tail.epoch);
                 self.stored.renew(

@@ -25,8 +25,6 @@ pub(crate) struct Topic {
     /// When it is looked at again although it is open.
     pub(crate) review_at: Instant,
     pub(crate) problem: Option<String>,
-    /// Why it is not known what the log has.
-    pub(crate) log_problem: Option<String>,
 }
 
 impl Topic {
@@ -64,7 +62,6 @@ impl Worker {
             wanted: false,
             review_at: Instant::now() + REVIEW_PAUSE,
             problem: None,
-            log_problem: None,
         });
         self.topics.len() - 1
     }
@@ -76,10 +73,10 @@ impl Worker {
         } else {
             self.reached();
         }
-        let topic = &mut self.topics[place];
         let Some(place) = self.topics.iter().position(|topic| *topic.name == *answer.topic) else {
             return;
         };
+        let topic = &mut self.topics[place];
         match answer.result {
             Ok(partitions) => {
                 let open = TopicState::Open { partitions };
@@ -99,10 +96,10 @@ impl Worker {
                         topic = &*topic.name,
                         partitions,
                         pinned = topic.pinned,
-                self.judge_count(place);
                         "partitions were added to the topic, and get nothing yet"
                     );
                 }
+                self.judge_count(place);
             }
             Err(problem) => {
                 let short = unreachable || matches!(problem, TopicProblem::Emerging(_));
@@ -115,6 +112,9 @@ impl Worker {
                     tracing::error!(topic = &*topic.name, "{text}");
                 }
                 topic.problem = Some(text);
+            }
+        }
+    }
     /// Takes which partition count the store has pinned.
     pub(crate) fn take_pinned(&mut self, name: &Arc<str>, partitions: Option<u32>) {
         let place = self.topic(name, None);
@@ -153,8 +153,5 @@ impl Worker {
             )),
             Some(_) => None,
         };
-    }
-            }
-        }
     }
 }

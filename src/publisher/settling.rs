@@ -98,10 +98,10 @@ impl Worker {
         times.min()
     }
 
-    /// Whether the answer about a lane is awaited.
-    pub(crate) fn is_looking(&self) -> bool {
-        let looks = |looking| matches!(looking, Looking::Asked | Looking::Renewing);
-        self.slots.iter().any(|slot| looks(slot.looking))
+    /// Whether the answer about a lane is awaited that has something to send then.
+    pub(crate) fn is_looking_for_next(&self) -> bool {
+        let mut slots = self.slots.iter();
+        slots.any(|slot| slot.looking == Looking::Asked && slot.lane.has_unsent())
     }
 
     pub(crate) fn take_log_answer(&mut self, answer: LogAnswer) {
@@ -114,10 +114,7 @@ impl Worker {
             return;
         }
         let Some(Topic {
-            name: topic,
-            state,
-            log_problem,
-            ..
+            name: topic, state, ..
         }) = self.topics.get_mut(slot.lane.topic)
         else {
             return;
@@ -148,15 +145,15 @@ impl Worker {
                 }
                 let problem = format!("{problem}; events wait until it is known which of them the log has");
                 // That no broker is there is told already.
-                if self.reachable == Some(true) && log_problem.as_ref() != Some(&problem) {
+                if self.reachable == Some(true) && slot.log_problem.as_ref() != Some(&problem) {
                     tracing::warn!(topic = &**topic, "{problem}");
-                    *log_problem = Some(problem);
+                    slot.log_problem = Some(problem);
                 }
                 slot.looking = Looking::NotBefore(Some(Instant::now() + LOG_PAUSE));
                 return;
             }
         };
-        *log_problem = None;
+        slot.log_problem = None;
         if answer.claim.has_sent || !matches!(verdict, Verdict::Settled { .. }) {
             self.metrics.reconciliations.with_label_values(&[result]).inc();
         }
@@ -180,13 +177,16 @@ impl Worker {
                 self.after_deliveries();
             }
             Verdict::Unknown => {
-                tracing::warn!(
-                    topic = &**topic,
-                    partition,
-                    reason = result,
-                    "it cannot be known which events the log has; what may have been sent is sent again, marked as a possible duplicate"
-                );
-                slot.lane.settle_in_doubt();
+                let doubtful = slot.lane.settle_in_doubt();
+                if doubtful > 0 {
+                    tracing::warn!(
+                        topic = &**topic,
+                        partition,
+                        doubtful,
+                        reason = result,
+                        "it cannot be known which events the log has; what may have been sent is sent again, marked as a possible duplicate"
+                    );
+                }
             }
             Verdict::Truncated | Verdict::RolledBack => {
                 self.renew(answer.place, verdict == Verdict::Truncated, seen_epoch, log_end);

@@ -55,6 +55,8 @@ pub(crate) struct Slot {
     pub(crate) reported: u64,
     /// How far looking at its log has come, where that is needed.
     pub(crate) looking: Looking,
+    /// Why it is not known what its log has.
+    pub(crate) log_problem: Option<String>,
     /// A transaction failed in which the lane took part, and it is not known which lane was to blame.
     pub(crate) suspect: bool,
     /// When something was last sent by each of the clients.
@@ -236,11 +238,11 @@ impl Worker {
             let topic = self.topic(&name, None);
             self.topics[topic].wanted = true;
         }
-        for answer in std::mem::take(&mut news.answers) {
-            self.take_answer(answer);
         for (name, partitions) in std::mem::take(&mut news.pinned) {
             self.take_pinned(&name, partitions);
         }
+        for answer in std::mem::take(&mut news.answers) {
+            self.take_answer(answer);
         }
         for answer in std::mem::take(&mut news.log_answers) {
             self.take_log_answer(answer);
@@ -339,6 +341,7 @@ impl Worker {
             suspect: false,
             reported: stored.acknowledged_sequence,
             looking: Looking::NotBefore(None),
+            log_problem: None,
             sent_at: [None; 2],
         });
     }
@@ -404,7 +407,7 @@ impl Worker {
             .topics
             .iter()
             .any(|topic| topic.wanted && topic.state == TopicState::Asked);
-        round == Round::Done && self.in_flight == 0 && !asking && !self.is_looking()
+        round == Round::Done && self.in_flight == 0 && !asking && !self.is_looking_for_next()
     }
 
     /// Lets the operator see how things stand.
@@ -413,9 +416,9 @@ impl Worker {
         let topics = self.topics.iter().enumerate().flat_map(|(place, topic)| {
             let earlier = &self.topics[..place];
             let told = move |text: &String| earlier.iter().any(|topic| topic.problem.as_ref() == Some(text));
-            let problem = topic.problem.iter().filter(move |text| !told(text));
-            problem.chain(&topic.log_problem)
+            topic.problem.iter().filter(move |text| !told(text))
         });
+        let logs = self.slots.iter().filter_map(|slot| slot.log_problem.as_ref());
         let lanes = self.slots.iter().filter_map(|slot| {
             let failure = slot.lane.failure()?;
             let topic = self.topics.get(slot.lane.topic).map_or("", |topic| &*topic.name);
@@ -428,7 +431,7 @@ impl Worker {
         });
         let transactions = self.transactions.iter().filter_map(|own| own.problem.as_ref());
         let connection = self.connection_problem.iter().chain(transactions);
-        let problems = connection.chain(topics).cloned().chain(lanes);
+        let problems = connection.chain(topics).chain(logs).cloned().chain(lanes);
         let partitions = self.topics.iter().filter_map(|topic| match topic.state {
             TopicState::Open { partitions } => Some((&topic.name, partitions)),
             _ => None,
@@ -445,11 +448,11 @@ impl Worker {
         }
         self.status = Status {
             kafka_up,
-            problems: problems.collect(),
-        };
-        self.shared.set_status(self.status.clone());
             partitions: partitions
                 .map(|(name, partitions)| (Arc::clone(name), partitions))
                 .collect(),
+            problems: problems.collect(),
+        };
+        self.shared.set_status(self.status.clone());
     }
 }

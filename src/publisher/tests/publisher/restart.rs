@@ -1,6 +1,8 @@
 //! What a new process makes of what an earlier one may have sent.
 
 use std::sync::Arc;
+use std::sync::mpsc::channel;
+use std::time::{Duration, Instant};
 
 use rdkafka::ClientConfig;
 use rdkafka::message::{Header, OwnedHeaders};
@@ -210,33 +212,64 @@ fn a_lane_that_begins_looks_for_later_epochs_on_the_log() {
 }
 
 #[test]
-fn a_partition_without_a_leader_is_named_and_holds_up_no_other() {
+fn partitions_without_a_leader_are_named_and_hold_up_no_other() {
     let cluster = MockCluster::new(1).unwrap();
     let brokers = cluster.bootstrap_servers();
-    cluster.create_topic("t", 2, 1).unwrap();
+    cluster.create_topic("t", 3, 1).unwrap();
     let mut engine = Engine::start(&brokers);
-    engine.commit("t", Some(0), numbered(1..=3));
-    engine.commit("t", Some(1), numbered(1..=3));
+    for partition in 0..3 {
+        engine.commit("t", Some(partition), numbered(1..=3));
+    }
     engine.drained();
     let _ = engine.publisher.take().unwrap().stop(PATIENCE);
-    cluster.partition_leader("t", 0, None).unwrap();
+    for partition in [0, 2] {
+        cluster.partition_leader("t", partition, None).unwrap();
+    }
     engine.publish();
-    engine.commit("t", Some(0), numbered(4..=6));
-    engine.commit("t", Some(1), numbered(4..=6));
+    for partition in 0..3 {
+        engine.commit("t", Some(partition), numbered(4..=6));
+    }
     engine.until("the other partition", |engine| engine.acknowledged("t", 1) == 6);
-    engine.until("the partition in the status", |engine| {
+    engine.until("both partitions in the status", |engine| {
         let problems = engine.publisher().status().problems;
-        problems
-            .iter()
-            .any(|problem| problem.starts_with("partition 0 of topic t cannot be read: "))
+        [0, 2].iter().all(|partition| {
+            let text = format!("partition {partition} of topic t cannot be read: ");
+            problems.iter().any(|problem| problem.starts_with(&text))
+        })
     });
-    assert_eq!(engine.acknowledged("t", 0), 3);
-    cluster.partition_leader("t", 0, Some(1)).unwrap();
+    assert_eq!((engine.acknowledged("t", 0), engine.acknowledged("t", 2)), (3, 3));
+    for partition in [0, 2] {
+        cluster.partition_leader("t", partition, Some(1)).unwrap();
+    }
     engine.drained();
-    let seen = read(&brokers, "t", 2);
-    assert_eq!((seen.len(), by_the_rule(&seen).1), (12, 0));
+    let seen = read(&brokers, "t", 3);
+    assert_eq!((seen.len(), by_the_rule(&seen).1), (18, 0));
     assert!(seen.iter().all(|record| !record.is_marked()));
     engine.until("a status without problems", |engine| {
         engine.publisher().status().problems.is_empty()
     });
+}
+
+/// Whoever stops has ceased to act on reports: a new epoch is not stored any more.
+#[test]
+fn a_stop_waits_for_no_epoch_that_nobody_begins() {
+    let cluster = MockCluster::new(1).unwrap();
+    let mut engine = forgetful(&cluster);
+    engine.drained();
+    let _ = engine.publisher.take().unwrap().stop(PATIENCE);
+    let other = MockCluster::new(1).unwrap();
+    other.create_topic("t", 1, 1).unwrap();
+    let brokers = other.bootstrap_servers();
+    engine.settings.brokers = brokers.split(',').map(str::to_owned).collect();
+    engine.publish();
+    engine.publisher().prepare([Arc::from("t")]);
+    let end = Instant::now() + PATIENCE;
+    while engine.reconciled("truncated") == 0 {
+        assert!(Instant::now() < end, "the log was not found to be another");
+        std::thread::park_timeout(Duration::from_millis(2));
+    }
+    let publisher = engine.publisher.take().unwrap();
+    let (stopped, waits) = channel();
+    std::thread::spawn(move || stopped.send(publisher.stop(Duration::from_hours(1))));
+    assert!(waits.recv_timeout(PATIENCE).is_ok(), "it waits for the epoch");
 }
