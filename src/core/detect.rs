@@ -124,6 +124,10 @@ pub(crate) fn detect(
     // What the first value after a start is, the policy says, and that does not wait.
     let follows = !first || spec.initial == InitialPolicy::Compare;
     if spec.debounce.is_some() && follows && !debounced(spec, state, sample, value, arrival, changes) {
+        if first {
+            // Until it settles, what counted before is what is known, as if there had been one process.
+            state.know_as_before();
+        }
         return;
     }
     // What a deadband holds back is no event, and known all the same.

@@ -42,11 +42,14 @@ impl Gates {
 
     /// Holds a sample until the moment is complete.
     pub(crate) fn hold(&mut self, state: &mut TagState, sample: &Sample) {
-        let earlier = state.waiting().held.replace(sample.clone());
+        let mut sample = sample.clone();
+        let earlier = state.waiting().held.take();
+        sample.gap |= earlier.as_ref().is_some_and(|earlier| earlier.gap);
         // What is held is the last: of another value before it, which was not told either, nobody hears.
         let unheard = |earlier: Sample| earlier.value != sample.value && earlier.value != state.counted;
         state.gap |= state.lost && earlier.is_some_and(unheard);
         self.moved.push(sample.tag);
+        state.waiting().held = Some(sample);
     }
 
     /// A tag that others may wait for was received.
@@ -85,7 +88,10 @@ impl Core {
 
     /// Looks at what was held while the heartbeats of a source had stopped, and again at what other tags say to be valid.
     pub(crate) fn take_held(&mut self, source: SourceId) {
-        for tag in std::mem::take(&mut self.sources[source.index()].held) {
+        let mut held = std::mem::take(&mut self.sources[source.index()].held);
+        // Another process does not know in which order they came.
+        held.sort_unstable();
+        for tag in held {
             let waiting = self.tags[tag.index()].waiting.as_mut();
             if let Some(sample) = waiting.and_then(|waiting| waiting.held.take()) {
                 self.touch(tag);

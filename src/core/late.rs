@@ -90,7 +90,7 @@ impl Core {
     pub(crate) fn compare_clocks(&mut self, source: SourceId, sample: &Sample, received: Timestamp) {
         let source = &mut self.sources[source.index()];
         if let Some(ahead) = behind(sample, received).filter(|_| source.is_watched()) {
-            source.ahead.note(ahead);
+            source.dirty |= source.ahead.note(ahead);
         }
     }
 

@@ -95,9 +95,7 @@ impl Core {
             .map(|source| {
                 let path: Arc<str> = format!("source/{}", source.name).into();
                 let stream = streams.of(&gateway, &path, epoch, stored);
-                let mut state = SourceState::new(&source.name, stream, stored);
-                state.watched = clock.stored();
-                state
+                SourceState::new(&source.name, stream, clock.stored(), stored)
             })
             .collect();
         let equipment = plan

@@ -12,6 +12,14 @@ use crate::source::Connection;
 
 impl Core {
     pub(crate) fn notice(&mut self, id: SourceId, notice: &Notice, events: &mut Vec<Event>) {
+        let was_watched = self.sources[id.index()].is_watched();
+        self.take_notice(id, notice, events);
+        let source = &mut self.sources[id.index()];
+        // Until when it was watched is stored while it is not.
+        source.dirty |= source.is_watched() != was_watched;
+    }
+
+    fn take_notice(&mut self, id: SourceId, notice: &Notice, events: &mut Vec<Event>) {
         match notice {
             Notice::Gap {
                 scope: GapScope::Source,

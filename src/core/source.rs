@@ -67,12 +67,14 @@ const COMPARED: usize = 15;
 pub(crate) struct Ahead(VecDeque<i64>);
 
 impl Ahead {
-    /// A change came as it happened.
-    pub(crate) fn note(&mut self, ahead: i64) {
+    /// A change came as it happened. Returns whether nothing was known before.
+    pub(crate) fn note(&mut self, ahead: i64) -> bool {
+        let is_first = self.0.is_empty();
         if self.0.len() == COMPARED {
             self.0.pop_front();
         }
         self.0.push_back(ahead);
+        is_first
     }
 
     /// What it is mostly: single values may have times of their own.
@@ -94,10 +96,19 @@ struct StoredSource {
     session: u32,
     #[serde(skip_serializing_if = "Option::is_none", default)]
     ahead: Option<i64>,
+    /// Up to when it was watched, while it is not.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    watched: Option<Duration>,
 }
 
 impl SourceState {
-    pub(crate) fn new(name: &Arc<str>, stream: usize, stored: &dyn Fn(&str) -> Option<String>) -> Self {
+    /// A source as an earlier process left it; `clock` is the time that it last stored.
+    pub(crate) fn new(
+        name: &Arc<str>,
+        stream: usize,
+        clock: Duration,
+        stored: &dyn Fn(&str) -> Option<String>,
+    ) -> Self {
         let restored: Option<StoredSource> =
             stored(&cell(name)).and_then(|text| serde_json::from_str(&text).ok());
         let last_good = restored
@@ -117,7 +128,7 @@ impl SourceState {
             gaps: restored.as_ref().map_or(0, |s| s.gaps),
             last_good,
             ahead: Ahead(restored.as_ref().and_then(|s| s.ahead).into_iter().collect()),
-            watched: Duration::ZERO,
+            watched: restored.as_ref().and_then(|s| s.watched).unwrap_or(clock),
             stored_good: last_good,
             dirty: false,
             stream,
@@ -159,6 +170,7 @@ impl SourceState {
             gaps: self.gaps,
             session: self.session,
             ahead: self.ahead.usual(),
+            watched: (!self.is_watched()).then_some(self.watched),
         };
         Some((cell(&self.name).into(), serde_json::to_string(&stored).ok()?))
     }

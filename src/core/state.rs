@@ -138,6 +138,9 @@ struct StoredSample {
     t: Option<i64>,
     #[serde(skip_serializing_if = "Option::is_none", default)]
     e: Option<i64>,
+    /// Something may have been missed before it.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    g: bool,
 }
 
 impl StoredSample {
@@ -147,6 +150,7 @@ impl StoredSample {
             q: quality.0,
             t: times.0.map(Timestamp::as_nanos),
             e: times.1.map(Timestamp::as_nanos),
+            g: false,
         }
     }
 }
@@ -297,7 +301,7 @@ impl TagState {
             quality: Quality(held.q),
             source_time: time(held.t),
             server_time: time(held.e),
-            gap: false,
+            gap: held.g,
         });
         let times = stored.s.or(stored.d).is_some() || stored.u || stored.p;
         let latest_before = stored.k.map(Value::from);
@@ -331,6 +335,11 @@ impl TagState {
     /// The source had kept what happened between the processes: its value is what it was, until it is sent.
     pub(crate) fn resume(&mut self) {
         self.fresh = self.counted.is_some();
+        self.know_as_before();
+    }
+
+    /// What was known to an earlier process is known.
+    pub(crate) fn know_as_before(&mut self) {
         let waiting = self.waiting.as_deref_mut();
         let before = waiting.and_then(|waiting| waiting.latest_before.take());
         if !self.bad {
@@ -376,7 +385,9 @@ impl TagState {
         let waiting = self.waiting.as_deref();
         let candidate = waiting.and_then(|waiting| waiting.candidate.as_ref());
         let held = waiting.and_then(|waiting| waiting.held.as_ref());
-        if self.counted.is_none() && !self.lost && held.is_none() {
+        // A heartbeat is waited for before it was ever received.
+        let beats = waiting.is_some_and(|waiting| waiting.heartbeat.is_some() || waiting.stopped);
+        if self.counted.is_none() && !self.lost && held.is_none() && !beats {
             return None;
         }
         let stored = StoredTag {
@@ -385,8 +396,9 @@ impl TagState {
                 received: c.received.as_nanos(),
                 due: c.due,
             }),
-            h: held.map(|held| {
-                StoredSample::of(
+            h: held.map(|held| StoredSample {
+                g: held.gap,
+                ..StoredSample::of(
                     held.value.as_ref(),
                     held.quality,
                     (held.source_time, held.server_time),

@@ -206,7 +206,10 @@ impl Core {
         if settles {
             // Stored with the next commit: noted before the state becomes dirty by itself.
             self.touch(tag);
-            let change = settle(&mut self.tags[tag.index()], tag);
+            let gaps = self.sources[self.plan.tags[tag.index()].source.index()].gaps;
+            let state = &mut self.tags[tag.index()];
+            state.see_gaps(gaps);
+            let change = settle(state, tag);
             self.gates.see(tag);
             self.pending.extend(change);
             self.close_moment(events);

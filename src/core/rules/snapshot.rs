@@ -28,6 +28,8 @@ use super::{Fields, Note, Progress, RunOf};
 
 /// How long an event waits for what is read for it.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// What is asked for longer after it happened may read what belongs to the next event.
+const LATE: Duration = Duration::from_secs(1);
 /// Events of one rule that wait at a time; the oldest goes without its values then.
 const MOST_WAITING: usize = 16;
 
@@ -65,7 +67,7 @@ pub(crate) struct Asked {
     /// The request, while this process waits for its answer.
     #[serde(skip)]
     request: Option<RequestId>,
-    /// It was asked for before, by this process or an earlier one.
+    /// It was asked for before, by this process or an earlier one, or is asked for late.
     #[serde(skip_serializing_if = "std::ops::Not::not", default)]
     again: bool,
 }
@@ -115,6 +117,9 @@ impl Core {
             .unchanged
             .and_then(|slot| self.view().value(*rule.inputs.get(usize::from(slot.0))?))
             .map(StoredValue::from);
+        let source = self.plan.tags[change.tag.index()].source;
+        let waited = self.emitter.recorded().since(self.moment_at(self.at).wall);
+        let is_late = waited > LATE || self.sources[source.index()].catching_up;
         let asked = Asked {
             change: StoredChange::new(&rule.inputs, change),
             rising: note.rising,
@@ -125,7 +130,7 @@ impl Core {
             unchanged,
             due: self.at + PATIENCE,
             request: None,
-            again: false,
+            again: is_late,
         };
         let state = &mut self.rules[id.0 as usize];
         state.dirty = true;

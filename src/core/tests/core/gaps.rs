@@ -191,3 +191,29 @@ fn a_transition_after_a_gap() {
         show(&events)
     );
 }
+
+#[test]
+fn gap_before_a_value_settles_is_told_with_it_over_a_restart_too() {
+    for is_restarted in [false, true] {
+        let mut mapping = with(vec![state_rule()]);
+        tag(&mut mapping, STATE).debounce = Some(Duration::from_secs(3));
+        let mut gateway = begin(mapping);
+        send(&mut gateway, &[(STATE, Value::Int(4))]);
+        gateway.time = S;
+        send(&mut gateway, &[(STATE, Value::Int(6))]);
+        gateway.time = 2 * S;
+        let reason = "test".to_owned();
+        let scope = GapScope::Source;
+        gateway.notice(Notice::Gap { scope, reason });
+        send(&mut gateway, &[(STATE, Value::Int(6))]);
+        if is_restarted {
+            gateway = gateway.restart();
+            gateway.batch(&[Notice::Online(Continuity::Resumed), Notice::CaughtUp], &[]);
+        }
+        let event = one(&at(&mut gateway, 5 * S));
+        assert_eq!(
+            (&event["state"], &event["gap"]),
+            (&"Execute".into(), &true.into())
+        );
+    }
+}

@@ -36,6 +36,53 @@ fn heartbeat_that_was_bad_returns() {
 }
 
 #[test]
+fn heartbeat_that_never_came_stays_stopped_over_a_restart() {
+    let mut gateway = beating();
+    gateway.time = S;
+    let mut gateway = gateway.restart();
+    gateway.batch(&[Notice::Online(Continuity::Resumed), Notice::CaughtUp], &[]);
+    let events = at(&mut gateway, 2 * S + S / 10);
+    assert_eq!(
+        one(&events)["state"],
+        "Stale",
+        "it counts from the session's begin"
+    );
+    let mut gateway = gateway.restart();
+    let again = [Notice::Online(Continuity::Resumed), Notice::CaughtUp];
+    assert!(gateway.batch(&again, &[]).is_empty(), "it never beat");
+    let events = send(&mut gateway, &[(GOOD, Value::UInt(1))]);
+    assert!(events.is_empty(), "the first value is no beat yet");
+    let events = send(&mut gateway, &[(GOOD, Value::UInt(2))]);
+    assert_eq!(one(&events)["state"], "Online");
+}
+
+/// The gap before a state that came while the heartbeat had stopped, after a restart or without one.
+fn gap_of_a_held_state(is_restarted: bool) -> bool {
+    let mut gateway = beating();
+    send(&mut gateway, &[(GOOD, Value::UInt(1)), (STATE, Value::Int(6))]);
+    at(&mut gateway, 3 * S);
+    for gap in [true, false] {
+        let mut held = sample(STATE, Value::Int(4), Timestamp::from_nanos(gateway.time));
+        held.gap = gap;
+        gateway.try_batch(&[], &[held]);
+    }
+    if is_restarted {
+        gateway = gateway.restart();
+        gateway.batch(&[Notice::Online(Continuity::Resumed), Notice::CaughtUp], &[]);
+    }
+    let events = send(&mut gateway, &[(GOOD, Value::UInt(2))]);
+    let told = data(events.last().unwrap());
+    assert_eq!(told["state"], "Idle");
+    told["gap"] == true
+}
+
+#[test]
+fn gap_before_a_held_state_is_told() {
+    assert!(gap_of_a_held_state(false));
+    assert!(gap_of_a_held_state(true));
+}
+
+#[test]
 fn heartbeat_resent_the_same_while_stopped() {
     let mut gateway = beating();
     send(&mut gateway, &[(GOOD, Value::UInt(1)), (STATE, Value::Int(6))]);

@@ -12,6 +12,7 @@ mod machine;
 mod moments;
 mod moved;
 mod probe;
+mod random;
 mod replay;
 mod resume;
 mod shapes;

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use floorgate_core::plan::*;
 use floorgate_core::{Event, Input};
-use floorgate_sample::{Answer, Continuity, Notice, Quality, Sample, SourceId, TagId, Timestamp, Value};
+use floorgate_sample::{
+    Answer, Continuity, Notice, Quality, RequestId, Sample, SourceId, TagId, Timestamp, Value,
+};
 
 use super::{Gateway, STATE, TEMPERATURE, data, plan, sample};
 
@@ -112,18 +114,20 @@ pub(super) fn state_rule() -> Rule {
     rule("r.state", &[STATE], RuleSpec::of(RuleKind::EquipmentState))
 }
 
-pub(super) fn answer(
+pub(super) fn answer(gateway: &mut Gateway, id: RequestId, samples: &[Sample]) -> Vec<Event> {
+    answer_with(gateway, id, Ok(()), samples)
+}
+
+pub(super) fn answer_with(
     gateway: &mut Gateway,
-    id: floorgate_sample::RequestId,
+    request: RequestId,
+    result: Result<(), String>,
     samples: &[Sample],
 ) -> Vec<Event> {
     let now = gateway.now(0);
     let mut events = Vec::new();
     gateway.core.answer(
-        &Answer {
-            request: id,
-            result: Ok(()),
-        },
+        &Answer { request, result },
         Input {
             source: SourceId(0),
             received: now.wall,

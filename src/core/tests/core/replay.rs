@@ -344,3 +344,37 @@ fn a_longest_silence_in_which_the_engine_stood_still_is_told_once() {
     let events = at(&mut gateway, 3661 * S);
     assert_eq!(events.len(), 1, "{:#?}", show(&events));
 }
+
+#[test]
+fn what_happened_before_a_process_that_began_without_the_source_is_taken_as_of_its_time() {
+    let told_of = |is_restarted: bool| {
+        let hold = custom(edge(above(), 10, true, false), &[]);
+        let window = custom(
+            Shape::Window(WindowSpec {
+                every: Duration::from_hours(1),
+                value: Aggregate::Last,
+            }),
+            &[],
+        );
+        let rules = vec![rule("r.h", &[TEMPERATURE], hold), rule("r.w", &[GOOD], window)];
+        let mut gateway = begin(with(rules));
+        send(
+            &mut gateway,
+            &[(TEMPERATURE, float(20.0)), (GOOD, Value::UInt(1))],
+        );
+        gateway.time = 10 * S;
+        offline(&mut gateway);
+        // Its clock is stored long after the loss, since something waits.
+        gateway.time = 100 * S;
+        gateway.advance();
+        if is_restarted {
+            gateway = gateway.restart();
+        }
+        gateway.notice(Notice::Online(Continuity::Resumed));
+        late(&mut gateway, TEMPERATURE, float(90.0), 40 * S);
+        told(&caught_up(&mut gateway, 101 * S))
+    };
+    let events = told_of(false);
+    assert_eq!(events.len(), 1, "it has held for a minute: {events:#?}");
+    assert_eq!(events, told_of(true));
+}

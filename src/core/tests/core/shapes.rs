@@ -128,6 +128,43 @@ fn an_event_waits_for_its_values_over_a_restart_and_says_so() {
 }
 
 #[test]
+fn what_is_read_for_a_change_that_comes_late_says_so() {
+    let mut gateway = reading();
+    gateway.started = Some(gateway.time);
+    let reason = "test".to_owned();
+    gateway.notice(Notice::Offline { reason });
+    gateway.notice(Notice::Online(Continuity::Resumed));
+    gateway.tick(&[(STATE, Value::Int(6))]);
+    let request = asked(&mut gateway);
+    let event = one(&answer(&mut gateway, &request, 7));
+    assert_eq!(
+        (&event["snapshot"], &event["gap"]),
+        (&"complete".into(), &true.into()),
+        "another cycle may have begun before it was back"
+    );
+
+    gateway.notice(Notice::CaughtUp);
+    for (waited, gap) in [(0, None), (60_000_000_000, Some(true))] {
+        // What was received waits while nothing can be stored.
+        let samples = gateway.moment(&[(STATE, Value::Int(4 + i64::from(gap.is_some())))]);
+        let received = gateway.now(0).wall;
+        gateway.time += waited;
+        let now = gateway.now(0);
+        let input = Input {
+            source: SourceId(0),
+            received,
+            notices: &[],
+            samples: &samples,
+            now,
+        };
+        gateway.core.apply(input, &mut Vec::new());
+        let request = asked(&mut gateway);
+        let event = one(&answer(&mut gateway, &request, 7));
+        assert_eq!(event["gap"].as_bool(), gap, "{event}");
+    }
+}
+
+#[test]
 fn without_an_answer_the_event_is_made_without_its_values() {
     let mut gateway = reading();
     gateway.started = Some(gateway.time);
