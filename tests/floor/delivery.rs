@@ -179,6 +179,45 @@ fn a_lane_that_was_never_acknowledged_is_not_looked_for_in_what_is_older() -> Re
     Ok(())
 }
 
+/// What would tell how far an earlier process came has expired.
+#[test]
+fn what_may_have_expired_on_the_log_is_sent_again_and_says_so() -> Result<()> {
+    let mut kafka = Kafka::start()?;
+    let mut plant = Plant::new(&kafka.bootstrap())?;
+    let counts = topic(plant.site(), "production-count");
+    plant.gateway.start()?;
+    known(&plant)?;
+    plant.plc.set(COUNTER, 1)?;
+    read_to(&mut plant.reader("production-count")?, 1)?;
+    kafka.stop()?;
+    plant.plc.set(COUNTER, 2)?;
+    let stored = "floorgate_events_total{type=\"ProductionCountRecorded\"}";
+    plant.gateway.wait_for_metric(stored, 2.0.., Patience::Short)?;
+    plant.gateway.kill()?;
+    let before = Folder::new("before")?;
+    copy_outbox(&plant.gateway.state(), before.path())?;
+    kafka.resume()?;
+    plant.gateway.start()?;
+    read_to(&mut plant.reader("production-count")?, 2)?;
+
+    // As if it had died before it stored that the second is delivered.
+    plant.gateway.kill()?;
+    copy_outbox(before.path(), &plant.gateway.state())?;
+    kafka.expire(&counts)?;
+    plant.gateway.start()?;
+    let expired = "floorgate_reconciliations_total{result=\"expired\"}";
+    plant.gateway.wait_for_metric(expired, 1.0.., Patience::Long)?;
+    plant.plc.set(COUNTER, 3)?;
+    let mut reader = plant.reader("production-count")?;
+    let mut told = Vec::new();
+    for record in read_to(&mut reader, 3)? {
+        let value = record.json()?["rawValue"].as_i64();
+        told.push((value, record.has_header("floorgate_possible_duplicate")));
+    }
+    assert_eq!(told, [(Some(2), true), (Some(3), false)]);
+    Ok(())
+}
+
 /// Lets another program send so many records to a topic.
 fn fill(kafka: &Kafka, topic: &str, records: usize, time: SystemTime) -> Result<()> {
     let time = i64::try_from(time.duration_since(SystemTime::UNIX_EPOCH)?.as_millis())?;

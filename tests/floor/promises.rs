@@ -38,11 +38,42 @@ fn sources(folder: &Path, into: &mut String) -> Result<()> {
     Ok(())
 }
 
+/// The attributes of the function of that name; nothing where there is none.
+fn attributes<'a>(code: &'a str, name: &str) -> Option<Vec<&'a str>> {
+    let (before, _) = code.split_once(&format!("fn {name}("))?;
+    let lines = before.rsplit('\n').skip(1).map(str::trim);
+    let above = lines.take_while(|line| line.starts_with("#[") || line.starts_with("//"));
+    Some(above.filter(|line| line.starts_with("#[")).collect())
+}
+
+/// The metrics that a text of the README names.
+fn metrics(text: &str) -> impl Iterator<Item = &str> {
+    let after = text.split("`floorgate_").skip(1);
+    after.map(|rest| {
+        let end = rest.find(|c: char| !c.is_ascii_lowercase() && c != '_');
+        &rest[..end.unwrap_or(rest.len())]
+    })
+}
+
 #[test]
 fn each_row_of_what_can_be_lost_has_its_tests() -> Result<()> {
     let first =
         |rows: Vec<Vec<String>>| -> Vec<String> { rows.into_iter().map(|mut row| row.remove(0)).collect() };
-    let promised = first(table("README.md", "## What can be lost, and when")?);
+    let promises = table("README.md", "## What can be lost, and when")?;
+    let known = fs::read_to_string(repository().join("src/metrics/lib.rs"))?;
+    let mut named = 0;
+    for row in &promises {
+        for metric in metrics(&row[2]) {
+            named += 1;
+            assert!(
+                known.contains(&format!("\"{metric}\"")),
+                "{}: there is no metric floorgate_{metric}",
+                row[0]
+            );
+        }
+    }
+    assert!(named > 0, "no metric is named");
+    let promised = first(promises);
     let proved = table("tests/README.md", "## Proofs")?;
     assert!(!promised.is_empty());
     assert_eq!(
@@ -58,9 +89,20 @@ fn each_row_of_what_can_be_lost_has_its_tests() -> Result<()> {
         let names: Vec<&str> = row[1].split('`').skip(1).step_by(2).collect();
         assert!(!names.is_empty(), "{}: no test", row[0]);
         for name in names {
+            let attributes = attributes(&code, name).unwrap_or_default();
+            let is_test = |attribute: &&str| {
+                *attribute == "#[test]"
+                    || *attribute == "#[tokio::test]"
+                    || attribute.starts_with("#[tokio::test(")
+            };
             assert!(
-                code.contains(&format!("fn {name}(")),
+                attributes.iter().any(is_test),
                 "{}: there is no test {name}",
+                row[0]
+            );
+            assert!(
+                !attributes.iter().any(|attribute| attribute.contains("ignore")),
+                "{}: {name} is not run",
                 row[0]
             );
         }

@@ -6,12 +6,13 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, ensure};
-use rdkafka::ClientConfig;
 use rdkafka::admin::{
     AdminClient, AdminOptions, AlterConfig, NewPartitions, NewTopic, ResourceSpecifier, TopicReplication,
 };
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::metadata::MetadataTopic;
+use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
 use crate::authority::Authority;
 use crate::folder::Folder;
@@ -230,6 +231,23 @@ impl Kafka {
         let options = AdminOptions::new().operation_timeout(Some(Duration::from_secs(30)));
         for result in block_on(admin.delete_topics(&[name], &options))? {
             result.map_err(|(name, error)| anyhow!("cannot delete {name}: {error}"))?;
+        }
+        Ok(())
+    }
+
+    /// Deletes all records of a topic, as their age would.
+    pub fn expire(&self, name: &str) -> Result<()> {
+        let admin = self.admin()?;
+        let metadata = admin
+            .inner()
+            .fetch_metadata(Some(name), Duration::from_secs(30))?;
+        let mut records = TopicPartitionList::new();
+        for partition in metadata.topics().iter().flat_map(MetadataTopic::partitions) {
+            records.add_partition_offset(name, partition.id(), Offset::End)?;
+        }
+        let deleted = block_on(admin.delete_records(&records, &AdminOptions::new()))?;
+        for partition in deleted.elements() {
+            partition.error()?;
         }
         Ok(())
     }
