@@ -24,6 +24,10 @@ mod examples;
 mod fail_points;
 #[path = "floor/generated.rs"]
 mod generated;
+#[path = "floor/hall.rs"]
+mod hall;
+#[path = "floor/kill_loop.rs"]
+mod kill_loop;
 #[path = "floor/layering.rs"]
 mod layering;
 #[path = "floor/modbus.rs"]

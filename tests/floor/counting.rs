@@ -3,10 +3,10 @@
 use std::ops::RangeInclusive;
 
 use anyhow::{Context, Result, ensure};
-use floorgate_tests::{Patience, Reader, Record, until};
+use floorgate_tests::{Gateway, Patience, Reader, Record, until};
 use serde_json::Value;
 
-use crate::plant::Plant;
+use crate::plant::{Plant, topic};
 
 /// The counter that the PLC counts up with one after the other, and its journal.
 pub const COUNTER: &str = "Line1.Good";
@@ -60,17 +60,27 @@ pub fn read_to(reader: &mut Reader, value: i64) -> Result<&[Record]> {
 
 /// Waits until the PLC has written this number.
 pub fn written(plant: &mut Plant, value: i64) -> Result<()> {
-    wrote(plant, COUNTER, value)
-}
-
-/// The same of another counter.
-pub fn wrote(plant: &mut Plant, counter: &str, value: i64) -> Result<()> {
     until(&format!("the PLC's {value}"), Patience::Long, || {
         Ok(plant
             .plc
-            .progress(counter)?
+            .progress(COUNTER)?
             .filter(|last| *last >= value)
             .map(drop))
+    })
+}
+
+/// The counts that the running process of a gateway knows to be on the log; nothing where it does not answer.
+pub fn published(gateway: &Gateway, site: &str) -> Option<f64> {
+    let counts = topic(site, "production-count");
+    let line = format!("floorgate_published_total{{topic=\"{counts}\"}}");
+    gateway.metric(&line).ok().flatten()
+}
+
+/// Waits until the running process of a gateway knows that so many counts are on the log.
+pub fn told(gateway: &Gateway, site: &str, counts: u32) -> Result<()> {
+    until("counts that are told", Patience::Long, || {
+        let told = published(gateway, site);
+        Ok(told.filter(|told| *told >= f64::from(counts)).map(drop))
     })
 }
 

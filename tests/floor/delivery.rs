@@ -1,4 +1,4 @@
-//! Once and in order, whatever dies in between and wherever it dies.
+//! Once and in order, whatever happens to the broker, to a topic or to the outbox.
 
 use std::ffi::OsStr;
 use std::ops::Range;
@@ -10,15 +10,8 @@ use rdkafka::config::ClientConfig;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 
 use crate::copies::copy_outbox;
-use crate::counting::{COUNTER, compare, known, read_to, written, wrote};
+use crate::counting::{COUNTER, compare, known, read_to, written};
 use crate::plant::{Plant, topic};
-
-/// How often the gateway is killed, where the environment does not say it (`KILLS`).
-const KILLS: usize = 50;
-/// The lines' counters.
-const COUNTERS: [&str; 2] = [COUNTER, "Line2.Good"];
-/// The numbers between two kills, at most: one each 4 ms.
-const STEP: i64 = 400;
 
 /// The records of the lanes' newest epoch.
 fn newest_epoch(records: &[Record]) -> Result<Vec<Record>> {
@@ -34,75 +27,6 @@ fn newest_epoch(records: &[Record]) -> Result<Vec<Record>> {
         }
     }
     Ok(kept)
-}
-
-/// A gateway that dies at any moment, also while it starts, has told each step of two lines' counters once and in order; what it did
-/// not see is a gap.
-#[test]
-fn a_gateway_that_is_killed_again_and_again_loses_and_doubles_nothing() -> Result<()> {
-    let kills = match std::env::var("KILLS") {
-        Ok(number) => number.parse().context("KILLS is no number")?,
-        Err(_) => KILLS,
-    };
-    let seed = fastrand::u64(..);
-    let mut random = fastrand::Rng::with_seed(seed);
-    let moments: Vec<i64> = (0..kills)
-        .scan(0, |at, _| {
-            *at += random.i64(1..=STEP);
-            Some(*at)
-        })
-        .collect();
-    let last = moments.last().copied().unwrap_or_default() + STEP;
-    // The plant counts on while the gateway is down and comes up, but not so far ahead that it would only ever be killed on its way up.
-
-    let mut plant = Plant::new(&Kafka::shared()?.bootstrap())?;
-    plant.gateway.start()?;
-    known(&plant)?;
-    let mut reader = plant.reader("production-count")?;
-    let mut next = 1;
-    for moment in moments {
-        for counter in COUNTERS {
-            plant.plc.count_up(counter, next, moment, 4)?;
-        }
-        next = moment + 1;
-        if random.bool() {
-            plant.gateway.wait_ready()?;
-        }
-        for counter in COUNTERS {
-            wrote(&mut plant, counter, moment)?;
-        }
-        plant.gateway.kill()?;
-        plant.gateway.spawn()?;
-    }
-    for counter in COUNTERS {
-        plant.plc.count_up(counter, next, last, 4)?;
-    }
-    plant.gateway.wait_ready()?;
-    let reached = |record: &&Record| record.json().is_ok_and(|data| data["rawValue"] == last);
-    let records = reader
-        .until("the last count of each line", Patience::Long, |records| {
-            records.iter().filter(reached).count() >= COUNTERS.len()
-        })
-        .with_context(|| format!("the kills of seed {seed}"))?;
-    let delivery = Delivery::of(records)?;
-    // Each line for itself: its key, its order, its numbers.
-    let mut gaps = 0;
-    for line in ["/line1/", "/line2/"] {
-        let is_its = |record: &&Record| record.key.as_ref().is_some_and(|key| key.contains(line));
-        let its: Vec<Record> = delivery.accepted.iter().filter(is_its).cloned().collect();
-        let of_line = compare(&its, &(1..=last)).with_context(|| format!("{line}, seed {seed}"))?;
-        ensure!(of_line <= kills, "{line}: {of_line} gaps of {kills} kills");
-        gaps += of_line;
-    }
-    // The end of the log tells what is there: nothing is sent on suspicion.
-    let marked = |record: &&Record| record.has_header("floorgate_possible_duplicate");
-    assert_eq!(records.iter().filter(marked).count(), 0);
-    println!(
-        "{kills} kills, {last} changes, {} events, {gaps} gaps, {} doubles on the log",
-        delivery.accepted.len(),
-        delivery.repeated
-    );
-    Ok(())
 }
 
 /// A broker that stands still for longer than the client waits for an answer: the records were perhaps taken, perhaps not.

@@ -8,7 +8,7 @@ use floorgate_tests::{
 };
 
 use crate::copies::copy_outbox;
-use crate::counting::compare;
+use crate::counting::{compare, published};
 use crate::delivery::{backlog, page_of};
 use crate::operator::waiting_counts;
 use crate::plant::{topic, unique_site};
@@ -19,12 +19,6 @@ use crate::transactions::use_transactions;
 const RATE: usize = 8;
 /// What they are called.
 const COUNTS: &str = "production-count";
-
-/// The counts that the running gateway knows to be on the log.
-fn told(gateway: &Gateway, site: &str) -> Option<f64> {
-    let line = format!("floorgate_published_total{{topic=\"{}\"}}", topic(site, COUNTS));
-    gateway.metric(&line).ok().flatten()
-}
 
 /// A gateway that counts the steps of a plant, with faults under it.
 struct Counted {
@@ -78,7 +72,7 @@ impl Counted {
                 if !self.gateway.process()?.is_running()? {
                     return Ok(Some(None));
                 }
-                Ok(told(&self.gateway, &self.site)
+                Ok(published(&self.gateway, &self.site)
                     .filter(|now| *now > than)
                     .map(Some))
             })?;
@@ -219,7 +213,7 @@ fn whichever_call_of_a_reload_a_gateway_dies_at_nothing_is_lost_or_doubled() -> 
                     let reloaded = counted.reloads() > reloads;
                     Ok((!runs || reloaded).then_some(runs))
                 })?;
-                let then = told(&counted.gateway, &counted.site).unwrap_or_default();
+                let then = published(&counted.gateway, &counted.site).unwrap_or_default();
                 if is_over && counted.tells_more(then, 2)?.is_some() {
                     break;
                 }

@@ -62,6 +62,7 @@ class Plant:
         self.runs = {}
         # A task that nobody refers to may vanish.
         self.tasks = {}
+        self.stopped = set()
         self.sessions = 0
         self.create_session = server.iserver.create_session
         server.iserver.create_session = self.count_session
@@ -114,12 +115,21 @@ class Plant:
         """Starts to write first..=last to a variable, one every `interval_ms`, and answers at once."""
         async def run():
             for value in range(first, last + 1):
+                if node in self.stopped:
+                    return
                 await self.set(node, value)
                 self.runs[node] = value
                 await asyncio.sleep(interval_ms / 1000)
 
         self.runs[node] = None
+        self.stopped.discard(node)
         self.tasks[node] = asyncio.create_task(run())
+
+    async def stop_counting(self, node):
+        """Ends what `count_up` started; what it wrote last is the variable's value."""
+        self.stopped.add(node)
+        await self.tasks[node]
+        return await self.progress(node)
 
     async def progress(self, node):
         """The value that `count_up` wrote last, null before the first."""
@@ -200,6 +210,7 @@ async def main():
                 "set": plant.set,
                 "set_many": plant.set_many,
                 "count_up": plant.count_up,
+                "stop_counting": plant.stop_counting,
                 "progress": plant.progress,
                 "count": plant.count,
                 "drop": plant.drop,

@@ -18,7 +18,7 @@ pub struct Delivery {
 impl Delivery {
     /// Applies the rule to the records of one gateway, read from the beginning of the topic. It is an error when a
     /// sequence number is left out, when one begins elsewhere than at 1, when a repeated record is not the one
-    /// that it repeats, or when an id occurs twice.
+    /// that it repeats, or comes from the same process without a mark, or when an id occurs twice.
     pub fn of(records: &[Record]) -> Result<Self> {
         let mut delivery = Self::default();
         let mut lanes: BTreeMap<(&str, i32), (u64, u64)> = BTreeMap::new();
@@ -41,6 +41,12 @@ impl Delivery {
                 ensure!(
                     first.key == record.key,
                     "repeated with another key: {first:?} and {record:?}"
+                );
+                // Only what another process had on its way may come twice, or what is said to be perhaps a double.
+                ensure!(
+                    first.header("floorgate_incarnation")? != record.header("floorgate_incarnation")?
+                        || record.has_header("floorgate_possible_duplicate"),
+                    "sent twice by one process: {first:?} and {record:?}"
                 );
                 delivery.repeated += 1;
                 continue;
@@ -68,7 +74,12 @@ mod tests {
     use super::*;
 
     fn record(partition: i32, epoch: u64, sequence: u64, id: &str) -> Record {
+        sent_by("1", partition, epoch, sequence, id)
+    }
+
+    fn sent_by(process: &str, partition: i32, epoch: u64, sequence: u64, id: &str) -> Record {
         let headers = [
+            ("floorgate_incarnation", process.to_owned()),
             ("floorgate_lane_epoch", epoch.to_string()),
             ("floorgate_lane_sequence", sequence.to_string()),
             ("ce_source", "urn:a".to_owned()),
@@ -91,7 +102,7 @@ mod tests {
             record(0, 1, 1, "a"),
             record(1, 1, 1, "b"),
             record(0, 1, 2, "c"),
-            record(0, 1, 1, "a"),
+            sent_by("2", 0, 1, 1, "a"),
             record(0, 2, 1, "d"),
         ];
         let delivery = Delivery::of(&records)?;
@@ -110,6 +121,7 @@ mod tests {
             (vec![record(0, 1, 2, "a")], "left out"),
             (vec![record(0, 1, 1, "a"), record(0, 1, 3, "b")], "left out"),
             (vec![record(0, 1, 1, "a"), record(0, 1, 1, "b")], "another value"),
+            (vec![record(0, 1, 1, "a"), record(0, 1, 1, "a")], "by one process"),
             (vec![record(0, 1, 1, "a"), record(1, 1, 1, "a")], "second time"),
             (vec![record(0, 2, 1, "a"), record(0, 1, 2, "b")], "older epoch"),
         ] {

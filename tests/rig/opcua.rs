@@ -121,6 +121,12 @@ impl OpcUaPeer {
         Ok(())
     }
 
+    /// Ends what `count_up` started, and gives the number that it wrote last.
+    pub fn stop_counting(&mut self, node: &str) -> Result<i64> {
+        let answer = self.ask(&json!({"op": "stop_counting", "node": node}))?;
+        answer["value"].as_i64().context("nothing was counted")
+    }
+
     /// The number that `count_up` wrote last.
     pub fn progress(&mut self, node: &str) -> Result<Option<i64>> {
         Ok(self.ask(&json!({"op": "progress", "node": node}))?["value"].as_i64())
