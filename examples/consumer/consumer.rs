@@ -1,7 +1,8 @@
 //! Takes each event of a floorgate topic once, whatever dies in between.
 //!
-//! `consumer BROKERS TOPIC DATABASE`: what an event does (here: counts are added up), what is known of its lane and where to read on are
-//! one transaction of a database. Repetitions, gaps and dead letters are told in the table `report`.
+//! `consumer BROKERS TOPIC DATABASE [SECONDS]`: what an event does (here: counts are added up), what is known of its lane and where to read
+//! on are one transaction of a database. Repetitions, gaps and dead letters are told in the table `report`. What was left out and has not
+//! come after so many seconds (60) is an alarm.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -17,6 +18,8 @@ const TABLES: &str = "
 CREATE TABLE IF NOT EXISTS position (partition INTEGER PRIMARY KEY, next INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS lane (gateway TEXT, partition INTEGER, epoch INTEGER NOT NULL, sequence INTEGER NOT NULL,
                                  PRIMARY KEY (gateway, partition));
+CREATE TABLE IF NOT EXISTS waiting (gateway TEXT, partition INTEGER, up_to INTEGER NOT NULL, since INTEGER NOT NULL,
+                                    told INTEGER NOT NULL, PRIMARY KEY (gateway, partition));
 CREATE TABLE IF NOT EXISTS seen (source TEXT, id TEXT, PRIMARY KEY (source, id)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS report (what TEXT PRIMARY KEY, times INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS total (subject TEXT PRIMARY KEY, count INTEGER NOT NULL);
@@ -32,6 +35,14 @@ fn effect(db: &Transaction<'_>, subject: &str, value: &[u8]) -> Result<()> {
     db.execute(
         "INSERT INTO total VALUES (?1, ?2) ON CONFLICT DO UPDATE SET count = count + ?2",
         (subject, count),
+    )?;
+    Ok(())
+}
+
+fn report(db: &Transaction<'_>, what: &str) -> Result<()> {
+    db.execute(
+        "INSERT INTO report VALUES (?1, 1) ON CONFLICT DO UPDATE SET times = times + 1",
+        [what],
     )?;
     Ok(())
 }
@@ -74,10 +85,24 @@ fn take(db: &Transaction<'_>, message: &BorrowedMessage<'_>) -> Result<()> {
         )
         .optional()?;
     let mut verdict = judge(last, epoch, sequence);
+    if verdict == "gap" {
+        db.execute(
+            "INSERT INTO waiting VALUES (?1, ?2, ?3, unixepoch(), 0) ON CONFLICT DO UPDATE SET up_to = max(up_to, ?3)",
+            (gateway, partition, sequence),
+        )?;
+    }
+    if matches!(verdict, "first" | "new epoch") && sequence != 1 {
+        // What came before it is gone from the log, or it was never read.
+        report(db, "begins late")?;
+    }
     if matches!(verdict, "first" | "new epoch" | "next") {
         db.execute(
             "INSERT OR REPLACE INTO lane VALUES (?1, ?2, ?3, ?4)",
             (gateway, partition, epoch, sequence),
+        )?;
+        db.execute(
+            "DELETE FROM waiting WHERE gateway = ?1 AND partition = ?2 AND (up_to <= ?3 OR ?4)",
+            (gateway, partition, sequence, verdict == "new epoch"),
         )?;
         if headers.contains_key("floorgate_dead_letter") {
             verdict = "dead letter";
@@ -92,10 +117,7 @@ fn take(db: &Transaction<'_>, message: &BorrowedMessage<'_>) -> Result<()> {
         }
     }
     if verdict != "next" {
-        db.execute(
-            "INSERT INTO report VALUES (?1, 1) ON CONFLICT DO UPDATE SET times = times + 1",
-            [verdict],
-        )?;
+        report(db, verdict)?;
     }
     db.execute(
         "INSERT OR REPLACE INTO position VALUES (?1, ?2)",
@@ -104,11 +126,26 @@ fn take(db: &Transaction<'_>, message: &BorrowedMessage<'_>) -> Result<()> {
     Ok(())
 }
 
+/// Tells each lane that stands still: what was left out does not come, and someone has to look.
+fn alarm(db: &Transaction<'_>, seconds: i64) -> Result<()> {
+    let mut overdue = db.prepare(
+        "UPDATE waiting SET told = 1 WHERE NOT told AND since <= unixepoch() - ?1 RETURNING gateway, partition, up_to",
+    )?;
+    let mut lanes = overdue.query([seconds])?;
+    while let Some(lane) = lanes.next()? {
+        let (gateway, partition, up_to): (String, i32, i64) = (lane.get(0)?, lane.get(1)?, lane.get(2)?);
+        eprintln!("ALARM: {gateway} has not sent again up to {up_to} in partition {partition}");
+        report(db, "stands still")?;
+    }
+    Ok(())
+}
+
 fn main() -> Result<()> {
     let mut words = std::env::args().skip(1);
     let (Some(brokers), Some(topic), Some(database)) = (words.next(), words.next(), words.next()) else {
-        anyhow::bail!("usage: consumer BROKERS TOPIC DATABASE");
+        anyhow::bail!("usage: consumer BROKERS TOPIC DATABASE [SECONDS]");
     };
+    let seconds = words.next().map_or(Ok(60), |seconds| seconds.parse())?;
     let mut db = Connection::open(database)?;
     db.pragma_update(None, "journal_mode", "wal")?;
     db.execute_batch(TABLES)?;
@@ -136,17 +173,13 @@ fn main() -> Result<()> {
     }
     consumer.assign(&places)?;
     loop {
-        let Some(Ok(first)) = consumer.poll(Duration::from_millis(200)) else {
-            continue;
-        };
+        let first = consumer.poll(Duration::from_millis(200));
+        let others = std::iter::from_fn(|| consumer.poll(Duration::ZERO));
         let transaction = db.transaction()?;
-        take(&transaction, &first)?;
-        for _ in 1..TOGETHER {
-            let Some(Ok(message)) = consumer.poll(Duration::ZERO) else {
-                break;
-            };
+        for message in first.into_iter().chain(others).take(TOGETHER).flatten() {
             take(&transaction, &message)?;
         }
+        alarm(&transaction, seconds)?;
         transaction.commit()?;
     }
 }

@@ -49,6 +49,15 @@ impl Example {
         let found = database.query_row(query, [], |row| row.get(0)).optional();
         Ok(found.ok().flatten().unwrap_or(0))
     }
+
+    /// What it told, and how often.
+    fn report(&self) -> Result<Vec<String>> {
+        let database = Connection::open(self.folder.path().join("consumer.db"))?;
+        database.busy_timeout(Patience::Short.duration())?;
+        let mut statement = database.prepare("SELECT what || ' ' || times FROM report ORDER BY what")?;
+        let report = statement.query_map([], |row| row.get(0))?;
+        report.collect::<rusqlite::Result<_>>().context("the report")
+    }
 }
 
 fn survives_kills(command: Command) -> Result<()> {
@@ -88,6 +97,7 @@ fn survives_kills(command: Command) -> Result<()> {
 
 /// A record as a gateway makes it.
 struct Made {
+    gateway: &'static str,
     epoch: u32,
     sequence: u32,
     id: &'static str,
@@ -96,6 +106,7 @@ struct Made {
 
 const fn made(epoch: u32, sequence: u32, id: &'static str) -> Made {
     Made {
+        gateway: "test",
         epoch,
         sequence,
         id,
@@ -128,11 +139,70 @@ fn keeps_the_rule(command: Command) -> Result<()> {
             ..made(6, 3, "f")
         },
         made(6, 4, "g"),
+        // A lane whose beginning is not on the log.
+        Made {
+            gateway: "other",
+            ..made(5, 7, "h")
+        },
     ];
-    for record in &records {
+    send(&producer, &name, &records)?;
+    let mut example = Example::new(command, &kafka.bootstrap(), &name)?;
+    let mut process = example.start()?;
+    until("all records", Patience::Long, || {
+        Ok((example.number("SELECT next FROM position")? == 12).then_some(()))
+    })?;
+    process.kill()?;
+    assert_eq!(
+        example.number("SELECT sum(count) FROM total")?,
+        7,
+        "a, b, c, d, e, g, h"
+    );
+    assert_eq!(
+        example.report()?,
+        [
+            "begins late 1",
+            "dead letter 1",
+            "first 2",
+            "gap 1",
+            "repeated 2",
+            "taken before 1"
+        ]
+    );
+
+    // Two are left out. One of them comes, the others do not: also a process that is started later tells it.
+    send(&producer, &name, &[made(6, 7, "j"), made(6, 5, "i")])?;
+    let mut process = example.start()?;
+    until("the gap", Patience::Long, || {
+        Ok((example.number("SELECT next FROM position")? == 14).then_some(()))
+    })?;
+    process.kill()?;
+    example.command.arg("1");
+    let mut process = example.start()?;
+    process.wait_for_output(
+        "ALARM: test has not sent again up to 7 in partition 0",
+        Patience::Long,
+    )?;
+    until("the alarm in the report", Patience::Short, || {
+        Ok(example
+            .report()?
+            .contains(&"stands still 1".to_owned())
+            .then_some(()))
+    })?;
+    send(&producer, &name, &[made(6, 6, "k"), made(6, 7, "j")])?;
+    until("the end of the gap", Patience::Long, || {
+        Ok((example.number("SELECT sum(count) FROM total")? == 10).then_some(()))
+    })?;
+    process.kill()?;
+    assert_eq!(example.number("SELECT count(*) FROM waiting")?, 0);
+    Ok(())
+}
+
+/// Sends records as a gateway would.
+fn send(producer: &BaseProducer, topic: &str, records: &[Made]) -> Result<()> {
+    for record in records {
         let (epoch, sequence) = (record.epoch.to_string(), record.sequence.to_string());
         let mut pairs = vec![
-            ("floorgate_gateway", "test"),
+            ("floorgate_gateway", record.gateway),
             ("floorgate_lane_epoch", &epoch),
             ("floorgate_lane_sequence", &sequence),
             ("ce_source", "urn:test"),
@@ -151,7 +221,7 @@ fn keeps_the_rule(command: Command) -> Result<()> {
                 })
             });
         let value = if record.is_stub { "" } else { "{\"delta\":1}" };
-        let record = BaseRecord::to(&name)
+        let record = BaseRecord::to(topic)
             .partition(0)
             .key("k")
             .payload(value)
@@ -159,33 +229,6 @@ fn keeps_the_rule(command: Command) -> Result<()> {
         producer.send(record).map_err(|(error, _)| error)?;
     }
     producer.flush(Patience::Short.duration())?;
-    let example = Example::new(command, &kafka.bootstrap(), &name)?;
-    let mut process = example.start()?;
-    until("all records", Patience::Long, || {
-        Ok((example.number("SELECT next FROM position")? == 11).then_some(()))
-    })?;
-    process.kill()?;
-    assert_eq!(
-        example.number("SELECT sum(count) FROM total")?,
-        6,
-        "a, b, c, d, e, g"
-    );
-    let database = Connection::open(example.folder.path().join("consumer.db"))?;
-    let mut statement = database.prepare("SELECT what || ' ' || times FROM report ORDER BY what")?;
-    let report: Vec<String> = statement
-        .query_map([], |row| row.get(0))?
-        .collect::<rusqlite::Result<_>>()
-        .context("the report")?;
-    assert_eq!(
-        report,
-        [
-            "dead letter 1",
-            "first 1",
-            "gap 1",
-            "repeated 2",
-            "taken before 1"
-        ]
-    );
     Ok(())
 }
 
