@@ -7,15 +7,26 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use floorgate_outbox::{Acknowledged, Options, Store};
+use floorgate_outbox::{Acknowledged, Burial, Options, Reader, Renewal, Store};
 
 use super::{Folder, all_rows, assert_contiguous, cells, commit, event, events, options, pin};
 
 /// Set for the process that is recorded: the store's folder.
 const RECORDED: &str = "FLOORGATE_TEST_RECORDED";
 const ROUNDS: u64 = 160;
+/// Every so many rounds an event is set aside.
+const BURIAL: u64 = 13;
+/// Every so many rounds the lane begins a new epoch.
+const RENEWAL: u64 = 17;
+/// How many rounds later events are delivered.
+const DELIVERY: u64 = 20;
+/// After this round it is known how many partitions the topic has whose events waited until then.
+const PINNED: u64 = 60;
 /// A disk writes a sector whole or not at all.
 const SECTOR: usize = 512;
+
+/// What is left in the place of an event that is set aside.
+const STUB: &[u8] = b"stub";
 
 /// Events of a round: between 1 and 5.
 fn count(round: u64) -> u64 {
@@ -26,7 +37,8 @@ fn total(rounds: u64) -> u64 {
     (1..=rounds).map(count).sum()
 }
 
-/// Commits, acknowledgements, snapshots, pruning, checkpoints and a close, in rounds; the number of each commit that returned is written down.
+/// Commits, acknowledgements, burials, new epochs, moves, snapshots, pruning, checkpoints and a close, in rounds; the number of each commit that
+/// returned is written down.
 fn work(folder: &Path) {
     let options = Options {
         page_size: 4096,
@@ -52,15 +64,46 @@ fn work(folder: &Path) {
             (&format!("k{}", round % 50), Some(text.as_str())),
         ])
         .cells;
-        if round > 20 {
+        next.events.push(event("moved", "k", &round.to_string()));
+        let delivered = total(round.saturating_sub(DELIVERY));
+        if delivered > 0 {
             next.acknowledged.push(Acknowledged {
                 lane: store.lanes()[0].id,
-                sequence: total(round - 20),
+                sequence: delivered,
                 offset: None,
+            });
+        }
+        if round % BURIAL == 0 {
+            // The first of the round before.
+            next.burials.push(Burial {
+                lane: store.lanes()[0].id,
+                sequence: total(round - 2) + 1,
+                refused: now,
+                reason: "too large".to_owned(),
+                headers: String::new(),
+                value: STUB.to_vec(),
             });
         }
         commit(&mut store, next);
         std::fs::write(folder.join("outbox.db.returned"), round.to_be_bytes()).expect("it is noted");
+        if round % RENEWAL == 0 {
+            let renewal = Renewal {
+                lane: store.lanes()[0].id,
+                delivered,
+                doubt: 0,
+                seen_epoch: 0,
+                again: false,
+                log_end: None,
+            };
+            store.renew(&renewal).expect("a new epoch begins");
+        }
+        if round == PINNED {
+            pin(&mut store, "moved", 2);
+        }
+        if store.moving() {
+            // One more comes with each round.
+            store.move_waiting(2).expect("events are moved");
+        }
         if round % 3 == 0 {
             store
                 .maintain(now, std::time::Duration::ZERO)
@@ -215,10 +258,52 @@ fn judge(files: &BTreeMap<&str, File>, returned: u64, moment: usize, mut kept: i
         assert_contiguous(rows, first);
         assert_eq!(first + rows.len() as u64, stored + 1, "at {moment}");
         assert!(
-            first <= total(round.saturating_sub(20)) + 1,
+            first <= total(round.saturating_sub(DELIVERY)) + 1,
             "none is missing, at {moment}"
         );
     }
+    judge_lanes(&options, &store, round, moment);
+}
+
+/// What was set aside has its stub, the last epoch began where it was to begin, and what waited for its partition is there once.
+fn judge_lanes(options: &Options, store: &Store, round: u64, moment: usize) {
+    let reader = Reader::open(&options.path).expect("the reader opens");
+    let letters = reader.dead_letters(0, usize::MAX).expect("they are read");
+    let letters: Vec<String> = letters.into_iter().map(|letter| letter.event.id).collect();
+    let buried: Vec<String> = (1..=round / BURIAL)
+        .map(|burial| format!("{}-0", burial * BURIAL - 1))
+        .collect();
+    assert_eq!(letters, buried, "at {moment}");
+    let base = |round: u64| total(round.saturating_sub(DELIVERY));
+    let last = round / RENEWAL * RENEWAL;
+    let mut bases = vec![base(last)];
+    if last == round {
+        // The commit of this round may be there and the new epoch not yet.
+        bases.push(base(round.saturating_sub(RENEWAL)));
+    }
+    let mut moved = Vec::new();
+    for lane in store.lanes() {
+        let rows = reader.lane_rows(lane.id, 0, usize::MAX, usize::MAX);
+        let rows = rows.expect("rows are read");
+        if &*lane.topic == "orders" {
+            assert!(bases.contains(&lane.base), "{} at {moment}", lane.base);
+            for row in &rows {
+                assert_eq!(
+                    buried.contains(&row.id),
+                    &*row.value == STUB,
+                    "{} at {moment}",
+                    row.id
+                );
+            }
+        } else {
+            // Those that wait come after those that do not.
+            let place = if lane.partition.is_some() { 0 } else { moved.len() };
+            let there = rows.into_iter().map(|row| row.id);
+            moved.splice(place..place, there);
+        }
+    }
+    let expected: Vec<String> = (1..=round).map(|round| round.to_string()).collect();
+    assert_eq!(moved, expected, "at {moment}");
 }
 
 #[test]
