@@ -373,6 +373,39 @@ fn a_leader_that_goes_while_records_are_on_their_way_costs_nothing() {
 }
 
 #[test]
+fn a_dead_leader_with_all_that_may_be_on_its_way_holds_up_no_other() {
+    let cluster = MockCluster::new(2).unwrap();
+    let brokers = cluster.bootstrap_servers();
+    cluster.create_topic("t", 2, 1).unwrap();
+    for (partition, leader) in [(0, 1), (1, 2)] {
+        cluster.partition_leader("t", partition, Some(leader)).unwrap();
+    }
+    let mut settings =
+        floorgate_publisher::KafkaSettings::new(brokers.split(',').map(str::to_owned).collect());
+    settings.security = floorgate_publisher::SecuritySettings::plaintext();
+    settings.in_flight_mib = 1;
+    let mut engine = Engine::with(settings);
+    for partition in 0..2 {
+        engine.commit("t", Some(partition), numbered(1..=1));
+    }
+    engine.drained();
+    cluster.broker_down(1).unwrap();
+    // Several times what may be on its way.
+    let text = "x".repeat(1000);
+    engine.commit("t", Some(0), (2..=3000).map(|number| format!("{number} {text}")));
+    engine.commit("t", Some(1), numbered(2..=2000));
+    engine.until("the other partition", |engine| {
+        engine.acknowledged("t", 1) == 2000
+    });
+    assert_eq!(engine.acknowledged("t", 0), 1);
+    cluster.broker_up(1).unwrap();
+    engine.drained();
+    let (kept, dropped) = by_the_rule(&read(&brokers, "t", 2));
+    assert_eq!((kept.len(), dropped), (5000, 0));
+    assert_eq!(marked(&engine), 0);
+}
+
+#[test]
 fn a_time_that_is_refused_goes_out_as_the_present_one() {
     let cluster = MockCluster::new(1).unwrap();
     let brokers = cluster.bootstrap_servers();
