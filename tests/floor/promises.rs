@@ -59,12 +59,12 @@ fn metrics(text: &str) -> impl Iterator<Item = &str> {
 fn each_row_of_what_can_be_lost_has_its_tests() -> Result<()> {
     let first =
         |rows: Vec<Vec<String>>| -> Vec<String> { rows.into_iter().map(|mut row| row.remove(0)).collect() };
-    let promises = table("README.md", "## What can be lost, and when")?;
+    let lost = table("README.md", "## What can be lost, and when")?;
     let known = fs::read_to_string(repository().join("src/metrics/lib.rs"))?;
-    let mut named = 0;
-    for row in &promises {
+    let mut count = 0;
+    for row in &lost {
         for metric in metrics(&row[2]) {
-            named += 1;
+            count += 1;
             assert!(
                 known.contains(&format!("\"{metric}\"")),
                 "{}: there is no metric floorgate_{metric}",
@@ -72,8 +72,8 @@ fn each_row_of_what_can_be_lost_has_its_tests() -> Result<()> {
             );
         }
     }
-    assert!(named > 0, "no metric is named");
-    let promised = first(promises);
+    assert!(count > 0, "no metric is named");
+    let promised = first(lost);
     let proved = table("tests/README.md", "## Proofs")?;
     assert!(!promised.is_empty());
     assert_eq!(
