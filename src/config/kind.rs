@@ -8,18 +8,9 @@ use crate::alarm;
 use crate::data::Scope;
 use crate::event::SOURCE_CONNECTION;
 use crate::event_form::{CountKind, Domain, EventForm};
+use crate::inner::JOB_STATES;
 use crate::standard;
 use crate::vocabulary::{self, STANDARD};
-
-/// Names of work-order states (OPC 10031-4).
-const WORK_ORDER_STATES: &[&str] = &[
-    "NotAllowedToStart",
-    "AllowedToStart",
-    "Running",
-    "Interrupted",
-    "Ended",
-    "Aborted",
-];
 
 /// The trigger of a rule, as far as it is known.
 struct Trigger<'s> {
@@ -121,7 +112,7 @@ fn work_order(
         && let Some(wrong) = table
             .entries
             .iter()
-            .find(|entry| !WORK_ORDER_STATES.contains(&&*entry.name))
+            .find(|entry| !JOB_STATES.contains(&&*entry.name))
     {
         problems
             .error(
@@ -131,11 +122,11 @@ fn work_order(
                     table.name, &*wrong.name
                 ),
             )
-            .hint(format!("the names are: {}", WORK_ORDER_STATES.join(", ")));
+            .hint(format!("the names are: {}", JOB_STATES.join(", ")));
     }
     if let Some(table) = trigger.spec.and_then(|spec| spec.values.as_ref())
         && let Unmapped::Named(name) = &table.unmapped
-        && !WORK_ORDER_STATES.contains(&&**name)
+        && !JOB_STATES.contains(&&**name)
     {
         problems
             .error(
@@ -147,7 +138,7 @@ fn work_order(
             )
             .hint(format!(
                 "`unmapped` is `unknown`, `ignore` or one of: {}",
-                WORK_ORDER_STATES.join(", ")
+                JOB_STATES.join(", ")
             ));
     }
     if let Some(table) = trigger.spec.and_then(|spec| spec.values.as_ref())
@@ -155,7 +146,7 @@ fn work_order(
         && table
             .entries
             .iter()
-            .all(|entry| &*entry.name != "Running" && WORK_ORDER_STATES.contains(&&*entry.name))
+            .all(|entry| &*entry.name != "Running" && JOB_STATES.contains(&&*entry.name))
     {
         let text = format!(
             "no run ever begins: no value of tag `{}` is `Running`",

@@ -6,6 +6,7 @@ use floorgate_adapter_api::Adapter;
 use schemars::{JsonSchema, Schema, SchemaGenerator, generate::SchemaSettings};
 use serde_json::{Map, Value, json};
 
+use crate::completion;
 use crate::event_form::EventForm;
 use crate::form::{MappingForm, TagForm};
 use crate::overrides;
@@ -28,9 +29,17 @@ pub fn settings_schema(adapters: &[&dyn Adapter]) -> String {
     finish(root, generator)
 }
 
-/// JSON Schema (2020-12) of a mapping file, with the addresses of the given adapters.
+/// JSON Schema (2020-12) of a mapping file, with the addresses of the given adapters, and what an editor may complete.
 #[must_use]
 pub fn mapping_schema(adapters: &[&dyn Adapter]) -> String {
+    let mut whole = serde_json::from_str(&plain_mapping_schema(adapters)).unwrap_or_default();
+    completion::add(&mut whole);
+    let mut text = serde_json::to_string_pretty(&whole).unwrap_or_default();
+    text.push('\n');
+    text
+}
+
+fn plain_mapping_schema(adapters: &[&dyn Adapter]) -> String {
     let mut generator = SchemaSettings::draft2020_12().into_generator();
     let mut root = root::<MappingForm>(&mut generator, "floorgate mapping");
     let generic = resolved(generator.subschema_for::<TagForm>(), &generator);
@@ -208,7 +217,7 @@ pub fn reference(adapters: &[&dyn Adapter]) -> String {
     );
     let settings = serde_json::from_str(&settings_schema(adapters)).unwrap_or_default();
     section("Settings (`floorgate.yaml`)", &settings, "", &mut text);
-    let mapping = serde_json::from_str(&mapping_schema(adapters)).unwrap_or_default();
+    let mapping = serde_json::from_str(&plain_mapping_schema(adapters)).unwrap_or_default();
     section("Mappings", &mapping, "", &mut text);
     crate::events::reference(&mut text);
     text

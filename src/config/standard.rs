@@ -5,6 +5,7 @@ use std::sync::Arc;
 use floorgate_core::plan::{Field, RuleKind, Slot, Subject};
 use floorgate_yaml::{Node, Problems};
 
+use crate::constant;
 use crate::data::Scope;
 use crate::event_form::EventForm;
 use crate::vocabulary::{EventType, Made, Origin, snake, standard};
@@ -73,6 +74,9 @@ pub(crate) fn fields(
     scope: &mut Scope<'_>,
     problems: &mut Problems,
 ) -> Vec<(Arc<str>, Field)> {
+    if let Some(data) = data {
+        constant::check(event, data, problems);
+    }
     let of_fields = event.made != Made::Itself;
     let mut found = Vec::new();
     for field in event.fields {

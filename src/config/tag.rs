@@ -10,6 +10,7 @@ use floorgate_yaml::{Draft, Node, NodeKind, Problems, Span, Spanned, closest, de
 
 use crate::alarm;
 use crate::check::expect_mapping;
+use crate::event;
 use crate::fit;
 use crate::form::{CounterForm, DeadbandForm, InitialForm, TAG_KEYS, TableForm, TagForm};
 use crate::literal;
@@ -161,6 +162,9 @@ pub(crate) fn is_tag_name(name: &str) -> bool {
 /// Words that CEL keeps for itself.
 const RESERVED: &[&str] = &["true", "false", "null", "in"];
 
+/// Keys of tags that are kept for what is not there yet.
+const NOT_YET: &[&str] = &["history"];
+
 /// Reads one tag. `origin` is where its values come from, `None` where that is not known.
 pub(crate) fn read<'n>(
     (name, span, node): &'n (String, Span, Node),
@@ -200,6 +204,7 @@ pub(crate) fn read<'n>(
             .hint("such as `{node: \"nsu=urn:plant;s=Line1.State\"}`");
         return plan;
     };
+    event::not_yet(node, NOT_YET, "filling a gap from a server's history", problems);
     // A misspelt part of the address says nothing of the meaning.
     let mut is_meant = true;
     if let Some(Origin {
@@ -207,7 +212,8 @@ pub(crate) fn read<'n>(
     }) = origin
     {
         for (key, span, _) in entries {
-            if !TAG_KEYS.contains(&key.as_str()) && !address_keys.contains(&key.as_str()) {
+            let is_known = |known: &[&str]| known.contains(&key.as_str());
+            if !is_known(TAG_KEYS) && !is_known(address_keys) && !is_known(NOT_YET) {
                 let known: Vec<&str> = address_keys.iter().chain(TAG_KEYS).copied().collect();
                 let problem = problems.error(*span, format!("unknown key `{key}` of tag `{name}`"));
                 let similar = closest(key, known.iter().copied());

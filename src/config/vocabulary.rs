@@ -4,6 +4,10 @@
 //! EPCIS 2.0 (warehouse events) and VDA 5050 (transports).
 
 use crate::event_form::Domain;
+use crate::inner::{
+    ACTION_STATES, AGGREGATE, CATEGORIES, CHARACTERISTIC, CONNECTIONS, EVALUATIONS, ITEM, LIMITS, MODELS,
+    MODES, PARAMETER, QUANTITY, REASON, STATUSES, SUB_STATES, VENDOR_STATUS,
+};
 
 /// A standard event.
 #[derive(Debug)]
@@ -68,15 +72,29 @@ pub(crate) enum Origin {
 }
 
 /// The form of a field, as in JSON Schema.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) enum Form {
     Text,
     Number,
     Integer,
     Truth,
-    List,
-    Object,
     Anything,
+    /// A point in time, RFC 3339 in UTC.
+    Time,
+    /// A span of time in milliseconds.
+    Milliseconds,
+    /// 1 (lowest) to 1000, as in OPC UA (OPC 10000-5 §6.4.2).
+    Severity,
+    /// One of these names and no other, `unknown` among them where nobody may know it.
+    OneOf(&'static [&'static str]),
+    /// These names where a table of the standards has them; the plant's own tables have others.
+    Mostly(&'static [&'static str]),
+    /// An object with these fields.
+    Object(&'static [Field]),
+    /// A list of texts.
+    Texts,
+    /// A list of objects with these fields.
+    List(&'static [Field]),
 }
 
 const fn field(name: &'static str, required: bool, origin: Origin, form: Form) -> Field {
@@ -88,11 +106,11 @@ const fn field(name: &'static str, required: bool, origin: Origin, form: Form) -
     }
 }
 
-const fn made(name: &'static str, form: Form) -> Field {
+pub(crate) const fn made(name: &'static str, form: Form) -> Field {
     field(name, true, Origin::Made, form)
 }
 
-const fn may(name: &'static str, form: Form) -> Field {
+pub(crate) const fn may(name: &'static str, form: Form) -> Field {
     field(name, false, Origin::Made, form)
 }
 
@@ -120,7 +138,9 @@ const fn unit_load(correlation: &'static [&'static str]) -> Identity {
     }
 }
 
-use Form::{Anything, Integer, List, Number, Object, Text, Truth};
+use Form::{
+    Anything, Integer, List, Milliseconds, Mostly, Number, Object, OneOf, Severity, Text, Texts, Time, Truth,
+};
 use Origin::{Previous, Trigger};
 
 /// The standard events.
@@ -135,14 +155,14 @@ pub(crate) const STANDARD: &[EventType] = &[
         fields: &[
             made("workOrderId", Text),
             made("runId", Text),
-            made("status", Text),
-            made("previousStatus", Text),
-            may("subState", Text),
-            may("vendorStatus", Object),
-            may("quantity", Object),
-            may("startTime", Text),
-            may("endTime", Text),
-            may("reason", Object),
+            made("status", OneOf(STATUSES)),
+            made("previousStatus", OneOf(STATUSES)),
+            may("subState", Mostly(SUB_STATES)),
+            may("vendorStatus", Object(VENDOR_STATUS)),
+            may("quantity", Object(QUANTITY)),
+            may("startTime", Time),
+            may("endTime", Time),
+            may("reason", Object(REASON)),
         ],
     },
     EventType {
@@ -153,13 +173,13 @@ pub(crate) const STANDARD: &[EventType] = &[
         meaning: "a machine has another state",
         aligns: "OPC 30050, OPC 40001-1",
         fields: &[
-            made("model", Text),
+            made("model", OneOf(MODELS)),
             made("state", Text),
-            made("category", Text),
+            made("category", OneOf(CATEGORIES)),
             made("previousState", Text),
-            may("previousDurationMs", Integer),
-            may("vendorStatus", Object),
-            may("stopReason", Object),
+            may("previousDurationMs", Milliseconds),
+            may("vendorStatus", Object(VENDOR_STATUS)),
+            may("stopReason", Object(REASON)),
             may("blocked", Truth),
             may("starved", Truth),
         ],
@@ -172,8 +192,8 @@ pub(crate) const STANDARD: &[EventType] = &[
         meaning: "a machine is in another mode: production, maintenance, setup",
         aligns: "OPC 30050, OPC 40001-1",
         fields: &[
-            field("mode", true, Trigger, Text),
-            field("previousMode", true, Previous, Text),
+            field("mode", true, Trigger, Mostly(MODES)),
+            field("previousMode", true, Previous, Mostly(MODES)),
         ],
     },
     EventType {
@@ -205,8 +225,8 @@ pub(crate) const STANDARD: &[EventType] = &[
             may("rollover", Truth),
             may("reset", Truth),
             may("implausible", Truth),
-            may("from", Text),
-            may("to", Text),
+            may("from", Time),
+            may("to", Time),
         ],
     },
     EventType {
@@ -220,7 +240,7 @@ pub(crate) const STANDARD: &[EventType] = &[
             needs("cycleNo", Integer),
             takes("durationMs", Number),
             takes("partId", Text),
-            may("values", Object),
+            may("values", Object(&[])),
         ],
     },
     EventType {
@@ -237,11 +257,11 @@ pub(crate) const STANDARD: &[EventType] = &[
         aligns: "OPC 40001-101 (Result)",
         fields: &[
             needs("resultId", Text),
-            needs("evaluation", Text),
+            needs("evaluation", Mostly(EVALUATIONS)),
             takes("partId", Text),
             takes("recipeId", Text),
             takes("isPartial", Truth),
-            may("characteristics", List),
+            may("characteristics", List(CHARACTERISTIC)),
         ],
     },
     EventType {
@@ -255,13 +275,13 @@ pub(crate) const STANDARD: &[EventType] = &[
             made("alarmId", Text),
             made("occurrenceId", Text),
             made("code", Text),
-            made("severity", Integer),
+            made("severity", Severity),
             may("text", Text),
             may("category", Text),
-            may("raisedAt", Text),
-            may("durationMs", Integer),
+            may("raisedAt", Time),
+            may("durationMs", Milliseconds),
             may("unmapped", Truth),
-            may("ackAt", Text),
+            may("ackAt", Time),
         ],
     },
     EventType {
@@ -275,10 +295,10 @@ pub(crate) const STANDARD: &[EventType] = &[
             made("name", Text),
             made("value", Anything),
             made("unit", Text),
-            may("agg", Object),
-            may("from", Text),
-            may("to", Text),
-            may("limits", Object),
+            may("agg", Object(AGGREGATE)),
+            may("from", Time),
+            may("to", Time),
+            may("limits", Object(LIMITS)),
         ],
     },
     EventType {
@@ -299,8 +319,8 @@ pub(crate) const STANDARD: &[EventType] = &[
             may("rollover", Truth),
             may("reset", Truth),
             may("implausible", Truth),
-            may("from", Text),
-            may("to", Text),
+            may("from", Time),
+            may("to", Time),
         ],
     },
     EventType {
@@ -315,7 +335,7 @@ pub(crate) const STANDARD: &[EventType] = &[
             field("previousRecipeId", true, Previous, Anything),
             takes("version", Anything),
             takes("checksum", Anything),
-            may("parameters", List),
+            may("parameters", List(PARAMETER)),
         ],
     },
     EventType {
@@ -328,7 +348,7 @@ pub(crate) const STANDARD: &[EventType] = &[
         fields: &[
             needs("hu", Text),
             needs("locationId", Text),
-            field("items", true, Origin::Made, List),
+            field("items", true, Origin::Made, List(ITEM)),
             takes("poRef", Text),
             takes("disposition", Text),
         ],
@@ -393,7 +413,7 @@ pub(crate) const STANDARD: &[EventType] = &[
         aligns: "EPCIS 2.0 `departing`",
         fields: &[
             needs("shipmentId", Text),
-            needs("hus", List),
+            needs("hus", Texts),
             needs("dock", Text),
             takes("carrier", Text),
         ],
@@ -413,7 +433,7 @@ pub(crate) const STANDARD: &[EventType] = &[
         fields: &[
             needs("orderId", Text),
             needs("orderUpdateId", Integer),
-            field("actionStatus", true, Trigger, Text),
+            field("actionStatus", true, Trigger, Mostly(ACTION_STATES)),
             takes("error", Anything),
         ],
     },
@@ -421,7 +441,7 @@ pub(crate) const STANDARD: &[EventType] = &[
 
 const COUNT: &[Field] = &[
     made("counterId", Text),
-    made("kind", Text),
+    made("kind", OneOf(&["good", "total", "consumed"])),
     made("delta", Integer),
     made("total", Integer),
     made("unit", Text),
@@ -430,9 +450,26 @@ const COUNT: &[Field] = &[
     may("rollover", Truth),
     may("reset", Truth),
     may("implausible", Truth),
-    may("from", Text),
-    may("to", Text),
+    may("from", Time),
+    may("to", Time),
 ];
+
+/// What a source says of itself. No mapping names it, and it has no equipment.
+pub(crate) const SOURCE: EventType = EventType {
+    name: "SourceConnectionChanged",
+    domain: Domain::Mes,
+    entity: "source-connection",
+    made: Made::Itself,
+    meaning: "a source is connected, lost, or silent for longer than it should be",
+    aligns: "Sparkplug birth and death",
+    fields: &[
+        made("source", Text),
+        made("state", OneOf(CONNECTIONS)),
+        made("previousState", OneOf(CONNECTIONS)),
+        made("lastGoodAt", Time),
+        made("reason", Text),
+    ],
+};
 
 /// The standard event of a name.
 pub(crate) fn standard(name: &str) -> Option<&'static EventType> {

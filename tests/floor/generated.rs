@@ -1,6 +1,7 @@
 //! Files that the program generates, `make generate` writes, and nobody edits.
 
 use std::collections::BTreeSet;
+use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -36,9 +37,14 @@ fn generated_files_are_fresh() -> Result<()> {
 
 /// What an editor objects to in files, by a schema of the repository.
 fn objections(schema: &str, files: &[&Path]) -> Result<Vec<String>> {
+    editor(schema, files.iter().map(AsRef::as_ref))
+}
+
+/// What an editor says by a schema of the repository.
+fn editor<'a>(schema: &str, arguments: impl Iterator<Item = &'a OsStr>) -> Result<Vec<String>> {
     let output = peer_command("editor.py")?
         .arg(repository().join(schema))
-        .args(files)
+        .args(arguments)
         .output()?;
     ensure!(
         output.status.success(),
@@ -123,6 +129,33 @@ fn an_editor_takes_the_samples_and_sees_mistakes() -> Result<()> {
         let found = objections(schema, &[&wrong(of, from, to)?])?;
         assert!(!found.is_empty(), "{from} → {to} is taken");
     }
+    Ok(())
+}
+
+#[test]
+fn an_editor_offers_the_names_of_the_standards_and_says_what_they_mean() -> Result<()> {
+    let offered = |place: &str| {
+        let arguments = ["--complete", place].map(OsStr::new);
+        editor("mappings/mapping.schema.json", arguments.into_iter())
+    };
+    for (place, few, one) in [
+        (
+            "events/*/type",
+            17,
+            "EquipmentStateChanged: a machine has another state (OPC 30050, OPC 40001-1)",
+        ),
+        (
+            "tags/state/values",
+            11,
+            "packml-mode: 1 Produce, 2 Maintenance, 3 Manual",
+        ),
+    ] {
+        let names = offered(place)?;
+        assert!(names.len() >= few, "{place}: {names:?}");
+        assert!(names.iter().any(|name| name == one), "{place}: {names:?}");
+    }
+    // The schema of events is one, for those who read it.
+    assert_eq!(objections("mappings/events.schema.json", &[])?, [""; 0]);
     Ok(())
 }
 

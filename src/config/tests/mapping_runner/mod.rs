@@ -10,6 +10,7 @@ mod input;
 mod line;
 mod parts;
 mod reader;
+mod schema;
 
 use std::collections::{BTreeMap, HashSet};
 use std::fmt::Write as _;
@@ -104,6 +105,44 @@ fn every_example_is_tested_and_binds_its_schema() {
         let text = fs::read_to_string(&example).expect("the example");
         assert!(text.starts_with(&first), "{name} does not begin with {first:?}");
     }
+}
+
+#[test]
+fn every_table_of_the_standards_has_a_case_and_is_in_the_page_of_the_language() {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let read = |path: &PathBuf| fs::read_to_string(path).expect("a file");
+    let mut mappings = yaml_below(&here.join("tests/mappings"));
+    mappings.extend(yaml_below(&here.join("../../mappings/examples")));
+    let mappings: String = mappings.iter().map(read).collect();
+    let readme = read(&here.join("../../mappings/README.md"));
+    for table in floorgate_core::table::ValueTable::STANDARD {
+        let uses = |end: &str| mappings.contains(&format!("values: {table}{end}"));
+        assert!([",", "}", "\n"].into_iter().any(uses), "no case has {table}");
+        assert!(
+            readme.contains(&format!("| `{table}` |")),
+            "the page of the language has no row of {table}"
+        );
+    }
+}
+
+#[test]
+fn a_hall_of_forty_machines_is_few_lines() {
+    let case = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/mappings/example-template");
+    let input = Input {
+        mappings: vec!["../../../../../mappings/examples/template.yaml".to_owned()],
+        ..Input::default()
+    };
+    let text = fs::read_to_string(case.join(&input.mappings[0])).expect("the example");
+    assert!(text.lines().count() <= 60, "{} lines", text.lines().count());
+    let folder = std::env::temp_dir().join(format!("floorgate-hall-{}", std::process::id()));
+    fs::create_dir_all(&folder).expect("a writable folder");
+    let loaded = load(&case, &folder, &input);
+    fs::remove_dir_all(&folder).expect("the folder of the test");
+    let (loaded, report) = loaded.expect("a case");
+    let plan = loaded.unwrap_or_else(|| panic!("{report}")).plan;
+    // Twelve tags and nine rules each.
+    let sizes = (plan.equipment.len(), plan.tags.len(), plan.rules.len());
+    assert_eq!(sizes, (40, 480, 360));
 }
 
 /// Compares with what is expected, or writes that anew.
