@@ -274,7 +274,7 @@ fn a_restart_in_the_middle_of_anything_changes_no_event() {
             let until = pair.whole.time + random.i64(1..longest);
             pair.both("time", |gateway| pass(gateway, until));
             link = pair.step(link, is_late, &mut random);
-            pair.both("what is due at once", |gateway| gateway.advance());
+            pair.both("what is due at once", Gateway::advance);
             if random.u8(..4) == 0 {
                 let again = [Notice::Online(Continuity::Resumed), Notice::CaughtUp];
                 pair = pair.restart(match link {
