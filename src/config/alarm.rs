@@ -99,7 +99,7 @@ pub(crate) fn of(
 }
 
 /// The alarms of a word, by bit.
-pub(crate) fn of_bits(bits: BTreeMap<i64, Spanned<BitForm>>, problems: &mut Problems) -> Arc<[AlarmBit]> {
+pub(crate) fn of_bits(bits: BTreeMap<u64, Spanned<BitForm>>, problems: &mut Problems) -> Arc<[AlarmBit]> {
     let mut codes = HashMap::new();
     let mut alarms = Vec::with_capacity(bits.len());
     for (bit, form) in bits {

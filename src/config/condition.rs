@@ -90,9 +90,10 @@ impl Trigger<'_> {
             Shape::Edge(EdgeSpec {
                 condition: Condition::True,
                 ..
-            }) => match &form.edge {
-                Some(edge) => ("edge", Some(edge.span), hint),
-                None => {
+            }) => {
+                if let Some(edge) = &form.edge {
+                    ("edge", Some(edge.span), hint)
+                } else {
                     problems
                         .error(
                             form.trigger.as_ref().map(|trigger| trigger.span),
@@ -101,7 +102,7 @@ impl Trigger<'_> {
                         .hint("name the bit that says so as trigger, or add `edge: every` to make it of every change");
                     return;
                 }
-            },
+            }
             _ => return,
         };
         problems
@@ -127,9 +128,9 @@ impl Trigger<'_> {
             match names.as_ref().map(|names| (&names.value, names.span)) {
                 Some((Names::One(name), span)) => report(key, name, span),
                 Some((Names::Several(several), _)) => {
-                    several
-                        .iter()
-                        .for_each(|name| report(key, &name.value, name.span));
+                    for name in several {
+                        report(key, &name.value, name.span);
+                    }
                 }
                 None => {}
             }

@@ -146,7 +146,7 @@ pub(crate) struct TagForm {
     /// the narrowest word of 16, 32 or 64 bits that holds it and the bits named here: where a device has a wider signed
     /// word, name its highest bit; a type without sign is exact.
     #[serde(default)]
-    pub bits: Option<Spanned<BTreeMap<i64, Spanned<BitForm>>>>,
+    pub bits: Option<Spanned<BTreeMap<u64, Spanned<BitForm>>>>,
     /// The bits of an integer that are the value, such as `0x0F00` of a control word; they are moved to the right end.
     #[serde(default)]
     pub mask: Option<Spanned<u64>>,

@@ -24,9 +24,8 @@ pub(crate) fn mark(event: &Node, scope: &Scope<'_>, used: &mut [bool], problems:
     }
     let texts = event.entries().iter().filter(|(key, ..)| key != "type");
     // All are looked at, also after the first that is too much.
-    texts.fold(true, |sure, (_, _, value)| {
-        mark_texts(value, scope, used, problems) && sure
-    })
+    let unsure = texts.filter(|(_, _, value)| !mark_texts(value, scope, used, problems));
+    unsure.count() == 0
 }
 
 fn mark_texts(node: &Node, scope: &Scope<'_>, used: &mut [bool], problems: &mut Problems) -> bool {
@@ -49,12 +48,19 @@ fn mark_texts(node: &Node, scope: &Scope<'_>, used: &mut [bool], problems: &mut 
             }
             true
         }
-        NodeKind::List(items) => items
-            .iter()
-            .fold(true, |sure, item| mark_texts(item, scope, used, problems) && sure),
-        NodeKind::Map(entries) => entries.iter().fold(true, |sure, (_, _, value)| {
-            mark_texts(value, scope, used, problems) && sure
-        }),
+        // All are looked at, also after the first that is too much.
+        NodeKind::List(items) => {
+            let unsure = items
+                .iter()
+                .filter(|item| !mark_texts(item, scope, used, problems));
+            unsure.count() == 0
+        }
+        NodeKind::Map(entries) => {
+            let unsure = entries
+                .iter()
+                .filter(|(_, _, value)| !mark_texts(value, scope, used, problems));
+            unsure.count() == 0
+        }
         _ => true,
     }
 }

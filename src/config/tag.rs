@@ -21,6 +21,7 @@ use crate::unit;
 
 /// A tag of a mapping, for all of its instances.
 #[derive(Clone, Debug)]
+#[allow(clippy::struct_excessive_bools)] // each is a fact of its own
 pub(crate) struct TagPlan<'n> {
     pub name: &'n str,
     pub span: Span,
@@ -276,21 +277,7 @@ fn spec_of(name: &str, form: TagForm, tables: &mut Tables, problems: &mut Proble
     if let Some(unit) = &form.unit {
         unit::check(name, unit, problems);
     }
-    let range = form.range.filter(|range| {
-        let right = range.0 < range.1 && range.0.is_finite() && range.1.is_finite();
-        if !right {
-            let text = if range.0 < range.1 {
-                format!(
-                    "`range` of tag `{name}`: from {} to {} is no range",
-                    range.0, range.1
-                )
-            } else {
-                format!("`range` of tag `{name}`: {} is not below {}", range.0, range.1)
-            };
-            problems.error(range.span, text).hint("write `[lowest, highest]`");
-        }
-        right
-    });
+    let range = range_of(name, &form, problems);
     let deadband = match form.deadband {
         None => None,
         Some(Spanned {
@@ -371,6 +358,22 @@ fn spec_of(name: &str, form: TagForm, tables: &mut Tables, problems: &mut Proble
         debounce: form.debounce.map(|debounce| debounce.get()),
         heartbeat: form.heartbeat.map(|heartbeat| heartbeat.get()),
     })
+}
+
+/// The range, where it is one.
+fn range_of(name: &str, form: &TagForm, problems: &mut Problems) -> Option<Spanned<(f64, f64)>> {
+    let range = form.range?;
+    let (least, most) = range.value;
+    if least < most && least.is_finite() && most.is_finite() {
+        return Some(range);
+    }
+    let text = if least < most {
+        format!("`range` of tag `{name}`: from {least} to {most} is no range")
+    } else {
+        format!("`range` of tag `{name}`: {least} is not below {most}")
+    };
+    problems.error(range.span, text).hint("write `[lowest, highest]`");
+    None
 }
 
 /// The bits that `mask` and `shift` say.

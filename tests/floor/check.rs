@@ -175,13 +175,23 @@ events:
     let check = gateway.check()?;
     assert_eq!(check.code, Some(3), "{}", check.output);
     for (wrong, message) in [
-        ("string", "`conveyor/count` is text here"),
-        ("{holding: 4", "`conveyor/state` is a number here"),
+        (
+            "{width: 16}",
+            "error: tag `count` (`string`) is text, and has `counter`",
+        ),
+        (
+            "words}",
+            "error: tag `state` (`u16`) is a number, and table `words` has words",
+        ),
+        (
+            "{width: 16}}\nevents",
+            "warning: tag `speed` (`f32`) may have a fraction, and has `counter`",
+        ),
     ] {
         let (line, column) = place(MAPPING, wrong)?;
-        let head = format!("conveyor.yaml:{line}:{column}: error: tag {message}");
+        let head = format!("conveyor.yaml:{line}:{column}: {message}");
         assert!(check.output.contains(&head), "no {head:?} in\n{}", check.output);
     }
-    assert!(check.output.contains("\n2 errors"), "{}", check.output);
+    assert!(check.output.contains("\n2 errors, 1 warning"), "{}", check.output);
     Ok(())
 }
