@@ -1,6 +1,6 @@
 //! Damaged stores: whatever byte is wrong, a start goes on with what can be read, and says what it could not.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs;
 use std::iter;
 use std::os::unix::fs::FileExt as _;
@@ -15,6 +15,8 @@ use super::{Folder, all_rows, assert_contiguous, cells, commit, event, events, o
 
 const EVENTS: u64 = 600;
 const DELIVERED: u64 = 200;
+/// No page has more events.
+const A_PAGE: u64 = 40;
 
 /// A store with many pages of everything, and the file as it is when nobody has it open.
 fn whole(folder: &Folder) -> (Options, HashMap<String, floorgate_outbox::Row>) {
@@ -288,8 +290,11 @@ fn a_wrong_byte_anywhere_ends_no_start() {
         random >> 33
     };
     let mut salvaged = 0;
-    let of_each = classes.values().flat_map(|pages| iter::repeat_n(pages, 20));
-    for pages in of_each {
+    let to_send: HashSet<String> = (DELIVERED + 1..=EVENTS).map(|id| id.to_string()).collect();
+    let of_each = classes
+        .iter()
+        .flat_map(|(class, pages)| iter::repeat_n((class, pages), 20));
+    for (class, pages) in of_each {
         let page = pages[usize::try_from(next()).expect("small") % pages.len()];
         // Of the header each byte is tried by itself.
         let first = if page == 1 { 100 } else { 0 };
@@ -302,11 +307,10 @@ fn a_wrong_byte_anywhere_ends_no_start() {
         bad[at] ^= 1 << (next() % 8);
         fs::write(&options.path, &bad).expect("it is written");
         let opened = Store::open_or_salvage(&options);
-        let (mut store, _, salvage) = match opened {
+        let (mut store, _, mut salvage) = match opened {
             Ok(opened) => opened,
             Err(error) => panic!("byte {at}: {error:?}"),
         };
-        salvaged += u32::from(salvage.is_some());
         // Whoever reads on finds the rest, and the next start salvages.
         let read = Reader::open(&options.path).and_then(|reader| {
             let lanes = reader.lanes()?;
@@ -318,17 +322,40 @@ fn a_wrong_byte_anywhere_ends_no_start() {
             store.condemn(error);
             drop(store);
             let again = Store::open_or_salvage(&options);
-            assert!(again.is_ok(), "byte {at}: {again:?}");
-            salvaged += 1;
+            salvage = again.unwrap_or_else(|error| panic!("byte {at}: {error:?}")).2;
         } else {
             drop(store);
         }
-        for (_, _, saved) in all_rows(&options) {
-            for row in saved {
-                // SQLite does not notice a byte that is wrong within a text: that is not damage it can tell.
-                let Some(was) = rows.get(&row.id) else { continue };
-                assert_eq!(row.key.len(), was.key.len(), "byte {at}");
-            }
+        salvaged += u32::from(salvage.is_some());
+        let mut saved = HashSet::new();
+        let mut renamed = 0;
+        for row in all_rows(&options).into_iter().flat_map(|(.., rows)| rows) {
+            // SQLite does not notice a byte that is wrong within a text: that is not damage it can tell.
+            let Some(was) = rows.get(&row.id) else {
+                renamed += 1;
+                continue;
+            };
+            assert_eq!(row.key.len(), was.key.len(), "byte {at}");
+            saved.insert(row.id);
+        }
+        let gone = to_send.difference(&saved).count() as u64;
+        let told = salvage
+            .as_ref()
+            .map_or(0, |salvage| salvage.lost + salvage.missing);
+        // What a lane says of itself decides what there is to tell; the others only what can be read of it.
+        if !class.contains("lane") {
+            assert!(
+                gone <= told + renamed,
+                "byte {at} of {class}: {gone} are gone, {told} are told"
+            );
+        }
+        if class == "event leaf"
+            || !class.contains("event") && !class.contains("shared") && !class.contains("lane")
+        {
+            assert!(
+                gone <= A_PAGE,
+                "byte {at} of {class}: {gone} are gone, {salvage:?}"
+            );
         }
     }
     assert!(salvaged > 10, "{salvaged} of the places made a difference");
