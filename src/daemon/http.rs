@@ -39,12 +39,12 @@ enum Stage {
     Runs(Pages),
 }
 
-/// The pages. They are up once there is something to tell.
+/// The pages. They answer once there is something to tell.
 pub struct Front {
-    address: SocketAddr,
+    listener: Option<TcpListener>,
     metrics: Metrics,
     stop: CancellationToken,
-    stage: Option<watch::Sender<Stage>>,
+    stage: watch::Sender<Stage>,
 }
 
 /// What a request is answered from.
@@ -55,49 +55,49 @@ struct Source {
 }
 
 impl Front {
-    /// Pages at an address, until `stop`.
-    pub fn new(address: SocketAddr, metrics: Metrics, stop: CancellationToken) -> Self {
-        Self {
-            address,
-            metrics,
-            stop,
-            stage: None,
-        }
-    }
-
-    /// Whether the pages are there.
-    pub fn is_up(&self) -> bool {
-        self.stage.is_some()
-    }
-
-    /// Says that the gateway waits for its outbox, and why.
-    pub async fn wait(&mut self, reason: &str) -> anyhow::Result<()> {
-        self.show(Stage::Waits(reason.to_owned())).await
-    }
-
-    /// Tells about the engine from now on.
-    pub async fn run(&mut self, pages: Pages) -> anyhow::Result<()> {
-        self.show(Stage::Runs(pages)).await
-    }
-
-    async fn show(&mut self, stage: Stage) -> anyhow::Result<()> {
-        if let Some(shown) = &self.stage {
-            shown.send_replace(stage);
-            return Ok(());
-        }
-        let address = self.address;
+    /// Listens at an address, until `stop`.
+    pub async fn bind(
+        address: SocketAddr,
+        metrics: Metrics,
+        stop: CancellationToken,
+    ) -> anyhow::Result<Self> {
         let listener = TcpListener::bind(address).await.with_context(|| {
             format!("cannot listen on {address} for HTTP; set http.listen to a free address")
         })?;
         tracing::info!(address = %listener.local_addr()?, "HTTP listens");
-        let (shown, stage) = watch::channel(stage);
-        self.stage = Some(shown);
-        let source = Source {
-            metrics: self.metrics.clone(),
+        let (stage, _) = watch::channel(Stage::Waits(String::new()));
+        Ok(Self {
+            listener: Some(listener),
+            metrics,
+            stop,
             stage,
-        };
-        tokio::spawn(serve(listener, source, self.stop.clone()));
-        Ok(())
+        })
+    }
+
+    /// Whether the pages answer.
+    pub fn is_up(&self) -> bool {
+        self.listener.is_none()
+    }
+
+    /// Says that the gateway waits for its outbox, and why.
+    pub fn wait(&mut self, reason: &str) {
+        self.show(Stage::Waits(reason.to_owned()));
+    }
+
+    /// Tells about the engine from now on.
+    pub fn run(&mut self, pages: Pages) {
+        self.show(Stage::Runs(pages));
+    }
+
+    fn show(&mut self, stage: Stage) {
+        self.stage.send_replace(stage);
+        if let Some(listener) = self.listener.take() {
+            let source = Source {
+                metrics: self.metrics.clone(),
+                stage: self.stage.subscribe(),
+            };
+            tokio::spawn(serve(listener, source, self.stop.clone()));
+        }
     }
 }
 
@@ -117,8 +117,13 @@ async fn serve(listener: TcpListener, source: Source, stop: CancellationToken) {
 }
 
 async fn metrics(State(source): State<Source>) -> Response {
+    let mut families = source.metrics.registry.gather();
+    if matches!(&*source.stage.borrow(), Stage::Waits(_)) {
+        // What is in the outbox is not known.
+        families.retain(|family| !family.name().starts_with("floorgate_outbox_"));
+    }
     let mut text = Vec::new();
-    match TextEncoder::new().encode(&source.metrics.registry.gather(), &mut text) {
+    match TextEncoder::new().encode(&families, &mut text) {
         Ok(()) => ([(header::CONTENT_TYPE, prometheus::TEXT_FORMAT)], text).into_response(),
         Err(problem) => (StatusCode::INTERNAL_SERVER_ERROR, problem.to_string()).into_response(),
     }

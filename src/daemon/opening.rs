@@ -1,10 +1,11 @@
 //! The outbox is opened before anything else. Where there is no room for that, or a damaged one takes long to be read, the gateway is up and
 //! says so meanwhile: to fail, and to be started again, would not bring it further.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use floorgate_outbox::{Options, Restored, Salvage, Store};
+use floorgate_outbox::{Lock, Options, Restored, Salvage, Store};
 use sd_notify::NotifyState;
 use tokio::signal::unix::Signal;
 use tokio::time::{sleep, timeout};
@@ -40,12 +41,19 @@ impl Ends {
     }
 }
 
-/// Opens the outbox, and waits for what it takes; nothing when the process is told to end meanwhile.
-pub async fn open(options: &Options, front: &mut Front, ends: &mut Ends) -> anyhow::Result<Option<Opened>> {
+/// Opens the outbox with the right to it, which is held meanwhile, and waits for what it takes; nothing when the process is told to end
+/// before.
+pub async fn open(
+    options: &Options,
+    lock: Lock,
+    front: &mut Front,
+    ends: &mut Ends,
+) -> anyhow::Result<Option<Opened>> {
+    let lock = Arc::new(lock);
     let mut told = String::new();
     loop {
-        let options = options.clone();
-        let mut opening = tokio::task::spawn_blocking(move || Store::open_or_salvage(&options));
+        let (options, lock) = (options.clone(), Arc::clone(&lock));
+        let mut opening = tokio::task::spawn_blocking(move || Store::open_or_salvage_with(&options, &lock));
         let in_time = tokio::select! {
             () = ends.come() => return Ok(None),
             opened = timeout(PATIENCE, &mut opening) => opened,
@@ -53,7 +61,7 @@ pub async fn open(options: &Options, front: &mut Front, ends: &mut Ends) -> anyh
         let opened = if let Ok(opened) = in_time {
             opened
         } else {
-            come_up(front, "it is being opened, which takes long where it is damaged").await?;
+            come_up(front, "it is being opened, which takes long where it is damaged");
             tokio::select! {
                 () = ends.come() => return Ok(None),
                 opened = opening => opened,
@@ -75,7 +83,7 @@ pub async fn open(options: &Options, front: &mut Front, ends: &mut Ends) -> anyh
                     );
                     told.clone_from(&problem);
                 }
-                come_up(front, &problem).await?;
+                come_up(front, &problem);
             }
             Err(problem) => return Err(problem.into()),
         }
@@ -87,14 +95,13 @@ pub async fn open(options: &Options, front: &mut Front, ends: &mut Ends) -> anyh
 }
 
 /// Shows why nothing is taken in yet.
-async fn come_up(front: &mut Front, reason: &str) -> anyhow::Result<()> {
+fn come_up(front: &mut Front, reason: &str) {
     let was_up = front.is_up();
-    front.wait(reason).await?;
+    front.wait(reason);
     if !was_up {
         notify(&[
             NotifyState::Ready,
             NotifyState::Status("waits for its outbox, see /readyz"),
         ]);
     }
-    Ok(())
 }

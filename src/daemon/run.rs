@@ -1,5 +1,6 @@
 //! `floorgate run`: the daemon from start to clean stop.
 
+use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,7 +15,7 @@ use floorgate_config::{Loaded, LoadedSource, Outline, Settings};
 use floorgate_core::Core;
 use floorgate_core::plan::Plan;
 use floorgate_metrics::Metrics;
-use floorgate_outbox::{Commit, Options, Reader, Salvage};
+use floorgate_outbox::{Cell, Commit, Error as StoreError, Lock, Options, Reader, Salvage, Store};
 use floorgate_publisher::{KafkaSettings, Publisher, Wiring};
 use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
@@ -116,10 +117,7 @@ fn assemble(
     started: Instant,
 ) -> anyhow::Result<Assembled> {
     let (mut store, restored, salvage) = opened;
-    let state_is_incomplete = salvage
-        .as_ref()
-        .is_some_and(|salvage| salvage.state_is_incomplete);
-    let salvaged = salvage.map(|salvage| tell_salvage(&salvage, &metrics));
+    let salvaged = salvage.as_ref().map(|salvage| tell_salvage(salvage, &metrics));
     // Whoever looks in the first second is not told that nothing waits.
     engine::show(&metrics, &store.stats()?);
     let identity = Identity {
@@ -142,17 +140,19 @@ fn assemble(
         cells: of_gone_sources(&restored.cells, |name| core.has_source(name)),
         ..Commit::default()
     };
-    if !forgotten.is_empty() {
-        match store.commit(&mut forgotten) {
-            // It is forgotten at another start.
-            Err(problem) if problem.can_be_retried() => {}
-            stored => drop(stored?),
+    store_now(&mut store, &mut forgotten)?;
+    if let Some(salvage) = salvage {
+        if salvage.state_is_incomplete {
+            core.renew_streams(restored.epoch);
+            // What is known of a tag may be older than where its source left off.
+            shelf = Shelf::default();
+            let mut anew = Commit {
+                cells: without_bookmarks(&mut core, &restored.cells),
+                ..Commit::default()
+            };
+            store_now(&mut store, &mut anew)?;
         }
-    }
-    if state_is_incomplete {
-        core.renew_streams(restored.epoch);
-        // What is known of a tag may be older than where its source left off.
-        shelf = Shelf::default();
+        store.salvage_is_told()?;
     }
     let (inbox, sender, intake) = mailbox(*settings.limits.samples_in_flight);
     let wake = sender.clone();
@@ -190,6 +190,31 @@ fn assemble(
         salvaged,
         shelf,
     })
+}
+
+/// Stores what a start has to store, with the room that is kept for it.
+fn store_now(store: &mut Store, commit: &mut Commit) -> Result<(), StoreError> {
+    match store.commit(commit) {
+        Err(StoreError::Full { .. }) => {
+            store.make_room(commit)?;
+            store.commit(commit).map(drop)
+        }
+        stored => stored.map(drop),
+    }
+}
+
+/// The cells of a core whose streams are begun anew, and that sources begin anew, too.
+fn without_bookmarks(core: &mut Core, stored: &HashMap<Arc<str>, String>) -> Vec<Cell> {
+    let mut changed = Vec::new();
+    core.save(&mut changed);
+    let changed = changed.into_iter().map(|(key, value)| Cell {
+        key,
+        value: Some(value),
+    });
+    of_gone_sources(stored, |_| false)
+        .into_iter()
+        .chain(changed)
+        .collect()
 }
 
 /// Raises the alarm, which stays until the next start.
@@ -265,12 +290,13 @@ async fn serve(path: &Path, loaded: Loaded, audience: Audience, started: Instant
     std::fs::create_dir_all(&folders.state)
         .with_context(|| format!("cannot create state_dir {}", folders.state.display()))?;
     let options = store_options(&settings, &folders.state);
+    // From here on the store is this process's.
+    let lock = Lock::take(&options.path)?;
     let stop = CancellationToken::new();
-    let mut front = Front::new(*settings.http.listen, metrics.clone(), stop.clone());
+    let mut front = Front::bind(*settings.http.listen, metrics.clone(), stop.clone()).await?;
     let waiting = stop.child_token();
     tokio::spawn(watchdog(|| true, waiting.clone()));
-    // From here on this process owns the store.
-    let Some(opened) = opening::open(&options, &mut front, &mut ends).await? else {
+    let Some(opened) = opening::open(&options, lock, &mut front, &mut ends).await? else {
         info!("stopped before the outbox was open");
         return Ok(());
     };
@@ -301,7 +327,7 @@ async fn serve(path: &Path, loaded: Loaded, audience: Audience, started: Instant
         publishing: Arc::clone(&publishing),
         salvaged,
     };
-    front.run(pages).await?;
+    front.run(pages);
     waiting.cancel();
     tokio::spawn(watchdog(move || pulse.is_alive(), stop.clone()));
     let mut gateway = Gateway {

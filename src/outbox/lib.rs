@@ -10,7 +10,7 @@
 //! # Tables
 //! | table | row |
 //! |---|---|
-//! | `meta` | `store_id` (made once), `incarnation` (rises at every open) |
+//! | `meta` | `store_id` (made once), `incarnation` (rises at every open), `salvage` (what became of a damaged store, until it is told) |
 //! | `topic` | a topic's name and its pinned number of partitions; NULL until a broker told, and while another count is to be pinned |
 //! | `lane` | (topic, partition): last sequence given out, last one acknowledged and its offset, the epoch and where it began; partition NULL: waits for the count |
 //! | `event` | one event; its `position` is lane · 2⁴⁴ + sequence |
@@ -85,6 +85,7 @@ pub use inspect::{LaneState, Selection, StoredEvent};
 pub use maintenance::{Progress, Stats};
 pub use murmur2::{murmur2, partition_of};
 pub use placement::Moved;
+pub use reached::Lock;
 pub use reader::Reader;
 pub use renewal::Renewal;
 pub use restore::Restored;

@@ -121,6 +121,7 @@ impl Store {
                 catalog.write(transaction)
             })
         })?;
+        self.note_reached();
 
         moved.events = changes.len();
         let mut lanes: Vec<LaneId> = changes.into_iter().map(|(_, lane, _)| lane).collect();

@@ -1,7 +1,7 @@
 //! How far the store has come, noted in its lock file.
 //!
 //! What commits have stored can be gone at the next start without a trace: a wrong byte in the write-ahead log hides everything behind it, as
-//! if a power cut had torn it there, and the file may be an older copy. So each commit is noted once it is synced. The note has no
+//! if a power cut had torn it there, and the file may be an older copy. So each commit, and each move of events, is noted once it is synced. The note has no
 //! sync of its own: behind a power cut it can be older than the store, and never younger.
 
 use std::fs::File;
@@ -12,7 +12,7 @@ use rusqlite::Connection;
 use uuid::Uuid;
 
 use crate::catalog::{Lane, sequence};
-use crate::{Error, murmur2};
+use crate::{Error, murmur2, schema};
 
 /// What stands in the lock file once there is a store: what is found in its place later, and is none, is a damaged one.
 const MARK: &str = "An outbox of floorgate is beside this file.\n";
@@ -113,6 +113,17 @@ pub(crate) fn events(lanes: &[Lane]) -> u64 {
     lanes
         .iter()
         .fold(0, |sum: u64, lane| sum.saturating_add(lane.last_sequence))
+}
+
+/// The right to a store, which one process has at a time; it is given up when it is dropped and no store is open with it.
+#[derive(Debug)]
+pub struct Lock(pub(crate) LockFile);
+
+impl Lock {
+    /// Takes it; [`Error::Locked`] where another process has it.
+    pub fn take(path: &Path) -> Result<Self, Error> {
+        schema::lock(path).map(Self)
+    }
 }
 
 /// The lock file, held as long as the store is open.

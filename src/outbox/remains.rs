@@ -94,7 +94,9 @@ impl<'a> Remains<'a> {
             })
             .ok()
             .filter(|id: &String| uuid::Uuid::parse_str(id).is_ok());
+        let note = self.salvage.note();
         store.transact("begin new epochs", |transaction, _, _| {
+            transaction.execute("INSERT INTO meta (key, value) VALUES ('salvage', ?1)", [note])?;
             transaction.execute(
                 "UPDATE lane SET epoch = max(epoch, ?1), doubt = last_sequence",
                 [i64::from(newest) + 1],

@@ -1,7 +1,8 @@
 //! A damaged store is moved aside, and what can be read of it goes into a new one.
 //!
-//! The new store is made whole beside the old one, then it gets the name `….salvaged`, and only then the old one is moved: whatever ends
-//! the process meanwhile, the next start goes on where this one was. Nothing is deleted of what is moved aside.
+//! The new store is made whole beside the old one, then it gets the name `….salvaged-<time>`, and only then the old one is moved: whatever ends
+//! the process meanwhile, the next start goes on where this one was. Nothing is deleted of what is moved aside. What became of it stands in the
+//! new store until it is told.
 //!
 //! Of the events only those are taken over that are not delivered, in their order and with numbers of their own, so that their lanes begin
 //! a new epoch; all of them may have been sent. State cells and dead letters are taken over as far as they can be read.
@@ -10,12 +11,16 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 use floorgate_sample::Timestamp;
-use rusqlite::OpenFlags;
+use rusqlite::{OpenFlags, OptionalExtension};
 
-use crate::reached::{LockFile, Reached};
+use crate::reached::{Lock, LockFile, Reached};
 use crate::remains::Remains;
 use crate::schema::{self, with_suffix};
 use crate::{Error, Options, Restored, Store, first_page};
+
+/// How a store that is moved aside is named, and the one that takes its place; the time follows.
+const ASIDE: &str = ".damaged-";
+const SALVAGED: &str = ".salvaged-";
 
 /// What became of a damaged store.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -38,40 +43,115 @@ pub struct Salvage {
     pub dead_letters: u64,
 }
 
+impl Salvage {
+    /// When it began, as it stands in names of files.
+    fn when(&self) -> String {
+        let aside = self.aside.to_string_lossy();
+        let when = aside.rsplit_once(ASIDE).map_or("", |(_, when)| when);
+        when.to_owned()
+    }
+
+    /// What the new store has of it, until it is told.
+    pub(crate) fn note(&self) -> String {
+        let when = self.when();
+        let Self {
+            reason,
+            events,
+            lost,
+            missing,
+            cells,
+            state_is_incomplete,
+            dead_letters,
+            ..
+        } = self;
+        format!("{when} {events} {lost} {missing} {cells} {state_is_incomplete} {dead_letters} {reason}")
+    }
+
+    /// Reads it. Of what is not as it was written, it is known at least that there was something.
+    fn noted(path: &Path, note: &str) -> Self {
+        let mut words = note.splitn(8, ' ');
+        let mut word = || words.next().unwrap_or_default();
+        let when = word();
+        let mut number = || word().parse().unwrap_or(0);
+        let (events, lost, missing, cells) = (number(), number(), number(), number());
+        Self {
+            aside: with_suffix(path, &format!("{ASIDE}{when}")),
+            events,
+            lost,
+            missing,
+            cells,
+            state_is_incomplete: word() != "false",
+            dead_letters: word().parse().unwrap_or(0),
+            reason: word().to_owned(),
+        }
+    }
+}
+
 impl Store {
     /// Opens the store as [`Store::open`] does. One that is damaged is moved aside, and what can be read of it is in the store that is
-    /// opened then.
+    /// opened then. That is told at each start until [`Store::salvage_is_told`].
     pub fn open_or_salvage(options: &Options) -> Result<(Self, Restored, Option<Salvage>), Error> {
+        Self::open_or_salvage_with(options, &Lock::take(&options.path)?)
+    }
+
+    /// Does so with a lock that is held also where that fails.
+    pub fn open_or_salvage_with(
+        options: &Options,
+        Lock(lock): &Lock,
+    ) -> Result<(Self, Restored, Option<Salvage>), Error> {
         let path = options.path.as_path();
-        let mut lock = schema::lock(path)?;
-        let finished = finish(path, &mut lock)?;
-        let mut held = lock.again(path)?;
+        finish(path, lock)?;
         let note = note_of(path);
         let reason = match fs::read_to_string(&note) {
             Ok(reason) => reason,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                match Self::open_with(options, lock) {
-                    Err(Error::Damaged { found, .. }) => found,
+                let mut opened = Self::open_with(options, lock.again(path)?);
+                if matches!(opened, Err(Error::Full { .. })) && remove(path, &[".reserve"])? {
                     // What was set aside for a full disk is enough to open it.
-                    Err(Error::Full { .. }) if remove(path, &[".reserve"])? => {
-                        let opened = Self::open_with(options, held.again(path)?);
-                        return opened.map(|(store, restored)| (store, restored, finished));
-                    }
-                    opened => return opened.map(|(store, restored)| (store, restored, finished)),
+                    opened = Self::open_with(options, lock.again(path)?);
+                }
+                match opened {
+                    Err(Error::Damaged { found, .. }) => found,
+                    Err(error) => return Err(error),
+                    Ok((store, restored)) => return store.with_salvage(restored),
                 }
             }
             Err(error) => return Err(Error::io(&note, "read the note of its damage", error)),
         };
         let mut salvage = Salvage {
             reason,
+            aside: with_suffix(path, &format!("{ASIDE}{}", now())),
             ..Salvage::default()
         };
-        take_over(options, held.noted(), &mut salvage)?;
-        if let Some(finished) = finish(path, &mut held)? {
-            salvage.aside = finished.aside;
-        }
-        let (store, restored) = Self::open_with(options, held)?;
-        Ok((store, restored, Some(salvage)))
+        take_over(options, lock.again(path)?.noted(), &mut salvage)?;
+        finish(path, lock)?;
+        let (store, restored) = Self::open_with(options, lock.again(path)?)?;
+        store.with_salvage(restored)
+    }
+
+    /// Adds what is to be told of a salvage that the store came from.
+    fn with_salvage(self, restored: Restored) -> Result<(Self, Restored, Option<Salvage>), Error> {
+        let path = self.path();
+        let note: Option<String> = self
+            .connection
+            .query_row(
+                "SELECT CAST(value AS TEXT) FROM meta WHERE key = 'salvage'",
+                [],
+                |row| row.get(0),
+            )
+            .optional()
+            .map_err(|error| Error::sqlite(path, "read what was salvaged", error))?;
+        let salvage = note.map(|note| Salvage::noted(path, &note));
+        Ok((self, restored, salvage))
+    }
+
+    /// What was salvaged is told, and what follows from it is stored: the next start says nothing of it.
+    pub fn salvage_is_told(&mut self) -> Result<(), Error> {
+        self.transact("note that a salvage is told", |transaction, _, _| {
+            transaction
+                .execute("DELETE FROM meta WHERE key = 'salvage'", [])
+                .map(drop)
+        })
     }
 
     /// Notes beside the store that it is damaged, so that the next start salvages it, and uses it no more.
@@ -88,21 +168,36 @@ fn note_of(path: &Path) -> PathBuf {
     with_suffix(path, ".damaged")
 }
 
-/// Ends a move that is under way: the damaged files go aside, the new store takes their place.
-fn finish(path: &Path, lock: &mut LockFile) -> Result<Option<Salvage>, Error> {
-    let salvaged = with_suffix(path, ".salvaged");
-    if !salvaged.exists() {
-        return Ok(None);
+/// The time, as it stands in names of files.
+fn now() -> String {
+    let time = Timestamp::now().to_string();
+    let seconds = time.chars().take_while(|c| *c != '.');
+    seconds.filter(char::is_ascii_alphanumeric).collect()
+}
+
+/// The store that is to take the place of a damaged one, and when that was made.
+fn successor(path: &Path) -> Result<Option<(PathBuf, String)>, Error> {
+    let failed = |error| Error::io(path, "look for what was salvaged", error);
+    let begin = with_suffix(path, SALVAGED);
+    let begin = begin.file_name().unwrap_or_default().to_string_lossy();
+    for file in fs::read_dir(schema::folder_of(path)).map_err(failed)? {
+        let file = file.map_err(failed)?;
+        if let Some(when) = file.file_name().to_string_lossy().strip_prefix(&*begin) {
+            return Ok(Some((file.path(), when.to_owned())));
+        }
     }
-    lock.forget()
+    Ok(None)
+}
+
+/// Ends a move that is under way: the damaged files go aside, the new store takes their place.
+fn finish(path: &Path, lock: &LockFile) -> Result<(), Error> {
+    let Some((salvaged, when)) = successor(path)? else {
+        return Ok(());
+    };
+    lock.again(path)?
+        .forget()
         .map_err(|error| Error::io(path, "forget how far it came", error))?;
-    let time: String = Timestamp::now()
-        .to_string()
-        .chars()
-        .take_while(|c| *c != '.')
-        .filter(char::is_ascii_alphanumeric)
-        .collect();
-    let aside = with_suffix(path, &format!(".damaged-{time}"));
+    let aside = with_suffix(path, &format!("{ASIDE}{when}"));
     let rename = |from: &Path, to: &Path| match fs::rename(from, to) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
             Err(Error::io(from, "be moved aside", error))
@@ -114,14 +209,7 @@ fn finish(path: &Path, lock: &mut LockFile) -> Result<Option<Salvage>, Error> {
     }
     let _ = fs::remove_file(note_of(path));
     rename(&salvaged, path)?;
-    schema::sync_folder(path, "sync its folder")?;
-    Ok(Some(Salvage {
-        reason: "it was being moved aside when the process ended".to_owned(),
-        aside,
-        // What was found then is not known any more.
-        state_is_incomplete: true,
-        ..Salvage::default()
-    }))
+    schema::sync_folder(path, "sync its folder")
 }
 
 /// Makes the new store. Where there is no room for it, what was made of it is removed.
@@ -144,7 +232,7 @@ fn take_over(options: &Options, noted: Option<&Reached>, salvage: &mut Salvage) 
     remove(&copy, &["", "-wal", "-shm"])?;
     File::open(&new)
         .and_then(|file| file.sync_all())
-        .and_then(|()| fs::rename(&new, with_suffix(path, ".salvaged")))
+        .and_then(|()| fs::rename(&new, with_suffix(path, &format!("{SALVAGED}{}", salvage.when()))))
         .map_err(|error| Error::io(&new, "be completed", error))?;
     schema::sync_folder(path, "sync its folder")
 }

@@ -142,6 +142,12 @@ pub(crate) fn open(options: &Options, lock: &LockFile) -> Result<Connection, Err
     let path = options.path.as_path();
     let is_marked = lock.is_marked();
     let was_there = !create_file(path)?;
+    if is_marked && !was_there && has_log(path) {
+        return Err(Error::damaged(
+            path,
+            "it is gone, and its log (-wal) is still there",
+        ));
+    }
     if is_marked && !has_header(path) {
         return Err(Error::damaged(path, "its header is wrong"));
     }
@@ -164,6 +170,11 @@ pub(crate) fn open(options: &Options, lock: &LockFile) -> Result<Connection, Err
         sync_folder(path, "mark its lock file")?;
     }
     Ok(connection)
+}
+
+/// Whether something is in the log beside a store.
+fn has_log(path: &Path) -> bool {
+    std::fs::metadata(with_suffix(path, "-wal")).is_ok_and(|log| log.len() > 0)
 }
 
 /// Whether a file that may be damaged can be recognised as a store with all its tables.
@@ -232,13 +243,17 @@ fn create_file(path: &Path) -> Result<bool, Error> {
     }
 }
 
-/// Makes the names of files beside a store's durable.
-pub(crate) fn sync_folder(path: &Path, action: &'static str) -> Result<(), Error> {
-    let folder = match path.parent() {
+/// The folder that a store is in.
+pub(crate) fn folder_of(path: &Path) -> &Path {
+    match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
-    };
-    File::open(folder)
+    }
+}
+
+/// Makes the names of files beside a store's durable.
+pub(crate) fn sync_folder(path: &Path, action: &'static str) -> Result<(), Error> {
+    File::open(folder_of(path))
         .and_then(|folder| folder.sync_all())
         .map_err(|error| Error::io(path, action, error))
 }

@@ -10,7 +10,7 @@ use rusqlite::{Connection, params};
 use crate::catalog::Catalog;
 use crate::cells::Cells;
 use crate::maintenance::Kept;
-use crate::reached::{LockFile, Reached, events};
+use crate::reached::{Lock, LockFile, Reached, events};
 use crate::reserve::Reserve;
 use crate::restore::{Restored, restore};
 use crate::shared::Shared;
@@ -83,7 +83,7 @@ impl Store {
     /// Opens the store, creating it when there is none, and raises its incarnation. Where it is damaged, that is an error; see
     /// [`Store::open_or_salvage`].
     pub fn open(options: &Options) -> Result<(Self, Restored), Error> {
-        Self::open_with(options, schema::lock(&options.path)?)
+        Self::open_with(options, Lock::take(&options.path)?.0)
     }
 
     /// Does so with the lock that is taken.
@@ -179,6 +179,12 @@ impl Store {
             });
         }
         Ok(committed)
+    }
+
+    /// Notes how far it has come.
+    pub(crate) fn note_reached(&mut self) {
+        self.lock
+            .note_commit(events(self.catalog.lanes()), self.cells.last());
     }
 
     /// Changes [`Options::max_bytes`]. A file that is larger already stays as it is and does not grow.

@@ -124,6 +124,10 @@ impl Worker {
             // The count that was told last may be an old one.
             topic.wanted = true;
             topic.review_at = Instant::now();
+        } else {
+            // Those that were added are used from now on.
+            let clients = self.clients.iter();
+            clients.for_each(|clients| clients.refresh(name));
         }
         self.judge_count(place);
     }
@@ -149,7 +153,7 @@ impl Worker {
                  place, until `floorgate outbox repartition {name}`"
             )),
             Some(pinned) if partitions < pinned => Some(format!(
-                "topic {name} has {partitions} partitions where it had {pinned}; events of the missing ones wait"
+                "topic {name} has {partitions} partitions where it had {pinned}; events of the missing ones wait until they are added again"
             )),
             Some(_) => None,
         };

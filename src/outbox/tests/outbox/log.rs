@@ -46,8 +46,10 @@ fn to_send(options: &Options) -> Vec<u64> {
     rows.map(|row| row.id.parse().expect("a number")).collect()
 }
 
+/// Opens a store, and takes note of what it tells.
 fn salvage_of(options: &Options) -> (Store, Option<Salvage>) {
-    let (store, _, salvage) = Store::open_or_salvage(options).expect("it opens");
+    let (mut store, _, salvage) = Store::open_or_salvage(options).expect("it opens");
+    store.salvage_is_told().expect("it is noted");
     (store, salvage)
 }
 

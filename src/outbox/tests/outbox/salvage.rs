@@ -7,7 +7,7 @@ use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use floorgate_outbox::{Acknowledged, Burial, Commit, Error, Options, Reader, Renewal, Store};
+use floorgate_outbox::{Acknowledged, Burial, Commit, Error, Options, Reader, Renewal, Salvage, Store};
 use floorgate_sample::Timestamp;
 use rusqlite::Connection;
 
@@ -137,6 +137,7 @@ fn what_can_be_read_goes_on_in_a_new_epoch() {
     // The one that waits for a partition count still does.
     pin(&mut store, "unknown", 1);
     store.move_waiting(10).expect("it moves");
+    store.salvage_is_told().expect("it is noted");
     drop(store);
     let (_, _, salvage) = Store::open_or_salvage(&options).expect("it opens");
     assert_eq!(salvage, None, "once is enough");
@@ -196,13 +197,33 @@ fn a_move_that_was_interrupted_is_ended() {
     let folder = Folder::new();
     let (options, _) = whole(&folder);
     // The new store is there, the old one is half away.
-    let salvaged = options.path.with_file_name("outbox.db.salvaged");
+    let salvaged = options.path.with_file_name("outbox.db.salvaged-20260504T060000Z");
     fs::copy(&options.path, &salvaged).expect("it is copied");
+    let told = "INSERT INTO meta VALUES ('salvage', '20260504T060000Z 400 7 2 300 true 1 a bad sector')";
+    Connection::open(&salvaged)
+        .and_then(|database| database.execute(told, []))
+        .expect("it is written");
     fs::write(options.path.with_file_name("outbox.db.damaged"), "note").expect("it is written");
     let (store, _, salvage) = Store::open_or_salvage(&options).expect("it opens");
-    assert!(salvage.is_some_and(|salvage| salvage.aside.exists()));
+    let expected = Salvage {
+        reason: "a bad sector".to_owned(),
+        aside: options.path.with_file_name("outbox.db.damaged-20260504T060000Z"),
+        events: 400,
+        lost: 7,
+        missing: 2,
+        cells: 300,
+        state_is_incomplete: true,
+        dead_letters: 1,
+    };
+    assert_eq!(salvage.as_ref(), Some(&expected));
+    assert!(expected.aside.exists());
     assert_eq!(store.lanes()[0].last_sequence, EVENTS);
     assert!(!salvaged.exists());
+    drop(store);
+    // Whoever died before that was told and followed by deeds has not told it.
+    let (mut store, _, salvage) = Store::open_or_salvage(&options).expect("it opens");
+    assert_eq!(salvage, Some(expected));
+    store.salvage_is_told().expect("it is noted");
     drop(store);
     let (_, _, salvage) = Store::open_or_salvage(&options).expect("it opens");
     assert_eq!(salvage, None);
@@ -421,6 +442,30 @@ fn an_emptied_store_raises_the_alarm() {
     fs::remove_file(&options.path).expect("it is removed");
     let (_, restored, salvage) = Store::open_or_salvage(&options).expect("it opens");
     assert_eq!((restored.lanes.len(), salvage), (0, None));
+}
+
+/// Who takes the file away and leaves its log does not start anew: what is in the log goes on.
+#[test]
+fn a_log_without_its_store_raises_the_alarm() {
+    let folder = Folder::new();
+    let options = options(&folder);
+    let (mut store, _) = open(&options);
+    pin(&mut store, "orders", 1);
+    commit(
+        &mut store,
+        events((1..=9).map(|n| event("orders", "k", &n.to_string()))),
+    );
+    let log = options.path.with_file_name("outbox.db-wal");
+    let kept = fs::read(&log).expect("it is read");
+    drop(store);
+    fs::write(&log, &kept).expect("it is put back");
+    fs::remove_file(&options.path).expect("it is removed");
+    let (_, _, salvage) = Store::open_or_salvage(&options).expect("it opens");
+    let salvage = salvage.expect("it is gone");
+    assert!(salvage.reason.contains("it is gone"), "{}", salvage.reason);
+    assert_eq!((salvage.events, salvage.lost, salvage.missing), (9, 0, 0));
+    let aside = salvage.aside.to_string_lossy().into_owned() + "-wal";
+    assert!(fs::read(aside).expect("it is there") == kept);
 }
 
 /// A backup by `VACUUM INTO` has no write-ahead log, and says so in its header.
