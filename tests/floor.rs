@@ -28,6 +28,8 @@ mod generated;
 mod hall;
 #[path = "floor/kill_loop.rs"]
 mod kill_loop;
+#[path = "floor/lane_fail_points.rs"]
+mod lane_fail_points;
 #[path = "floor/layering.rs"]
 mod layering;
 #[path = "floor/modbus.rs"]

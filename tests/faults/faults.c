@@ -36,12 +36,12 @@ struct control {
     uint64_t bad_to;       /* and the one behind its last */
     int32_t read_error;    /* what reading it says */
     int32_t die_after;     /* the program kills itself: right before a call, or, not 0, right after it, */
-    int32_t die_port;      /* of sends: of one to this port, */
+    int32_t die_port;      /* of sends and receipts: of one to or from this port, */
     int32_t die_left;      /* when so many of these calls are left, the fatal one among them, */
     int32_t die_at;        /* which are of this kind (enum call); 0: of none. Nothing is left of it when it has happened. */
 };
 
-enum call { WRITE = 1, SYNC = 2, CUT_OFF = 3, RENAME = 4, UNLINK = 5, SEND = 6 };
+enum call { WRITE = 1, SYNC = 2, CUT_OFF = 3, RENAME = 4, UNLINK = 5, SEND = 6, RECEIVE = 7 };
 enum moment { BEFORE = 0, AFTER = 1 };
 
 enum kind { OPENED = 1, WRITTEN = 2, CUT = 3, SYNCED = 4, REMOVED = 5 };
@@ -85,7 +85,7 @@ static void begin(void)
     }
 }
 
-/* Called right before and right after each call of this kind on files that are looked after, and each send. */
+/* Called right before and right after each call of this kind on files that are looked after, and each send; right after each receipt. */
 static void perhaps_die(enum call call, enum moment moment)
 {
     if (control->die_at != (int32_t)call || control->die_after != (int32_t)moment ||
@@ -160,21 +160,21 @@ static ssize_t get(int file, void *bytes, size_t length, off_t offset)
 ssize_t pread(int file, void *bytes, size_t length, off_t at) { return get(file, bytes, length, at); }
 ssize_t pread64(int file, void *bytes, size_t length, off_t at) { return get(file, bytes, length, at); }
 
-static void perhaps_die_sending(int file, enum moment moment)
+static void perhaps_die_at_port(enum call call, int file, enum moment moment)
 {
     struct sockaddr_in peer;
     socklen_t length = sizeof peer;
-    if (control->die_at == SEND && !syscall(SYS_getpeername, file, &peer, &length) && peer.sin_family == AF_INET &&
+    if (control->die_at == (int32_t)call && !syscall(SYS_getpeername, file, &peer, &length) && peer.sin_family == AF_INET &&
         ntohs(peer.sin_port) == control->die_port)
-        perhaps_die(SEND, moment);
+        perhaps_die(call, moment);
 }
 
-#define SENDING(file, call)                  \
-    do {                                     \
-        perhaps_die_sending(file, BEFORE);   \
-        ssize_t sent = call;                 \
-        perhaps_die_sending(file, AFTER);    \
-        return sent;                         \
+#define SENDING(file, call)                      \
+    do {                                         \
+        perhaps_die_at_port(SEND, file, BEFORE); \
+        ssize_t sent = call;                     \
+        perhaps_die_at_port(SEND, file, AFTER);  \
+        return sent;                             \
     } while (0)
 
 ssize_t send(int file, const void *bytes, size_t length, int flags)
@@ -190,6 +190,24 @@ ssize_t sendmsg(int file, const struct msghdr *message, int flags)
 ssize_t writev(int file, const struct iovec *parts, int number)
 {
     SENDING(file, syscall(SYS_writev, file, parts, number));
+}
+
+/* What came is the kernel's no more, and nobody has seen it. */
+static ssize_t received(int file, ssize_t length)
+{
+    if (length > 0)
+        perhaps_die_at_port(RECEIVE, file, AFTER);
+    return length;
+}
+
+ssize_t recv(int file, void *bytes, size_t length, int flags)
+{
+    return received(file, syscall(SYS_recvfrom, file, bytes, length, flags, NULL, NULL));
+}
+
+ssize_t recvmsg(int file, struct msghdr *message, int flags)
+{
+    return received(file, syscall(SYS_recvmsg, file, message, flags));
 }
 
 static ssize_t put(int file, const void *bytes, size_t length, off_t offset, int seeks)

@@ -1,4 +1,4 @@
-//! A gateway that dies at each call by which something becomes durable or leaves it: right before the call, and right after it.
+//! A gateway that dies at each call by which something becomes durable, leaves it or comes to it: right before the call, and right after it.
 
 use std::fs;
 
@@ -50,18 +50,31 @@ impl Counted {
 
     /// The calls by which something becomes durable or leaves the gateway.
     fn calls(&self) -> Result<[(&'static str, Call); 4]> {
+        let (kafka, plc) = self.ports()?;
+        Ok([
+            ("writes", Call::Write),
+            ("syncs", Call::Sync),
+            ("sends to Kafka", Call::Send(kafka)),
+            ("sends to the PLC", Call::Send(plc)),
+        ])
+    }
+
+    /// The calls by which something comes.
+    fn receipts(&self) -> Result<[(&'static str, Call); 2]> {
+        let (kafka, plc) = self.ports()?;
+        Ok([
+            ("receipts from Kafka", Call::Receive(kafka)),
+            ("receipts from the PLC", Call::Receive(plc)),
+        ])
+    }
+
+    fn ports(&self) -> Result<(u16, u16)> {
         let port = |address: &str| -> Result<u16> {
             let address = address.trim_end_matches('/').rsplit_once(':');
             let (_, port) = address.context("no port")?;
             Ok(port.parse()?)
         };
-        let kafka = Kafka::shared()?;
-        Ok([
-            ("writes", Call::Write),
-            ("syncs", Call::Sync),
-            ("sends to Kafka", Call::Send(port(&kafka.bootstrap())?)),
-            ("sends to the PLC", Call::Send(port(&self.url)?)),
-        ])
+        Ok((port(&Kafka::shared()?.bootstrap())?, port(&self.url)?))
     }
 
     /// Waits until the gateway has told more counts than these, so many times; returns how many it then has told, or nothing when it
@@ -89,9 +102,10 @@ impl Counted {
     }
 
     /// Lets it die at each call of each kind that it makes for a count.
-    fn die_at_each(&mut self, least: [i32; 4]) -> Result<()> {
-        for ((name, call), least) in self.calls()?.into_iter().zip(least) {
-            for moment in [Moment::Before, Moment::After] {
+    fn die_at_each(&mut self, least: [i32; 6]) -> Result<()> {
+        let calls = self.calls()?.into_iter().chain(self.receipts()?);
+        for ((name, call), least) in calls.zip(least) {
+            for moment in call.moments().iter().copied() {
                 let mut number = 0;
                 loop {
                     // What came while there was no gateway is told at once.
@@ -134,7 +148,7 @@ impl Counted {
 fn whichever_call_a_gateway_dies_at_nothing_is_lost_or_doubled() -> Result<()> {
     let mut counted = Counted::new()?;
     counted.gateway.start()?;
-    counted.die_at_each([6, 1, 2, 1])?;
+    counted.die_at_each([6, 1, 2, 1, 1, 1])?;
     counted.is_whole()?;
     Ok(())
 }
@@ -145,7 +159,7 @@ fn whichever_call_a_gateway_in_transactions_dies_at_nothing_is_committed_twice()
     let mut counted = Counted::new()?;
     use_transactions(&counted.gateway)?;
     counted.gateway.start()?;
-    counted.die_at_each([6, 1, 4, 1])?;
+    counted.die_at_each([6, 1, 4, 1, 1, 1])?;
     ensure!(counted.is_whole()? == 0, "committed twice");
     Ok(())
 }

@@ -8,14 +8,15 @@ use crate::counting::{COUNTER, compare, known, read_to};
 use crate::plant::{Plant, topic};
 
 /// What a tool printed, and its exit code.
-struct Said {
+pub struct Said {
     output: String,
     errors: String,
     code: Option<i32>,
 }
 
 impl Said {
-    fn rows(&self) -> Result<Vec<Value>> {
+    /// The rows that it printed, each a line of JSON.
+    pub fn rows(&self) -> Result<Vec<Value>> {
         let lines = self.output.lines();
         lines
             .map(|line| serde_json::from_str(line).with_context(|| format!("no JSON: {line}")))
@@ -32,7 +33,8 @@ fn say(gateway: &Gateway, words: &[&str]) -> Result<Said> {
     })
 }
 
-fn ask(gateway: &Gateway, words: &[&str]) -> Result<Said> {
+/// What a tool says that is asked for something that it can do.
+pub fn ask(gateway: &Gateway, words: &[&str]) -> Result<Said> {
     let said = say(gateway, words)?;
     ensure!(
         said.code == Some(0),

@@ -41,6 +41,19 @@ pub enum Call {
     Unlink,
     /// Something is sent to a port.
     Send(u16),
+    /// Something has come from a port.
+    Receive(u16),
+}
+
+impl Call {
+    /// The moments at which the program can be made to die. Whether something comes is only known when it has come.
+    #[must_use]
+    pub const fn moments(self) -> &'static [Moment] {
+        match self {
+            Self::Receive(_) => &[Moment::After],
+            _ => &[Moment::Before, Moment::After],
+        }
+    }
 }
 
 /// On which side of a call.
@@ -136,6 +149,7 @@ impl Faults {
             Call::Rename => (4, 0),
             Call::Unlink => (5, 0),
             Call::Send(port) => (6, port),
+            Call::Receive(port) => (7, port),
         };
         self.live()?;
         let which = [moment as i32, port.into(), number];
