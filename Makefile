@@ -68,7 +68,7 @@ soak: setup ## kill gateway, broker and PLC again and again (HOURS=8); in a roun
 	HISTORIES=3000000 $(CARGO) test --release --locked --package floorgate-publisher --lib model_tests
 	end=$$(($$(date +%s) + $(HOURS) * 3600)); while [ $$(date +%s) -lt $$end ]; do \
 		KILLS=1000 AWAY_SECONDS=3600 $(CARGO) test --release --locked --package floorgate-tests --test floor -- \
-			kill_loop delivery survival fail_points copies takeover transactions partitions reload disk_and_clock priority modbus operation || exit 1; done
+			kill_loop broker delivery survival fail_points copies takeover transactions partitions reload disk_and_clock priority modbus operation || exit 1; done
 
 lint: ## formatting and clippy, as the continuous integration does
 	$(CARGO) fmt --all --check

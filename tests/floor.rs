@@ -2,6 +2,8 @@
 
 #[path = "floor/benchmark.rs"]
 mod benchmark;
+#[path = "floor/broker.rs"]
+mod broker;
 #[path = "floor/change.rs"]
 mod change;
 #[path = "floor/check.rs"]

@@ -21,6 +21,10 @@ const RECONNECT_AT_MOST_MS: &str = "5000";
 /// The most bytes that the client puts into one request for a partition, unless one record alone has more.
 pub(crate) const BATCH_BYTES: usize = 1_000_000;
 
+/// How much longer than a broker may take to answer the client waits before it gives the connection up, and the longest that it can wait.
+const SILENCE: Duration = Duration::from_secs(1);
+const LONGEST_SILENCE: Duration = Duration::from_mins(5);
+
 /// Where a gateway dies, those who read committed records wait for the end of its transaction: until it is started again, or this time is over.
 const SHORTEST_TRANSACTION: Duration = Duration::from_secs(10);
 
@@ -127,6 +131,7 @@ pub(crate) fn producing(connection: &ClientConfig, settings: &KafkaSettings, gat
         .set("acks", "all")
         // Messages never expire: how long an event may wait is the store's business.
         .set("message.timeout.ms", "0")
+        // How long a broker waits for its replicas; a broker that says nothing at all is given up a moment later.
         .set(
             "request.timeout.ms",
             settings.request_timeout.as_millis().to_string(),
@@ -148,6 +153,10 @@ pub(crate) fn producing(connection: &ClientConfig, settings: &KafkaSettings, gat
                 "transaction.timeout.ms",
                 transaction_timeout(settings).as_millis().to_string(),
             );
+    } else {
+        // With transactions the client sets it by itself, within the time that they may take.
+        let silence = (settings.request_timeout + SILENCE).min(LONGEST_SILENCE);
+        config.set("socket.timeout.ms", silence.as_millis().to_string());
     }
     config
 }
@@ -274,9 +283,9 @@ pub(crate) fn in_our_words(text: &str) -> String {
     }
     for (sign, meaning) in [
         (
-            // The client says the same whether the authority or the host is wrong.
+            // The client says the same whether the authority, the time or the host is wrong.
             "broker certificate could not be verified",
-            "or the certificate was made for another host than this address",
+            "or the certificate has expired, or was made for another host than this address",
         ),
         // Java's word for no certificate, and that of TLS 1.3.
         ("alert bad certificate", NO_CLIENT),
@@ -301,7 +310,7 @@ mod tests {
         assert_eq!(
             told,
             "broker certificate could not be verified, verify that kafka.security.ca_file is right; \
-             or the certificate was made for another host than this address"
+             or the certificate has expired, or was made for another host than this address"
         );
         let told = in_our_words("ssl/tls alert bad certificate: SSL alert number 42");
         assert!(told.ends_with("see kafka.security.certificate_file"), "{told}");

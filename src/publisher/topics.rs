@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::config::{ClientConfig, FromClientConfigAndContext};
@@ -15,8 +15,10 @@ use crate::settings::TopicSettings;
 
 /// How long one question may take.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// How long the question for a cleanup policy may take; publishing waits for it.
+/// How long the question for a cleanup policy may take at least; publishing waits for it. A cluster that tells none is silent.
 const POLICY_PATIENCE: Duration = Duration::from_secs(1);
+/// How much longer than the question for the partitions it may take, so that a cluster that is slow is not taken for one that tells none.
+const POLICY_SHARE: u32 = 10;
 /// The client for questions is dropped when none came for this long.
 const IDLE: Duration = Duration::from_secs(20);
 /// Replicas of a new topic, where the cluster has that many brokers and the operator says nothing.
@@ -144,10 +146,12 @@ impl Keeper {
                 "the client could not be made".to_owned(),
             ));
         };
+        let asked = Instant::now();
         match partitions(client, topic)? {
             Found::Partitions(count) => {
                 if self.tells_policies {
-                    self.tells_policies = refuse_compacted(client, topic)?;
+                    let patience = (asked.elapsed() * POLICY_SHARE).clamp(POLICY_PATIENCE, PATIENCE);
+                    self.tells_policies = refuse_compacted(client, topic, patience)?;
                 }
                 Ok(count)
             }
@@ -228,7 +232,9 @@ fn create(
         topic,
         i32::from(settings.partitions),
         TopicReplication::Fixed(replication),
-    );
+    )
+    // Whatever the brokers do with topics of which nothing is said.
+    .set("cleanup.policy", "delete");
     let options = AdminOptions::new()
         .request_timeout(Some(PATIENCE))
         .operation_timeout(Some(PATIENCE));
@@ -252,8 +258,12 @@ fn create(
 
 /// Refuses a topic whose older events vanish by key. Returns whether the cluster told: one that does not, or forbids asking, is not
 /// held against the topic.
-fn refuse_compacted(client: &AdminClient<Quiet>, topic: &str) -> Result<bool, TopicProblem> {
-    let options = AdminOptions::new().request_timeout(Some(POLICY_PATIENCE));
+fn refuse_compacted(
+    client: &AdminClient<Quiet>,
+    topic: &str,
+    patience: Duration,
+) -> Result<bool, TopicProblem> {
+    let options = AdminOptions::new().request_timeout(Some(patience));
     let described = wait(client.describe_configs([&ResourceSpecifier::Topic(topic)], &options));
     let policy = match described.map(|results| results.into_iter().next()) {
         Ok(Some(Ok(resource))) => resource

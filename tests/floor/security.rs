@@ -3,7 +3,8 @@
 use anyhow::Result;
 use floorgate_tests::{Delivery, Kafka, Listener, Patience, until};
 
-use crate::plant::Plant;
+use crate::counting::{COUNTER, compare, known, read_to, told};
+use crate::plant::{Plant, topic};
 
 /// A plant whose gateway is to reach the broker through a listener, with these settings below `security`. `{ca}`
 /// stands for the file of the broker's authority.
@@ -98,6 +99,52 @@ fn a_certificate_for_another_host_is_refused() -> Result<()> {
     plant.gateway.write("floorgate.yaml", &settings)?;
     plant.gateway.start()?;
     everything_arrives(&mut plant)
+}
+
+/// Time alone does it: what worked is refused one day, and comes back by itself when the broker has another certificate.
+#[test]
+fn a_broker_whose_certificate_has_expired_is_refused_until_it_is_renewed() -> Result<()> {
+    let kafka = Kafka::shared_protected()?;
+    let security = "protocol: ssl, ca_file: '{ca}'";
+    let mut plant = plant(kafka, Listener::Expired, security)?;
+    plant.gateway.start()?;
+    is_told(&plant, "the certificate has expired, or")?;
+    kafka.renew_certificate()?;
+    everything_arrives(&mut plant)
+}
+
+/// The right to write is taken away while counts flow, and given again: they wait, and nothing else does.
+#[test]
+fn a_right_that_is_taken_away_under_load_costs_nothing() -> Result<()> {
+    let kafka = Kafka::shared_protected()?;
+    let (user, password) = Listener::USER;
+    let security = format!(
+        "protocol: sasl_ssl, ca_file: '{{ca}}', mechanism: SCRAM-SHA-256, username: {user}, \
+         password_file: kafka.password"
+    );
+    let mut plant = plant(kafka, Listener::Sasl, &security)?;
+    plant.gateway.write("kafka.password", password)?;
+    plant.gateway.start()?;
+    known(&plant)?;
+    plant.plc.count_up(COUNTER, 1, i64::from(u32::MAX), 4)?;
+    told(&plant.gateway, plant.site(), 50)?;
+    let counts = topic(plant.site(), "production-count");
+    kafka.forbid_writing(&counts, true)?;
+    until("the topic in /readyz", Patience::Long, || {
+        let page = plant.gateway.get("/readyz")?.body;
+        let tells = |line: &str| line.contains(&counts) && line.contains("uthorization");
+        Ok(page.lines().any(tells).then_some(()))
+    })?;
+    plant.plc.set("Line2.State", 6)?;
+    plant.reader("equipment-state")?.at_least(3, Patience::Long)?;
+    kafka.forbid_writing(&counts, false)?;
+    let last = plant.plc.stop_counting(COUNTER)?;
+    let mut reader = plant.reader("production-count")?;
+    let delivery = Delivery::of(read_to(&mut reader, last)?)?;
+    assert_eq!(compare(&delivery.accepted, &(1..=last))?, 0);
+    assert_eq!(delivery.repeated, 0, "records came twice");
+    assert_eq!(plant.gateway.metric("floorgate_dead_letters")?, Some(0.0));
+    Ok(())
 }
 
 #[test]

@@ -60,7 +60,7 @@ pub fn count(record: &Record) -> i64 {
 }
 
 /// The records of each counter.
-fn by_counter(records: &[Record]) -> BTreeMap<String, Vec<Record>> {
+pub fn by_counter(records: &[Record]) -> BTreeMap<String, Vec<Record>> {
     let mut counters: BTreeMap<String, Vec<Record>> = BTreeMap::new();
     for record in records {
         let key = record.key.clone().unwrap_or_default();

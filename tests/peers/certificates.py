@@ -2,8 +2,8 @@
 
     certificates.py FOLDER NAME[=HOST,...] ...
 
-writes `authority.pem`, and for each name `NAME.pem` (its certificate), `NAME.key.pem` (its private key) and
-`NAME.locked.pem` (the same, under the password "s3cret-Of-NAME").
+writes `authority.pem`, and for each name `NAME.pem` (its certificate), `NAME.expired.pem` (the one before it, which has
+expired), `NAME.key.pem` (its private key) and `NAME.locked.pem` (the same, under the password "s3cret-Of-NAME").
 """
 
 import argparse
@@ -29,7 +29,8 @@ def host(text):
         return x509.DNSName(text)
 
 
-def begun(subject, issuer, key):
+def begun(subject, issuer, key, days=60):
+    """A certificate that will have expired after so many days, a negative number being in the past."""
     now = datetime.datetime.now(datetime.timezone.utc)
     return (
         x509.CertificateBuilder()
@@ -37,8 +38,8 @@ def begun(subject, issuer, key):
         .issuer_name(named(issuer))
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(hours=1))
-        .not_valid_after(now + datetime.timedelta(days=60))
+        .not_valid_before(now - datetime.timedelta(days=30))
+        .not_valid_after(now + datetime.timedelta(days=days))
     )
 
 
@@ -65,11 +66,12 @@ def main():
         name, _, hosts = entry.partition("=")
         key = new_key()
         usages = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH])
-        certificate = begun(name, authority, key).add_extension(usages, critical=False)
-        if hosts:
-            names = x509.SubjectAlternativeName([host(text) for text in hosts.split(",")])
-            certificate = certificate.add_extension(names, critical=False)
-        write(options.folder / f"{name}.pem", certificate.sign(authority_key, hashes.SHA256()))
+        for file, days in [(f"{name}.pem", 60), (f"{name}.expired.pem", -1)]:
+            certificate = begun(name, authority, key, days).add_extension(usages, critical=False)
+            if hosts:
+                names = x509.SubjectAlternativeName([host(text) for text in hosts.split(",")])
+                certificate = certificate.add_extension(names, critical=False)
+            write(options.folder / file, certificate.sign(authority_key, hashes.SHA256()))
         locked = serialization.BestAvailableEncryption(f"s3cret-Of-{name}".encode())
         for kind, encryption in [("key", serialization.NoEncryption()), ("locked", locked)]:
             (options.folder / f"{name}.{kind}.pem").write_bytes(

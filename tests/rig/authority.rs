@@ -44,6 +44,12 @@ impl Authority {
         self.folder.path().join(format!("{name}.pem"))
     }
 
+    /// The certificate that a name had before: it has expired.
+    #[must_use]
+    pub fn expired_certificate_of(&self, name: &str) -> PathBuf {
+        self.certificate_of(&format!("{name}.expired"))
+    }
+
     /// The private key of a name.
     #[must_use]
     pub fn key_of(&self, name: &str) -> PathBuf {

@@ -7,19 +7,22 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, ensure};
 use rdkafka::admin::{
-    AdminClient, AdminOptions, AlterConfig, NewPartitions, NewTopic, ResourceSpecifier, TopicReplication,
+    AdminClient, AdminOptions, AlterConfig, ConfigEntry, ConfigSource, NewPartitions, NewTopic,
+    ResourceSpecifier, TopicReplication,
 };
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::metadata::MetadataTopic;
+use rdkafka::metadata::{MetadataPartition, MetadataTopic};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
 use crate::authority::Authority;
 use crate::folder::Folder;
 use crate::installation::kafka_jars;
 use crate::listeners::{Listener, Listeners};
+use crate::peer::peer_command;
 use crate::ports::free_port;
 use crate::process::{Process, Signal};
+use crate::proxy::Proxy;
 use crate::wait::{Patience, until};
 
 /// How a broker is started.
@@ -56,7 +59,30 @@ const QUICK_TO_ANSWER: Manner = Manner {
         log.initial.task.delay.ms=1000\n",
 };
 
-/// One node that is broker and controller (`KRaft`), with topics created on first use, three partitions each.
+/// Who a node is, and where it is found.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    id: usize,
+    /// Where it listens.
+    port: u16,
+    /// Where it tells clients to look for it.
+    advertised: u16,
+    controller: u16,
+}
+
+impl Place {
+    fn new(id: usize) -> Result<Self> {
+        let port = free_port()?;
+        Ok(Self {
+            id,
+            port,
+            advertised: port,
+            controller: free_port()?,
+        })
+    }
+}
+
+/// A node that is broker and controller (`KRaft`), with topics created on first use, three partitions each.
 #[derive(Debug)]
 pub struct Kafka {
     port: u16,
@@ -78,7 +104,32 @@ impl Kafka {
 
     /// Starts a broker on ports and data of its own, and waits until it answers.
     pub fn start() -> Result<Self> {
-        Self::start_with(QUICK_TO_START, None)
+        Self::start_with(Place::new(1)?, QUICK_TO_START, None)
+    }
+
+    /// Does the same with a broker that is reached through a proxy alone.
+    pub fn start_behind(proxy: &Proxy) -> Result<Self> {
+        let place = Place {
+            port: proxy.broker(),
+            advertised: proxy.port(),
+            ..Place::new(1)?
+        };
+        Self::start_with(place, QUICK_TO_START, None)
+    }
+
+    /// Starts nodes that have all records together: what most of them have is acknowledged, and as long as most are there nothing is amiss.
+    pub fn cluster(nodes: usize) -> Result<Vec<Self>> {
+        let places = (1..=nodes).map(Place::new).collect::<Result<Vec<_>>>()?;
+        let new = |place: &Place| Self::new(*place, &places, QUICK_TO_START, None);
+        let mut nodes = places.iter().map(new).collect::<Result<Vec<_>>>()?;
+        // None of them answers alone.
+        for node in &mut nodes {
+            node.spawn()?;
+        }
+        for node in &mut nodes {
+            node.answers()?;
+        }
+        Ok(nodes)
     }
 
     /// The broker that tests of protected connections share: beside the listener without protection it has one of
@@ -87,7 +138,7 @@ impl Kafka {
         static SHARED: OnceLock<Result<Kafka, String>> = OnceLock::new();
         let kafka = SHARED.get_or_init(|| {
             Listeners::new()
-                .and_then(|listeners| Self::start_with(QUICK_TO_START, Some(listeners)))
+                .and_then(|listeners| Self::start_with(Place::new(1)?, QUICK_TO_START, Some(listeners)))
                 .map_err(|error| format!("{error:#}"))
         });
         kafka.as_ref().map_err(|error| anyhow!("{error}"))
@@ -95,37 +146,57 @@ impl Kafka {
 
     /// Starts a broker as [`Kafka::start`] does, one that takes longer to start and is fast then.
     pub fn start_for_measuring() -> Result<Self> {
-        Self::start_with(QUICK_TO_ANSWER, None)
+        Self::start_with(Place::new(1)?, QUICK_TO_ANSWER, None)
     }
 
-    fn start_with(manner: Manner, listeners: Option<Listeners>) -> Result<Self> {
+    fn start_with(place: Place, manner: Manner, listeners: Option<Listeners>) -> Result<Self> {
+        let mut kafka = Self::new(place, &[place], manner, listeners)?;
+        kafka.resume()?;
+        Ok(kafka)
+    }
+
+    /// Makes one of several nodes, without starting it.
+    fn new(place: Place, all: &[Place], manner: Manner, listeners: Option<Listeners>) -> Result<Self> {
         let folder = Folder::new("kafka")?;
-        let (port, controller) = (free_port()?, free_port()?);
+        let Place {
+            id,
+            port,
+            advertised,
+            controller,
+        } = place;
+        let voter = |place: &Place| format!("{}@127.0.0.1:{}", place.id, place.controller);
+        let voters: Vec<String> = all.iter().map(voter).collect();
+        let (replicas, most) = (all.len().to_string(), (all.len() / 2 + 1).to_string());
         let protected = listeners.as_ref().map(Listeners::addresses).unwrap_or_default();
         let mut settings = String::new();
         for (key, value) in [
             ("process.roles", "broker,controller".to_owned()),
-            ("node.id", "1".to_owned()),
+            ("node.id", id.to_string()),
             (
                 "listeners",
                 format!("PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}{protected}"),
             ),
             (
                 "advertised.listeners",
-                format!("PLAINTEXT://127.0.0.1:{port}{protected}"),
+                format!("PLAINTEXT://127.0.0.1:{advertised}{protected}"),
             ),
             ("controller.listener.names", "CONTROLLER".to_owned()),
-            ("controller.quorum.voters", format!("1@127.0.0.1:{controller}")),
+            ("controller.quorum.voters", voters.join(",")),
             ("log.dirs", folder.path().join("data").display().to_string()),
             ("num.partitions", "3".to_owned()),
+            ("default.replication.factor", replicas.clone()),
+            ("min.insync.replicas", most.clone()),
             ("auto.create.topics.enable", "true".to_owned()),
             ("offsets.topic.num.partitions", "1".to_owned()),
-            ("offsets.topic.replication.factor", "1".to_owned()),
+            ("offsets.topic.replication.factor", replicas.clone()),
             ("transaction.state.log.num.partitions", "1".to_owned()),
-            ("transaction.state.log.replication.factor", "1".to_owned()),
-            ("transaction.state.log.min.isr", "1".to_owned()),
-            ("share.coordinator.state.topic.replication.factor", "1".to_owned()),
-            ("share.coordinator.state.topic.min.isr", "1".to_owned()),
+            ("transaction.state.log.replication.factor", replicas.clone()),
+            ("transaction.state.log.min.isr", most.clone()),
+            (
+                "share.coordinator.state.topic.replication.factor",
+                replicas.clone(),
+            ),
+            ("share.coordinator.state.topic.min.isr", most.clone()),
             ("group.initial.rebalance.delay.ms", "0".to_owned()),
             // A broker that was killed may come back after this, instead of after 9 s.
             ("broker.session.timeout.ms", "3000".to_owned()),
@@ -138,15 +209,14 @@ impl Kafka {
             settings.push_str(&listeners.settings(&folder)?);
         }
         folder.write("server.properties", &settings)?;
-        let mut kafka = Self {
-            port,
+        let kafka = Self {
+            port: advertised,
             process: None,
             manner,
             listeners,
             folder,
         };
         kafka.format()?;
-        kafka.resume()?;
         Ok(kafka)
     }
 
@@ -159,6 +229,35 @@ impl Kafka {
     /// `host:port` of a protected listener; an error when this broker has none.
     pub fn address(&self, listener: Listener) -> Result<String> {
         Ok(self.protected()?.address(listener))
+    }
+
+    /// Has [`Listener::Expired`] show a certificate that has not expired, from the next connection on.
+    pub fn renew_certificate(&self) -> Result<()> {
+        self.protected()?;
+        let renewed = self
+            .folder
+            .path()
+            .join(Listener::Tls.store())
+            .display()
+            .to_string();
+        let place = Listener::Expired.place_of_certificate();
+        let change = AlterConfig::new(ResourceSpecifier::Broker(1)).set(&place, &renewed);
+        self.alter(&change)
+    }
+
+    /// Forbids [`Listener::USER`] to write to a topic, or allows it again.
+    pub fn forbid_writing(&self, topic: &str, forbid: bool) -> Result<()> {
+        let mut command = peer_command("access.py")?;
+        let what = if forbid { "forbid" } else { "allow" };
+        let output = command
+            .args([&self.bootstrap(), what, topic, Listener::USER.0])
+            .output()?;
+        ensure!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        Ok(())
     }
 
     /// The authority that signed the certificates of the protected listeners, and those that they ask clients for.
@@ -181,15 +280,24 @@ impl Kafka {
 
     /// Starts it again after `stop` or `kill`, on the same port and data.
     pub fn resume(&mut self) -> Result<()> {
+        self.spawn()?;
+        self.answers()
+    }
+
+    fn spawn(&mut self) -> Result<()> {
         ensure!(self.process.is_none(), "the broker runs");
         let settings = self.folder.path().join("server.properties");
         let mut command = self.java("kafka.Kafka")?;
         command.arg(settings);
-        let mut process = Process::start("kafka", &command, &self.folder.path().join("kafka.log"))?;
-        let consumer: BaseConsumer = ClientConfig::new()
-            .set("bootstrap.servers", self.bootstrap())
-            .set("log_level", "0")
-            .create()?;
+        let log = self.folder.path().join("kafka.log");
+        self.process = Some(Process::start("kafka", &command, &log)?);
+        Ok(())
+    }
+
+    /// Waits until it answers.
+    fn answers(&mut self) -> Result<()> {
+        let consumer = self.consumer()?;
+        let process = self.running()?;
         until("the broker's answer", Patience::Long, || {
             ensure!(process.is_running()?, "kafka has ended: {}", process.output()?);
             let metadata = consumer.fetch_metadata(None, Duration::from_millis(500));
@@ -197,9 +305,27 @@ impl Kafka {
                 .ok()
                 .filter(|known| !known.brokers().is_empty())
                 .map(drop))
-        })?;
-        self.process = Some(process);
-        Ok(())
+        })
+    }
+
+    fn consumer(&self) -> Result<BaseConsumer> {
+        Ok(ClientConfig::new()
+            .set("bootstrap.servers", self.bootstrap())
+            .set("log_level", "0")
+            .create()?)
+    }
+
+    /// The place in its cluster of the node that leads a partition, from 0 on.
+    pub fn leader(&self, topic: &str, partition: i32) -> Result<Option<usize>> {
+        let metadata = self
+            .consumer()?
+            .fetch_metadata(Some(topic), Duration::from_secs(30))?;
+        let partitions = metadata.topics().iter().flat_map(MetadataTopic::partitions);
+        let leader = partitions
+            .filter(|of| of.id() == partition)
+            .map(MetadataPartition::leader)
+            .next();
+        Ok(leader.and_then(|id| usize::try_from(id - 1).ok()))
     }
 
     /// Creates a topic with so many partitions.
@@ -268,12 +394,28 @@ impl Kafka {
 
     /// Gives a topic one setting of its own, and takes back any other that it had.
     pub fn set_topic(&self, name: &str, key: &str, value: &str) -> Result<()> {
-        let change = AlterConfig::new(ResourceSpecifier::Topic(name)).set(key, value);
-        let results = block_on(self.admin()?.alter_configs([&change], &AdminOptions::new()))?;
+        self.alter(&AlterConfig::new(ResourceSpecifier::Topic(name)).set(key, value))
+    }
+
+    fn alter(&self, change: &AlterConfig<'_>) -> Result<()> {
+        let results = block_on(self.admin()?.alter_configs([change], &AdminOptions::new()))?;
         for result in results {
-            result.map_err(|(_, error)| anyhow!("cannot set {key} of {name}: {error}"))?;
+            result.map_err(|(what, error)| anyhow!("cannot change {what:?}: {error}"))?;
         }
         Ok(())
+    }
+
+    /// A setting that a topic has of its own; nothing where the broker's counts.
+    pub fn topic_setting(&self, name: &str, key: &str) -> Result<Option<String>> {
+        let topic = ResourceSpecifier::Topic(name);
+        let results = block_on(self.admin()?.describe_configs([&topic], &AdminOptions::new()))?;
+        let settings = results.into_iter().next().context("no answer")?;
+        let settings = settings.map_err(|error| anyhow!("cannot look at {name}: {error}"))?;
+        let own = |entry: &&ConfigEntry| entry.source == ConfigSource::DynamicTopic;
+        Ok(settings
+            .get(key)
+            .filter(own)
+            .and_then(|entry| entry.value.clone()))
     }
 
     fn admin(&self) -> Result<AdminClient<DefaultClientContext>> {

@@ -2,7 +2,7 @@
 //!
 //! | peer | what it is |
 //! |---|---|
-//! | [`Kafka`] | one Apache Kafka node (`KRaft`) and [`Reader`], a real consumer |
+//! | [`Kafka`] | Apache Kafka nodes (`KRaft`), mostly one, and [`Reader`], a real consumer; [`Proxy`] loses a broker's answers |
 //! | [`OpcUaPeer`] | an asyncua server whose variables a test sets |
 //! | [`ModbusPeer`] | a pymodbus server whose registers a test sets |
 //! | [`Authority`] | certificates, made with Python's `cryptography`, which asyncua brings along |
@@ -30,6 +30,7 @@ mod opcua;
 mod peer;
 mod ports;
 mod process;
+mod proxy;
 mod reader;
 mod wait;
 
@@ -49,5 +50,6 @@ pub use opcua::{OpcUaOptions, OpcUaPeer};
 pub use peer::{example_script, peer_command};
 pub use ports::free_port;
 pub use process::{Process, Signal};
+pub use proxy::Proxy;
 pub use reader::{Reader, Record};
 pub use wait::{Patience, until};

@@ -16,6 +16,8 @@ pub enum Listener {
     Tls,
     /// TLS with a certificate of the right authority that was made for another host.
     OtherHost,
+    /// TLS with a certificate that has expired, until [`crate::Kafka::renew_certificate`].
+    Expired,
     /// TLS for clients that have a certificate of the authority; [`Listener::CLIENT`] is one.
     ClientCertificate,
     /// TLS, and SASL with PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512 for [`Listener::USER`].
@@ -28,15 +30,37 @@ impl Listener {
     /// The one user, and its password.
     pub const USER: (&'static str, &'static str) = ("line-gateway", "s3cret-Of-The-Line");
 
-    const ALL: [Self; 4] = [Self::Tls, Self::OtherHost, Self::ClientCertificate, Self::Sasl];
+    const ALL: [Self; 5] = [
+        Self::Tls,
+        Self::OtherHost,
+        Self::Expired,
+        Self::ClientCertificate,
+        Self::Sasl,
+    ];
 
     const fn name(self) -> &'static str {
         match self {
             Self::Tls => "TLS",
             Self::OtherHost => "OTHERHOST",
+            Self::Expired => "EXPIRED",
             Self::ClientCertificate => "CLIENTCERTIFICATE",
             Self::Sasl => "SASL",
         }
+    }
+
+    /// What its settings begin with in the broker's configuration.
+    fn prefix(self) -> String {
+        format!("listener.name.{}", self.name().to_lowercase())
+    }
+
+    /// The setting that says where its certificate is.
+    pub(crate) fn place_of_certificate(self) -> String {
+        self.prefix() + ".ssl.keystore.location"
+    }
+
+    /// The file with its certificate and key, which are one for the broker.
+    pub(crate) fn store(self) -> String {
+        format!("{}.pem", self.name().to_lowercase())
     }
 
     /// Whose certificate it shows.
@@ -107,19 +131,23 @@ impl Listeners {
                 "SSL"
             };
             write!(protocols, ",{name}:{protocol}")?;
-            // The broker wants key and certificate in one file.
+            let shown = match listener {
+                Listener::Expired => self.authority.expired_certificate_of(certificate),
+                _ => self.authority.certificate_of(certificate),
+            };
             let store = folder.write(
-                &format!("{certificate}.store.pem"),
+                &listener.store(),
                 &[
                     fs::read_to_string(self.authority.key_of(certificate))?,
-                    fs::read_to_string(self.authority.certificate_of(certificate))?,
+                    fs::read_to_string(shown)?,
                 ]
                 .concat(),
             )?;
-            let prefix = format!("listener.name.{}", name.to_lowercase());
+            let prefix = listener.prefix();
+            let place = listener.place_of_certificate();
+            writeln!(settings, "{place}={}", store.display())?;
             for (key, value) in [
                 ("ssl.keystore.type", "PEM".to_owned()),
-                ("ssl.keystore.location", store.display().to_string()),
                 ("ssl.truststore.type", "PEM".to_owned()),
                 ("ssl.truststore.location", authority.display().to_string()),
             ] {
@@ -128,11 +156,20 @@ impl Listeners {
             match listener {
                 Listener::ClientCertificate => writeln!(settings, "{prefix}.ssl.client.auth=required")?,
                 Listener::Sasl => settings.push_str(&sasl(&prefix)),
-                Listener::Tls | Listener::OtherHost => {}
+                Listener::Tls | Listener::OtherHost | Listener::Expired => {}
             }
         }
         writeln!(settings, "listener.security.protocol.map={protocols}")?;
         writeln!(settings, "inter.broker.listener.name=PLAINTEXT")?;
+        // Who comes without protection may do everything, others what they are not forbidden.
+        writeln!(
+            settings,
+            "authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer"
+        )?;
+        writeln!(
+            settings,
+            "super.users=User:ANONYMOUS\nallow.everyone.if.no.acl.found=true"
+        )?;
         Ok(settings)
     }
 }
