@@ -179,7 +179,10 @@ fn has_log(path: &Path) -> bool {
 
 /// Whether a file that may be damaged can be recognised as a store with all its tables.
 pub(crate) fn is_recognised(path: &Path) -> bool {
-    has_header(path)
+    // `SQLite` deletes the log beside an empty file.
+    let is_empty = std::fs::metadata(path).is_ok_and(|file| file.len() == 0);
+    !is_empty
+        && has_header(path)
         && connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY, "open what is damaged")
             .is_ok_and(|connection| matches!(is_new(&connection, path), Ok(false)))
 }

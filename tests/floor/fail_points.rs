@@ -254,9 +254,12 @@ fn gets_ready(gateway: &mut Gateway) -> Result<bool> {
     })
 }
 
-/// The counts that wait in the store of a gateway that salvaged it. The damaged one is still there, as it was.
-fn salvaged(gateway: &mut Gateway, damaged: &Folder) -> Result<Vec<i64>> {
+/// The counts that wait in the store of a gateway that salvaged it, or whose last process did and told it or not. The damaged one is still
+/// there, as it was.
+fn salvaged(gateway: &mut Gateway, damaged: &Folder, told: bool) -> Result<Vec<i64>> {
     ensure!(gets_ready(gateway)?, "it ended: {}", gateway.output()?);
+    let alarm = gateway.metric("floorgate_outbox_salvaged")?;
+    ensure!(told || alarm == Some(1.0), "nobody is told of the damage");
     let counts = waiting_counts(gateway)?;
     gateway.kill()?;
     let before = fs::read(damaged.path().join("outbox.db"))?;
@@ -273,6 +276,7 @@ fn salvaged(gateway: &mut Gateway, damaged: &Folder) -> Result<Vec<i64>> {
 #[test]
 fn whichever_call_a_salvage_dies_at_the_next_start_completes_it() -> Result<()> {
     const LAST: i64 = 600;
+    const TOLD: &str = "the outbox was damaged";
     let (mut kafka, mut plant) = backlog(LAST)?;
     let gateway = &mut plant.gateway;
     let faults = Faults::under(gateway)?;
@@ -289,7 +293,7 @@ fn whichever_call_a_salvage_dies_at_the_next_start_completes_it() -> Result<()> 
     let damaged = Folder::new("damaged")?;
     copy_outbox(&gateway.state(), damaged.path())?;
     gateway.spawn()?;
-    let counts = salvaged(gateway, &damaged)?;
+    let counts = salvaged(gateway, &damaged, false)?;
     ensure!(
         counts.len() > 200 && counts.is_sorted() && counts.last() == Some(&LAST),
         "{counts:?}"
@@ -300,13 +304,15 @@ fn whichever_call_a_salvage_dies_at_the_next_start_completes_it() -> Result<()> 
             loop {
                 copy_outbox(damaged.path(), &gateway.state())?;
                 faults.die_at(call, moment, number + 1)?;
+                let before = gateway.output()?.len();
                 gateway.spawn()?;
                 if gets_ready(gateway)? {
                     break;
                 }
                 number += 1;
+                let told = gateway.output()?[before..].contains(TOLD);
                 gateway.spawn()?;
-                let after = salvaged(gateway, &damaged)?;
+                let after = salvaged(gateway, &damaged, told)?;
                 assert_eq!(after, counts, "{moment:?} {name} {number}");
             }
             faults.live()?;
