@@ -92,7 +92,7 @@ pub(crate) struct RunForm {
 #[serde(untagged)]
 #[allow(dead_code, reason = "it only describes what is decoded by hand")]
 pub(crate) enum ForEachSchema {
-    /// Every combination of the values: a value, a list of values, or a range such as `1..40`.
+    /// Every combination of the values: a value, a range such as `1..40`, or a list of these.
     Combinations(BTreeMap<String, serde_json::Value>),
     /// One instance for each element.
     List(Vec<BTreeMap<String, serde_json::Value>>),

@@ -35,6 +35,7 @@ mod mentioned;
 mod merge;
 mod origin;
 mod overrides;
+mod range;
 mod reach;
 mod restart;
 mod schema;

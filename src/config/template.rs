@@ -4,8 +4,10 @@ use std::collections::HashSet;
 
 use floorgate_yaml::{Node, NodeKind, Problems, Span, Spanned, closest};
 
+use crate::range::{self, values_of};
+
 /// More instances of one mapping than any plant has; a slip in a range should not fill the memory.
-const MOST_INSTANCES: usize = 200_000;
+pub(crate) const MOST_INSTANCES: usize = 200_000;
 
 /// Most bytes of the values of all instances that one element stands for.
 const MOST_BYTES: usize = 256 * 1024 * 1024;
@@ -287,6 +289,7 @@ impl Instances {
         for element in elements {
             instances.add(element, problems);
         }
+        range::check_dashes(&instances.parameters, elements, problems);
         instances
     }
 
@@ -426,66 +429,4 @@ fn weight_of(value: &NodeKind) -> usize {
         _ => 0,
     };
     std::mem::size_of::<NodeKind>() + text
-}
-
-/// A parameter's values: one, a list, or a range `1..40`, both ends included.
-fn values_of(name: &str, node: &Node, problems: &mut Problems) -> Option<Vec<NodeKind>> {
-    match &node.kind {
-        NodeKind::List(items) => {
-            let scalars = items
-                .iter()
-                .all(|item| !matches!(item.kind, NodeKind::List(_) | NodeKind::Map(_) | NodeKind::Null));
-            if scalars && !items.is_empty() {
-                return Some(items.iter().map(|item| item.kind.clone()).collect());
-            }
-            problems
-                .error(
-                    node.span,
-                    format!("`{name}`: expected a list of numbers or texts"),
-                )
-                .hint("such as `[a, b]`");
-            None
-        }
-        NodeKind::Text(text) if text.contains("..") => {
-            let range = text.split_once("..").and_then(|(from, to)| {
-                Some((from.trim().parse::<i64>().ok()?, to.trim().parse::<i64>().ok()?))
-            });
-            match range {
-                Some((from, to)) if from <= to && to.abs_diff(from) < MOST_INSTANCES as u64 => {
-                    Some((from..=to).map(|number| NodeKind::Int(number.into())).collect())
-                }
-                Some((from, to)) if from > to => {
-                    problems
-                        .error(node.span, format!("`{name}`: the range {text:?} is empty"))
-                        .hint("the lower number comes first, such as `1..40`");
-                    None
-                }
-                Some(_) => {
-                    problems
-                        .error(
-                            node.span,
-                            format!("`{name}`: more than {MOST_INSTANCES} instances"),
-                        )
-                        .hint("divide them among several mappings");
-                    None
-                }
-                None => {
-                    problems
-                        .error(node.span, format!("`{name}`: {text:?} is no range"))
-                        .hint("two integers, both included, such as `1..40`");
-                    None
-                }
-            }
-        }
-        NodeKind::Map(_) | NodeKind::Null => {
-            problems
-                .error(
-                    node.span,
-                    format!("`{name}`: expected a value, found {}", node.describe()),
-                )
-                .hint("a number, text, a list of these, or a range such as `1..40`");
-            None
-        }
-        kind => Some(vec![kind.clone()]),
-    }
 }
