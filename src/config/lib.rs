@@ -38,6 +38,7 @@ mod overrides;
 mod range;
 mod reach;
 mod restart;
+mod same;
 mod schema;
 pub mod settings;
 mod shape;

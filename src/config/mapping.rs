@@ -23,8 +23,9 @@ use crate::links;
 use crate::mentioned;
 use crate::origin::Origin;
 use crate::overrides;
+use crate::same;
 use crate::tag::{self, Tables, TagPlan};
-use crate::template::{Instances, Template};
+use crate::template::{Instance, Instances, Template};
 
 /// A source as far as mappings need it.
 pub(crate) struct KnownSource<'n> {
@@ -198,6 +199,11 @@ impl<'n> Compiler<'n> {
                 .collect(),
         };
         let changes = overrides::by_instance(&file.changes, node, &names, problems);
+        if events_right {
+            let is_shared = |instance: &&Instance| !changes.contains_key(instance.name.as_str());
+            let shared: Vec<_> = mapping.instances.list.iter().filter(is_shared).collect();
+            same::check(&mapping, &shared, problems);
+        }
         let before = problems.list().len();
         for instance in &mapping.instances.list {
             let change = changes.get(instance.name.as_str());
