@@ -1,7 +1,7 @@
 //! The kind of a rule, and whether its trigger is the kind of tag that the event needs.
 
 use floorgate_core::plan::{CountEvent, RuleKind, Subject, TagSpec};
-use floorgate_core::table::Unmapped;
+use floorgate_core::table::{Unmapped, ValueTable};
 use floorgate_yaml::{Node, Problems, Span, slip};
 
 use crate::alarm;
@@ -87,7 +87,13 @@ pub(crate) fn of(
         "Alarm" => alarm::of(form, (trigger.name, trigger.span), spec, problems),
         "MeasurementRecorded" => Some(measurement(form, &trigger, problems)),
         _ => match vocabulary::standard(event) {
-            Some(standard) => standard::of_fields(standard, form, data, scope),
+            Some(standard) => {
+                // Another tag may say the mode.
+                if event == "EquipmentModeChanged" && data.is_none_or(|data| data.get("mode").is_none()) {
+                    fits(&trigger, MODES, "modes", problems);
+                }
+                standard::of_fields(standard, form, data, scope)
+            }
             None => custom(form, scope, problems),
         },
     }
@@ -192,19 +198,43 @@ fn equipment_state(trigger: &Trigger<'_>, problems: &mut Problems) {
         problems,
     );
     trigger.is_no_heartbeat("EquipmentStateChanged", problems);
-    if let Some(table) = trigger.spec.and_then(|spec| spec.values.as_ref())
-        && &*table.model == "isa95"
-    {
-        problems
-            .error(
-                trigger.span,
-                format!(
-                    "table `{}` names states of work orders, not of equipment",
-                    table.name
-                ),
-            )
-            .hint("use `packml-state`, `machinery-item-state` or a table of the plant's own");
+    fits(trigger, STATES, "states", problems);
+}
+
+/// The tables of the standards that name states of equipment, and those that name its modes.
+const STATES: &[&str] = &["packml-state", "machinery-item-state", "mtconnect-execution"];
+const MODES: &[&str] = &[
+    "packml-mode",
+    "machinery-operation-mode",
+    "weihenstephan-program",
+    "weihenstephan-mode",
+];
+
+/// Reports a table of the standards that names something else than these do. The plant's own may name anything, but states of work orders.
+fn fits(trigger: &Trigger<'_>, tables: &[&str], what: &str, problems: &mut Problems) {
+    let Some(table) = trigger.spec.and_then(|spec| spec.values.as_ref()) else {
+        return;
+    };
+    let name = &*table.name;
+    if &*table.model != "isa95" && (!ValueTable::STANDARD.contains(&name) || tables.contains(&name)) {
+        return;
     }
+    let names = match name {
+        _ if &*table.model == "isa95" => "states of work orders",
+        _ if STATES.contains(&name) => "states of equipment",
+        _ if MODES.contains(&name) => "modes of equipment",
+        "result-evaluation" => "results",
+        _ => "states of transports",
+    };
+    problems
+        .error(
+            trigger.span,
+            format!("table `{name}` names {names}, not {what} of equipment"),
+        )
+        .hint(format!(
+            "use `{}` or a table of the plant's own",
+            tables.join("`, `")
+        ));
 }
 
 fn count(
