@@ -33,6 +33,7 @@ mod literal;
 mod mapping;
 mod mentioned;
 mod merge;
+mod names;
 mod origin;
 mod overrides;
 mod range;

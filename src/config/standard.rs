@@ -8,6 +8,7 @@ use floorgate_yaml::{Node, Problems};
 use crate::constant;
 use crate::data::Scope;
 use crate::event_form::EventForm;
+use crate::names;
 use crate::vocabulary::{EventType, Made, Origin, snake, standard};
 
 /// What identifies the events of a rule beside its equipment.
@@ -76,6 +77,7 @@ pub(crate) fn fields(
 ) -> Vec<(Arc<str>, Field)> {
     if let Some(data) = data {
         constant::check(event, data, problems);
+        names::check(event, data, problems);
     }
     let of_fields = event.made != Made::Itself;
     let mut found = Vec::new();

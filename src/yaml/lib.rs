@@ -29,6 +29,6 @@ pub use duration::{Duration, NoDuration};
 pub use node::{FileId, Node, NodeKind, Span};
 pub use parse::parse;
 pub use problem::{Problem, Problems, Severity};
-pub use similar::{closest, slip};
+pub use similar::{closest, slip, spelt};
 pub use spanned::Spanned;
 pub use within::Within;

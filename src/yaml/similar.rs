@@ -10,12 +10,6 @@ pub fn closest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) ->
     if name.len() > LONGEST {
         return None;
     }
-    let plain = |text: &str| -> String {
-        text.chars()
-            .filter(|c| !matches!(c, '-' | '_' | ' '))
-            .flat_map(char::to_lowercase)
-            .collect()
-    };
     let wanted = plain(name);
     let length = wanted.chars().count();
     let bound = (length / 3).max(1);
@@ -62,9 +56,64 @@ pub fn slip<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Op
     best
 }
 
+/// The candidate that `name` is but for its case, `-` and `_`, or, of six characters or more, for one slip of the keyboard; where
+/// names of the writer's own are possible too. One more `s` or digit at the end makes another name. `None` where one is the same.
+pub fn spelt<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    if name.len() > LONGEST {
+        return None;
+    }
+    let wanted = plain(name);
+    let is_longer = |long: &str, short: &str| {
+        let rest = long.strip_prefix(short);
+        rest.is_some_and(|rest| rest == "s" || rest.bytes().all(|byte| byte.is_ascii_digit()))
+    };
+    let mut best = None;
+    for candidate in candidates {
+        if candidate == name {
+            return None;
+        }
+        let known = plain(candidate);
+        let is_slip = wanted.chars().count().min(known.chars().count()) >= 6
+            && strsim::osa_distance(&wanted, &known) == 1
+            && !is_longer(&wanted, &known)
+            && !is_longer(&known, &wanted);
+        if wanted == known || (is_slip && best.is_none()) {
+            best = Some(candidate);
+        }
+    }
+    best
+}
+
+/// A name without what is written differently here and there.
+fn plain(text: &str) -> String {
+    text.chars()
+        .filter(|c| !matches!(c, '-' | '_' | ' '))
+        .flat_map(char::to_lowercase)
+        .collect()
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{closest, slip};
+    use super::{closest, slip, spelt};
+
+    #[test]
+    fn names_of_the_writers_own_are_no_slips() {
+        let fields = ["partId", "durationMs", "values", "qtyPicked", "to"];
+        for (name, wanted) in [
+            ("partID", Some("partId")),
+            ("part_id", Some("partId")),
+            ("partIds", None),
+            ("partId2", None),
+            ("durationMS", Some("durationMs")),
+            ("durtaionMs", Some("durationMs")),
+            ("value", None),
+            ("values", None),
+            ("qtyPlaced", None),
+            ("ot", None),
+        ] {
+            assert_eq!(spelt(name, fields), wanted, "{name}");
+        }
+    }
 
     #[test]
     fn only_near_misses_are_slips() {
