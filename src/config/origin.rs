@@ -70,12 +70,14 @@ impl TagPlan<'_> {
             return;
         };
         self.given = adapter.gives(address.written());
-        if self.given.is_none()
-            && !address.is_constant()
-            && let Some(first) = instances.list.first()
-        {
-            self.given = adapter.gives(&address.fill(&instances.parameters, &first.values));
-            self.varies = self.given.is_some();
+        if self.given.is_none() && !address.is_constant() {
+            let of =
+                |instance: &Instance| adapter.gives(&address.fill(&instances.parameters, &instance.values));
+            let mut all = instances.list.iter().map(of);
+            if let Some(first) = all.next().flatten() {
+                self.varies = all.any(|given| given != Some(first));
+                self.given = Some(first).filter(|_| !self.varies);
+            }
         }
     }
 }

@@ -43,9 +43,9 @@ pub(crate) struct TagPlan<'n> {
     /// Where its longest silence stands.
     pub at_least_every: Option<Span>,
     pub address: Option<NodeTemplate<'n>>,
-    /// What its values are, where the address says so; in the first instance where they may differ.
+    /// What its values are, where the address says so of all instances.
     pub given: Option<Given>,
-    /// Whether what they are depends on the instance.
+    /// Whether what they are depends on the instance: then nothing is said of all.
     pub varies: bool,
 }
 
@@ -260,7 +260,7 @@ pub(crate) fn read<'n>(
         })
     };
     plan.ask(origin, instances);
-    if let (Some(given), Some(spec), false) = (plan.given, &spec, plan.varies) {
+    if let (Some(given), Some(spec)) = (plan.given, &spec) {
         fit::check(node, spec, given, problems);
     }
     plan.spec = spec
