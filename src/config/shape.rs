@@ -127,10 +127,12 @@ fn join(
 ) -> Option<Shape> {
     let within = within(form, "join", problems);
     let mut right = true;
-    for (place, tag) in joined.value.iter().enumerate() {
+    for tag in &joined.value {
+        let known = scope.inputs.len();
         let slot = scope.tag("join", tag, tag.span, problems);
         right &= slot.is_some();
-        if slot.is_some_and(|slot| usize::from(slot.0) != place + 1) {
+        // One that is named anew has a slot of its own.
+        if slot.is_some_and(|slot| usize::from(slot.0) < known) {
             problems
                 .error(tag.span, format!("`join`: tag `{}` is there twice", tag.value))
                 .hint("the trigger is joined already: name the others, each once");
