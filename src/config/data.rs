@@ -80,15 +80,17 @@ impl Scope<'_> {
         };
     }
 
-    /// The tag that sets a counter back, where its tag names one. It follows the trigger among the rule's inputs.
-    pub(crate) fn reset_of(&mut self, counter: &str, problems: &mut Problems) -> Result<Option<Slot>, ()> {
+    /// The tag that sets a counter back, where its tag names one; `Err` where there is no such tag. It follows the trigger among the
+    /// rule's inputs.
+    pub(crate) fn reset_of(&mut self, counter: &str) -> Result<Option<Slot>, ()> {
         let place = self.by_name.get(counter).copied();
-        let Some(reset) = place.and_then(|place| self.tags[place].reset.clone()) else {
+        let Some(tag) = place
+            .map(|place| &self.tags[place])
+            .filter(|tag| tag.reset.is_some())
+        else {
             return Ok(None);
         };
-        self.tag("reset", &reset, reset.span, problems)
-            .map(Some)
-            .ok_or(())
+        tag.resetter.map(|reset| Some(self.slot_of(reset))).ok_or(())
     }
 
     /// The tag that was probably meant.

@@ -251,7 +251,7 @@ fn count(
         "counter: {width: 32}",
         problems,
     );
-    let reset = scope.reset_of(trigger.name, problems);
+    let reset = scope.reset_of(trigger.name);
     let counted = match event {
         "ScrapRecorded" => Some(CountEvent::Scrap),
         "EnergyRecorded" => {

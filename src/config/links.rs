@@ -4,16 +4,27 @@ use std::rc::Rc;
 
 use floorgate_adapter_api::GivenKind;
 use floorgate_core::plan::Shape;
-use floorgate_yaml::{Problems, Span, closest};
+use floorgate_yaml::{Problems, Span, Spanned, closest};
 
 use crate::event::EventPlan;
 use crate::fit::named;
 use crate::overrides::Change;
 use crate::tag::TagPlan;
 
-/// Marks the tags that others need, and reports names that are none.
-/// Of a mapping that is not `whole` the names may be in parts that are missing.
-pub(crate) fn mark_used(tags: &[TagPlan<'_>], used: &mut [bool], whole: bool, problems: &mut Problems) {
+/// Reports companions that are no tags of a mapping, of which all parts are there.
+pub(crate) fn check_companions(tags: &[TagPlan<'_>], problems: &mut Problems) {
+    for tag in tags {
+        if let Some(valid) = tag.valid.as_ref().filter(|_| tag.gate.is_none()) {
+            no_companion("valid", valid, tag, tags, problems);
+        }
+        if let Some(reset) = tag.reset.as_ref().filter(|_| tag.resetter.is_none()) {
+            no_companion("reset", reset, tag, tags, problems);
+        }
+    }
+}
+
+/// Marks the tags that others need, and reports those that cannot say what they are needed for.
+pub(crate) fn mark_used(tags: &[TagPlan<'_>], used: &mut [bool], problems: &mut Problems) {
     for (place, tag) in tags.iter().enumerate() {
         used[place] |= tag.is_heartbeat;
         if let Some(reset) = tag.reset.as_ref().filter(|reset| reset.value == tag.name) {
@@ -58,28 +69,37 @@ pub(crate) fn mark_used(tags: &[TagPlan<'_>], used: &mut [bool], whole: bool, pr
                     )
                     .hint("name a tag whose value always holds");
             }
-            None if !whole => {}
-            None => {
-                let may_suggest = problems.may_suggest(tags.len());
-                let problem = problems.error(
-                    valid.span,
-                    format!(
-                        "`valid` of tag `{}`: there is no tag `{}` in this mapping",
-                        tag.name, valid.value
-                    ),
-                );
-                let similar = if may_suggest {
-                    closest(&valid.value, tags.iter().map(|other| other.name))
-                } else {
-                    None
-                };
-                match similar {
-                    Some(similar) => problem.hint(format!("did you mean `{similar}`?")),
-                    None => problem.hint("name the tag whose value says whether this one holds"),
-                };
-            }
+            None => {}
         }
     }
+}
+
+/// Reports a companion that is no tag of the mapping.
+fn no_companion(
+    key: &str,
+    name: &Spanned<String>,
+    tag: &TagPlan<'_>,
+    tags: &[TagPlan<'_>],
+    problems: &mut Problems,
+) {
+    let may_suggest = problems.may_suggest(tags.len());
+    let problem = problems.error(
+        name.span,
+        format!(
+            "`{key}` of tag `{}`: there is no tag `{}` in this mapping",
+            tag.name, name.value
+        ),
+    );
+    let similar = if may_suggest {
+        closest(&name.value, tags.iter().map(|other| other.name))
+    } else {
+        None
+    };
+    match (similar, key) {
+        (Some(similar), _) => problem.hint(format!("did you mean `{similar}`?")),
+        (None, "valid") => problem.hint("name the tag whose value says whether this one holds"),
+        (None, _) => problem.hint("name the tag that is true when the counter is set back"),
+    };
 }
 
 /// Marks the tags that only snapshots need: they are read when a rule asks for them, and not watched.

@@ -166,13 +166,16 @@ impl<'n> Compiler<'n> {
             version: Arc::clone(&file.version),
             whole: file.whole,
         };
+        companions::find(&mut mapping.tags);
+        if file.whole {
+            links::check_companions(&mapping.tags, problems);
+        }
         let mut used = vec![false; mapping.tags.len()];
         let events = self.events(node, &mut mapping, &mut used, problems);
         if let Some(run) = node.get("run") {
             latch::check(run, &mapping.events, problems);
         }
-        companions::find(&mut mapping.tags);
-        links::mark_used(&mapping.tags, &mut used, file.whole, problems);
+        links::mark_used(&mapping.tags, &mut used, problems);
         links::mark_on_demand(&mut mapping.tags, &mapping.events, &used);
         let events_right = events == Some(true) && file.whole;
         if events_right {

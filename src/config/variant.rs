@@ -51,13 +51,16 @@ impl<'n> Compiler<'n> {
             own.on_demand = tag.on_demand;
             *tag = own;
         }
+        let before = problems.error_count();
         companions::find(&mut tags);
+        if mapping.whole {
+            links::check_companions(&tags, problems);
+        }
         let is_there = |change: &TagChange| change.entry.is_some();
         if change.events.is_empty() && change.tags.values().all(is_there) && !means_other.contains(&true) {
             let events = mapping.events.clone();
             return Variant { tags, events };
         }
-        let before = problems.error_count();
         let events = self.changed_events(mapping, change, instance, (&tags, &means_other), problems);
         // What lacks an event that is wrong is not wrong as well.
         if !whole || problems.error_count() > before {
@@ -69,7 +72,7 @@ impl<'n> Compiler<'n> {
                 used_here[*input] = true;
             }
         }
-        links::mark_used(&tags, &mut used_here, mapping.whole, problems);
+        links::mark_used(&tags, &mut used_here, problems);
         links::mark_on_demand(&mut tags, &events, &used_here);
         let run = mapping.run.as_ref().map(|_| change.span);
         let here = format!("instance `{}`", change.instance);
