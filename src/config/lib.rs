@@ -11,6 +11,7 @@ mod companions;
 mod completion;
 mod condition;
 mod constant;
+mod contradiction;
 mod data;
 mod difference;
 mod environment;

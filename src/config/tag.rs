@@ -10,6 +10,7 @@ use floorgate_yaml::{Draft, Node, NodeKind, Problems, Span, Spanned, closest, de
 
 use crate::alarm;
 use crate::check::expect_mapping;
+use crate::contradiction;
 use crate::event;
 use crate::fit;
 use crate::form::{CounterForm, DeadbandForm, InitialForm, TAG_KEYS, TableForm, TagForm};
@@ -326,19 +327,7 @@ fn spec_of(name: &str, form: TagForm, tables: &mut Tables, problems: &mut Proble
     }
     let field = field_of(name, &form, problems);
     tag_times::check(name, &form, problems);
-    if let (Some(values), Some(deadband)) = (&form.values, &form.deadband) {
-        problems
-            .error(
-                deadband.span,
-                format!("tag `{name}` has a table `{}`, and a deadband", values.value),
-            )
-            .hint("an enumeration has no deadband; remove one of them");
-    }
-    if let (Some(_), Some(deadband)) = (&form.bits, &form.deadband) {
-        problems
-            .error(deadband.span, format!("tag `{name}` has `bits`, and a deadband"))
-            .hint("an alarm word has no deadband: it would swallow the lowest bits; remove one of them");
-    }
+    contradiction::check(name, &form, problems);
     Some(TagSpec {
         name: name.into(),
         unit: form.unit.map(|unit| unit.value.into()),
