@@ -271,10 +271,8 @@ pub(crate) fn read<'n>(
 }
 
 fn spec_of(name: &str, form: TagForm, tables: &mut Tables, problems: &mut Problems) -> Option<TagSpec> {
-    let values = match &form.values {
-        Some(table) => Some(tables.find(table, problems)?),
-        None => None,
-    };
+    // What a wrong table leaves is looked at as well.
+    let table = form.values.as_ref().map(|table| tables.find(table, problems));
     if let Some(unit) = &form.unit {
         unit::check(name, unit, problems);
     }
@@ -328,16 +326,22 @@ fn spec_of(name: &str, form: TagForm, tables: &mut Tables, problems: &mut Proble
     let field = field_of(name, &form, problems);
     tag_times::check(name, &form, problems);
     contradiction::check(name, &form, problems);
+    let counter = form
+        .counter
+        .and_then(|counter| counter_of(name, &counter, problems));
+    let bits = form.bits.map(|bits| alarm::of_bits(bits.value, problems));
+    let values = match table {
+        Some(table) => Some(table?),
+        None => None,
+    };
     Some(TagSpec {
         name: name.into(),
         unit: form.unit.map(|unit| unit.value.into()),
         deadband,
         at_least_every: form.at_least_every.map(|every| every.get()),
         values,
-        counter: form
-            .counter
-            .and_then(|counter| counter_of(name, &counter, problems)),
-        bits: form.bits.map(|bits| alarm::of_bits(bits.value, problems)),
+        counter,
+        bits,
         initial: match form.initial {
             InitialForm::Compare => InitialPolicy::Compare,
             InitialForm::Emit => InitialPolicy::Emit,
