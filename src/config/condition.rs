@@ -167,7 +167,7 @@ impl Trigger<'_> {
                 back,
                 limit >= most,
                 limit < least,
-                back <= least,
+                back < least,
             ),
             Condition::Below { limit, back } => (
                 "below",
@@ -176,7 +176,7 @@ impl Trigger<'_> {
                 back,
                 limit <= least,
                 limit > most,
-                back >= most,
+                back > most,
             ),
             Condition::True | Condition::Is(_) => return,
         };
@@ -200,7 +200,7 @@ impl Trigger<'_> {
             problems
                 .warning(
                     form.hysteresis.as_ref().map_or(span, |key| Some(key.span)),
-                    format!("event `{event}` is made once at most: {is}, and never {way} {back}, where the condition ends"),
+                    format!("event `{event}` is made once at most: {is}, and never {back} or {way}, where the condition ends"),
                 )
                 .hint("give a smaller hysteresis");
         }

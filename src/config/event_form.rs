@@ -60,7 +60,8 @@ pub(crate) struct EventForm {
     /// The event is made when the trigger falls below this value; of `Alarm` it is the condition.
     #[serde(default)]
     pub below: Option<Spanned<f64>>,
-    /// How far the value must come back before `above` or `below` can be met again, in the tag's unit.
+    /// How far the value must come back before `above` or `below` can be met again, in the tag's unit: `above: 80` with `hysteresis: 5`
+    /// ends at 75, without one at 80.
     #[serde(default)]
     pub hysteresis: Option<Spanned<f64>>,
     /// How long a condition (`edge: rising`, `becomes`, `above`, `below`) has to hold before it counts. The event then has the time at

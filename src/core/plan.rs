@@ -271,18 +271,18 @@ pub enum Condition {
     True,
     /// It is one of these, by the names of the tag's table, or as text.
     Is(Box<[Arc<str>]>),
-    /// It rises above `limit`, and until it falls below `back`.
+    /// It rises above `limit`, and until it is at `back` or below.
     Above {
         /// The condition begins above this.
         limit: f64,
-        /// It ends below this, at most `limit`.
+        /// It ends at this and below, at most `limit`.
         back: f64,
     },
-    /// It falls below `limit`, and until it rises above `back`.
+    /// It falls below `limit`, and until it is at `back` or above.
     Below {
         /// The condition begins below this.
         limit: f64,
-        /// It ends above this, at least `limit`.
+        /// It ends at this and above, at least `limit`.
         back: f64,
     },
 }

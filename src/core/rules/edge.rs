@@ -180,10 +180,10 @@ impl Place<'_> {
             }
             Condition::Above { limit, back } => value
                 .as_f64()
-                .is_some_and(|number| if before { number >= *back } else { number > *limit }),
+                .is_some_and(|number| number > if before { *back } else { *limit }),
             Condition::Below { limit, back } => value
                 .as_f64()
-                .is_some_and(|number| if before { number <= *back } else { number < *limit }),
+                .is_some_and(|number| number < if before { *back } else { *limit }),
         })
     }
 }

@@ -76,7 +76,7 @@ fn window(random: &mut Rng) -> Shape {
 }
 
 /// An alarm of a condition that has to hold.
-fn alarm(hold: Duration) -> RuleSpec {
+fn alarm(hold: Duration, random: &mut Rng) -> RuleSpec {
     let bit = AlarmBit {
         bit: 0,
         code: "HOT".into(),
@@ -87,7 +87,7 @@ fn alarm(hold: Duration) -> RuleSpec {
     let shape = Shape::Edge(EdgeSpec {
         condition: Condition::Below {
             limit: 3.0,
-            back: 4.0,
+            back: [3.0, 4.0][random.usize(..2)],
         },
         rising: true,
         falling: true,
@@ -173,7 +173,7 @@ fn rule(number: usize, random: &mut Rng) -> Rule {
     let (mut inputs, mut spec): (Vec<TagId>, RuleSpec) = match random.u8(..10) {
         0 => {
             let limit = f64::from(random.u8(1..7));
-            let back = limit - 1.5;
+            let back = limit - [0.0, 1.0, 1.5][random.usize(..3)];
             let shape = edge(random, Condition::Above { limit, back });
             (vec![TEMPERATURE, ORDER], custom(shape, field(1)))
         }
@@ -205,7 +205,7 @@ fn rule(number: usize, random: &mut Rng) -> Rule {
             )
         }
         6 => (vec![GOOD, ALARMS], counting(random)),
-        7 => (vec![TEMPERATURE], alarm(within)),
+        7 => (vec![TEMPERATURE], alarm(within, random)),
         8 => (vec![STATE, ORDER], custom(transitions(random), field(1))),
         _ => (vec![STATE, ORDER, GOOD], numbered(random)),
     };
