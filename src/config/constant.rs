@@ -3,7 +3,14 @@
 use floorgate_yaml::{Node, NodeKind, Problems};
 use serde_json::Value as Json;
 
-use crate::vocabulary::{EventType, Field, Form};
+use crate::vocabulary::{EventType, Field, Form, Origin};
+
+impl Field {
+    /// Whether a text is a number where the device sends one: what the gateway makes is text.
+    pub(crate) fn may_be_number(&self) -> bool {
+        self.origin != Origin::Made
+    }
+}
 
 /// Reports the constants of `data` that are no values of the standard event's fields.
 pub(crate) fn check(event: &EventType, data: &Node, problems: &mut Problems) {
@@ -26,7 +33,7 @@ fn check_fields(event: &str, fields: &[Field], data: &Node, problems: &mut Probl
             _ => node,
         };
         let value = Json::from(constant);
-        if !takes(field.form, &value) {
+        if !takes(field, &value) {
             problems
                 .error(constant.span, format!("`{name}` of `{event}` cannot be {value}"))
                 .hint(said(field.form));
@@ -34,13 +41,14 @@ fn check_fields(event: &str, fields: &[Field], data: &Node, problems: &mut Probl
     }
 }
 
-/// Whether a value is one of a form. Text with a parameter may be anything.
-fn takes(form: Form, value: &Json) -> bool {
+/// Whether a value is one of a field. Text with a parameter may be anything.
+fn takes(field: &Field, value: &Json) -> bool {
     if value.is_null() || value.as_str().is_some_and(|text| text.contains('{')) {
         return true;
     }
-    match form {
-        Form::Text | Form::Mostly(_) => value.is_string() || value.is_number(),
+    match field.form {
+        Form::Text | Form::Mostly(_) if !field.may_be_number() => value.is_string(),
+        Form::Text | Form::Mostly(_) | Form::Id => value.is_string() || value.is_number(),
         Form::Number => value.is_number(),
         Form::Integer => value.is_i64() || value.is_u64(),
         Form::Milliseconds => value.is_u64(),
@@ -54,7 +62,7 @@ fn takes(form: Form, value: &Json) -> bool {
         Form::Object(fields) => value.as_object().is_some_and(|object| fit(fields, object)),
         Form::Texts => value
             .as_array()
-            .is_some_and(|items| items.iter().all(|item| takes(Form::Text, item))),
+            .is_some_and(|items| items.iter().all(|item| item.is_string() || item.is_number())),
         Form::List(fields) => value.as_array().is_some_and(|items| {
             let fits = |item: &Json| item.as_object().is_some_and(|object| fit(fields, object));
             items.iter().all(fits)
@@ -63,24 +71,19 @@ fn takes(form: Form, value: &Json) -> bool {
 }
 
 fn fit(fields: &[Field], object: &serde_json::Map<String, Json>) -> bool {
-    let form_of = |name: &str| {
-        fields
-            .iter()
-            .find(|field| field.name == name)
-            .map(|field| field.form)
-    };
+    let known = |name: &str| fields.iter().find(|field| field.name == name);
     let mut values = object.iter();
-    values.all(|(name, value)| form_of(name).is_none_or(|form| takes(form, value)))
+    values.all(|(name, value)| known(name).is_none_or(|field| takes(field, value)))
 }
 
 /// What a value of a form is, for people.
-fn said(form: Form) -> String {
+pub(crate) fn said(form: Form) -> String {
     let names = |fields: &[Field]| -> String {
         let names: Vec<&str> = fields.iter().map(|field| field.name).collect();
         names.join(", ")
     };
     match form {
-        Form::Text | Form::Mostly(_) => "text".to_owned(),
+        Form::Text | Form::Mostly(_) | Form::Id => "text".to_owned(),
         Form::Number => "a number".to_owned(),
         Form::Integer => "a whole number".to_owned(),
         Form::Milliseconds => "milliseconds, a whole number".to_owned(),

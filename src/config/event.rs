@@ -10,6 +10,7 @@ use floorgate_yaml::{Draft, Node, NodeKind, Problems, Span, Spanned, draft};
 use crate::condition;
 use crate::data::{Scope, refill};
 use crate::event_form::{Domain, EventForm};
+use crate::filling;
 use crate::kind;
 use crate::literal;
 use crate::reach;
@@ -230,6 +231,9 @@ fn rule_spec(
         None => Vec::new(),
     };
     fields.extend(data.map(|node| scope.data(node, problems)).unwrap_or_default());
+    if let Some(event) = standard(&form.event) {
+        filling::check(event, &fields, (data, form.event.span), scope, problems);
+    }
     let sequence = shape::sequence(form, scope, problems);
     let correlation = shape::slot("correlation", form.correlation.as_ref(), scope, problems);
     let key = shape::slot("key", form.key.as_ref(), scope, problems);

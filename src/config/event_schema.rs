@@ -5,7 +5,7 @@ use floorgate_core::table::ValueTable;
 use serde_json::{Map, Value, json};
 
 use crate::inner::meaning_of;
-use crate::vocabulary::{EventType, Field, Form, Origin, SOURCE, STANDARD};
+use crate::vocabulary::{EventType, Field, Form, SOURCE, STANDARD};
 
 /// JSON Schema (2020-12) of the data of all standard events, each in `$defs` under its type.
 #[must_use]
@@ -92,10 +92,10 @@ fn sentence(text: &str) -> String {
 
 /// Every field may be null where nothing is known.
 fn schema_of(field: &Field) -> Value {
-    let is_of_a_tag = field.origin != Origin::Made;
     let mut schema = match field.form {
         // What the device sends as a number is one.
-        Form::Text if is_of_a_tag => json!({ "type": ["string", "number", "null"] }),
+        Form::Text if field.may_be_number() => json!({ "type": ["string", "number", "null"] }),
+        Form::Id => json!({ "type": ["string", "number", "null"] }),
         Form::Text => json!({ "type": ["string", "null"] }),
         // Beyond what JSON holds exactly it is text.
         Form::Number => json!({ "type": ["number", "string", "null"] }),
@@ -109,7 +109,7 @@ fn schema_of(field: &Field) -> Value {
             let names = names.iter().map(|name| Value::from(*name));
             json!({ "enum": names.chain([Value::Null]).collect::<Vec<_>>() })
         }
-        Form::Mostly(names) if is_of_a_tag => {
+        Form::Mostly(names) if field.may_be_number() => {
             json!({ "type": ["string", "number", "null"], "examples": names })
         }
         Form::Mostly(names) => json!({ "type": ["string", "null"], "examples": names }),
@@ -182,7 +182,10 @@ fn common() -> Map<String, Value> {
             "required": ["ruleId", "version"],
             "additionalProperties": false,
         },
-        "workOrderId": { "type": ["string", "null"], "description": "the work order whose run it belongs to" },
+        "workOrderId": {
+            "type": ["string", "number", "null"],
+            "description": "the work order whose run it belongs to; a number where `data` names a tag that is one",
+        },
         "runId": { "type": ["string", "null"], "description": "the run that it belongs to" },
         "snapshot": {
             "enum": ["complete", "incomplete", "changed", "failed"],

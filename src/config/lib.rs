@@ -21,6 +21,7 @@ mod event_form;
 mod event_schema;
 mod events;
 mod files;
+mod filling;
 mod fingerprint;
 mod fit;
 mod form;

@@ -74,7 +74,10 @@ pub(crate) enum Origin {
 /// The form of a field, as in JSON Schema.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Form {
+    /// Text, or the number that the device sends in place of it where the field is a tag's by itself.
     Text,
+    /// What something is called: text, or a number where that is what it is called.
+    Id,
     Number,
     Integer,
     Truth,
@@ -139,7 +142,8 @@ const fn unit_load(correlation: &'static [&'static str]) -> Identity {
 }
 
 use Form::{
-    Anything, Integer, List, Milliseconds, Mostly, Number, Object, OneOf, Severity, Text, Texts, Time, Truth,
+    Anything, Id, Integer, List, Milliseconds, Mostly, Number, Object, OneOf, Severity, Text, Texts, Time,
+    Truth,
 };
 use Origin::{Previous, Trigger};
 
@@ -153,7 +157,7 @@ pub(crate) const STANDARD: &[EventType] = &[
         meaning: "a work order has another status",
         aligns: "OPC 10031-4, B2MML",
         fields: &[
-            made("workOrderId", Text),
+            made("workOrderId", Id),
             made("runId", Text),
             made("status", OneOf(STATUSES)),
             made("previousStatus", OneOf(STATUSES)),
