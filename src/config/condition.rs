@@ -26,15 +26,15 @@ pub(crate) fn check(
     {
         is_always_true(form, spec, table, problems);
     }
+    if let Shape::Edge(edge) = shape {
+        is_met(form, edge, (spec, given), problems);
+    }
     let Some(given) = given else { return };
     let trigger = Trigger { spec, given };
     match (spec.values.is_some(), given.kind) {
         (false, GivenKind::Text) => trigger.no_text(form, shape, problems),
         (false, _) => trigger.no_words(form, problems),
         (true, _) => {}
-    }
-    if let Shape::Edge(edge) = shape {
-        trigger.is_met(form, edge, problems);
     }
 }
 
@@ -150,59 +150,66 @@ impl Trigger<'_> {
             None => {}
         }
     }
+}
 
-    /// Limits that no value is beyond, and those that it is always beyond or never comes back from: the condition never begins, or
-    /// begins once.
-    fn is_met(&self, form: &EventForm, edge: &EdgeSpec, problems: &mut Problems) {
-        let Some((least, most)) = range(Some(self.given)) else {
-            return;
-        };
-        let (least, most) = (least as f64, most as f64);
-        let event = form.event.value.as_str();
-        let (key, span, limit, back, never, always, stays) = match edge.condition {
-            Condition::Above { limit, back } => (
-                "above",
-                form.above.map(|key| key.span),
-                limit,
-                back,
-                limit >= most,
-                limit < least,
-                back < least,
-            ),
-            Condition::Below { limit, back } => (
-                "below",
-                form.below.map(|key| key.span),
-                limit,
-                back,
-                limit <= least,
-                limit > most,
-                back > most,
-            ),
-            Condition::True | Condition::Is(_) => return,
-        };
-        let is = format!("{} is {least} to {most}", named(&self.spec.name, self.given));
-        if never {
-            problems
-                .warning(
-                    span,
-                    format!("event `{event}` is never made: {is}, and never {key} {limit}"),
-                )
-                .hint("give a limit that its values pass, in the unit in which they are read");
-        } else if always {
-            problems
-                .warning(
-                    span,
-                    format!("`{key}` of `{event}`: {is}, and always {key} {limit}"),
-                )
-                .hint("give a limit that its values pass, in the unit in which they are read");
-        } else if stays {
-            let way = if key == "above" { "below" } else { "above" };
-            problems
-                .warning(
-                    form.hysteresis.as_ref().map_or(span, |key| Some(key.span)),
-                    format!("event `{event}` is made once at most: {is}, and never {back} or {way}, where the condition ends"),
-                )
-                .hint("give a smaller hysteresis");
-        }
+/// Limits that no value is beyond, and those that it is always beyond or never comes back from: the condition never begins, or
+/// begins once.
+fn is_met(
+    form: &EventForm,
+    edge: &EdgeSpec,
+    (spec, given): (&TagSpec, Option<Given>),
+    problems: &mut Problems,
+) {
+    let (named, least, most) = match (range(given), given, spec.counter) {
+        (Some((least, most)), Some(given), _) => (named(&spec.name, given), least, most),
+        (None, None, Some(counter)) => (format!("counter `{}`", spec.name), 0, counter.max),
+        _ => return,
+    };
+    let (least, most) = (least as f64, most as f64);
+    let event = form.event.value.as_str();
+    let (key, span, limit, back, never, always, stays) = match edge.condition {
+        Condition::Above { limit, back } => (
+            "above",
+            form.above.map(|key| key.span),
+            limit,
+            back,
+            limit >= most,
+            limit < least,
+            back < least,
+        ),
+        Condition::Below { limit, back } => (
+            "below",
+            form.below.map(|key| key.span),
+            limit,
+            back,
+            limit <= least,
+            limit > most,
+            back > most,
+        ),
+        Condition::True | Condition::Is(_) => return,
+    };
+    let is = format!("{named} is {least} to {most}");
+    if never {
+        problems
+            .warning(
+                span,
+                format!("event `{event}` is never made: {is}, and never {key} {limit}"),
+            )
+            .hint("give a limit that its values pass, in the unit in which they are read");
+    } else if always {
+        problems
+            .warning(
+                span,
+                format!("`{key}` of `{event}`: {is}, and always {key} {limit}"),
+            )
+            .hint("give a limit that its values pass, in the unit in which they are read");
+    } else if stays {
+        let way = if key == "above" { "below" } else { "above" };
+        problems
+            .warning(
+                form.hysteresis.as_ref().map_or(span, |key| Some(key.span)),
+                format!("event `{event}` is made once at most: {is}, and never {back} or {way}, where the condition ends"),
+            )
+            .hint("give a smaller hysteresis");
     }
 }

@@ -25,6 +25,7 @@ mod filling;
 mod fingerprint;
 mod fit;
 mod form;
+mod implied;
 mod include;
 mod inner;
 mod instance;

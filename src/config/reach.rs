@@ -14,6 +14,7 @@ use floorgate_yaml::{Node, Problems, Span, closest};
 use crate::data::Scope;
 use crate::event_form::EventForm;
 use crate::fit::{described, named, range};
+use crate::implied::{self, Facts};
 use crate::states::{has_name, names};
 use crate::tag::TagPlan;
 
@@ -30,7 +31,7 @@ pub(crate) fn check(
         check_trigger(event, trigger.span, spec, scope, problems);
     }
     if let (Some(when), Some(written)) = (&spec.when, &form.when) {
-        check_guard(event, when, written.span, scope, problems);
+        check_guard(event, (spec, when), written.span, scope, problems);
     }
     if let Some(data) = data {
         check_fields(&spec.data, data, scope, problems);
@@ -64,7 +65,13 @@ fn check_trigger(event: &str, span: Span, spec: &RuleSpec, scope: &Scope<'_>, pr
         .hint("name those that there are, or remove the event");
 }
 
-fn check_guard(event: &str, when: &Expression, span: Span, scope: &Scope<'_>, problems: &mut Problems) {
+fn check_guard(
+    event: &str,
+    (spec, when): (&RuleSpec, &Expression),
+    span: Span,
+    scope: &Scope<'_>,
+    problems: &mut Problems,
+) {
     let role = format!("`when` of `{event}`");
     if !has_conditions(&role, when, (true, span), scope, problems) {
         return;
@@ -88,6 +95,49 @@ fn check_guard(event: &str, when: &Expression, span: Span, scope: &Scope<'_>, pr
         "`when`:".to_owned()
     };
     check_comparisons(&role, when, span, scope, problems);
+    if !is_never {
+        check_implied(event, (spec, when), span, scope, problems);
+    }
+}
+
+/// Warns of a guard that contradicts itself, or what its trigger is whenever the event is made.
+fn check_implied(
+    event: &str,
+    (spec, when): (&RuleSpec, &Expression),
+    span: Span,
+    scope: &Scope<'_>,
+    problems: &mut Problems,
+) {
+    let is_never = |facts: &Facts| when.decide(|asked| implied::decide(facts, asked)) == Some(false);
+    let mut facts: Facts = when.conditions().into_iter().map(|one| vec![one]).collect();
+    if is_never(&facts) {
+        problems
+            .warning(
+                span,
+                format!("event `{event}` is never made: its `when` contradicts itself"),
+            )
+            .hint("what stands on both sides of `&&` is never true together: correct one of them, or write `||`");
+        return;
+    }
+    let Some((plan, tag)) = tag_of(scope, Slot(0)) else {
+        return;
+    };
+    facts.extend(implied::by_trigger(
+        spec,
+        tag,
+        plan.shown().map(|given| given.kind),
+    ));
+    if is_never(&facts) {
+        problems
+            .warning(
+                span,
+                format!(
+                    "event `{event}` is never made: its `when` is not true of what tag `{}` is then",
+                    tag.name
+                ),
+            )
+            .hint("the guard is looked at with the value that makes the event: correct one of the two");
+    }
 }
 
 /// Fields and the nodes that they were read from have the same names; what the event has by itself has none.
@@ -245,14 +295,24 @@ fn is_never(
         (GivenKind::Bit, _) => format!("write `{name}`, or `!{name}` where it is false"),
         (GivenKind::Text, _) => "write it in quotes, or read the tag as a number".to_owned(),
         (_, Value::Text(_) | Value::Bool(_)) => plain_number(literal, name),
-        _ if relation == Relation::Order => return None,
         _ => {
             let (least, most) = range(Some(given))?;
             let number = literal.as_f64()?;
-            if number >= least as f64 && number <= most as f64 {
+            let (below, above) = (number < least as f64, number > most as f64);
+            let (sign, is_never) = match relation {
+                Relation::Equal | Relation::NotEqual => ("", below || above),
+                Relation::Less => ("< ", number <= least as f64),
+                Relation::AtMost => ("<= ", below),
+                Relation::Greater => ("> ", number >= most as f64),
+                Relation::AtLeast => (">= ", above),
+            };
+            if !is_never {
                 return None;
             }
-            let what = format!("{} is {least} to {most}, and never {shown}", named(name, given));
+            let what = format!(
+                "{} is {least} to {most}, and never {sign}{shown}",
+                named(name, given)
+            );
             return Some((
                 what,
                 "read it with the type that it has, or correct the number".to_owned(),
@@ -284,10 +344,9 @@ fn always(comparison: &Comparison, scope: &Scope<'_>) -> Option<bool> {
     };
     match comparison.relation {
         _ if is_possible => None,
-        Relation::Equal => Some(false),
         Relation::NotEqual => Some(true),
-        // Values of two kinds have no order: it fails.
-        Relation::Order => None,
+        // Of values of two kinds, which have no order, it fails.
+        _ => Some(false),
     }
 }
 

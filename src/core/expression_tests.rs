@@ -119,7 +119,7 @@ fn comparisons_of_tags_with_values_are_found() {
         [
             of(1, Relation::Equal, Some(Value::text("Execute"))),
             of(0, Relation::NotEqual, Some(Value::Int(6))),
-            of(0, Relation::Order, Some(Value::Float64(2.5))),
+            of(0, Relation::Less, Some(Value::Float64(2.5))),
             of(1, Relation::Equal, None),
         ]
     );

@@ -24,8 +24,33 @@ pub enum Relation {
     Equal,
     /// `!=`.
     NotEqual,
-    /// `<`, `<=`, `>` or `>=`.
-    Order,
+    /// `<`, of the tag: `5 > good` too.
+    Less,
+    /// `<=`.
+    AtMost,
+    /// `>`.
+    Greater,
+    /// `>=`.
+    AtLeast,
+}
+
+impl Relation {
+    /// The relation of a call, where it is one; `swapped` where the tag stands on the right.
+    fn of(call: &CallExpr, swapped: bool) -> Option<Self> {
+        Some(match call.func_name.as_str() {
+            operators::EQUALS | operators::IN => Self::Equal,
+            operators::NOT_EQUALS => Self::NotEqual,
+            operators::LESS if swapped => Self::Greater,
+            operators::LESS_EQUALS if swapped => Self::AtLeast,
+            operators::GREATER if swapped => Self::Less,
+            operators::GREATER_EQUALS if swapped => Self::AtMost,
+            operators::LESS => Self::Less,
+            operators::LESS_EQUALS => Self::AtMost,
+            operators::GREATER => Self::Greater,
+            operators::GREATER_EQUALS => Self::AtLeast,
+            _ => return None,
+        })
+    }
 }
 
 /// What kind of a value an expression gives.
@@ -69,8 +94,23 @@ impl Expression {
         found
     }
 
+    /// The comparisons of which all have to be true for the whole to be.
+    #[must_use]
+    pub fn conditions(&self) -> Vec<Comparison> {
+        let mut found = Vec::new();
+        let mut left = vec![self.program.expression()];
+        while let Some(node) = left.pop() {
+            match &node.expr {
+                Expr::Call(call) if call.func_name == operators::LOGICAL_AND => left.extend(&call.args),
+                Expr::Call(call) if call.func_name != operators::IN => found.extend(self.compared(call)),
+                _ => {}
+            }
+        }
+        found
+    }
+
     /// What the expression always is, as far as that follows from what is written in it and from `known`, which says
-    /// what a comparison always is. An expression that fails is neither.
+    /// what a comparison always is. A tag alone is told as one that is not false. An expression that fails is neither.
     pub fn decide(&self, known: impl Fn(&Comparison) -> Option<bool>) -> Option<bool> {
         self.decide_node(self.program.expression(), &known)
     }
@@ -78,6 +118,13 @@ impl Expression {
     fn decide_node(&self, node: &IdedExpr, known: &impl Fn(&Comparison) -> Option<bool>) -> Option<bool> {
         let call = match &node.expr {
             Expr::Literal(LiteralValue::Boolean(value)) => return Some(*value.inner()),
+            Expr::Ident(_) => {
+                return known(&Comparison {
+                    slot: self.slot(node)?,
+                    relation: Relation::NotEqual,
+                    literal: Some(Value::Bool(false)),
+                });
+            }
             Expr::Call(call) => call,
             _ => return None,
         };
@@ -195,14 +242,6 @@ impl Expression {
         let [left, right] = call.args.as_slice() else {
             return Vec::new();
         };
-        let relation = match call.func_name.as_str() {
-            operators::EQUALS | operators::IN => Relation::Equal,
-            operators::NOT_EQUALS => Relation::NotEqual,
-            operators::LESS | operators::LESS_EQUALS | operators::GREATER | operators::GREATER_EQUALS => {
-                Relation::Order
-            }
-            _ => return Vec::new(),
-        };
         let (tag, values) = match (self.slot(left), &right.expr) {
             (Some(tag), Expr::List(list)) if call.func_name == operators::IN => {
                 (tag, list.elements.as_slice())
@@ -213,6 +252,9 @@ impl Expression {
                 Some(tag) => (tag, std::slice::from_ref(left)),
                 None => return Vec::new(),
             },
+        };
+        let Some(relation) = Relation::of(call, self.slot(left).is_none()) else {
+            return Vec::new();
         };
         let literals = values.iter().filter_map(|node| match &node.expr {
             Expr::Literal(literal) => Some(value_of(literal)),
