@@ -263,6 +263,8 @@ pub(crate) fn refill(
 
 fn function_problem(role: &str, name: &str, span: Span, problems: &mut Problems) {
     let methods = METHODS.iter().map(|(method, _)| *method);
+    // What `type` gives can be compared with nothing that is written: the types have no names here.
+    let functions = FUNCTIONS.iter().copied().filter(|name| *name != "type");
     let problem = problems.error(span, format!("`{role}`: there is no function `{name}`"));
     if let Some((other, right)) = other_operator(name) {
         problem.hint(format!("`{other}` is written `{right}` here"));
@@ -270,13 +272,14 @@ fn function_problem(role: &str, name: &str, span: Span, problems: &mut Problems)
         problem.hint(format!("it is called of a value: `order.{name}(…)`"));
     } else if FUNCTIONS.contains(&name) {
         problem.hint(format!("the value stands in the brackets: `{name}(order)`"));
-    } else if let Some(similar) = closest(name, methods.clone().chain(FUNCTIONS.iter().copied())) {
+    } else if let Some(similar) = closest(name, methods.clone().chain(functions.clone())) {
         problem.hint(format!("did you mean `{similar}`?"));
     } else {
+        let functions: Vec<_> = functions.collect();
         let methods: Vec<_> = methods.map(|method| format!("order.{method}(…)")).collect();
         problem.hint(format!(
             "there are {} and {}",
-            FUNCTIONS.join(", "),
+            functions.join(", "),
             methods.join(", ")
         ));
     }
