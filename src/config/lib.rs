@@ -37,6 +37,7 @@ mod mapping;
 mod mentioned;
 mod merge;
 mod names;
+mod numbered;
 mod origin;
 mod overrides;
 mod range;

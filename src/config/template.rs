@@ -4,6 +4,7 @@ use std::collections::HashSet;
 
 use floorgate_yaml::{Node, NodeKind, Problems, Span, Spanned, closest};
 
+use crate::numbered;
 use crate::range::{self, values_of};
 
 /// More instances of one mapping than any plant has; a slip in a range should not fill the memory.
@@ -183,7 +184,13 @@ impl<'a> NodeTemplate<'a> {
             .iter()
             .filter(|(key, ..)| !self.without.contains(&key.as_str()));
         let entries = entries
-            .map(|(key, span, value)| (key.clone(), *span, fill(value, parameters, values)))
+            .map(|(key, span, value)| {
+                (
+                    key.clone(),
+                    *span,
+                    numbered::read(value, fill(value, parameters, values)),
+                )
+            })
             .collect();
         Node {
             span: self.node.span,
