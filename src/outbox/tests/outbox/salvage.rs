@@ -251,6 +251,44 @@ fn page_classes(path: &Path) -> BTreeMap<String, Vec<u64>> {
     classes
 }
 
+/// Opens a store with a wrong byte and reads all of it; who reads on finds the rest, and the next start salvages.
+fn open_and_read(options: &Options, at: usize) -> Option<Salvage> {
+    let opened = Store::open_or_salvage(options);
+    let (mut store, _, salvage) = opened.unwrap_or_else(|error| panic!("byte {at}: {error:?}"));
+    let read = Reader::open(&options.path).and_then(|reader| {
+        let lanes = reader.lanes()?;
+        lanes
+            .iter()
+            .try_for_each(|lane| reader.lane_rows(lane.id, 0, 10_000, usize::MAX).map(drop))
+    });
+    let Err(error @ Error::Damaged { .. }) = &read else {
+        return salvage;
+    };
+    store.condemn(error);
+    drop(store);
+    let again = Store::open_or_salvage(options);
+    again.unwrap_or_else(|error| panic!("byte {at}: {error:?}")).2
+}
+
+/// The ids that it has, and how many events have one that was never stored.
+fn ids_of(
+    options: &Options,
+    rows: &HashMap<String, floorgate_outbox::Row>,
+    at: usize,
+) -> (HashSet<String>, u64) {
+    let (mut saved, mut renamed) = (HashSet::new(), 0);
+    for row in all_rows(options).into_iter().flat_map(|(.., rows)| rows) {
+        // SQLite does not notice a byte that is wrong within a text: that is not damage it can tell.
+        let Some(was) = rows.get(&row.id) else {
+            renamed += 1;
+            continue;
+        };
+        assert_eq!(row.key.len(), was.key.len(), "byte {at}");
+        saved.insert(row.id);
+    }
+    (saved, renamed)
+}
+
 /// Whatever byte of whatever kind of page is wrong: the start goes on, and no event is given that was not stored.
 #[test]
 fn a_wrong_byte_anywhere_ends_no_start() {
@@ -327,38 +365,9 @@ fn a_wrong_byte_anywhere_ends_no_start() {
         let mut bad = good.clone();
         bad[at] ^= 1 << (next() % 8);
         fs::write(&options.path, &bad).expect("it is written");
-        let opened = Store::open_or_salvage(&options);
-        let (mut store, _, mut salvage) = match opened {
-            Ok(opened) => opened,
-            Err(error) => panic!("byte {at}: {error:?}"),
-        };
-        // Whoever reads on finds the rest, and the next start salvages.
-        let read = Reader::open(&options.path).and_then(|reader| {
-            let lanes = reader.lanes()?;
-            lanes
-                .iter()
-                .try_for_each(|lane| reader.lane_rows(lane.id, 0, 10_000, usize::MAX).map(drop))
-        });
-        if let Err(error @ Error::Damaged { .. }) = &read {
-            store.condemn(error);
-            drop(store);
-            let again = Store::open_or_salvage(&options);
-            salvage = again.unwrap_or_else(|error| panic!("byte {at}: {error:?}")).2;
-        } else {
-            drop(store);
-        }
+        let salvage = open_and_read(&options, at);
         salvaged += u32::from(salvage.is_some());
-        let mut saved = HashSet::new();
-        let mut renamed = 0;
-        for row in all_rows(&options).into_iter().flat_map(|(.., rows)| rows) {
-            // SQLite does not notice a byte that is wrong within a text: that is not damage it can tell.
-            let Some(was) = rows.get(&row.id) else {
-                renamed += 1;
-                continue;
-            };
-            assert_eq!(row.key.len(), was.key.len(), "byte {at}");
-            saved.insert(row.id);
-        }
+        let (saved, renamed) = ids_of(&options, &rows, at);
         let gone = to_send.difference(&saved).count() as u64;
         let told = salvage
             .as_ref()
