@@ -54,7 +54,7 @@ impl Client {
             }
         }
         let (store, _) =
-            Store::open(options).context("the gateway does not run, and its outbox cannot be opened")?;
+            Store::open(options).context("no gateway answers, and its outbox cannot be opened")?;
         Ok(Self::Store(Box::new(store), options.path.clone()))
     }
 
