@@ -9,7 +9,6 @@ use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
 use rusqlite::Connection;
-use uuid::Uuid;
 
 use crate::catalog::{Lane, sequence};
 use crate::{Error, murmur2, schema};
@@ -24,7 +23,7 @@ const NOTE_BYTES: usize = 256;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Reached {
     /// The store's id.
-    store: String,
+    pub(crate) store: String,
     /// Its incarnation.
     pub(crate) incarnation: u64,
     /// The events that it has given a sequence.
@@ -51,16 +50,6 @@ impl Reached {
                 sequence(row, 0)
             })?,
         })
-    }
-
-    /// The point that a store is at, as its writer knows it.
-    pub(crate) fn at(store: Uuid, incarnation: u64, lanes: &[Lane], journal: u64) -> Self {
-        Self {
-            store: store.to_string(),
-            incarnation,
-            events: events(lanes),
-            journal,
-        }
     }
 
     /// What this point, which was noted, has and a store at that other one has not; none where they are not of the same store.
@@ -115,27 +104,22 @@ pub(crate) fn events(lanes: &[Lane]) -> u64 {
         .fold(0, |sum: u64, lane| sum.saturating_add(lane.last_sequence))
 }
 
-/// The right to a store, which one process has at a time; it is given up when it is dropped and no store is open with it.
+/// The right to a store, which one process has at a time; it is given up when it is dropped and no store is open with it. Its file notes how
+/// far the store has come.
 #[derive(Debug)]
-pub struct Lock(pub(crate) LockFile);
-
-impl Lock {
-    /// Takes it; [`Error::Locked`] where another process has it.
-    pub fn take(path: &Path) -> Result<Self, Error> {
-        schema::lock(path).map(Self)
-    }
-}
-
-/// The lock file, held as long as the store is open.
-#[derive(Debug)]
-pub(crate) struct LockFile {
+pub struct Lock {
     file: File,
     noted: Option<Reached>,
 }
 
-impl LockFile {
+impl Lock {
+    /// Takes it; [`Error::Locked`] where another process has it.
+    pub fn take(path: &Path) -> Result<Self, Error> {
+        schema::lock(path).map(Self::new)
+    }
+
     /// Takes a file that is locked, and reads what is in it.
-    pub(crate) fn new(file: File) -> Self {
+    fn new(file: File) -> Self {
         let mut bytes = [0; MARK.len() + NOTE_BYTES];
         // What cannot be read says as little as nothing.
         let read = file.read_at(&mut bytes, 0).unwrap_or(0);
@@ -204,9 +188,8 @@ impl LockFile {
         }
     }
 
-    /// Forgets how far the store came: another one takes its place, and counts from the start.
-    pub(crate) fn forget(&mut self) -> std::io::Result<()> {
-        self.noted = None;
+    /// Forgets how far the store came, for whoever takes this [again](Self::again): another one takes its place, and counts from the start.
+    pub(crate) fn forget(&self) -> std::io::Result<()> {
         self.file.set_len(MARK.len() as u64)?;
         self.file.sync_all()
     }
@@ -219,7 +202,7 @@ mod tests {
     #[test]
     fn a_note_is_read_as_it_was_written_or_not_at_all() {
         let reached = Reached {
-            store: Uuid::from_u128(7).to_string(),
+            store: uuid::Uuid::from_u128(7).to_string(),
             incarnation: 1_790_000_000_123,
             events: 41,
             journal: 7,

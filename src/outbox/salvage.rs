@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use floorgate_sample::Timestamp;
 use rusqlite::{OpenFlags, OptionalExtension};
 
-use crate::reached::{Lock, LockFile, Reached};
+use crate::reached::{Lock, Reached};
 use crate::remains::Remains;
 use crate::schema::{self, with_suffix};
 use crate::{Error, Options, Restored, Store, first_page};
@@ -97,7 +97,7 @@ impl Store {
     /// Does so with a lock that is held also where that fails.
     pub fn open_or_salvage_with(
         options: &Options,
-        Lock(lock): &Lock,
+        lock: &Lock,
     ) -> Result<(Self, Restored, Option<Salvage>), Error> {
         let path = options.path.as_path();
         finish(path, lock)?;
@@ -190,12 +190,11 @@ fn successor(path: &Path) -> Result<Option<(PathBuf, String)>, Error> {
 }
 
 /// Ends a move that is under way: the damaged files go aside, the new store takes their place.
-fn finish(path: &Path, lock: &LockFile) -> Result<(), Error> {
+fn finish(path: &Path, lock: &Lock) -> Result<(), Error> {
     let Some((salvaged, when)) = successor(path)? else {
         return Ok(());
     };
-    lock.again(path)?
-        .forget()
+    lock.forget()
         .map_err(|error| Error::io(path, "forget how far it came", error))?;
     let aside = with_suffix(path, &format!("{ASIDE}{when}"));
     let rename = |from: &Path, to: &Path| match fs::rename(from, to) {

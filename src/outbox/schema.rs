@@ -10,7 +10,7 @@ use std::time::Duration;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
-use crate::reached::LockFile;
+use crate::reached::Lock;
 use crate::{Error, Options};
 
 /// `SQLite`'s `application_id` of a store: "flgt".
@@ -110,7 +110,7 @@ JOIN shared ON shared.id = event.shared;
 ";
 
 /// Takes the lock file of the store at `path`; it is released when the file is dropped or the process ends.
-pub(crate) fn lock(path: &Path) -> Result<LockFile, Error> {
+pub(crate) fn lock(path: &Path) -> Result<File, Error> {
     let name = with_suffix(path, ".lock");
     let file = OpenOptions::new()
         .read(true)
@@ -121,7 +121,7 @@ pub(crate) fn lock(path: &Path) -> Result<LockFile, Error> {
         .open(&name)
         .map_err(|error| Error::io(&name, "open its lock file", error))?;
     match file.try_lock() {
-        Ok(()) => Ok(LockFile::new(file)),
+        Ok(()) => Ok(file),
         Err(std::fs::TryLockError::WouldBlock) => Err(Error::Locked {
             path: path.to_path_buf(),
         }),
@@ -138,7 +138,7 @@ pub(crate) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
 /// Opens the database, creating it when there is none, and sets the connection up. The caller holds the lock.
 ///
 /// What is damaged is left as it is, the log too: the connection copies nothing when it is closed.
-pub(crate) fn open(options: &Options, lock: &LockFile) -> Result<Connection, Error> {
+pub(crate) fn open(options: &Options, lock: &Lock) -> Result<Connection, Error> {
     let path = options.path.as_path();
     let is_marked = lock.is_marked();
     let was_there = !create_file(path)?;

@@ -10,7 +10,7 @@ use rusqlite::{Connection, params};
 use crate::catalog::Catalog;
 use crate::cells::Cells;
 use crate::maintenance::Kept;
-use crate::reached::{Lock, LockFile, Reached, events};
+use crate::reached::{Lock, Reached, events};
 use crate::reserve::Reserve;
 use crate::restore::{Restored, restore};
 use crate::shared::Shared;
@@ -70,7 +70,7 @@ pub struct Store {
     /// A checkpointer copies the log.
     pub(crate) checkpoints_beside: bool,
     /// Held as long as the store is open; dropped after the connection.
-    lock: LockFile,
+    lock: Lock,
 }
 
 /// The write-ahead log's file beside a store's.
@@ -83,22 +83,20 @@ impl Store {
     /// Opens the store, creating it when there is none, and raises its incarnation. Where it is damaged, that is an error; see
     /// [`Store::open_or_salvage`].
     pub fn open(options: &Options) -> Result<(Self, Restored), Error> {
-        Self::open_with(options, Lock::take(&options.path)?.0)
+        Self::open_with(options, Lock::take(&options.path)?)
     }
 
     /// Does so with the lock that is taken.
-    pub(crate) fn open_with(options: &Options, mut lock: LockFile) -> Result<(Self, Restored), Error> {
+    pub(crate) fn open_with(options: &Options, mut lock: Lock) -> Result<(Self, Restored), Error> {
         let path = options.path.as_path();
         let mut connection = schema::open(options, &lock)?;
         let found = Reached::of(&connection).map_err(|error| Error::sqlite(path, "read its state", error))?;
         lock.check(path, &found)?;
         let (catalog, cells, restored) = restore(&mut connection, path)?;
-        lock.note(Reached::at(
-            restored.store_id,
-            restored.incarnation,
-            catalog.lanes(),
-            cells.last(),
-        ));
+        lock.note(Reached {
+            incarnation: restored.incarnation,
+            ..found
+        });
         let kept = Kept::read(&connection, catalog.lanes())
             .map_err(|error| Error::sqlite(path, "read its state", error))?;
         let shared =
@@ -309,7 +307,7 @@ impl Store {
             .and_then(|()| in_transaction(connection, work));
         if let Err(error) = connection.pragma_update(None, "synchronous", "full") {
             // Without this a commit would return before it is durable.
-            self.failed = true;
+            self.fail();
             return Err(Error::Io {
                 path: self.options.path.clone(),
                 action,
@@ -336,10 +334,14 @@ impl Store {
     /// After a failure of the storage, and when a transaction could not even be rolled back, the handle is done for.
     pub(crate) fn note(&mut self, error: &Error) {
         if matches!(error, Error::Io { .. } | Error::Damaged { .. }) || !self.connection.is_autocommit() {
-            self.failed = true;
-            // What the handle takes for stored is not copied any more either; the next start reads the log anew.
-            let _ = schema::copy_log_at_close(&self.connection, false);
+            self.fail();
         }
+    }
+
+    /// Uses the handle no more. What it takes for stored is not copied either; the next start reads the log anew.
+    fn fail(&mut self) {
+        self.failed = true;
+        let _ = schema::copy_log_at_close(&self.connection, false);
     }
 }
 
