@@ -23,8 +23,17 @@ pub(crate) fn mark(event: &Node, scope: &Scope<'_>, used: &mut [bool], problems:
         }
     }
     let texts = event.entries().iter().filter(|(key, ..)| key != "type");
-    // All are looked at, also after the first that is too much.
-    let unsure = texts.filter(|(_, _, value)| !mark_texts(value, scope, used, problems));
+    mark_all(texts.map(|(_, _, value)| value), scope, used, problems)
+}
+
+/// All are looked at, also after the first that is too much.
+fn mark_all<'n>(
+    nodes: impl Iterator<Item = &'n Node>,
+    scope: &Scope<'_>,
+    used: &mut [bool],
+    problems: &mut Problems,
+) -> bool {
+    let unsure = nodes.filter(|node| !mark_texts(node, scope, used, problems));
     unsure.count() == 0
 }
 
@@ -48,19 +57,8 @@ fn mark_texts(node: &Node, scope: &Scope<'_>, used: &mut [bool], problems: &mut 
             }
             true
         }
-        // All are looked at, also after the first that is too much.
-        NodeKind::List(items) => {
-            let unsure = items
-                .iter()
-                .filter(|item| !mark_texts(item, scope, used, problems));
-            unsure.count() == 0
-        }
-        NodeKind::Map(entries) => {
-            let unsure = entries
-                .iter()
-                .filter(|(_, _, value)| !mark_texts(value, scope, used, problems));
-            unsure.count() == 0
-        }
+        NodeKind::List(items) => mark_all(items.iter(), scope, used, problems),
+        NodeKind::Map(entries) => mark_all(entries.iter().map(|(_, _, value)| value), scope, used, problems),
         _ => true,
     }
 }

@@ -201,12 +201,8 @@ fn table(address: &Address, spec: &TagSpec<'_>, problems: &mut Problems) -> Opti
 /// The type, and that the keys that only some types have belong to it.
 fn kind(address: &Address, table: Table, has_length: bool, problems: &mut Problems) -> Option<Type> {
     let bits = table.has_bits();
-    let implied = if bits || address.bit.is_some() {
-        Type::Bool
-    } else {
-        Type::U16
-    };
-    let kind = address.kind.map_or(implied, |kind| kind.value);
+    let implied = || Type::implied(table, address.bit.is_some());
+    let kind = address.kind.map_or_else(implied, |kind| kind.value);
     let before = problems.list().len();
     if let Some(given) = address.kind {
         match kind {

@@ -47,6 +47,15 @@ impl Type {
         Self::String,
     ];
 
+    /// The type of an address that names none.
+    pub(crate) fn implied(table: Table, has_bit: bool) -> Self {
+        if table.has_bits() || has_bit {
+            Self::Bool
+        } else {
+            Self::U16
+        }
+    }
+
     /// As it is written.
     pub(crate) fn name(self) -> &'static str {
         match self {
@@ -90,8 +99,7 @@ pub(crate) fn given(address: &Node) -> Option<Given> {
             let word = word.as_text()?;
             Type::ALL.into_iter().find(|kind| kind.name() == word)?
         }
-        None if table.has_bits() || address.get("bit").is_some() => Type::Bool,
-        None => Type::U16,
+        None => Type::implied(table, address.get("bit").is_some()),
     };
     let linear = Linear::new(
         decimal(address, "scale", Decimal::ONE)?,
