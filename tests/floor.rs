@@ -58,6 +58,8 @@ mod room;
 mod security;
 #[path = "floor/sources.rs"]
 mod sources;
+#[path = "floor/stubs.rs"]
+mod stubs;
 #[path = "floor/survival.rs"]
 mod survival;
 #[path = "floor/systemd.rs"]

@@ -109,13 +109,19 @@ impl Counted {
                 let mut number = 0;
                 loop {
                     // What came while there was no gateway is told at once.
-                    let before = self.tells_more(0.0, 2)?.context("it ended by itself")?;
+                    let Some(before) = self.tells_more(0.0, 2)? else {
+                        // The call of the round before came when nobody waited for it any more.
+                        Faults::have_killed(&mut self.gateway)?;
+                        self.gateway.spawn()?;
+                        continue;
+                    };
                     self.faults.die_at(call, moment, number + 1)?;
                     // The first may have been under way already.
                     if self.tells_more(before, 3)?.is_some() {
                         break;
                     }
                     number += 1;
+                    Faults::have_killed(&mut self.gateway)?;
                     self.gateway.spawn()?;
                 }
                 self.faults.live()?;
@@ -184,6 +190,7 @@ fn whichever_call_of_its_start_a_gateway_dies_at_nothing_is_lost_or_doubled() ->
                 if counted.tells_more(0.0, 2)?.is_some() {
                     break;
                 }
+                Faults::have_killed(&mut counted.gateway)?;
                 number += STRIDE;
             }
             counted.faults.live()?;
@@ -209,7 +216,12 @@ fn whichever_call_of_a_reload_a_gateway_dies_at_nothing_is_lost_or_doubled() -> 
         for moment in [Moment::Before, Moment::After] {
             let mut number = 0;
             loop {
-                counted.tells_more(0.0, 2)?.context("it ended by itself")?;
+                if counted.tells_more(0.0, 2)?.is_none() {
+                    // The call of the round before came when nobody waited for it any more.
+                    Faults::have_killed(&mut counted.gateway)?;
+                    counted.gateway.spawn()?;
+                    continue;
+                }
                 // The source is made anew, and takes its subscription over.
                 limit += 1;
                 let changed = settings.replace("reconnect_limit: 1s", &format!("reconnect_limit: {limit}s"));
@@ -232,6 +244,7 @@ fn whichever_call_of_a_reload_a_gateway_dies_at_nothing_is_lost_or_doubled() -> 
                     break;
                 }
                 number += 1;
+                Faults::have_killed(&mut counted.gateway)?;
                 counted.gateway.spawn()?;
             }
             counted.faults.live()?;
@@ -311,6 +324,7 @@ fn whichever_call_a_salvage_dies_at_the_next_start_completes_it() -> Result<()> 
                 }
                 number += 1;
                 let told = gateway.output()?[before..].contains(TOLD);
+                Faults::have_killed(gateway)?;
                 gateway.spawn()?;
                 let after = salvaged(gateway, &damaged, told)?;
                 assert_eq!(after, counts, "{moment:?} {name} {number}");

@@ -100,6 +100,7 @@ impl AtRest {
                     let came_through = self.goes_on(&is_whole)?;
                     self.faults.live()?;
                     if !came_through {
+                        Faults::have_killed(&mut self.plant.gateway)?;
                         ensure!(
                             self.goes_on(&is_whole)?,
                             "it ended: {}",

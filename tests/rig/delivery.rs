@@ -20,9 +20,20 @@ impl Delivery {
     /// sequence number is left out, when one begins elsewhere than at 1, when a repeated record is not the one
     /// that it repeats, or comes from the same process without a mark, or when an id occurs twice.
     pub fn of(records: &[Record]) -> Result<Self> {
+        Self::read(records, false)
+    }
+
+    /// The same where a broker refused a record in the middle: those behind it may be on the log before its stub. They are passed over, as by a
+    /// consumer; it is an error when one of them does not come again.
+    pub fn of_refused(records: &[Record]) -> Result<Self> {
+        Self::read(records, true)
+    }
+
+    fn read(records: &[Record], refused: bool) -> Result<Self> {
         let mut delivery = Self::default();
         let mut lanes: BTreeMap<(&str, i32), (u64, u64)> = BTreeMap::new();
         let mut seen: BTreeMap<(&str, i32, u64, u64), &Record> = BTreeMap::new();
+        let mut passed_over: BTreeMap<(&str, i32, u64, u64), &Record> = BTreeMap::new();
         let mut ids = HashSet::new();
         for record in records {
             let epoch: u64 = record.header("floorgate_lane_epoch")?.parse()?;
@@ -31,8 +42,9 @@ impl Delivery {
             let (known_epoch, last) = lanes.get(&partition).copied().unwrap_or((epoch, 0));
             ensure!(epoch >= known_epoch, "an older epoch: {record:?}");
             let last = if epoch > known_epoch { 0 } else { last };
+            let place = (partition.0, partition.1, epoch, sequence);
             if sequence <= last {
-                let first = seen.get(&(partition.0, partition.1, epoch, sequence));
+                let first = seen.get(&place);
                 let first = first.with_context(|| format!("repeats nothing: {record:?}"))?;
                 ensure!(
                     first.value == record.value,
@@ -51,6 +63,10 @@ impl Delivery {
                 delivery.repeated += 1;
                 continue;
             }
+            if refused && sequence > last + 1 {
+                passed_over.insert(place, record);
+                continue;
+            }
             ensure!(
                 sequence == last + 1,
                 "{} left out before {record:?}",
@@ -62,9 +78,16 @@ impl Delivery {
             );
             ensure!(ids.insert(id), "an id for the second time: {record:?}");
             lanes.insert(partition, (epoch, sequence));
-            seen.insert((partition.0, partition.1, epoch, sequence), record);
+            if let Some(first) = passed_over.remove(&place) {
+                ensure!(
+                    first.value == record.value,
+                    "came again with another value: {first:?} and {record:?}"
+                );
+            }
+            seen.insert(place, record);
             delivery.accepted.push(record.clone());
         }
+        ensure!(passed_over.is_empty(), "did not come again: {passed_over:?}");
         Ok(delivery)
     }
 }
@@ -112,6 +135,16 @@ mod tests {
             .map(|record| record.header("ce_id"))
             .collect::<Result<_>>()?;
         assert_eq!((ids, delivery.repeated), (vec!["a", "b", "c", "d"], 1));
+        Ok(())
+    }
+
+    #[test]
+    fn what_was_ahead_of_a_refused_record_is_accepted_when_it_comes_again() -> Result<()> {
+        let early = [record(0, 1, 1, "a"), record(0, 1, 3, "c")];
+        assert!(Delivery::of_refused(&early).is_err(), "c does not come again");
+        let again = [record(0, 1, 2, "b"), record(0, 1, 3, "c")];
+        let delivery = Delivery::of_refused(&[early, again].concat())?;
+        assert_eq!((delivery.accepted.len(), delivery.repeated), (3, 0));
         Ok(())
     }
 

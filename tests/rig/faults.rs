@@ -3,6 +3,7 @@
 use std::fs::{self, File};
 use std::ops::Range;
 use std::os::unix::fs::{FileExt, MetadataExt};
+use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::Command;
 
@@ -11,11 +12,14 @@ use anyhow::{Context, Result, ensure};
 use crate::folder::Folder;
 use crate::gateway::Gateway;
 use crate::installation::repository;
+use crate::wait::Patience;
 
 /// What `errno` says of a disk that fails, `EIO`.
 const INPUT_OUTPUT_ERROR: i32 = 5;
 /// What `errno` says where a file system finds that the disk gives something else than it was given, `EBADMSG`.
 const BAD_MESSAGE: i32 = 74;
+/// The signal that nothing outlives.
+const SIGKILL: i32 = 9;
 
 /// Why a part of a file cannot be read.
 #[derive(Clone, Copy, Debug)]
@@ -157,7 +161,15 @@ impl Faults {
         self.set(Place::DieAt, &kind.to_ne_bytes())
     }
 
-    /// Takes back what `die_at` set.
+    /// An error when a gateway that has ended did so of something else than a call at which it had to die.
+    pub fn have_killed(gateway: &mut Gateway) -> Result<()> {
+        let status = gateway.process()?.wait(Patience::Short.duration())?;
+        let is_killed = status.signal() == Some(SIGKILL);
+        ensure!(is_killed, "it ended by itself, {status}: {}", gateway.output()?);
+        Ok(())
+    }
+
+    /// Takes back what `die_at` set. The program may be about to die of it.
     pub fn live(&self) -> Result<()> {
         self.set(Place::DieAt, &0_i32.to_ne_bytes())
     }
