@@ -1,7 +1,7 @@
 //! Whether what says when an event is made can be said of its trigger's values, as far as it is known what they are.
 
 use floorgate_adapter_api::{Given, GivenKind};
-use floorgate_core::plan::{Condition, EdgeSpec, Shape, TagSpec};
+use floorgate_core::plan::{Condition, Counter, EdgeSpec, Shape, TagSpec};
 use floorgate_core::table::{Entry, Key, ValueTable};
 use floorgate_yaml::{Problems, Span};
 
@@ -162,7 +162,10 @@ fn is_met(
 ) {
     let (named, least, most) = match (range(given), given, spec.counter) {
         (Some((least, most)), Some(given), _) => (named(&spec.name, given), least, most),
-        (None, None, Some(counter)) => (format!("counter `{}`", spec.name), 0, counter.max),
+        (None, None, Some(Counter { max, decimals, .. })) => {
+            let most = max.div_ceil(10_u64.pow(decimals.into()));
+            (format!("counter `{}`", spec.name), 0, most)
+        }
         _ => return,
     };
     let (least, most) = (least as f64, most as f64);

@@ -5,6 +5,8 @@ use floorgate_core::plan::{BitField, TagSpec};
 use floorgate_core::table::{Key, ValueTable};
 use floorgate_yaml::{Node, Problems};
 
+use crate::counter::in_unit;
+
 /// A tag whose meaning is held against its values.
 struct Tag<'t> {
     node: &'t Node,
@@ -74,6 +76,8 @@ impl Tag<'_> {
 
     /// Keys that are about numbers, or about whole ones.
     fn check_kind(&self, problems: &mut Problems) {
+        // Of a counter that is wrong nothing more is said.
+        let has_decimals = self.spec.counter.is_none_or(|counter| counter.decimals > 0);
         for key in ["counter", "bits", "mask", "deadband"] {
             let Some(written) = self.node.get(key) else {
                 continue;
@@ -85,7 +89,11 @@ impl Tag<'_> {
                     .to_owned(),
                 (GivenKind::Bit, "deadband") => "every change of a bit counts; remove it".to_owned(),
                 (GivenKind::Bit, "mask") => "it is one bit already; remove it, or read the whole word".to_owned(),
-                (GivenKind::Fraction, "counter" | "bits" | "mask") => {
+                (GivenKind::Fraction, "counter") if has_decimals => continue,
+                (GivenKind::Fraction, "counter") => {
+                    "add to the counter how many decimals the device counts, such as `decimals: 1`".to_owned()
+                }
+                (GivenKind::Fraction, "bits" | "mask") => {
                     format!("`{key}` is for whole numbers: read it as the device has it, in its unit")
                 }
                 (GivenKind::Float, "bits" | "mask") => {
@@ -99,12 +107,13 @@ impl Tag<'_> {
                 .hint(hint);
         }
         if self.given.kind == GivenKind::Float
+            && !has_decimals
             && let Some(written) = self.node.get("counter")
         {
             let is = described(self.given.kind);
             problems
                 .warning(written.span, format!("{} {is}, and has `counter`", self.named()))
-                .hint("of a value with a fraction no event is made; read it as an integer, where the device has it as one");
+                .hint("of a value with a fraction no event is made; add to the counter how many decimals the device counts, such as `decimals: 1`");
         }
     }
 
@@ -153,13 +162,13 @@ impl Tag<'_> {
             return;
         };
         if let (Some(counter), Some(written)) = (self.spec.counter, self.node.get("counter"))
-            && counter.max > most
+            && counter.max > most.saturating_mul(10_u64.pow(counter.decimals.into()))
         {
             let right = match most.checked_add(1) {
                 Some(end) if end.is_power_of_two() && least == 0 => format!("width: {}", bits_of(0, most)),
                 _ => format!("max: {most}"),
             };
-            let (named, max) = (self.named(), counter.max);
+            let (named, max) = (self.named(), in_unit(counter.max, counter.decimals));
             problems
                 .error(
                     written.span,

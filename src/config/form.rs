@@ -12,6 +12,7 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{self, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
+use crate::counter::CounterForm;
 use crate::event_form::{EventForm, Names};
 use crate::skip::Skip;
 
@@ -122,7 +123,7 @@ pub(crate) struct TagForm {
     pub source: Option<Spanned<String>>,
     /// Names of the values: a table of the standards (`isa95-job-state`, `isa95-job-state-v1`, `packml-state`,
     /// `packml-mode`, `machinery-item-state`, `machinery-operation-mode`, `result-evaluation`, `mtconnect-execution`,
-    /// `weihenstephan-program`, `weihenstephan-mode`, `vda5050-action-status`) or one of the mapping's `tables`.
+    /// `weihenstephan-state`, `weihenstephan-program`, `weihenstephan-mode`, `vda5050-action-status`) or one of the mapping's `tables`.
     #[serde(default, deserialize_with = "table_name")]
     pub values: Option<Spanned<String>>,
     /// Unit of the value as code of UN/ECE Recommendation 20: `CEL` °C, `C62` pieces, `KWT` kW, `MMT` mm.
@@ -294,26 +295,6 @@ impl JsonSchema for DeadbandForm {
             ]
         })
     }
-}
-
-/// How a counter counts.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, expecting = "a mapping such as {width: 32}")]
-pub(crate) struct CounterForm {
-    /// Its width in bits: 32 counts to 4294967295 and then from 0. 1 to 64.
-    #[serde(default)]
-    pub width: Option<Within<u8, 1, 64>>,
-    /// Its largest value, where that is not the end of its width (2147483647 for those of `PackML`).
-    #[serde(default)]
-    pub max: Option<u64>,
-    /// Largest plausible step. A smaller value than before is a rollover when the step over the end is at most
-    /// this, else a reset. Without it: a hundredth of the largest value. A larger step says `implausible` in its event.
-    #[serde(default)]
-    pub largest_step: Option<u64>,
-    /// The tag of the same source that is true when the counter is set back (the change of shift): what comes next was
-    /// counted from 0.
-    #[serde(default)]
-    pub reset: Option<Spanned<String>>,
 }
 
 /// One alarm of an alarm word.

@@ -202,7 +202,12 @@ fn equipment_state(trigger: &Trigger<'_>, problems: &mut Problems) {
 }
 
 /// The tables of the standards that name states of equipment, and those that name its modes.
-const STATES: &[&str] = &["packml-state", "machinery-item-state", "mtconnect-execution"];
+const STATES: &[&str] = &[
+    "packml-state",
+    "machinery-item-state",
+    "mtconnect-execution",
+    "weihenstephan-state",
+];
 const MODES: &[&str] = &[
     "packml-mode",
     "machinery-operation-mode",

@@ -12,6 +12,7 @@ mod completion;
 mod condition;
 mod constant;
 mod contradiction;
+mod counter;
 mod data;
 mod difference;
 mod environment;

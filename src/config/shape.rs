@@ -261,6 +261,19 @@ pub(crate) fn sequence(
                 ));
             return Err(());
         }
+        let counter = spec.and_then(|spec| spec.counter);
+        if counter.is_some_and(|counter| counter.decimals > 0) {
+            problems
+                .error(
+                    tag.span,
+                    format!(
+                        "`sequence`: tag `{}` has decimals, and events are numbered 1, 2, 3",
+                        tag.value
+                    ),
+                )
+                .hint("name the tag with the PLC's own number of the event");
+            return Err(());
+        }
     }
     Ok(found)
 }

@@ -4,16 +4,17 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use floorgate_adapter_api::Given;
-use floorgate_core::plan::{BitField, Counter, Deadband, InitialPolicy, TagSpec};
+use floorgate_core::plan::{BitField, Deadband, InitialPolicy, TagSpec};
 use floorgate_core::table::{Entry, Key, Unmapped, ValueTable};
 use floorgate_yaml::{Draft, Node, NodeKind, Problems, Span, Spanned, closest, decode, draft};
 
 use crate::alarm;
 use crate::check::expect_mapping;
 use crate::contradiction;
+use crate::counter::counter_of;
 use crate::event;
 use crate::fit;
-use crate::form::{CounterForm, DeadbandForm, InitialForm, TAG_KEYS, TableForm, TagForm};
+use crate::form::{DeadbandForm, InitialForm, TAG_KEYS, TableForm, TagForm};
 use crate::literal;
 use crate::origin::Origin;
 use crate::tag_times;
@@ -400,48 +401,5 @@ fn field_of(name: &str, form: &TagForm, problems: &mut Problems) -> Option<BitFi
     Some(BitField {
         mask: mask.value,
         shift: u8::try_from(shift).unwrap_or(0),
-    })
-}
-
-fn counter_of(name: &str, form: &Spanned<CounterForm>, problems: &mut Problems) -> Option<Counter> {
-    let max = match (form.width, form.max) {
-        (Some(width), None) => u64::MAX >> (64 - u32::from(width.get())),
-        (None, Some(max)) if max > 0 => max,
-        (None, Some(_)) => {
-            problems
-                .error(
-                    form.span,
-                    format!("counter `{name}`: a largest value of 0 counts nothing"),
-                )
-                .hint("`max` is the value after which the counter begins with 0 again");
-            return None;
-        }
-        (Some(_), Some(_)) => {
-            problems
-                .error(form.span, format!("counter `{name}` has both `width` and `max`"))
-                .hint("keep `max` where the counter rolls over before its width ends, else `width`");
-            return None;
-        }
-        (None, None) => {
-            problems
-                .error(
-                    form.span,
-                    format!("counter `{name}` has neither `width` nor `max`"),
-                )
-                .hint("such as `{width: 32}`, or `{max: 2147483647}` for PackML's counters");
-            return None;
-        }
-    };
-    if form.largest_step.is_some_and(|step| step > max || step == 0) {
-        problems
-            .error(
-                form.span,
-                format!("counter `{name}`: `largest_step` is out of range"),
-            )
-            .hint(format!("1 to {max}"));
-    }
-    Some(Counter {
-        max,
-        largest_step: form.largest_step,
     })
 }

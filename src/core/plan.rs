@@ -102,7 +102,7 @@ pub struct Deadband {
     pub absolute: f64,
 }
 
-/// How a counter counts.
+/// How a counter counts, in units of its last decimal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Counter {
     /// Largest value before the counter starts again at 0.
@@ -110,6 +110,8 @@ pub struct Counter {
     /// Largest plausible step between two values; a smaller value is a rollover only when the step over the
     /// end is at most this, else a reset.
     pub largest_step: Option<u64>,
+    /// Decimals that it has, 0 to 9: of a meter of 12345.6 one.
+    pub decimals: u8,
 }
 
 /// One bit of an alarm word.

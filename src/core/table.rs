@@ -129,6 +129,7 @@ impl ValueTable {
             "machinery-operation-mode" => numbered("machinery", MACHINERY_OPERATION_MODE),
             "result-evaluation" => numbered("machinery", RESULT_EVALUATION),
             "mtconnect-execution" => worded("mtconnect", MTCONNECT_EXECUTION),
+            "weihenstephan-state" => numbered("weihenstephan", WEIHENSTEPHAN_STATE),
             "weihenstephan-program" => numbered("weihenstephan", WEIHENSTEPHAN_PROGRAM),
             "weihenstephan-mode" => numbered("weihenstephan", WEIHENSTEPHAN_MODE),
             "vda5050-action-status" => worded("custom", VDA5050_ACTION_STATUS),
@@ -146,6 +147,7 @@ impl ValueTable {
         "machinery-operation-mode",
         "result-evaluation",
         "mtconnect-execution",
+        "weihenstephan-state",
         "weihenstephan-program",
         "weihenstephan-mode",
         "vda5050-action-status",
@@ -251,6 +253,27 @@ const MTCONNECT_EXECUTION: &[(&str, Option<&str>)] = &[
     ("UNAVAILABLE", NOT_AVAILABLE),
 ];
 
+/// The data point `WS_Cur_State` of the Weihenstephan Standards (WS Pack, WS Food): the numbers are powers of two, and no bit mask. The categories are
+/// those of the `PackML` states in which a machine is then (OPC 40600 §7.4 to §7.7).
+const WEIHENSTEPHAN_STATE: &[Numbered] = &[
+    (1, "Stopped", NOT_EXECUTING),
+    (2, "Starting", NOT_EXECUTING),
+    (4, "Prepared", NOT_EXECUTING),
+    (8, "Lack", NOT_EXECUTING),
+    (16, "Tailback", NOT_EXECUTING),
+    (32, "LackBranchLine", NOT_EXECUTING),
+    (64, "TailbackBranchLine", NOT_EXECUTING),
+    (128, "Operating", EXECUTING),
+    (256, "Stopping", NOT_EXECUTING),
+    (512, "Aborting", OUT_OF_SERVICE),
+    (1_024, "EquipmentFailure", NOT_EXECUTING),
+    (2_048, "ExternalFailure", NOT_EXECUTING),
+    (4_096, "EmergencyStop", OUT_OF_SERVICE),
+    (8_192, "Holding", NOT_EXECUTING),
+    (16_384, "Held", NOT_EXECUTING),
+    (32_768, "Idle", NOT_EXECUTING),
+];
+
 /// `WSProgramEnumerationType` (OPC 40600 §9.2, the data point `WS_Cur_Prog`): the numbers are powers of two, and no bit mask.
 const WEIHENSTEPHAN_PROGRAM: &[Numbered] = &[
     (0, "Undefined", None),
@@ -263,7 +286,7 @@ const WEIHENSTEPHAN_PROGRAM: &[Numbered] = &[
     (64, "Break", None),
 ];
 
-/// `WSOperatingModeEnumerationType` (OPC 40600 §9.1, the data point `WS_Cur_Mode`). Its states are those of `PackML`.
+/// `WSOperatingModeEnumerationType` (OPC 40600 §9.1, the data point `WS_Cur_Mode`).
 const WEIHENSTEPHAN_MODE: &[Numbered] = &[
     (1, "Off", None),
     (2, "Manual", None),

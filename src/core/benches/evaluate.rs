@@ -56,6 +56,7 @@ fn kinds() -> Vec<Kind> {
                 counter: Some(Counter {
                     max: u64::from(u32::MAX),
                     largest_step: Some(1000),
+                    decimals: 0,
                 }),
                 ..TagSpec::default()
             },

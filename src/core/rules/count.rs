@@ -1,6 +1,8 @@
 //! `ProductionCountRecorded` (PackML, ISO 22400), `ScrapRecorded` and `EnergyRecorded`: deltas and a running total that survive
 //! rollover, reset and restart.
 //!
+//! It is counted in units of the counter's last decimal: many small steps of a meter add up to what it shows.
+//!
 //! A step that is larger than the largest plausible one is counted, since nobody knows better, and says `implausible`; after a
 //! gap it may well be right. Where a tag says that the counter is set back, what comes next was counted from zero.
 
@@ -33,6 +35,14 @@ pub(crate) struct Memory {
     /// Whether the tag that says so did when it was last looked at.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     said: bool,
+    /// The decimals in whose units all this is counted.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    decimals: u8,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)] // what serde asks for
+const fn is_zero(decimals: &u8) -> bool {
+    *decimals == 0
 }
 
 /// Steps of a counter of which no event was made.
@@ -110,6 +120,28 @@ impl Memory {
         &self.spans
     }
 
+    /// Counts on with so many decimals.
+    fn turn_to(&mut self, decimals: u8) {
+        let before = std::mem::replace(&mut self.decimals, decimals);
+        if before == decimals {
+            return;
+        }
+        let turned = |units: &mut u64| {
+            let more = u64::from(decimals.saturating_sub(before));
+            *units = units.saturating_mul(power_of_ten(more))
+                / power_of_ten(u64::from(before.saturating_sub(decimals)));
+        };
+        self.total.iter_mut().chain(&mut self.last).for_each(turned);
+        let spans = self.spans.iter_mut();
+        for span in spans {
+            span.total.iter_mut().for_each(turned);
+            span.counted.each_number().into_iter().for_each(turned);
+        }
+        if let Some(untold) = &mut self.untold {
+            untold.each_number().into_iter().for_each(turned);
+        }
+    }
+
     /// Counts are told one by one, and not by spans of time: what was counted in one is told with the next count.
     pub(super) fn leave_spans(&mut self) {
         for span in std::mem::take(&mut self.spans).into_iter().rev() {
@@ -143,6 +175,10 @@ impl Span {
 }
 
 impl Untold {
+    fn each_number(&mut self) -> [&mut u64; 3] {
+        [&mut self.since, &mut self.until, &mut self.delta]
+    }
+
     /// Adds what was counted after it.
     fn add(&mut self, later: Self) {
         *self = Self {
@@ -187,6 +223,7 @@ pub(super) fn evaluate(
         (step, memory.total)
     };
     let tag = context.trigger();
+    let shown = |units: u64| shown(units, memory.decimals);
     *dirty = true;
     let subject = context.subject(|_| format!("counter/{}", tag.name));
     context.emit(&Draft::new(event.name(), subject), |object| {
@@ -196,11 +233,11 @@ pub(super) fn evaluate(
             CountEvent::Energy(medium) => object.field("medium", &**medium),
             CountEvent::Scrap => {}
         }
-        object.field("delta", &Value::UInt(step.delta));
-        object.field("total", &total.map(Value::UInt));
+        object.field("delta", &shown(step.delta));
+        object.field("total", &total.map(shown));
         object.field("unit", unit);
-        object.field("rawValue", &Value::UInt(step.until));
-        object.field("rawPrevious", &Value::UInt(step.since));
+        object.field("rawValue", &shown(step.until));
+        object.field("rawPrevious", &shown(step.since));
         if step.rollover {
             object.field("rollover", &true);
         }
@@ -245,8 +282,10 @@ pub(super) fn count(context: &mut Context<'_>, memory: &mut Memory, dirty: &mut 
         return None;
     }
     let value = change.value.as_ref()?;
-    let before = change.previous.as_ref().and_then(count_of);
-    let Some(current) = count_of(value) else {
+    memory.turn_to(tag.counter.map_or(0, |counter| counter.decimals));
+    let before = change.previous.as_ref();
+    let before = before.and_then(|value| count_of(value, tag.counter));
+    let Some(current) = count_of(value, tag.counter) else {
         // What was counted meanwhile is told with the next count.
         memory.last = memory.last.or(before);
         *dirty = true;
@@ -299,8 +338,32 @@ pub(super) fn count(context: &mut Context<'_>, memory: &mut Memory, dirty: &mut 
     Some(current)
 }
 
-pub(super) fn count_of(value: &Value) -> Option<u64> {
-    value.as_i128().and_then(|number| u64::try_from(number).ok())
+/// A value in units of the counter's last decimal. Where the counter has decimals a value is taken for the nearest one that it can have.
+pub(super) fn count_of(value: &Value, counter: Option<Counter>) -> Option<u64> {
+    let decimals = counter.map_or(0, |counter| counter.decimals);
+    if let Some(whole) = value.as_i128() {
+        let whole = u64::try_from(whole).ok()?;
+        return whole.checked_mul(power_of_ten(decimals.into()));
+    }
+    let units = (value.as_f64()? * power_of_ten(decimals.into()) as f64).round();
+    let is_exact = (0.0..=LARGEST_EXACT).contains(&units);
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // it is in the range
+    (decimals > 0 && is_exact).then_some(units as u64)
+}
+
+/// Up to here a floating-point number has each whole one: 2^53.
+const LARGEST_EXACT: f64 = 9_007_199_254_740_992.0;
+
+fn power_of_ten(exponent: u64) -> u64 {
+    (0..exponent).fold(1, |power, _| power * 10)
+}
+
+/// What was counted, as it is told.
+fn shown(units: u64, decimals: u8) -> Value {
+    match decimals {
+        0 => Value::UInt(units),
+        _ => Value::Float64(units as f64 / power_of_ten(decimals.into()) as f64),
+    }
 }
 
 /// A smaller value is a rollover only when the step over the end is plausible, else a reset, after which the
@@ -313,7 +376,10 @@ pub(super) fn step(counter: Option<Counter>, previous: u64, current: u64) -> Ste
             reset: false,
         };
     }
-    if let Some(Counter { max, largest_step }) = counter {
+    if let Some(Counter {
+        max, largest_step, ..
+    }) = counter
+    {
         let over_the_end = max
             .saturating_sub(previous)
             .saturating_add(1)
@@ -344,6 +410,7 @@ mod tests {
         let counter = Some(Counter {
             max: 65_535,
             largest_step: Some(100),
+            decimals: 0,
         });
         let rolled = Step {
             delta: 13,
@@ -375,5 +442,50 @@ mod tests {
                 reset: true
             }
         );
+    }
+
+    #[test]
+    fn a_meter_is_counted_in_its_last_decimal() {
+        let meter = |decimals| {
+            Some(Counter {
+                max: 999_999,
+                largest_step: None,
+                decimals,
+            })
+        };
+        for (value, decimals, units) in [
+            (Value::Float64(0.3), 1, Some(3)),
+            (Value::Float64(3.0 * 0.1), 1, Some(3)),
+            (Value::Float32(12_345.678), 1, Some(123_457)),
+            (Value::Float64(7.0), 2, Some(700)),
+            (Value::UInt(7), 1, Some(70)),
+            (Value::Float64(7.0), 0, Some(7)),
+            (Value::Float64(7.5), 0, None),
+            (Value::Float64(-0.1), 1, None),
+            (Value::Float64(f64::NAN), 1, None),
+            (Value::Float64(1e300), 1, None),
+        ] {
+            assert_eq!(
+                count_of(&value, meter(decimals)),
+                units,
+                "{value} with {decimals}"
+            );
+        }
+        assert_eq!(shown(1_234, 1), Value::Float64(123.4));
+        assert_eq!(shown(1_234, 0), Value::UInt(1_234));
+    }
+
+    #[test]
+    fn what_was_counted_is_the_same_with_other_decimals() {
+        let mut memory = Memory {
+            total: Some(1_234),
+            last: Some(56),
+            decimals: 1,
+            ..Memory::default()
+        };
+        memory.turn_to(3);
+        assert_eq!((memory.total, memory.last), (Some(123_400), Some(5_600)));
+        memory.turn_to(0);
+        assert_eq!((memory.total, memory.last), (Some(123), Some(5)));
     }
 }

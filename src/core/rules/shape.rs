@@ -341,8 +341,8 @@ impl Core {
     fn missed(&mut self, id: RuleId, rule: &Rule, slot: Slot) -> Option<u64> {
         let tag = *rule.inputs.get(usize::from(slot.0))?;
         let view = self.view().beside(rule.inputs.first().copied());
-        let number = view.value(tag).and_then(count::count_of)?;
         let counter: Option<Counter> = self.plan.tags[tag.index()].spec.counter;
+        let number = count::count_of(view.value(tag)?, counter)?;
         let state = &mut self.rules[id.0 as usize];
         let last = state.progress.as_mut()?.sequence.replace(number);
         state.dirty |= last != Some(number);

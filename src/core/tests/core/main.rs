@@ -65,6 +65,7 @@ fn tags() -> Vec<Tag> {
             counter: Some(Counter {
                 max: 65_535,
                 largest_step: Some(1000),
+                decimals: 0,
             }),
             ..TagSpec::default()
         },

@@ -265,6 +265,7 @@ pub fn random_plan(random: &mut Rng) -> Plan {
     tag(&mut plan, GOOD).counter = Some(Counter {
         max: 65_535,
         largest_step: random.bool().then_some(1000),
+        decimals: 0,
     });
     if random.bool() {
         plan.tags[TEMPERATURE.index()].valid = Some(ALARMS);
