@@ -1,16 +1,19 @@
-//! A start that has no room on its disk.
+//! A gateway that has no room on its disk, when it starts and while it runs.
 
 use std::fs;
 use std::os::unix::fs::FileExt as _;
 
 use anyhow::{Result, ensure};
-use floorgate_tests::{Disk, Folder, Gateway, Patience, until};
+use floorgate_tests::{Delivery, Disk, Folder, Gateway, Kafka, Patience, until};
 
 use crate::copies::copy_outbox;
+use crate::counting::{COUNTER, compare, known, read_to, written};
 use crate::delivery::backlog;
 use crate::operator::waiting_counts;
+use crate::plant::Plant;
 
 const LAST: i64 = 600;
+const STORED: &str = "floorgate_events_total{type=\"ProductionCountRecorded\"}";
 const RESERVE: &str = "outbox.db.reserve";
 
 /// Puts the outbox on a disk of its own, without its reserve.
@@ -97,5 +100,57 @@ fn a_gateway_starts_on_a_full_disk() -> Result<()> {
     gateway.wait_ready()?;
     kafka.resume()?;
     gateway.wait_for_metric("floorgate_outbox_depth", 0.0..=0.0, Patience::Long)?;
+    Ok(())
+}
+
+/// Something else fills the disk while Kafka is away and the plant lives on: what is set aside is used up, sources are left alone, and when
+/// there is room again it goes on by itself.
+#[test]
+fn a_disk_that_is_filled_meanwhile_stops_the_sources_and_costs_nothing_that_was_stored() -> Result<()> {
+    let mut kafka = Kafka::start()?;
+    let mut plant = Plant::new(&kafka.bootstrap())?;
+    let path = plant.gateway.folder().join("mappings/filling.yaml");
+    let count = "kind: good";
+    let large = format!(
+        "{count}, data: {{text: {{constant: \"{}\"}}}}",
+        "x".repeat(20_000)
+    );
+    let mapping = fs::read_to_string(path)?.replace(count, &large);
+    plant.gateway.write("mappings/filling.yaml", &mapping)?;
+    plant.gateway.start()?;
+    known(&plant)?;
+    plant.gateway.stop()?;
+    let Some(disk) = on_a_small_disk(&plant.gateway)? else {
+        return Ok(());
+    };
+    plant.gateway.start()?;
+    kafka.stop()?;
+    plant.plc.count_up(COUNTER, 1, i64::from(u32::MAX), 4)?;
+    plant.gateway.wait_for_metric(STORED, 10.0.., Patience::Short)?;
+    disk.fill()?;
+    waits(&mut plant.gateway)?;
+    let stored = plant.gateway.metric(STORED)?;
+    // The plant lives on, and nothing is taken from it that cannot be kept.
+    let now = plant.plc.progress(COUNTER)?.unwrap_or_default();
+    written(&mut plant, now + 500)?;
+    assert_eq!(
+        plant.gateway.metric(STORED)?,
+        stored,
+        "it told what it cannot store"
+    );
+    waits(&mut plant.gateway)?;
+
+    disk.make_room()?;
+    plant.gateway.wait_ready()?;
+    kafka.resume()?;
+    let last = plant.plc.stop_counting(COUNTER)?;
+    let mut reader = plant.reader("production-count")?;
+    let delivery = Delivery::of(read_to(&mut reader, last)?)?;
+    assert_eq!(delivery.repeated, 0, "records came twice");
+    let gaps = compare(&delivery.accepted, &(1..=last))?;
+    let (events, last) = (delivery.accepted.len(), usize::try_from(last)?);
+    println!("{events} events of {last} counts, {gaps} gaps");
+    // One gap for the time in which it waited.
+    ensure!(gaps <= 2, "{gaps} gaps");
     Ok(())
 }

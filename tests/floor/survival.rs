@@ -1,11 +1,11 @@
 //! What dies in between: the gateway, the broker, the PLC. Nothing that was taken in is lost, nothing is told twice, and
 //! where something may have been missed it is said.
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use floorgate_tests::{Delivery, Kafka, Patience, Reader, Record, until};
 use serde_json::json;
 
-use crate::counting::{COUNTER, compare, known, read_to, written};
+use crate::counting::{COUNTER, compare, known, read_to, told, written};
 use crate::plant::{Plant, topic};
 
 #[test]
@@ -214,6 +214,50 @@ fn a_restart_tells_only_what_changed_meanwhile() -> Result<()> {
             json!([true, "Execute", "Idle", true])
         ]
     );
+    Ok(())
+}
+
+/// Messages of a subscription that get lost while the connection stands: they are asked for again, and where the server has them no more, that
+/// is a gap.
+#[test]
+fn a_message_that_does_not_arrive_is_asked_for_again() -> Result<()> {
+    const LOSSES: u32 = 5;
+    let mut plant = Plant::new(&Kafka::shared()?.bootstrap())?;
+    plant.gateway.start()?;
+    known(&plant)?;
+    plant.plc.count_up(COUNTER, 1, i64::from(u32::MAX), 4)?;
+    for messages in 1..=LOSSES {
+        told(&plant.gateway, plant.site(), 20)?;
+        let before = plant.plc.republished()?;
+        plant.plc.hold_back(messages, false)?;
+        until("a message that is asked for", Patience::Long, || {
+            let asked = plant.plc.republished()? - before;
+            Ok((asked >= u64::from(messages)).then_some(()))
+        })?;
+    }
+    told(&plant.gateway, plant.site(), 20)?;
+    assert_eq!(plant.plc.sessions()?, 1, "the connection did not stand");
+    let last = plant.plc.progress(COUNTER)?.context("nothing was counted")?;
+    let mut reader = plant.reader("production-count")?;
+    read_to(&mut reader, last)?;
+    let whole = reader.records().len();
+
+    plant.plc.hold_back(1, true)?;
+    let records = reader.until("a gap", Patience::Long, |records| {
+        records[whole..]
+            .iter()
+            .any(|record| record.json().is_ok_and(|data| data["gap"] == true))
+    })?;
+    let has_gap = |record: &Record| record.json().map(|data| data["gap"] == true);
+    let first = records.iter().position(|record| has_gap(record).unwrap_or(true));
+    ensure!(
+        first >= Some(whole),
+        "record {first:?} says that something is missing"
+    );
+    let last = plant.plc.stop_counting(COUNTER)?;
+    let delivery = Delivery::of(read_to(&mut reader, last)?)?;
+    assert_eq!(delivery.repeated, 0, "records came twice");
+    assert_eq!(compare(&delivery.accepted, &(1..=last))?, 1);
     Ok(())
 }
 

@@ -9,6 +9,7 @@ import socket
 from asyncua import Server, ua
 from asyncua.crypto.cert_gen import setup_self_signed_certificate
 from asyncua.crypto.permission_rules import User, UserRole
+from asyncua.server.internal_subscription import InternalSubscription
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID
@@ -51,6 +52,40 @@ class Clients:
     async def check(self, certificate, application):
         if certificate.public_bytes(Encoding.DER) not in self.trusted:
             raise ua.uaerrors.BadCertificateUntrusted
+
+
+class Messages:
+    """What the server publishes, some of which does not arrive."""
+
+    def __init__(self):
+        self.held_back, self.forgets, self.asked_again = 0, False, 0
+        pop, republish = InternalSubscription._pop_publish_result, InternalSubscription.republish
+
+        def pop_unless_held_back(subscription):
+            result = pop(subscription)
+            message = result.NotificationMessage
+            if not self.held_back or not message.NotificationData:
+                return result
+            self.held_back -= 1
+            if self.forgets:
+                del subscription._not_acknowledged_results[message.SequenceNumber]
+            # A keep-alive, with the number of the message after it.
+            return pop(subscription)
+
+        def count_republish(subscription, number):
+            self.asked_again += 1
+            return republish(subscription, number)
+
+        InternalSubscription._pop_publish_result = pop_unless_held_back
+        InternalSubscription.republish = count_republish
+
+    async def hold_back(self, messages, forgets):
+        """Does not send the next messages with values; they can be asked for, unless they are forgotten."""
+        self.held_back, self.forgets = messages, forgets
+
+    async def republished(self):
+        """How often a message was asked for again."""
+        return {"value": self.asked_again}
 
 
 class Plant:
@@ -196,7 +231,7 @@ async def main():
         server.set_identity_tokens([ua.UserNameIdentityToken])
     if certificate:
         server.set_identity_tokens([ua.X509IdentityToken])
-    clients = Clients()
+    clients, messages = Clients(), Messages()
     if options.check_clients:
         server.set_certificate_validator(clients.check)
     for namespace in options.before:
@@ -214,6 +249,8 @@ async def main():
                 "progress": plant.progress,
                 "count": plant.count,
                 "drop": plant.drop,
+                "hold_back": messages.hold_back,
+                "republished": messages.republished,
                 "trust": clients.trust,
             }
         )

@@ -152,6 +152,18 @@ impl OpcUaPeer {
         self.ask(&json!({"op": "drop"})).map(drop)
     }
 
+    /// Lets the next messages with values not arrive; the server has them for who asks again, unless it forgets them.
+    pub fn hold_back(&mut self, messages: u32, forgets: bool) -> Result<()> {
+        self.ask(&json!({"op": "hold_back", "messages": messages, "forgets": forgets}))
+            .map(drop)
+    }
+
+    /// How often a message was asked for again.
+    pub fn republished(&mut self) -> Result<u64> {
+        let answer = self.ask(&json!({"op": "republished"}))?;
+        answer["value"].as_u64().context("no number")
+    }
+
     /// Trusts the client whose certificate is in this DER file, until the server ends.
     pub fn trust(&mut self, certificate: &std::path::Path) -> Result<()> {
         self.ask(&json!({"op": "trust", "certificate": certificate}))
