@@ -76,7 +76,8 @@ fn builder(endpoints: &Endpoints<'_>) -> ServerBuilder {
         .subscription_poll_interval_ms(1)
         .max_message_size(64 << 20)
         .max_chunk_count(0)
-        .max_sessions(100);
+        // Of a client that is killed one stays until it times out.
+        .max_sessions(1_000);
     if endpoints.encrypted {
         builder = builder.add_user_token(DEMO_TOKEN, ServerUserToken::user_pass(DEMO_USER, DEMO_PASSWORD));
         let users = &[anonymous, DEMO_TOKEN] as &[&str];

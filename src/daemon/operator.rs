@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -27,6 +28,7 @@ pub struct Damaged;
 /// Where answers go, and who gives them.
 struct Desk {
     client: Client,
+    state: PathBuf,
     out: io::StdoutLock<'static>,
     json: bool,
     /// Nobody reads what is printed any more.
@@ -40,6 +42,7 @@ impl Desk {
         let client = Client::of(&state, &store_options(&loaded.settings, &state))?;
         Ok(Self {
             client,
+            state,
             out: io::stdout().lock(),
             json,
             is_closed: false,
@@ -58,6 +61,7 @@ impl Desk {
             out,
             json,
             is_closed,
+            ..
         } = self;
         let mut count = 0;
         ask(client, request, |value| {
@@ -290,8 +294,15 @@ fn tail(desk: &mut Desk, count: usize, follow: bool, which: &Which) -> anyhow::R
         *place = (*place).max(row.place);
     };
     desk.print(&newest, |row| note(row, &mut places), write_event)?;
+    if follow && !desk.client.is_running() {
+        eprintln!("no gateway runs: what the next one stores is shown when it does");
+        desk.client.leave_store(&desk.state);
+    }
     while follow && !desk.is_closed {
         std::thread::sleep(LOOK);
+        if !desk.client.is_there() {
+            continue;
+        }
         let more = Request::After {
             places: places.iter().map(|(lane, place)| (*lane, *place)).collect(),
             which: which.clone(),

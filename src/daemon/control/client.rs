@@ -62,6 +62,19 @@ impl Client {
     pub fn is_running(&self) -> bool {
         matches!(self, Self::Gateway(_))
     }
+
+    /// Lets go of the store, which a gateway that starts would find taken: from now on only such a one answers.
+    pub fn leave_store(&mut self, state: &Path) {
+        *self = Self::Gateway(socket(state));
+    }
+
+    /// Whether anybody answers.
+    pub fn is_there(&self) -> bool {
+        match self {
+            Self::Gateway(socket) => UnixStream::connect(socket).is_ok(),
+            Self::Store(..) => true,
+        }
+    }
 }
 
 /// Asks, and takes the answer row by row; `false` ends it.
