@@ -3,12 +3,14 @@
 use std::sync::Arc;
 
 use floorgate_adapter_api::GivenKind;
+use floorgate_core::inspect::ValueKind;
 use floorgate_core::plan;
 use floorgate_yaml::{Node, Problems, Span};
 
 use crate::constant::said;
 use crate::data::Scope;
 use crate::fit::{described, named};
+use crate::reach::kind_of;
 use crate::vocabulary::{EventType, Field, Form};
 
 /// Reports the tags whose values are none of the fields that they fill; `data` is where the mapping says so, else it is `span`.
@@ -46,8 +48,34 @@ fn check_fields(
                         .hint(hint);
                 }
             }
+            (plan::Field::Computed(expression), form) => {
+                let kind = expression.kind(|slot| kind_of(scope, slot));
+                if let Some(kind) = kind.filter(|kind| !may_be(field, *kind)) {
+                    let is = match kind {
+                        ValueKind::Bool => "true or false",
+                        ValueKind::Number => "a number",
+                        ValueKind::Text => "text",
+                    };
+                    problems
+                        .error(span, format!("`{name}` of `{event}`: the expression gives {is}"))
+                        .hint(said(form));
+                }
+            }
             _ => {}
         }
+    }
+}
+
+/// Whether a field may be what an expression gives.
+fn may_be(field: &Field, kind: ValueKind) -> bool {
+    match field.form {
+        Form::Anything => true,
+        Form::Text | Form::Mostly(_) if !field.may_be_number() => kind == ValueKind::Text,
+        Form::Text | Form::Mostly(_) | Form::Id => kind != ValueKind::Bool,
+        Form::Number | Form::Integer | Form::Milliseconds | Form::Severity => kind == ValueKind::Number,
+        Form::Truth => kind == ValueKind::Bool,
+        Form::Time | Form::OneOf(_) => kind == ValueKind::Text,
+        Form::Object(_) | Form::Texts | Form::List(_) => false,
     }
 }
 

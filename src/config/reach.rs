@@ -207,7 +207,7 @@ fn has_conditions(
 }
 
 /// The kind of value that a tag is in expressions, where it is known.
-fn kind_of(scope: &Scope<'_>, slot: Slot) -> Option<ValueKind> {
+pub(crate) fn kind_of(scope: &Scope<'_>, slot: Slot) -> Option<ValueKind> {
     let (plan, spec) = tag_of(scope, slot)?;
     if spec.values.is_some() {
         return Some(ValueKind::Text);

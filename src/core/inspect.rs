@@ -185,6 +185,12 @@ impl Expression {
         None
     }
 
+    /// What kind of a value it gives where no tag is unknown, as far as that follows from how it is written. `of_tag` gives the kind of a
+    /// tag's values, where that is known.
+    pub fn kind(&self, of_tag: impl Fn(Slot) -> Option<ValueKind>) -> Option<ValueKind> {
+        self.kind_of(self.program.expression(), &of_tag)
+    }
+
     fn kind_of(&self, node: &IdedExpr, of_tag: &impl Fn(Slot) -> Option<ValueKind>) -> Option<ValueKind> {
         let call = match &node.expr {
             Expr::Literal(LiteralValue::Boolean(_)) => return Some(ValueKind::Bool),
