@@ -5,8 +5,10 @@ use std::collections::VecDeque;
 use floorgate_outbox::{Acknowledged, Lane as StoredLane, LaneId, Row};
 use floorgate_sample::Timestamp;
 
+use crate::bounds::Proof;
 use crate::inbox::footprint;
 use crate::reconcile::Claim;
+use crate::topics::LogBounds;
 
 /// One lane as the publisher sees it.
 ///
@@ -43,6 +45,7 @@ pub(crate) struct Lane {
     cached_bytes: usize,
     failure: Option<Failure>,
     stopped: bool,
+    pub(crate) proof: Proof,
 }
 
 /// The first record that failed since the lane last flowed.
@@ -98,6 +101,7 @@ impl Lane {
             cached_bytes: 0,
             failure: None,
             stopped: false,
+            proof: Proof::default(),
         }
     }
 
@@ -117,13 +121,38 @@ impl Lane {
 
     /// What the store says of the lane, for a comparison with the log.
     pub(crate) fn claim(&self) -> Claim {
+        let last = (self.acked, self.acked_offset);
+        let (acknowledged, offset) = self.proof.in_question().unwrap_or(last);
         Claim {
             epoch: self.epoch,
             base: self.base,
-            acknowledged: self.acked,
-            offset: self.acked_offset,
+            acknowledged,
+            offset,
             last: self.stored,
-            has_sent: self.unsure > 0,
+            has_sent: self.unsure > 0 || self.proof.is_in_doubt(),
+        }
+    }
+
+    /// The last acknowledged record and its offset, where it is known.
+    fn last(&self) -> Option<(u64, i64)> {
+        let offset = self.acked_offset.filter(|_| self.acked > self.base)?;
+        Some((self.acked, offset))
+    }
+
+    /// The log's bounds are asked for.
+    pub(crate) fn ask_bounds(&mut self) {
+        self.proof.ask(self.last());
+    }
+
+    /// Takes them.
+    pub(crate) fn take_bounds(&mut self, bounds: LogBounds, is_shorter: bool) {
+        self.proof.take(bounds, is_shorter, self.settled);
+    }
+
+    /// Has a log that has lost something looked at once nothing is on its way.
+    pub(crate) fn look_if_in_doubt(&mut self) {
+        if self.proof.is_in_doubt() && self.flights.is_empty() {
+            self.settled = false;
         }
     }
 
@@ -145,10 +174,12 @@ impl Lane {
         self.doubt = self.doubt.max(highest);
         self.note_stored(sequence);
         if sequence <= self.acked {
+            self.proof = Proof::of(self.last());
             return 0;
         }
         self.acked = sequence;
         self.acked_offset = offset.or(self.acked_offset);
+        self.proof = Proof::of(self.last());
         self.next = sequence + 1;
         self.begin_alone();
         if self
@@ -170,6 +201,7 @@ impl Lane {
     /// memory of rows at hand, which are read anew.
     pub(crate) fn renew(&mut self, stored: &StoredLane) -> usize {
         self.settled = true;
+        self.proof = Proof::default();
         self.doubt = stored.doubt;
         self.epoch = stored.epoch;
         self.base = stored.base;
@@ -196,6 +228,7 @@ impl Lane {
     /// Notes that the log does not tell: what was sent is sent again, and may be there. Returns how many rows that are.
     pub(crate) fn settle_in_doubt(&mut self) -> u64 {
         self.settled = true;
+        self.proof = Proof::default();
         self.doubt = self.doubt.max(self.unsure);
         self.unsure.saturating_sub(self.acked)
     }

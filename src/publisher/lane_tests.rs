@@ -6,6 +6,7 @@ use floorgate_outbox::{Acknowledged, Commit, Event, Lane as StoredLane, Options,
 use floorgate_sample::Timestamp;
 
 use crate::lane::Lane;
+use crate::topics::LogBounds;
 
 /// A lane of the store with so many rows, of which some are acknowledged.
 fn stored(rows: usize, acknowledged: u64) -> (StoredLane, Vec<Row>) {
@@ -70,4 +71,46 @@ fn what_an_earlier_process_stored_is_in_doubt_as_far_as_it_is_not_acknowledged()
         let mut lane = Lane::new(&stored(5, acknowledged).0, 0, true);
         assert_eq!(lane.settle_in_doubt(), doubtful, "after {acknowledged}");
     }
+}
+
+#[test]
+fn a_log_that_is_shorter_is_looked_at_from_where_it_was_whole() {
+    let bounds = |high| LogBounds { low: 0, high };
+    let (stored, rows) = stored(7, 0);
+    let mut rows = rows.into_iter();
+    let mut acknowledge = |lane: &mut Lane, offset: i64| {
+        let row = rows.next().unwrap();
+        let sequence = row.sequence;
+        assert!(lane.cache(row, Timestamp::from_nanos(0)));
+        lane.sent(1);
+        lane.delivered(sequence, Some(offset), |_| ());
+    };
+    let mut lane = Lane::new(&stored, 0, false);
+    lane.settle(0, None, 0);
+    acknowledge(&mut lane, 100);
+    acknowledge(&mut lane, 101);
+    lane.ask_bounds();
+    lane.take_bounds(bounds(102), false);
+    assert!(!lane.proof.is_in_doubt(), "its last record is there");
+    // What is acknowledged after the last look may be on another log, which others have filled.
+    acknowledge(&mut lane, 110);
+    lane.ask_bounds();
+    lane.take_bounds(bounds(111), true);
+    lane.look_if_in_doubt();
+    assert!(lane.proof.is_in_doubt() && lane.is_unsettled());
+    let claim = lane.claim();
+    let asked = (claim.acknowledged, claim.offset, claim.has_sent);
+    assert_eq!(asked, (2, Some(101), true));
+    lane.proof.renew();
+    assert_eq!(lane.claim().acknowledged, 3, "then it is looked at as ever");
+    assert!(!lane.proof.is_in_doubt() && lane.is_unsettled());
+
+    // Also where nothing is known of its bounds before.
+    lane.settle(3, Some(110), 3);
+    acknowledge(&mut lane, 111);
+    lane.take_bounds(bounds(111), false);
+    assert!(!lane.proof.is_in_doubt(), "it came after the question");
+    lane.ask_bounds();
+    lane.take_bounds(bounds(111), false);
+    assert!(lane.proof.is_in_doubt());
 }

@@ -35,6 +35,7 @@
 //! librdkafka's own, of one producer or, where bursts are large, two. [`Publisher::offer`] and
 //! [`Publisher::take_reports`] never wait for any of them.
 
+mod bounds;
 mod client;
 mod clients;
 mod dead_letter;

@@ -7,7 +7,7 @@ use prometheus::IntCounter;
 
 use crate::lane::Lane;
 use crate::report::Report;
-use crate::topics::{TopicAnswer, TopicProblem};
+use crate::topics::{LogBounds, TopicAnswer, TopicProblem};
 use crate::worker::{REVIEW_PAUSE, Worker};
 
 /// Pause before a topic is asked about again.
@@ -25,6 +25,8 @@ pub(crate) struct Topic {
     /// When it is looked at again although it is open.
     pub(crate) review_at: Instant,
     pub(crate) problem: Option<String>,
+    /// Its logs' bounds when they were last asked for.
+    pub(crate) bounds: Vec<LogBounds>,
 }
 
 impl Topic {
@@ -62,6 +64,7 @@ impl Worker {
             wanted: false,
             review_at: Instant::now() + REVIEW_PAUSE,
             problem: None,
+            bounds: Vec::new(),
         });
         self.topics.len() - 1
     }
@@ -83,6 +86,8 @@ impl Worker {
                 let news = std::mem::replace(&mut topic.state, open) != open;
                 if news {
                     self.fence.name(&topic.name);
+                    // It may have been made anew.
+                    topic.review_at = Instant::now();
                 }
                 if topic.pinned.is_none() {
                     let topic = Arc::clone(&topic.name);
@@ -100,6 +105,9 @@ impl Worker {
                     );
                 }
                 self.judge_count(place);
+                if let Some(bounds) = answer.bounds {
+                    self.take_bounds(place, bounds);
+                }
             }
             Err(problem) => {
                 let short = unreachable || matches!(problem, TopicProblem::Emerging(_));

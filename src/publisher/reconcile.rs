@@ -1,5 +1,6 @@
 //! What the end of a partition says about a lane. No input or output here.
 
+use std::collections::HashSet;
 use std::hash::{DefaultHasher, Hasher};
 
 /// What tells one record from another: the `ce_id` where it stands in a header, and the bytes of key and value, in which it stands otherwise.
@@ -193,6 +194,16 @@ pub(crate) fn judge<E>(
     })
 }
 
+/// Whether a log that has lost something has lost what was acknowledged since it was known to be whole: `claim` is of then, and everything up
+/// to `acknowledged` has to be there now. Told by the numbers, since the rows may be deleted already.
+pub(crate) fn has_lost(claim: &Claim, acknowledged: u64, tail: &Tail) -> bool {
+    let begins = !claim.has_acknowledged() || tail.acknowledged.is_some();
+    let there: HashSet<u64> = tail.records.iter().map(|own| own.sequence).collect();
+    tail.ends_before
+        || !begins
+        || !(claim.acknowledged + 1..=acknowledged).all(|sequence| there.contains(&sequence))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -268,6 +279,29 @@ mod tests {
         assert_eq!(verdict(&CLAIM, &before), beyond);
         let with_doubles = tail(&[own(11, 4), own(12, 5), own(13, 4), own(14, 5), own(15, 6)]);
         assert_eq!(verdict(&CLAIM, &with_doubles), settled(6, Some(15)));
+    }
+
+    #[test]
+    fn a_log_that_was_cut_has_lost_what_was_acknowledged_unless_all_of_it_is_there() {
+        // Up to 3 it was whole, and up to 5 was acknowledged since.
+        assert!(!has_lost(&CLAIM, 3, &tail(&[])));
+        assert!(!has_lost(&CLAIM, 5, &tail(&[own(11, 4), own(13, 5)])));
+        assert!(has_lost(&CLAIM, 5, &tail(&[own(11, 4)])), "the last is not there");
+        assert!(has_lost(&CLAIM, 5, &tail(&[own(11, 5)])), "there is a hole");
+        // A log that was made anew, and was filled by others to beyond where it was.
+        let mut anew = tail(&[own(15, 4), own(16, 5)]);
+        anew.acknowledged = None;
+        assert!(has_lost(&CLAIM, 5, &anew));
+        let mut short = tail(&[]);
+        short.reach(&CLAIM, 0, 10);
+        assert!(has_lost(&CLAIM, 3, &short), "it ends before the last one");
+        let nothing = Claim {
+            acknowledged: 0,
+            offset: None,
+            ..CLAIM
+        };
+        anew.records.clear();
+        assert!(!has_lost(&nothing, 0, &anew), "nothing was on it");
     }
 
     #[test]

@@ -133,6 +133,7 @@ impl Worker {
             && lane.has_unsent()
             && !lane.is_stopped()
             && !lane.is_unsettled()
+            && !lane.proof.is_in_doubt()
     }
 
     /// The headers of the next burst's records: of all that is stored, as far as a burst goes. Made beforehand, so that the records

@@ -9,7 +9,7 @@ use floorgate_sample::Timestamp;
 use crate::lane::Lane;
 use crate::log_reader::{LogAnswer, LogProblem, Question};
 use crate::opening::{Topic, TopicState};
-use crate::reconcile::{Claim, Print, Verdict, judge};
+use crate::reconcile::{Claim, Print, Verdict, has_lost, judge};
 use crate::report::Report;
 use crate::worker::Worker;
 
@@ -110,7 +110,7 @@ impl Worker {
             return;
         };
         slot.looking = Looking::NotBefore(None);
-        if !slot.lane.is_unsettled() || slot.lane.acked() != answer.claim.acknowledged {
+        if !slot.lane.is_unsettled() || slot.lane.claim() != answer.claim {
             return;
         }
         let Some(Topic {
@@ -127,7 +127,17 @@ impl Worker {
                 seen_epoch = seen_epoch.max(tail.epoch);
                 log_end = (tail.high > 0).then_some(tail.high - 1);
                 let mut rows = Rows::new(&self.reader, slot.lane.id);
-                match judge(&answer.claim, &tail, |sequence| rows.print(sequence)) {
+                if slot.lane.proof.is_in_doubt() && !has_lost(&answer.claim, slot.lane.acked(), &tail) {
+                    // What it lost was others'. The lane goes on when it was looked at as ever.
+                    slot.lane.proof.renew();
+                    return;
+                }
+                let judged = if slot.lane.proof.is_in_doubt() {
+                    Ok(Verdict::Truncated)
+                } else {
+                    judge(&answer.claim, &tail, |sequence| rows.print(sequence))
+                };
+                match judged {
                     Ok(verdict) => (verdict, name(verdict)),
                     Err(error) => {
                         slot.looking = Looking::NotBefore(Some(Instant::now() + LOG_PAUSE));
@@ -135,6 +145,9 @@ impl Worker {
                         return;
                     }
                 }
+            }
+            Err(LogProblem::Forbidden(_)) if slot.lane.proof.is_in_doubt() => {
+                (Verdict::Truncated, "forbidden")
             }
             Err(LogProblem::Forbidden(_)) if answer.claim.has_sent => (Verdict::Unknown, "forbidden"),
             Err(LogProblem::Forbidden(_)) => (settled_at(answer.claim.acknowledged), "forbidden"),
@@ -163,7 +176,7 @@ impl Worker {
                 offset,
                 highest,
             } => {
-                let found = sequence - answer.claim.acknowledged;
+                let found = sequence.saturating_sub(slot.lane.acked());
                 if found > 0 {
                     tracing::info!(
                         topic = &**topic,

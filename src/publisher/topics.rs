@@ -15,6 +15,8 @@ use crate::settings::TopicSettings;
 
 /// How long one question may take.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// How long the question for the bounds of one partition's log may take.
+const BOUNDS_PATIENCE: Duration = Duration::from_secs(1);
 /// How long the question for a cleanup policy may take at least; publishing waits for it. A cluster that tells none is silent.
 const POLICY_PATIENCE: Duration = Duration::from_secs(1);
 /// How much longer than the question for the partitions it may take, so that a cluster that is slow is not taken for one that tells none.
@@ -49,21 +51,39 @@ pub(crate) struct TopicAnswer {
     pub(crate) topic: String,
     /// The topic's partition count.
     pub(crate) result: Result<u32, TopicProblem>,
+    /// Where the logs of its partitions begin and end, as far as they tell, where that was asked.
+    pub(crate) bounds: Option<Vec<LogBounds>>,
+}
+
+/// The first offset of a partition's log, and the one after its last record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct LogBounds {
+    pub(crate) low: i64,
+    pub(crate) high: i64,
+}
+
+/// What is asked about a topic.
+struct Question {
+    topic: String,
+    /// It is open already, and its logs' bounds are asked too.
+    again: bool,
 }
 
 /// Asks in the background.
 pub(crate) struct TopicKeeper {
-    questions: Option<Sender<String>>,
+    questions: Option<Sender<Question>>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl TopicKeeper {
     /// Starts the thread; `answer` is called from it.
     pub(crate) fn start(
-        connection: ClientConfig,
+        mut connection: ClientConfig,
         settings: TopicSettings,
         answer: impl Fn(TopicAnswer) + Send + 'static,
     ) -> std::io::Result<Self> {
+        // A log ends where it ends, and not where someone's open transaction begins.
+        connection.set("isolation.level", "read_uncommitted");
         let (questions, asked) = channel();
         let thread = std::thread::Builder::new()
             .name("kafka-topics".to_owned())
@@ -84,9 +104,19 @@ impl TopicKeeper {
 
     /// Asks about a topic; it is created if it is missing and may be created. One answer follows.
     pub(crate) fn ask(&self, topic: &str) {
+        self.send(topic, false);
+    }
+
+    /// Asks about an open topic again, and for its logs' bounds. One answer follows.
+    pub(crate) fn review(&self, topic: &str) {
+        self.send(topic, true);
+    }
+
+    fn send(&self, topic: &str, again: bool) {
         if let Some(questions) = &self.questions {
+            let topic = topic.to_owned();
             // The thread ends only when this sender is gone.
-            let _ = questions.send(topic.to_owned());
+            let _ = questions.send(Question { topic, again });
         }
     }
 
@@ -106,30 +136,39 @@ struct Keeper {
 }
 
 impl Keeper {
-    fn run(mut self, asked: &Receiver<String>, answer: &impl Fn(TopicAnswer)) {
+    fn run(mut self, asked: &Receiver<Question>, answer: &impl Fn(TopicAnswer)) {
         loop {
             let first = match asked.recv_timeout(IDLE) {
-                Ok(topic) => topic,
+                Ok(question) => question,
                 Err(RecvTimeoutError::Timeout) => {
                     self.client = None;
                     continue;
                 }
                 Err(RecvTimeoutError::Disconnected) => return,
             };
-            let mut topics: VecDeque<String> = std::iter::once(first).chain(asked.try_iter()).collect();
-            while let Some(topic) = topics.pop_front() {
+            let mut topics: VecDeque<Question> = std::iter::once(first).chain(asked.try_iter()).collect();
+            while let Some(Question { topic, again }) = topics.pop_front() {
                 let result = self.resolve(&topic);
                 if let Err(unreachable @ TopicProblem::Unreachable(_)) = &result {
                     // The silence is the cluster's: nobody waits for it once per topic.
-                    for topic in topics.drain(..) {
+                    for Question { topic, .. } in topics.drain(..) {
                         answer(TopicAnswer {
                             topic,
                             result: Err(unreachable.clone()),
+                            bounds: None,
                         });
                     }
                     self.client = None;
                 }
-                answer(TopicAnswer { topic, result });
+                let bounds = match (&self.client, &result) {
+                    (Some(client), Ok(partitions)) if again => Some(bounds(client, &topic, *partitions)),
+                    _ => None,
+                };
+                answer(TopicAnswer {
+                    topic,
+                    result,
+                    bounds,
+                });
             }
         }
     }
@@ -198,6 +237,16 @@ fn partitions(client: &AdminClient<Quiet>, topic: &str) -> Result<Found, TopicPr
         Ok(count) if count > 0 => Ok(Found::Partitions(count)),
         _ => Err(TopicProblem::Emerging(topic.to_owned())),
     }
+}
+
+/// The bounds of a topic's logs, up to a partition that tells none for now.
+fn bounds(client: &AdminClient<Quiet>, topic: &str, partitions: u32) -> Vec<LogBounds> {
+    let of = |partition| {
+        let partition = i32::try_from(partition).ok()?;
+        let bounds = client.inner().fetch_watermarks(topic, partition, BOUNDS_PATIENCE);
+        bounds.ok().map(|(low, high)| LogBounds { low, high })
+    };
+    (0..partitions).map_while(of).collect()
 }
 
 fn unreachable_or_refused(topic: &str, error: &KafkaError) -> TopicProblem {

@@ -368,14 +368,16 @@ impl Worker {
             if slot.lane.is_stopped() && slot.lane.pending() == 0 {
                 self.hold(place, now);
             }
-            let slot = &self.slots[place];
+            let slot = &mut self.slots[place];
+            slot.lane.look_if_in_doubt();
             let wants = slot.lane.has_unsent() && slot.held_until.is_none();
             if let Some(topic) = self.topics.get_mut(slot.lane.topic) {
                 topic.wanted |= wants;
             }
         }
         let probe = self.reachable != Some(true) && now >= self.probe_at;
-        for topic in &mut self.topics {
+        let mut reviewed = Vec::new();
+        for (place, topic) in self.topics.iter_mut().enumerate() {
             let due = match topic.state {
                 TopicState::Unknown => topic.wanted,
                 TopicState::Closed { until } => now >= until,
@@ -386,7 +388,8 @@ impl Worker {
                         self.keeper.ask(&topic.name);
                     } else if now >= topic.review_at {
                         topic.review_at = now + REVIEW_PAUSE;
-                        self.keeper.ask(&topic.name);
+                        reviewed.push(place);
+                        self.keeper.review(&topic.name);
                     }
                     false
                 }
@@ -394,6 +397,11 @@ impl Worker {
             if due {
                 topic.state = TopicState::Asked;
                 self.keeper.ask(&topic.name);
+            }
+        }
+        for slot in &mut self.slots {
+            if reviewed.contains(&slot.lane.topic) {
+                slot.lane.ask_bounds();
             }
         }
         self.look_at_logs(now);

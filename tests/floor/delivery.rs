@@ -203,6 +203,36 @@ fn a_topic_that_is_made_anew_gets_all_that_is_kept() -> Result<()> {
     Ok(())
 }
 
+/// The same where nothing follows: what is gone is noticed by itself.
+#[test]
+fn a_topic_that_is_made_anew_while_nothing_is_sent_gets_all_that_is_kept() -> Result<()> {
+    let kafka = Kafka::shared()?;
+    let mut plant = Plant::new(&kafka.bootstrap())?;
+    plant.gateway.start()?;
+    known(&plant)?;
+    let counts = topic(plant.site(), "production-count");
+    plant.plc.count_up(COUNTER, 1, 50, 4)?;
+    read_to(&mut plant.reader("production-count")?, 50)?;
+    plant
+        .gateway
+        .wait_for_metric("floorgate_outbox_depth", 0.0..=0.0, Patience::Long)?;
+
+    kafka.delete_topic(&counts)?;
+    let truncated = "floorgate_reconciliations_total{result=\"truncated\"}";
+    plant.gateway.wait_for_metric(truncated, 1.0.., Patience::Long)?;
+    let mut reader = plant.reader("production-count")?;
+    let records = reader.until("all counts", Patience::Long, |records| records.len() >= 50)?;
+    let delivery = Delivery::of(records)?;
+    assert_eq!(compare(&delivery.accepted, &(1..=50))?, 0);
+    ensure!(
+        records
+            .iter()
+            .all(|record| record.has_header("floorgate_possible_duplicate")),
+        "sent again without a mark"
+    );
+    Ok(())
+}
+
 /// A plant whose counts up to this one are stored and all but the first not delivered, with gateway and broker stopped. The store is
 /// without a write-ahead log: what it holds is in its file alone.
 pub fn backlog(last: i64) -> Result<(Kafka, Plant)> {
