@@ -4,7 +4,8 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use floorgate_core::plan::{RuleKind, RuleSpec, Shape};
+use floorgate_core::expression::Expression;
+use floorgate_core::plan::{RuleKind, RuleSpec, Shape, Slot};
 use floorgate_yaml::{Draft, Node, NodeKind, Problems, Span, Spanned, draft};
 
 use crate::condition;
@@ -176,6 +177,35 @@ impl EventPlan<'_> {
         !tells_itself && !self.differs
     }
 
+    /// Of a standard event that tells what its equipment does, the tags that say so: where machines share all of them, they are told to do
+    /// the same. Data beside them makes no difference, but of a cycle, which one signal may end on several machines.
+    pub(crate) fn tells_of_equipment(&self) -> Option<Vec<usize>> {
+        let slots: Vec<Slot> = match &*self.event.value {
+            "CycleCompleted" => return Some(self.inputs.clone()),
+            "EquipmentStateChanged"
+            | "EquipmentModeChanged"
+            | "WorkOrderStatusChanged"
+            | "ProductionCountRecorded"
+            | "ScrapRecorded"
+            | "EnergyRecorded"
+            | "Alarm" => {
+                let guard = self.spec.when.iter().flat_map(Expression::slots);
+                std::iter::once(Slot(0)).chain(guard).collect()
+            }
+            _ => return None,
+        };
+        let place = |slot: Slot| self.inputs.get(usize::from(slot.0)).copied();
+        Some(slots.into_iter().filter_map(place).collect())
+    }
+
+    /// The place of the tag with the work order, of an event that tells its status.
+    pub(crate) fn order(&self) -> Option<usize> {
+        match self.spec.kind {
+            RuleKind::WorkOrderStatus { order, .. } => self.inputs.get(usize::from(order.0)).copied(),
+            _ => None,
+        }
+    }
+
     /// When it is made, in all instances.
     pub(crate) fn shape(&self) -> &Shape {
         &self.spec.shape
@@ -211,7 +241,8 @@ fn rule_spec(
     let (spec, given) = (tag.and_then(|tag| tag.spec.clone()), tag.and_then(TagPlan::shown));
     let shape = shape::of(form, spec.as_deref(), scope, problems);
     if let (Some(shape), Some(spec)) = (&shape, &spec) {
-        condition::check(form, shape, (spec, given), problems);
+        let stated = tag.and_then(|tag| tag.range);
+        condition::check(form, shape, (spec, given), stated, problems);
     }
     let kind = kind::of(form, (trigger.is_some(), spec.as_deref()), data, scope, problems);
     let reset = match &kind {
@@ -239,6 +270,7 @@ fn rule_spec(
     let key = shape::slot("key", form.key.as_ref(), scope, problems);
     let snapshot = snapshot::of(form, shape.as_ref(), scope, problems);
     let identity = standard_event::identity(form, data, scope);
+    standard_event::check_key(form, data, identity.key, scope, problems);
     if scope.inputs.len() > usize::from(u16::MAX) {
         problems
             .error(
