@@ -110,7 +110,7 @@ fn never(field: &Field, slot: plan::Slot, scope: &Scope<'_>) -> Option<(String, 
     }
     let said = said(field.form);
     let hint = match (field.form, kind) {
-        (Form::Truth, GivenKind::Whole { .. } | GivenKind::Float | GivenKind::Fraction) => {
+        (Form::Truth, GivenKind::Whole { .. } | GivenKind::Float | GivenKind::Fraction { .. }) => {
             format!("{said}, such as `{}: \"= {} != 0\"`", field.name, plan.name)
         }
         (Form::Text | Form::Mostly(_) | Form::Id, _) => {

@@ -26,6 +26,7 @@ pub(crate) fn check(node: &Node, spec: &TagSpec, given: Given, problems: &mut Pr
     };
     tag.check_kind(problems);
     tag.check_bits(problems);
+    tag.check_counter(problems);
     tag.check_numbers(problems);
     if let Some(table) = spec.values.as_deref() {
         tag.check_table(table, problems);
@@ -49,7 +50,7 @@ pub(crate) fn range(given: Option<Given>) -> Option<(i64, u64)> {
     match given?.kind {
         GivenKind::Whole { least, most } => Some((least, most)),
         GivenKind::Bit => Some((0, 1)),
-        GivenKind::Float | GivenKind::Fraction | GivenKind::Text => None,
+        GivenKind::Float | GivenKind::Fraction { .. } | GivenKind::Text => None,
     }
 }
 
@@ -64,7 +65,7 @@ pub(crate) fn described(kind: GivenKind) -> &'static str {
         GivenKind::Bit => "is true or false",
         GivenKind::Whole { .. } => "is a number",
         GivenKind::Float => "may have a fraction",
-        GivenKind::Fraction => "has a fraction",
+        GivenKind::Fraction { .. } => "has a fraction",
         GivenKind::Text => "is text",
     }
 }
@@ -89,11 +90,11 @@ impl Tag<'_> {
                     .to_owned(),
                 (GivenKind::Bit, "deadband") => "every change of a bit counts; remove it".to_owned(),
                 (GivenKind::Bit, "mask") => "it is one bit already; remove it, or read the whole word".to_owned(),
-                (GivenKind::Fraction, "counter") if has_decimals => continue,
-                (GivenKind::Fraction, "counter") => {
+                (GivenKind::Fraction { .. }, "counter") if has_decimals => continue,
+                (GivenKind::Fraction { .. }, "counter") => {
                     "add to the counter how many decimals the device counts, such as `decimals: 1`".to_owned()
                 }
-                (GivenKind::Fraction, "bits" | "mask") => {
+                (GivenKind::Fraction { .. }, "bits" | "mask") => {
                     format!("`{key}` is for whole numbers: read it as the device has it, in its unit")
                 }
                 (GivenKind::Float, "bits" | "mask") => {
@@ -156,26 +157,55 @@ impl Tag<'_> {
         }
     }
 
+    /// Counters that end elsewhere than their values do: what is counted over the end would be wrong.
+    fn check_counter(&self, problems: &mut Problems) {
+        let (least, most, decimals) = match self.given.kind {
+            GivenKind::Whole { least, most } => (least, most, 0),
+            GivenKind::Fraction {
+                least,
+                most,
+                decimals,
+            } => (least, most, decimals),
+            _ => return,
+        };
+        let (Some(counter), Some(written)) = (self.spec.counter, self.node.get("counter")) else {
+            return;
+        };
+        if decimals > 0 && counter.decimals == 0 {
+            // That is said by itself.
+            return;
+        }
+        let ends_with_bits = most.checked_add(1).is_none_or(u64::is_power_of_two);
+        // Only in units of its own last decimal a counter ends with its bits.
+        let has_width = written.get("width").is_some();
+        let is_other = has_width && (counter.decimals != decimals || !ends_with_bits);
+        let at = |number: u64, other: u8| u128::from(number) * 10_u128.pow(other.into());
+        if !is_other && at(counter.max, decimals) <= at(most, counter.decimals) {
+            return;
+        }
+        let mut right = if ends_with_bits && least == 0 {
+            format!("width: {}", bits_of(0, most))
+        } else {
+            format!("max: {}", in_unit(most, decimals))
+        };
+        if decimals > 0 {
+            right = format!("{right}, decimals: {decimals}");
+        }
+        let (named, max) = (self.named(), in_unit(counter.max, counter.decimals));
+        let end = in_unit(most, decimals);
+        problems
+            .error(
+                written.span,
+                format!("{named} ends at {end}, and its counter counts to {max}"),
+            )
+            .hint(format!("write `{right}`, or read it with the type that it has"));
+    }
+
     /// Numbers that are never reached.
     fn check_numbers(&self, problems: &mut Problems) {
         let (Some((least, most)), GivenKind::Whole { .. }) = (self.range, self.given.kind) else {
             return;
         };
-        if let (Some(counter), Some(written)) = (self.spec.counter, self.node.get("counter"))
-            && counter.max > most.saturating_mul(10_u64.pow(counter.decimals.into()))
-        {
-            let right = match most.checked_add(1) {
-                Some(end) if end.is_power_of_two() && least == 0 => format!("width: {}", bits_of(0, most)),
-                _ => format!("max: {most}"),
-            };
-            let (named, max) = (self.named(), in_unit(counter.max, counter.decimals));
-            problems
-                .error(
-                    written.span,
-                    format!("{named} ends at {most}, and its counter counts to {max}"),
-                )
-                .hint(format!("write `{right}`, or read it with the type that it has"));
-        }
         if let (Some(deadband), Some(written)) = (self.spec.deadband, self.node.get("deadband"))
             && deadband.absolute > most as f64 - least as f64
         {

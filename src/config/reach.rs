@@ -215,7 +215,9 @@ pub(crate) fn kind_of(scope: &Scope<'_>, slot: Slot) -> Option<ValueKind> {
     match plan.shown().map(|given| given.kind) {
         Some(GivenKind::Bit) => Some(ValueKind::Bool),
         Some(GivenKind::Text) => Some(ValueKind::Text),
-        Some(GivenKind::Whole { .. } | GivenKind::Float | GivenKind::Fraction) => Some(ValueKind::Number),
+        Some(GivenKind::Whole { .. } | GivenKind::Float | GivenKind::Fraction { .. }) => {
+            Some(ValueKind::Number)
+        }
         None => (spec.counter.is_some() || spec.deadband.is_some()).then_some(ValueKind::Number),
     }
 }
@@ -320,7 +322,7 @@ fn is_never(
         }
     };
     let what = match given.kind {
-        GivenKind::Float | GivenKind::Fraction => "is a number",
+        GivenKind::Float | GivenKind::Fraction { .. } => "is a number",
         kind => described(kind),
     };
     Some((format!("{} {what}, and never {shown}", named(name, given)), hint))

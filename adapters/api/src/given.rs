@@ -24,7 +24,14 @@ pub enum GivenKind {
     /// Floating-point numbers, which may be whole.
     Float,
     /// Whole numbers, times or plus something that is not whole.
-    Fraction,
+    Fraction {
+        /// The smallest, in units of the last decimal.
+        least: i64,
+        /// The largest, in the same.
+        most: u64,
+        /// How many decimals they have.
+        decimals: u8,
+    },
     /// Text.
     Text,
 }

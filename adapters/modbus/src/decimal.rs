@@ -81,6 +81,12 @@ impl Linear {
         }
     }
 
+    /// Of an integer: the exact result in units of the last place, and how many places there are; nothing where that is too large.
+    pub(crate) fn in_units(&self, raw: i128) -> Option<(i128, u32)> {
+        let sum = raw.checked_mul(self.scale)?.checked_add(self.offset)?;
+        Some((sum, self.places))
+    }
+
     /// Of a floating-point number. Not a number and infinities stay what they are.
     pub(crate) fn of_float(&self, raw: f64) -> f64 {
         (raw * self.scale as f64 + self.offset as f64) / power_of_ten(self.places)

@@ -125,11 +125,20 @@ pub(crate) fn given(address: &Node) -> Option<Given> {
 
 /// What integers from `least` to `most` are after scaling.
 fn scaled(linear: &Linear, least: i128, most: i128) -> GivenKind {
-    let (Scaled::Whole(a), Scaled::Whole(b)) = (linear.of_integer(least), linear.of_integer(most)) else {
-        return GivenKind::Fraction;
+    let (Some((a, places)), Some((b, _))) = (linear.in_units(least), linear.in_units(most)) else {
+        return GivenKind::Float;
     };
-    match (i64::try_from(a.min(b)), u64::try_from(a.max(b))) {
-        (Ok(least), Ok(most)) => GivenKind::Whole { least, most },
+    match (
+        i64::try_from(a.min(b)),
+        u64::try_from(a.max(b)),
+        u8::try_from(places),
+    ) {
+        (Ok(least), Ok(most), Ok(0)) => GivenKind::Whole { least, most },
+        (Ok(least), Ok(most), Ok(decimals)) => GivenKind::Fraction {
+            least,
+            most,
+            decimals,
+        },
         // Beyond 64 bits, or below 0 altogether: as numbers they are of use all the same.
         _ => GivenKind::Float,
     }
@@ -154,6 +163,13 @@ mod tests {
     #[test]
     fn an_address_says_what_its_values_are() {
         let whole = |least, most| Some(GivenKind::Whole { least, most });
+        let fraction = |least, most, decimals| {
+            Some(GivenKind::Fraction {
+                least,
+                most,
+                decimals,
+            })
+        };
         for (address, kind, written) in [
             ("{holding: 1}", whole(0, 65_535), "u16"),
             (
@@ -169,8 +185,13 @@ mod tests {
                 Some(GivenKind::Float),
                 "u16",
             ),
-            ("{holding: 1, scale: 0.1}", Some(GivenKind::Fraction), "u16"),
-            ("{holding: 1, offset: 0.5}", Some(GivenKind::Fraction), "u16"),
+            ("{holding: 1, scale: 0.1}", fraction(0, 65_535, 1), "u16"),
+            ("{holding: 1, offset: 0.5}", fraction(5, 655_355, 1), "u16"),
+            (
+                "{holding: 1, type: i16, scale: 0.25, offset: -40}",
+                fraction(-823_200, 815_175, 2),
+                "i16",
+            ),
             (
                 "{holding: 1, type: f32, scale: 0.1}",
                 Some(GivenKind::Float),

@@ -145,7 +145,12 @@ impl Adapter for Modbus {
         let (kind, written) = match (bit, address.get("type").map(Node::as_text)) {
             (Some(table), None) => (GivenKind::Bit, table),
             (None, None | Some(Some("u16"))) if address.get("scale").is_some() => {
-                (GivenKind::Fraction, "u16")
+                let tenths = GivenKind::Fraction {
+                    least: 0,
+                    most: 65_535,
+                    decimals: 1,
+                };
+                (tenths, "u16")
             }
             (None, None | Some(Some("u16"))) => (whole(0, 65_535), "u16"),
             (None, Some(Some("i16"))) => (whole(-32_768, 32_767), "i16"),
