@@ -27,6 +27,7 @@ mod fingerprint;
 mod fit;
 mod form;
 mod implied;
+mod in_instance;
 mod include;
 mod inner;
 mod instance;

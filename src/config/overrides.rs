@@ -8,6 +8,7 @@ use crate::bounds;
 use crate::check::expect_mapping;
 use crate::event::rule_name;
 use crate::form::TAG_KEYS;
+use crate::in_instance::Override;
 
 /// What is other in one instance.
 #[derive(Debug)]
@@ -331,11 +332,11 @@ fn unknown<'n>(
 /// The changes by instance; those of instances that the mapping has not are reported.
 pub(crate) fn by_instance<'n>(
     changes: &'n [Change],
-    mapping: &Node,
+    mapping: &'n Node,
     names: &[&str],
     problems: &mut Problems,
-) -> HashMap<&'n str, &'n Change> {
-    let Some((span, _)) = mapping.entry("overrides") else {
+) -> HashMap<&'n str, Override<'n>> {
+    let Some((span, written)) = mapping.entry("overrides") else {
         return HashMap::new();
     };
     if mapping.get("for_each").is_none() {
@@ -372,8 +373,10 @@ pub(crate) fn by_instance<'n>(
             (None, names) => problem.hint(format!("instances here: {}", names.join(", "))),
         };
     }
+    // Each was read from the entry in its place.
     changes
         .iter()
-        .map(|change| (change.instance.as_str(), change))
+        .zip(written.entries())
+        .map(|(change, (name, _, written))| (name.as_str(), Override { change, written }))
         .collect()
 }

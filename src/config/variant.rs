@@ -8,10 +8,11 @@ use floorgate_yaml::{Node, Problems};
 use crate::companions;
 use crate::data::Scope;
 use crate::event::{self, EventPlan};
+use crate::in_instance::{Of, Override, Told};
 use crate::links;
 use crate::mapping::{Compiler, Mapping};
 use crate::origin::Origin;
-use crate::overrides::{Change, EventChange, TagChange};
+use crate::overrides::{EventChange, TagChange};
 use crate::tag::{self, Tables, TagPlan};
 use crate::template::{Instance, Template};
 
@@ -27,11 +28,12 @@ impl<'n> Compiler<'n> {
     pub(crate) fn variant(
         &self,
         (mapping, used, whole): (&Mapping<'n>, &[bool], bool),
-        change: &'n Change,
+        own: Override<'n>,
         instance: &Instance,
-        tables: &mut Tables,
+        (tables, told): (&mut Tables, &mut Told),
         problems: &mut Problems,
     ) -> Variant<'n> {
+        let change = own.change;
         let mut tags = mapping.tags.clone();
         let mut means_other = vec![false; tags.len()];
         for (place, tag) in tags.iter_mut().enumerate() {
@@ -42,26 +44,30 @@ impl<'n> Compiler<'n> {
                 tag.left_out = true;
                 continue;
             };
+            let checked = problems.list().len();
             let origin = self.origin_in(&entry.2, mapping, instance, problems);
-            let mut own = tag::read(entry, origin.as_ref(), &mapping.instances, tables, problems);
-            means_other[place] = change.means_other || own.given != tag.given;
+            let mut other = tag::read(entry, origin.as_ref(), &mapping.instances, tables, problems);
+            means_other[place] = change.means_other || other.given != tag.given;
             if !means_other[place] {
-                own.spec.clone_from(&tag.spec);
+                other.spec.clone_from(&tag.spec);
             }
-            own.on_demand = tag.on_demand;
-            *tag = own;
+            other.on_demand = tag.on_demand;
+            own.tell(checked, Of::Tag(tag.name), told, problems);
+            *tag = other;
         }
         let before = problems.error_count();
+        let checked = problems.list().len();
         companions::find(&mut tags);
         if mapping.whole {
             links::check_companions(&tags, problems);
         }
+        own.tell(checked, Of::Instance, told, problems);
         let is_there = |change: &TagChange| change.entry.is_some();
         if change.events.is_empty() && change.tags.values().all(is_there) && !means_other.contains(&true) {
             let events = mapping.events.clone();
             return Variant { tags, events };
         }
-        let events = self.changed_events(mapping, change, instance, (&tags, &means_other), problems);
+        let events = self.changed_events(mapping, (own, told), instance, (&tags, &means_other), problems);
         // What lacks an event that is wrong is not wrong as well.
         if !whole || problems.error_count() > before {
             return Variant { tags, events };
@@ -72,12 +78,14 @@ impl<'n> Compiler<'n> {
                 used_here[*input] = true;
             }
         }
+        let checked = problems.list().len();
         links::mark_used(&tags, &mut used_here, problems);
         links::mark_on_demand(&mut tags, &events, &used_here);
         let run = mapping.run.as_ref().map(|_| change.span);
         let here = format!("instance `{}`", change.instance);
         links::check_run(run, &events, &here, problems);
         links::check_instance(change, &tags, (used, &used_here), &events, problems);
+        own.tell(checked, Of::Instance, told, problems);
         Variant { tags, events }
     }
 
@@ -103,7 +111,7 @@ impl<'n> Compiler<'n> {
     fn changed_events(
         &self,
         mapping: &Mapping<'n>,
-        change: &'n Change,
+        (own, told): (Override<'n>, &mut Told),
         instance: &Instance,
         (tags, means_other): (&[TagPlan<'n>], &[bool]),
         problems: &mut Problems,
@@ -115,9 +123,9 @@ impl<'n> Compiler<'n> {
             .collect();
         let mut events = Vec::with_capacity(mapping.events.len());
         for shared in &mapping.events {
-            let node = match change.events.get(&shared.name) {
+            let node = match own.change.events.get(&shared.name) {
                 Some(EventChange::LeftOut) => continue,
-                Some(EventChange::Keys(own)) => own,
+                Some(EventChange::Keys(keys)) => keys,
                 None if shared.inputs.iter().any(|input| means_other[*input]) => shared.node,
                 None => {
                     events.push(Rc::clone(shared));
@@ -134,10 +142,17 @@ impl<'n> Compiler<'n> {
                 inputs: Vec::new(),
                 differs: false,
             };
-            if let Some(mut own) = event::read(node, self.overrides, &mut scope, &mapping.version, problems) {
+            let checked = problems.list().len();
+            if let Some(mut other) = event::read(node, self.overrides, &mut scope, &mapping.version, problems)
+            {
                 // Its state is stored under the name that it has in all instances.
-                own.name.clone_from(&shared.name);
-                events.push(Rc::new(own));
+                other.name.clone_from(&shared.name);
+                events.push(Rc::new(other));
+            }
+            if problems.list().len() > checked {
+                let others = shared.inputs.iter().filter(|input| means_other[**input]);
+                let others: Vec<&str> = others.map(|input| tags[*input].name).collect();
+                own.tell(checked, Of::Event(&shared.name, &others), told, problems);
             }
         }
         events

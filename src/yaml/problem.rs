@@ -204,6 +204,21 @@ impl Problems {
         self.errors = errors_among(&self.list);
     }
 
+    /// Takes out what was found after the first `checked` problems, so that it can be said otherwise: [`Problems::put`]
+    /// adds it again.
+    #[must_use]
+    pub fn take_after(&mut self, checked: usize) -> Vec<Problem> {
+        let found = self.list.split_off(checked.min(self.list.len()));
+        self.errors -= errors_among(&found);
+        found
+    }
+
+    /// Adds a problem that was taken out.
+    pub fn put(&mut self, problem: Problem) {
+        self.errors += usize::from(problem.severity == Severity::Error);
+        self.list.push(problem);
+    }
+
     /// Drops what was found after the first `checked` problems and is said already, in the same words of the same
     /// place: what several files share is read for each of them.
     pub fn drop_repeated(&mut self, checked: usize) {
@@ -278,6 +293,12 @@ mod tests {
         problems.error(at(4), "d");
         problems.error(at(4), "another thing");
         problems.drop_repeated(checked);
+        assert_eq!((problems.error_count(), problems.list().len()), (4, 5));
+        let taken = problems.take_after(1);
+        assert_eq!((problems.error_count(), taken.len()), (1, 4));
+        for problem in taken {
+            problems.put(problem);
+        }
         assert_eq!((problems.error_count(), problems.list().len()), (4, 5));
     }
 
