@@ -1,5 +1,6 @@
 //! The fields of an event's data, and the tags that a rule reads.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -8,6 +9,7 @@ use floorgate_core::plan::{COMMON_FIELDS, Field, Slot};
 use floorgate_yaml::{Node, NodeKind, Problems, Span, closest};
 
 use crate::form::RunForm;
+use crate::literal;
 use crate::tag::TagPlan;
 use crate::template::{Template, fill};
 
@@ -129,7 +131,8 @@ impl Scope<'_> {
     ) -> Option<Expression> {
         let compiled = self.compile(text);
         match compiled {
-            Ok(expression) => Some(expression),
+            Ok(expression) => literal::check_expression(role, &expression, span, self.parameters, problems)
+                .then_some(expression),
             Err(ExpressionError::UnknownTag(name)) => {
                 self.no_tag(role, &name, span, problems);
                 None
@@ -215,7 +218,8 @@ impl Scope<'_> {
         match similar {
             Some(similar) => problem.hint(format!("did you mean `{similar}`?")),
             None => problem.hint(format!(
-                "fixed text is written `{{constant: {text}}}`, an expression `= …`"
+                "fixed text is written `{{constant: {}}}`, an expression `= …`",
+                quoted(text)
             )),
         };
         None
@@ -236,6 +240,17 @@ impl Scope<'_> {
                 .try_for_each(|(_, _, value)| self.check_constant(value, problems)),
             _ => Some(()),
         }
+    }
+}
+
+/// Text as YAML has it as a value in `{…}`: in quotes, unless it is plain words.
+fn quoted(text: &str) -> Cow<'_, str> {
+    let is_word = |c: char| c.is_alphanumeric() || matches!(c, ' ' | '_' | '-' | '.');
+    let means_other = matches!(text, "true" | "false" | "null");
+    if text.starts_with(char::is_alphabetic) && text.chars().all(is_word) && !means_other {
+        Cow::Borrowed(text)
+    } else {
+        Cow::Owned(format!("{text:?}"))
     }
 }
 

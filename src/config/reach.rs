@@ -374,7 +374,7 @@ fn names_of(table: &ValueTable) -> String {
 }
 
 /// The place of a word in a text, where it stands there once and in the first line; else that of the text.
-fn within(span: Span, word: &str, problems: &Problems) -> Span {
+pub(crate) fn within(span: Span, word: &str, problems: &Problems) -> Span {
     let Some(text) = problems.text(span) else {
         return span;
     };

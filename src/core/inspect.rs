@@ -94,6 +94,20 @@ impl Expression {
         found
     }
 
+    /// All texts that are written in it, from left to right.
+    pub fn texts(&self) -> impl Iterator<Item = &str> {
+        let mut left = vec![self.program.expression()];
+        std::iter::from_fn(move || {
+            while let Some(node) = left.pop() {
+                if let Expr::Literal(LiteralValue::String(text)) = &node.expr {
+                    return Some(text.inner());
+                }
+                left.extend(children(node).into_iter().rev());
+            }
+            None
+        })
+    }
+
     /// The comparisons of which all have to be true for the whole to be.
     #[must_use]
     pub fn conditions(&self) -> Vec<Comparison> {
