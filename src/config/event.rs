@@ -4,7 +4,8 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use floorgate_core::plan::{RuleKind, RuleSpec, Shape};
+use floorgate_core::expression::Expression;
+use floorgate_core::plan::{RuleKind, RuleSpec, Shape, Slot};
 use floorgate_yaml::{Draft, Node, NodeKind, Problems, Span, Spanned, draft};
 
 use crate::condition;
@@ -174,6 +175,35 @@ impl EventPlan<'_> {
     pub(crate) fn is_of_equipment(&self) -> bool {
         let tells_itself = matches!(self.spec.kind, RuleKind::Alarm { .. } | RuleKind::Custom { .. });
         !tells_itself && !self.differs
+    }
+
+    /// Of a standard event that tells what its equipment does, the tags that say so: where machines share all of them, they are told to do
+    /// the same. Data beside them makes no difference, but of a cycle, which one signal may end on several machines.
+    pub(crate) fn tells_of_equipment(&self) -> Option<Vec<usize>> {
+        let slots: Vec<Slot> = match &*self.event.value {
+            "CycleCompleted" => return Some(self.inputs.clone()),
+            "EquipmentStateChanged"
+            | "EquipmentModeChanged"
+            | "WorkOrderStatusChanged"
+            | "ProductionCountRecorded"
+            | "ScrapRecorded"
+            | "EnergyRecorded"
+            | "Alarm" => {
+                let guard = self.spec.when.iter().flat_map(Expression::slots);
+                std::iter::once(Slot(0)).chain(guard).collect()
+            }
+            _ => return None,
+        };
+        let place = |slot: Slot| self.inputs.get(usize::from(slot.0)).copied();
+        Some(slots.into_iter().filter_map(place).collect())
+    }
+
+    /// The place of the tag with the work order, of an event that tells its status.
+    pub(crate) fn order(&self) -> Option<usize> {
+        match self.spec.kind {
+            RuleKind::WorkOrderStatus { order, .. } => self.inputs.get(usize::from(order.0)).copied(),
+            _ => None,
+        }
     }
 
     /// When it is made, in all instances.

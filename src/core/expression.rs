@@ -131,6 +131,11 @@ impl Expression {
         text.len() > SMALL.0 || depth_of(text) > SMALL.1
     }
 
+    /// The tags that it reads.
+    pub fn slots(&self) -> impl Iterator<Item = Slot> {
+        self.variables.iter().map(|(_, slot)| *slot)
+    }
+
     /// Evaluates the expression on the values that `lookup` gives.
     pub fn evaluate(
         &self,
