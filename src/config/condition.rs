@@ -14,11 +14,13 @@ struct Trigger<'t> {
     given: Given,
 }
 
-/// Reports conditions that no value of the trigger can meet for what kind of values they are.
+/// Reports conditions that no value of the trigger can meet for what kind of values they are; `stated` is the range that the mapping
+/// gives it.
 pub(crate) fn check(
     form: &EventForm,
     shape: &Shape,
     (spec, given): (&TagSpec, Option<Given>),
+    stated: Option<(f64, f64)>,
     problems: &mut Problems,
 ) {
     if let (Some(table), Shape::Edge(edge)) = (&spec.values, shape)
@@ -27,7 +29,7 @@ pub(crate) fn check(
         is_always_true(form, spec, table, problems);
     }
     if let Shape::Edge(edge) = shape {
-        is_met(form, edge, (spec, given), problems);
+        is_met(form, edge, (spec, given), stated, problems);
     }
     let Some(given) = given else { return };
     let trigger = Trigger { spec, given };
@@ -152,67 +154,111 @@ impl Trigger<'_> {
     }
 }
 
+/// The ends of a trigger's values, as somebody says them.
+struct Ends {
+    least: f64,
+    most: f64,
+    /// Who says so, such as "tag `speed` (`u16`) is 0 to 65535".
+    said: String,
+    /// Whether a measured value may still be at them, and a little beyond.
+    loose: bool,
+}
+
+/// The ends that are known: by the type, by the counter, and by the range that the mapping gives.
+fn ends((spec, given): (&TagSpec, Option<Given>), stated: Option<(f64, f64)>) -> Vec<Ends> {
+    let of = |named: String, least: f64, most: f64| Ends {
+        least,
+        most,
+        said: format!("{named} is {least} to {most}"),
+        loose: false,
+    };
+    let mut all = Vec::new();
+    if let (Some((least, most)), Some(given)) = (range(given), given) {
+        all.push(of(named(&spec.name, given), least as f64, most as f64));
+    }
+    if let Some(Counter { max, decimals, .. }) = spec.counter {
+        let most = max as f64 / 10_f64.powi(decimals.into());
+        all.push(of(format!("counter `{}`", spec.name), 0.0, most));
+    }
+    if let Some((least, most)) = stated {
+        all.push(Ends {
+            loose: true,
+            ..of(format!("by its `range` tag `{}`", spec.name), least, most)
+        });
+    }
+    all
+}
+
 /// Limits that no value is beyond, and those that it is always beyond or never comes back from: the condition never begins, or
 /// begins once.
 fn is_met(
     form: &EventForm,
     edge: &EdgeSpec,
-    (spec, given): (&TagSpec, Option<Given>),
+    trigger: (&TagSpec, Option<Given>),
+    stated: Option<(f64, f64)>,
     problems: &mut Problems,
 ) {
-    let (named, least, most) = match (range(given), given, spec.counter) {
-        (Some((least, most)), Some(given), _) => (named(&spec.name, given), least, most),
-        (None, None, Some(Counter { max, decimals, .. })) => {
-            let most = max.div_ceil(10_u64.pow(decimals.into()));
-            (format!("counter `{}`", spec.name), 0, most)
-        }
-        _ => return,
+    if trigger.1.is_some_and(|given| given.kind == GivenKind::Text) {
+        return;
+    }
+    let (Condition::Above { limit, back } | Condition::Below { limit, back }) = edge.condition else {
+        return;
     };
-    let (least, most) = (least as f64, most as f64);
+    // What is no number is told as that.
+    if !limit.is_finite() || !back.is_finite() {
+        return;
+    }
+    let is_above = matches!(edge.condition, Condition::Above { .. });
+    let (key, written) = if is_above {
+        ("above", form.above)
+    } else {
+        ("below", form.below)
+    };
+    let span = written.map(|key| key.span);
     let event = form.event.value.as_str();
-    let (key, span, limit, back, never, always, stays) = match edge.condition {
-        Condition::Above { limit, back } => (
-            "above",
-            form.above.map(|key| key.span),
-            limit,
-            back,
-            limit >= most,
-            limit < least,
-            back < least,
-        ),
-        Condition::Below { limit, back } => (
-            "below",
-            form.below.map(|key| key.span),
-            limit,
-            back,
-            limit <= least,
-            limit > most,
-            back > most,
-        ),
-        Condition::True | Condition::Is(_) => return,
-    };
-    let is = format!("{named} is {least} to {most}");
-    if never {
-        problems
-            .warning(
-                span,
-                format!("event `{event}` is never made: {is}, and never {key} {limit}"),
-            )
-            .hint("give a limit that its values pass, in the unit in which they are read");
-    } else if always {
-        problems
-            .warning(
-                span,
-                format!("`{key}` of `{event}`: {is}, and always {key} {limit}"),
-            )
-            .hint("give a limit that its values pass, in the unit in which they are read");
-    } else if stays {
-        let way = if key == "above" { "below" } else { "above" };
-        problems
-            .warning(
-                form.hysteresis.as_ref().map_or(span, |key| Some(key.span)),
-                format!("event `{event}` is made once at most: {is}, and never {back} or {way}, where the condition ends"),
-            )
-            .hint("give a smaller hysteresis");
+    for Ends {
+        least,
+        most,
+        said,
+        loose,
+    } in ends(trigger, stated)
+    {
+        let hint = if loose {
+            "give a limit that its values pass, or correct the range"
+        } else {
+            "give a limit that its values pass, in the unit in which they are read"
+        };
+        let (is_beyond, is_at_the_end, always, stays) = if is_above {
+            (limit > most, limit >= most, limit < least, back < least)
+        } else {
+            (limit < least, limit <= least, limit > most, back > most)
+        };
+        let never = if loose { is_beyond } else { is_at_the_end };
+        if never {
+            problems
+                .warning(
+                    span,
+                    format!("event `{event}` is never made: {said}, and never {key} {limit}"),
+                )
+                .hint(hint);
+        } else if always {
+            problems
+                .warning(
+                    span,
+                    format!("`{key}` of `{event}`: {said}, and always {key} {limit}"),
+                )
+                .hint(hint);
+        } else if stays {
+            let way = if is_above { "below" } else { "above" };
+            problems
+                .warning(
+                    form.hysteresis.as_ref().map_or(span, |key| Some(key.span)),
+                    format!("event `{event}` is made once at most: {said}, and never {back} or {way}, where the condition ends"),
+                )
+                .hint("give a smaller hysteresis");
+        } else {
+            continue;
+        }
+        return;
     }
 }

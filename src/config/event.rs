@@ -241,7 +241,8 @@ fn rule_spec(
     let (spec, given) = (tag.and_then(|tag| tag.spec.clone()), tag.and_then(TagPlan::shown));
     let shape = shape::of(form, spec.as_deref(), scope, problems);
     if let (Some(shape), Some(spec)) = (&shape, &spec) {
-        condition::check(form, shape, (spec, given), problems);
+        let stated = tag.and_then(|tag| tag.range);
+        condition::check(form, shape, (spec, given), stated, problems);
     }
     let kind = kind::of(form, (trigger.is_some(), spec.as_deref()), data, scope, problems);
     let reset = match &kind {

@@ -45,6 +45,8 @@ pub(crate) struct TagPlan<'n> {
     /// Where its longest silence stands.
     pub at_least_every: Option<Span>,
     pub address: Option<NodeTemplate<'n>>,
+    /// Its lowest and highest value, where it says them.
+    pub range: Option<(f64, f64)>,
     /// What its values are, where the address says so of all instances.
     pub given: Option<Given>,
     /// Whether what they are depends on the instance: then nothing is said of all.
@@ -190,6 +192,7 @@ pub(crate) fn read<'n>(
         is_heartbeat: node.get("heartbeat").is_some(),
         at_least_every: node.get("at_least_every").map(|every| every.span),
         address: None,
+        range: None,
         given: None,
         varies: false,
     };
@@ -249,6 +252,8 @@ pub(crate) fn read<'n>(
         draft::<TagForm>(&own, problems).and_then(|Draft { value: form, whole }| {
             plan.source.clone_from(&form.source);
             plan.valid.clone_from(&form.valid);
+            let range = form.range.as_ref().map(|range| range.value);
+            plan.range = range.filter(|(least, most)| least < most);
             plan.reset = form.counter.as_ref().and_then(|counter| counter.reset.clone());
             if whole {
                 return spec_of(name, form, tables, problems);
