@@ -270,6 +270,7 @@ fn rule_spec(
     let key = shape::slot("key", form.key.as_ref(), scope, problems);
     let snapshot = snapshot::of(form, shape.as_ref(), scope, problems);
     let identity = standard_event::identity(form, data, scope);
+    standard_event::check_key(form, data, identity.key, scope, problems);
     if scope.inputs.len() > usize::from(u16::MAX) {
         problems
             .error(

@@ -40,6 +40,56 @@ pub(crate) fn identity(form: &EventForm, data: Option<&Node>, scope: &mut Scope<
     }
 }
 
+/// Warns of an event whose key is the equipment, since no tag gives what it is about. Where the field is needed and lacks, or names a tag that is
+/// not there, that is told.
+pub(crate) fn check_key(
+    form: &EventForm,
+    data: Option<&Node>,
+    key: Option<Slot>,
+    scope: &Scope<'_>,
+    problems: &mut Problems,
+) {
+    let Some(event) = standard(&form.event) else {
+        return;
+    };
+    let (Made::OfChanges(identity) | Made::OfEdges(identity)) = event.made else {
+        return;
+    };
+    if !identity.is_key || key.is_some() || form.key.is_some() || !scope.whole {
+        return;
+    }
+    let fields = || {
+        let names = identity.subject.iter();
+        names.filter_map(|name| event.fields.iter().find(|field| field.name == *name))
+    };
+    let key = "say with `key: TAG` what keeps its events in order";
+    let own = fields().find_map(|field| Some((field.name, data?.get(field.name)?)));
+    let (span, what, hint) = match own {
+        Some((_, node)) if node.as_text().is_some_and(|text| !text.starts_with('=')) => return,
+        Some((name, node)) => (
+            node.span,
+            format!("`{name}` of `{}` is no tag's value", event.name),
+            format!("write `{name}: TAG`, or {key}"),
+        ),
+        None if fields().any(|field| field.required) => return,
+        None => {
+            let names: Vec<&str> = fields().map(|field| field.name).collect();
+            let tags: Vec<String> = names.iter().map(|name| snake(name)).collect();
+            (
+                form.event.span,
+                format!("no tag gives `{}` of `{}`", names.join("` or `"), event.name),
+                format!("name a tag `{}`, or {key}", tags.join("` or `")),
+            )
+        }
+    };
+    problems
+        .warning(
+            span,
+            format!("{what}, so that the equipment is its subject and key"),
+        )
+        .hint(hint);
+}
+
 /// The tag whose value a field is: what `data` names, else the tag of its name, else the trigger where the field is that.
 fn tag_of(
     event: &EventType,
