@@ -10,6 +10,7 @@ use floorgate_yaml::{Node, Problems, Span};
 use crate::constant::said;
 use crate::data::Scope;
 use crate::fit::{described, named};
+use crate::names;
 use crate::reach::kind_of;
 use crate::vocabulary::{EventType, Field, Form};
 
@@ -49,6 +50,7 @@ fn check_fields(
                 }
             }
             (plan::Field::Computed(expression), form) => {
+                names::check_computed(field, expression, span, problems);
                 let kind = expression.kind(|slot| kind_of(scope, slot));
                 if let Some(kind) = kind.filter(|kind| !may_be(field, *kind)) {
                     let is = match kind {

@@ -99,13 +99,43 @@ impl Expression {
         let mut left = vec![self.program.expression()];
         std::iter::from_fn(move || {
             while let Some(node) = left.pop() {
-                if let Expr::Literal(LiteralValue::String(text)) = &node.expr {
-                    return Some(text.inner());
+                if let Some(text) = text_of(node) {
+                    return Some(text);
                 }
                 left.extend(children(node).into_iter().rev());
             }
             None
         })
+    }
+
+    /// The keys, as far as they are written, of the objects that it gives; or, where it gives lists (`in_list`), of those in them.
+    #[must_use]
+    pub fn object_keys(&self, in_list: bool) -> Vec<&str> {
+        let mut found = Vec::new();
+        let mut left = vec![(self.program.expression(), in_list)];
+        while let Some((node, in_list)) = left.pop() {
+            match &node.expr {
+                Expr::Call(call) => {
+                    let given = match call.func_name.as_str() {
+                        operators::CONDITIONAL => call.args.get(1..).unwrap_or_default(),
+                        operators::ADD => call.args.as_slice(),
+                        _ => &[],
+                    };
+                    left.extend(given.iter().rev().map(|part| (part, in_list)));
+                }
+                Expr::List(list) if in_list => {
+                    left.extend(list.elements.iter().rev().map(|item| (item, false)));
+                }
+                Expr::Map(map) if !in_list => {
+                    found.extend(map.entries.iter().filter_map(|entry| match &entry.expr {
+                        EntryExpr::MapEntry(entry) => text_of(&entry.key),
+                        EntryExpr::StructField(_) => None,
+                    }));
+                }
+                _ => {}
+            }
+        }
+        found
     }
 
     /// The comparisons of which all have to be true for the whole to be.
@@ -310,6 +340,14 @@ fn all(parts: impl Iterator<Item = Option<bool>>, decisive: bool) -> Option<bool
         }
     }
     is_sure.then_some(!decisive)
+}
+
+/// The text that a node is, where it is written.
+fn text_of(node: &IdedExpr) -> Option<&str> {
+    match &node.expr {
+        Expr::Literal(LiteralValue::String(text)) => Some(text.inner()),
+        _ => None,
+    }
 }
 
 /// A written value; `None` for null.
