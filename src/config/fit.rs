@@ -165,7 +165,10 @@ impl Tag<'_> {
             && counter.max > most.saturating_mul(10_u64.pow(counter.decimals.into()))
         {
             let right = match most.checked_add(1) {
-                Some(end) if end.is_power_of_two() && least == 0 => format!("width: {}", bits_of(0, most)),
+                // A width counts the last of the decimals.
+                Some(end) if end.is_power_of_two() && least == 0 && counter.decimals == 0 => {
+                    format!("width: {}", bits_of(0, most))
+                }
                 _ => format!("max: {most}"),
             };
             let (named, max) = (self.named(), in_unit(counter.max, counter.decimals));
