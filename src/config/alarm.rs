@@ -79,7 +79,7 @@ pub(crate) fn of(
                     format!("`Alarm` needs a trigger with `bits`, and tag `{name}` has none"),
                 )
                 .hint(format!(
-                    "add `bits: {{0: {{code: …, text: …}}}}` to tag `{name}`, or `alarm: {{code: …, text: …}}` here"
+                    "add `bits: {{0: {{code: …, text: …}}}}` to tag `{name}`, or `alarm: {{code: …, text: …}}` to the event"
                 ));
         }
         return Some(RuleKind::Alarm { of_condition: None });

@@ -19,8 +19,8 @@ pub(crate) struct CounterForm {
     /// Its largest value, where that is not the end of its width (2147483647 for those of `PackML`, 999999.9 of a meter that shows so much).
     #[serde(default)]
     pub max: Option<Amount>,
-    /// Largest plausible step. A smaller value than before is a rollover when the step over the end is at most
-    /// this, else a reset. Without it: a hundredth of the largest value. A larger step says `implausible` in its event.
+    /// Largest plausible step: a larger one says `implausible` in its event. A smaller value than before is a rollover when the step over
+    /// the end is at most this, else a reset. Without it none is implausible, and a rollover is at most a hundredth of the largest value.
     #[serde(default)]
     pub largest_step: Option<Amount>,
     /// The decimals that it has, 0 to 9: 1 of a meter that counts tenths. What is counted, and the total, have as many.

@@ -18,8 +18,8 @@ pub(crate) struct Told {
 }
 
 impl Told {
-    /// Takes note of all that was found.
-    pub(crate) fn of(problems: &Problems) -> Self {
+    /// Takes note of all that was found; of its words only where there are `overrides`.
+    pub(crate) fn of(problems: &Problems, overrides: bool) -> Self {
         let found = || {
             let all = problems.list().iter();
             all.filter_map(|problem| Some((problem, problem.span?)))
@@ -29,6 +29,7 @@ impl Told {
             places: wrong.map(|(_, span)| span).collect(),
             own: Vec::new(),
             shared: found()
+                .filter(|_| overrides)
                 .map(|(problem, span)| (span, problem.message.clone()))
                 .collect(),
         }

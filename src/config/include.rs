@@ -302,16 +302,9 @@ impl Files {
             }
             merge.finish(node, problems)
         };
-        if !whole {
-            return Some(MappingFile {
-                changes: Vec::new(),
-                node: with_lists(node),
-                version,
-                whole,
-            });
-        }
+        let node = if whole { node } else { with_lists(node) };
         Some(MappingFile {
-            changes: overrides::read(&node, problems),
+            changes: overrides::read(&node, whole, problems),
             node,
             version,
             whole,

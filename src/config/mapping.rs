@@ -17,7 +17,7 @@ use crate::data::Scope;
 use crate::equipment;
 use crate::event::{self, EventPlan};
 use crate::form::{MappingForm, RunForm};
-use crate::in_instance::{Of, Told};
+use crate::in_instance::{Of, Override, Told};
 use crate::include::MappingFile;
 use crate::latch;
 use crate::links;
@@ -208,19 +208,30 @@ impl<'n> Compiler<'n> {
             let shared: Vec<_> = mapping.instances.list.iter().filter(is_shared).collect();
             same::check(&mapping, &shared, problems);
         }
-        let mut told = Told::of(problems);
+        self.rows((&mapping, &used, events_right), &changes, &mut tables, problems);
+    }
+
+    /// Adds the rows of all instances of a mapping, of which it is known which tags events use, and whether all events are right.
+    fn rows(
+        &mut self,
+        (mapping, used, whole): (&Mapping<'n>, &[bool], bool),
+        changes: &HashMap<&str, Override<'n>>,
+        tables: &mut Tables,
+        problems: &mut Problems,
+    ) {
+        let mut told = Told::of(problems, !changes.is_empty());
         for instance in &mapping.instances.list {
             let own = changes.get(instance.name.as_str()).copied();
             let variant = own.map(|own| {
-                let shared = (&mapping, used.as_slice(), events_right);
-                self.variant(shared, own, instance, (&mut tables, &mut told), problems)
+                let shared = (mapping, used, whole);
+                self.variant(shared, own, instance, (&mut *tables, &mut told), problems)
             });
             let checked = problems.list().len();
             let (tags, events) = match &variant {
                 Some(variant) => (&variant.tags, &variant.events),
                 None => (&mapping.tags, &mapping.events),
             };
-            self.instance(&mapping, (tags, events), instance, problems);
+            self.instance(mapping, (tags, events), instance, problems);
             if let Some(own) = own {
                 own.tell(checked, Of::Sources, &mut told, problems);
             }

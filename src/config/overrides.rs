@@ -66,10 +66,13 @@ const MOST_BYTES: usize = 256 * 1024 * 1024;
 struct Shared<'n> {
     tags: HashMap<&'n str, &'n (String, Span, Node)>,
     events: HashMap<String, &'n Node>,
+    /// Whether there are no others, in a part that cannot be had.
+    whole: bool,
 }
 
-/// Reads `overrides` of a mapping. What each instance comes to has the keys of the shared definition and its own.
-pub(crate) fn read(mapping: &Node, problems: &mut Problems) -> Vec<Change> {
+/// Reads `overrides` of a mapping, of which all parts are there or not. What each instance comes to has the keys of the shared definition and
+/// its own.
+pub(crate) fn read(mapping: &Node, whole: bool, problems: &mut Problems) -> Vec<Change> {
     let Some(node) = mapping.get("overrides") else {
         return Vec::new();
     };
@@ -85,6 +88,7 @@ pub(crate) fn read(mapping: &Node, problems: &mut Problems) -> Vec<Change> {
             .iter()
             .filter_map(|event| Some((name_of(event)?, event)))
             .collect(),
+        whole,
     };
     let mut changes = Vec::with_capacity(node.entries().len());
     let mut size = 0_usize;
@@ -174,7 +178,9 @@ fn tag(
 ) -> Option<TagChange> {
     let Some((_, shared_span, of_all)) = shared.tags.get(name.as_str()) else {
         let known = || shared.tags.keys().copied().collect();
-        unknown(("tag", shared.tags.len()), name, *span, instance, known, problems);
+        if shared.whole {
+            unknown(("tag", shared.tags.len()), name, *span, instance, known, problems);
+        }
         return None;
     };
     let what = format!("tag `{name}` of instance `{instance}`");
@@ -208,14 +214,10 @@ fn event(
 ) -> Option<EventChange> {
     let Some(of_all) = shared.events.get(name) else {
         let known = || shared.events.keys().map(String::as_str).collect();
-        unknown(
-            ("event", shared.events.len()),
-            name,
-            *span,
-            instance,
-            known,
-            problems,
-        );
+        if shared.whole {
+            let count = shared.events.len();
+            unknown(("event", count), name, *span, instance, known, problems);
+        }
         return None;
     };
     if node.kind == NodeKind::Null {

@@ -296,7 +296,9 @@ mod tests {
         assert_eq!((problems.error_count(), problems.list().len()), (4, 5));
         let taken = problems.take_after(1);
         assert_eq!((problems.error_count(), taken.len()), (1, 4));
-        taken.into_iter().for_each(|problem| problems.put(problem));
+        for problem in taken {
+            problems.put(problem);
+        }
         assert_eq!((problems.error_count(), problems.list().len()), (4, 5));
     }
 

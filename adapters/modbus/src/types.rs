@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::address::Table;
-use crate::decimal::{Decimal, Linear, Scaled};
+use crate::decimal::{Decimal, Linear};
 
 /// Type of a value.
 #[derive(Clone, Copy, Debug, Deserialize, JsonSchema, PartialEq, Eq)]

@@ -147,11 +147,15 @@ impl Core {
                         self.fire(id, rule, told, events);
                     }
                 }
+                let begins = change.cause == Cause::Initial && change.tag == rule.inputs[0];
+                if begins || is_other {
+                    window.count_from(now.wall);
+                }
                 let untold = self.count_only(id, change);
                 if untold {
                     window.open_for(*spec, now, run);
                 }
-                untold
+                untold || begins || is_other
             }
             (Shape::Window(spec), ByShape::Window(window)) => window.see(*spec, change, now, due),
             _ => {

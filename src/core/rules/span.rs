@@ -49,8 +49,7 @@ impl Core {
         let Some(Memory::Count(memory)) = state.memory.as_deref_mut() else {
             return Vec::new();
         };
-        let ended = window.close_span();
-        let is_more = ended.is_some_and(|(from, to, run)| memory.end_span((from, to.min(now), run)));
+        let is_more = window.close_span(now).is_some_and(|span| memory.end_span(span));
         state.dirty |= is_more;
         let priority = self.plan.rules[id.0 as usize].spec.priority;
         if self.shedding.leaves_out(priority) {

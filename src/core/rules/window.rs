@@ -21,9 +21,12 @@ use super::work_order::Run;
 pub(crate) struct Memory {
     #[serde(skip_serializing_if = "Option::is_none", default)]
     open: Option<Open>,
-    /// The run in which it is counted.
+    /// The run in which it is counted, or was in the last one.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     run: Option<Run>,
+    /// Since when it is counted what no window has, by the wall clock, in nanoseconds.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    since: Option<i64>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -194,12 +197,24 @@ impl Memory {
         });
     }
 
-    /// Opens a window where none is, for what is counted in a run.
+    /// Counts from now on what is in no window yet.
+    pub(crate) fn count_from(&mut self, now: Timestamp) {
+        self.since = Some(now.as_nanos());
+    }
+
+    /// Opens a window where none is, for what is counted in a run. It began before the first count in it, as far as it was counted then.
     pub(crate) fn open_for(&mut self, spec: WindowSpec, now: Moment, run: Option<Run>) {
-        if self.open.is_none() {
-            self.run = run;
+        if self.open.is_some() {
+            return;
         }
-        self.open(spec, now);
+        self.run = run;
+        let mut open = Open::begin(spec, now, None);
+        if let Some(since) = self.since {
+            let every = i64::try_from(spec.every.as_nanos()).unwrap_or(i64::MAX);
+            let begin = open.to.saturating_sub(every);
+            open.from = begin.max(since).min(open.from);
+        }
+        self.open = Some(open);
     }
 
     /// The run in which it is counted.
@@ -208,10 +223,11 @@ impl Memory {
     }
 
     /// The span of a window that ends, where only its length matters: counts are summed elsewhere.
-    pub(crate) fn close_span(&mut self) -> Option<(Timestamp, Timestamp, Option<Run>)> {
+    pub(crate) fn close_span(&mut self, now: Timestamp) -> Option<(Timestamp, Timestamp, Option<Run>)> {
         let open = self.open.take()?;
-        let (from, to) = (Timestamp::from_nanos(open.from), Timestamp::from_nanos(open.to));
-        Some((from, to, self.run.take()))
+        let to = Timestamp::from_nanos(open.to).min(now);
+        self.count_from(to);
+        Some((Timestamp::from_nanos(open.from), to, self.run.clone()))
     }
 }
 
