@@ -247,16 +247,17 @@ impl Tag<'_> {
         }
         let is_bit = self.given.kind == GivenKind::Bit && self.spec.field.is_none();
         // A machine may lack states of a standard; a bit lacks all but two.
-        if !is_bit && ValueTable::STANDARD.contains(&&*table.name) {
-            return;
-        }
+        let is_whole = is_bit || !ValueTable::STANDARD.contains(&&*table.name);
         let Some((least, most)) = self.range else { return };
+        let is_missing = |number: i64| {
+            let is_above = u64::try_from(number).is_ok_and(|number| number > most);
+            // The highest bit, which is the sign here: the state is read as another number.
+            let is_sign =
+                least < 0 && u64::try_from(number).is_ok_and(|number| number == most.saturating_add(1));
+            is_sign || is_whole && (number < least || is_above)
+        };
         let missing = table.entries.iter().find_map(|entry| match entry.key {
-            Key::Number(number)
-                if number < least || u64::try_from(number).is_ok_and(|number| number > most) =>
-            {
-                Some((number, &entry.name))
-            }
+            Key::Number(number) if is_missing(number) => Some((number, &entry.name)),
             _ => None,
         });
         let Some((number, name)) = missing else { return };

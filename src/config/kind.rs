@@ -2,7 +2,7 @@
 
 use floorgate_core::plan::{CountEvent, RuleKind, Subject, TagSpec};
 use floorgate_core::table::{Unmapped, ValueTable};
-use floorgate_yaml::{Node, Problems, Span, slip};
+use floorgate_yaml::{Node, Problems, Span, closest, slip};
 
 use crate::alarm;
 use crate::data::Scope;
@@ -242,6 +242,40 @@ fn fits(trigger: &Trigger<'_>, tables: &[&str], what: &str, problems: &mut Probl
         ));
 }
 
+const ELECTRICITY: &str = "electricity";
+/// Media that have names, whatever the plant calls others.
+const MEDIA: &[&str] = &[ELECTRICITY, "gas", "water", "steam", "compressed-air"];
+
+/// Reports a medium that is probably another one, and one of which nobody knows in what it is measured.
+fn check_medium(form: &EventForm, trigger: &Trigger<'_>, problems: &mut Problems) {
+    let Some(medium) = &form.medium else { return };
+    let named = medium.value.as_str();
+    if named.contains('{') {
+        // It is told that there are no parameters here.
+        return;
+    }
+    if !MEDIA.contains(&named)
+        && let Some(similar) = closest(named, MEDIA.iter().copied())
+    {
+        problems
+            .warning(medium.span, format!("medium `{named}` is none that has a name"))
+            .hint(format!(
+                "did you mean `{similar}`? Words of the plant's own are taken as they are"
+            ));
+    }
+    if named != ELECTRICITY && trigger.spec.is_some_and(|spec| spec.unit.is_none()) {
+        problems
+            .error(
+                medium.span,
+                format!(
+                    "tag `{}` has no `unit`, and of `{named}` there is no usual one",
+                    trigger.name
+                ),
+            )
+            .hint("add the unit to the tag, such as `unit: MTQ` (m³), `KGM` (kg) or `KWH`");
+    }
+}
+
 fn count(
     form: &EventForm,
     trigger: &Trigger<'_>,
@@ -260,10 +294,9 @@ fn count(
     let counted = match event {
         "ScrapRecorded" => Some(CountEvent::Scrap),
         "EnergyRecorded" => {
-            let medium = form
-                .medium
-                .as_ref()
-                .map_or("electricity", |medium| medium.value.as_str());
+            check_medium(form, trigger, problems);
+            let medium = form.medium.as_ref();
+            let medium = medium.map_or(ELECTRICITY, |medium| medium.value.as_str());
             Some(CountEvent::Energy(medium.into()))
         }
         _ => {

@@ -77,6 +77,9 @@ pub enum Command {
         /// The topic that they go to.
         #[arg(long)]
         topic: String,
+        /// Print one JSON object.
+        #[arg(long)]
+        json: bool,
     },
     /// Print the JSON Schema of the configuration or of mappings, for editors.
     Schema {
@@ -219,6 +222,9 @@ pub enum DlqCommand {
         /// All that there are now.
         #[arg(long)]
         all: bool,
+        /// Print one JSON object.
+        #[arg(long)]
+        json: bool,
     },
     /// Forget dead letters.
     Drop {
@@ -229,6 +235,9 @@ pub enum DlqCommand {
         /// All that there are now.
         #[arg(long)]
         all: bool,
+        /// Print one JSON object.
+        #[arg(long)]
+        json: bool,
     },
 }
 

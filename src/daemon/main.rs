@@ -65,7 +65,8 @@ fn dispatch(command: Command, audience: Audience) -> anyhow::Result<()> {
             which,
             from_topic,
             topic,
-        } => operator::replay(&config, &which, from_topic.as_deref(), &topic),
+            json,
+        } => operator::replay(&config, &which, from_topic.as_deref(), &topic, json),
         Command::Schema { of } => {
             print!(
                 "{}",

@@ -382,12 +382,27 @@ pub fn dlq(command: &DlqCommand) -> anyhow::Result<()> {
             )
             .map(drop)
         }
-        DlqCommand::Replay { config, numbers, all } => settle(config, numbers, *all, true),
-        DlqCommand::Drop { config, numbers, all } => settle(config, numbers, *all, false),
+        DlqCommand::Replay {
+            config,
+            numbers,
+            all,
+            json,
+        } => settle(config, (numbers, *all), true, *json),
+        DlqCommand::Drop {
+            config,
+            numbers,
+            all,
+            json,
+        } => settle(config, (numbers, *all), false, *json),
     }
 }
 
-fn settle(config: &ConfigArgs, numbers: &[u64], all: bool, replay: bool) -> anyhow::Result<()> {
+fn settle(
+    config: &ConfigArgs,
+    (numbers, all): (&[u64], bool),
+    replay: bool,
+    json: bool,
+) -> anyhow::Result<()> {
     if numbers.is_empty() != all {
         return Err(Fault {
             text: "name dead letters by their numbers, or give --all".to_owned(),
@@ -399,7 +414,7 @@ fn settle(config: &ConfigArgs, numbers: &[u64], all: bool, replay: bool) -> anyh
         numbers: numbers.to_vec(),
         replay,
     };
-    let mut desk = Desk::open(config, false)?;
+    let mut desk = Desk::open(config, json)?;
     desk.print(
         &request,
         |_| {},
@@ -417,12 +432,13 @@ pub fn replay(
     which: &Selecting,
     from_topic: Option<&str>,
     topic: &str,
+    json: bool,
 ) -> anyhow::Result<()> {
     let request = Request::Replay {
         which: Which::of(from_topic, which),
         topic: topic.to_owned(),
     };
-    let mut desk = Desk::open(config, false)?;
+    let mut desk = Desk::open(config, json)?;
     let running = desk.client.is_running();
     desk.print(
         &request,

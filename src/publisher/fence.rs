@@ -128,12 +128,17 @@ impl Membership {
             }
             // A client that rejoins after the broker was away is sometimes fenced by its own earlier request, or by one of a process
             // before it that came late. Neither sends heartbeats: it is gone when a member has to show itself.
-            if self.is_taken() == Some(true) {
+            let Some(is_taken) = self.is_taken() else {
+                return End::Stopped;
+            };
+            if is_taken {
                 if self.is_over(GHOSTS_GONE) {
                     return End::Stopped;
                 }
-                if self.is_taken() == Some(true) {
-                    return End::Fenced;
+                match self.is_taken() {
+                    Some(true) => return End::Fenced,
+                    Some(false) => {}
+                    None => return End::Stopped,
                 }
             }
             if self.is_over(PAUSE) {
@@ -215,17 +220,25 @@ impl Membership {
         }
     }
 
-    /// Whether another process has the place; `None` where nobody answers.
-    fn is_taken(&self) -> Option<bool> {
-        match self.holders() {
-            Ok(holders) => {
-                let others = group(&self.gateway) + "-";
-                let is_other = |id: &String| id.starts_with(&others) && *id != self.own;
-                Some(holders.iter().any(is_other))
+    /// Whether another process has the place; `None` where the publisher stops meanwhile. It is asked until somebody answers: to join without
+    /// knowing it would drive out the process that came later, which is the one that goes on.
+    fn is_taken(&mut self) -> Option<bool> {
+        let mut told = false;
+        loop {
+            match self.holders() {
+                Ok(holders) => {
+                    let others = group(&self.gateway) + "-";
+                    let is_other = |id: &String| id.starts_with(&others) && *id != self.own;
+                    return Some(holders.iter().any(is_other));
+                }
+                Err(error) if !told => {
+                    told = true;
+                    tracing::warn!(%error, "cannot find out whether another gateway of this name publishes");
+                }
+                Err(_) => {}
             }
-            Err(error) => {
-                tracing::warn!(%error, "cannot find out whether another gateway of this name publishes");
-                None
+            if self.is_over(PAUSE) {
+                return None;
             }
         }
     }
