@@ -2,12 +2,16 @@
 //! gets twice says so.
 
 mod oracle;
+mod real;
+mod stored;
 
 use std::collections::VecDeque;
 
-use floorgate_outbox::{Commit, Event, Lane as StoredLane, Options, Row, Store};
+use floorgate_outbox::{Lane as StoredLane, Renewal, Row};
 use floorgate_sample::Timestamp;
 
+use self::real::{Real, template};
+use self::stored::Stored;
 use crate::lane::Lane;
 use crate::reconcile::{Claim, Own, Print, Tail, Verdict, judge};
 
@@ -37,47 +41,6 @@ struct Record {
     marked: bool,
 }
 
-/// The store's part: the lane, and the number of the event in each place.
-#[derive(Clone)]
-struct Stored {
-    lane: StoredLane,
-    events: Vec<u64>,
-    first_kept: u64,
-}
-
-impl Stored {
-    fn event(&self, sequence: u64) -> Option<u64> {
-        let place = usize::try_from(sequence.checked_sub(1)?).ok()?;
-        self.events
-            .get(place)
-            .copied()
-            .filter(|_| sequence >= self.first_kept)
-    }
-
-    fn acknowledge(&mut self, sequence: u64, offset: Option<i64>) {
-        if sequence > self.lane.acknowledged_sequence {
-            self.lane.acknowledged_sequence = sequence;
-            self.lane.acknowledged_offset = offset.or(self.lane.acknowledged_offset);
-        }
-    }
-
-    /// As `Store::renew` does it.
-    fn renew(&mut self, delivered: u64, doubt: u64, seen_epoch: u32, again: bool, high: i64) {
-        let lane = &mut self.lane;
-        let delivered = lane.acknowledged_sequence.max(delivered.min(lane.last_sequence));
-        let base = if again {
-            (self.first_kept - 1).min(delivered)
-        } else {
-            delivered
-        };
-        lane.doubt = lane.doubt.max(doubt).max(delivered).min(lane.last_sequence);
-        lane.epoch = lane.epoch.max(seen_epoch) + 1;
-        lane.base = base;
-        lane.acknowledged_offset = (high > 0).then_some(high - 1);
-        lane.acknowledged_sequence = base;
-    }
-}
-
 /// What may go wrong beside deaths. Not all at once: that a log was cut cannot be told from its retention where both may be, and
 /// nothing can be told where reading is not allowed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,6 +58,8 @@ struct World {
     has_others: bool,
     random: Random,
     stored: Stored,
+    /// A real store beside it, in some histories.
+    real: Option<Real>,
     backup: Option<Stored>,
     template: Row,
     lane: Lane,
@@ -137,6 +102,7 @@ impl World {
             random: Random(seed),
             lane: Lane::new(&stored.lane, 0, true),
             stored,
+            real: None,
             backup: None,
             template: template.1.clone(),
             log: VecDeque::new(),
@@ -168,6 +134,8 @@ impl World {
             self.stored.events.push(self.next_event);
             self.obligations.push(self.next_event);
             self.stored.lane.last_sequence += 1;
+            let (sequence, event) = (self.stored.lane.last_sequence, self.next_event);
+            self.with_real(|real| real.commit(sequence, event));
         }
         self.lane.note_stored(self.stored.lane.last_sequence);
     }
@@ -253,6 +221,7 @@ impl World {
     fn store_acknowledgement(&mut self) {
         let news = self.lane.acknowledged();
         self.stored.acknowledge(news.sequence, news.offset);
+        self.with_real(|real| real.acknowledge(news.sequence, news.offset));
     }
 
     /// The producer is replaced: what it had on its way is on the log as far as it came.
@@ -283,6 +252,7 @@ impl World {
             }
         }
         self.lane = Lane::new(&self.stored.lane, 0, true);
+        self.with_real(Real::die);
     }
 
     fn roll_back(&mut self) {
@@ -292,6 +262,7 @@ impl World {
         let known: Vec<u64> = backup.events.clone();
         self.obligations.retain(|event| known.contains(event));
         self.stored = backup;
+        self.with_real(Real::roll_back);
         self.lane = Lane::new(&self.stored.lane, 0, true);
         self.note_blindness();
     }
@@ -325,6 +296,7 @@ impl World {
         let last = self.stored.lane.acknowledged_sequence.max(1);
         let first = 1 + self.random.below(last);
         self.stored.first_kept = self.stored.first_kept.max(first);
+        self.with_real(|real| real.prune(first));
         let gone = usize::try_from(self.stored.first_kept).unwrap() - 1;
         self.pruned.extend(self.stored.events.iter().take(gone));
     }
@@ -356,13 +328,16 @@ impl World {
             }
             verdict @ (Verdict::Truncated | Verdict::RolledBack) => {
                 let seen = claim.epoch.max(tail.epoch);
-                self.stored.renew(
-                    self.lane.acked(),
-                    self.lane.doubtful(),
-                    seen,
-                    verdict == Verdict::Truncated,
-                    tail.high,
-                );
+                let renewal = Renewal {
+                    lane: self.stored.lane.id,
+                    delivered: self.lane.acked(),
+                    doubt: self.lane.doubtful(),
+                    seen_epoch: seen,
+                    again: verdict == Verdict::Truncated,
+                    log_end: (tail.high > 0).then_some(tail.high - 1),
+                };
+                self.stored.renew(&renewal);
+                self.with_real(|real| real.renew(&renewal));
                 if self.random.below(8) == 0 {
                     self.die();
                 } else {
@@ -415,8 +390,20 @@ impl World {
             37 if self.trouble == Trouble::Retention => self.expire(),
             37 if self.trouble == Trouble::Truncation => self.truncate(),
             39 if self.trouble != Trouble::Forbidden => self.roll_back(),
-            38 => self.backup = Some(self.stored.clone()),
+            38 => {
+                self.backup = Some(self.stored.clone());
+                self.with_real(Real::back_up);
+            }
             _ => self.store_acknowledgement(),
+        }
+        if let Some(real) = &mut self.real {
+            real.check(&self.stored);
+        }
+    }
+
+    fn with_real(&mut self, does: impl FnOnce(&mut Real)) {
+        if let Some(real) = &mut self.real {
+            does(real);
         }
     }
 
@@ -439,33 +426,8 @@ impl World {
     }
 }
 
-/// A lane and a row as the store makes them.
-fn template() -> (StoredLane, Row) {
-    let folder = std::env::temp_dir().join(format!("floorgate-model-{}", std::process::id()));
-    std::fs::create_dir_all(&folder).unwrap();
-    let (mut store, _) = Store::open(&Options::new(folder.join("outbox.db"))).unwrap();
-    let mut commit = Commit::default();
-    commit.events.push(Event {
-        topic: "topic".into(),
-        key: "key".into(),
-        partition: Some(0),
-        id: "id".to_owned(),
-        kind: "Kind".into(),
-        subject: "subject".into(),
-        recorded: Timestamp::from_nanos(0),
-        shared_headers: "".into(),
-        headers: String::new(),
-        value: Vec::new(),
-    });
-    let row = store.commit(&mut commit).unwrap().rows.remove(0);
-    let lane = StoredLane {
-        last_sequence: 0,
-        epoch: 1,
-        ..store.lanes()[0].clone()
-    };
-    std::fs::remove_dir_all(&folder).unwrap();
-    (lane, row)
-}
+/// Each so many histories a real store is beside the model's.
+const REAL: u64 = 100;
 
 /// How many histories run: more where the environment says it (`HISTORIES`).
 fn histories() -> u64 {
@@ -479,6 +441,11 @@ fn whatever_dies_nothing_is_lost_and_what_comes_twice_says_so() {
     for seed in 0..histories() {
         let run = || {
             let mut world = World::new(seed, &template);
+            if seed % REAL == 0 {
+                world.real = Some(Real::new(seed));
+                // There is no lane before its first event.
+                world.commit(1);
+            }
             for _ in 0..120 {
                 world.step();
             }
