@@ -45,10 +45,13 @@ impl Amount {
         match self {
             Self::Whole(whole) => whole.checked_mul(10_u64.pow(decimals.into())),
             Self::Decimal(number) => {
-                let units = number * 10_f64.powi(decimals.into());
-                let is_exact = (units - units.round()).abs() < 1e-6 && units < 9.0e15;
+                let power = 10_f64.powi(decimals.into());
+                let units = (number * power).round();
+                // Both are the numbers next to the decimal that is written.
+                #[allow(clippy::float_cmp)]
+                let is_exact = units < 9.0e15 && units / power == number;
                 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // it is in the range
-                is_exact.then_some(units.round() as u64)
+                is_exact.then_some(units as u64)
             }
         }
     }

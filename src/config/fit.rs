@@ -37,6 +37,7 @@ pub(crate) fn check(node: &Node, spec: &TagSpec, given: Given, problems: &mut Pr
 pub(crate) fn taken(field: Option<BitField>, given: Option<Given>) -> Option<Given> {
     let Some(field) = field else { return given };
     Some(Given {
+        step: 1,
         kind: GivenKind::Whole {
             least: 0,
             most: field.mask >> field.shift,
@@ -175,7 +176,10 @@ impl Tag<'_> {
             // That is said by itself.
             return;
         }
-        let ends_with_bits = most.checked_add(1).is_none_or(u64::is_power_of_two);
+        let step = self.given.step.max(1);
+        let ends_with_bits = step == 1 && most.checked_add(1).is_none_or(u64::is_power_of_two);
+        // The step after the last value is that to 0.
+        let most = most.saturating_add(step - 1);
         // Only in units of its own last decimal a counter ends with its bits.
         let has_width = written.get("width").is_some();
         let is_other = has_width && (counter.decimals != decimals || !ends_with_bits);

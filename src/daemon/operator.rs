@@ -298,6 +298,7 @@ fn tail(desk: &mut Desk, count: usize, follow: bool, which: &Which) -> anyhow::R
         eprintln!("no gateway runs: what the next one stores is shown when it does");
         desk.client.leave_store(&desk.state);
     }
+    let mut failed = false;
     while follow && !desk.is_closed {
         std::thread::sleep(LOOK);
         if !desk.client.is_there() {
@@ -307,7 +308,12 @@ fn tail(desk: &mut Desk, count: usize, follow: bool, which: &Which) -> anyhow::R
             places: places.iter().map(|(lane, place)| (*lane, *place)).collect(),
             which: which.clone(),
         };
-        desk.print(&more, |row| note(row, &mut places), write_event)?;
+        match desk.print(&more, |row| note(row, &mut places), write_event) {
+            // The gateway may have ended while it answered; what came of the answer is noted.
+            Err(_) if !failed => failed = true,
+            Err(error) => return Err(error),
+            Ok(_) => failed = false,
+        }
     }
     Ok(())
 }

@@ -5,8 +5,10 @@
 //! sync of its own: behind a power cut it can be older than the store, and never younger.
 
 use std::fs::File;
+use std::ops::Deref;
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
+use std::sync::Arc;
 
 use rusqlite::Connection;
 
@@ -108,18 +110,38 @@ pub(crate) fn events(lanes: &[Lane]) -> u64 {
 /// far the store has come.
 #[derive(Debug)]
 pub struct Lock {
-    file: File,
+    file: Arc<Held>,
     noted: Option<Reached>,
+}
+
+/// A file that is locked.
+#[derive(Debug)]
+struct Held(File);
+
+impl Deref for Held {
+    type Target = File;
+
+    fn deref(&self) -> &File {
+        &self.0
+    }
+}
+
+/// A program that is just being started by this one has the file too, and would hold the lock until it begins.
+impl Drop for Held {
+    fn drop(&mut self) {
+        let _ = self.0.unlock();
+    }
 }
 
 impl Lock {
     /// Takes it; [`Error::Locked`] where another process has it.
     pub fn take(path: &Path) -> Result<Self, Error> {
-        schema::lock(path).map(Self::new)
+        let file = schema::lock(path)?;
+        Ok(Self::new(Arc::new(Held(file))))
     }
 
     /// Takes a file that is locked, and reads what is in it.
-    fn new(file: File) -> Self {
+    fn new(file: Arc<Held>) -> Self {
         let mut bytes = [0; MARK.len() + NOTE_BYTES];
         // What cannot be read says as little as nothing.
         let read = file.read_at(&mut bytes, 0).unwrap_or(0);
@@ -129,11 +151,8 @@ impl Lock {
     }
 
     /// The same file for one who takes it later.
-    pub(crate) fn again(&self, path: &Path) -> Result<Self, Error> {
-        let file = self.file.try_clone();
-        Ok(Self::new(
-            file.map_err(|error| Error::io(path, "hold its lock", error))?,
-        ))
+    pub(crate) fn again(&self) -> Self {
+        Self::new(Arc::clone(&self.file))
     }
 
     /// Whether there is, or was, a store beside it.
@@ -198,6 +217,22 @@ impl Lock {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_lock_is_given_up_also_where_a_program_that_is_being_started_has_its_file() {
+        let folder = std::env::temp_dir().join(format!("floorgate-lock-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let path = folder.join("outbox.db");
+        let lock = Lock::take(&path).unwrap();
+        let held = lock.again();
+        let inherited = lock.file.try_clone().unwrap();
+        drop(lock);
+        assert!(Lock::take(&path).is_err(), "somebody has it still");
+        drop(held);
+        Lock::take(&path).unwrap();
+        drop(inherited);
+        std::fs::remove_dir_all(&folder).unwrap();
+    }
 
     #[test]
     fn a_note_is_read_as_it_was_written_or_not_at_all() {

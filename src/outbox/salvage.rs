@@ -105,10 +105,10 @@ impl Store {
         let reason = match fs::read_to_string(&note) {
             Ok(reason) => reason,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                let mut opened = Self::open_with(options, lock.again(path)?);
+                let mut opened = Self::open_with(options, lock.again());
                 if matches!(opened, Err(Error::Full { .. })) && remove(path, &[".reserve"])? {
                     // What was set aside for a full disk is enough to open it.
-                    opened = Self::open_with(options, lock.again(path)?);
+                    opened = Self::open_with(options, lock.again());
                 }
                 match opened {
                     Err(Error::Damaged { found, .. }) => found,
@@ -123,9 +123,9 @@ impl Store {
             aside: with_suffix(path, &format!("{ASIDE}{}", now())),
             ..Salvage::default()
         };
-        take_over(options, lock.again(path)?.noted(), &mut salvage)?;
+        take_over(options, lock.again().noted(), &mut salvage)?;
         finish(path, lock)?;
-        let (store, restored) = Self::open_with(options, lock.again(path)?)?;
+        let (store, restored) = Self::open_with(options, lock.again())?;
         store.with_salvage(restored)
     }
 

@@ -15,6 +15,8 @@ pub(crate) struct Proof {
     asked: Option<(u64, i64)>,
     /// The log has lost something since, perhaps the proven one and all that was acknowledged after it.
     in_doubt: bool,
+    /// It is certain: the log ends before them.
+    has_lost: bool,
 }
 
 impl Proof {
@@ -35,7 +37,8 @@ impl Proof {
     pub(crate) fn take(&mut self, bounds: LogBounds, is_shorter: bool, is_settled: bool) {
         let last = self.asked.take();
         let is_beyond = |last: Option<(u64, i64)>| last.is_some_and(|(_, offset)| offset >= bounds.high);
-        if is_shorter || is_beyond(last) || is_beyond(self.proven) {
+        self.has_lost |= is_beyond(last) || is_beyond(self.proven);
+        if is_shorter || self.has_lost {
             self.in_doubt = true;
         } else if is_settled && !self.in_doubt {
             self.proven = last.or(self.proven);
@@ -47,6 +50,11 @@ impl Proof {
         self.in_doubt
     }
 
+    /// Whether that is certain of acknowledged records of this lane.
+    pub(crate) fn has_lost(&self) -> bool {
+        self.has_lost
+    }
+
     /// From where on it is looked at then, where that is known: a sequence and its offset.
     pub(crate) fn in_question(&self) -> Option<(u64, Option<i64>)> {
         let (sequence, offset) = self.proven.filter(|_| self.in_doubt)?;
@@ -55,7 +63,7 @@ impl Proof {
 
     /// The log has what it had of this lane.
     pub(crate) fn renew(&mut self) {
-        self.in_doubt = false;
+        (self.in_doubt, self.has_lost) = (false, false);
     }
 }
 

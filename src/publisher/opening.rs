@@ -25,7 +25,9 @@ pub(crate) struct Topic {
     /// When it is looked at again although it is open.
     pub(crate) review_at: Instant,
     pub(crate) problem: Option<String>,
-    /// Its logs' bounds when they were last asked for.
+    /// Its logs' bounds are asked for.
+    pub(crate) reviewed: bool,
+    /// Those when they were last asked for.
     pub(crate) bounds: Vec<LogBounds>,
 }
 
@@ -64,6 +66,7 @@ impl Worker {
             wanted: false,
             review_at: Instant::now() + REVIEW_PAUSE,
             problem: None,
+            reviewed: false,
             bounds: Vec::new(),
         });
         self.topics.len() - 1
@@ -80,6 +83,7 @@ impl Worker {
             return;
         };
         let topic = &mut self.topics[place];
+        topic.reviewed &= answer.bounds.is_none() && answer.result.is_ok();
         match answer.result {
             Ok(partitions) => {
                 let open = TopicState::Open { partitions };

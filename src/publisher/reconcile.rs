@@ -3,6 +3,8 @@
 use std::collections::HashSet;
 use std::hash::{DefaultHasher, Hasher};
 
+use floorgate_outbox::Acknowledged;
+
 /// What tells one record from another: the `ce_id` where it stands in a header, and the bytes of key and value, in which it stands otherwise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Print {
@@ -195,17 +197,27 @@ pub(crate) fn judge<E>(
 }
 
 /// Whether a log that has lost something has lost what was acknowledged since it was known to be whole: `claim` is of then, and everything up
-/// to `acknowledged` has to be there now. Told by the numbers, since the rows may be deleted already.
-pub(crate) fn has_lost(claim: &Claim, acknowledged: u64, tail: &Tail) -> bool {
-    let begins = !claim.has_acknowledged() || tail.acknowledged.is_some();
+/// to the last one has to be there now. Told by the numbers, since the rows may be deleted already.
+pub(crate) fn has_lost(claim: &Claim, last: Acknowledged, tail: &Tail) -> bool {
     let there: HashSet<u64> = tail.records.iter().map(|own| own.sequence).collect();
-    tail.ends_before
-        || !begins
-        || !(claim.acknowledged + 1..=acknowledged).all(|sequence| there.contains(&sequence))
+    let first = match claim.offset {
+        // The log's older records were deleted, and what is left is looked at.
+        Some(offset) if claim.has_acknowledged() && offset < tail.low && tail.acknowledged.is_none() => {
+            match there.iter().min() {
+                Some(first) => *first,
+                None => return tail.ends_before || last.offset.is_some_and(|offset| offset >= tail.low),
+            }
+        }
+        _ if claim.has_acknowledged() && tail.acknowledged.is_none() => return true,
+        _ => claim.acknowledged + 1,
+    };
+    tail.ends_before || !(first..=last.sequence).all(|sequence| there.contains(&sequence))
 }
 
 #[cfg(test)]
 mod tests {
+    use floorgate_outbox::LaneId;
+
     use super::*;
 
     const CLAIM: Claim = Claim {
@@ -283,7 +295,15 @@ mod tests {
 
     #[test]
     fn a_log_that_was_cut_has_lost_what_was_acknowledged_unless_all_of_it_is_there() {
-        // Up to 3 it was whole, and up to 5 was acknowledged since.
+        // Up to 3 it was whole; the last one that was acknowledged since has that sequence, and an offset of ten more.
+        let has_lost = |claim: &Claim, sequence: u64, tail: &Tail| {
+            let last = Acknowledged {
+                lane: LaneId::default(),
+                sequence,
+                offset: i64::try_from(sequence + 10).ok(),
+            };
+            has_lost(claim, last, tail)
+        };
         assert!(!has_lost(&CLAIM, 3, &tail(&[])));
         assert!(!has_lost(&CLAIM, 5, &tail(&[own(11, 4), own(13, 5)])));
         assert!(has_lost(&CLAIM, 5, &tail(&[own(11, 4)])), "the last is not there");
@@ -302,6 +322,14 @@ mod tests {
         };
         anew.records.clear();
         assert!(!has_lost(&nothing, 0, &anew), "nothing was on it");
+        // The record that was proven has expired, or some after it have.
+        anew.low = 12;
+        assert!(has_lost(&CLAIM, 3, &anew), "the last one would be left");
+        anew.low = 14;
+        assert!(!has_lost(&CLAIM, 3, &anew), "the last one has expired too");
+        anew.records = vec![own(14, 4), own(15, 5)];
+        assert!(!has_lost(&CLAIM, 5, &anew));
+        assert!(has_lost(&CLAIM, 6, &anew), "the last is not there");
     }
 
     #[test]

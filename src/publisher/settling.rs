@@ -110,7 +110,11 @@ impl Worker {
             return;
         };
         slot.looking = Looking::NotBefore(None);
-        if !slot.lane.is_unsettled() || slot.lane.claim() != answer.claim {
+        let claim = slot.lane.claim();
+        // Rows that were stored meanwhile change nothing of what was looked for.
+        let is_other = (claim.epoch, claim.acknowledged, claim.offset)
+            != (answer.claim.epoch, answer.claim.acknowledged, answer.claim.offset);
+        if !slot.lane.is_unsettled() || is_other {
             return;
         }
         let Some(Topic {
@@ -127,7 +131,8 @@ impl Worker {
                 seen_epoch = seen_epoch.max(tail.epoch);
                 log_end = (tail.high > 0).then_some(tail.high - 1);
                 let mut rows = Rows::new(&self.reader, slot.lane.id);
-                if slot.lane.proof.is_in_doubt() && !has_lost(&answer.claim, slot.lane.acked(), &tail) {
+                let acknowledged = slot.lane.acknowledged();
+                if slot.lane.proof.is_in_doubt() && !has_lost(&answer.claim, acknowledged, &tail) {
                     // What it lost was others'. The lane goes on when it was looked at as ever.
                     slot.lane.proof.renew();
                     return;
@@ -146,9 +151,7 @@ impl Worker {
                     }
                 }
             }
-            Err(LogProblem::Forbidden(_)) if slot.lane.proof.is_in_doubt() => {
-                (Verdict::Truncated, "forbidden")
-            }
+            Err(LogProblem::Forbidden(_)) if slot.lane.proof.has_lost() => (Verdict::Truncated, "forbidden"),
             Err(LogProblem::Forbidden(_)) if answer.claim.has_sent => (Verdict::Unknown, "forbidden"),
             Err(LogProblem::Forbidden(_)) => (settled_at(answer.claim.acknowledged), "forbidden"),
             Err(problem) => {

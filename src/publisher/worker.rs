@@ -386,7 +386,8 @@ impl Worker {
                     if probe && now >= self.probe_at {
                         self.probe_at = now + PROBE_PAUSE;
                         self.keeper.ask(&topic.name);
-                    } else if now >= topic.review_at {
+                    } else if now >= topic.review_at && !topic.reviewed {
+                        topic.reviewed = true;
                         topic.review_at = now + REVIEW_PAUSE;
                         reviewed.push(place);
                         self.keeper.review(&topic.name);

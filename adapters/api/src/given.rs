@@ -5,6 +5,8 @@
 pub struct Given {
     /// What they are.
     pub kind: GivenKind,
+    /// How far numbers next to each other are apart, in units of their last decimal, where they are no floating-point numbers.
+    pub step: u64,
     /// What the adapter calls that, `u16` or `coil`, for messages.
     pub written: &'static str,
 }

@@ -120,7 +120,15 @@ pub(crate) fn given(address: &Node) -> Option<Given> {
     } else {
         kind.name()
     };
-    Some(Given { kind: given, written })
+    let units = |raw| linear.in_units(raw).map(|(units, _)| units);
+    let step = units(1)
+        .zip(units(0))
+        .and_then(|(one, zero)| u64::try_from((one - zero).abs()).ok());
+    Some(Given {
+        kind: given,
+        step: step.unwrap_or(1),
+        written,
+    })
 }
 
 /// What integers from `least` to `most` are after scaling.
@@ -224,6 +232,20 @@ mod tests {
             let given = given(&node.expect("it is YAML"));
             assert_eq!(given.map(|given| given.kind), kind, "{address}");
             assert_eq!(given.map_or("", |given| given.written), written, "{address}");
+        }
+    }
+    #[test]
+    fn an_address_says_how_far_its_values_are_apart() {
+        for (address, step) in [
+            ("{holding: 1}", 1),
+            ("{holding: 1, scale: 0.1}", 1),
+            ("{holding: 1, scale: 10, offset: -5}", 10),
+            ("{holding: 1, scale: -0.25}", 25),
+            ("{holding: 1, offset: 0.5}", 10),
+        ] {
+            let node = parse(FileId::default(), address, &mut Problems::default());
+            let given = given(&node.expect("it is YAML"));
+            assert_eq!(given.map(|given| given.step), Some(step), "{address}");
         }
     }
 }

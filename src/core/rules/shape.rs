@@ -148,8 +148,11 @@ impl Core {
                     }
                 }
                 let begins = change.cause == Cause::Initial && change.tag == rule.inputs[0];
-                if begins || is_other {
+                if begins {
                     window.count_from(now.wall);
+                }
+                if is_other {
+                    window.begin_run(now.wall, run.clone());
                 }
                 let untold = self.count_only(id, change);
                 if untold {

@@ -197,6 +197,14 @@ impl Memory {
         });
     }
 
+    /// Another run begins now, and what is counted in it.
+    pub(crate) fn begin_run(&mut self, now: Timestamp, run: Option<Run>) {
+        if self.open.is_none() {
+            self.run = run;
+            self.count_from(now);
+        }
+    }
+
     /// Counts from now on what is in no window yet.
     pub(crate) fn count_from(&mut self, now: Timestamp) {
         self.since = Some(now.as_nanos());

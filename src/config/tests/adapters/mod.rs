@@ -160,7 +160,11 @@ impl Adapter for Modbus {
             (None, Some(Some("string"))) => (GivenKind::Text, "string"),
             _ => return None,
         };
-        Some(Given { kind, written })
+        Some(Given {
+            kind,
+            step: 1,
+            written,
+        })
     }
 
     fn plan(&self, spec: SourceSpec<'_>, problems: &mut Problems) -> Option<Box<dyn Source>> {
