@@ -376,7 +376,6 @@ impl Worker {
             }
         }
         let probe = self.reachable != Some(true) && now >= self.probe_at;
-        let mut reviewed = Vec::new();
         for (place, topic) in self.topics.iter_mut().enumerate() {
             let due = match topic.state {
                 TopicState::Unknown => topic.wanted,
@@ -389,7 +388,9 @@ impl Worker {
                     } else if now >= topic.review_at && !topic.reviewed {
                         topic.reviewed = true;
                         topic.review_at = now + REVIEW_PAUSE;
-                        reviewed.push(place);
+                        for slot in self.slots.iter_mut().filter(|slot| slot.lane.topic == place) {
+                            slot.lane.ask_bounds();
+                        }
                         self.keeper.review(&topic.name);
                     }
                     false
@@ -398,11 +399,6 @@ impl Worker {
             if due {
                 topic.state = TopicState::Asked;
                 self.keeper.ask(&topic.name);
-            }
-        }
-        for slot in &mut self.slots {
-            if reviewed.contains(&slot.lane.topic) {
-                slot.lane.ask_bounds();
             }
         }
         self.look_at_logs(now);

@@ -169,21 +169,35 @@ fn fill(kafka: &Kafka, topic: &str, records: usize, time: SystemTime) -> Result<
     Ok(())
 }
 
-/// What the broker had acknowledged is gone with the topic: all that is kept goes out again, and says so.
-#[test]
-fn a_topic_that_is_made_anew_gets_all_that_is_kept() -> Result<()> {
-    let kafka = Kafka::shared()?;
+/// A plant whose first fifty counts are on the log, and their topic.
+fn with_fifty_counts(kafka: &Kafka) -> Result<(Plant, String)> {
     let mut plant = Plant::new(&kafka.bootstrap())?;
     plant.gateway.start()?;
     known(&plant)?;
     let counts = topic(plant.site(), "production-count");
     plant.plc.count_up(COUNTER, 1, 50, 4)?;
     read_to(&mut plant.reader("production-count")?, 50)?;
+    Ok((plant, counts))
+}
 
+/// Those that a consumer may have had before say so.
+fn are_marked(records: &[Record]) -> Result<()> {
+    let mut records = records.iter();
+    let marked = records.all(|record| record.has_header("floorgate_possible_duplicate"));
+    ensure!(marked, "sent again without a mark");
+    Ok(())
+}
+
+const TRUNCATED: &str = "floorgate_reconciliations_total{result=\"truncated\"}";
+
+/// What the broker had acknowledged is gone with the topic: all that is kept goes out again, and says so.
+#[test]
+fn a_topic_that_is_made_anew_gets_all_that_is_kept() -> Result<()> {
+    let kafka = Kafka::shared()?;
+    let (mut plant, counts) = with_fifty_counts(kafka)?;
     kafka.delete_topic(&counts)?;
     plant.plc.count_up(COUNTER, 51, 100, 4)?;
-    let truncated = "floorgate_reconciliations_total{result=\"truncated\"}";
-    plant.gateway.wait_for_metric(truncated, 1.0.., Patience::Long)?;
+    plant.gateway.wait_for_metric(TRUNCATED, 1.0.., Patience::Long)?;
     let mut reader = plant.reader("production-count")?;
     reader.until("all counts in one epoch", Patience::Long, |records| {
         newest_epoch(records)
@@ -193,44 +207,25 @@ fn a_topic_that_is_made_anew_gets_all_that_is_kept() -> Result<()> {
     let newest = newest_epoch(reader.to_end()?)?;
     let delivery = Delivery::of(&newest)?;
     assert_eq!(compare(&delivery.accepted, &(1..=100))?, 0);
-    // Those that a consumer may have had before say so.
-    ensure!(
-        newest[..50]
-            .iter()
-            .all(|record| record.has_header("floorgate_possible_duplicate")),
-        "sent again without a mark"
-    );
-    Ok(())
+    are_marked(&newest[..50])
 }
 
 /// The same where nothing follows: what is gone is noticed by itself.
 #[test]
 fn a_topic_that_is_made_anew_while_nothing_is_sent_gets_all_that_is_kept() -> Result<()> {
     let kafka = Kafka::shared()?;
-    let mut plant = Plant::new(&kafka.bootstrap())?;
-    plant.gateway.start()?;
-    known(&plant)?;
-    let counts = topic(plant.site(), "production-count");
-    plant.plc.count_up(COUNTER, 1, 50, 4)?;
-    read_to(&mut plant.reader("production-count")?, 50)?;
+    let (plant, counts) = with_fifty_counts(kafka)?;
     plant
         .gateway
         .wait_for_metric("floorgate_outbox_depth", 0.0..=0.0, Patience::Long)?;
 
     kafka.delete_topic(&counts)?;
-    let truncated = "floorgate_reconciliations_total{result=\"truncated\"}";
-    plant.gateway.wait_for_metric(truncated, 1.0.., Patience::Long)?;
+    plant.gateway.wait_for_metric(TRUNCATED, 1.0.., Patience::Long)?;
     let mut reader = plant.reader("production-count")?;
     let records = reader.until("all counts", Patience::Long, |records| records.len() >= 50)?;
     let delivery = Delivery::of(records)?;
     assert_eq!(compare(&delivery.accepted, &(1..=50))?, 0);
-    ensure!(
-        records
-            .iter()
-            .all(|record| record.has_header("floorgate_possible_duplicate")),
-        "sent again without a mark"
-    );
-    Ok(())
+    are_marked(records)
 }
 
 /// A plant whose counts up to this one are stored and all but the first not delivered, with gateway and broker stopped. The store is

@@ -1,7 +1,5 @@
 //! A gateway that dies at the calls by which its lanes come into being, begin anew, or have an event set aside.
 
-use std::fs;
-
 use anyhow::{Result, ensure};
 use floorgate_tests::{
     Call, Delivery, Faults, Folder, Kafka, Moment, Patience, Reader, Record, free_port, until,
@@ -165,14 +163,7 @@ fn whichever_call_a_gateway_dies_at_while_lanes_come_into_being_nothing_is_lost_
 #[test]
 fn whichever_call_a_gateway_dies_at_while_events_are_set_aside_each_is_kept_once() -> Result<()> {
     const LAST: i64 = 3;
-    let with_text = |plant: &Plant| {
-        let path = plant.gateway.folder().join("mappings/filling.yaml");
-        let count = "kind: good";
-        let large = format!("{count}, data: {{text: {{constant: \"{}\"}}}}", "x".repeat(4_000));
-        let mapping = fs::read_to_string(path)?.replace(count, &large);
-        plant.gateway.write("mappings/filling.yaml", &mapping).map(drop)
-    };
-    let mut plant = AtRest::unsent(LAST, with_text)?;
+    let mut plant = AtRest::unsent(LAST, |plant| plant.make_counts_large(4_000))?;
     // An event is too large with its text, and a stub has none.
     plant.die_on_the_way(
         Some(("max.message.bytes", "3000")),

@@ -247,11 +247,7 @@ fn a_dead_letter_is_dropped_and_the_others_stay() -> Result<()> {
     const TEXT: usize = 4_000;
     let kafka = Kafka::shared()?;
     let mut plant = Plant::new(&kafka.bootstrap())?;
-    let path = plant.gateway.folder().join("mappings/filling.yaml");
-    let count = "kind: good";
-    let large = format!("{count}, data: {{text: {{constant: \"{}\"}}}}", "x".repeat(TEXT));
-    let mapping = std::fs::read_to_string(&path)?.replace(count, &large);
-    plant.gateway.write("mappings/filling.yaml", &mapping)?;
+    plant.make_counts_large(TEXT)?;
     let counts = topic(plant.site(), "production-count");
     kafka.create_topic(&counts, 1)?;
     kafka.set_topic(&counts, "max.message.bytes", "3000")?;

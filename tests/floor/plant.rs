@@ -98,6 +98,17 @@ impl Plant {
         Reader::new(&self.bootstrap, &topic(&self.site, entity))
     }
 
+    /// Gives each event of a count a text of so many bytes.
+    pub fn make_counts_large(&self, bytes: usize) -> Result<()> {
+        const FILE: &str = "mappings/filling.yaml";
+        let count = "kind: good";
+        let large = format!("{count}, data: {{text: {{constant: \"{}\"}}}}", "x".repeat(bytes));
+        let mapping = std::fs::read_to_string(self.gateway.folder().join(FILE))?;
+        self.gateway
+            .write(FILE, &mapping.replace(count, &large))
+            .map(drop)
+    }
+
     /// The configuration file's text.
     pub fn settings(&self) -> Result<String> {
         Ok(std::fs::read_to_string(self.gateway.config())?)

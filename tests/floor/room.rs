@@ -109,14 +109,7 @@ fn a_gateway_starts_on_a_full_disk() -> Result<()> {
 fn a_disk_that_is_filled_meanwhile_stops_the_sources_and_costs_nothing_that_was_stored() -> Result<()> {
     let mut kafka = Kafka::start()?;
     let mut plant = Plant::new(&kafka.bootstrap())?;
-    let path = plant.gateway.folder().join("mappings/filling.yaml");
-    let count = "kind: good";
-    let large = format!(
-        "{count}, data: {{text: {{constant: \"{}\"}}}}",
-        "x".repeat(20_000)
-    );
-    let mapping = fs::read_to_string(path)?.replace(count, &large);
-    plant.gateway.write("mappings/filling.yaml", &mapping)?;
+    plant.make_counts_large(20_000)?;
     plant.gateway.start()?;
     known(&plant)?;
     plant.gateway.stop()?;

@@ -127,13 +127,11 @@ impl Memory {
             return;
         }
         let turned = |units: &mut u64| {
-            let more = u64::from(decimals.saturating_sub(before));
-            *units = units.saturating_mul(power_of_ten(more))
-                / power_of_ten(u64::from(before.saturating_sub(decimals)));
+            let (more, fewer) = (decimals.saturating_sub(before), before.saturating_sub(decimals));
+            *units = units.saturating_mul(power_of_ten(more)) / power_of_ten(fewer);
         };
         self.total.iter_mut().chain(&mut self.last).for_each(turned);
-        let spans = self.spans.iter_mut();
-        for span in spans {
+        for span in &mut self.spans {
             span.total.iter_mut().for_each(turned);
             span.counted.each_number().into_iter().for_each(turned);
         }
@@ -343,9 +341,9 @@ pub(super) fn count_of(value: &Value, counter: Option<Counter>) -> Option<u64> {
     let decimals = counter.map_or(0, |counter| counter.decimals);
     if let Some(whole) = value.as_i128() {
         let whole = u64::try_from(whole).ok()?;
-        return whole.checked_mul(power_of_ten(decimals.into()));
+        return whole.checked_mul(power_of_ten(decimals));
     }
-    let units = (value.as_f64()? * power_of_ten(decimals.into()) as f64).round();
+    let units = (value.as_f64()? * power_of_ten(decimals) as f64).round();
     let is_exact = (0.0..=LARGEST_EXACT).contains(&units);
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // it is in the range
     (decimals > 0 && is_exact).then_some(units as u64)
@@ -354,15 +352,15 @@ pub(super) fn count_of(value: &Value, counter: Option<Counter>) -> Option<u64> {
 /// Up to here a floating-point number has each whole one: 2^53.
 const LARGEST_EXACT: f64 = 9_007_199_254_740_992.0;
 
-fn power_of_ten(exponent: u64) -> u64 {
-    (0..exponent).fold(1, |power, _| power * 10)
+fn power_of_ten(decimals: u8) -> u64 {
+    10_u64.saturating_pow(decimals.into())
 }
 
 /// What was counted, as it is told.
 fn shown(units: u64, decimals: u8) -> Value {
     match decimals {
         0 => Value::UInt(units),
-        _ => Value::Float64(units as f64 / power_of_ten(decimals.into()) as f64),
+        _ => Value::Float64(units as f64 / power_of_ten(decimals) as f64),
     }
 }
 

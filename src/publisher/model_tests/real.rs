@@ -16,7 +16,6 @@ pub(super) struct Real {
     store: Option<Store>,
     /// Its first epoch is the time at which it was made, the model's is 1.
     epochs: Option<u32>,
-    has_backup: bool,
 }
 
 fn event(sequence: u64, number: u64) -> Event {
@@ -73,7 +72,6 @@ impl Real {
             folder,
             store: None,
             epochs: None,
-            has_backup: false,
         };
         real.open();
         real
@@ -143,11 +141,9 @@ impl Real {
 
     pub(super) fn back_up(&mut self) {
         copy(&self.folder.join("now"), &self.folder.join("backup"));
-        self.has_backup = true;
     }
 
     pub(super) fn roll_back(&mut self) {
-        assert!(self.has_backup);
         self.store = None;
         copy(&self.folder.join("backup"), &self.folder.join("now"));
         self.open();
