@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context, Result, ensure};
-use floorgate_tests::{Delivery, Kafka, Patience, Reader, Record, until};
+use floorgate_tests::{Delivery, Kafka, OpcUaOptions, Patience, Reader, Record, until};
 use serde_json::Value;
 
 use crate::counting::{COUNTER, compare, written};
-use crate::plant::{Plant, topic};
+use crate::plant::{NO_SECURITY, Plant, topic};
 
 /// Equipment that counts the same, each under a key of its own.
 const LINES: usize = 12;
@@ -33,9 +33,8 @@ fn all_to(reader: &mut Reader, value: i64) -> Result<&[Record]> {
     })
 }
 
-/// The plant with its gateway at work.
-fn start(kafka: &Kafka) -> Result<Plant> {
-    let mut plant = Plant::new(&kafka.bootstrap())?;
+/// A plant with its gateway at work.
+fn start(mut plant: Plant) -> Result<Plant> {
     let each: Vec<String> = (1..=LINES).map(|line| format!("{{line: {line}}}")).collect();
     let mapping = MAPPING
         .replace("{site}", plant.site())
@@ -80,7 +79,7 @@ fn told(plant: &Plant, text: &str, is_told: bool) -> Result<()> {
 fn partitions_that_are_added_get_nothing_and_are_told() -> Result<()> {
     const LAST: i64 = 300;
     let kafka = Kafka::shared()?;
-    let mut plant = start(kafka)?;
+    let mut plant = start(Plant::new(&kafka.bootstrap())?)?;
     let counts = topic(plant.site(), "production-count");
     let text = format!("topic {counts} has 6 partitions where it had 3; the first 3 stay in use");
 
@@ -144,7 +143,13 @@ fn repartition(plant: &Plant, topic: &str) -> Result<String> {
 fn added_partitions_are_used_once_that_is_ordered_and_no_key_loses_its_order() -> Result<()> {
     const LAST: i64 = 500;
     let mut kafka = Kafka::start()?;
-    let mut plant = start(&kafka)?;
+    // By its name the keys have places in each third of the partitions.
+    let mut plant = start(Plant::at(
+        "rouen",
+        &kafka.bootstrap(),
+        OpcUaOptions::default(),
+        NO_SECURITY,
+    )?)?;
     let counts = topic(plant.site(), "production-count");
     plant.plc.count_up(COUNTER, 1, 100, 4)?;
     all_to(&mut plant.reader("production-count")?, 100)?;
@@ -156,10 +161,12 @@ fn added_partitions_are_used_once_that_is_ordered_and_no_key_loses_its_order() -
         &format!("topic {counts} has 6 partitions where it had 3"),
         true,
     )?;
-    plant.plc.count_up(COUNTER, 101, 300, 10)?;
+    plant.plc.count_up(COUNTER, 101, 200, 10)?;
     written(&mut plant, 120)?;
     repartition(&plant, &counts)?;
     told(&plant, &format!("topic {counts}"), false)?;
+    written(&mut plant, 200)?;
+    plant.plc.count_up(COUNTER, 201, 300, 4)?;
     all_to(&mut plant.reader("production-count")?, 300)?;
 
     kafka.add_partitions(&counts, 9)?;

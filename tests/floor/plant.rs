@@ -7,6 +7,9 @@ use floorgate_tests::{Gateway, OpcUaOptions, OpcUaPeer, Reader};
 use serde_json::{Value, json};
 
 /// The mapping of the filling lines.
+/// What a source says of a PLC that encrypts nothing.
+pub const NO_SECURITY: &str = "security: {policy: none, mode: none}";
+
 const MAPPING: &str = r#"
 mapping: filling
 for_each: [{line: 1}, {line: 2}]
@@ -53,31 +56,32 @@ pub struct Plant {
 impl Plant {
     /// Starts the PLC and configures a gateway for it and a broker.
     pub fn new(bootstrap: &str) -> Result<Self> {
-        Self::with(
-            bootstrap,
-            OpcUaOptions::default(),
-            "security: {policy: none, mode: none}",
-        )
+        Self::with(bootstrap, OpcUaOptions::default(), NO_SECURITY)
     }
 
     /// Does the same with a PLC that has something special, and the source's settings for it.
     pub fn with(bootstrap: &str, options: OpcUaOptions, special: &str) -> Result<Self> {
+        Self::at(&unique_site(), bootstrap, options, special)
+    }
+
+    /// Does the same at a site with a name of its own, so that keys and their partitions are the same in each run; its broker
+    /// is no other test's.
+    pub fn at(site: &str, bootstrap: &str, options: OpcUaOptions, special: &str) -> Result<Self> {
         let mut plc = OpcUaPeer::start(options)?;
         for line in 1..=2 {
             for (name, kind, value) in variables() {
                 plc.add(&format!("Line{line}.{name}"), kind, value)?;
             }
         }
-        let site = unique_site();
         let source = format!(
             "adapter: opcua\n    endpoint: {}\n    {special}\n    \
              publishing_interval: 10ms\n    sampling_interval: 0ms\n    reconnect_limit: 1s",
             plc.url()
         );
         Ok(Self {
-            gateway: gateway(&site, bootstrap, &source)?,
+            gateway: gateway(site, bootstrap, &source)?,
             plc,
-            site,
+            site: site.to_owned(),
             bootstrap: bootstrap.to_owned(),
             source,
         })
