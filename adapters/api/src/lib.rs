@@ -28,6 +28,7 @@ mod given;
 mod intake;
 mod request;
 mod secret;
+mod survey;
 
 pub use adapter::{Adapter, NamedFile, RunFuture, SnapshotSpec, Source, SourceContext, SourceSpec, TagSpec};
 pub use batch::{Batch, Bookmark, Bookmarks, Receipt};
@@ -35,6 +36,7 @@ pub use given::{Given, GivenKind};
 pub use intake::{Admission, Closed, Intake, intake};
 pub use request::{Request, Requester, Requests, Unsent, requests};
 pub use secret::{NoCredentials, SecretFile};
+pub use survey::{Point, PointKind, Role, Scalar, Survey};
 
 pub use floorgate_metrics::SourceMetrics;
 pub use floorgate_sample::{
