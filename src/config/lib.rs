@@ -42,6 +42,7 @@ mod names;
 mod numbered;
 mod origin;
 mod overrides;
+mod place;
 mod range;
 mod reach;
 mod restart;
@@ -72,6 +73,7 @@ use floorgate_yaml::{Draft, Node, NodeKind, Problems, Span, Spanned, closest, dr
 pub use difference::{Difference, Outline};
 pub use event_schema::events_schema;
 use mapping::{Compiler, KnownSource};
+pub use place::{Place, PlacedSource, place};
 pub use schema::{mapping_schema, reference, settings_schema};
 pub use settings::Settings;
 

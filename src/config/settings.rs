@@ -49,7 +49,7 @@ pub struct Settings {
     pub limits: Limits,
 }
 
-fn default_state_dir() -> PathBuf {
+pub(crate) fn default_state_dir() -> PathBuf {
     PathBuf::from("/var/lib/floorgate")
 }
 

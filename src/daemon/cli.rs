@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::browse::{self, BrowseArgs};
 use crate::demo::DemoOptions;
 use crate::logging::LogFormat;
 
@@ -45,6 +46,12 @@ pub enum Command {
     /// Reports everything that is wrong in one run, each with file, line, column and a hint.
     #[command(after_help = "Example: floorgate check --config config/floorgate.yaml")]
     Check(ConfigArgs),
+    /// Look at an OPC UA server and write a first mapping of what it has.
+    ///
+    /// Walks the server's nodes, recognises what is built alike as templates, takes over types, units, ranges and names of values, and maps
+    /// what companion specifications say to standard events. It reads only.
+    #[command(after_help = browse::EXAMPLES)]
+    Browse(Box<BrowseArgs>),
     /// Show a simulated plant, a broker and the gateway at work, in one command.
     #[command(
         after_help = "Examples:\n  floorgate demo --for 20s\n  floorgate demo --lines 20 --rate 10 --kafka localhost:9092"

@@ -1,5 +1,6 @@
 //! floorgate: from the plant floor to Kafka.
 
+mod browse;
 mod check;
 mod cli;
 mod control;
@@ -56,6 +57,7 @@ fn dispatch(command: Command, audience: Audience) -> anyhow::Result<()> {
     match command {
         Command::Run(arguments) => run::run(&arguments.config, audience),
         Command::Check(arguments) => check::check(&arguments.config),
+        Command::Browse(options) => browse::browse(&options),
         Command::Demo(options) => demo::demo(&options),
         Command::Pki(command) => pki::pki(&command),
         Command::Outbox(command) => operator::outbox(&command),
