@@ -100,7 +100,8 @@ async fn look_up(walk: &Walk<'_>, client: &Client) -> Result<LookedUp, Lost> {
 
 fn point(walk: &Walk<'_>, client: &Client, at: NodeIndex, facts: Facts, types: &Types) -> Point {
     let kind = facts.kind.or_else(|| types.kind(&facts.data_type));
-    let mut description = facts.description;
+    // Many servers describe a node by its name.
+    let mut description = facts.description.filter(|text| **text != *walk.node(at).name);
     if kind.is_none() {
         description
             .get_or_insert_with(|| "it has no value now, and its type does not tell what it is".to_owned());
