@@ -4,7 +4,7 @@ use std::io::IsTerminal;
 use std::path::Path;
 
 use floorgate_adapter_api::NamedFile;
-use floorgate_config::{Loaded, load};
+use floorgate_config::{Loaded, Place, load, place};
 use floorgate_yaml::{Problems, Severity};
 use tracing::{error, warn};
 
@@ -38,6 +38,22 @@ pub fn check(path: &Path) -> anyhow::Result<()> {
 /// Reads a configuration; what is wrong with it is printed.
 pub fn read(path: &Path) -> anyhow::Result<Loaded> {
     read_with(path, None, Audience::People)
+}
+
+/// Reads where the gateway is at home, and one of its sources; what is wrong with that is printed. The rest may be missing or wrong.
+pub fn read_place(path: &Path, source: Option<&str>) -> anyhow::Result<Place> {
+    let mut problems = Problems::default();
+    let place = place(path, source, &mut problems);
+    match place.filter(|_| !problems.has_errors()) {
+        Some(place) => Ok(place),
+        None => refuse(&problems),
+    }
+}
+
+/// Prints what is wrong with settings and refuses them.
+pub fn refuse<T>(problems: &Problems) -> anyhow::Result<T> {
+    tell(problems, Audience::People);
+    Err(Refused.into())
 }
 
 /// Reads a configuration that this process is to run: what it names has to be there for this process.
