@@ -1,1 +1,3 @@
-//! The workbench.
+//! The workbench: what runs a mapping without a gateway.
+
+pub mod recording;

@@ -1,0 +1,185 @@
+//! The columns of a block, and numbers in them.
+
+use std::collections::HashMap;
+
+/// The columns. What is alike stands together, so that it packs well.
+///
+/// - `calls`: a byte for each entry (see [`kind`]) and what it needs: the source, how many notices and samples.
+/// - `texts`: length and UTF-8 of each text, in the order in which they are needed.
+/// - `times`: of each call the wall clock after that of the call before it, the monotonic clock after what it would be by that, and by how
+///   much the receipt was before, in nanoseconds.
+/// - `tags`: of each sample its tag's number after that of the sample before it.
+/// - `forms`: of each sample what it has: bits 0 to 3 the kind of its value, 4 to 6 which times, 7 that its quality is not good, 8 that values
+///   before it were lost.
+/// - `values`: the quality where it is not good; whole numbers after the one that the tag had before in the block; floating-point numbers as
+///   the bits that are others than before; a list as its length and the form of each of its values before that.
+/// - `stamps`: source times after the one before in the block, and server times after their source time: twice the folded number of 100 ns, or 1
+///   and the nanoseconds where they are no multiple of that.
+#[derive(Debug, Default)]
+pub(super) struct Columns {
+    pub(super) calls: Vec<u8>,
+    pub(super) texts: Vec<u8>,
+    pub(super) times: Vec<u8>,
+    pub(super) tags: Vec<u8>,
+    pub(super) forms: Vec<u8>,
+    pub(super) values: Vec<u8>,
+    pub(super) stamps: Vec<u8>,
+}
+
+impl Columns {
+    pub(super) fn all(&self) -> [&Vec<u8>; 7] {
+        [
+            &self.calls,
+            &self.texts,
+            &self.times,
+            &self.tags,
+            &self.forms,
+            &self.values,
+            &self.stamps,
+        ]
+    }
+}
+
+/// Kinds of entries.
+pub(super) mod kind {
+    pub(crate) const NAMES: u8 = 1;
+    pub(crate) const CELL: u8 = 2;
+    pub(crate) const APPLY: u8 = 3;
+    pub(crate) const ANSWER: u8 = 4;
+    pub(crate) const ADVANCE: u8 = 5;
+    pub(crate) const LEAVE_OUT: u8 = 6;
+    pub(crate) const HOLE: u8 = 7;
+}
+
+/// Kinds of values.
+pub(super) mod form {
+    pub(crate) const NONE: u8 = 0;
+    pub(crate) const FALSE: u8 = 1;
+    pub(crate) const TRUE: u8 = 2;
+    pub(crate) const INT: u8 = 3;
+    pub(crate) const UINT: u8 = 4;
+    pub(crate) const FLOAT32: u8 = 5;
+    pub(crate) const FLOAT64: u8 = 6;
+    pub(crate) const TEXT: u8 = 7;
+    pub(crate) const BYTES: u8 = 8;
+    pub(crate) const TIME: u8 = 9;
+    pub(crate) const LIST: u8 = 10;
+}
+
+/// Which times a sample has.
+pub(super) mod stamp {
+    pub(crate) const NONE: u8 = 0;
+    pub(crate) const SOURCE: u8 = 1;
+    pub(crate) const BOTH_SAME: u8 = 2;
+    pub(crate) const BOTH: u8 = 3;
+    pub(crate) const SERVER: u8 = 4;
+}
+
+/// Kinds of notices.
+pub(super) mod notice {
+    pub(crate) const ONLINE_NEW: u8 = 1;
+    pub(crate) const ONLINE_RESUMED: u8 = 2;
+    pub(crate) const CAUGHT_UP: u8 = 3;
+    pub(crate) const OFFLINE: u8 = 4;
+    pub(crate) const STALE: u8 = 5;
+    pub(crate) const GAP_SOURCE: u8 = 6;
+    pub(crate) const GAP_TAGS: u8 = 7;
+}
+
+/// The bit of a form that says that the quality is not good, and the one that values were lost.
+pub(super) const NOT_GOOD: u64 = 1 << 7;
+pub(super) const GAP: u64 = 1 << 8;
+
+/// What the last values of tags in the block were, as bits.
+#[derive(Debug, Default)]
+pub(super) struct Last(HashMap<u32, u64>);
+
+impl Last {
+    /// A block begins.
+    pub(super) fn begin(&mut self) {
+        self.0.clear();
+    }
+
+    /// Makes the next value of the one before, keeps it and gives it.
+    pub(super) fn replace(&mut self, tag: u32, next: impl FnOnce(u64) -> u64) -> u64 {
+        let value = self.0.entry(tag).or_default();
+        *value = next(*value);
+        *value
+    }
+}
+
+/// Appends a number in LEB128.
+pub(super) fn put(column: &mut Vec<u8>, mut number: u64) {
+    while number >= 0x80 {
+        column.push(u8::try_from(number & 0x7f).unwrap_or(0) | 0x80);
+        number >>= 7;
+    }
+    column.push(u8::try_from(number).unwrap_or(0));
+}
+
+/// Appends a signed number, folded.
+pub(super) fn put_signed(column: &mut Vec<u8>, number: i64) {
+    put(column, fold(number));
+}
+
+/// Appends a text.
+pub(super) fn put_text(column: &mut Vec<u8>, text: &[u8]) {
+    put(column, text.len() as u64);
+    column.extend_from_slice(text);
+}
+
+pub(super) fn fold(number: i64) -> u64 {
+    ((number << 1) ^ (number >> 63)).cast_unsigned()
+}
+
+pub(super) fn unfold(number: u64) -> i64 {
+    (number >> 1).cast_signed() ^ -((number & 1).cast_signed())
+}
+
+/// Reads a column.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Cursor<'a>(pub(super) &'a [u8]);
+
+/// What is wrong with a block whose sum is right: it was written by something else.
+pub(super) const ENDS: &str = "a column ends too early";
+
+impl<'a> Cursor<'a> {
+    pub(super) fn byte(&mut self) -> Result<u8, &'static str> {
+        let (first, rest) = self.0.split_first().ok_or(ENDS)?;
+        self.0 = rest;
+        Ok(*first)
+    }
+
+    pub(super) fn number(&mut self) -> Result<u64, &'static str> {
+        let mut number = 0;
+        for shift in (0..64).step_by(7) {
+            let byte = self.byte()?;
+            number |= u64::from(byte & 0x7f) << shift;
+            if byte < 0x80 {
+                return Ok(number);
+            }
+        }
+        Err("a number is too long")
+    }
+
+    pub(super) fn signed(&mut self) -> Result<i64, &'static str> {
+        self.number().map(unfold)
+    }
+
+    /// A number that is not larger than what is left could give, so that nothing is reserved for what is not there.
+    pub(super) fn count(&mut self, most: usize) -> Result<usize, &'static str> {
+        let count = usize::try_from(self.number()?).map_err(|_| ENDS)?;
+        if count > most { Err(ENDS) } else { Ok(count) }
+    }
+
+    pub(super) fn bytes(&mut self) -> Result<&'a [u8], &'static str> {
+        let length = usize::try_from(self.number()?).map_err(|_| ENDS)?;
+        let (bytes, rest) = self.0.split_at_checked(length).ok_or(ENDS)?;
+        self.0 = rest;
+        Ok(bytes)
+    }
+
+    pub(super) fn text(&mut self) -> Result<&'a str, &'static str> {
+        std::str::from_utf8(self.bytes()?).map_err(|_| "a text is no UTF-8")
+    }
+}

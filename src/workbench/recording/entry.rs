@@ -1,0 +1,106 @@
+//! What a recording holds.
+
+use std::sync::Arc;
+
+use floorgate_core::Now;
+use floorgate_core::plan::Priority;
+use floorgate_sample::{Notice, Sample, SourceId, Timestamp};
+use serde::{Deserialize, Serialize};
+
+/// What the gateway was when it was recorded: what ids and sequences of its events are made from.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Header {
+    /// Version of floorgate.
+    pub version: String,
+    /// The gateway's id.
+    pub gateway: String,
+    /// Prefix of event types.
+    pub type_prefix: String,
+    /// Whether events are one JSON document each, and not headers and data.
+    pub structured: bool,
+    /// The epoch of streams that begin.
+    pub stream_epoch: u32,
+    /// The process.
+    pub incarnation: uuid::Uuid,
+    /// When the recording began, in nanoseconds since 1970.
+    pub begun: i64,
+}
+
+/// The names of sources and tags: what the numbers in the entries behind it mean.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Names {
+    /// Sources, by number.
+    pub sources: Vec<Arc<str>>,
+    /// Tags, by number.
+    pub tags: Vec<NamedTag>,
+}
+
+/// A tag as a recording knows it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NamedTag {
+    /// Its name in the mapping that was recorded.
+    #[serde(rename = "t")]
+    pub key: Arc<str>,
+    /// Its source's number.
+    #[serde(rename = "s")]
+    pub source: u16,
+    /// What its address is to its adapter, as a number: two tags of a source with the same one are the same place in the device.
+    #[serde(rename = "a")]
+    pub address: u64,
+}
+
+/// One thing that was recorded.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Entry {
+    /// What numbers mean from here on. A second one says that the gateway's configuration was loaded anew.
+    Names(Names),
+    /// State of the core at the beginning: a key and a text.
+    Cell(Arc<str>, String),
+    /// The core was called.
+    Call(Call),
+    /// The recorder had no room: this many samples are not in the recording.
+    Hole(u64),
+}
+
+/// A call of the core.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Call {
+    /// A batch of a source.
+    Apply {
+        /// The source.
+        source: SourceId,
+        /// When it was evaluated.
+        now: Now,
+        /// When it was received.
+        received: Timestamp,
+        /// What the source said of itself.
+        notices: Vec<Notice>,
+        /// Values.
+        samples: Vec<Sample>,
+    },
+    /// An answer to a request.
+    Answer {
+        /// The source.
+        source: SourceId,
+        /// When it was evaluated.
+        now: Now,
+        /// When it was received.
+        received: Timestamp,
+        /// The rule that asked; none where it did not wait any more.
+        rule: Option<Arc<str>>,
+        /// Why nothing was read, where nothing was.
+        result: Result<(), String>,
+        /// What was read.
+        samples: Vec<Sample>,
+    },
+    /// Timers ran, or could have.
+    Advance {
+        /// When.
+        now: Now,
+    },
+    /// Events of rules below this priority are left out from here on.
+    LeaveOutBelow {
+        /// The priority; none where all are made.
+        least: Option<Priority>,
+    },
+}
