@@ -107,6 +107,8 @@ pub struct LoadedSource {
     pub adapter: &'static str,
     /// How many tags it delivers.
     pub tags: usize,
+    /// Whether its device says when a value came to be.
+    pub has_source_time: bool,
     /// The source itself.
     pub source: Box<dyn Source>,
 }
@@ -420,11 +422,11 @@ fn plan_sources(
         let source = adapter.plan(spec, problems);
         problems.once_per_place(before);
         if let Some(source) = source {
-            let adapter = adapter.name();
             loaded.push(LoadedSource {
                 name,
-                adapter,
+                adapter: adapter.name(),
                 tags: count,
+                has_source_time: adapter.has_source_time(),
                 source,
             });
         }

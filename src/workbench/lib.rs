@@ -1,1 +1,4 @@
-//! The workbench.
+//! What an engineer does before a mapping runs: it is played, tested and compared without a gateway, a device or a broker.
+
+pub mod cases;
+pub mod offline;
