@@ -1,7 +1,8 @@
 //! What a source is to its adapter, as a number: a source with the same one need not be stopped when the configuration changes.
 //!
 //! It is made of everything that the adapter is handed, whatever that means to it, and of the little that another meaning of a tag would change for
-//! the source as a whole. Where something stands in a file is no part of it. It is compared within one process only.
+//! the source as a whole. Where something stands in a file is no part of it. That of a source is compared within
+//! one process only; that of an address stands in recordings too.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
@@ -33,11 +34,16 @@ pub(crate) fn of_source(adapter: &str, spec: &SourceSpec<'_>, tags: &[u64], plan
     hasher.finish()
 }
 
-/// The fingerprint of a tag: what its adapter is told of it.
-pub(crate) fn of_tag(tag: &TagSpec<'_>) -> u64 {
+/// The fingerprint of an address.
+pub(crate) fn of_address(address: &Node) -> u64 {
+    of_node(address)
+}
+
+/// The fingerprint of a tag with that of its address: what its adapter is told of it.
+pub(crate) fn of_tag(tag: &TagSpec<'_>, address: u64) -> u64 {
     let mut hasher = DefaultHasher::new();
     tag.name.hash(&mut hasher);
-    of_node(tag.address).hash(&mut hasher);
+    address.hash(&mut hasher);
     tag.on_demand.hash(&mut hasher);
     hasher.finish()
 }

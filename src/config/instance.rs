@@ -193,6 +193,7 @@ impl<'n> Compiler<'n> {
         self.addresses[source].push((id, node));
         self.plan.tags.push(Tag {
             key: [key_prefix, tag.name].concat().into(),
+            address: 0,
             source: SourceId(u16::try_from(source).unwrap_or(u16::MAX)),
             valid: None,
             spec: tag.spec.clone().unwrap_or_default(),

@@ -107,6 +107,8 @@ pub struct LoadedSource {
     pub adapter: &'static str,
     /// How many tags it delivers.
     pub tags: usize,
+    /// Whether its device says when a value came to be.
+    pub has_source_time: bool,
     /// The source itself.
     pub source: Box<dyn Source>,
 }
@@ -411,20 +413,26 @@ fn plan_sources(
             base,
             state,
         };
+        let mut places = Vec::with_capacity(spec.tags.len());
         for tag in &spec.tags {
-            prints.tags[tag.id.index()] = fingerprint::of_tag(tag);
+            let address = fingerprint::of_address(tag.address);
+            prints.tags[tag.id.index()] = fingerprint::of_tag(tag, address);
+            places.push((tag.id, address));
         }
         let print = fingerprint::of_source(adapter.name(), &spec, &prints.tags, &compiler.plan);
         prints.sources.insert(Arc::clone(&name), print);
         let before = problems.list().len();
         let source = adapter.plan(spec, problems);
         problems.once_per_place(before);
+        for (id, address) in places {
+            compiler.plan.tags[id.index()].address = address;
+        }
         if let Some(source) = source {
-            let adapter = adapter.name();
             loaded.push(LoadedSource {
                 name,
-                adapter,
+                adapter: adapter.name(),
                 tags: count,
+                has_source_time: adapter.has_source_time(),
                 source,
             });
         }

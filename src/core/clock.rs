@@ -92,16 +92,19 @@ impl Clock {
     /// The cell, when it is due: deadlines that are stored mean nothing without it.
     pub(crate) fn save(&mut self, armed: bool) -> Option<(Arc<str>, String)> {
         let is_due = self.saved_at.is_none_or(|at| self.last >= at + STORED_EVERY);
-        (armed && is_due).then(|| self.export()).flatten()
+        let cell = (armed && is_due).then(|| self.export()).flatten();
+        if cell.is_some() {
+            self.saved_at = Some(self.last);
+        }
+        cell
     }
 
     /// The cell as of the last moment that was given.
-    pub(crate) fn export(&mut self) -> Option<(Arc<str>, String)> {
+    pub(crate) fn export(&self) -> Option<(Arc<str>, String)> {
         let relation = Relation {
             clock: u64::try_from(self.last.as_nanos()).unwrap_or(u64::MAX),
             wall: self.wall?.as_nanos(),
         };
-        self.saved_at = Some(self.last);
         Some((CELL.into(), serde_json::to_string(&relation).ok()?))
     }
 }

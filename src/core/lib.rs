@@ -18,6 +18,7 @@ mod late;
 mod machine;
 mod notice;
 pub mod plan;
+mod recorded;
 mod rules;
 mod shedding;
 mod source;

@@ -53,6 +53,8 @@ pub struct Tag {
     pub key: Arc<str>,
     /// The source that delivers it.
     pub source: SourceId,
+    /// What its address is to the source, as a number: tags with the same one are the same place in the device.
+    pub address: u64,
     /// The tag that says whether its values hold; while that is not true, this one is unknown.
     pub valid: Option<TagId>,
     /// What all instances share.

@@ -1,3 +1,5 @@
-//! The workbench: what runs a mapping without a gateway.
+//! What an engineer does before a mapping runs: it is played, tested and compared without a gateway, a device or a broker.
 
+pub mod cases;
+pub mod offline;
 pub mod recording;

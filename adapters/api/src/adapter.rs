@@ -26,6 +26,11 @@ pub trait Adapter: Send + Sync {
     /// The keys of a tag that are this adapter's own; the mapping keeps the others.
     fn address_keys(&self) -> &'static [&'static str];
 
+    /// Whether its devices say when a value came to be.
+    fn has_source_time(&self) -> bool {
+        true
+    }
+
     /// What the values of a tag are, as far as its address says so: the mapping's use of the tag is held against it. `None` where the
     /// device alone knows, and where the address is wrong, which [`Adapter::plan`] reports. Keys that are not the adapter's own may
     /// stand beside those that are.

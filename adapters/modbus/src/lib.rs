@@ -67,6 +67,10 @@ impl Adapter for Modbus {
         address::KEYS
     }
 
+    fn has_source_time(&self) -> bool {
+        false
+    }
+
     fn gives(&self, address: &Node) -> Option<Given> {
         types::given(address)
     }

@@ -2,7 +2,6 @@
 //! all is well. `FLOORGATE_WRITE_EXPECTED=1` writes the files anew; read the difference before it is committed.
 
 mod adapters;
-mod mapping_runner;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;

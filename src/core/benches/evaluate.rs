@@ -111,6 +111,7 @@ fn core(kind: Kind, tags: usize) -> Core {
         let spec = if number % TAGS == 0 { &trigger } else { &other };
         plan.tags.push(Tag {
             key: format!("hall/{}/t{}", number / TAGS, number % TAGS).into(),
+            address: 0,
             source: SourceId(0),
             valid: None,
             spec: Arc::clone(spec),

@@ -137,6 +137,10 @@ impl Adapter for Modbus {
         ]
     }
 
+    fn has_source_time(&self) -> bool {
+        false
+    }
+
     fn gives(&self, address: &Node) -> Option<Given> {
         let whole = |least, most| GivenKind::Whole { least, most };
         let bit = ["coil", "discrete"]

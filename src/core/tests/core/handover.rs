@@ -42,6 +42,7 @@ fn moved(mut plan: Plan, by: u32) -> Plan {
     }
     let others = (0..by).map(|number| Tag {
         key: format!("other/{number}").into(),
+        address: 0,
         source: SourceId(0),
         valid: None,
         spec: Arc::default(),

@@ -94,6 +94,7 @@ fn tags() -> Vec<Tag> {
         .into_iter()
         .map(|spec| Tag {
             key: format!("line/{}", spec.name).into(),
+            address: 0,
             source: SourceId(0),
             valid: None,
             spec: Arc::new(spec),

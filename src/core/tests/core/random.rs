@@ -230,6 +230,7 @@ pub fn random_plan(random: &mut Rng) -> Plan {
     let mut plan = plan();
     plan.tags.push(Tag {
         key: "line/beat".into(),
+        address: 0,
         source: SourceId(0),
         valid: None,
         spec: Arc::new(TagSpec {

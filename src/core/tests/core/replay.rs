@@ -286,6 +286,7 @@ fn many_windows(number: u32) -> Plan {
     for index in 0..number {
         mapping.tags.push(Tag {
             key: format!("line/{index}").into(),
+            address: 0,
             source: SourceId(0),
             valid: None,
             spec: Arc::new(TagSpec {

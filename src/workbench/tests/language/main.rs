@@ -1,15 +1,14 @@
-//! Every folder of `mappings/` is a mapping, what happens to its tags, and the events that come of it. `mappings/README.md`
+//! The cases of the mapping language: every folder of `../mappings/` is a mapping, what happens to its tags, and the events that come of it. `../mappings/README.md`
 //! says how a case is written; no Rust is needed for one.
 //!
 //! Each case runs twice, the second time with a restart after every step in which nothing was missed: the events must be
 //! the same. `FLOORGATE_WRITE_EXPECTED=1` writes the expectations anew; read the difference before it is committed.
 
-mod diff;
-mod gateway;
+#[path = "../../../config/tests/adapters/mod.rs"]
+mod adapters;
 mod input;
 mod line;
 mod parts;
-mod reader;
 mod schema;
 
 use std::collections::{BTreeMap, HashSet};
@@ -18,14 +17,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use floorgate_config::{Loaded, load_with};
+use floorgate_workbench::cases::{self, Player, Step, Subject, Told};
 use floorgate_yaml::{Node, Problems};
 use serde_json::{Value as Json, json};
 
-use crate::adapters::{Modbus, OpcUa};
-use gateway::{Gateway, Told};
+use adapters::{Modbus, OpcUa};
 use input::Input;
 use line::Printer;
-use reader::Step;
 
 #[test]
 fn every_mapping_makes_the_events_that_are_expected() {
@@ -155,7 +153,7 @@ fn compare(case: &Path, outcome: &str) -> Result<(), String> {
     if expected == outcome {
         Ok(())
     } else {
-        Err(diff::lines(&expected, outcome))
+        Err(difference(&expected, outcome))
     }
 }
 
@@ -181,13 +179,14 @@ fn outcome(case: &Path, folder: &Path) -> Result<String, String> {
             Ok(report)
         };
     };
-    let steps = reader::steps(&input, &loaded, &mut problems);
+    let subject = Subject::of(&loaded);
+    let steps = cases::steps(&input, &subject, &mut problems);
     complain(&problems)?;
 
-    let (told, begun) = play(&loaded, &steps, false)?;
+    let (told, begun) = play(&subject, &steps, false)?;
     line::check(&loaded.plan, &told)?;
     let lines = printed(&loaded, &told[begun..])?;
-    let (restarted, _) = play(&loaded, &steps, true)?;
+    let (restarted, _) = play(&subject, &steps, true)?;
     line::check(&loaded.plan, &restarted)
         .map_err(|reason| format!("with a restart after every step:\n{reason}"))?;
     compare_restarted(
@@ -204,7 +203,7 @@ fn compare_restarted(header: &Input, whole: &str, restarted: &str) -> Result<(),
         (None, true) | (Some(_), false) => Ok(()),
         (None, false) => Err(format!(
             "with a restart after every step, in which nothing was missed, other events come out:\n{}",
-            diff::lines(whole, restarted)
+            difference(whole, restarted)
         )),
         (Some(reason), true) => Err(format!(
             "`restartable: false` ({reason}) and yet the events are the same with a restart after every step: remove it"
@@ -296,17 +295,33 @@ fn sources_of(mappings: &str) -> Json {
 }
 
 /// Everything that comes out, and how much of it came before the first step: that is the same in all cases.
-fn play(loaded: &Loaded, steps: &[Step], restarting: bool) -> Result<(Vec<Told>, usize), String> {
-    let mut gateway = Gateway::new(loaded);
+fn play(subject: &Subject, steps: &[Step], restarting: bool) -> Result<(Vec<Told>, usize), String> {
+    let mut gateway = Player::new(subject);
     gateway.begin(steps);
-    let begun = gateway.told.len();
+    let begun = gateway.told_so_far();
     for step in steps {
-        gateway.take(step)?;
+        gateway.take(step).map_err(|stuck| stuck.to_string())?;
         if restarting {
-            gateway.restart_unnoticed()?;
+            gateway
+                .restart_unnoticed(step)
+                .map_err(|stuck| stuck.to_string())?;
         }
     }
-    Ok((gateway.told, begun))
+    Ok((gateway.told(), begun))
+}
+
+/// All lines, those of the first text alone with `-` before them and those of the second alone with `+`.
+fn difference(before: &str, after: &str) -> String {
+    let difference = similar::TextDiff::from_lines(before, after);
+    let line = |change: similar::Change<&str>| {
+        let sign = match change.tag() {
+            similar::ChangeTag::Equal => ' ',
+            similar::ChangeTag::Delete => '-',
+            similar::ChangeTag::Insert => '+',
+        };
+        format!("{sign} {change}")
+    };
+    difference.iter_all_changes().map(line).collect()
 }
 
 fn printed(loaded: &Loaded, told: &[Told]) -> Result<String, String> {

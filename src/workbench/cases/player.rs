@@ -1,78 +1,84 @@
-//! A gateway without clock, network and disk: a core, the cells that outlive it, and the time of the case.
+//! Plays steps to a gateway without clock, network and disk, and notes what comes of them.
 
-use std::collections::{BTreeSet, HashMap};
-use std::sync::Arc;
+use std::collections::BTreeSet;
 use std::time::Duration;
 
-use floorgate_config::Loaded;
-use floorgate_core::plan::{Plan, Priority};
-use floorgate_core::{Core, Encoding, Event, Input, Now, Request, Settings};
+use floorgate_core::plan::Priority;
+use floorgate_core::{Event, Input, Now, Request, Settings};
 use floorgate_sample::{Answer, Continuity, Notice, Sample, SourceId, Timestamp};
+use floorgate_yaml::Span;
 
-use super::reader::{Action, Step};
+use super::steps::{Action, Step};
+use super::subject::Subject;
+use crate::offline::{Cells, Offline};
 
 /// The time 0 of every case: 2026-01-01T00:00:00Z.
-pub(super) const ORIGIN: Timestamp = Timestamp::from_nanos(1_767_225_600_000_000_000);
-
-/// Runs of the timers in one step after which they are taken to make each other due for ever.
-const MOST_TIMERS: usize = 100_000;
+pub const ORIGIN: Timestamp = Timestamp::from_nanos(1_767_225_600_000_000_000);
 
 /// What came out, and when.
 #[derive(Clone, Debug)]
-pub(super) enum Told {
+pub enum Told {
+    /// An event.
     Event(Duration, Box<Event>),
     /// What a rule could not do, and why.
     Failure(Duration, String),
 }
 
 impl Told {
-    pub(super) fn is_of_a_source(&self) -> bool {
+    /// Whether it is about a source's connection.
+    #[must_use]
+    pub fn is_of_a_source(&self) -> bool {
         matches!(self, Self::Event(_, event) if &*event.name == "SourceConnectionChanged")
     }
 }
 
-/// A core whose cells survive it.
-pub(super) struct Gateway {
-    plan: Arc<Plan>,
-    type_prefix: Arc<str>,
-    core: Core,
-    cells: HashMap<Arc<str>, String>,
+/// Why the steps cannot be played to their end.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct Stuck {
+    /// The step at which it was.
+    pub span: Span,
+    /// What is wrong with it.
+    pub message: String,
+    /// What to do about it.
+    pub hint: &'static str,
+}
+
+/// A gateway to which steps are played.
+pub struct Player {
+    offline: Offline,
     /// How many processes there were: each has an incarnation of its own.
     processes: u64,
     /// When the process started.
     started: Duration,
     now: Duration,
-    online: BTreeSet<usize>,
+    online: BTreeSet<SourceId>,
     /// Sources that began anew and have not sent anything since.
-    silent: BTreeSet<usize>,
+    silent: BTreeSet<SourceId>,
     /// Rules below this priority make no events.
     least: Option<Priority>,
     /// What sources are asked for and have not answered.
     asked: Vec<Request>,
-    pub(super) told: Vec<Told>,
+    told: Vec<Told>,
 }
 
-fn core(plan: &Arc<Plan>, type_prefix: &Arc<str>, process: u64, cells: &HashMap<Arc<str>, String>) -> Core {
-    let incarnation = format!("00000000-0000-4000-8000-{process:012x}");
-    let settings = Settings {
-        gateway: "test".into(),
-        type_prefix: Arc::clone(type_prefix),
-        encoding: Encoding::Binary,
-        stream_epoch: 1,
-        incarnation: incarnation.parse().expect("an id"),
-    };
-    Core::new(Arc::clone(plan), settings, &|key| cells.get(key).cloned())
+fn incarnation(process: u64) -> uuid::Uuid {
+    uuid::Uuid::from_u128(0x4000_8000_0000_0000_0000 | u128::from(process))
 }
 
-impl Gateway {
-    pub(super) fn new(loaded: &Loaded) -> Self {
-        let type_prefix: Arc<str> = loaded.settings.events.type_prefix.value.as_str().into();
-        let cells = HashMap::new();
+impl Player {
+    /// A gateway that begins anew.
+    #[must_use]
+    pub fn new(subject: &Subject) -> Self {
+        let settings = Settings {
+            gateway: subject.gateway.clone(),
+            type_prefix: subject.type_prefix.clone(),
+            encoding: floorgate_core::Encoding::Binary,
+            stream_epoch: 1,
+            incarnation: incarnation(1),
+        };
         Self {
-            core: core(&loaded.plan, &type_prefix, 1, &cells),
-            plan: Arc::clone(&loaded.plan),
-            type_prefix,
-            cells,
+            offline: Offline::new(subject.plan.clone(), settings, Cells::new()),
             processes: 1,
             started: Duration::ZERO,
             now: Duration::ZERO,
@@ -84,9 +90,22 @@ impl Gateway {
         }
     }
 
+    /// All that came out.
+    #[must_use]
+    pub fn told(self) -> Vec<Told> {
+        self.told
+    }
+
+    /// How much came out until now.
+    #[must_use]
+    pub fn told_so_far(&self) -> usize {
+        self.told.len()
+    }
+
     /// Brings every source online of which the steps do not say that it comes online first.
-    pub(super) fn begin(&mut self, steps: &[Step]) {
-        for (number, _) in (0..).map(SourceId).zip(&Arc::clone(&self.plan).sources) {
+    pub fn begin(&mut self, steps: &[Step]) {
+        let sources = self.offline.plan().sources.len();
+        for number in (0..).map(SourceId).take(sources) {
             let first = steps
                 .iter()
                 .flat_map(|step| &step.actions)
@@ -105,8 +124,8 @@ impl Gateway {
     }
 
     /// Lets everything happen that is due before the step, and then the step.
-    pub(super) fn take(&mut self, step: &Step) -> Result<(), String> {
-        self.timers(step.at)?;
+    pub fn take(&mut self, step: &Step) -> Result<(), Stuck> {
+        self.timers(step.at, step.span)?;
         self.now = step.at;
         for action in &step.actions {
             match action {
@@ -115,10 +134,14 @@ impl Gateway {
                     notices,
                     samples,
                 } => self.apply(*source, notices, samples),
-                Action::Answer { source, samples } => self.answer(*source, samples.as_deref())?,
+                Action::Answer {
+                    source,
+                    samples,
+                    span,
+                } => self.answer(*source, samples.as_deref(), *span)?,
                 Action::LeaveOutBelow(least) => {
                     self.least = *least;
-                    self.core.leave_out_below(*least);
+                    self.offline.leave_out_below(*least);
                 }
                 Action::Restart { after, continuity } => {
                     self.now += *after;
@@ -127,27 +150,31 @@ impl Gateway {
             }
         }
         // What can be made up for is due at once.
-        self.timers(self.now)
+        self.timers(self.now, step.span)
     }
 
     /// A restart between two steps that takes no time, and of which no source has missed anything. There is none while a source
     /// that began anew has not sent anything: it cannot say then that nothing is to come.
-    pub(super) fn restart_unnoticed(&mut self) -> Result<(), String> {
+    pub fn restart_unnoticed(&mut self, step: &Step) -> Result<(), Stuck> {
         if !self.silent.is_empty() {
             return Ok(());
         }
         self.restart(Continuity::Resumed);
-        self.timers(self.now)
+        self.timers(self.now, step.span)
     }
 
-    fn answer(&mut self, source: SourceId, samples: Option<&[Sample]>) -> Result<(), String> {
-        self.asked.extend(self.core.take_requests());
+    fn answer(&mut self, source: SourceId, samples: Option<&[Sample]>, span: Span) -> Result<(), Stuck> {
+        self.asked.extend(self.offline.take_requests());
         let (asked, others) = std::mem::take(&mut self.asked)
             .into_iter()
             .partition::<Vec<_>, _>(|request| request.source == source);
         self.asked = others;
         if asked.is_empty() {
-            return Err(format!("at {:?} nothing is read: no rule asks for it", self.now));
+            return Err(Stuck {
+                span,
+                message: "nothing is read here: no rule asks for it".to_owned(),
+                hint: "`read` belongs into the step in which a rule with `snapshot` is triggered, or a later one",
+            });
         }
         for request in asked {
             let answer = Answer {
@@ -163,64 +190,63 @@ impl Gateway {
                 now,
             };
             let mut events = Vec::new();
-            self.core.answer(&answer, input, &mut events);
-            self.keep(events);
+            self.offline.answer(&answer, input, &mut events);
+            keep(&mut self.offline, &mut self.told, self.now, events);
         }
         Ok(())
     }
 
     fn restart(&mut self, continuity: Continuity) {
-        self.store();
         self.processes += 1;
         self.started = self.now;
-        self.core = core(&self.plan, &self.type_prefix, self.processes, &self.cells);
-        self.core.leave_out_below(self.least);
+        self.offline.restart(incarnation(self.processes));
+        self.offline.leave_out_below(self.least);
         self.asked.clear();
         for source in self.online.clone() {
             let mut notices = vec![Notice::Online(continuity)];
             if continuity == Continuity::Resumed {
                 notices.push(Notice::CaughtUp);
             }
-            let source = SourceId(u16::try_from(source).expect("a source's number"));
             self.apply(source, &notices, &[]);
         }
     }
 
     /// Runs the timers that are due until then, each at its time.
-    fn timers(&mut self, until: Duration) -> Result<(), String> {
-        for _ in 0..MOST_TIMERS {
-            let Some(deadline) = self.core.next_deadline().map(|due| self.started + due) else {
-                return Ok(());
-            };
-            if deadline > until {
-                return Ok(());
-            }
-            self.now = self.now.max(deadline);
-            let mut events = Vec::new();
-            self.core.advance(self.clock(), &mut events);
-            self.keep(events);
-        }
-        Err(format!("timers do not come to rest at {:?}", self.now))
+    fn timers(&mut self, until: Duration, span: Span) -> Result<(), Stuck> {
+        let (now, started) = (self.clock(), self.started);
+        let Some(until) = until.checked_sub(started) else {
+            return Ok(());
+        };
+        let (told, at) = (&mut self.told, &mut self.now);
+        let run = self.offline.run_timers(now, until, |offline, now, events| {
+            *at = started + now.monotonic;
+            keep(offline, told, *at, events);
+        });
+        run.map_err(|restless| Stuck {
+            span,
+            message: restless.to_string(),
+            hint: "shorten the time that passes between the steps, or lengthen the intervals of the mapping",
+        })
     }
 
     fn apply(&mut self, source: SourceId, notices: &[Notice], samples: &[Sample]) {
         for notice in notices {
             match notice {
                 Notice::Online(continuity) => {
-                    self.online.insert(source.index());
+                    self.online.insert(source);
                     if *continuity == Continuity::New {
-                        self.silent.insert(source.index());
+                        self.silent.insert(source);
                     }
                 }
                 Notice::Offline { .. } | Notice::Stale { .. } => {
-                    self.online.remove(&source.index());
-                    self.silent.remove(&source.index());
+                    self.online.remove(&source);
+                    self.silent.remove(&source);
                 }
                 Notice::CaughtUp | Notice::Gap { .. } => {}
             }
         }
         if !samples.is_empty() {
-            self.silent.remove(&source.index());
+            self.silent.remove(&source);
         }
         let now = self.clock();
         let input = Input {
@@ -231,30 +257,8 @@ impl Gateway {
             now,
         };
         let mut events = Vec::new();
-        self.core.apply(input, &mut events);
-        self.keep(events);
-    }
-
-    fn keep(&mut self, events: Vec<Event>) {
-        let at = self.now;
-        self.told
-            .extend(events.into_iter().map(|event| Told::Event(at, Box::new(event))));
-        let failures = self.core.take_failures();
-        let told = failures.first.len() as u64;
-        let first = failures.first.into_iter();
-        self.told
-            .extend(first.map(|failure| Told::Failure(at, format!("{}: {}", failure.rule, failure.reason))));
-        if failures.count > told {
-            let more = format!("and {} more", failures.count - told);
-            self.told.push(Told::Failure(at, more));
-        }
-        self.store();
-    }
-
-    fn store(&mut self) {
-        let mut cells = Vec::new();
-        self.core.save(&mut cells);
-        self.cells.extend(cells);
+        self.offline.apply(input, &mut events);
+        keep(&mut self.offline, &mut self.told, self.now, events);
     }
 
     fn clock(&self) -> Now {
@@ -263,4 +267,18 @@ impl Gateway {
             monotonic: self.now.saturating_sub(self.started),
         }
     }
+}
+
+/// Notes what came out of a call, and stores what it changed.
+fn keep(offline: &mut Offline, told: &mut Vec<Told>, at: Duration, events: Vec<Event>) {
+    told.extend(events.into_iter().map(|event| Told::Event(at, Box::new(event))));
+    let failures = offline.take_failures();
+    let shown = failures.first.len() as u64;
+    let first = failures.first.into_iter();
+    told.extend(first.map(|failure| Told::Failure(at, format!("{}: {}", failure.rule, failure.reason))));
+    if failures.count > shown {
+        let more = format!("and {} more", failures.count - shown);
+        told.push(Told::Failure(at, more));
+    }
+    offline.store();
 }

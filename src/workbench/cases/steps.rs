@@ -1,13 +1,13 @@
-//! The steps of `input.yaml`: from what is written to notices and samples.
+//! The steps of a case: from what is written to notices and samples.
 
 use std::time::Duration;
 
-use floorgate_config::Loaded;
 use floorgate_core::plan::Priority;
 use floorgate_sample::{Continuity, GapScope, Notice, Quality, Sample, SourceId, TagId, Timestamp, Value};
 use floorgate_yaml::{Node, NodeKind, Problems, Span, closest};
 
-use super::gateway::ORIGIN;
+use super::player::ORIGIN;
+use super::subject::Subject;
 
 /// The keys of a step that are no names of sources.
 const WORDS: [&str; 9] = [
@@ -19,32 +19,49 @@ const VALUE_KEYS: [&str; 6] = ["value", "bad", "quality", "time", "server", "gap
 
 /// What happens at one time.
 #[derive(Debug)]
-pub(super) struct Step {
-    pub(super) at: Duration,
-    pub(super) actions: Vec<Action>,
+pub struct Step {
+    /// When, since the beginning.
+    pub at: Duration,
+    /// What, in order.
+    pub actions: Vec<Action>,
+    /// Where it is written.
+    pub span: Span,
 }
 
+/// One thing that happens.
 #[derive(Debug)]
-pub(super) enum Action {
+pub enum Action {
     /// A source says something of itself, or of its tags.
     Batch {
+        /// The source.
         source: SourceId,
+        /// What it says of itself.
         notices: Vec<Notice>,
+        /// Values of its tags.
         samples: Vec<Sample>,
     },
     /// A source answers everything that it is asked for: with values, or that it failed.
     Answer {
+        /// The source.
         source: SourceId,
+        /// What was read; nothing where that failed.
         samples: Option<Vec<Sample>>,
+        /// Where it is written.
+        span: Span,
     },
     /// The process ends and another one goes on.
-    Restart { after: Duration, continuity: Continuity },
+    Restart {
+        /// How long the gateway is down.
+        after: Duration,
+        /// How the sources come back.
+        continuity: Continuity,
+    },
     /// The outbox fills, or there is room again.
     LeaveOutBelow(Option<Priority>),
 }
 
 /// Reads all steps; everything wrong is in `problems`.
-pub(super) fn steps(input: &Node, loaded: &Loaded, problems: &mut Problems) -> Vec<Step> {
+pub fn steps(input: &Node, subject: &Subject, problems: &mut Problems) -> Vec<Step> {
     let Some(NodeKind::List(items)) = input.get("steps").map(|node| &node.kind) else {
         problems
             .error(input.span, "there are no `steps`")
@@ -52,7 +69,7 @@ pub(super) fn steps(input: &Node, loaded: &Loaded, problems: &mut Problems) -> V
         return Vec::new();
     };
     let mut reader = Reader {
-        loaded,
+        subject,
         problems,
         at: Duration::ZERO,
     };
@@ -81,7 +98,7 @@ pub(super) fn steps(input: &Node, loaded: &Loaded, problems: &mut Problems) -> V
 }
 
 struct Reader<'a> {
-    loaded: &'a Loaded,
+    subject: &'a Subject,
     problems: &'a mut Problems,
     /// The time of the step.
     at: Duration,
@@ -131,7 +148,11 @@ impl Reader<'_> {
         }
         // What a resumed source sends in this step is what happened while it was lost.
         actions.append(&mut caught_up);
-        Step { at: self.at, actions }
+        Step {
+            at: self.at,
+            actions,
+            span: node.span,
+        }
     }
 
     /// A notice of each source that is named: one, or a list of them.
@@ -210,7 +231,11 @@ impl Reader<'_> {
             if let Some(source) = self.source(name, *span) {
                 let failed = value.as_text() == Some("failed");
                 let samples = (!failed).then(|| self.samples(source, value));
-                actions.push(Action::Answer { source, samples });
+                actions.push(Action::Answer {
+                    source,
+                    samples,
+                    span: *span,
+                });
             }
         }
     }
@@ -259,7 +284,7 @@ impl Reader<'_> {
 
     fn sample(&mut self, source: SourceId, tag: TagId, node: &Node) -> Sample {
         // A device behind Modbus says nothing of times.
-        let has_times = self.loaded.sources[source.index()].adapter != "modbus";
+        let has_times = self.subject.has_source_time.get(source.index()) != Some(&false);
         let mut sample = Sample {
             tag,
             value: None,
@@ -322,7 +347,7 @@ impl Reader<'_> {
     }
 
     fn source(&mut self, name: &str, span: Span) -> Option<SourceId> {
-        let sources = &self.loaded.plan.sources;
+        let sources = &self.subject.plan.sources;
         let found = sources.iter().position(|source| &*source.name == name);
         if found.is_none() {
             let names = sources.iter().map(|source| &*source.name);
@@ -338,7 +363,7 @@ impl Reader<'_> {
 
     /// The tag of a source by the end of its name, `state`, `2/state` or `mapping/2/state`.
     fn tag(&mut self, source: SourceId, name: &str, span: Span) -> Option<TagId> {
-        let tags = (0_u32..).map(TagId).zip(&self.loaded.plan.tags);
+        let tags = (0_u32..).map(TagId).zip(&self.subject.plan.tags);
         let tags: Vec<_> = tags.filter(|(_, tag)| tag.source == source).collect();
         let found: Vec<_> = tags
             .iter()

@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use floorgate_core::Event;
 use floorgate_core::plan::{COMMON_FIELDS, Plan};
+use floorgate_workbench::cases::{ORIGIN, Told};
 use serde_json::{Map, Value as Json};
 
-use super::gateway::{ORIGIN, Told};
 use super::schema;
 
 /// Makes the lines of one case.

@@ -1,0 +1,33 @@
+//! What a case is about: a plan, and what is known of its gateway and sources.
+
+use std::sync::Arc;
+
+use floorgate_config::Loaded;
+use floorgate_core::plan::Plan;
+
+/// A plan that steps are played to.
+#[derive(Clone, Debug)]
+pub struct Subject {
+    /// What the core runs.
+    pub plan: Arc<Plan>,
+    /// The gateway's id.
+    pub gateway: Arc<str>,
+    /// Prefix of event types.
+    pub type_prefix: Arc<str>,
+    /// By source: whether the device says when a value came to be.
+    pub has_source_time: Vec<bool>,
+}
+
+impl Subject {
+    /// The plan of a whole configuration.
+    #[must_use]
+    pub fn of(loaded: &Loaded) -> Self {
+        let sources = loaded.sources.iter();
+        Self {
+            plan: Arc::clone(&loaded.plan),
+            gateway: "test".into(),
+            type_prefix: loaded.settings.events.type_prefix.value.as_str().into(),
+            has_source_time: sources.map(|source| source.has_source_time).collect(),
+        }
+    }
+}
