@@ -50,6 +50,8 @@ mod plant;
 mod priority;
 #[path = "floor/promises.rs"]
 mod promises;
+#[path = "floor/recording.rs"]
+mod recording;
 #[path = "floor/reload.rs"]
 mod reload;
 #[path = "floor/room.rs"]

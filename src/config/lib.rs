@@ -136,10 +136,16 @@ impl std::fmt::Debug for Loaded {
 /// wrong; warnings alone do not prevent it.
 #[must_use]
 pub fn load(path: &Path, adapters: &[&dyn Adapter]) -> (Option<Loaded>, Problems) {
-    let variables = std::env::vars_os()
+    load_with(path, adapters, variables())
+}
+
+/// The variables of the process's environment that settings may be in.
+#[must_use]
+pub fn variables() -> BTreeMap<String, String> {
+    std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
-        .filter(|(name, _)| name.starts_with("FLOORGATE_"));
-    load_with(path, adapters, variables.collect())
+        .filter(|(name, _)| name.starts_with("FLOORGATE_"))
+        .collect()
 }
 
 /// [`load`] with an environment of the caller's.

@@ -30,6 +30,6 @@ mod timers;
 pub use detect::{Cause, Change};
 pub use envelope::{Encoding, Event, Settings};
 pub use handover::Kept;
-pub use machine::{Core, Input, Now};
+pub use machine::{Core, Input, Now, tag_cell};
 pub use rules::{Failure, Failures, Request};
 pub use shedding::Shed;

@@ -472,7 +472,9 @@ fn places(rules: &Range<u32>) -> Range<usize> {
     rules.start as usize..rules.end as usize
 }
 
-fn tag_cell(key: &str) -> String {
+/// The key of the cell of a tag.
+#[must_use]
+pub fn tag_cell(key: &str) -> String {
     format!("tag:{key}")
 }
 

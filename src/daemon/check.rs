@@ -1,10 +1,11 @@
 //! `floorgate check`, and the way in which a configuration is read everywhere.
 
 use std::io::IsTerminal;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use anyhow::Context as _;
 use floorgate_adapter_api::NamedFile;
-use floorgate_config::{Loaded, load};
+use floorgate_config::{Loaded, load, load_with};
 use floorgate_yaml::{Problems, Severity};
 use tracing::{error, warn};
 
@@ -38,6 +39,26 @@ pub fn check(path: &Path) -> anyhow::Result<()> {
 /// Reads a configuration; what is wrong with it is printed.
 pub fn read(path: &Path) -> anyhow::Result<Loaded> {
     read_with(path, None, Audience::People)
+}
+
+/// Reads a configuration with these mapping files in place of those that it names, where any are given.
+pub fn read_with_mappings(path: &Path, mappings: &[PathBuf]) -> anyhow::Result<Loaded> {
+    if mappings.is_empty() {
+        return read(path);
+    }
+    let paths = mappings.iter().map(|mapping| {
+        let mapping = std::path::absolute(mapping)?;
+        Ok(mapping.to_string_lossy().into_owned())
+    });
+    let paths: Vec<String> = paths
+        .collect::<std::io::Result<_>>()
+        .context("no current folder")?;
+    // As the environment may say it, too.
+    let mut variables = floorgate_config::variables();
+    variables.insert("FLOORGATE_MAPPINGS".to_owned(), serde_json::to_string(&paths)?);
+    let (loaded, problems) = load_with(path, ADAPTERS, variables);
+    tell(&problems, Audience::People);
+    loaded.ok_or_else(|| Refused.into())
 }
 
 /// Reads a configuration that this process is to run: what it names has to be there for this process.

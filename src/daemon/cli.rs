@@ -6,6 +6,8 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::demo::DemoOptions;
 use crate::logging::LogFormat;
+use crate::record::RecordOptions;
+use crate::simulate::SimulateOptions;
 
 /// Turns what machines say into business events on Kafka, each once and in order.
 ///
@@ -81,6 +83,20 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Record what sources say, with times and quality, in a file.
+    ///
+    /// The gateway that runs goes on with its work and sends copies; where none runs, its sources are connected to. `floorgate simulate`
+    /// plays the file. What could not be taken in time is left out, and the file says where.
+    #[command(after_help = "Example: floorgate record --output monday.rec --for 10m")]
+    Record(RecordOptions),
+    /// Print the events that a mapping would have made of a recording.
+    ///
+    /// Time is the recording's own. The mapping that was recorded makes the same events, byte by byte; another one is given the tags that it
+    /// reads, found by source and address.
+    #[command(
+        after_help = "Examples:\n  floorgate simulate monday.rec\n  floorgate simulate monday.rec --mapping new.yaml --type WorkOrderStatusChanged\n  floorgate simulate monday.rec --against new.yaml"
+    )]
+    Simulate(SimulateOptions),
     /// Print the JSON Schema of the configuration or of mappings, for editors.
     Schema {
         /// Which schema.

@@ -14,9 +14,11 @@ mod logging;
 mod opening;
 mod operator;
 mod pki;
+mod record;
 mod registry;
 mod reload;
 mod run;
+mod simulate;
 mod supervisor;
 
 use clap::Parser;
@@ -67,6 +69,8 @@ fn dispatch(command: Command, audience: Audience) -> anyhow::Result<()> {
             topic,
             json,
         } => operator::replay(&config, &which, from_topic.as_deref(), &topic, json),
+        Command::Record(options) => record::record(&options),
+        Command::Simulate(options) => simulate::simulate(&options),
         Command::Schema { of } => {
             print!(
                 "{}",

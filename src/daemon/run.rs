@@ -17,6 +17,8 @@ use floorgate_core::plan::Plan;
 use floorgate_metrics::Metrics;
 use floorgate_outbox::{Cell, Commit, Error as StoreError, Lock, Options, Reader, Salvage, Store};
 use floorgate_publisher::{KafkaSettings, Publisher, Wiring};
+use floorgate_sample::Timestamp;
+use floorgate_workbench::recording::Header;
 use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{error, info, warn};
@@ -83,6 +85,30 @@ pub struct Identity {
     incarnation: Uuid,
     /// Of streams that begin.
     stream_epoch: u32,
+}
+
+impl Identity {
+    /// Of a process that stores nothing.
+    pub fn alone() -> Self {
+        let seconds = Timestamp::now().as_nanos() / 1_000_000_000;
+        Self {
+            incarnation: Uuid::new_v4(),
+            stream_epoch: u32::try_from(seconds).unwrap_or(u32::MAX),
+        }
+    }
+
+    /// What a recording of this process begins with.
+    pub fn header(self, settings: &Settings) -> Header {
+        Header {
+            version: VERSION.to_owned(),
+            gateway: settings.gateway.value.clone(),
+            type_prefix: settings.events.type_prefix.value.clone(),
+            structured: matches!(settings.events.encoding, Encoding::Structured),
+            stream_epoch: self.stream_epoch,
+            incarnation: self.incarnation,
+            begun: Timestamp::now().as_nanos(),
+        }
+    }
 }
 
 /// The store of a state folder.
@@ -330,6 +356,7 @@ async fn serve(path: &Path, loaded: Loaded, audience: Audience, started: Instant
     front.run(pages);
     waiting.cancel();
     tokio::spawn(watchdog(move || pulse.is_alive(), stop.clone()));
+    let header = identity.header(&settings);
     let mut gateway = Gateway {
         audience,
         sources: Sources::default(),
@@ -347,6 +374,7 @@ async fn serve(path: &Path, loaded: Loaded, audience: Audience, started: Instant
         store: options.path,
         publishing,
         engine: engine_orders,
+        header,
     };
     match control::bind(&socket) {
         Ok(listener) => drop(tokio::spawn(tools.serve(listener, socket, stop.clone()))),

@@ -186,6 +186,7 @@ mod tests {
             name: "plc".into(),
             adapter: "fragile",
             tags: 0,
+            has_source_time: true,
             source: Box::new(Fragile::default()),
         };
         let intake = intake(9, sender, |batch, _| batch);
@@ -253,6 +254,7 @@ mod tests {
             name: name.into(),
             adapter: "talker",
             tags: 0,
+            has_source_time: true,
             source: Box::new(Talker {
                 panics_first,
                 runs: AtomicUsize::new(0),
@@ -310,6 +312,7 @@ mod tests {
             name: "plc".into(),
             adapter: "deaf",
             tags: 0,
+            has_source_time: true,
             source: Box::new(Deaf(news)),
         };
         let (sender, _inbox) = channel();

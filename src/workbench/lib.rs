@@ -3,3 +3,4 @@
 pub mod cases;
 pub mod offline;
 pub mod recording;
+pub mod simulation;

@@ -89,6 +89,11 @@ impl Desk<'_> {
             Request::SettleLetters { numbers, replay } => self.settle_letters(&numbers, replay, rows),
             Request::Replay { which, topic } => self.replay(&which, &topic, rows),
             Request::Repartition { topic } => self.repartition(&topic, rows),
+            // The server streams it itself.
+            Request::Record => Err(Stop::Fault(Fault {
+                text: "no gateway runs whose tags could be recorded".to_owned(),
+                code: exit::UNEXPECTED,
+            })),
         }
     }
 

@@ -8,7 +8,7 @@ use anyhow::{Context as _, bail};
 use floorgate_outbox::{Commit, Options, Reader, Store, log_of};
 
 use super::answer::{Desk, Stop};
-use super::{Fault, Line, Request, socket};
+use super::{Fault, Line, Request, connect, socket};
 use crate::engine::Order;
 use crate::exit;
 
@@ -24,17 +24,8 @@ impl Client {
     /// Finds out who answers for a state folder. `options` name the store in it.
     pub fn of(state: &Path, options: &Options) -> anyhow::Result<Self> {
         let socket = socket(state);
-        match UnixStream::connect(&socket) {
-            Ok(_) => return Ok(Self::Gateway(socket)),
-            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused) => {}
-            Err(error) => {
-                return Err(error).with_context(|| {
-                    format!(
-                        "cannot reach the gateway at {}; run this as the gateway's user, such as `sudo -u floorgate floorgate …`",
-                        socket.display()
-                    )
-                });
-            }
+        if connect(&socket)?.is_some() {
+            return Ok(Self::Gateway(socket));
         }
         match std::fs::metadata(&options.path) {
             Ok(_) => {}

@@ -7,14 +7,16 @@ mod answer;
 mod client;
 mod rows;
 mod server;
+mod streaming;
 
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 pub use client::{Client, ask};
-pub use rows::{EventRow, Finding, LaneRow, LetterRow, Outcome, Summary};
+pub use rows::{EventRow, Finding, LaneRow, LetterRow, Outcome, Summary, headers, value};
 pub use server::{Server, bind};
+pub use streaming::{begin_stream, connect};
 
 /// The socket in the state folder.
 pub fn socket(state: &Path) -> PathBuf {
@@ -64,6 +66,8 @@ pub enum Request {
     Replay { which: Which, topic: String },
     /// All partitions that this topic has are used from now on, once what is stored of it is delivered.
     Repartition { topic: String },
+    /// A recording of what the core is given follows the answer, until the tool closes its end.
+    Record,
 }
 
 /// A line of an answer.

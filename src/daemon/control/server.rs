@@ -9,6 +9,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use floorgate_outbox::Reader;
 use floorgate_publisher::Status;
+use floorgate_workbench::recording::Header;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Semaphore, mpsc, oneshot};
@@ -25,7 +26,7 @@ const MOST_TOOLS: usize = 4;
 /// The longest request in bytes.
 const LONGEST_REQUEST: u64 = 64 * 1024;
 /// How long a tool may take to send its request, and how long it may not read its answer.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 /// Rows that wait to be written.
 const ROWS_AHEAD: usize = 64;
 
@@ -37,6 +38,8 @@ pub struct Server {
     pub publishing: Arc<dyn Fn() -> Status + Send + Sync>,
     /// The engine, for orders.
     pub engine: Sender<Message>,
+    /// What a recording begins with.
+    pub header: Header,
 }
 
 /// Listens at a path, for the user of this process alone. A socket that is there already is that of a dead process: the store's lock says so.
@@ -95,6 +98,10 @@ impl Server {
             Ok(Ok(_))
         ) {
             return;
+        }
+        if let Ok(Request::Record) = serde_json::from_str(&request) {
+            // It closes its end when it has enough.
+            return self.stream(limited.into_inner().into_inner(), write).await;
         }
         let (rows, mut lines) = mpsc::channel::<Line>(ROWS_AHEAD);
         tokio::task::spawn_blocking(move || {

@@ -8,7 +8,7 @@ use floorgate_adapter_api::{Admission, Batch, Intake, intake};
 use floorgate_core::Core;
 use tokio::sync::oneshot;
 
-use super::{Requesters, Shelf};
+use super::{Requesters, Shelf, Tap};
 
 /// Which plan a batch's numbers of sources and tags belong to: it rises with each reload.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -68,6 +68,8 @@ pub enum Message {
     Replace(Replacement),
     /// Do what is ordered; it is told when that is durable.
     Order(Order, oneshot::Sender<()>),
+    /// Give copies of what the core is given to somebody; it is told whether nobody else takes them already.
+    Tap(Tap, oneshot::Sender<bool>),
     /// Store what is there and end.
     Stop,
 }

@@ -18,6 +18,8 @@ mod pressure;
 mod pulse;
 mod requests;
 mod storing;
+mod tap;
+mod telling;
 #[cfg(test)]
 mod tests;
 mod upkeep;
@@ -27,7 +29,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
-use floorgate_adapter_api::{Admission, Batch, GapScope, Notice};
+use floorgate_adapter_api::{Admission, Batch};
 use floorgate_core::{Core, Event, Input, Now};
 use floorgate_metrics::{Metrics, StageMetrics};
 use floorgate_outbox::{Commit, Error as StoreError, Renewal, Store};
@@ -39,6 +41,7 @@ use tracing::{debug, error, warn};
 
 use kept::Outliving;
 use storing::{Counts, Refused};
+use telling::Told;
 use upkeep::Upkeep;
 
 pub use bookmarks::{Shelf, of_gone_sources, of_sources};
@@ -46,6 +49,8 @@ pub use checkpoint::Checkpoints;
 pub use mailbox::{Generation, Message, Order, Replacement, Resend, intake_of, mailbox};
 pub use pulse::{Pulse, Standing};
 pub use requests::Requesters;
+pub use storing::stored_event;
+pub use tap::{Taken, Tap, tap};
 pub use upkeep::show;
 
 /// Samples that one commit takes at most, so that a flood does not delay the first of them for long.
@@ -123,6 +128,8 @@ struct Running {
     refused: Option<Refused>,
     /// What arrived meanwhile.
     held: VecDeque<Message>,
+    /// Who is given copies of what the core is given.
+    tap: Option<Tap>,
     /// The time up to which the core's timers were run: now, or when the last of what is evaluated was received.
     reached: Timestamp,
 }
@@ -192,6 +199,7 @@ impl Running {
             renewals: Vec::new(),
             refused: None,
             held: VecDeque::new(),
+            tap: None,
             reached: Timestamp::now(),
             engine,
         }
@@ -320,8 +328,12 @@ impl Running {
         if self.refused.is_none() && self.held.is_empty() && samples < SAMPLES_PER_COMMIT {
             let now = self.now();
             self.reached = now.wall;
+            if let Some(tap) = &mut self.tap {
+                tap.advance(self.engine.core.next_deadline(), now);
+            }
             self.engine.core.advance(now, &mut self.events);
             self.tell_failures();
+            self.begin_tap(now);
         }
         Ok(false)
     }
@@ -356,6 +368,9 @@ impl Running {
             }
             Message::Order(Order::Repartition(topic), done) => self.unpins.push((topic, done)),
             Message::Checkpointed(result) => self.upkeep.checkpointed(result),
+            Message::Tap(tap, taken) => {
+                let _ = taken.send(self.take_tap(tap));
+            }
             Message::Sources(..) | Message::Wake | Message::Stop => {}
         }
         Ok(0)
@@ -381,6 +396,7 @@ impl Running {
         let now = self.reached();
         let kept = core.go_on_from(&mut self.engine.core, is_kept, now);
         self.engine.core = core;
+        self.rename_tap(now);
         self.engine.core.leave_out_below(self.engine.pulse.left_out());
         self.outliving.follow(self.generation, &kept);
         self.requesters.follow(&kept, &self.outliving);
@@ -432,6 +448,9 @@ impl Running {
             );
         }
         let before = self.events.len();
+        if let Some(tap) = &mut self.tap {
+            tap.apply(input);
+        }
         self.engine.core.apply(input, &mut self.events);
         // Without a time of its source an event has that of its receipt, and there is no way to measure.
         let sent = self.events.iter().skip(before);
@@ -440,37 +459,6 @@ impl Running {
             self.source_to_received.observe(took.as_secs_f64());
         }
         self.source_to_received.flush();
-    }
-
-    /// Counts and logs the rules that failed on what was last evaluated.
-    fn tell_failures(&mut self) {
-        let failures = self.engine.core.take_failures();
-        self.engine.metrics.rule_errors.inc_by(failures.count);
-        for failure in failures.first {
-            warn!(rule = %failure.rule, reason = failure.reason, "a rule failed");
-        }
-    }
-}
-
-/// A notice as the log has it: a gap may be of ten thousand tags.
-struct Told<'a>(&'a Notice);
-
-impl std::fmt::Display for Told<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self.0 {
-            Notice::Gap {
-                scope: GapScope::Tags(tags),
-                reason,
-            } => write!(f, "Gap of {} tags: {reason}", tags.len()),
-            Notice::Gap {
-                scope: GapScope::Source,
-                reason,
-            } => write!(f, "Gap of all tags: {reason}"),
-            Notice::Online(continuity) => write!(f, "Online ({continuity:?})"),
-            Notice::Offline { reason } => write!(f, "Offline: {reason}"),
-            Notice::CaughtUp => f.write_str("CaughtUp"),
-            Notice::Stale { reason } => write!(f, "Stale: {reason}"),
-        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use floorgate_core::plan::Priority;
 use floorgate_outbox::Stats;
+use floorgate_workbench::recording::{Call, Entry};
 use tracing::{info, warn};
 
 use super::Running;
@@ -69,6 +70,10 @@ impl Running {
                 percent,
                 "the outbox has room again: all changes make events, and what was left out is made up for"
             ),
+        }
+        let now = self.now();
+        if let Some(tap) = &mut self.tap {
+            tap.tell(Entry::Call(Call::LeaveOutBelow { least }), now);
         }
         self.engine.core.leave_out_below(least);
         self.engine.pulse.set_left_out(least);

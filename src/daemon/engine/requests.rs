@@ -118,6 +118,9 @@ impl Running {
             samples,
             now,
         };
+        if let Some(tap) = &mut self.tap {
+            tap.answer(answer, self.engine.core.asking(answer.request), input);
+        }
         self.engine.core.answer(answer, input, &mut self.events);
     }
 }

@@ -272,7 +272,7 @@ impl Running {
     }
 }
 
-fn stored_event(event: Event) -> floorgate_outbox::Event {
+pub fn stored_event(event: Event) -> floorgate_outbox::Event {
     floorgate_outbox::Event {
         topic: event.topic,
         key: event.key,

@@ -49,6 +49,7 @@ pub(super) mod kind {
     pub(crate) const ADVANCE: u8 = 5;
     pub(crate) const LEAVE_OUT: u8 = 6;
     pub(crate) const HOLE: u8 = 7;
+    pub(crate) const BEGIN: u8 = 8;
 }
 
 /// Kinds of values.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use floorgate_core::Now;
-use floorgate_core::plan::Priority;
+use floorgate_core::plan::{Plan, Priority, Rule, Tag};
 use floorgate_sample::{Notice, Sample, SourceId, Timestamp};
 use serde::{Deserialize, Serialize};
 
@@ -33,6 +33,35 @@ pub struct Names {
     pub sources: Vec<Arc<str>>,
     /// Tags, by number.
     pub tags: Vec<NamedTag>,
+    /// Rules, with the numbers of the tags that they read.
+    pub rules: Vec<(Arc<str>, Vec<u32>)>,
+}
+
+impl Names {
+    /// Those of a plan.
+    #[must_use]
+    pub fn of(plan: &Plan) -> Self {
+        let tag = |tag: &Tag| NamedTag {
+            key: Arc::clone(&tag.key),
+            source: tag.source.0,
+            address: tag.address,
+        };
+        let rule = |rule: &Rule| {
+            (
+                Arc::clone(&rule.id),
+                rule.inputs.iter().map(|tag| tag.0).collect(),
+            )
+        };
+        Self {
+            sources: plan
+                .sources
+                .iter()
+                .map(|source| Arc::clone(&source.name))
+                .collect(),
+            tags: plan.tags.iter().map(tag).collect(),
+            rules: plan.rules.iter().map(rule).collect(),
+        }
+    }
 }
 
 /// A tag as a recording knows it.
@@ -56,6 +85,13 @@ pub enum Entry {
     Names(Names),
     /// State of the core at the beginning: a key and a text.
     Cell(Arc<str>, String),
+    /// From here on calls are recorded: what is before is how it stood then.
+    Begin {
+        /// When.
+        now: Now,
+        /// The sources that had a connection, and whether all that changed before it had been handed over.
+        connected: Vec<(SourceId, bool)>,
+    },
     /// The core was called.
     Call(Call),
     /// The recorder had no room: this many samples are not in the recording.

@@ -37,6 +37,15 @@ impl Packer {
                 put_text(&mut self.columns.texts, key.as_bytes());
                 put_text(&mut self.columns.texts, text.as_bytes());
             }
+            Entry::Begin { now, connected } => {
+                self.columns.calls.push(kind::BEGIN);
+                self.time(*now);
+                put(&mut self.columns.calls, connected.len() as u64);
+                for (source, has_caught_up) in connected {
+                    put(&mut self.columns.calls, u64::from(source.0));
+                    self.columns.calls.push(u8::from(*has_caught_up));
+                }
+            }
             Entry::Hole(samples) => {
                 self.columns.calls.push(kind::HOLE);
                 put(&mut self.columns.calls, *samples);

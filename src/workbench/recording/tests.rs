@@ -97,7 +97,12 @@ fn entry(random: &mut fastrand::Rng) -> Entry {
                 source: 0,
                 address: random.u64(..),
             }],
+            rules: vec![("m.1.EquipmentStateChanged.state".into(), vec![0])],
         }),
+        3 if random.bool() => Entry::Begin {
+            now: now(random),
+            connected: vec![(SourceId(0), true), (SourceId(random.u16(..)), false)],
+        },
         3 => Entry::Call(Call::Advance { now: now(random) }),
         4 => Entry::Call(Call::LeaveOutBelow {
             least: [

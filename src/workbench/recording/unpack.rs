@@ -64,6 +64,15 @@ impl Unpacker<'_> {
                 Entry::Names(names.map_err(|_| "names cannot be read")?)
             }
             kind::CELL => Entry::Cell(self.texts.text()?.into(), self.texts.text()?.to_owned()),
+            kind::BEGIN => {
+                let now = self.time()?;
+                let count = self.calls.count(self.calls.0.len())?;
+                let one = |_| Ok((self.source()?, self.calls.byte()? != 0));
+                Entry::Begin {
+                    now,
+                    connected: (0..count).map(one).collect::<Read<_>>()?,
+                }
+            }
             kind::HOLE => Entry::Hole(self.calls.number()?),
             kind::APPLY => {
                 let (source, now, received) = self.head()?;
@@ -112,11 +121,16 @@ impl Unpacker<'_> {
     }
 
     fn head(&mut self) -> Read<(SourceId, Now, Timestamp)> {
-        let source = u16::try_from(self.calls.number()?).map_err(|_| "no source's number")?;
+        let source = self.source()?;
         let now = self.time()?;
         let before = self.times.signed()?;
         let received = Timestamp::from_nanos(now.wall.as_nanos().wrapping_sub(before));
-        Ok((SourceId(source), now, received))
+        Ok((source, now, received))
+    }
+
+    fn source(&mut self) -> Read<SourceId> {
+        let number = u16::try_from(self.calls.number()?);
+        number.map(SourceId).map_err(|_| "no source's number")
     }
 
     fn time(&mut self) -> Read<Now> {

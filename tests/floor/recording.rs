@@ -1,0 +1,155 @@
+//! What is recorded while the gateway runs, and what mappings make of it afterwards.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use floorgate_tests::{Kafka, Patience, Process, until};
+use serde_json::{Value, json};
+
+use crate::counting::{COUNTER, written};
+use crate::plant::Plant;
+
+/// Counts, windows, states that have to settle, alarms that have to hold, snapshots and orders.
+const MAPPING: &str = r#"
+mapping: filling
+source: plc
+equipment: acme/{site}/filling/line1/filler
+tags:
+  order:  {node: "nsu=urn:floorgate:test:plant;s=Line1.WorkOrderId"}
+  status: {node: "nsu=urn:floorgate:test:plant;s=Line1.Status", values: isa95-job-state}
+  state:  {node: "nsu=urn:floorgate:test:plant;s=Line1.State", values: packml-state, debounce: 100ms}
+  good:   {node: "nsu=urn:floorgate:test:plant;s=Line1.Good", counter: {width: 32}}
+  temp:   {node: "nsu=urn:floorgate:test:plant;s=Line1.Temp", unit: CEL, deadband: 0.5, at_least_every: 300ms}
+  alarms: {node: "nsu=urn:floorgate:test:plant;s=Line1.Alarms", bits: {0: {code: E-STOP, severity: 900}}}
+events:
+  - {type: WorkOrderStatusChanged, trigger: status, order: order}
+  - {type: OrderSeen, trigger: status, snapshot: [order], data: {order: order}}
+  - {type: EquipmentStateChanged, trigger: state}
+  - {type: ProductionCountRecorded, trigger: good, kind: good}
+  - {type: ProductionCountRecorded, name: every-second, trigger: good, kind: good, window: 1s}
+  - {type: Alarm, trigger: alarms}
+  - {type: MeasurementRecorded, trigger: temp}
+"#;
+
+/// An event by its id.
+type Rows = BTreeMap<String, Value>;
+
+fn rows(command: &mut Command) -> Result<Rows> {
+    let output = command.output()?;
+    let told = String::from_utf8(output.stdout)?;
+    ensure!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    let row = |line: &str| -> Result<(String, Value)> {
+        let row: Value = serde_json::from_str(line)?;
+        let id = row["id"].as_str().context("no id")?.to_owned();
+        Ok((id, row))
+    };
+    told.lines().map(row).collect()
+}
+
+/// What of a row both commands say.
+fn of_both(row: &Value) -> Value {
+    let of = [
+        "recorded", "topic", "id", "type", "subject", "key", "headers", "value",
+    ];
+    of.into_iter()
+        .map(|name| (name.to_owned(), row[name].clone()))
+        .collect()
+}
+
+fn begin(plant: &Plant, words: &[&str]) -> Result<(Process, PathBuf)> {
+    let file = plant.gateway.folder().join("monday.rec");
+    let mut command = plant.gateway.command(&["record", "--json", "--output"])?;
+    // `--config` stands behind the words.
+    let arguments: Vec<_> = command.get_args().map(std::ffi::OsStr::to_owned).collect();
+    let mut whole = Command::new(command.get_program());
+    whole
+        .args(&arguments[..3])
+        .arg(&file)
+        .args(&arguments[3..])
+        .args(words);
+    whole.current_dir(plant.gateway.folder());
+    command = whole;
+    let log = plant.gateway.folder().join("record.log");
+    Ok((Process::start("floorgate record", &command, &log)?, file))
+}
+
+/// What happens on the floor.
+fn happen(plant: &mut Plant, first: i64, last: i64) -> Result<()> {
+    plant.plc.count_up(COUNTER, first, last, 5)?;
+    let half = i64::midpoint(first, last);
+    written(plant, half)?;
+    for (order, status, state, alarms) in [("WO-2", 3, 6, 1), ("WO-3", 5, 4, 0)] {
+        plant.plc.set_all(&[
+            ("Line1.WorkOrderId", json!(order)),
+            ("Line1.Status", json!(status)),
+            ("Line1.State", json!(state)),
+        ])?;
+        plant.plc.set("Line1.Alarms", alarms)?;
+        plant.plc.set("Line1.Temp", 20.0 + f64::from(status))?;
+    }
+    written(plant, last)
+}
+
+#[test]
+fn the_mapping_that_was_recorded_makes_the_same_events_of_it() -> Result<()> {
+    let kafka = Kafka::shared()?;
+    let mut plant = Plant::new(&kafka.bootstrap())?;
+    let mapping = MAPPING.replace("{site}", plant.site());
+    plant.gateway.write("mappings/filling.yaml", &mapping)?;
+    plant.gateway.start()?;
+    happen(&mut plant, 1, 200)?;
+
+    // In the middle of everything.
+    plant.plc.count_up(COUNTER, 201, 400, 5)?;
+    written(&mut plant, 220)?;
+    let (mut recorder, file) = begin(&plant, &[])?;
+    until("a recording", Patience::Long, || {
+        Ok(file.metadata().ok().filter(|file| file.len() > 0).map(drop))
+    })?;
+    written(&mut plant, 400)?;
+    happen(&mut plant, 401, 800)?;
+    recorder.interrupt()?;
+    let status = recorder.wait(Duration::from_secs(30))?;
+    ensure!(status.success(), "{}", recorder.output()?);
+    let told: Value = serde_json::from_str(recorder.output()?.lines().last().context("nothing told")?)?;
+    ensure!(told["left_out"] == 0, "{told}");
+    plant.gateway.stop()?;
+
+    let made = rows(&mut plant.gateway.command(&["outbox", "export"])?)?;
+    let name = file.display().to_string();
+    let simulated = rows(&mut plant.gateway.command(&["simulate", &name, "--json"])?)?;
+    let begin = simulated
+        .values()
+        .map(|row| row["recorded"].as_str())
+        .min()
+        .flatten();
+    let end = simulated
+        .values()
+        .map(|row| row["recorded"].as_str())
+        .max()
+        .flatten();
+    let mut kinds: BTreeMap<&str, usize> = BTreeMap::new();
+    for (id, row) in &simulated {
+        let other = made
+            .get(id)
+            .with_context(|| format!("the gateway did not make {row}"))?;
+        ensure!(of_both(row) == of_both(other), "{row}\nis not\n{other}");
+        *kinds.entry(row["type"].as_str().unwrap_or_default()).or_default() += 1;
+    }
+    let missing = made.iter().filter(|(id, row)| {
+        let recorded = row["recorded"].as_str();
+        recorded > begin && recorded < end && !simulated.contains_key(*id)
+    });
+    let missing: Vec<_> = missing.collect();
+    ensure!(missing.is_empty(), "not simulated: {missing:?}");
+    println!("{kinds:?}, {told}");
+    ensure!(kinds.len() >= 6 && simulated.len() > 400, "{kinds:?}");
+    Ok(())
+}
