@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use floorgate_sample::{RequestId, SourceId};
+use floorgate_sample::{Quality, RequestId, Sample, SourceId, TagId};
 
 use crate::machine::Core;
 use crate::plan::{Plan, Priority};
@@ -20,6 +20,28 @@ impl Core {
         let all = (0..).map(SourceId).zip(&self.sources);
         all.filter(|(_, source)| source.is_connected())
             .map(|(id, source)| (id, !source.catching_up))
+    }
+
+    /// What is known of each tag of which anything was ever received: its value with the time of its last change, or none and the reason.
+    pub fn standing(&self) -> impl Iterator<Item = Sample> {
+        let seen = (0..).map(TagId).zip(&self.tags);
+        let seen = seen.filter(|(_, state)| state.fresh || state.counted.is_some() || state.bad);
+        seen.map(|(tag, state)| {
+            let value = self.view().value(tag).cloned();
+            let quality = match &value {
+                Some(_) => state.counted_quality,
+                None if state.bad => Quality::BAD,
+                None => Quality::BAD_NO_COMMUNICATION,
+            };
+            Sample {
+                tag,
+                value,
+                quality,
+                source_time: state.changed_at,
+                server_time: None,
+                gap: state.gap,
+            }
+        })
     }
 
     /// The rule that waits for the answer to a request.

@@ -5,9 +5,11 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::demo::DemoOptions;
+use crate::events::EventsOptions;
 use crate::logging::LogFormat;
 use crate::record::RecordOptions;
 use crate::simulate::SimulateOptions;
+use crate::tags::TagsOptions;
 
 /// Turns what machines say into business events on Kafka, each once and in order.
 ///
@@ -83,6 +85,20 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Show events as they come.
+    ///
+    /// From the outbox, in which each event is before it is published; or from Kafka, as a consumer gets it.
+    #[command(
+        after_help = "Examples:\n  floorgate events\n  floorgate events --type WorkOrderStatusChanged --subject order/WO-4711\n  floorgate events --from-kafka --from 2026-05-04T06:00:00Z --no-follow --json"
+    )]
+    Events(EventsOptions),
+    /// Show the values of tags, as the gateway that runs knows them.
+    ///
+    /// Each with its quality, how old it is, how often it comes and which rules it feeds. What is not known is `unknown`.
+    #[command(
+        after_help = "Examples:\n  floorgate tags\n  floorgate tags 'filling-line/2/*' --watch\n  floorgate tags '*/status' --watch | tee status.txt"
+    )]
+    Tags(TagsOptions),
     /// Record what sources say, with times and quality, in a file.
     ///
     /// The gateway that runs goes on with its work and sends copies; where none runs, its sources are connected to. `floorgate simulate`

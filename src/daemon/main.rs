@@ -5,6 +5,8 @@ mod cli;
 mod control;
 mod demo;
 mod engine;
+mod event_line;
+mod events;
 mod exit;
 #[cfg(test)]
 mod hostile_tests;
@@ -20,6 +22,8 @@ mod reload;
 mod run;
 mod simulate;
 mod supervisor;
+mod table;
+mod tags;
 
 use clap::Parser;
 
@@ -70,6 +74,8 @@ fn dispatch(command: Command, audience: Audience) -> anyhow::Result<()> {
             json,
         } => operator::replay(&config, &which, from_topic.as_deref(), &topic, json),
         Command::Record(options) => record::record(&options),
+        Command::Events(options) => events::events(&options),
+        Command::Tags(options) => tags::tags(&options),
         Command::Simulate(options) => simulate::simulate(&options),
         Command::Schema { of } => {
             print!(

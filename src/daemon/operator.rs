@@ -14,8 +14,10 @@ use crate::cli::{ConfigArgs, DlqCommand, OutboxCommand, Selecting, Showing};
 use crate::control::{
     Client, EventRow, Fault, Finding, LaneRow, LetterRow, Outcome, Request, Summary, Which, ask,
 };
+use crate::event_line::line;
 use crate::exit;
 use crate::run::store_options;
+use crate::table::write_table;
 
 /// How often `tail --follow` looks for more.
 const LOOK: Duration = Duration::from_millis(250);
@@ -133,7 +135,13 @@ pub fn outbox(command: &OutboxCommand) -> anyhow::Result<()> {
             count,
             follow,
             which,
-        } => tail(&mut Desk::open(config, *json)?, *count, *follow, &which.into()),
+        } => tail(
+            &mut Desk::open(config, *json)?,
+            *count,
+            *follow,
+            &which.into(),
+            write_event,
+        ),
         OutboxCommand::Export { config, which } => {
             let request = Request::Export { which: which.into() };
             Desk::open(config, true)?
@@ -253,26 +261,27 @@ fn write_summary(out: &mut dyn Write, summary: &Summary) -> io::Result<()> {
     Ok(())
 }
 
-/// Columns as wide as their widest cell.
-fn write_table<const N: usize>(out: &mut dyn Write, table: &[[String; N]]) -> io::Result<()> {
-    let mut widths = [0; N];
-    for row in table {
-        for (width, cell) in widths.iter_mut().zip(row) {
-            *width = (*width).max(cell.chars().count());
-        }
-    }
-    for row in table {
-        let mut line = String::new();
-        for (cell, width) in row.iter().zip(widths) {
-            line.push_str(cell);
-            line.extend(std::iter::repeat_n(' ', width + 2 - cell.chars().count()));
-        }
-        writeln!(out, "{}", line.trim_end())?;
-    }
-    Ok(())
+/// How an event is written.
+type Show = fn(&mut dyn Write, &EventRow) -> io::Result<()>;
+
+/// `floorgate events` from the outbox.
+pub fn events(
+    config: &ConfigArgs,
+    which: &Showing,
+    count: usize,
+    follow: bool,
+    json: bool,
+) -> anyhow::Result<()> {
+    let mut desk = Desk::open(config, json)?;
+    tail(&mut desk, count, follow, &which.into(), |out, row| {
+        let time = row.headers.get("ce_time").or_else(|| row.value.get("time"));
+        let time = time.and_then(Value::as_str).unwrap_or(&row.recorded);
+        writeln!(out, "{}", line(time, &row.kind, &row.subject, &row.value))?;
+        out.flush()
+    })
 }
 
-fn tail(desk: &mut Desk, count: usize, follow: bool, which: &Which) -> anyhow::Result<()> {
+fn tail(desk: &mut Desk, count: usize, follow: bool, which: &Which, show: Show) -> anyhow::Result<()> {
     // Where each lane ends is asked first: what comes between the two questions is shown by the second one.
     let mut places: BTreeMap<u32, u64> = BTreeMap::new();
     let mut lanes = if follow {
@@ -293,7 +302,7 @@ fn tail(desk: &mut Desk, count: usize, follow: bool, which: &Which) -> anyhow::R
         let place = places.entry(row.lane).or_default();
         *place = (*place).max(row.place);
     };
-    desk.print(&newest, |row| note(row, &mut places), write_event)?;
+    desk.print(&newest, |row| note(row, &mut places), show)?;
     if follow && !desk.client.is_running() {
         eprintln!("no gateway runs: what the next one stores is shown when it does");
         desk.client.leave_store(&desk.state);
@@ -308,7 +317,7 @@ fn tail(desk: &mut Desk, count: usize, follow: bool, which: &Which) -> anyhow::R
             places: places.iter().map(|(lane, place)| (*lane, *place)).collect(),
             which: which.clone(),
         };
-        match desk.print(&more, |row| note(row, &mut places), write_event) {
+        match desk.print(&more, |row| note(row, &mut places), show) {
             // The gateway may have ended while it answered; what came of the answer is noted.
             Err(_) if !failed => failed = true,
             Err(error) => return Err(error),

@@ -58,7 +58,7 @@ pub enum ClientError {
 }
 
 /// The configuration that producer and administration share. It holds secrets: it is never printed.
-pub(crate) fn connection(settings: &KafkaSettings, client_id: &str) -> Result<ClientConfig, ClientError> {
+pub fn connection(settings: &KafkaSettings, client_id: &str) -> Result<ClientConfig, ClientError> {
     let mut config = ClientConfig::new();
     config
         .set("bootstrap.servers", settings.brokers.join(","))

@@ -64,7 +64,7 @@ mod topics;
 mod transaction;
 mod worker;
 
-pub use client::ClientError;
+pub use client::{ClientError, connection};
 pub use publisher::{Publisher, StartError, Wiring};
 pub use record::{
     HEADER_DEAD_LETTER, HEADER_GATEWAY, HEADER_INCARNATION, HEADER_LANE_EPOCH, HEADER_LANE_SEQUENCE,

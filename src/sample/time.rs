@@ -22,14 +22,15 @@ impl Timestamp {
         self.0
     }
 
-    /// The wall clock, now. The pure core never calls this; the edges do (adapters, engine).
+    /// The wall clock, now, in whole microseconds: finer than any two clocks of a plant agree. The pure core never calls this; the edges do
+    /// (adapters, engine).
     #[must_use]
     pub fn now() -> Self {
-        let nanos = match SystemTime::now().duration_since(UNIX_EPOCH) {
-            Ok(after) => i64::try_from(after.as_nanos()).unwrap_or(i64::MAX),
-            Err(before) => i64::try_from(before.duration().as_nanos()).map_or(i64::MIN, |n| -n),
+        let micros = match SystemTime::now().duration_since(UNIX_EPOCH) {
+            Ok(after) => i64::try_from(after.as_micros()).unwrap_or(i64::MAX),
+            Err(before) => i64::try_from(before.duration().as_micros()).map_or(i64::MIN, |n| -n),
         };
-        Self(nanos)
+        Self(micros.saturating_mul(1000))
     }
 
     /// The time from `earlier` to this one; zero where `earlier` is later.

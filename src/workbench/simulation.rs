@@ -227,6 +227,11 @@ impl Player {
                 self.names = names;
             }
             Entry::Cell(key, text) => drop(self.cells.insert(key, text)),
+            Entry::Standing(samples) => {
+                let samples = self.numbers.samples(samples);
+                self.last
+                    .extend(samples.into_iter().map(|sample| (sample.tag, sample)));
+            }
             Entry::Begin { now, connected } => self.begin(now, &connected),
             Entry::Hole(samples) => {
                 self.report.left_out += samples;

@@ -90,8 +90,8 @@ impl Desk<'_> {
             Request::Replay { which, topic } => self.replay(&which, &topic, rows),
             Request::Repartition { topic } => self.repartition(&topic, rows),
             // The server streams it itself.
-            Request::Record => Err(Stop::Fault(Fault {
-                text: "no gateway runs whose tags could be recorded".to_owned(),
+            Request::Record | Request::Watch => Err(Stop::Fault(Fault {
+                text: "no gateway runs whose tags could be seen".to_owned(),
                 code: exit::UNEXPECTED,
             })),
         }

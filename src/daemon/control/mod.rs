@@ -68,6 +68,8 @@ pub enum Request {
     Repartition { topic: String },
     /// A recording of what the core is given follows the answer, until the tool closes its end.
     Record,
+    /// The same without the core's own state, a few times a second.
+    Watch,
 }
 
 /// A line of an answer.

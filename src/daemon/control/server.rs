@@ -99,9 +99,15 @@ impl Server {
         ) {
             return;
         }
-        if let Ok(Request::Record) = serde_json::from_str(&request) {
+        let with_cells = match serde_json::from_str(&request) {
+            Ok(Request::Record) => Some(true),
+            Ok(Request::Watch) => Some(false),
+            _ => None,
+        };
+        if let Some(with_cells) = with_cells {
             // It closes its end when it has enough.
-            return self.stream(limited.into_inner().into_inner(), write).await;
+            let ends = (limited.into_inner().into_inner(), write);
+            return self.stream(with_cells, ends).await;
         }
         let (rows, mut lines) = mpsc::channel::<Line>(ROWS_AHEAD);
         tokio::task::spawn_blocking(move || {

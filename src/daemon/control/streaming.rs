@@ -4,12 +4,13 @@ use std::io::Read as _;
 use std::os::unix::net::UnixStream as Stream;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use floorgate_workbench::recording::beginning;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
@@ -17,50 +18,49 @@ use super::server::{PATIENCE, Server};
 use super::{Fault, Line, Request};
 use crate::engine::{Message, tap};
 use crate::exit;
-use crate::record::pump;
+use crate::record::{LONGEST_BLOCK, pump};
 
 /// Blocks that wait to be written.
 const BLOCKS_AHEAD: usize = 16;
+/// How long somebody who watches waits for what is new at most.
+const LONGEST_LOOK: Duration = Duration::from_millis(200);
 /// The longest first line of an answer.
 const LONGEST_LINE: usize = 64 * 1024;
 
 impl Server {
     /// Answers with one line, and then with a recording.
-    pub(super) async fn stream(self: Arc<Self>, mut read: OwnedReadHalf, mut write: OwnedWriteHalf) {
-        let (tap, taken) = tap();
-        let (told, is_free) = oneshot::channel();
-        let fault = match self.engine.send(Message::Tap(tap, told)) {
-            Err(_) => Some("the gateway stops"),
-            Ok(()) => match is_free.await {
-                Ok(true) => None,
-                Ok(false) => {
-                    Some("somebody else is recording or watching tags already; wait until they are done")
-                }
-                Err(_) => Some("the gateway stops"),
-            },
-        };
-        let line = fault.map_or(Line::End, |text| {
+    pub(super) async fn stream(
+        self: Arc<Self>,
+        with_cells: bool,
+        (mut read, mut write): (OwnedReadHalf, OwnedWriteHalf),
+    ) {
+        let (tap, taken) = tap(with_cells);
+        let is_there = self.engine.send(Message::Tap(tap)).is_ok();
+        let line = if is_there {
+            Line::End
+        } else {
             Line::Error(Fault {
-                text: text.to_owned(),
+                text: "the gateway stops".to_owned(),
                 code: exit::UNEXPECTED,
             })
-        });
+        };
         let Ok(mut first) = serde_json::to_vec(&line) else {
             return;
         };
         first.push(b'\n');
-        if fault.is_none() {
+        if is_there {
             first.extend(beginning(&self.header));
         }
-        if write.write_all(&first).await.is_err() || fault.is_some() {
+        if write.write_all(&first).await.is_err() || !is_there {
             return;
         }
         let (blocks, mut packed) = mpsc::channel(BLOCKS_AHEAD);
+        let longest = if with_cells { LONGEST_BLOCK } else { LONGEST_LOOK };
         let stop = CancellationToken::new();
         let until = stop.clone();
         let packing = std::thread::Builder::new()
             .name("recorder".to_owned())
-            .spawn(move || pump(&taken, &blocks, &until));
+            .spawn(move || pump(&taken, &blocks, &until, longest));
         if let Err(problem) = packing {
             tracing::warn!(%problem, "cannot start the recorder's thread");
             return;

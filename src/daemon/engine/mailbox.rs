@@ -68,8 +68,8 @@ pub enum Message {
     Replace(Replacement),
     /// Do what is ordered; it is told when that is durable.
     Order(Order, oneshot::Sender<()>),
-    /// Give copies of what the core is given to somebody; it is told whether nobody else takes them already.
-    Tap(Tap, oneshot::Sender<bool>),
+    /// Give copies of what the core is given to one more.
+    Tap(Tap),
     /// Store what is there and end.
     Stop,
 }

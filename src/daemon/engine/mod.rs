@@ -50,6 +50,7 @@ pub use mailbox::{Generation, Message, Order, Replacement, Resend, intake_of, ma
 pub use pulse::{Pulse, Standing};
 pub use requests::Requesters;
 pub use storing::stored_event;
+use tap::Taps;
 pub use tap::{Taken, Tap, tap};
 pub use upkeep::show;
 
@@ -129,7 +130,7 @@ struct Running {
     /// What arrived meanwhile.
     held: VecDeque<Message>,
     /// Who is given copies of what the core is given.
-    tap: Option<Tap>,
+    taps: Taps,
     /// The time up to which the core's timers were run: now, or when the last of what is evaluated was received.
     reached: Timestamp,
 }
@@ -199,16 +200,17 @@ impl Running {
             renewals: Vec::new(),
             refused: None,
             held: VecDeque::new(),
-            tap: None,
+            taps: Taps::default(),
             reached: Timestamp::now(),
             engine,
         }
     }
 
     fn now(&self) -> Now {
+        // Both in whole microseconds, so that a recording of them is short.
         Now {
             wall: Timestamp::now(),
-            monotonic: self.engine.started.elapsed(),
+            monotonic: whole_micros(self.engine.started.elapsed()),
         }
     }
 
@@ -328,12 +330,11 @@ impl Running {
         if self.refused.is_none() && self.held.is_empty() && samples < SAMPLES_PER_COMMIT {
             let now = self.now();
             self.reached = now.wall;
-            if let Some(tap) = &mut self.tap {
-                tap.advance(self.engine.core.next_deadline(), now);
-            }
+            let due = self.engine.core.next_deadline();
+            self.taps.each(|tap| tap.advance(due, now));
             self.engine.core.advance(now, &mut self.events);
             self.tell_failures();
-            self.begin_tap(now);
+            self.taps.begin(&mut self.engine.core, now);
         }
         Ok(false)
     }
@@ -368,9 +369,7 @@ impl Running {
             }
             Message::Order(Order::Repartition(topic), done) => self.unpins.push((topic, done)),
             Message::Checkpointed(result) => self.upkeep.checkpointed(result),
-            Message::Tap(tap, taken) => {
-                let _ = taken.send(self.take_tap(tap));
-            }
+            Message::Tap(tap) => self.taps.add(tap),
             Message::Sources(..) | Message::Wake | Message::Stop => {}
         }
         Ok(0)
@@ -396,7 +395,8 @@ impl Running {
         let now = self.reached();
         let kept = core.go_on_from(&mut self.engine.core, is_kept, now);
         self.engine.core = core;
-        self.rename_tap(now);
+        let plan = Arc::clone(self.engine.core.plan());
+        self.taps.each(|tap| tap.rename(&plan, now));
         self.engine.core.leave_out_below(self.engine.pulse.left_out());
         self.outliving.follow(self.generation, &kept);
         self.requesters.follow(&kept, &self.outliving);
@@ -448,9 +448,7 @@ impl Running {
             );
         }
         let before = self.events.len();
-        if let Some(tap) = &mut self.tap {
-            tap.apply(input);
-        }
+        self.taps.each(|tap| tap.apply(input));
         self.engine.core.apply(input, &mut self.events);
         // Without a time of its source an event has that of its receipt, and there is no way to measure.
         let sent = self.events.iter().skip(before);
@@ -460,6 +458,11 @@ impl Running {
         }
         self.source_to_received.flush();
     }
+}
+
+/// A time without what is finer than the wall clock's.
+pub fn whole_micros(time: Duration) -> Duration {
+    Duration::from_micros(u64::try_from(time.as_micros()).unwrap_or(u64::MAX))
 }
 
 /// An error of the store with its causes, in one line.

@@ -2,7 +2,6 @@
 
 use floorgate_core::plan::Priority;
 use floorgate_outbox::Stats;
-use floorgate_workbench::recording::{Call, Entry};
 use tracing::{info, warn};
 
 use super::Running;
@@ -72,9 +71,7 @@ impl Running {
             ),
         }
         let now = self.now();
-        if let Some(tap) = &mut self.tap {
-            tap.tell(Entry::Call(Call::LeaveOutBelow { least }), now);
-        }
+        self.taps.each(|tap| tap.leave_out_below(least, now));
         self.engine.core.leave_out_below(least);
         self.engine.pulse.set_left_out(least);
     }

@@ -118,9 +118,8 @@ impl Running {
             samples,
             now,
         };
-        if let Some(tap) = &mut self.tap {
-            tap.answer(answer, self.engine.core.asking(answer.request), input);
-        }
+        let rule = self.engine.core.asking(answer.request);
+        self.taps.each(|tap| tap.answer(answer, rule, input));
         self.engine.core.answer(answer, input, &mut self.events);
     }
 }

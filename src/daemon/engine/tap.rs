@@ -8,10 +8,9 @@ use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::time::Duration;
 
 use floorgate_adapter_api::{Answer, Sample};
+use floorgate_core::plan::{Plan, Priority};
 use floorgate_core::{Core, Input, Now};
 use floorgate_workbench::recording::{Call, Entry, Names};
-
-use super::Running;
 
 /// Entries that may wait.
 const MOST_ENTRIES: usize = 4096;
@@ -20,29 +19,25 @@ const MOST_SAMPLES: usize = 65_536;
 /// For so long nothing is recorded at most, so that a recording tells how long it lasted.
 const QUIET: Duration = Duration::from_secs(1);
 
-impl Running {
-    /// Begins to give copies to somebody, unless somebody else takes them.
-    pub(super) fn take_tap(&mut self, tap: Tap) -> bool {
-        let is_free = self.tap.as_ref().is_none_or(Tap::is_over);
-        if is_free {
-            self.tap = Some(tap);
-        }
-        is_free
+/// Everyone who takes copies.
+#[derive(Default)]
+pub struct Taps(Vec<Tap>);
+
+impl Taps {
+    /// Gives copies to one more, once the timers have run.
+    pub fn add(&mut self, tap: Tap) {
+        self.0.push(tap);
+    }
+
+    /// Has all of them do it.
+    pub fn each(&mut self, tell: impl FnMut(&mut Tap)) {
+        self.0.iter_mut().for_each(tell);
     }
 
     /// What is behind the timers' turn can be told as it stands.
-    pub(super) fn begin_tap(&mut self, now: Now) {
-        if let Some(tap) = &mut self.tap {
-            tap.begin(&mut self.engine.core, now);
-        }
-        self.tap.take_if(|tap| tap.is_over());
-    }
-
-    /// The core is one of another plan.
-    pub(super) fn rename_tap(&mut self, now: Now) {
-        if let Some(tap) = &mut self.tap {
-            tap.tell(Entry::Names(Names::of(self.engine.core.plan())), now);
-        }
+    pub fn begin(&mut self, core: &mut Core, now: Now) {
+        self.0.iter_mut().for_each(|tap| tap.begin(core, now));
+        self.0.retain(|tap| !tap.is_over);
     }
 }
 
@@ -58,6 +53,8 @@ pub struct Tap {
     waiting: Arc<AtomicUsize>,
     /// Samples of calls that had no room since the last entry, where there were any.
     left_out: Option<u64>,
+    /// Whether the core's cells are part of the beginning.
+    with_cells: bool,
     /// Whether the beginning was given.
     has_begun: bool,
     /// Nobody takes any more.
@@ -65,14 +62,15 @@ pub struct Tap {
     last: Duration,
 }
 
-/// The two ends.
-pub fn tap() -> (Tap, Taken) {
+/// The two ends; the beginning has the core's cells where another core is to go on from there.
+pub fn tap(with_cells: bool) -> (Tap, Taken) {
     let (sender, receiver) = sync_channel(MOST_ENTRIES);
     let waiting = Arc::new(AtomicUsize::new(0));
     let tap = Tap {
         entries: sender,
         waiting: Arc::clone(&waiting),
         left_out: None,
+        with_cells,
         has_begun: false,
         is_over: false,
         last: Duration::ZERO,
@@ -108,22 +106,20 @@ impl Taken {
 }
 
 impl Tap {
-    /// Whether nobody takes any more.
-    pub fn is_over(&self) -> bool {
-        self.is_over
-    }
-
     /// Says how the core stands, the first time that it has run its timers up to now.
     pub fn begin(&mut self, core: &mut Core, now: Now) {
         if std::mem::replace(&mut self.has_begun, true) {
             return;
         }
         let mut entries = vec![Entry::Names(Names::of(core.plan()))];
-        entries.extend(
-            core.export()
-                .into_iter()
-                .map(|(key, text)| Entry::Cell(key, text)),
-        );
+        if self.with_cells {
+            entries.extend(
+                core.export()
+                    .into_iter()
+                    .map(|(key, text)| Entry::Cell(key, text)),
+            );
+        }
+        entries.push(Entry::Standing(core.standing().collect()));
         let connected = core.connected().collect();
         entries.push(Entry::Begin { now, connected });
         let least = core.leaves_out_below();
@@ -170,10 +166,17 @@ impl Tap {
         }
     }
 
-    /// From now on other numbers mean other tags, or other events are left out.
-    pub fn tell(&mut self, entry: Entry, now: Now) {
+    /// From now on numbers are those of another plan.
+    pub fn rename(&mut self, plan: &Plan, now: Now) {
         if self.has_begun {
-            self.send(now, vec![entry]);
+            self.send(now, vec![Entry::Names(Names::of(plan))]);
+        }
+    }
+
+    /// From now on events below this priority are left out.
+    pub fn leave_out_below(&mut self, least: Option<Priority>, now: Now) {
+        if self.has_begun {
+            self.send(now, vec![Entry::Call(Call::LeaveOutBelow { least })]);
         }
     }
 

@@ -15,8 +15,8 @@ use floorgate_workbench::recording::beginning;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::{Tally, ends_at, pump, write};
-use crate::engine::{Message, Requesters, Shelf, Tap, mailbox, tap};
+use super::{LONGEST_BLOCK, Tally, ends_at, pump, write};
+use crate::engine::{Message, Requesters, Shelf, Tap, mailbox, tap, whole_micros};
 use crate::run::{Identity, SOURCES_PATIENCE, core};
 use crate::supervisor::Sources;
 
@@ -48,7 +48,7 @@ pub fn record(loaded: Loaded, lasts: Option<Duration>, file: &File) -> anyhow::R
             let _ = sender.send(Message::Sources(Default::default(), requesters));
         });
     }
-    let (tap, taken) = tap();
+    let (tap, taken) = tap(true);
     let player = Player {
         core: core(&settings, identity, plan, &|_| None),
         requesters: Requesters::default(),
@@ -64,7 +64,7 @@ pub fn record(loaded: Loaded, lasts: Option<Duration>, file: &File) -> anyhow::R
     let head = beginning(&identity.header(&settings));
     let packing = std::thread::Builder::new()
         .name("recorder".to_owned())
-        .spawn(move || pump(&taken, &blocks, &stop))
+        .spawn(move || pump(&taken, &blocks, &stop, LONGEST_BLOCK))
         .context("cannot start a thread")?;
     let recorded = write(
         Blocks {
@@ -138,7 +138,7 @@ impl Player {
     fn now(&self) -> Now {
         Now {
             wall: Timestamp::now(),
-            monotonic: self.started.elapsed(),
+            monotonic: whole_micros(self.started.elapsed()),
         }
     }
 

@@ -22,6 +22,9 @@ use tally::Tally;
 
 pub use pump::pump;
 
+/// How long what was recorded may wait for its block to be full: that much a power cut costs, and small blocks pack badly.
+pub const LONGEST_BLOCK: Duration = Duration::from_secs(5);
+
 /// What is recorded, and where to.
 #[derive(Debug, Args)]
 pub struct RecordOptions {
@@ -90,7 +93,7 @@ fn from_gateway(
 }
 
 /// Calls `end` when the time is over, or at Ctrl-C.
-fn ends_at(
+pub fn ends_at(
     lasts: Option<Duration>,
     end: impl FnOnce() + Send + 'static,
 ) -> anyhow::Result<tokio::runtime::Runtime> {

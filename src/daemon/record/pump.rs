@@ -8,15 +8,15 @@ use tokio_util::sync::CancellationToken;
 
 use crate::engine::Taken;
 
-/// How long what was recorded may wait for its block to be full: that much a power cut costs, and small blocks pack badly.
-const LONGEST_BLOCK: Duration = Duration::from_secs(5);
 /// How often it is looked whether the recording is to end.
 const LOOK: Duration = Duration::from_millis(50);
 
-/// Packs until `stop`, or until the engine ends or nobody takes blocks any more. Runs on a thread of its own.
-pub fn pump(taken: &Taken, blocks: &Sender<Vec<u8>>, stop: &CancellationToken) {
+/// Packs until `stop`, or until the engine ends or nobody takes blocks any more; a block waits for at most `longest` to be full. Runs on a thread
+/// of its own.
+pub fn pump(taken: &Taken, blocks: &Sender<Vec<u8>>, stop: &CancellationToken, longest: Duration) {
     let mut packer = Packer::default();
-    let mut begun = Instant::now();
+    // The beginning goes out at once.
+    let mut begun: Option<Instant> = None;
     loop {
         let is_last = stop.is_cancelled();
         match taken.next(LOOK) {
@@ -33,8 +33,8 @@ pub fn pump(taken: &Taken, blocks: &Sender<Vec<u8>>, stop: &CancellationToken) {
             Ok(None) => {}
             Err(()) => break,
         }
-        if begun.elapsed() >= LONGEST_BLOCK {
-            begun = Instant::now();
+        if packer.has_entries() && begun.is_none_or(|begun| begun.elapsed() >= longest) {
+            begun = Some(Instant::now());
             if !send(&mut packer, blocks) {
                 return;
             }

@@ -39,7 +39,10 @@ impl Tally {
                     now
                 }
                 Entry::Call(Call::Advance { now }) => now,
-                Entry::Names(_) | Entry::Cell(..) | Entry::Call(Call::LeaveOutBelow { .. }) => continue,
+                Entry::Names(_)
+                | Entry::Standing(_)
+                | Entry::Cell(..)
+                | Entry::Call(Call::LeaveOutBelow { .. }) => continue,
             };
             self.first.get_or_insert(now.wall);
             self.last = Some(now.wall);

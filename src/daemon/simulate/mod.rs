@@ -18,6 +18,7 @@ use crate::check;
 use crate::cli::ConfigArgs;
 use crate::control::{headers, value};
 use crate::engine::stored_event;
+use crate::event_line::line;
 use comparison::Comparison;
 
 /// What is simulated.
@@ -88,7 +89,7 @@ fn print(options: &SimulateOptions, loaded: &Loaded, out: &mut dyn Write) -> any
         let written = if options.json {
             writeln!(out, "{}", row(event))
         } else {
-            writeln!(out, "{}", line(&event))
+            writeln!(out, "{}", shown(&event))
         };
         let goes_on = written.is_ok();
         failed = written;
@@ -170,9 +171,13 @@ fn tell(report: &Report, result: &str) {
 }
 
 /// An event as a line for people.
-fn line(event: &Event) -> String {
-    let data = String::from_utf8_lossy(&event.value);
-    format!("{}  {}  {}  {data}", event.time, event.name, event.subject)
+fn shown(event: &Event) -> String {
+    line(
+        &event.time.to_string(),
+        &event.name,
+        &event.subject,
+        &value(&event.value),
+    )
 }
 
 /// An event as `outbox export` prints it, without what only an outbox can say.

@@ -7,14 +7,14 @@ use std::collections::HashMap;
 /// - `calls`: a byte for each entry (see [`kind`]) and what it needs: the source, how many notices and samples.
 /// - `texts`: length and UTF-8 of each text, in the order in which they are needed.
 /// - `times`: of each call the wall clock after that of the call before it, the monotonic clock after what it would be by that, and by how
-///   much the receipt was before, in nanoseconds.
+///   much the receipt was before: twice the folded number of microseconds, or 1 and the nanoseconds where they are no multiple of that.
 /// - `tags`: of each sample its tag's number after that of the sample before it.
 /// - `forms`: of each sample what it has: bits 0 to 3 the kind of its value, 4 to 6 which times, 7 that its quality is not good, 8 that values
-///   before it were lost.
-/// - `values`: the quality where it is not good; whole numbers after the one that the tag had before in the block; floating-point numbers as
-///   the bits that are others than before; a list as its length and the form of each of its values before that.
-/// - `stamps`: source times after the one before in the block, and server times after their source time: twice the folded number of 100 ns, or 1
-///   and the nanoseconds where they are no multiple of that.
+///   before it were lost, from 9 on the decimals of a number that has few.
+/// - `values`: the quality where it is not good; whole numbers after the one that the tag had before in the block; 64-bit floating-point numbers
+///   that are short in decimals as whole numbers of the last one, after the one with as many; other floating-point numbers as the bits that
+///   are others than before; a list as its length and the form of each of its values before that.
+/// - `stamps`: source times after the one before in the block, and server times after their source time, as in `times` but in units of 100 ns.
 #[derive(Debug, Default)]
 pub(super) struct Columns {
     pub(super) calls: Vec<u8>,
@@ -50,6 +50,7 @@ pub(super) mod kind {
     pub(crate) const LEAVE_OUT: u8 = 6;
     pub(crate) const HOLE: u8 = 7;
     pub(crate) const BEGIN: u8 = 8;
+    pub(crate) const STANDING: u8 = 9;
 }
 
 /// Kinds of values.
@@ -65,6 +66,27 @@ pub(super) mod form {
     pub(crate) const BYTES: u8 = 8;
     pub(crate) const TIME: u8 = 9;
     pub(crate) const LIST: u8 = 10;
+    pub(crate) const DECIMAL: u8 = 11;
+}
+
+/// The most decimals of a number that is kept by them.
+pub(super) const MOST_DECIMALS: u8 = 6;
+/// Whole numbers up to here are exact in 64-bit floating-point numbers (2^53).
+const EXACT: f64 = 9_007_199_254_740_992.0;
+
+/// A number of few decimals: how many, and the whole number of the last one. It is made of them again to the bit.
+pub(super) fn decimal(number: f64) -> Option<(u8, i64)> {
+    (0..=MOST_DECIMALS).find_map(|decimals| {
+        let whole = (number * 10_f64.powi(i32::from(decimals))).round();
+        #[allow(clippy::cast_possible_truncation)] // it is below 2^53
+        let whole = (whole.abs() < EXACT).then_some(whole as i64)?;
+        (of_decimal(decimals, whole).to_bits() == number.to_bits()).then_some((decimals, whole))
+    })
+}
+
+/// The number of so many decimals.
+pub(super) fn of_decimal(decimals: u8, whole: i64) -> f64 {
+    whole as f64 / 10_f64.powi(i32::from(decimals))
 }
 
 /// Which times a sample has.
@@ -90,10 +112,16 @@ pub(super) mod notice {
 /// The bit of a form that says that the quality is not good, and the one that values were lost.
 pub(super) const NOT_GOOD: u64 = 1 << 7;
 pub(super) const GAP: u64 = 1 << 8;
+/// From this bit on a form has how many decimals a number has.
+pub(super) const DECIMALS: u32 = 9;
+
+/// The units of times: what the gateway's clock counts in, and what an OPC UA `DateTime` does (OPC 10000-6 §5.2.2.5).
+pub(super) const MICRO: i64 = 1000;
+pub(super) const TICK: i64 = 100;
 
 /// What the last values of tags in the block were, as bits.
 #[derive(Debug, Default)]
-pub(super) struct Last(HashMap<u32, u64>);
+pub(super) struct Last(HashMap<(u32, u8), u64>);
 
 impl Last {
     /// A block begins.
@@ -101,8 +129,8 @@ impl Last {
         self.0.clear();
     }
 
-    /// Makes the next value of the one before, keeps it and gives it.
-    pub(super) fn replace(&mut self, tag: u32, next: impl FnOnce(u64) -> u64) -> u64 {
+    /// Makes the next value of the one before of its form, keeps it and gives it.
+    pub(super) fn replace(&mut self, tag: (u32, u8), next: impl FnOnce(u64) -> u64) -> u64 {
         let value = self.0.entry(tag).or_default();
         *value = next(*value);
         *value
@@ -121,6 +149,16 @@ pub(super) fn put(column: &mut Vec<u8>, mut number: u64) {
 /// Appends a signed number, folded.
 pub(super) fn put_signed(column: &mut Vec<u8>, number: i64) {
     put(column, fold(number));
+}
+
+/// Appends nanoseconds in larger units, where they are whole.
+pub(super) fn put_time(column: &mut Vec<u8>, nanos: i64, unit: i64) {
+    if nanos % unit == 0 {
+        put(column, fold(nanos / unit) << 1);
+    } else {
+        put(column, 1);
+        put_signed(column, nanos);
+    }
 }
 
 /// Appends a text.
@@ -161,6 +199,14 @@ impl<'a> Cursor<'a> {
             }
         }
         Err("a number is too long")
+    }
+
+    /// What [`put_time`] appended.
+    pub(super) fn time(&mut self, unit: i64) -> Result<i64, &'static str> {
+        match self.number()? {
+            1 => self.signed(),
+            number => Ok(unfold(number >> 1).wrapping_mul(unit)),
+        }
     }
 
     pub(super) fn signed(&mut self) -> Result<i64, &'static str> {

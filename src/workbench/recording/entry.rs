@@ -85,6 +85,8 @@ pub enum Entry {
     Names(Names),
     /// State of the core at the beginning: a key and a text.
     Cell(Arc<str>, String),
+    /// What was known of each tag at the beginning, with the time of its last change; of those that are missing nothing was ever received.
+    Standing(Vec<Sample>),
     /// From here on calls are recorded: what is before is how it stood then.
     Begin {
         /// When.

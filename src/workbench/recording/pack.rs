@@ -5,7 +5,8 @@ use floorgate_core::plan::Priority;
 use floorgate_sample::{Continuity, GapScope, Notice, Sample, Timestamp, Value};
 
 use super::columns::{
-    Columns, GAP, Last, NOT_GOOD, fold, form, kind, notice, put, put_signed, put_text, stamp,
+    Columns, DECIMALS, GAP, Last, MICRO, NOT_GOOD, TICK, decimal, form, kind, notice, put, put_signed,
+    put_text, put_time, stamp,
 };
 use super::{Call, Entry, frame};
 
@@ -36,6 +37,10 @@ impl Packer {
                 self.columns.calls.push(kind::CELL);
                 put_text(&mut self.columns.texts, key.as_bytes());
                 put_text(&mut self.columns.texts, text.as_bytes());
+            }
+            Entry::Standing(samples) => {
+                self.columns.calls.push(kind::STANDING);
+                self.samples(samples);
             }
             Entry::Begin { now, connected } => {
                 self.columns.calls.push(kind::BEGIN);
@@ -112,16 +117,16 @@ impl Packer {
         put(&mut self.columns.calls, u64::from(source));
         self.time(now);
         let before = now.wall.as_nanos().wrapping_sub(received.as_nanos());
-        put_signed(&mut self.columns.times, before);
+        put_time(&mut self.columns.times, before, MICRO);
     }
 
     fn time(&mut self, now: Now) {
         let wall = now.wall.as_nanos();
         let monotonic = i64::try_from(now.monotonic.as_nanos()).unwrap_or(i64::MAX);
         let passed = wall.wrapping_sub(self.wall);
-        put_signed(&mut self.columns.times, passed);
+        put_time(&mut self.columns.times, passed, MICRO);
         let beside = monotonic.wrapping_sub(self.monotonic.wrapping_add(passed));
-        put_signed(&mut self.columns.times, beside);
+        put_time(&mut self.columns.times, beside, MICRO);
         (self.wall, self.monotonic) = (wall, monotonic);
     }
 
@@ -172,7 +177,7 @@ impl Packer {
         let tag = i64::from(sample.tag.0);
         put_signed(&mut self.columns.tags, tag - self.tag);
         self.tag = tag;
-        let kind = sample.value.as_ref().map_or(form::NONE, form_of);
+        let kind = sample.value.as_ref().map_or(u64::from(form::NONE), form_of);
         let stamps = match (sample.source_time, sample.server_time) {
             (None, None) => stamp::NONE,
             (Some(_), None) => stamp::SOURCE,
@@ -180,7 +185,7 @@ impl Packer {
             (Some(_), Some(_)) => stamp::BOTH,
             (None, Some(_)) => stamp::SERVER,
         };
-        let mut form = u64::from(kind) | u64::from(stamps) << 4;
+        let mut form = kind | u64::from(stamps) << 4;
         if sample.quality.0 != 0 {
             form |= NOT_GOOD;
             put(&mut self.columns.values, u64::from(sample.quality.0));
@@ -204,40 +209,42 @@ impl Packer {
         let time = time.as_nanos();
         let passed = time.wrapping_sub(self.stamp);
         self.stamp = time;
-        // 100 ns is what an OPC UA DateTime counts in (OPC 10000-6 §5.2.2.5).
-        if passed % 100 == 0 {
-            put(&mut self.columns.stamps, fold(passed / 100) << 1);
-        } else {
-            put(&mut self.columns.stamps, 1);
-            put_signed(&mut self.columns.stamps, passed);
-        }
+        put_time(&mut self.columns.stamps, passed, TICK);
     }
 
     fn value(&mut self, tag: u32, value: &Value) {
         let values = &mut self.columns.values;
+        let place = (tag, 0);
         match value {
             Value::Bool(_) => {}
             Value::Int(int) => {
-                self.last.replace(tag, |before| {
+                self.last.replace(place, |before| {
                     put_signed(values, int.wrapping_sub(before.cast_signed()));
                     int.cast_unsigned()
                 });
             }
             Value::UInt(uint) => {
-                self.last.replace(tag, |before| {
+                self.last.replace(place, |before| {
                     put_signed(values, uint.wrapping_sub(before).cast_signed());
                     *uint
                 });
             }
             Value::Float32(float) => {
-                self.last.replace(tag, |before| {
+                self.last.replace(place, |before| {
                     let bits = u64::from(float.to_bits());
                     put(values, bits ^ before);
                     bits
                 });
             }
             Value::Float64(float) => {
-                self.last.replace(tag, |before| {
+                if let Some((decimals, whole)) = decimal(*float) {
+                    self.last.replace((tag, 1 + decimals), |before| {
+                        put_signed(values, whole.wrapping_sub(before.cast_signed()));
+                        whole.cast_unsigned()
+                    });
+                    return;
+                }
+                self.last.replace(place, |before| {
                     let bits = float.to_bits();
                     // Mostly the lower bits of a mantissa are 0 in both.
                     put(values, (bits ^ before).reverse_bits());
@@ -250,11 +257,17 @@ impl Packer {
             Value::List(items) => {
                 put(values, items.len() as u64);
                 for item in items.iter() {
-                    self.columns.values.push(form_of(item));
+                    put(&mut self.columns.values, form_of(item));
                     self.value(tag, item);
                 }
             }
         }
+    }
+
+    /// Whether anything was added since the last block.
+    #[must_use]
+    pub fn has_entries(&self) -> bool {
+        !self.columns.calls.is_empty()
     }
 
     /// Whether the block is large enough to be taken.
@@ -284,17 +297,22 @@ impl Packer {
     }
 }
 
-fn form_of(value: &Value) -> u8 {
-    match value {
+/// The kind of a value, with how many decimals it has where that says all of it.
+fn form_of(value: &Value) -> u64 {
+    let kind = match value {
         Value::Bool(false) => form::FALSE,
         Value::Bool(true) => form::TRUE,
         Value::Int(_) => form::INT,
         Value::UInt(_) => form::UINT,
         Value::Float32(_) => form::FLOAT32,
-        Value::Float64(_) => form::FLOAT64,
+        Value::Float64(float) => match decimal(*float) {
+            Some((decimals, _)) => return u64::from(form::DECIMAL) | u64::from(decimals) << DECIMALS,
+            None => form::FLOAT64,
+        },
         Value::Text(_) => form::TEXT,
         Value::Bytes(_) => form::BYTES,
         Value::Time(_) => form::TIME,
         Value::List(_) => form::LIST,
-    }
+    };
+    u64::from(kind)
 }

@@ -23,6 +23,9 @@ fn value(random: &mut fastrand::Rng, depth: u8) -> Value {
         2 => Value::UInt(random.u64(..) >> random.u8(..64)),
         3 => Value::Float32(f32::from_bits(random.u32(..) & 0x7f7f_ffff)),
         4 => Value::Float64(f64::from_bits(random.u64(..) & 0x7fef_ffff_ffff_ffff)),
+        5 if random.bool() => {
+            Value::Float64(f64::from(random.i32(..)) / [1.0, 10.0, 100.0, 1000.0, 3.0][random.usize(..5)])
+        }
         5 => Value::text("grün".repeat(random.usize(..3))),
         6 => Value::Bytes((0..random.u8(..9)).collect()),
         7 => Value::Time(Timestamp::from_nanos(random.i64(..))),
@@ -88,6 +91,7 @@ fn notices(random: &mut fastrand::Rng) -> Vec<Notice> {
 fn entry(random: &mut fastrand::Rng) -> Entry {
     let received = Timestamp::from_nanos(random.i64(..));
     match random.u8(..12) {
+        0 if random.bool() => Entry::Standing(samples(random)),
         0 => Entry::Hole(random.u64(..)),
         1 => Entry::Cell("tag:a".into(), "{\"v\":{\"i\":1}}".to_owned()),
         2 => Entry::Names(Names {

@@ -7,7 +7,9 @@ use floorgate_core::Now;
 use floorgate_core::plan::Priority;
 use floorgate_sample::{Continuity, GapScope, Notice, Quality, Sample, SourceId, TagId, Timestamp, Value};
 
-use super::columns::{Cursor, GAP, Last, NOT_GOOD, form, kind, notice, stamp, unfold};
+use super::columns::{
+    Cursor, DECIMALS, GAP, Last, MICRO, MOST_DECIMALS, NOT_GOOD, TICK, form, kind, notice, of_decimal, stamp,
+};
 use super::{Call, Entry};
 
 /// How deep lists may be in each other.
@@ -64,6 +66,7 @@ impl Unpacker<'_> {
                 Entry::Names(names.map_err(|_| "names cannot be read")?)
             }
             kind::CELL => Entry::Cell(self.texts.text()?.into(), self.texts.text()?.to_owned()),
+            kind::STANDING => Entry::Standing(self.samples()?),
             kind::BEGIN => {
                 let now = self.time()?;
                 let count = self.calls.count(self.calls.0.len())?;
@@ -123,7 +126,7 @@ impl Unpacker<'_> {
     fn head(&mut self) -> Read<(SourceId, Now, Timestamp)> {
         let source = self.source()?;
         let now = self.time()?;
-        let before = self.times.signed()?;
+        let before = self.times.time(MICRO)?;
         let received = Timestamp::from_nanos(now.wall.as_nanos().wrapping_sub(before));
         Ok((source, now, received))
     }
@@ -134,8 +137,8 @@ impl Unpacker<'_> {
     }
 
     fn time(&mut self) -> Read<Now> {
-        let passed = self.times.signed()?;
-        let beside = self.times.signed()?;
+        let passed = self.times.time(MICRO)?;
+        let beside = self.times.time(MICRO)?;
         self.wall = self.wall.wrapping_add(passed);
         self.monotonic = self.monotonic.wrapping_add(passed).wrapping_add(beside);
         Ok(Now {
@@ -189,7 +192,7 @@ impl Unpacker<'_> {
         };
         let value = match form & 0xf {
             0 => None,
-            kind => Some(self.value(id, u8::try_from(kind).unwrap_or(0), 0)?),
+            _ => Some(self.value(id, form, 0)?),
         };
         let stamps = u8::try_from(form >> 4 & 7).unwrap_or(0);
         let source_time = match stamps {
@@ -213,38 +216,46 @@ impl Unpacker<'_> {
     }
 
     fn stamp(&mut self) -> Read<Timestamp> {
-        let passed = match self.stamps.number()? {
-            1 => self.stamps.signed()?,
-            number => unfold(number >> 1).wrapping_mul(100),
-        };
+        let passed = self.stamps.time(TICK)?;
         self.stamp = self.stamp.wrapping_add(passed);
         Ok(Timestamp::from_nanos(self.stamp))
     }
 
-    fn value(&mut self, tag: TagId, kind: u8, depth: u8) -> Read<Value> {
+    fn value(&mut self, tag: TagId, form: u64, depth: u8) -> Read<Value> {
         let values = &mut self.values;
-        Ok(match kind {
+        let place = (tag.0, 0);
+        Ok(match u8::try_from(form & 0xf).unwrap_or(0) {
             form::FALSE => Value::Bool(false),
             form::TRUE => Value::Bool(true),
             form::INT => {
                 let passed = values.signed()?;
                 let next = |before: u64| before.cast_signed().wrapping_add(passed).cast_unsigned();
-                Value::Int(self.last.replace(tag.0, next).cast_signed())
+                Value::Int(self.last.replace(place, next).cast_signed())
             }
             form::UINT => {
                 let passed = values.signed()?.cast_unsigned();
-                Value::UInt(self.last.replace(tag.0, |before| before.wrapping_add(passed)))
+                Value::UInt(self.last.replace(place, |before| before.wrapping_add(passed)))
             }
             form::FLOAT32 => {
                 let others = values.number()?;
-                let bits = self.last.replace(tag.0, |before| before ^ others);
+                let bits = self.last.replace(place, |before| before ^ others);
                 Value::Float32(f32::from_bits(
                     u32::try_from(bits).map_err(|_| "no 32-bit number")?,
                 ))
             }
             form::FLOAT64 => {
                 let others = values.number()?.reverse_bits();
-                Value::Float64(f64::from_bits(self.last.replace(tag.0, |before| before ^ others)))
+                Value::Float64(f64::from_bits(self.last.replace(place, |before| before ^ others)))
+            }
+            form::DECIMAL => {
+                let decimals = u8::try_from(form >> DECIMALS)
+                    .ok()
+                    .filter(|decimals| *decimals <= MOST_DECIMALS);
+                let decimals = decimals.ok_or("too many decimals")?;
+                let passed = values.signed()?;
+                let next = |before: u64| before.cast_signed().wrapping_add(passed).cast_unsigned();
+                let whole = self.last.replace((tag.0, 1 + decimals), next);
+                Value::Float64(of_decimal(decimals, whole.cast_signed()))
             }
             form::TEXT => Value::text(self.texts.text()?),
             form::BYTES => Value::Bytes(self.texts.bytes()?.into()),
@@ -252,8 +263,8 @@ impl Unpacker<'_> {
             form::LIST if depth < DEEPEST => {
                 let count = values.count(values.0.len())?;
                 let item = |_| {
-                    let kind = self.values.byte()?;
-                    self.value(tag, kind, depth + 1)
+                    let form = self.values.number()?;
+                    self.value(tag, form, depth + 1)
                 };
                 Value::List((0..count).map(item).collect::<Read<_>>()?)
             }

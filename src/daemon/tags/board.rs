@@ -1,0 +1,246 @@
+//! What is known of tags, kept up by copies of what the core is given.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use floorgate_sample::{Notice, QualityClass, Sample, SourceId, TagId, Timestamp};
+use floorgate_workbench::recording::{Call, Entry, Names};
+use globset::GlobSet;
+
+/// How far back values are counted for the rate.
+const RATE_OVER: Duration = Duration::from_secs(10);
+/// Counts of this long are kept apart.
+const RATE_STEP: Duration = Duration::from_secs(1);
+
+/// A tag.
+#[derive(Debug)]
+pub struct Row {
+    pub key: Arc<str>,
+    pub source: Arc<str>,
+    source_number: SourceId,
+    /// What was last received; of what was before the copies began, the value that counted.
+    pub sample: Option<Sample>,
+    /// When it was received, or changed.
+    pub at: Option<Timestamp>,
+    /// The rules that read it.
+    pub rules: Vec<Arc<str>>,
+    /// How many values came in each of the last steps.
+    counts: VecDeque<(Instant, u32)>,
+}
+
+impl Row {
+    /// The value as text; `unknown` where it is not known.
+    pub fn value(&self) -> String {
+        let value = self.sample.as_ref().and_then(|sample| sample.value.as_ref());
+        value.map_or_else(|| "unknown".to_owned(), text)
+    }
+
+    /// `good`, `uncertain`, `bad`, or `-` where nothing was ever received.
+    pub fn quality(&self) -> &'static str {
+        self.sample
+            .as_ref()
+            .map_or("-", |sample| sample.quality.class().as_str())
+    }
+
+    pub fn is_good(&self) -> bool {
+        self.sample
+            .as_ref()
+            .is_some_and(|sample| sample.quality.class() == QualityClass::Good)
+    }
+
+    /// How long ago it was received or changed.
+    pub fn age(&self, now: Timestamp) -> String {
+        self.at.map_or_else(|| "-".to_owned(), |at| span(now.since(at)))
+    }
+
+    /// Values a second, lately.
+    pub fn rate(&self, begun: Instant) -> f64 {
+        let over = begun.elapsed().min(RATE_OVER).max(RATE_STEP);
+        let recent = self.counts.iter().filter(|(at, _)| at.elapsed() <= RATE_OVER);
+        f64::from(recent.map(|(_, count)| *count).sum::<u32>()) / over.as_secs_f64()
+    }
+
+    fn note(&mut self) {
+        let now = Instant::now();
+        match self.counts.back_mut() {
+            Some((at, count)) if now.duration_since(*at) < RATE_STEP => *count += 1,
+            _ => self.counts.push_back((now, 1)),
+        }
+        while self
+            .counts
+            .front()
+            .is_some_and(|(at, _)| now.duration_since(*at) > RATE_OVER)
+        {
+            self.counts.pop_front();
+        }
+    }
+}
+
+/// All tags that are wanted.
+pub struct Board {
+    wanted: GlobSet,
+    /// No pattern was given.
+    wants_all: bool,
+    rows: Vec<Row>,
+    /// Where the tag of a number stands.
+    places: Vec<Option<usize>>,
+    /// When the copies began.
+    pub begun: Instant,
+    /// Samples that the gateway had no room to copy.
+    pub left_out: u64,
+}
+
+impl Board {
+    pub fn new(wanted: GlobSet, wants_all: bool) -> Self {
+        Self {
+            wanted,
+            wants_all,
+            rows: Vec::new(),
+            places: Vec::new(),
+            begun: Instant::now(),
+            left_out: 0,
+        }
+    }
+
+    pub fn row(&self, place: usize) -> Option<&Row> {
+        self.rows.get(place)
+    }
+
+    /// In the order of their names.
+    pub fn rows(&self) -> Vec<&Row> {
+        let mut rows: Vec<&Row> = self.rows.iter().collect();
+        rows.sort_by(|a, b| a.key.cmp(&b.key));
+        rows
+    }
+
+    /// Takes an entry. Returns where the tags stand of which a value came.
+    pub fn take(&mut self, entry: Entry) -> Vec<usize> {
+        match entry {
+            Entry::Names(names) => self.rename(names),
+            Entry::Standing(samples) => {
+                for sample in samples {
+                    if let Some(row) = self.at(sample.tag) {
+                        row.at = sample.source_time;
+                        row.sample = Some(sample);
+                    }
+                }
+            }
+            Entry::Hole(samples) => self.left_out += samples,
+            Entry::Call(Call::Apply {
+                source,
+                received,
+                notices,
+                samples,
+                ..
+            }) => {
+                if notices
+                    .iter()
+                    .any(|notice| matches!(notice, Notice::Offline { .. } | Notice::Stale { .. }))
+                {
+                    self.lose(source);
+                }
+                return self.receive(received, samples);
+            }
+            Entry::Call(Call::Answer {
+                received, samples, ..
+            }) => return self.receive(received, samples),
+            Entry::Begin { .. }
+            | Entry::Cell(..)
+            | Entry::Call(Call::Advance { .. } | Call::LeaveOutBelow { .. }) => {}
+        }
+        Vec::new()
+    }
+
+    fn at(&mut self, tag: TagId) -> Option<&mut Row> {
+        let place = self.places.get(tag.index()).copied().flatten()?;
+        self.rows.get_mut(place)
+    }
+
+    fn receive(&mut self, received: Timestamp, samples: Vec<Sample>) -> Vec<usize> {
+        let mut fresh = Vec::new();
+        for sample in samples {
+            let place = self.places.get(sample.tag.index()).copied().flatten();
+            if let Some(row) = self.at(sample.tag) {
+                row.note();
+                row.at = Some(received);
+                row.sample = Some(sample);
+                fresh.extend(place);
+            }
+        }
+        fresh
+    }
+
+    /// A source is lost: what was known of its tags does not hold any more.
+    fn lose(&mut self, source: SourceId) {
+        for row in self.rows.iter_mut().filter(|row| row.source_number == source) {
+            if let Some(sample) = &mut row.sample {
+                sample.value = None;
+                sample.quality = floorgate_sample::Quality::BAD_NO_COMMUNICATION;
+            }
+        }
+    }
+
+    /// Numbers mean other tags from here on; what is known is kept by name.
+    fn rename(&mut self, names: Names) {
+        let mut before: std::collections::HashMap<Arc<str>, Row> = self
+            .rows
+            .drain(..)
+            .map(|row| (Arc::clone(&row.key), row))
+            .collect();
+        self.places = vec![None; names.tags.len()];
+        for (number, tag) in (0..).map(TagId).zip(&names.tags) {
+            if !self.wants_all && !self.wanted.is_match(&*tag.key) {
+                continue;
+            }
+            let source = names
+                .sources
+                .get(usize::from(tag.source))
+                .cloned()
+                .unwrap_or_default();
+            let known = before.remove(&tag.key);
+            self.places[number.index()] = Some(self.rows.len());
+            self.rows.push(Row {
+                key: Arc::clone(&tag.key),
+                source,
+                rules: Vec::new(),
+                source_number: SourceId(tag.source),
+                sample: known.as_ref().and_then(|row| row.sample.clone()),
+                at: known.as_ref().and_then(|row| row.at),
+                counts: known.map_or_else(VecDeque::new, |row| row.counts),
+            });
+        }
+        for (rule, inputs) in names.rules {
+            for tag in inputs {
+                if let Some(row) = self.at(TagId(tag)) {
+                    row.rules.push(Arc::clone(&rule));
+                }
+            }
+        }
+    }
+}
+
+/// A value as an event has it: a 32-bit 0.8 is 0.8.
+pub fn json(value: &floorgate_sample::Value) -> serde_json::Value {
+    let text = serde_json::to_string(value).unwrap_or_default();
+    serde_json::from_str(&text).unwrap_or_default()
+}
+
+fn text(value: &floorgate_sample::Value) -> String {
+    match json(value) {
+        serde_json::Value::String(text) => text,
+        other => other.to_string(),
+    }
+}
+
+/// A duration as people read it.
+fn span(duration: Duration) -> String {
+    let seconds = duration.as_secs();
+    match seconds {
+        0..10 => format!("{:.1} s", duration.as_secs_f64()),
+        10..120 => format!("{seconds} s"),
+        120..7200 => format!("{} min", seconds / 60),
+        7200..172_800 => format!("{} h", seconds / 3600),
+        _ => format!("{} d", seconds / 86_400),
+    }
+}

@@ -1,0 +1,170 @@
+//! `floorgate tags`: what the gateway that runs knows of its tags, once or as it changes.
+
+mod board;
+mod screen;
+
+use std::io::{self, IsTerminal as _, Write};
+use std::net::Shutdown;
+use std::os::unix::net::UnixStream;
+
+use anyhow::Context as _;
+use clap::Args;
+use floorgate_sample::Timestamp;
+use floorgate_workbench::recording::{Entry, Recording};
+use globset::{Glob, GlobSet, GlobSetBuilder};
+use serde_json::json;
+
+use crate::check;
+use crate::cli::ConfigArgs;
+use crate::control::{self, Request};
+use crate::table::write_table;
+use board::{Board, Row};
+
+/// Which tags are shown, and how.
+#[derive(Debug, Args)]
+pub struct TagsOptions {
+    /// Only tags whose names match one of these, such as `filling-line/2/*`; `*` stands for any text.
+    #[arg(value_name = "GLOB", value_parser = glob)]
+    names: Vec<Glob>,
+    #[command(flatten)]
+    config: ConfigArgs,
+    /// Go on as values come: a view of the whole terminal, or a line for each value where the output is no terminal.
+    #[arg(short, long)]
+    watch: bool,
+    /// Print one JSON object a line.
+    #[arg(long)]
+    json: bool,
+}
+
+fn glob(text: &str) -> Result<Glob, globset::Error> {
+    Glob::new(text)
+}
+
+/// Shows tags.
+pub fn tags(options: &TagsOptions) -> anyhow::Result<()> {
+    let loaded = check::read(&options.config.config)?;
+    let socket = control::socket(&loaded.state_dir());
+    let mut wanted = GlobSetBuilder::new();
+    for name in &options.names {
+        wanted.add(name.clone());
+    }
+    let mut board = Board::new(
+        wanted.build().unwrap_or_else(|_| GlobSet::empty()),
+        options.names.is_empty(),
+    );
+    let mut stream = control::connect(&socket)?.with_context(|| {
+        format!(
+            "no gateway runs at {}; start it, or record its sources with `floorgate record`",
+            loaded.state_dir().display()
+        )
+    })?;
+    control::begin_stream(&mut stream, &socket, &Request::Watch)?;
+    let is_full_screen = options.watch && !options.json && io::stdout().is_terminal();
+    if is_full_screen {
+        return screen::show(stream, board);
+    }
+    let mut recording = Recording::open(stream.try_clone()?).context("the gateway sent no tags")?;
+    let mut out = io::stdout().lock();
+    let mut has_begun = false;
+    while let Some(entries) = recording.next_block()? {
+        for entry in entries {
+            has_begun |= matches!(entry, Entry::Begin { .. });
+            let fresh = board.take(entry);
+            if options.watch && has_begun {
+                let written = print_lines(&mut out, &board, &fresh, options.json);
+                if !goes_on(written)? {
+                    return Ok(());
+                }
+            }
+        }
+        if has_begun && !options.watch {
+            let _ = stream.shutdown(Shutdown::Both);
+            return print(&mut out, &board, options.json);
+        }
+    }
+    anyhow::bail!("the gateway has stopped")
+}
+
+/// A reader that has seen enough closes the pipe; that is no error.
+fn goes_on(written: io::Result<()>) -> io::Result<bool> {
+    match written {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Those that were given, a line each.
+fn print_lines(out: &mut dyn Write, board: &Board, fresh: &[usize], json: bool) -> io::Result<()> {
+    for row in fresh.iter().filter_map(|place| board.row(*place)) {
+        if json {
+            writeln!(out, "{}", object(row))?;
+        } else {
+            let time = row.at.map_or_else(String::new, |time| time.to_string());
+            writeln!(out, "{time}  {}  {}  {}", row.key, row.value(), row.quality())?;
+        }
+    }
+    out.flush()
+}
+
+/// All of them, as a table.
+fn print(out: &mut dyn Write, board: &Board, json: bool) -> anyhow::Result<()> {
+    let rows = board.rows();
+    if json {
+        let written = rows.iter().try_for_each(|row| writeln!(out, "{}", object(row)));
+        return goes_on(written).map(drop).map_err(Into::into);
+    }
+    let mut table = vec![["TAG", "VALUE", "QUALITY", "CHANGED", "RULES"].map(str::to_owned)];
+    let now = Timestamp::now();
+    for row in &rows {
+        table.push([
+            row.key.to_string(),
+            row.value(),
+            row.quality().to_owned(),
+            row.age(now),
+            row.rules.join(", "),
+        ]);
+    }
+    let written = write_table(out, &table).and_then(|()| {
+        let unknown = rows.iter().filter(|row| row.sample.is_none()).count();
+        writeln!(
+            out,
+            "\n{} tags, {unknown} of which nothing was ever received",
+            rows.len()
+        )
+    });
+    goes_on(written).map(drop).map_err(Into::into)
+}
+
+fn object(row: &Row) -> serde_json::Value {
+    let sample = row.sample.as_ref();
+    json!({
+        "tag": row.key,
+        "source": row.source,
+        "value": sample.and_then(|sample| sample.value.as_ref()).map(board::json),
+        "quality": row.quality(),
+        "status": sample.map(|sample| sample.quality.to_string()),
+        "at": row.at.map(|time| time.to_string()),
+        "rules": row.rules,
+    })
+}
+
+/// Reads the gateway's copies on a thread of its own.
+fn follow(
+    stream: UnixStream,
+    mut each: impl FnMut(Vec<Entry>) -> bool + Send + 'static,
+) -> anyhow::Result<std::thread::JoinHandle<anyhow::Result<()>>> {
+    let read = move || {
+        let mut recording = Recording::open(stream).context("the gateway sent no tags")?;
+        while let Some(entries) = recording.next_block()? {
+            if !each(entries) {
+                break;
+            }
+        }
+        Ok(())
+    };
+    std::thread::Builder::new()
+        .name("tags".to_owned())
+        .spawn(read)
+        .context("cannot start a thread")
+}
