@@ -149,7 +149,189 @@ fn the_mapping_that_was_recorded_makes_the_same_events_of_it() -> Result<()> {
     });
     let missing: Vec<_> = missing.collect();
     ensure!(missing.is_empty(), "not simulated: {missing:?}");
-    println!("{kinds:?}, {told}");
     ensure!(kinds.len() >= 6 && simulated.len() > 400, "{kinds:?}");
+    Ok(())
+}
+
+/// What a command prints, line by line as JSON.
+fn lines(command: &mut Command) -> Result<Vec<Value>> {
+    let output = command.output()?;
+    let told = String::from_utf8(output.stdout)?;
+    ensure!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    told.lines().map(|line| Ok(serde_json::from_str(line)?)).collect()
+}
+
+#[test]
+fn another_mapping_is_compared_with_the_recorded_one_event_by_event() -> Result<()> {
+    let kafka = Kafka::shared()?;
+    let mut plant = Plant::new(&kafka.bootstrap())?;
+    let mapping = MAPPING.replace("{site}", plant.site());
+    plant.gateway.write("mappings/filling.yaml", &mapping)?;
+    plant.gateway.start()?;
+    plant.reader("equipment-state")?.at_least(1, Patience::Long)?;
+    let (mut recorder, file) = begin(&plant, &[])?;
+    until("a recording", Patience::Long, || {
+        Ok(file.metadata().ok().filter(|file| file.len() > 0).map(drop))
+    })?;
+    happen(&mut plant, 1, 100)?;
+    plant.reader("production-count")?.at_least(100, Patience::Long)?;
+    recorder.interrupt()?;
+    ensure!(recorder.wait(Duration::from_secs(30))?.success());
+    plant.gateway.stop()?;
+
+    // Other names, another unit, a tag that is not read at all, no alarms, and a deadband that lets less through.
+    let other = mapping
+        .replace("mapping: filling", "mapping: packing")
+        .replace("good:", "count:")
+        .replace("trigger: good", "trigger: count")
+        .replace("unit: CEL, deadband: 0.5", "unit: KEL, deadband: 50")
+        .replace("  - {type: Alarm, trigger: alarms}\n", "")
+        .replace(
+            "  alarms:",
+            "  spare: {node: \"nsu=urn:floorgate:test:plant;s=Line1.Spare\"}\n  alarms:",
+        );
+    let other = plant.gateway.write("other.yaml", &other)?;
+    let (name, other) = (file.display().to_string(), other.display().to_string());
+    let told = lines(
+        &mut plant
+            .gateway
+            .command(&["simulate", &name, "--against", &other, "--json"])?,
+    )?;
+    let of = |kind: &str| -> Vec<&Value> { told.iter().filter(|row| row["type"] == kind).collect() };
+    ensure!(of("WorkOrderStatusChanged").is_empty(), "{told:?}");
+    let counts = of("ProductionCountRecorded");
+    let renamed = |row: &&&Value| row["fields"]["counterId"] == json!(["good", "count"]);
+    ensure!(
+        counts
+            .iter()
+            .all(|row| row["difference"] != "differs" || renamed(&row)),
+        "{counts:?}"
+    );
+    ensure!(
+        !of("AlarmRaised").is_empty()
+            && of("AlarmRaised")
+                .iter()
+                .all(|row| row["difference"] == "only in the first")
+    );
+    ensure!(
+        of("MeasurementRecorded")
+            .iter()
+            .any(|row| row["difference"] == "only in the first"),
+        "{told:?}"
+    );
+    let output = plant
+        .gateway
+        .command(&["simulate", &name, "--mapping", &other])?
+        .output()?;
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    ensure!(
+        told.contains("1 tags are not in the recording, such as packing/spare"),
+        "{told}"
+    );
+    let output = plant.gateway.command(&["simulate", &other])?.output()?;
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    ensure!(
+        !output.status.success() && told.contains("not a recording"),
+        "{told}"
+    );
+    Ok(())
+}
+
+#[test]
+fn tags_and_events_of_a_running_gateway_are_shown() -> Result<()> {
+    let kafka = Kafka::shared()?;
+    let mut plant = Plant::new(&kafka.bootstrap())?;
+    let output = plant.gateway.command(&["tags"])?.output()?;
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    ensure!(
+        !output.status.success() && told.contains("no gateway runs"),
+        "{told}"
+    );
+    plant.gateway.start()?;
+    plant.plc.set("Line2.Temp", 21.25)?;
+    plant
+        .reader("measurement")?
+        .until("the temperature", Patience::Long, |records| {
+            records
+                .iter()
+                .any(|record| record.json().is_ok_and(|data| data["value"] == 21.25))
+        })?;
+    let temperature = lines(&mut plant.gateway.command(&["tags", "*/2/temp", "--json"])?)?;
+    let [temperature] = &temperature[..] else {
+        anyhow::bail!("{temperature:?}");
+    };
+    ensure!(
+        temperature["tag"] == "filling/2/temp"
+            && temperature["value"] == 21.25
+            && temperature["quality"] == "good"
+            && temperature["rules"] == json!(["filling.2.MeasurementRecorded.temp"]),
+        "{temperature}"
+    );
+    let output = plant.gateway.command(&["tags"])?.output()?;
+    let told = String::from_utf8_lossy(&output.stdout).into_owned();
+    ensure!(
+        told.lines()
+            .any(|line| line.starts_with("filling/1/order") && line.contains("WO-1")),
+        "{told}"
+    );
+    ensure!(
+        told.contains("12 tags, 0 of which nothing was ever received"),
+        "{told}"
+    );
+
+    let log = plant.gateway.folder().join("tags.log");
+    let mut watch = Process::start(
+        "tags",
+        &plant.gateway.command(&["tags", "*/temp", "--watch"])?,
+        &log,
+    )?;
+    let log = plant.gateway.folder().join("events.log");
+    let words = ["events", "--type", "MeasurementRecorded"];
+    let mut events = Process::start("events", &plant.gateway.command(&words)?, &log)?;
+    let log = plant.gateway.folder().join("consumed.log");
+    let words = ["events", "--from-kafka", "--type", "MeasurementRecorded"];
+    let mut consumed = Process::start("consumed", &plant.gateway.command(&words)?, &log)?;
+    for shown in [&mut events, &mut consumed] {
+        shown.wait_for_output("value=21.25", Patience::Long)?;
+    }
+    // It shows what comes from when it is ready on: until then other values are written.
+    let mut degrees = 30.0;
+    until("a temperature that is watched", Patience::Long, || {
+        degrees += 1.0;
+        plant.plc.set("Line1.Temp", degrees)?;
+        Ok(watch.output()?.contains("filling/1/temp").then_some(()))
+    })?;
+    plant.plc.set("Line1.Temp", 99.5)?;
+    watch.wait_for_output("filling/1/temp  99.5  good", Patience::Long)?;
+    for shown in [&mut events, &mut consumed] {
+        shown.wait_for_output("value=99.5  unit=CEL", Patience::Long)?;
+    }
+    plant.plc.stop()?;
+    plant
+        .gateway
+        .wait_for_metric("floorgate_source_up{source=\"plc\"}", 0.0..0.5, Patience::Long)?;
+    let lost = lines(&mut plant.gateway.command(&["tags", "*/2/temp", "--json"])?)?;
+    ensure!(
+        lost[0]["value"].is_null() && lost[0]["quality"] == "bad",
+        "{lost:?}"
+    );
+    let first = lines(&mut plant.gateway.command(&[
+        "events",
+        "--from-kafka",
+        "--no-follow",
+        "--json",
+        "--from",
+        "2020-01-01T00:00:00Z",
+        "--type",
+        "MeasurementRecorded",
+    ])?)?;
+    ensure!(
+        first.iter().any(|row| row["value"]["value"] == 21.25),
+        "{first:?}"
+    );
     Ok(())
 }
