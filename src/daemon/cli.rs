@@ -6,6 +6,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::demo::DemoOptions;
 use crate::logging::LogFormat;
+use crate::test::TestArgs;
 
 /// Turns what machines say into business events on Kafka, each once and in order.
 ///
@@ -29,7 +30,7 @@ pub struct Cli {
 }
 
 const EXIT_CODES: &str = "\
-Exit codes: 0 ended as asked, 1 unexpected error, 2 wrong command line, 3 configuration refused,
+Exit codes: 0 ended as asked, 1 unexpected error or a test failed, 2 wrong command line, 3 configuration refused,
 4 storage failed, 5 another process has the store, 6 another gateway of this name took over.";
 
 #[derive(Debug, Subcommand)]
@@ -45,6 +46,17 @@ pub enum Command {
     /// Reports everything that is wrong in one run, each with file, line, column and a hint.
     #[command(after_help = "Example: floorgate check --config config/floorgate.yaml")]
     Check(ConfigArgs),
+    /// Run the tests of mappings: given these values at these times, exactly these events.
+    ///
+    /// Tests are YAML beside the mapping, in files that end in `.test.yaml`. No gateway, broker or device is needed.
+    #[command(after_help = "\
+Examples:
+  floorgate test
+  floorgate test mappings/filling-line.test.yaml --filter order --coverage
+  floorgate test mappings --config /etc/floorgate/floorgate.yaml --junit report.xml
+
+Exit codes: 0 all passed, 1 one failed, 3 a file of tests or its mapping is wrong.")]
+    Test(TestArgs),
     /// Show a simulated plant, a broker and the gateway at work, in one command.
     #[command(
         after_help = "Examples:\n  floorgate demo --for 20s\n  floorgate demo --lines 20 --rate 10 --kafka localhost:9092"
@@ -81,7 +93,7 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Print the JSON Schema of the configuration or of mappings, for editors.
+    /// Print the JSON Schema of the configuration, of mappings or of their tests, for editors.
     Schema {
         /// Which schema.
         #[arg(value_enum)]
@@ -247,6 +259,8 @@ pub enum SchemaOf {
     Config,
     /// The files under `mappings/`.
     Mapping,
+    /// The tests of mappings beside them, `*.test.yaml`.
+    Test,
     /// The data of the standard events, for who consumes them.
     Events,
 }
