@@ -113,7 +113,9 @@ impl Tally {
             failed,
             wrong,
         } = self;
-        let mut line = format!("{} tests: {passed} passed, {failed} failed", passed + failed);
+        let all = passed + failed;
+        let tests = if all == 1 { "test" } else { "tests" };
+        let mut line = format!("{all} {tests}: {passed} passed, {failed} failed");
         match wrong {
             0 => {}
             1 => line.push_str("; 1 file is wrong, and what it tests is not known"),
@@ -250,11 +252,14 @@ fn covered(coverage: &Coverage) -> String {
         "\ncoverage: {rules} of {all_rules} rules, {branches} of {all_branches} states, alarms and conditions\n"
     );
     for rule in coverage.uncovered() {
-        let _ = write!(text, "{}:{}  {}: ", rule.file, rule.line, rule.rule);
-        let _ = match rule.made {
-            false => writeln!(text, "no test makes an event of it"),
-            true => writeln!(text, "never {}", rule.never.join(", ")),
-        };
+        let _ = writeln!(
+            text,
+            "{}:{}  {}: {}",
+            rule.file,
+            rule.line,
+            rule.rule,
+            rule.never()
+        );
     }
     text.push('\n');
     text

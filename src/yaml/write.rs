@@ -29,12 +29,18 @@ fn written(text: &str) -> String {
         && !text.ends_with(' ')
         // Words of the core schema.
         && !["true", "false", "null"].contains(&text.to_ascii_lowercase().as_str());
-    if is_plain {
+    if is_plain || is_time(text) {
         text.to_owned()
     } else {
         // A string of JSON is one of YAML.
         Value::from(text).to_string()
     }
+}
+
+/// A length of time, such as `1500ms`, is text and not a number.
+fn is_time(text: &str) -> bool {
+    let unit = text.trim_start_matches(|digit: char| digit.is_ascii_digit());
+    unit.len() < text.len() && ["us", "ms", "s", "m", "h", "d"].contains(&unit)
 }
 
 #[cfg(test)]
@@ -47,7 +53,7 @@ mod tests {
     #[test]
     fn what_is_written_reads_back_as_the_same() {
         let value = json!({
-            "text": ["WO-1", "", "1", "1s", "true", "Null", "~", "a: b", "a #b", "- a", "{x}", "a\nb", "ü€", "end ", "0x1", ".inf"],
+            "text": ["WO-1", "", "1", "1s", "15d", "1e5", "1_000", "-1s", "true", "Null", "~", "a: b", "a #b", "- a", "{x}", "a\nb", "ü€", "end ", "0x1", ".inf"],
             "of numbers": [0, -1, 1.5, 1e300, u64::MAX / 2],
             "1": {"null": null, "yes": true, "deep": {"": []}},
         });
@@ -60,10 +66,10 @@ mod tests {
 
     #[test]
     fn what_needs_no_quotes_has_none() {
-        let value = json!({"state": 6, "order": "WO-1", "path": "acme/busan", "empty": ""});
+        let value = json!({"state": 6, "order": "WO-1", "path": "acme/busan", "empty": "", "at": "1500ms"});
         assert_eq!(
             flow(&value),
-            r#"{state: 6, order: WO-1, path: acme/busan, empty: ""}"#
+            r#"{state: 6, order: WO-1, path: acme/busan, empty: "", at: 1500ms}"#
         );
     }
 }

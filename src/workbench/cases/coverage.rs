@@ -38,9 +38,9 @@ struct Reached {
 /// Something that may happen in a rule.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Branch {
-    State(i64, Arc<str>),
-    Raised(Arc<str>),
-    Cleared(Arc<str>),
+    State(usize, Arc<str>),
+    Raised(usize, Arc<str>),
+    Cleared(usize, Arc<str>),
     GuardHolds,
     GuardHoldsBack,
 }
@@ -56,8 +56,14 @@ pub struct Uncovered {
     pub rule: String,
     /// Whether any test makes an event of it.
     pub made: bool,
-    /// What happens in none.
-    pub never: Vec<String>,
+    /// States that its trigger takes in none.
+    pub states: Vec<String>,
+    /// Alarms that none raises.
+    pub not_raised: Vec<String>,
+    /// Alarms that none clears.
+    pub not_cleared: Vec<String>,
+    /// What its condition (`when`) is in none.
+    pub when: Vec<bool>,
 }
 
 /// How much was reached.
@@ -126,8 +132,8 @@ impl Coverage {
             for (branch, happened) in &mut reached.branches {
                 *happened |= match branch {
                     Branch::State(..) => states(rule, plan, &values).contains(branch),
-                    Branch::Raised(code) => has_alarm(made, "AlarmRaised", code),
-                    Branch::Cleared(code) => has_alarm(made, "AlarmCleared", code),
+                    Branch::Raised(_, code) => has_alarm(made, "AlarmRaised", code),
+                    Branch::Cleared(_, code) => has_alarm(made, "AlarmCleared", code),
                     Branch::GuardHolds => !made.is_empty(),
                     Branch::GuardHoldsBack => would > made.len(),
                 };
@@ -139,16 +145,28 @@ impl Coverage {
     #[must_use]
     pub fn uncovered(&self) -> Vec<Uncovered> {
         let lacking = |(place, reached): (&Place, &Reached)| {
-            let never = reached.branches.iter().filter(|(_, happened)| !**happened);
-            let never: Vec<String> = never.map(|(branch, _)| branch.text()).collect();
-            let found = Uncovered {
+            let mut found = Uncovered {
                 file: reached.file.clone(),
                 line: place.1,
                 rule: reached.rule.clone(),
                 made: reached.made,
-                never,
+                states: Vec::new(),
+                not_raised: Vec::new(),
+                not_cleared: Vec::new(),
+                when: Vec::new(),
             };
-            (!found.made || !found.never.is_empty()).then_some(found)
+            let never = reached.branches.iter().filter(|(_, happened)| !**happened);
+            let never: Vec<&Branch> = never.map(|(branch, _)| branch).collect();
+            for branch in &never {
+                match branch {
+                    Branch::State(_, name) => found.states.push(name.to_string()),
+                    Branch::Raised(_, code) => found.not_raised.push(code.to_string()),
+                    Branch::Cleared(_, code) => found.not_cleared.push(code.to_string()),
+                    Branch::GuardHolds => found.when.push(true),
+                    Branch::GuardHoldsBack => found.when.push(false),
+                }
+            }
+            (!found.made || !never.is_empty()).then_some(found)
         };
         self.rules.iter().filter_map(lacking).collect()
     }
@@ -167,15 +185,25 @@ impl Coverage {
     }
 }
 
-impl Branch {
-    fn text(&self) -> String {
-        match self {
-            Self::State(_, name) => format!("state {name}"),
-            Self::Raised(code) => format!("alarm {code} raised"),
-            Self::Cleared(code) => format!("alarm {code} cleared"),
-            Self::GuardHolds => "`when` true".to_owned(),
-            Self::GuardHoldsBack => "`when` false".to_owned(),
+impl Uncovered {
+    /// What happens in no test, in words.
+    #[must_use]
+    pub fn never(&self) -> String {
+        let mut parts = Vec::new();
+        if !self.made {
+            parts.push("no test makes an event of it".to_owned());
         }
+        for (what, names) in [
+            ("states never taken", &self.states),
+            ("alarms never raised", &self.not_raised),
+            ("alarms never cleared", &self.not_cleared),
+        ] {
+            if !names.is_empty() {
+                parts.push(format!("{what}: {}", names.join(", ")));
+            }
+        }
+        parts.extend(self.when.iter().map(|value| format!("`when` is never {value}")));
+        parts.join("; ")
     }
 }
 
@@ -216,25 +244,20 @@ fn trigger<'p>(rule: &Rule, plan: &'p Plan) -> Option<&'p Tag> {
 
 /// All that may happen in a rule, as far as it is written.
 fn branches(rule: &Rule, plan: &Plan) -> Vec<Branch> {
-    let mut branches = Vec::new();
-    if let Some(table) = trigger(rule, plan).and_then(|tag| tag.spec.values.as_ref()) {
-        branches.extend(
-            table
-                .entries
-                .iter()
-                .zip(0..)
-                .map(|(entry, place)| Branch::State(place, Arc::clone(&entry.name))),
-        );
-    }
+    let trigger = trigger(rule, plan);
+    let table = trigger.and_then(|tag| tag.spec.values.as_ref());
+    let states = table.iter().flat_map(|table| &table.entries).enumerate();
+    let mut branches: Vec<Branch> = states
+        .map(|(place, entry)| Branch::State(place, Arc::clone(&entry.name)))
+        .collect();
     if let RuleKind::Alarm { of_condition } = &rule.spec.kind {
-        let bits = trigger(rule, plan).and_then(|tag| tag.spec.bits.as_ref());
-        let bits = bits.filter(|_| of_condition.is_none());
-        for alarm in of_condition
-            .iter()
-            .chain(bits.into_iter().flat_map(|bits| bits.iter()))
-        {
-            branches.push(Branch::Raised(Arc::clone(&alarm.code)));
-            branches.push(Branch::Cleared(Arc::clone(&alarm.code)));
+        let bits = trigger
+            .and_then(|tag| tag.spec.bits.as_deref())
+            .unwrap_or_default();
+        let alarms = of_condition.as_ref().map_or(bits, std::slice::from_ref);
+        for (place, alarm) in alarms.iter().enumerate() {
+            branches.push(Branch::Raised(place, Arc::clone(&alarm.code)));
+            branches.push(Branch::Cleared(place, Arc::clone(&alarm.code)));
         }
     }
     if rule.spec.when.is_some() {
@@ -302,7 +325,7 @@ fn state(table: &ValueTable, value: &Value) -> Option<Branch> {
     let found = table.find(value)?;
     let same = |key: &Key| *key == found.key;
     let place = table.entries.iter().position(|entry| same(&entry.key))?;
-    Some(Branch::State(i64::try_from(place).ok()?, Arc::clone(&found.name)))
+    Some(Branch::State(place, Arc::clone(&found.name)))
 }
 
 fn unguarded(plan: &Plan) -> Plan {
