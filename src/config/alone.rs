@@ -156,18 +156,18 @@ fn guess<'a>(
     for MappingFile { node, .. } in mappings {
         let mut scratch = Problems::default();
         let instances = Instances::read(node.get("for_each"), node.span, &mut scratch);
-        let mut names: HashMap<&str, Vec<String>> = HashMap::new();
+        let mut by_text: HashMap<&str, Vec<String>> = HashMap::new();
         let tags = node.get("tags").map(Node::entries).unwrap_or_default();
         for (_, _, tag) in tags {
             let source = tag.get("source").or_else(|| node.get("source"));
             let Some(text) = source.and_then(Node::as_text) else {
                 continue;
             };
-            let named = names
+            let of_all = by_text
                 .entry(text)
                 .or_insert_with(|| named(text, &instances, &mut scratch));
             let own = |key: &&(String, Span, Node)| !TAG_KEYS.contains(&key.0.as_str());
-            for name in named {
+            for name in of_all {
                 let place = *places.entry(name.clone()).or_insert_with(|| {
                     votes.push((name.clone(), vec![0; adapters.len()]));
                     votes.len() - 1

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::demo::DemoOptions;
+use crate::diff::DiffArgs;
 use crate::logging::LogFormat;
 use crate::test::TestArgs;
 
@@ -57,6 +58,17 @@ Examples:
 
 Exit codes: 0 all passed, 1 one failed, 3 a file of tests or its mapping is wrong.")]
     Test(TestArgs),
+    /// Show what changes for consumers between two mappings: rules, topics, keys, fields.
+    ///
+    /// Takes mappings, or settings whose mappings are meant. Rules are the same by their ids; what is only inside (guards, addresses,
+    /// deadbands) is told apart from what consumers see.
+    #[command(after_help = "\
+Examples:
+  floorgate diff /etc/floorgate/floorgate.yaml config/floorgate.yaml
+  git show HEAD:mappings/conveyor.yaml >/tmp/old.yaml; floorgate diff /tmp/old.yaml mappings/conveyor.yaml --exit-code
+
+Exit codes: 0 compared, 1 with --exit-code where they differ, 3 one of them is wrong.")]
+    Diff(DiffArgs),
     /// Show a simulated plant, a broker and the gateway at work, in one command.
     #[command(
         after_help = "Examples:\n  floorgate demo --for 20s\n  floorgate demo --lines 20 --rate 10 --kafka localhost:9092"

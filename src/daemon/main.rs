@@ -4,6 +4,7 @@ mod check;
 mod cli;
 mod control;
 mod demo;
+mod diff;
 mod engine;
 mod exit;
 #[cfg(test)]
@@ -56,6 +57,7 @@ fn dispatch(command: Command, audience: Audience) -> anyhow::Result<()> {
     match command {
         Command::Run(arguments) => run::run(&arguments.config, audience),
         Command::Check(arguments) => check::check(&arguments.config),
+        Command::Diff(arguments) => diff::diff(&arguments),
         Command::Test(arguments) => test::test(&arguments),
         Command::Demo(options) => demo::demo(&options),
         Command::Pki(command) => pki::pki(&command),

@@ -185,6 +185,7 @@ mod tests {
         let planned = LoadedSource {
             name: "plc".into(),
             adapter: "fragile",
+            has_source_time: true,
             tags: 0,
             source: Box::new(Fragile::default()),
         };
@@ -252,6 +253,7 @@ mod tests {
         let planned = [("panics", true), ("steady", false)].map(|(name, panics_first)| LoadedSource {
             name: name.into(),
             adapter: "talker",
+            has_source_time: true,
             tags: 0,
             source: Box::new(Talker {
                 panics_first,
@@ -309,6 +311,7 @@ mod tests {
         let planned = LoadedSource {
             name: "plc".into(),
             adapter: "deaf",
+            has_source_time: true,
             tags: 0,
             source: Box::new(Deaf(news)),
         };

@@ -33,7 +33,7 @@ pub struct TestArgs {
     /// Print one JSON object.
     #[arg(long)]
     json: bool,
-    /// Write a report for continuous integration, in the form of JUnit.
+    /// Write a report for continuous integration, in the form of `JUnit`.
     #[arg(long, value_name = "FILE")]
     junit: Option<PathBuf>,
 }
@@ -215,7 +215,7 @@ fn unwritten(events: &str) -> String {
 }
 
 fn indented(text: &str) -> String {
-    text.lines().map(|line| format!("  {line}\n")).collect()
+    text.lines().flat_map(|line| ["  ", line, "\n"]).collect()
 }
 
 /// Writes what came into tests that expect nothing yet.
@@ -282,7 +282,7 @@ fn object(suites: &[Suite], tally: Tally, coverage: Option<&Coverage>) -> Value 
 
 fn of_suite(suite: &Suite) -> Vec<Value> {
     let one = |run: &Run| {
-        let (outcome, text) = match &run.outcome {
+        let (outcome, found) = match &run.outcome {
             Outcome::Passed => ("passed", None),
             Outcome::Failed(difference) => ("failed", Some(("difference", difference))),
             Outcome::Unwritten(events) => ("unwritten", Some(("events", events))),
@@ -293,7 +293,7 @@ fn of_suite(suite: &Suite) -> Vec<Value> {
             "name": run.name,
             "outcome": outcome,
         });
-        if let Some((key, text)) = text {
+        if let Some((key, text)) = found {
             test[key] = json!(text);
         }
         if !run.failures.is_empty() {

@@ -1,4 +1,4 @@
-//! `floorgate test`: tests of mappings, without a gateway.
+//! `floorgate test` and `floorgate diff`: mappings without a gateway.
 
 use std::fs;
 use std::path::Path;
@@ -112,7 +112,7 @@ fn a_changed_mapping_turns_its_test_red_and_the_difference_says_where() -> Resul
         &["test", "press.test.yaml", "--junit", "report.xml"],
     )?;
     assert_eq!(said.code, Some(1));
-    let expected = r#"FAILED  press.test.yaml:3  parts and force
+    let expected = r"FAILED  press.test.yaml:3  parts and force
         1 event as expected
         press.test.yaml:10:9: it did not come:
         - - at: 2s
@@ -143,7 +143,7 @@ fn a_changed_mapping_turns_its_test_red_and_the_difference_says_where() -> Resul
         -     code: STOP
         +     code: E-STOP
 1 test: 0 passed, 1 failed
-"#;
+";
     assert_eq!(said.out, expected);
     let report = fs::read_to_string(folder.path().join("report.xml"))?;
     assert!(report.contains("failures=\"1\""), "{report}");
@@ -258,7 +258,7 @@ const MISTAKES: [(&str, &str, &str); 10] = [
     (
         "{leaves: true, force: 3.0}",
         "{leaves: true}, read: {plc: failed}",
-        "press.test.yaml:6:45: error: nothing is read here",
+        "press.test.yaml:6:46: error: nothing is read here",
     ),
 ];
 
@@ -313,5 +313,143 @@ fn settings_give_topics_and_sources_where_they_are_named() -> Result<()> {
         &[&words[..], &["--config", "floorgate.yaml"]].concat(),
     )?;
     assert_eq!(said.code, Some(0), "{}{}", said.out, said.errors);
+    Ok(())
+}
+
+#[test]
+fn what_changes_for_consumers_is_told_apart_from_what_is_inside() -> Result<()> {
+    let folder = press("diff")?;
+    let mapping = MAPPING
+        .replace("equipment:", "for_each: {press: 1..3}\nequipment:")
+        .replace("press1", "press{press}");
+    folder.write("old.yaml", &mapping)?;
+    let diff = |new: &str, more: &[&str]| -> Result<Said> {
+        folder.write("new.yaml", new)?;
+        floorgate(folder.path(), &[&["diff", "old.yaml", "new.yaml"], more].concat())
+    };
+    let said = diff(&format!("# another version\n{mapping}"), &["--exit-code"])?;
+    assert_eq!(
+        (said.code, said.out.as_str()),
+        (Some(0), "no difference\n"),
+        "{}",
+        said.errors
+    );
+
+    let inside = mapping
+        .replace("deadband: 0.5", "deadband: 1, debounce: 2s")
+        .replace("s=Leaves", "s=Left")
+        .replace("== 'Produce'", "!= 'Maintenance'");
+    let expected = "consumers see no difference: rules, topics, keys, types and fields are the same
+
+rules changed (! is seen by consumers)
+press.1.PartMade.leaves (and 2 other instances)  old.yaml:11 → new.yaml:11
+    tag leaves: address: {node: \"ns=2;s=Leaves\"} → {node: \"ns=2;s=Left\"}
+    when: mode == 'Produce' → mode != 'Maintenance'
+press.1.MeasurementRecorded.force (and 2 other instances)  old.yaml:12 → new.yaml:12
+    tag force: deadband: 0.5 → 1
+    tag force: debounce: added, 2s
+";
+    let said = diff(&inside, &[])?;
+    assert_eq!(
+        (said.code, said.out.as_str()),
+        (Some(0), expected),
+        "{}",
+        said.errors
+    );
+
+    let outside = mapping
+        .replace("code: HOT", "code: HOT, severity: 900")
+        .replace(
+            "trigger: force",
+            "trigger: force, topic: plant.forces, key: mode, data: {by: {mode: mode, of: 1}}",
+        )
+        .replace("  - {type: PartMade", "  - {type: PartLeft");
+    let expected = "consumers see a difference: fields, key, rules, topic
+
+topics that nothing went to before
++ acme.busan.mes.part-left.v1
++ plant.forces
+
+topics that nothing goes to any more
+- acme.busan.mes.measurement.v1
+- acme.busan.mes.part-made.v1
+
+rules added
++ press.1.PartLeft.leaves (and 2 other instances)  new.yaml:11  PartLeft to acme.busan.mes.part-left.v1
+
+rules removed
+- press.1.PartMade.leaves (and 2 other instances)  old.yaml:11  PartMade to acme.busan.mes.part-made.v1
+
+rules changed (! is seen by consumers)
+press.1.MeasurementRecorded.force (and 2 other instances)  old.yaml:12 → new.yaml:12
+  ! field by.mode: added, mode, packml-mode
+  ! field by.of: added, constant 1
+  ! key: acme/busan/pressing/press1 → the value of mode
+  ! topic: acme.busan.mes.measurement.v1 → plant.forces
+    tag mode: address: added, {node: \"ns=2;s=Mode\"}
+    tag mode: initial: added, compare
+    tag mode: source: added, plc
+    tag mode: values: added, packml-mode
+press.1.Alarm.alarms (and 2 other instances)  old.yaml:13 → new.yaml:13
+  ! field code HOT: severity 500 → severity 900
+";
+    let said = diff(&outside, &["--exit-code"])?;
+    assert_eq!(
+        (said.code, said.out.as_str()),
+        (Some(1), expected),
+        "{}",
+        said.errors
+    );
+    let json: Value = serde_json::from_str(&diff(&outside, &["--json"])?.out)?;
+    assert_eq!(
+        json["consumers_see"],
+        serde_json::json!(["fields", "key", "rules", "topic"])
+    );
+    assert_eq!(json["changed"][0]["instances"], 3);
+    assert_eq!(json["changed"][0]["changes"][2]["what"], "key");
+
+    // What is wrong is told where it stands, of both.
+    folder.write("old.yaml", &mapping.replace("trigger: leaves", "trigger: leafs"))?;
+    let said = diff(
+        &mapping.replace("kind", "").replace("unit: NEW", "unti: NEW"),
+        &[],
+    )?;
+    assert_eq!(said.code, Some(3), "{}", said.out);
+    for place in ["old.yaml:11:", "new.yaml:8:"] {
+        assert!(said.errors.contains(place), "no {place} in\n{}", said.errors);
+    }
+    Ok(())
+}
+
+#[test]
+fn settings_are_compared_by_their_mappings_and_files_of_tests_are_none() -> Result<()> {
+    let folder = press("diff-settings")?;
+    let settings = "gateway: g\nmappings: ['*.yaml']\nsources: {plc: {adapter: opcua, endpoint: 'opc.tcp://a:1', security: {policy: none, mode: none}}}\n\
+         kafka: {brokers: ['a:1'], security: {protocol: plaintext}}\n";
+    fs::create_dir(folder.path().join("conf"))?;
+    for (name, text) in [
+        ("conf/old.yml", settings.replace("'*.yaml'", "'../*.yaml'")),
+        (
+            "conf/new.yml",
+            settings.replace("'*.yaml'", "'../*.yaml'").replace(
+                "plaintext}",
+                "plaintext}, topics: {overrides: {Alarm: plant.alarms}}",
+            ),
+        ),
+    ] {
+        folder.write(name, &text)?;
+    }
+    let said = floorgate(folder.path(), &["diff", "conf/old.yml", "conf/new.yml"])?;
+    assert_eq!(said.code, Some(0), "{}", said.errors);
+    assert!(
+        said.out.starts_with("consumers see a difference: topic\n"),
+        "{}",
+        said.out
+    );
+    let changed = "press.Alarm.alarms  conf/../press.yaml:12 → conf/../press.yaml:12\n  ! topic: acme.busan.mes.alarm.v1 → plant.alarms\n";
+    assert!(said.out.contains(changed), "{}", said.out);
+    // The folder has a file of tests too, which the pattern passes over.
+    let said = floorgate(folder.path(), &["check", "--config", "conf/old.yml"])?;
+    assert_eq!(said.code, Some(0), "{}", said.errors);
     Ok(())
 }

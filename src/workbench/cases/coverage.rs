@@ -11,6 +11,8 @@ use floorgate_sample::{Sample, TagId, Value};
 use floorgate_yaml::{FileId, Problems, Span};
 use serde::Serialize;
 
+use crate::compare::kind;
+
 use super::file::Test;
 use super::seen::Seen;
 use super::steps::Action;
@@ -96,19 +98,6 @@ impl Coverage {
                 reached.branches.entry(branch).or_default();
             }
         }
-    }
-
-    /// The mappings without the conditions of their rules; `None` where no rule has one. Where more events come of them, a condition
-    /// held something back.
-    pub(crate) fn without_guards(&self, subject: &Subject) -> Option<Subject> {
-        let plan = &subject.plan;
-        plan.rules
-            .iter()
-            .any(|rule| rule.spec.when.is_some())
-            .then(|| Subject {
-                plan: Arc::new(unguarded(plan)),
-                ..subject.clone()
-            })
     }
 
     /// Notes what a test reached: what came of it, and what would have come without conditions.
@@ -224,14 +213,7 @@ fn places(mappings: &Mappings, problems: &Problems) -> Vec<Place> {
 /// The last part of a rule's id, which all instances share.
 fn short_id(rule: &Rule) -> String {
     let id = &*rule.id;
-    let kind = match &rule.spec.kind {
-        RuleKind::WorkOrderStatus { .. } => "WorkOrderStatusChanged",
-        RuleKind::EquipmentState => "EquipmentStateChanged",
-        RuleKind::ProductionCount { event, .. } => event.name(),
-        RuleKind::Alarm { .. } => "Alarm",
-        RuleKind::Measurement { .. } => "MeasurementRecorded",
-        RuleKind::Custom { event, .. } => event,
-    };
+    let kind = kind(&rule.spec.kind);
     match id.find(&format!(".{kind}.")) {
         Some(at) => id[at + 1..].to_owned(),
         None => id.rsplit('.').next().unwrap_or(id).to_owned(),
@@ -328,10 +310,18 @@ fn state(table: &ValueTable, value: &Value) -> Option<Branch> {
     Some(Branch::State(place, Arc::clone(&found.name)))
 }
 
-fn unguarded(plan: &Plan) -> Plan {
-    let mut plan = plan.clone();
-    for rule in plan.rules.iter_mut().filter(|rule| rule.spec.when.is_some()) {
+/// The mappings without the conditions of their rules; `None` where no rule has one. Where more events come of them, a condition
+/// held something back.
+pub(crate) fn without_guards(subject: &Subject) -> Option<Subject> {
+    let has_guard = |rule: &&mut Rule| rule.spec.when.is_some();
+    let mut plan = Plan::clone(&subject.plan);
+    let mut count = 0;
+    for rule in plan.rules.iter_mut().filter(has_guard) {
         Arc::make_mut(&mut rule.spec).when = None;
+        count += 1;
     }
-    plan
+    (count > 0).then(|| Subject {
+        plan: Arc::new(plan),
+        ..subject.clone()
+    })
 }

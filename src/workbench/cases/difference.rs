@@ -1,5 +1,7 @@
 //! What came out held against what is expected, event by event.
 
+use std::fmt::Write as _;
+
 use floorgate_yaml::Problems;
 use similar::{ChangeTag, TextDiff};
 
@@ -42,14 +44,11 @@ pub(crate) fn difference(expected: &[Expectation], seen: &[Seen], problems: &Pro
         match step {
             Step::Pair(one, other) => {
                 let expected = &expected[one];
-                text.push_str(&format!("{}: another event:\n", problems.place(expected.span)));
+                let _ = writeln!(text, "{}: another event:", problems.place(expected.span));
                 changed(&expected.lines(), &expected.lines_of(&seen[other]), &mut text);
             }
             Step::Missing(one) => {
-                text.push_str(&format!(
-                    "{}: it did not come:\n",
-                    problems.place(expected[one].span)
-                ));
+                let _ = writeln!(text, "{}: it did not come:", problems.place(expected[one].span));
                 signed('-', &expected[one].lines(), &mut text);
             }
             Step::Unexpected(other) => {
@@ -67,13 +66,15 @@ fn note(count: &mut usize, text: &mut String) {
     match std::mem::take(count) {
         0 => {}
         1 => text.push_str("1 event as expected\n"),
-        count => text.push_str(&format!("{count} events as expected\n")),
+        count => {
+            let _ = writeln!(text, "{count} events as expected");
+        }
     }
 }
 
 fn signed(sign: char, lines: &str, text: &mut String) {
     for line in lines.lines() {
-        text.push_str(&format!("{sign} {line}\n"));
+        let _ = writeln!(text, "{sign} {line}");
     }
 }
 

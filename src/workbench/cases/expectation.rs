@@ -1,5 +1,7 @@
 //! An event that a test expects, and whether one that came out is it.
 
+use std::fmt::Write as _;
+
 use floorgate_yaml::{Node, NodeKind, Problems, Span, decode, flow};
 use serde_json::{Map, Value as Json};
 
@@ -124,16 +126,21 @@ pub(crate) fn lines(facts: &[(&str, Json)]) -> String {
     let mut text = String::new();
     for (key, value) in facts {
         let head = if text.is_empty() { "- " } else { "  " };
-        match value {
+        let _ = match value {
             Json::Object(fields) if !fields.is_empty() => {
-                text.push_str(&format!("{head}{key}:\n"));
-                for (name, value) in fields {
-                    let name = flow(&Json::from(name.as_str()));
-                    text.push_str(&format!("    {name}: {}\n", flow(value)));
-                }
+                writeln!(text, "{head}{key}:\n{}", indented(fields))
             }
-            value => text.push_str(&format!("{head}{key}: {}\n", flow(value))),
-        }
+            value => writeln!(text, "{head}{key}: {}", flow(value)),
+        };
     }
     text
+}
+
+/// Fields, each on a line of its own.
+fn indented(fields: &Map<String, Json>) -> String {
+    let line = |(name, value): (&String, &Json)| {
+        let name = flow(&Json::from(name.as_str()));
+        format!("    {name}: {}", flow(value))
+    };
+    fields.iter().map(line).collect::<Vec<_>>().join("\n")
 }

@@ -57,8 +57,8 @@ pub fn read(
     adapters: &[&dyn Adapter],
     problems: &mut Problems,
 ) -> Option<TestFile> {
-    let text = match std::fs::read_to_string(path) {
-        Ok(text) => text,
+    let content = match std::fs::read_to_string(path) {
+        Ok(content) => content,
         Err(error) => {
             problems
                 .error(None, format!("{} cannot be read: {error}", path.display()))
@@ -66,10 +66,10 @@ pub fn read(
             return None;
         }
     };
-    let file = problems.add_file(path, text.as_str());
-    let node = floorgate_yaml::parse(file, &text, problems)?;
+    let file = problems.add_file(path, content.as_str());
+    let node = floorgate_yaml::parse(file, &content, problems)?;
     let _ = draft::<FileForm>(&node, problems);
-    let tests = node
+    let items = node
         .get("tests")
         .map(|tests| list("tests", tests, problems))
         .unwrap_or_default();
@@ -80,8 +80,8 @@ pub fn read(
     };
     let mappings = read_mappings(which, adapters, problems)?;
     let subject = Subject::of_mappings(&mappings);
-    let mut read: Vec<Test> = Vec::with_capacity(tests.len());
-    for node in tests {
+    let mut read: Vec<Test> = Vec::with_capacity(items.len());
+    for node in items {
         let Some(test) = read_test(node, &subject, problems) else {
             continue;
         };

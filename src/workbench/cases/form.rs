@@ -71,7 +71,7 @@ struct StepForm {
     /// The gateway is started again: `resumed` (nothing was missed), `new`, or `{after: 10s, sources: new}`.
     restart: Option<Json>,
     /// The outbox is `filling` (low priority is left out), `nearly full` (normal too) or `has room`.
-    outbox: Option<Filling>,
+    outbox: Option<Fullness>,
     /// What a `snapshot` reads, by source: values by tag, or `failed`.
     read: Option<BTreeMap<String, Json>>,
 }
@@ -79,7 +79,7 @@ struct StepForm {
 #[derive(JsonSchema)]
 #[serde(rename_all = "lowercase")]
 #[allow(dead_code, reason = "only its schema is used")]
-enum Filling {
+enum Fullness {
     Filling,
     #[serde(rename = "nearly full")]
     NearlyFull,

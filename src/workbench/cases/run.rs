@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use floorgate_adapter_api::Adapter;
 use floorgate_yaml::Problems;
 
-use super::coverage::Coverage;
+use super::coverage::{Coverage, without_guards};
 use super::difference::difference;
 use super::expectation::lines;
 use super::file::{Test, TestFile, read};
@@ -99,7 +99,7 @@ fn run_one(
 ) -> Result<Run, Stuck> {
     let (all, failures) = play(test, &file.subject)?;
     if options.coverage {
-        let unguarded = match coverage.without_guards(&file.subject) {
+        let unguarded = match without_guards(&file.subject) {
             Some(subject) => play(test, &subject)?.0,
             None => Vec::new(),
         };
@@ -112,8 +112,8 @@ fn run_one(
     let outcome = match &test.expect {
         None => Outcome::Unwritten(seen.iter().map(|seen| lines(&seen.facts())).collect()),
         Some(expected) => match difference(expected, &seen, problems) {
-            text if text.is_empty() => Outcome::Passed,
-            text => Outcome::Failed(text),
+            nothing if nothing.is_empty() => Outcome::Passed,
+            found => Outcome::Failed(found),
         },
     };
     Ok(Run {

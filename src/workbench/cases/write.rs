@@ -40,19 +40,34 @@ fn replace(path: &Path, text: &str) -> io::Result<()> {
 /// The text with the events below the steps of a test; `None` where that would not read back as what is meant.
 fn with_expectation(text: &str, name: &str, events: &str) -> Option<String> {
     let before = tree(text)?;
-    let test = test_of(&before, name)?;
-    let (key, steps) = test.entry("steps")?;
+    let (key, steps) = test_of(&before, name)?.entry("steps")?;
     let indent = " ".repeat(usize::try_from(key.column).ok()?.checked_sub(1)?);
     let block = if events.is_empty() {
         format!("{indent}expect: []\n")
     } else {
-        let lines: String = events.lines().map(|line| format!("{indent}  {line}\n")).collect();
+        let lines = events.lines().flat_map(|line| {
+            [
+                &*indent, "  ", line, "
+",
+            ]
+        });
+        let lines: String = lines.collect();
         format!("{indent}expect:\n{lines}")
     };
     let last = usize::try_from(last_line(steps)).ok()?;
     let lines: Vec<&str> = text.lines().collect();
     let (head, tail) = lines.split_at_checked(last)?;
-    let ended = |lines: &[&str]| lines.iter().map(|line| format!("{line}\n")).collect::<String>();
+    let ended = |lines: &[&str]| {
+        lines
+            .iter()
+            .flat_map(|line| {
+                [
+                    *line, "
+",
+                ]
+            })
+            .collect::<String>()
+    };
     let longer = [ended(head), block, ended(tail)].concat();
     let after = tree(&longer)?;
     let written = Json::from(test_of(&after, name)?.get("expect")?);
