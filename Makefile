@@ -81,6 +81,7 @@ generate: build ## write the files that the program generates: settings referenc
 	$(TARGET)/debug/floorgate reference >config/REFERENCE.md
 	$(TARGET)/debug/floorgate schema config >config/floorgate.schema.json
 	$(TARGET)/debug/floorgate schema mapping >mappings/mapping.schema.json
+	$(TARGET)/debug/floorgate schema test >mappings/test.schema.json
 	$(TARGET)/debug/floorgate schema events >mappings/events.schema.json
 	tests/notices >NOTICE
 

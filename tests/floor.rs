@@ -34,6 +34,8 @@ mod kill_loop;
 mod lane_fail_points;
 #[path = "floor/layering.rs"]
 mod layering;
+#[path = "floor/mapping_tests.rs"]
+mod mapping_tests;
 #[path = "floor/modbus.rs"]
 mod modbus;
 #[path = "floor/operation.rs"]

@@ -111,7 +111,7 @@ pub(crate) fn matching(base: &Path, pattern: &Spanned<String>, problems: &mut Pr
         .filter_map(Result::ok)
         .filter(|entry| {
             let name = entry.file_name().to_string_lossy().into_owned();
-            !name.starts_with('.') && matches(last.as_bytes(), name.as_bytes())
+            !name.starts_with('.') && !is_of_tests(&name) && matches(last.as_bytes(), name.as_bytes())
         })
         .map(|entry| entry.path())
         .filter(|path| path.is_file())
@@ -123,6 +123,11 @@ pub(crate) fn matching(base: &Path, pattern: &Spanned<String>, problems: &mut Pr
             .hint("write the pattern relative to the folder of the settings, such as `mappings/*.yaml`");
     }
     found
+}
+
+/// Whether a file has tests of the mappings beside it: it is none itself.
+fn is_of_tests(name: &str) -> bool {
+    name.ends_with(".test.yaml") || name.ends_with(".test.yml")
 }
 
 /// Whether a name matches a pattern with `*` and `?`, in time linear in their product.

@@ -127,7 +127,8 @@ impl Files {
         }
         self.list.push(File {
             path: path.to_path_buf(),
-            content: files::read(path, Some(span), problems),
+            // What the command line names stands in no file.
+            content: files::read(path, Some(span).filter(|span| span.line > 0), problems),
             includes: None,
         });
         self.by_path.insert(known, self.list.len() - 1);

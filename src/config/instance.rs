@@ -92,6 +92,7 @@ impl<'n> Compiler<'n> {
                 self.alarm_codes(equipment, (tag, &spec.kind), span, problems);
             }
             self.read_at_once(&spec, &inputs, event, &id, problems);
+            self.rule_places.push(event.event.span);
             self.plan.rules.push(Rule {
                 id,
                 equipment,
@@ -191,6 +192,7 @@ impl<'n> Compiler<'n> {
         }
         let id = TagId(u32::try_from(self.plan.tags.len()).ok()?);
         self.addresses[source].push((id, node));
+        self.tag_places.push(tag.span);
         self.plan.tags.push(Tag {
             key: [key_prefix, tag.name].concat().into(),
             address: 0,

@@ -4,6 +4,7 @@
 //! adapter lay out its work. It opens no socket, and it reports everything wrong in one run.
 
 mod alarm;
+mod alone;
 mod bounds;
 mod check;
 mod combination;
@@ -69,6 +70,7 @@ use floorgate_adapter_api::{Adapter, SnapshotSpec, Source, SourceSpec, TagSpec};
 use floorgate_core::plan::{Plan, SourceRow};
 use floorgate_yaml::{Draft, Node, NodeKind, Problems, Span, Spanned, closest, draft};
 
+pub use alone::{MappedSource, Mappings, Which, read_mappings};
 pub use difference::{Difference, Outline};
 pub use event_schema::events_schema;
 use mapping::{Compiler, KnownSource};
@@ -370,15 +372,10 @@ fn plan_sources(
     prints: &mut Prints,
     problems: &mut Problems,
 ) -> Option<Vec<LoadedSource>> {
-    let (event, entity) = event::SOURCE_CONNECTION;
     prints.tags = vec![0; compiler.plan.tags.len()];
     let mut loaded = Vec::new();
     for (number, entry) in sources.iter().enumerate() {
-        let topic = match (compiler.overrides.get(event), &compiler.sites[number]) {
-            (Some(topic), _) => topic.value.clone(),
-            (None, Some(site)) => format!("{site}.mes.{entity}.v1"),
-            (None, None) => format!("{gateway}.mes.{entity}.v1"),
-        };
+        let topic = compiler.source_topic(number, gateway);
         let name: Arc<str> = entry.name.into();
         compiler.plan.sources.push(SourceRow {
             name: Arc::clone(&name),

@@ -66,6 +66,9 @@ pub(crate) struct Compiler<'n> {
     pub(crate) alarms: HashMap<(EquipmentId, Arc<str>), TagId>,
     pub(crate) topics: HashMap<String, Arc<str>>,
     pub(crate) rule_ids: HashSet<Arc<str>>,
+    /// Where rules and tags are written, by number.
+    pub(crate) rule_places: Vec<Span>,
+    pub(crate) tag_places: Vec<Span>,
     mappings: HashSet<String>,
     /// Event types that the mappings use.
     pub events: HashSet<String>,
@@ -115,6 +118,8 @@ impl<'n> Compiler<'n> {
             alarms: HashMap::new(),
             topics: HashMap::new(),
             rule_ids: HashSet::new(),
+            rule_places: Vec::new(),
+            tag_places: Vec::new(),
             mappings: HashSet::new(),
             events: HashSet::new(),
         }

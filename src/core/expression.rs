@@ -131,6 +131,12 @@ impl Expression {
         text.len() > SMALL.0 || depth_of(text) > SMALL.1
     }
 
+    /// It as it is written.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
     /// The tags that it reads.
     pub fn slots(&self) -> impl Iterator<Item = Slot> {
         self.variables.iter().map(|(_, slot)| *slot)

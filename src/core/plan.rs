@@ -18,7 +18,7 @@ use crate::table::{Transitions, ValueTable};
 pub struct EquipmentId(pub u32);
 
 /// Everything the core needs to know, resolved.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Plan {
     /// Sources, by [`SourceId`].
     pub sources: Vec<SourceRow>,
@@ -31,7 +31,7 @@ pub struct Plan {
 }
 
 /// A source.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct SourceRow {
     /// Its name in the configuration.
     pub name: Arc<str>,
@@ -40,14 +40,14 @@ pub struct SourceRow {
 }
 
 /// A piece of equipment: the work unit that events are about, and their ordering scope.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Equipment {
     /// Path in the ISA-95 hierarchy, `enterprise/site/area/line/cell`.
     pub path: Arc<str>,
 }
 
 /// One tag of one instance.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Tag {
     /// Stable name, `mapping/instance/tag` (`mapping/tag` where there is one instance).
     pub key: Arc<str>,
@@ -149,7 +149,7 @@ pub enum InitialPolicy {
 pub struct Slot(pub u16);
 
 /// One rule of one instance.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Rule {
     /// Stable name, unique in the plan: `mapping.instance.event`.
     pub id: Arc<str>,

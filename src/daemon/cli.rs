@@ -5,11 +5,13 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::demo::DemoOptions;
+use crate::diff::DiffArgs;
 use crate::events::EventsOptions;
 use crate::logging::LogFormat;
 use crate::record::RecordOptions;
 use crate::simulate::SimulateOptions;
 use crate::tags::TagsOptions;
+use crate::test::TestArgs;
 
 /// Turns what machines say into business events on Kafka, each once and in order.
 ///
@@ -33,7 +35,7 @@ pub struct Cli {
 }
 
 const EXIT_CODES: &str = "\
-Exit codes: 0 ended as asked, 1 unexpected error, 2 wrong command line, 3 configuration refused,
+Exit codes: 0 ended as asked, 1 unexpected error or a test failed, 2 wrong command line, 3 configuration refused,
 4 storage failed, 5 another process has the store, 6 another gateway of this name took over.";
 
 #[derive(Debug, Subcommand)]
@@ -49,6 +51,28 @@ pub enum Command {
     /// Reports everything that is wrong in one run, each with file, line, column and a hint.
     #[command(after_help = "Example: floorgate check --config config/floorgate.yaml")]
     Check(ConfigArgs),
+    /// Run the tests of mappings: given these values at these times, exactly these events.
+    ///
+    /// Tests are YAML beside the mapping, in files that end in `.test.yaml`. No gateway, broker or device is needed.
+    #[command(after_help = "\
+Examples:
+  floorgate test
+  floorgate test mappings/filling-line.test.yaml --filter order --coverage
+  floorgate test mappings --config /etc/floorgate/floorgate.yaml --junit report.xml
+
+Exit codes: 0 all passed, 1 one failed, 3 a file of tests or its mapping is wrong.")]
+    Test(TestArgs),
+    /// Show what changes for consumers between two mappings: rules, topics, keys, fields.
+    ///
+    /// Takes mappings, or settings whose mappings are meant. Rules are the same by their ids; what is only inside (guards, addresses,
+    /// deadbands) is told apart from what consumers see.
+    #[command(after_help = "\
+Examples:
+  floorgate diff /etc/floorgate/floorgate.yaml config/floorgate.yaml
+  git show HEAD:mappings/conveyor.yaml >/tmp/old.yaml; floorgate diff /tmp/old.yaml mappings/conveyor.yaml --exit-code
+
+Exit codes: 0 compared, 1 with --exit-code where they differ, 3 one of them is wrong.")]
+    Diff(DiffArgs),
     /// Show a simulated plant, a broker and the gateway at work, in one command.
     #[command(
         after_help = "Examples:\n  floorgate demo --for 20s\n  floorgate demo --lines 20 --rate 10 --kafka localhost:9092"
@@ -113,7 +137,7 @@ pub enum Command {
         after_help = "Examples:\n  floorgate simulate monday.rec\n  floorgate simulate monday.rec --mapping new.yaml --type WorkOrderStatusChanged\n  floorgate simulate monday.rec --against new.yaml"
     )]
     Simulate(SimulateOptions),
-    /// Print the JSON Schema of the configuration or of mappings, for editors.
+    /// Print the JSON Schema of the configuration, of mappings or of their tests, for editors.
     Schema {
         /// Which schema.
         #[arg(value_enum)]
@@ -279,6 +303,8 @@ pub enum SchemaOf {
     Config,
     /// The files under `mappings/`.
     Mapping,
+    /// The tests of mappings beside them, `*.test.yaml`.
+    Test,
     /// The data of the standard events, for who consumes them.
     Events,
 }

@@ -10,7 +10,7 @@ use crate::operator::Damaged;
 
 /// What was asked for is done.
 pub const SUCCESS: u8 = 0;
-/// Something went wrong that nobody foresaw.
+/// Something went wrong that nobody foresaw, or a test failed.
 pub const UNEXPECTED: u8 = 1;
 /// The command line is wrong.
 pub const USAGE: u8 = 2;
@@ -27,6 +27,16 @@ const FENCED: u8 = 6;
 #[derive(Debug, thiserror::Error)]
 #[error("the configuration cannot be used")]
 pub struct Refused;
+
+/// What was looked at is not as it is to be: a test failed, or two mappings differ where that was asked. What was found was printed.
+#[derive(Debug, thiserror::Error)]
+#[error("not as it is to be")]
+pub struct Failed;
+
+/// Whether what is wrong was told where it stands, so that there is nothing to add.
+pub fn is_told(error: &anyhow::Error) -> bool {
+    error.is::<Refused>() || error.is::<Failed>()
+}
 
 /// The code of an error, by the kind of its first known cause.
 pub fn code(error: &anyhow::Error) -> u8 {
@@ -87,6 +97,7 @@ mod tests {
             (EngineError::Publisher.into(), 1),
             (EngineError::Fenced.into(), 6),
             (Refused.into(), 3),
+            (Failed.into(), 1),
             (
                 anyhow::Error::from(missing).context("kafka.security.password_file"),
                 3,

@@ -4,6 +4,7 @@ mod check;
 mod cli;
 mod control;
 mod demo;
+mod diff;
 mod engine;
 mod event_line;
 mod events;
@@ -24,6 +25,7 @@ mod simulate;
 mod supervisor;
 mod table;
 mod tags;
+mod test;
 
 use clap::Parser;
 
@@ -45,8 +47,7 @@ fn main() {
     let code = match dispatch(cli.command, audience) {
         Ok(()) => exit::SUCCESS,
         Err(error) => {
-            // What is wrong with a configuration was told where it stands; there is nothing to add.
-            if !error.is::<exit::Refused>() {
+            if !exit::is_told(&error) {
                 match audience {
                     Audience::People => eprintln!("floorgate: {error:#}"),
                     Audience::Machines => tracing::error!("{error:#}"),
@@ -62,6 +63,8 @@ fn dispatch(command: Command, audience: Audience) -> anyhow::Result<()> {
     match command {
         Command::Run(arguments) => run::run(&arguments.config, audience),
         Command::Check(arguments) => check::check(&arguments.config),
+        Command::Diff(arguments) => diff::diff(&arguments),
+        Command::Test(arguments) => test::test(&arguments),
         Command::Demo(options) => demo::demo(&options),
         Command::Pki(command) => pki::pki(&command),
         Command::Outbox(command) => operator::outbox(&command),
@@ -83,6 +86,7 @@ fn dispatch(command: Command, audience: Audience) -> anyhow::Result<()> {
                 match of {
                     SchemaOf::Config => floorgate_config::settings_schema(registry::ADAPTERS),
                     SchemaOf::Mapping => floorgate_config::mapping_schema(registry::ADAPTERS),
+                    SchemaOf::Test => floorgate_workbench::cases::schema(),
                     SchemaOf::Events => floorgate_config::events_schema(),
                 }
             );

@@ -90,12 +90,10 @@ impl Offline {
             let Some(due) = self.core.next_deadline().filter(|due| *due <= until) else {
                 return Ok(());
             };
-            if due > now.monotonic {
-                now = Now {
-                    wall: now.wall.after(due - now.monotonic),
-                    monotonic: due,
-                };
-            }
+            now = Now {
+                wall: now.wall.after(due.saturating_sub(now.monotonic)),
+                monotonic: due.max(now.monotonic),
+            };
             let mut events = Vec::new();
             self.core.advance(now, &mut events);
             each(self, now, events);

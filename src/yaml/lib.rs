@@ -23,6 +23,7 @@ mod spanned;
 mod stand_in;
 mod tree;
 mod within;
+mod write;
 
 pub use decode::{Draft, decode, draft, salvage};
 pub use duration::{Duration, NoDuration};
@@ -32,3 +33,4 @@ pub use problem::{Problem, Problems, Severity};
 pub use similar::{closest, slip, spelt};
 pub use spanned::Spanned;
 pub use within::Within;
+pub use write::flow;

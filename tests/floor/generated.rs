@@ -10,10 +10,11 @@ use anyhow::{Context, Result, ensure};
 use floorgate_tests::{Folder, binary, peer_command, repository};
 
 /// Each file and the words that generate it.
-const GENERATED: [(&str, &[&str]); 4] = [
+const GENERATED: [(&str, &[&str]); 5] = [
     ("config/REFERENCE.md", &["reference"]),
     ("config/floorgate.schema.json", &["schema", "config"]),
     ("mappings/mapping.schema.json", &["schema", "mapping"]),
+    ("mappings/test.schema.json", &["schema", "test"]),
     ("mappings/events.schema.json", &["schema", "events"]),
 ];
 
@@ -90,8 +91,14 @@ fn an_editor_takes_the_samples_and_sees_mistakes() -> Result<()> {
         }
     }
     assert!(examples.len() > 20);
-    let examples: Vec<&Path> = examples.iter().map(PathBuf::as_path).collect();
+    let (mut tests, examples): (Vec<&Path>, Vec<&Path>) = examples
+        .iter()
+        .map(PathBuf::as_path)
+        .partition(|path| path.to_string_lossy().ends_with(".test.yaml"));
     assert_eq!(objections("mappings/mapping.schema.json", &examples)?, [""; 0]);
+    let of_line = sample("mappings/filling-line.test.yaml");
+    tests.push(&of_line);
+    assert_eq!(objections("mappings/test.schema.json", &tests)?, [""; 0]);
 
     let folder = Folder::new("editor")?;
     let wrong = |of: &Path, from: &str, to: &str| -> Result<PathBuf> {
@@ -125,6 +132,14 @@ fn an_editor_takes_the_samples_and_sees_mistakes() -> Result<()> {
             "no number",
         ),
         ("config/floorgate.schema.json", &settings, "brokers", "broker"),
+        ("mappings/test.schema.json", &of_line, "expect:", "expects:"),
+        ("mappings/test.schema.json", &of_line, "at: 1s", "at: 1"),
+        (
+            "mappings/test.schema.json",
+            &of_line,
+            "initial: true",
+            "initial: maybe",
+        ),
     ] {
         let found = objections(schema, &[&wrong(of, from, to)?])?;
         assert!(!found.is_empty(), "{from} → {to} is taken");

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use floorgate_config::Loaded;
+use floorgate_config::{Loaded, Mappings};
 use floorgate_core::plan::Plan;
 
 /// A plan that steps are played to.
@@ -27,6 +27,18 @@ impl Subject {
             plan: Arc::clone(&loaded.plan),
             gateway: "test".into(),
             type_prefix: loaded.settings.events.type_prefix.value.as_str().into(),
+            has_source_time: sources.map(|source| source.has_source_time).collect(),
+        }
+    }
+
+    /// The plan of mappings alone.
+    #[must_use]
+    pub fn of_mappings(mappings: &Mappings) -> Self {
+        let sources = mappings.sources.iter();
+        Self {
+            plan: Arc::clone(&mappings.plan),
+            gateway: mappings.gateway.as_deref().unwrap_or("test").into(),
+            type_prefix: mappings.type_prefix.as_str().into(),
             has_source_time: sources.map(|source| source.has_source_time).collect(),
         }
     }
