@@ -6,6 +6,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::demo::DemoOptions;
 use crate::logging::LogFormat;
+use crate::probe::ProbeOptions;
 
 /// Turns what machines say into business events on Kafka, each once and in order.
 ///
@@ -53,6 +54,11 @@ pub enum Command {
     /// The gateway's own key and certificate, and the servers it trusts (OPC UA).
     #[command(subcommand)]
     Pki(PkiCommand),
+    /// Look at a Modbus device: units, readable ranges, and each value in all types and word orders.
+    ///
+    /// It reads gently and never writes: functions 1 to 4 and 43/14, one request at a time, with a pause after each.
+    #[command(after_help = crate::probe::EXAMPLES)]
+    Probe(ProbeOptions),
     /// Look into the outbox, whether the gateway runs or not.
     #[command(subcommand)]
     Outbox(OutboxCommand),

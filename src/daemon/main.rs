@@ -14,6 +14,7 @@ mod logging;
 mod opening;
 mod operator;
 mod pki;
+mod probe;
 mod registry;
 mod reload;
 mod run;
@@ -58,6 +59,7 @@ fn dispatch(command: Command, audience: Audience) -> anyhow::Result<()> {
         Command::Check(arguments) => check::check(&arguments.config),
         Command::Demo(options) => demo::demo(&options),
         Command::Pki(command) => pki::pki(&command),
+        Command::Probe(options) => probe::probe(&options),
         Command::Outbox(command) => operator::outbox(&command),
         Command::Dlq(command) => operator::dlq(&command),
         Command::Replay {

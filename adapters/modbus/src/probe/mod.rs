@@ -59,8 +59,9 @@ pub trait Watch {
 pub struct Findings {
     units: Vec<UnitFindings>,
     silent: Vec<(u8, String)>,
+    /// How many of the units are looked at.
+    looked_at: usize,
     missed: Vec<String>,
-    requests: u64,
     is_complete: bool,
 }
 
@@ -81,6 +82,8 @@ struct TableFindings {
     window: Window,
     ranges: Ranges,
     blocks: Vec<Block>,
+    /// It was looked at up to its end, and what could be read was read.
+    is_done: bool,
 }
 
 /// Looks at a device. What it finds is in `findings`, also where it fails or is given up in the middle.
@@ -88,7 +91,6 @@ pub async fn probe(look: &Look, watch: &dyn Watch, findings: &mut Findings) -> R
     let target = look.target.clone().with_times(look.timeout, look.pace);
     let mut asker = Asker::new(&target.checked, watch);
     let looked = look_at(look, &mut asker, findings).await;
-    findings.requests = asker.progress.requests;
     asker.close().await;
     findings.is_complete = looked.is_ok();
     looked
@@ -100,6 +102,7 @@ async fn look_at(look: &Look, asker: &mut Asker<'_>, findings: &mut Findings) ->
     find_units(look, known, asker, findings).await?;
     let only_first = seem_to_be_one(look, findings);
     let units = if only_first { 1 } else { findings.units.len() };
+    findings.looked_at = units;
     let each: u64 = windows.iter().map(|window| u64::from(window.extent.len)).sum();
     asker.progress.total = asker.progress.done + each * units as u64;
     let Findings {
@@ -190,6 +193,7 @@ async fn look_at_table(
         window,
         ranges: Ranges::default(),
         blocks: Vec::new(),
+        is_done: false,
     });
     let Some(table) = unit.tables.last_mut() else {
         return Ok(());
@@ -204,6 +208,7 @@ async fn look_at_table(
     let longest = most(window.table);
     ranges::find(&mut question, window.extent, window.step, longest, &mut table.ranges).await?;
     read_values(asker, id, table, missed).await?;
+    table.is_done = true;
     asker.leave();
     Ok(())
 }

@@ -8,7 +8,8 @@
 //!
 //! Requests, for a window of `w` registers with `r` readable stretches, `c` places where a request was refused
 //! though each of its registers can be read, and a longest request of `m`: at most
-//! `w / m + w / step + r × (6 + log m + 2 × log step) + c × (4 + log m) + 2`, logarithms to base 2, rounded up.
+//! `w / m + w / step + r × (6 + log 125 + 2 × log step) + c × (4 + log 125) + 2`, logarithms to base 2, rounded up; and twice that
+//! where `m` is below 8.
 
 use tokio_modbus::ExceptionCode;
 
@@ -146,7 +147,7 @@ impl<A: Ask> Search<'_, A> {
                 continue;
             }
             self.first_of(floor, at).await?;
-            let behind = self.last_of(at + 1).await?;
+            let behind = self.last_of(at).await?;
             floor = behind + 1;
             at = self.next_look(behind);
         }

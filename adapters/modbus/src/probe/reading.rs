@@ -21,7 +21,7 @@ pub const ORDER_NAMES: [&str; 4] = ["ABCD", "CDAB", "BADC", "DCBA"];
 /// Plausible floating-point numbers: what a plant measures is neither smaller nor larger.
 const LEAST_FLOAT: f64 = 1e-6;
 const MOST_FLOAT: f64 = 1e9;
-/// Plausible integers of 32 bits and more: what fits on a counter's display.
+/// Plausible integers of 32 bits and more: what fits on a counter's display. One of which a register is 0 is seen better as `u16`.
 const MOST_WHOLE: i128 = 9_999_999;
 /// Fewest registers of a text.
 const LEAST_TEXT: usize = 3;
@@ -167,9 +167,10 @@ fn wide(words: &[u16], widest: usize) -> Vec<Wide> {
                     .zip(ORDER_NAMES)
                     .filter_map(|(order, word_order)| {
                         let value = decoded(words, of, order)?;
+                        let is_float = matches!(of, Kind::Float32 | Kind::Float64);
                         Some(InOrder {
                             word_order,
-                            plausible: is_plausible(&value),
+                            plausible: is_plausible(&value) && (is_float || !words.contains(&0)),
                             value: number(&value),
                         })
                     })

@@ -109,15 +109,9 @@ pub struct TableReport {
 }
 
 impl Findings {
-    /// What was found up to now.
+    /// What was found up to now, in so many requests.
     #[must_use]
-    pub fn report(&self, look: &Look) -> Report {
-        let mut missed = self.missed.clone();
-        for unit in &self.units {
-            for table in &unit.tables {
-                table.say_missed(unit.unit, &mut missed);
-            }
-        }
+    pub fn report(&self, look: &Look, requests: u64) -> Report {
         let silent = self.silent.iter().map(|(unit, reason)| SilentUnit {
             unit: *unit,
             reason: reason.clone(),
@@ -126,10 +120,40 @@ impl Findings {
             connect: look.target.checked.endpoint.to_string(),
             units: self.units.iter().map(|unit| unit.report(look.wide)).collect(),
             silent: silent.collect(),
-            requests: self.requests,
+            requests,
             complete: self.is_complete,
-            missed,
+            missed: self.missed(look),
         }
+    }
+
+    /// What could not be looked at or was not, and why.
+    pub(super) fn missed(&self, look: &Look) -> Vec<String> {
+        let mut missed = self.missed.clone();
+        for unit in &self.units {
+            for table in &unit.tables {
+                table.say_missed(unit.unit, &mut missed);
+            }
+        }
+        if self.is_complete {
+            return missed;
+        }
+        if self.looked_at == 0 {
+            let asked = self.units.len() + self.silent.len();
+            let left: Vec<String> = look.units().iter().skip(asked).map(u8::to_string).collect();
+            missed.push(format!("units that were not asked any more: {}", left.join(", ")));
+        }
+        for unit in &self.units[..self.looked_at] {
+            for window in look.windows().iter().skip(unit.tables.len()) {
+                let (name, extent) = (window.table.name(), window.extent);
+                missed.push(format!(
+                    "unit {}: {name} {}-{} was not looked at any more",
+                    unit.unit,
+                    extent.start,
+                    extent.end() - 1
+                ));
+            }
+        }
+        missed
     }
 }
 
@@ -225,6 +249,10 @@ impl TableFindings {
     fn say_missed(&self, unit: u8, missed: &mut Vec<String>) {
         let name = self.window.table.name();
         let last = self.window.extent.end() - 1;
+        if !self.is_done {
+            let first = self.window.extent.start;
+            missed.push(format!("unit {unit}: {name} {first}-{last} was looked at in part only"));
+        }
         if let Some((at, why)) = &self.ranges.stopped {
             missed.push(format!("unit {unit}: {name} {at}-{last} was not looked at: {why}"));
         }

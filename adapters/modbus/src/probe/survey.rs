@@ -20,7 +20,7 @@ impl Findings {
         let mut survey = Survey {
             settings: self.settings(look),
             points: Vec::new(),
-            missed: self.report(look).missed,
+            missed: self.missed(look),
             is_partial: !self.is_complete,
         };
         let with_values: Vec<&UnitFindings> = self.units.iter().filter(|unit| unit.has_values()).collect();
