@@ -1,1 +1,3 @@
-//! The workbench.
+//! The workbench: what an engineer does with a mapping before it runs, without a gateway.
+
+pub mod draft;
