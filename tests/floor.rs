@@ -48,6 +48,8 @@ mod peers;
 mod plant;
 #[path = "floor/priority.rs"]
 mod priority;
+#[path = "floor/probe.rs"]
+mod probe;
 #[path = "floor/promises.rs"]
 mod promises;
 #[path = "floor/reload.rs"]

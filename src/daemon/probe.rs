@@ -7,6 +7,7 @@ use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
+use floorgate_workbench::draft::{self, DraftOptions};
 use floorgate_yaml::Duration;
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -36,7 +37,7 @@ pub struct ProbeOptions {
     #[arg(long, value_name = "FROM-TO", value_delimiter = ',', default_value = "0-9999")]
     range: Vec<Addresses>,
     /// Where nothing is readable, ask for every so manyth address only; 1 misses nothing.
-    #[arg(long, value_name = "N", default_value_t = 25, value_parser = clap::value_parser!(u32).range(1..=125))]
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=125))]
     step: u32,
     /// Look at these addresses only, as in `holding:100-109`; may be given more than once.
     #[arg(long, value_name = "KIND:FROM-TO", value_delimiter = ',')]
@@ -97,7 +98,10 @@ pub fn probe(options: &ProbeOptions) -> anyhow::Result<()> {
     if let Some(path) = &options.save
         && path.exists()
     {
-        bail!("{} exists already; name another file with --save, or move it away", path.display());
+        bail!(
+            "{} exists already; name another file with --save, or move it away",
+            path.display()
+        );
     }
     let look = Look {
         target: options.target.clone(),
@@ -110,7 +114,9 @@ pub fn probe(options: &ProbeOptions) -> anyhow::Result<()> {
         timeout: options.timeout.into(),
         pace: options.pace.into(),
     };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     let mut findings = Findings::default();
     let bar = Bar::new();
     // What is dropped in the middle closes its connection.
@@ -141,7 +147,11 @@ pub fn probe(options: &ProbeOptions) -> anyhow::Result<()> {
         Some(Ok(())) if !has_found => Err(NobodyThere {
             connect: report.connect,
             count: report.silent.len(),
-            reason: report.silent.first().map(|silent| silent.reason.clone()).unwrap_or_default(),
+            reason: report
+                .silent
+                .first()
+                .map(|silent| silent.reason.clone())
+                .unwrap_or_default(),
         }
         .into()),
         Some(Ok(())) => Ok(()),
@@ -165,7 +175,7 @@ struct Bar {
 impl Bar {
     fn new() -> Self {
         let bar = ProgressBar::new(0);
-        if let Ok(style) = ProgressStyle::with_template("{wide_bar} {percent:>3} %  {msg}") {
+        if let Ok(style) = ProgressStyle::with_template("{wide_bar} {percent:>3} % {eta:>4}  {msg}") {
             bar.set_style(style);
         }
         Self {
@@ -187,8 +197,47 @@ impl Watch for Bar {
     }
 }
 
-/// Writes a first mapping.
+/// Writes a first mapping, or several where units are built alike and others are not: then the others stand beside it.
 fn save(path: &Path, options: &ProbeOptions, look: &Look, findings: &Findings) -> anyhow::Result<()> {
-    let _ = (options, look, findings);
-    std::fs::write(path, "").with_context(|| format!("{} cannot be written", path.display()))
+    let stem = path
+        .file_stem()
+        .map_or_else(|| "mapping".into(), |stem| stem.to_string_lossy());
+    let (survey, zeros) = findings.survey(look);
+    let drafted = draft::mappings(
+        &survey,
+        &DraftOptions {
+            name: stem.into_owned(),
+            source: options.source.clone(),
+            adapter: "modbus",
+            equipment: options.equipment.clone(),
+            schema: "mapping.schema.json".to_owned(),
+            origin: format!(
+                "what `floorgate probe` found at {}; {zeros} registers and bits that were 0 are left out",
+                look.target
+            ),
+        },
+    );
+    let mut place = path.to_path_buf();
+    for mapping in &drafted {
+        write_new(&place, &mapping.text)
+            .with_context(|| format!("the mapping cannot be written to {}", place.display()))?;
+        let of = if mapping.instances > 1 {
+            format!(" of each of {} units", mapping.instances)
+        } else {
+            String::new()
+        };
+        eprintln!(
+            "floorgate: {} has {} tags{of}: types are guesses, see the comments; then `floorgate check`",
+            place.display(),
+            mapping.tags
+        );
+        place = path.with_file_name(format!("{}-more.yaml", mapping.name));
+    }
+    Ok(())
+}
+
+/// Writes a file that is not there yet.
+fn write_new(path: &Path, text: &str) -> io::Result<()> {
+    let mut file = std::fs::File::create_new(path)?;
+    file.write_all(text.as_bytes())
 }

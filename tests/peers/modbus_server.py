@@ -95,6 +95,7 @@ class Link:
         return {
             "connections": len(self.server.active_connections),
             "requests": sum(unit.requests for unit in self.units.values()),
+            "by_unit": {number: unit.requests for number, unit in self.units.items()},
         }
 
     async def functions(self):

@@ -124,6 +124,14 @@ impl ModbusPeer {
         self.counted("requests")
     }
 
+    /// How many reads this unit answered since the start.
+    pub fn requests_of(&mut self, unit: u8) -> Result<u64> {
+        let counts = self.ask(&json!({"op": "count"}))?;
+        counts["by_unit"][unit.to_string()]
+            .as_u64()
+            .with_context(|| format!("no unit {unit}"))
+    }
+
     /// The function codes that were asked for since the start.
     pub fn functions(&mut self) -> Result<Vec<u8>> {
         let counts = self.ask(&json!({"op": "functions"}))?;

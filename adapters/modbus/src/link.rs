@@ -137,6 +137,11 @@ impl Link {
         Ok(())
     }
 
+    /// Waits until the next request may be sent, which a request does by itself.
+    pub(crate) async fn wait_ready(&mut self) {
+        wait_until(self.ready).await;
+    }
+
     /// Reads registers, or bits as words of 0 and 1. After any failure but an exception the connection is gone.
     pub(crate) async fn read(&mut self, unit: u8, table: Table, extent: Extent) -> Result<Vec<u16>, Failure> {
         let request = request(table, extent)?;
@@ -171,7 +176,7 @@ impl Link {
             .context
             .take()
             .ok_or_else(|| io::Error::from(io::ErrorKind::NotConnected))?;
-        wait_until(self.ready).await;
+        self.wait_ready().await;
         context.set_slave(Slave(unit));
         let answer = match timeout(self.timeout, context.call(request)).await {
             Err(_) => return Err(Failure::Timeout(self.timeout)),

@@ -146,7 +146,11 @@ type Cell = (String, bool);
 fn write_values(out: &mut dyn Write, unit: u8, table: &TableReport, has_colour: bool) -> io::Result<()> {
     if !table.set.is_empty() {
         let set = numbers(table.set.iter().copied());
-        writeln!(out, "\nunit {unit}, {}: these are 1, the others 0\n{set}", table.table)?;
+        writeln!(
+            out,
+            "\nunit {unit}, {}: these are 1, the others 0\n{set}",
+            table.table
+        )?;
     }
     let mut rows: Vec<Vec<Cell>> = Vec::new();
     let mut zeros = 0;

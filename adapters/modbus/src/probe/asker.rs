@@ -22,12 +22,12 @@ const BUSY_TRIES: u32 = 5;
 /// The device cannot be reached at all.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "{endpoint} cannot be reached: {source}; see that address and port are right, that the device runs, and that no other \
+    "{endpoint} cannot be reached: {error}; see that address and port are right, that the device runs, and that no other \
      master has its only connection"
 )]
 pub struct Lost {
     endpoint: String,
-    source: io::Error,
+    error: io::Error,
 }
 
 /// Objects of a device identification, and which one follows.
@@ -139,14 +139,17 @@ impl<'a> Asker<'a> {
         self.link.close().await;
     }
 
-    pub(super) async fn open(&mut self) -> Result<(), Lost> {
-        if self.link.is_open() {
-            return Ok(());
+    /// Connects where that is to be done, and waits for the pause.
+    async fn open(&mut self) -> Result<(), Lost> {
+        if !self.link.is_open() {
+            self.link.open().await.map_err(|error| Lost {
+                endpoint: self.endpoint.clone(),
+                error,
+            })?;
         }
-        self.link.open().await.map_err(|source| Lost {
-            endpoint: self.endpoint.clone(),
-            source,
-        })
+        // Here, so that the pause is no part of the response time.
+        self.link.wait_ready().await;
+        Ok(())
     }
 
     fn note<T>(&mut self, asked: Instant, answer: &Result<T, Failure>) {

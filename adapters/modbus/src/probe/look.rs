@@ -59,7 +59,9 @@ impl FromStr for TableName {
         let is_named = |table: &Table| text == table.name() || text.strip_suffix('s') == Some(table.name());
         let table = Table::ALL.into_iter().find(is_named);
         table.map(Self).ok_or_else(|| {
-            WrongWord(format!("`{text}` is no table; they are holding, input, coil and discrete"))
+            WrongWord(format!(
+                "`{text}` is no table; they are holding, input, coil and discrete"
+            ))
         })
     }
 }
@@ -96,7 +98,9 @@ impl FromStr for Place {
 
     fn from_str(text: &str) -> Result<Self, WrongWord> {
         let (table, addresses) = text.split_once(':').ok_or_else(|| {
-            WrongWord(format!("`{text}` names no table and addresses of it, as in holding:100-109"))
+            WrongWord(format!(
+                "`{text}` names no table and addresses of it, as in holding:100-109"
+            ))
         })?;
         Ok(Self {
             table: table.parse::<TableName>()?.0,

@@ -133,9 +133,9 @@ async fn find_units(
     let mut units = look.units();
     if look.target.checked.endpoint.is_rtu() && units.contains(&0) {
         units.retain(|unit| *unit != 0);
-        findings
-            .missed
-            .push("unit 0 is the broadcast address of RTU, which no device answers: it was not asked".to_owned());
+        findings.missed.push(
+            "unit 0 is the broadcast address of RTU, which no device answers: it was not asked".to_owned(),
+        );
     }
     asker.progress.total = units.len() as u64;
     for unit in units {
@@ -206,7 +206,14 @@ async fn look_at_table(
         known,
     };
     let longest = most(window.table);
-    ranges::find(&mut question, window.extent, window.step, longest, &mut table.ranges).await?;
+    ranges::find(
+        &mut question,
+        window.extent,
+        window.step,
+        longest,
+        &mut table.ranges,
+    )
+    .await?;
     read_values(asker, id, table, missed).await?;
     table.is_done = true;
     asker.leave();
@@ -229,7 +236,10 @@ async fn read_values(
         let mut start = stretch.start;
         while start < stretch.end() {
             let seam = table.ranges.seams.iter().find(|seam| **seam > start);
-            let end = stretch.end().min(start + most).min(seam.copied().unwrap_or(u32::MAX));
+            let end = stretch
+                .end()
+                .min(start + most)
+                .min(seam.copied().unwrap_or(u32::MAX));
             parts.push(Extent {
                 start,
                 len: end - start,
@@ -263,7 +273,9 @@ impl TableFindings {
     /// Keeps what was read, as one block with what is before it.
     fn keep(&mut self, start: u32, words: Vec<u16>) {
         match self.blocks.last_mut() {
-            Some(last) if last.start as usize + last.words.len() == start as usize => last.words.extend(words),
+            Some(last) if last.start as usize + last.words.len() == start as usize => {
+                last.words.extend(words)
+            }
             _ => self.blocks.push(Block { start, words }),
         }
     }

@@ -64,7 +64,10 @@ impl Model {
         find(self, extent, step, 125, &mut found)
             .await
             .expect("the model is never lost");
-        let ranges = found.stretches.iter().map(|stretch| (stretch.start, stretch.end() - 1));
+        let ranges = found
+            .stretches
+            .iter()
+            .map(|stretch| (stretch.start, stretch.end() - 1));
         (ranges.collect(), found)
     }
 
@@ -74,10 +77,16 @@ impl Model {
         let stretches = stretches(&self.readable, window);
         let size = window.1 - window.0 + 1;
         let most = self.limit.unwrap_or(125);
-        let cuts = self.seams.iter().filter(|seam| (window.0..=window.1).contains(seam)).count() + 2;
+        let cuts = self
+            .seams
+            .iter()
+            .filter(|seam| (window.0..=window.1).contains(seam))
+            .count()
+            + 2;
         let cuts = u32::try_from(cuts).expect("few");
         let count = u32::try_from(stretches.len()).expect("few");
-        let bound = size / most + size / step + count * (6 + log(125) + 2 * log(step)) + cuts * (4 + log(125)) + 2;
+        let bound =
+            size / most + size / step + count * (6 + log(125) + 2 * log(step)) + cuts * (4 + log(125)) + 2;
         bound as usize
     }
 }
@@ -100,7 +109,10 @@ struct Chance(u64);
 impl Chance {
     fn below(&mut self, limit: u32) -> u32 {
         // Knuth's MMIX generator; its upper bits are the good ones.
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        self.0 = self
+            .0
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
         u32::try_from((self.0 >> 33) % u64::from(limit)).unwrap_or_default()
     }
 }
@@ -113,7 +125,11 @@ async fn edges_are_exact() {
     // 351 lies alone between two addresses that were asked for.
     assert_eq!(found, [(0, 9), (100, 349), (1003, 1200)]);
     assert_eq!((known.longest, known.limit), (125, None));
-    assert!(model.asked.len() <= model.bound((0, 1999), 25), "{}", model.asked.len());
+    assert!(
+        model.asked.len() <= model.bound((0, 1999), 25),
+        "{}",
+        model.asked.len()
+    );
     let (found, _) = Model::of(&ranges).find((0, 1999), 1).await;
     assert_eq!(found, ranges);
 }
@@ -145,13 +161,19 @@ async fn any_device_is_found_as_it_is_in_few_requests() {
         for (from, to) in truth.iter().filter(|range| !found.contains(range)) {
             // Only what no question could hit: no address of the grid lies in it.
             let is_hit = from.is_multiple_of(step) || from / step != to / step || *from <= first;
-            assert!(!is_hit, "round {round}: {from} to {to} was missed with a step of {step}");
+            assert!(
+                !is_hit,
+                "round {round}: {from} to {to} was missed with a step of {step}"
+            );
         }
         if let Some(limit) = known.limit {
             assert_eq!(Some(limit), model.limit, "round {round}");
         }
         let longest = truth.iter().map(|(from, to)| to - from + 1).max().unwrap_or(0);
-        if model.seams.is_empty() && model.limit.is_some_and(|limit| limit > 1 && longest > limit + 1) && step == 1 {
+        if model.seams.is_empty()
+            && model.limit.is_some_and(|limit| limit > 1 && longest > limit + 1)
+            && step == 1
+        {
             assert_eq!(known.limit, model.limit, "round {round}");
         }
         let bound = if model.limit.is_some_and(|limit| limit < 8) {
@@ -238,6 +260,9 @@ async fn a_device_that_says_nothing_in_place_of_a_refusal_is_found_too_and_one_t
     dead.dies_after = Some(3);
     let (found, known) = dead.find((0, 999), 25).await;
     assert_eq!(found, [(0, 374)], "what was found is kept");
-    assert_eq!(known.stopped.map(|(_, why)| why).as_deref(), Some("the unit does not answer any more"));
+    assert_eq!(
+        known.stopped.map(|(_, why)| why).as_deref(),
+        Some("the unit does not answer any more")
+    );
     assert_eq!(dead.asked.len(), 3 + 3);
 }

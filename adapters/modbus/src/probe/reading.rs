@@ -9,12 +9,8 @@ use crate::decimal::{Decimal, Linear};
 use crate::decode::{Decode, Kind, Shown, WordOrder};
 
 /// The word orders, in the order in which they are shown.
-pub(crate) const ORDERS: [WordOrder; 4] = [
-    WordOrder::Abcd,
-    WordOrder::Cdab,
-    WordOrder::Badc,
-    WordOrder::Dcba,
-];
+pub(crate) const ORDERS: [WordOrder; 4] =
+    [WordOrder::Abcd, WordOrder::Cdab, WordOrder::Badc, WordOrder::Dcba];
 /// Their names.
 pub const ORDER_NAMES: [&str; 4] = ["ABCD", "CDAB", "BADC", "DCBA"];
 
@@ -235,12 +231,11 @@ impl Tally {
         }
     }
 
-    /// The order that makes sense of most pairs, where one does so more often than each other.
+    /// The order that makes sense of pairs more than twice as often as each other one does.
     pub(super) fn best(&self) -> Option<usize> {
-        let most = *self.plausible.iter().max()?;
-        let mut best = (0..4).filter(|at| self.plausible[*at] == most);
-        let first = best.next().filter(|_| most > 0 && most * 2 >= self.pairs)?;
-        best.next().is_none().then_some(first)
+        let best = (0..4).max_by_key(|at| self.plausible[*at])?;
+        let is_clear = |at: usize| at == best || self.plausible[at] * 2 < self.plausible[best];
+        (0..4).all(is_clear).then_some(best)
     }
 }
 

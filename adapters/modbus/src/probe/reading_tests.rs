@@ -42,7 +42,10 @@ fn a_number_is_seen_in_the_order_that_the_device_has() {
 fn a_register_is_shown_in_every_type() {
     let readings = readings(&block(7, &[0xFFFE, 0, 0, 0x4142]), 4);
     let first = &readings[0];
-    assert_eq!((first.address, first.u16, first.i16, first.hex.as_str()), (7, 65_534, -2, "FFFE"));
+    assert_eq!(
+        (first.address, first.u16, first.i16, first.hex.as_str()),
+        (7, 65_534, -2, "FFFE")
+    );
     let kinds: Vec<_> = first.wide.iter().map(|wide| wide.kind).collect();
     assert_eq!(kinds, ["f32", "u32", "i32", "f64", "u64", "i64"]);
     let of = |kind: &str, order: usize| {
@@ -52,7 +55,10 @@ fn a_register_is_shown_in_every_type() {
     assert_eq!(of("i32", 0), "-131072");
     assert_eq!(of("i32", 1), "65534");
     assert_eq!(of("f32", 0), "NaN", "what is no number is said to be none");
-    assert!(readings[1].wide.iter().all(|wide| wide.kind != "f32"), "nothing is shown of zeros");
+    assert!(
+        readings[1].wide.iter().all(|wide| wide.kind != "f32"),
+        "nothing is shown of zeros"
+    );
     assert_eq!(readings[3].text, "AB");
     assert!(readings[3].wide.is_empty(), "nothing follows it");
 }
@@ -61,18 +67,30 @@ fn a_register_is_shown_in_every_type() {
 fn a_text_is_found_in_both_orders_of_bytes() {
     let registers = |text: &str| -> Vec<u16> {
         let bytes: Vec<u8> = text.bytes().chain([0, 0]).collect();
-        bytes.chunks_exact(2).map(|pair| u16::from_be_bytes([pair[0], pair[1]])).collect()
+        bytes
+            .chunks_exact(2)
+            .map(|pair| u16::from_be_bytes([pair[0], pair[1]]))
+            .collect()
     };
     let mut words = vec![5, 0];
     words.extend(registers("WO-1001"));
     let found = texts(&block(10, &words));
-    assert_eq!((found[0].address, found[0].text.as_str(), found[0].word_order), (12, "WO-1001", "ABCD"));
+    assert_eq!(
+        (found[0].address, found[0].text.as_str(), found[0].word_order),
+        (12, "WO-1001", "ABCD")
+    );
     assert_eq!(found[0].registers, 4);
     let swapped: Vec<u16> = words.iter().map(|word| word.swap_bytes()).collect();
     let found = texts(&block(10, &swapped));
-    let right = found.iter().find(|text| text.word_order == "BADC").map(|text| text.text.as_str());
+    let right = found
+        .iter()
+        .find(|text| text.word_order == "BADC")
+        .map(|text| text.text.as_str());
     assert_eq!(right, Some("WO-1001"));
-    assert!(texts(&block(0, &registers("ab"))).is_empty(), "two registers are no text yet");
+    assert!(
+        texts(&block(0, &registers("ab"))).is_empty(),
+        "two registers are no text yet"
+    );
 }
 
 #[test]

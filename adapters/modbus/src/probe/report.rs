@@ -185,7 +185,9 @@ fn response_time(times: &[Duration]) -> Option<ResponseTime> {
     // Nearest rank.
     let at = |percent: usize| {
         let rank = (sorted.len() * percent).div_ceil(100).max(1);
-        sorted.get(rank - 1).map(|time| (time.as_secs_f64() * 1e5).round() / 100.0)
+        sorted
+            .get(rank - 1)
+            .map(|time| (time.as_secs_f64() * 1e5).round() / 100.0)
     };
     Some(ResponseTime {
         answers: sorted.len(),
@@ -251,10 +253,14 @@ impl TableFindings {
         let last = self.window.extent.end() - 1;
         if !self.is_done {
             let first = self.window.extent.start;
-            missed.push(format!("unit {unit}: {name} {first}-{last} was looked at in part only"));
+            missed.push(format!(
+                "unit {unit}: {name} {first}-{last} was looked at in part only"
+            ));
         }
         if let Some((at, why)) = &self.ranges.stopped {
-            missed.push(format!("unit {unit}: {name} {at}-{last} was not looked at: {why}"));
+            missed.push(format!(
+                "unit {unit}: {name} {at}-{last} was not looked at: {why}"
+            ));
         }
         if self.ranges.silences > 0 && self.ranges.stopped.is_none() {
             missed.push(format!(

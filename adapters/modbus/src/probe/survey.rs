@@ -14,9 +14,9 @@ use crate::address::Table;
 const MOST_BYTES: usize = 250;
 
 impl Findings {
-    /// A first guess at what a mapping may read.
+    /// A first guess at what a mapping may read, and how many registers and bits are left out since they were 0.
     #[must_use]
-    pub fn survey(&self, look: &Look) -> Survey {
+    pub fn survey(&self, look: &Look) -> (Survey, usize) {
         let mut survey = Survey {
             settings: self.settings(look),
             points: Vec::new(),
@@ -25,10 +25,11 @@ impl Findings {
         };
         let with_values: Vec<&UnitFindings> = self.units.iter().filter(|unit| unit.has_values()).collect();
         let is_alone = with_values.len() < 2;
+        let mut zeros = 0;
         for unit in with_values {
-            unit.add(is_alone, &mut survey);
+            zeros += unit.add(is_alone, &mut survey.points);
         }
-        survey
+        (survey, zeros)
     }
 
     fn settings(&self, look: &Look) -> Vec<(String, Scalar)> {
@@ -55,28 +56,24 @@ impl UnitFindings {
         blocks.any(|block| block.words.iter().any(|word| *word != 0))
     }
 
-    fn add(&self, is_alone: bool, survey: &mut Survey) {
+    /// Adds what is not 0, and says how many are.
+    fn add(&self, is_alone: bool, points: &mut Vec<Point>) -> usize {
         let best = self.tally().best();
         let mut place = Place {
             unit: self.unit,
             is_alone,
             table: Table::Holding,
         };
-        let mut zero = 0;
+        let mut zeros = 0;
         for table in &self.tables {
             place.table = table.window.table;
-            if table.window.table.has_bits() {
-                zero += add_bits(table, place, &mut survey.points);
+            zeros += if table.window.table.has_bits() {
+                add_bits(table, place, points)
             } else {
-                zero += add_registers(table, place, best, &mut survey.points);
-            }
+                add_registers(table, place, best, points)
+            };
         }
-        if zero > 0 {
-            survey.missed.push(format!(
-                "unit {}: {zero} registers and bits were 0 and are not in the mapping",
-                self.unit
-            ));
-        }
+        zeros
     }
 }
 
@@ -112,11 +109,11 @@ impl Place {
 
 /// Adds bits that are 1, and says how many are not.
 fn add_bits(table: &TableFindings, place: Place, points: &mut Vec<Point>) -> usize {
-    let mut zero = 0;
+    let mut zeros = 0;
     for block in &table.blocks {
         for (address, bit) in (block.start..).zip(&block.words) {
             if *bit == 0 {
-                zero += 1;
+                zeros += 1;
                 continue;
             }
             let mut point = place.point(address, PointKind::Bit);
@@ -124,18 +121,17 @@ fn add_bits(table: &TableFindings, place: Place, points: &mut Vec<Point>) -> usi
             points.push(point);
         }
     }
-    zero
+    zeros
 }
 
 /// Adds what registers that are not 0 may be, and says how many are 0.
-fn add_registers(
-    table: &TableFindings,
-    place: Place,
-    best: Option<usize>,
-    points: &mut Vec<Point>,
-) -> usize {
-    let mut zero = 0;
-    let text_order = if best.is_some_and(|best| best >= 2) { "BADC" } else { "ABCD" };
+fn add_registers(table: &TableFindings, place: Place, best: Option<usize>, points: &mut Vec<Point>) -> usize {
+    let mut zeros = 0;
+    let text_order = if best.is_some_and(|best| best >= 2) {
+        "BADC"
+    } else {
+        "ABCD"
+    };
     for block in &table.blocks {
         let readings = reading::readings(block, 2);
         let mut texts = reading::texts(block);
@@ -148,27 +144,32 @@ fn add_registers(
                 at += text.registers;
                 continue;
             }
-            let number = best.and_then(|best| float(reading, best)).filter(|_| is_pair_start);
+            let number = best
+                .and_then(|best| float(reading, best))
+                .filter(|_| is_pair_start);
             if let Some(number) = number {
                 points.push(float_point(place, reading, number));
                 at += 2;
                 continue;
             }
             if reading.u16 == 0 {
-                zero += 1;
+                zeros += 1;
             } else {
                 points.push(word_point(place, reading));
             }
             at += 1;
         }
     }
-    zero
+    zeros
 }
 
 /// The number that begins here in this word order, where it is plausible.
 fn float(reading: &Reading, order: usize) -> Option<&InOrder> {
     let wide = reading.wide.iter().find(|wide| wide.kind == "f32")?;
-    let number = wide.orders.iter().find(|number| number.word_order == ORDER_NAMES[order])?;
+    let number = wide
+        .orders
+        .iter()
+        .find(|number| number.word_order == ORDER_NAMES[order])?;
     number.plausible.then_some(number)
 }
 
@@ -219,7 +220,11 @@ fn candidates(reading: &Reading, taken: (&str, &str)) -> String {
     for wide in &reading.wide {
         // An i32 that is not negative is the u32.
         let unsigned = |number: &InOrder| matches!(number.value, reading::Number::Int(0..));
-        for number in wide.orders.iter().filter(|number| number.plausible && !unsigned(number)) {
+        for number in wide
+            .orders
+            .iter()
+            .filter(|number| number.plausible && !unsigned(number))
+        {
             if (wide.kind, number.word_order) != taken {
                 others.push(format!("{} {} {}", wide.kind, number.word_order, number.value));
             }

@@ -73,6 +73,12 @@ impl std::str::FromStr for Target {
     }
 }
 
+impl std::fmt::Display for Target {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.checked.endpoint.fmt(f)
+    }
+}
+
 impl Target {
     /// The same with another time-out, and with a pause between an answer and the next question.
     #[must_use]
@@ -118,7 +124,10 @@ mod tests {
             ("modbus://plc:5020", Endpoint::Tcp("plc:5020".to_owned())),
             ("modbus+tcp://[::1]:5020", Endpoint::Tcp("[::1]:5020".to_owned())),
             ("tcp://10.0.0.7", Endpoint::Tcp("10.0.0.7:502".to_owned())),
-            ("modbus+rtu+tcp://moxa:4001", Endpoint::RtuOverTcp("moxa:4001".to_owned())),
+            (
+                "modbus+rtu+tcp://moxa:4001",
+                Endpoint::RtuOverTcp("moxa:4001".to_owned()),
+            ),
             (
                 "modbus+rtu:///dev/ttyUSB0?baud=9600&parity=none",
                 Endpoint::Rtu {
@@ -149,7 +158,10 @@ mod tests {
             ("modbus://plc?baud=9600", "`serial` has no meaning"),
         ] {
             let wrong = text.parse::<Target>().expect_err(text).to_string();
-            assert!(wrong.contains(told) && wrong.contains("modbus://HOST"), "{text}: {wrong}");
+            assert!(
+                wrong.contains(told) && wrong.contains("modbus://HOST"),
+                "{text}: {wrong}"
+            );
         }
     }
 }
