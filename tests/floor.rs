@@ -50,6 +50,8 @@ mod peers;
 mod plant;
 #[path = "floor/priority.rs"]
 mod priority;
+#[path = "floor/probe.rs"]
+mod probe;
 #[path = "floor/promises.rs"]
 mod promises;
 #[path = "floor/recording.rs"]

@@ -235,7 +235,9 @@ fn finish(mut compiler: Compiler<'_>, settings: Option<&Settings>) -> Mappings {
                 address,
                 on_demand: compiler.on_demand.contains(id),
             };
-            prints[id.index()] = fingerprint::of_tag(&spec);
+            let place = fingerprint::of_address(address);
+            prints[id.index()] = fingerprint::of_tag(&spec, place);
+            compiler.plan.tags[id.index()].address = place;
             addresses[id.index()] = Json::from(&**address);
         }
     }

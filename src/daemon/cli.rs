@@ -8,6 +8,7 @@ use crate::demo::DemoOptions;
 use crate::diff::DiffArgs;
 use crate::events::EventsOptions;
 use crate::logging::LogFormat;
+use crate::probe::ProbeOptions;
 use crate::record::RecordOptions;
 use crate::simulate::SimulateOptions;
 use crate::tags::TagsOptions;
@@ -81,6 +82,11 @@ Exit codes: 0 compared, 1 with --exit-code where they differ, 3 one of them is w
     /// The gateway's own key and certificate, and the servers it trusts (OPC UA).
     #[command(subcommand)]
     Pki(PkiCommand),
+    /// Look at a Modbus device: units, readable ranges, and each value in all types and word orders.
+    ///
+    /// It reads gently and never writes: functions 1 to 4 and 43/14, one request at a time, with a pause after each.
+    #[command(after_help = crate::probe::EXAMPLES)]
+    Probe(ProbeOptions),
     /// Look into the outbox, whether the gateway runs or not.
     #[command(subcommand)]
     Outbox(OutboxCommand),

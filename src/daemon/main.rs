@@ -17,6 +17,7 @@ mod logging;
 mod opening;
 mod operator;
 mod pki;
+mod probe;
 mod record;
 mod registry;
 mod reload;
@@ -67,6 +68,7 @@ fn dispatch(command: Command, audience: Audience) -> anyhow::Result<()> {
         Command::Test(arguments) => test::test(&arguments),
         Command::Demo(options) => demo::demo(&options),
         Command::Pki(command) => pki::pki(&command),
+        Command::Probe(options) => probe::probe(&options),
         Command::Outbox(command) => operator::outbox(&command),
         Command::Dlq(command) => operator::dlq(&command),
         Command::Replay {

@@ -185,7 +185,6 @@ mod tests {
         let planned = LoadedSource {
             name: "plc".into(),
             adapter: "fragile",
-            has_source_time: true,
             tags: 0,
             has_source_time: true,
             source: Box::new(Fragile::default()),
@@ -254,7 +253,6 @@ mod tests {
         let planned = [("panics", true), ("steady", false)].map(|(name, panics_first)| LoadedSource {
             name: name.into(),
             adapter: "talker",
-            has_source_time: true,
             tags: 0,
             has_source_time: true,
             source: Box::new(Talker {
@@ -313,7 +311,6 @@ mod tests {
         let planned = LoadedSource {
             name: "plc".into(),
             adapter: "deaf",
-            has_source_time: true,
             tags: 0,
             has_source_time: true,
             source: Box::new(Deaf(news)),

@@ -2,6 +2,7 @@
 
 pub mod cases;
 pub mod compare;
+pub mod draft;
 pub mod offline;
 pub mod recording;
 pub mod simulation;

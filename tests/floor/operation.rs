@@ -301,6 +301,7 @@ fn every_command_and_every_argument_is_explained() -> Result<()> {
             "pki init",
             "pki show",
             "pki trust",
+            "probe",
             "outbox status",
             "outbox tail",
             "outbox export",

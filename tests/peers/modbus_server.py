@@ -2,10 +2,13 @@
 
 import argparse
 import asyncio
+import collections
+import json
 import logging
 
 from pymodbus import FramerType
 from pymodbus.constants import ExcCodes
+from pymodbus.pdu.device import ModbusDeviceIdentification
 from pymodbus.server import ModbusTcpServer
 from pymodbus.simulator import DataType, SimData, SimDevice
 
@@ -17,38 +20,63 @@ REGISTERS = 2_000
 
 
 class Unit:
-    """A device on the link and what is wrong with it."""
+    """A device on the link and what is wrong with it.
 
-    def __init__(self, number):
-        self.number = number
+    `tables` has of a table the first and last addresses of its ranges, of all that are not named the first 2,000; `most` is
+    how many registers a request may have, where that is fewer than the protocol allows.
+    """
+
+    def __init__(self, unit, most=None, **tables):
+        self.number = unit
+        self.most = most
+        self.tables = tables
         self.delay = 0.0
         self.exceptions = {}
         self.requests = 0
 
     def device(self):
-        def bits():
-            return [SimData(0, count=REGISTERS, values=False, datatype=DataType.BITS)]
+        def ranges(table, values, datatype):
+            known = self.tables.get(table, [[0, REGISTERS - 1]])
+            return [SimData(first, count=last - first + 1, values=values, datatype=datatype) for first, last in known]
 
-        def registers():
-            return [SimData(0, count=REGISTERS, values=0, datatype=DataType.REGISTERS)]
-
-        return SimDevice(self.number, simdata=(bits(), bits(), registers(), registers()), action=self.asked)
+        bits = [ranges(table, False, DataType.BITS) for table in ("coil", "discrete")]
+        registers = [ranges(table, 0, DataType.REGISTERS) for table in ("holding", "input")]
+        return SimDevice(self.number, simdata=(*bits, *registers), action=self.asked)
 
     async def asked(self, function_code, start, address, count, current, values):
         if values is not None:  # It is the test that sets a value.
             return None
         self.requests += 1
         await asyncio.sleep(self.delay)
+        if self.most and function_code in (READ["holding"], READ["input"]) and count > self.most:
+            return ExcCodes.ILLEGAL_VALUE
         code = self.exceptions.get(function_code)
         return ExcCodes(code) if code else None
+
+
+class Line:
+    """What comes over the line: which functions are asked for, and units of which there is nothing to hear."""
+
+    def __init__(self, framing, units, others_are_silent):
+        # Unit and function of a frame; a client sends one at a time.
+        self.unit, self.function = (0, 1) if framing == "rtu" else (6, 7)
+        self.units = {unit.number for unit in units} if others_are_silent else set(range(256))
+        self.functions = collections.Counter()
+
+    def trace(self, is_sent, frame):
+        if is_sent:
+            return frame
+        self.functions[frame[self.function]] += 1
+        return frame if frame[self.unit] in self.units else b""
 
 
 class Link:
     """The server and its units."""
 
-    def __init__(self, server, units):
+    def __init__(self, server, units, line):
         self.server = server
         self.units = {unit.number: unit for unit in units}
+        self.line = line
 
     async def set(self, table, address, values, unit=1):
         """Sets registers (numbers) or bits (booleans) from `address` on, at one moment."""
@@ -67,7 +95,12 @@ class Link:
         return {
             "connections": len(self.server.active_connections),
             "requests": sum(unit.requests for unit in self.units.values()),
+            "by_unit": {number: unit.requests for number, unit in self.units.items()},
         }
+
+    async def functions(self):
+        """How often each function was asked for."""
+        return dict(self.line.functions)
 
     async def drop(self):
         """Closes every connection."""
@@ -79,24 +112,31 @@ async def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--framing", choices=["tcp", "rtu"], default="tcp")
-    parser.add_argument("--unit", type=int, action="append", help="default: 1")
+    parser.add_argument("--device", type=json.loads, action="append", help='arguments of Unit, as {"unit": 1}')
+    parser.add_argument("--identity", type=json.loads, help="objects of the device identification, by number")
+    parser.add_argument("--others-are-silent", action="store_true", help="units that are not there do not answer")
     options = parser.parse_args()
 
     logging.getLogger("pymodbus").setLevel(logging.WARNING)
-    units = [Unit(number) for number in options.unit or [1]]
+    units = [Unit(**device) for device in options.device]
+    line = Line(options.framing, units, options.others_are_silent)
+    identity = {int(number): text for number, text in (options.identity or {}).items()}
     server = ModbusTcpServer(
         [unit.device() for unit in units],
         framer=FramerType.RTU if options.framing == "rtu" else FramerType.SOCKET,
         address=("127.0.0.1", options.port),
+        identity=ModbusDeviceIdentification(info=identity),
+        trace_packet=line.trace,
     )
     await server.serve_forever(background=True)
-    link = Link(server, units)
+    link = Link(server, units, line)
     await line_protocol.serve(
         {
             "set": link.set,
             "delay": link.delay,
             "exception": link.exception,
             "count": link.count,
+            "functions": link.functions,
             "drop": link.drop,
         }
     )

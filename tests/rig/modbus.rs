@@ -41,12 +41,14 @@ impl Table {
     }
 }
 
-/// A pymodbus server whose units have 2,000 of each table, all 0 at the start.
+/// A pymodbus server whose units have 2,000 of each table unless said, all 0 at the start.
 #[derive(Debug)]
 pub struct ModbusPeer {
     port: u16,
     framing: Framing,
-    units: Vec<u8>,
+    /// What `tests/peers/modbus_server.py` is told of each unit, and of the server besides.
+    devices: Vec<Value>,
+    options: Vec<String>,
     /// What was set, so that a restarted server holds the same.
     settings: Vec<Value>,
     peer: Option<Peer>,
@@ -57,12 +59,28 @@ pub struct ModbusPeer {
 impl ModbusPeer {
     /// Starts a server with these units.
     pub fn start(framing: Framing, units: &[u8]) -> Result<Self> {
+        let devices = units.iter().map(|unit| json!({"unit": unit})).collect();
+        Self::with(framing, devices, Vec::new())
+    }
+
+    /// Starts a server with units of which only some registers are there (`{"unit": 1, "holding": [[0, 99]], "most": 20}`, see
+    /// `Unit` of `tests/peers/modbus_server.py`), with this device identification. Other units do not answer.
+    pub fn with_devices(framing: Framing, devices: Vec<Value>, identity: &Value) -> Result<Self> {
+        let options = vec![
+            "--others-are-silent".to_owned(),
+            "--identity".to_owned(),
+            identity.to_string(),
+        ];
+        Self::with(framing, devices, options)
+    }
+
+    fn with(framing: Framing, devices: Vec<Value>, options: Vec<String>) -> Result<Self> {
         let folder = Folder::new("modbus")?;
-        let units = units.to_vec();
         let mut server = Self {
             port: free_port()?,
             framing,
-            units,
+            devices,
+            options,
             settings: Vec::new(),
             peer: None,
             folder,
@@ -106,6 +124,23 @@ impl ModbusPeer {
         self.counted("requests")
     }
 
+    /// How many reads this unit answered since the start.
+    pub fn requests_of(&mut self, unit: u8) -> Result<u64> {
+        let counts = self.ask(&json!({"op": "count"}))?;
+        counts["by_unit"][unit.to_string()]
+            .as_u64()
+            .with_context(|| format!("no unit {unit}"))
+    }
+
+    /// The function codes that were asked for since the start.
+    pub fn functions(&mut self) -> Result<Vec<u8>> {
+        let counts = self.ask(&json!({"op": "functions"}))?;
+        let names = counts.as_object().context("no counts of functions")?.keys();
+        let mut codes = names.map(|code| code.parse()).collect::<Result<Vec<u8>, _>>()?;
+        codes.sort_unstable();
+        Ok(codes)
+    }
+
     /// How many clients are connected.
     pub fn connections(&mut self) -> Result<u64> {
         self.counted("connections")
@@ -131,10 +166,11 @@ impl ModbusPeer {
             .map(str::to_owned)
             .to_vec();
         arguments.extend(
-            self.units
+            self.devices
                 .iter()
-                .flat_map(|unit| ["--unit".to_owned(), unit.to_string()]),
+                .flat_map(|device| ["--device".to_owned(), device.to_string()]),
         );
+        arguments.extend(self.options.iter().cloned());
         let mut peer = Peer::start(
             "modbus_server.py",
             &arguments,

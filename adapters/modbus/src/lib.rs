@@ -19,6 +19,7 @@ mod overlap;
 mod plan_tests;
 mod planner;
 mod poll;
+pub mod probe;
 mod settings;
 mod snapshot;
 mod types;

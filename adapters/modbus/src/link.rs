@@ -9,6 +9,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_modbus::client::{Client, Context, rtu, tcp};
+use tokio_modbus::prelude::{ReadCode, ReadDeviceIdentificationResponse};
 use tokio_modbus::slave::{Slave, SlaveContext};
 use tokio_modbus::{ExceptionCode, ProtocolError, Request, Response};
 use tokio_serial::{SerialPort, SerialPortBuilderExt};
@@ -136,17 +137,48 @@ impl Link {
         Ok(())
     }
 
+    /// Waits until the next request may be sent, which a request does by itself.
+    pub(crate) async fn wait_ready(&mut self) {
+        wait_until(self.ready).await;
+    }
+
     /// Reads registers, or bits as words of 0 and 1. After any failure but an exception the connection is gone.
     pub(crate) async fn read(&mut self, unit: u8, table: Table, extent: Extent) -> Result<Vec<u16>, Failure> {
+        let request = request(table, extent)?;
+        self.call(unit, request, |answer| words(answer, extent)).await
+    }
+
+    /// Reads a part of the device identification (function 43/14), from an object on. Failures are as of `read`.
+    pub(crate) async fn identify(
+        &mut self,
+        unit: u8,
+        code: ReadCode,
+        object: u8,
+    ) -> Result<ReadDeviceIdentificationResponse, Failure> {
+        let request = Request::ReadDeviceIdentification(code, object);
+        self.call(unit, request, |answer| match answer {
+            Response::ReadDeviceIdentification(part) => Ok(part),
+            other => Err(unexpected(&other)),
+        })
+        .await
+    }
+
+    /// Asks, and takes what is right of the answer.
+    async fn call<T>(
+        &mut self,
+        unit: u8,
+        request: Request<'static>,
+        take: impl FnOnce(Response) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
         // Out of its place while in use: an answer that is not waited for (the run is dropped, the time is over) closes
         // the connection with it.
         let mut context = self
             .context
             .take()
             .ok_or_else(|| io::Error::from(io::ErrorKind::NotConnected))?;
-        wait_until(self.ready).await;
+        self.wait_ready().await;
         context.set_slave(Slave(unit));
-        let answer = match timeout(self.timeout, context.call(request(table, extent)?)).await {
+        let answer = match timeout(self.timeout, context.call(request)).await {
             Err(_) => return Err(Failure::Timeout(self.timeout)),
             Ok(Err(tokio_modbus::Error::Protocol(mismatch))) => {
                 return Err(Failure::Protocol(told(&mismatch)));
@@ -157,14 +189,14 @@ impl Link {
             Ok(Err(tokio_modbus::Error::Transport(error))) => return Err(Failure::Transport(error)),
             Ok(Ok(answer)) => answer,
         };
-        let words = match answer {
-            Ok(response) => Ok(words(response, extent)?),
+        let taken = match answer {
+            Ok(response) => Ok(take(response)?),
             Err(exception) => Err(Failure::Exception(exception)),
         };
         self.answered = Some(Instant::now());
         self.ready = Instant::now() + self.pause;
         self.context = Some(context);
-        words
+        taken
     }
 
     /// Whether the connection is open and was used last so long ago that the device may have closed it for that.
@@ -212,12 +244,7 @@ fn words(response: Response, extent: Extent) -> Result<Vec<u16>, Failure> {
             bits.into_iter().map(u16::from).collect(),
             extent.len.div_ceil(8) * 8,
         ),
-        other => {
-            return Err(Failure::Protocol(format!(
-                "answer with function {}",
-                other.function_code().value()
-            )));
-        }
+        other => return Err(unexpected(&other)),
     };
     if u32::try_from(words.len()) != Ok(expected) {
         return Err(Failure::Protocol(format!(
@@ -226,6 +253,13 @@ fn words(response: Response, extent: Extent) -> Result<Vec<u16>, Failure> {
         )));
     }
     Ok(words)
+}
+
+fn unexpected(response: &Response) -> Failure {
+    Failure::Protocol(format!(
+        "answer with function {}",
+        response.function_code().value()
+    ))
 }
 
 fn told(mismatch: &ProtocolError) -> String {

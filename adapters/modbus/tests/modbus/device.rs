@@ -62,6 +62,12 @@ impl Device {
         change(self.tables().units.entry(id).or_default());
     }
 
+    /// A function that it does not have.
+    fn other(&self, unit: u8, function: u8) -> Result<Option<Response>, ExceptionCode> {
+        self.tables().asked.push((unit, function, 0, 0));
+        Err(ExceptionCode::IllegalFunction)
+    }
+
     /// Words or bits, an exception, or silence.
     fn answer(
         &self,
@@ -129,7 +135,7 @@ impl Service for Device {
             Request::ReadInputRegisters(start, count) => self
                 .answer(unit, 4, start, count)
                 .map(|words| words.map(Response::ReadInputRegisters)),
-            _ => Err(ExceptionCode::IllegalFunction),
+            other => self.other(unit, other.function_code().value()),
         })
     }
 }
@@ -239,19 +245,28 @@ async fn serve(wire: Wire, listener: TcpListener, device: Device) {
 /// RTU frames on a terminal. `_other_end` is kept open, so that the adapter may close and open it as it likes.
 async fn serve_rtu<T: AsyncRead + AsyncWrite + Unpin>(mut stream: T, _other_end: impl Send, device: Device) {
     let mut request = [0; 8];
-    while stream.read_exact(&mut request).await.is_ok() {
+    while stream.read_exact(&mut request[..2]).await.is_ok() {
+        // The device identification (43) is asked for with a byte less.
+        let len = if request[1] == 43 { 7 } else { 8 };
+        if stream.read_exact(&mut request[2..len]).await.is_err() {
+            break;
+        }
         let [unit, function, a, b, c, d, ..] = request;
         assert_eq!(
-            request[6..],
-            crc(&request[..6]),
+            request[len - 2..len],
+            crc(&request[..len - 2]),
             "the adapter's frames have the right checksum"
         );
-        let answer = device.answer(
-            unit,
-            function,
-            u16::from_be_bytes([a, b]),
-            u16::from_be_bytes([c, d]),
-        );
+        let answer = if function == 43 {
+            device.other(unit, function).map(|_| None)
+        } else {
+            device.answer(
+                unit,
+                function,
+                u16::from_be_bytes([a, b]),
+                u16::from_be_bytes([c, d]),
+            )
+        };
         let mut frame = match answer {
             Ok(None) => continue,
             Ok(Some(words)) => answer_pdu(function, &words),
