@@ -30,6 +30,20 @@ pub enum Cause {
     Silence,
 }
 
+impl Cause {
+    /// The word for it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Initial => "initial",
+            Self::Value => "value",
+            Self::Quality => "quality",
+            Self::Lost => "lost",
+            Self::Silence => "silence",
+        }
+    }
+}
+
 /// Which of a tag's rules see a change: that a source is lost is one to those that tell states of equipment alone.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Audience {

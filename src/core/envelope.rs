@@ -60,6 +60,9 @@ pub struct Event {
     pub headers: String,
     /// Value of the record.
     pub value: Vec<u8>,
+    /// Why it was made, as JSON: what happened to the rule's trigger, its raw value before and now, and those of the rule's other inputs by name.
+    /// Empty where it is about a source.
+    pub trace: String,
 }
 
 /// Whether an event tells something that happened now.

@@ -21,6 +21,13 @@ impl<'a> Object<'a> {
         Self { bytes, replaced }
     }
 
+    /// One of few fields, all of which are written.
+    pub(crate) fn small() -> Self {
+        let mut bytes = Vec::with_capacity(96);
+        bytes.push(b'{');
+        Self { bytes, replaced: &[] }
+    }
+
     /// Writes a field, unless the mapping replaces it.
     pub(crate) fn field<T: Serialize + ?Sized>(&mut self, name: &str, value: &T) {
         if !self.replaced.iter().any(|(replaced, _)| &**replaced == name) {

@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::demo::DemoOptions;
 use crate::diff::DiffArgs;
 use crate::events::EventsOptions;
+use crate::explain::ExplainOptions;
 use crate::logging::LogFormat;
 use crate::probe::ProbeOptions;
 use crate::record::RecordOptions;
@@ -122,6 +123,14 @@ Exit codes: 0 compared, 1 with --exit-code where they differ, 3 one of them is w
         after_help = "Examples:\n  floorgate events\n  floorgate events --type WorkOrderStatusChanged --subject order/WO-4711\n  floorgate events --from-kafka --from 2026-05-04T06:00:00Z --no-follow --json"
     )]
     Events(EventsOptions),
+    /// Say why an event was made, and what became of it.
+    ///
+    /// The rule and its line in the mapping, what changed and what was known beside it, the four times, its place in its lane, and where it is
+    /// in Kafka. The outbox keeps events for a while after they were delivered.
+    #[command(
+        after_help = "Example: floorgate explain 2f6c1d0e  (the event's id, as `ce_id` has it; its beginning is enough)"
+    )]
+    Explain(ExplainOptions),
     /// Show the values of tags, as the gateway that runs knows them.
     ///
     /// Each with its quality, how old it is, how often it comes and which rules it feeds. What is not known is `unknown`.

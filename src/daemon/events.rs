@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail, ensure};
 use clap::Args;
-use floorgate_publisher::connection;
+use floorgate_publisher::{KafkaSettings, connection};
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
@@ -19,7 +19,7 @@ use crate::kafka;
 use crate::operator;
 
 /// How long a broker may take to answer.
-const PATIENCE: Duration = Duration::from_secs(10);
+pub const PATIENCE: Duration = Duration::from_secs(10);
 /// How long one look for the next record takes at most.
 const LOOK: Duration = Duration::from_millis(100);
 
@@ -62,16 +62,9 @@ fn from_kafka(options: &EventsOptions) -> anyhow::Result<()> {
     let wanted = Wanted::of(&options.which)?;
     let loaded = check::read(&options.config.config)?;
     let settings = kafka::settings(&loaded.settings.kafka, &loaded.base)?;
-    let consumer: BaseConsumer = connection(&settings, "floorgate-events")?
-        .set("enable.auto.commit", "false")
-        // It is a member of no group, and a name is asked for all the same.
-        .set("group.id", "floorgate-events")
-        .set("isolation.level", "read_committed")
-        .set("fetch.wait.max.ms", "10")
-        .create()
-        .context("cannot make a consumer")?;
+    let consumer = consumer(&settings)?;
     let topics = loaded.plan.topics();
-    let wanted_topic = |topic: &str| {
+    let is_wanted = |topic: &str| {
         options
             .which
             .topic
@@ -80,10 +73,7 @@ fn from_kafka(options: &EventsOptions) -> anyhow::Result<()> {
     };
     let mut ends = assign(
         &consumer,
-        topics
-            .iter()
-            .map(AsRef::as_ref)
-            .filter(|topic| wanted_topic(topic)),
+        topics.iter().map(AsRef::as_ref).filter(|topic| is_wanted(topic)),
         options,
         wanted.from,
     )?;
@@ -131,6 +121,18 @@ fn from_kafka(options: &EventsOptions) -> anyhow::Result<()> {
     }
 }
 
+/// A consumer that reads what is committed, and is a member of no group.
+pub fn consumer(settings: &KafkaSettings) -> anyhow::Result<BaseConsumer> {
+    connection(settings, "floorgate-events")?
+        .set("enable.auto.commit", "false")
+        // A name is asked for all the same.
+        .set("group.id", "floorgate-events")
+        .set("isolation.level", "read_committed")
+        .set("fetch.wait.max.ms", "10")
+        .create()
+        .context("cannot make a consumer")
+}
+
 /// Assigns the topics' partitions where reading is to begin. Returns the offsets behind which everything is new.
 fn assign<'t>(
     consumer: &BaseConsumer,
@@ -169,7 +171,12 @@ fn assign<'t>(
 }
 
 /// The first offset at this time (milliseconds since 1970) or later; none where there is no such record.
-fn start_at(consumer: &BaseConsumer, topic: &str, partition: i32, from: i64) -> anyhow::Result<Option<i64>> {
+pub fn start_at(
+    consumer: &BaseConsumer,
+    topic: &str,
+    partition: i32,
+    from: i64,
+) -> anyhow::Result<Option<i64>> {
     let mut times = TopicPartitionList::new();
     times.add_partition_offset(topic, partition, Offset::Offset(from))?;
     let found = consumer

@@ -9,6 +9,7 @@ mod engine;
 mod event_line;
 mod events;
 mod exit;
+mod explain;
 #[cfg(test)]
 mod hostile_tests;
 mod http;
@@ -80,6 +81,7 @@ fn dispatch(command: Command, audience: Audience) -> anyhow::Result<()> {
         } => operator::replay(&config, &which, from_topic.as_deref(), &topic, json),
         Command::Record(options) => record::record(&options),
         Command::Events(options) => events::events(&options),
+        Command::Explain(options) => explain::explain(&options),
         Command::Tags(options) => tags::tags(&options),
         Command::Simulate(options) => simulate::simulate(&options),
         Command::Schema { of } => {

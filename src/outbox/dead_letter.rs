@@ -40,7 +40,7 @@ pub struct DeadLetter {
     pub event: Event,
 }
 
-const COLUMNS: &str = "number, partition, refused, reason, topic, key, id, type, subject, recorded, shared_headers, headers, value";
+const COLUMNS: &str = "number, partition, refused, reason, topic, key, id, type, subject, recorded, shared_headers, headers, value, NULL";
 
 /// Sets events aside and puts stubs into their places. What was set aside before stays as it was.
 pub(crate) fn bury(connection: &Connection, catalog: &Catalog, burials: &[Burial]) -> rusqlite::Result<()> {

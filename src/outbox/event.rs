@@ -31,12 +31,14 @@ pub struct Event {
     pub headers: String,
     /// The record's value.
     pub value: Vec<u8>,
+    /// Why it was made, for who asks; empty where that is not known. No part of the record.
+    pub trace: String,
 }
 
 impl Event {
     /// The columns of an event that [`Event::of_columns`] reads, in a query that joins `event` with `shared`.
     pub(crate) const COLUMNS: &str =
-        "key, event.id, type, subject, recorded, shared.headers, event.headers, value";
+        "key, event.id, type, subject, recorded, shared.headers, event.headers, value, trace";
 
     /// Reads an event whose columns begin at `first`.
     pub(crate) fn of_columns(
@@ -56,6 +58,7 @@ impl Event {
             shared_headers: row.get(first + 5)?,
             headers: row.get(first + 6)?,
             value: row.get(first + 7)?,
+            trace: row.get::<_, Option<String>>(first + 8)?.unwrap_or_default(),
         })
     }
 }
@@ -116,6 +119,7 @@ impl Commit {
                 + event.key.len()
                 + event.headers.len()
                 + event.value.len()
+                + event.trace.len()
         });
         let cells = self
             .cells

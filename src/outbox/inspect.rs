@@ -112,6 +112,27 @@ impl Reader {
         Ok(found)
     }
 
+    /// The events whose ids begin with this, at most so many, each with its lane. All events are looked through.
+    pub fn find(&self, id: &str, most: usize) -> Result<Vec<(Lane, StoredEvent)>, Error> {
+        let mut all = Vec::new();
+        for lane in self.lanes()? {
+            let most = i64::try_from(most - all.len().min(most)).unwrap_or(i64::MAX);
+            let found = self.query("look for an event", |connection| {
+                let mut statement = connection.prepare_cached(&format!(
+                    "SELECT position, {} FROM event JOIN shared ON shared.id = event.shared
+                     WHERE position > ?1 AND position <= ?2 AND substr(event.id, 1, length(?3)) = ?3
+                     ORDER BY position LIMIT ?4",
+                    Event::COLUMNS
+                ))?;
+                let (from, to) = (lane.id.position(0), lane.id.position(LaneId::MAX_SEQUENCE));
+                let found = statement.query_map(params![from, to, id, most], |row| stored(row, &lane))?;
+                found.collect::<rusqlite::Result<Vec<StoredEvent>>>()
+            })?;
+            all.extend(found.into_iter().map(|event| (lane.clone(), event)));
+        }
+        Ok(all)
+    }
+
     /// What `SQLite` finds wrong with the pages, at most so many findings.
     pub fn damaged_pages(&self, most: usize) -> Result<Vec<String>, Error> {
         self.query("check its pages", |connection| {
@@ -196,12 +217,14 @@ fn read(
     ))?;
     let (from, to) = (lane.id.position(after), lane.id.position(LaneId::MAX_SEQUENCE));
     let most = i64::try_from(most).unwrap_or(i64::MAX);
-    let found = statement.query_map(params![from, to, most], |row| {
-        Ok(StoredEvent {
-            lane: lane.id,
-            sequence: LaneId::sequence_of(row.get(0)?),
-            event: Event::of_columns(row, 1, Arc::clone(&lane.topic), lane.partition)?,
-        })
-    })?;
+    let found = statement.query_map(params![from, to, most], |row| stored(row, lane))?;
     found.collect()
+}
+
+fn stored(row: &rusqlite::Row<'_>, lane: &Lane) -> rusqlite::Result<StoredEvent> {
+    Ok(StoredEvent {
+        lane: lane.id,
+        sequence: LaneId::sequence_of(row.get(0)?),
+        event: Event::of_columns(row, 1, Arc::clone(&lane.topic), lane.partition)?,
+    })
 }

@@ -225,7 +225,7 @@ impl<'a> Remains<'a> {
         shared: &HashMap<i64, Arc<str>>,
     ) -> rusqlite::Result<()> {
         let mut statement = self.damaged.prepare_cached(
-            "SELECT position, recorded, id, type, subject, key, shared, headers, value FROM event
+            "SELECT position, recorded, id, type, subject, key, shared, headers, value, trace FROM event
              WHERE position > ?1 AND position <= ?2 ORDER BY position LIMIT ?3",
         )?;
         let mut rows = statement.query(params![from, to, i64::try_from(most).unwrap_or(i64::MAX)])?;
@@ -245,6 +245,7 @@ impl<'a> Remains<'a> {
                     shared_headers: Arc::clone(shared_headers),
                     headers: row.get(7)?,
                     value: row.get(8)?,
+                    trace: row.get::<_, Option<String>>(9)?.unwrap_or_default(),
                 }))
             };
             take(row.get(0)?, event().unwrap_or_default());

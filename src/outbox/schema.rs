@@ -17,7 +17,7 @@ use crate::{Error, Options};
 pub const APPLICATION_ID: i32 = 0x666c_6774;
 
 /// `SQLite`'s `user_version` of a store. A program opens stores of its own version; a newer one is refused.
-pub const FORMAT_VERSION: u32 = 4;
+pub const FORMAT_VERSION: u32 = 5;
 
 /// How long a foreign lock on the database (an operator's tool that writes) is waited for.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
@@ -67,7 +67,8 @@ CREATE TABLE event (
     key TEXT NOT NULL,
     shared INTEGER NOT NULL,
     headers TEXT NOT NULL,
-    value BLOB NOT NULL
+    value BLOB NOT NULL,
+    trace TEXT
 ) STRICT;
 CREATE TABLE dead_letter (
     number INTEGER PRIMARY KEY AUTOINCREMENT,

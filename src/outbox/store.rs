@@ -378,8 +378,8 @@ fn write_events(
     shared: &mut Shared,
 ) -> rusqlite::Result<()> {
     let mut insert = connection.prepare_cached(
-        "INSERT INTO event (position, recorded, id, type, subject, key, shared, headers, value)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+        "INSERT INTO event (position, recorded, id, type, subject, key, shared, headers, value, trace)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
     )?;
     for (event, place) in events.iter().zip(places) {
         insert.execute(params![
@@ -392,6 +392,7 @@ fn write_events(
             shared.number(event),
             event.headers,
             event.value,
+            (!event.trace.is_empty()).then_some(&event.trace),
         ])?;
     }
     Ok(())

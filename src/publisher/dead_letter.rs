@@ -134,6 +134,7 @@ mod tests {
             shared_headers: "".into(),
             headers: headers.to_owned(),
             value: value.into(),
+            trace: String::new(),
         });
         let row = store.commit(&mut commit).unwrap().rows.remove(0);
         std::fs::remove_dir_all(&folder).unwrap();

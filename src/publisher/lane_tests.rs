@@ -27,6 +27,7 @@ fn stored(rows: usize, acknowledged: u64) -> (StoredLane, Vec<Row>) {
         shared_headers: "".into(),
         headers: String::new(),
         value: Vec::new(),
+        trace: String::new(),
     };
     let mut commit = Commit {
         events: vec![event; rows],

@@ -279,6 +279,7 @@ mod tests {
             shared_headers: shared_headers.into(),
             headers: headers.to_owned(),
             value: Vec::new(),
+            trace: String::new(),
         };
         let mut commit = Commit {
             events: vec![event],

@@ -158,6 +158,7 @@ impl Emitter {
             time,
             emission,
             data,
+            trace,
         } = sealing;
         let (name, event_type) = self.type_names(draft.domain, draft.name);
         let (time_text, recorded) = (self.times.put(time), self.times.put(self.recorded));
@@ -192,6 +193,7 @@ impl Emitter {
             shared_headers,
             headers,
             value,
+            trace,
         }
     }
 
@@ -219,6 +221,7 @@ struct Sealing<'a> {
     time: Timestamp,
     emission: Emission,
     data: Vec<u8>,
+    trace: String,
 }
 
 impl Context<'_> {
@@ -302,6 +305,7 @@ impl Context<'_> {
             time,
             emission,
             data: object.finish(),
+            trace: self.trace(),
         };
         let event = self.emitter.finish(stream, sealing);
         let is_of_one_type = !matches!(rule.spec.kind, RuleKind::Alarm { .. });
@@ -309,6 +313,25 @@ impl Context<'_> {
             self.labels.headers = Some(Arc::clone(&event.shared_headers));
         }
         self.events.push(event);
+    }
+
+    /// What the event is made of: what the data does not say, or says by other names.
+    fn trace(&self) -> String {
+        let mut object = Object::small();
+        object.plain("cause", self.change.cause.as_str());
+        object.put("before", &self.change.previous);
+        object.put("now", &self.change.value);
+        if self.rule.inputs.len() > 1 {
+            object.open("inputs");
+            for (slot, tag) in (0..).map(Slot).zip(&self.rule.inputs).skip(1) {
+                object.put(
+                    &self.view.plan.tags[tag.index()].spec.name,
+                    &self.view.raw(self.rule, slot),
+                );
+            }
+            object.close();
+        }
+        String::from_utf8(object.finish()).unwrap_or_default()
     }
 
     /// The value of an input as text; `None` while it is unknown or empty.
@@ -427,6 +450,7 @@ pub(crate) fn source_event(
         time,
         emission,
         data: object.finish(),
+        trace: String::new(),
     };
     emitter.finish(source.stream, sealing)
 }

@@ -65,16 +65,22 @@ impl<'a> View<'a> {
         }
     }
 
-    /// The value of a rule's input as expressions and fields see it: by its table's name where it has one.
-    pub(super) fn operand(&self, rule: &Rule, slot: Slot) -> Option<Value> {
+    /// The value of a rule's input as the device gave it; `None` while it is unknown, or was to what the event tells of.
+    pub(super) fn raw(&self, rule: &Rule, slot: Slot) -> Option<&'a Value> {
         if self.hidden.contains(&slot) {
             return None;
         }
         let tag = *rule.inputs.get(usize::from(slot.0))?;
-        if let Some((_, value)) = self.read.iter().find(|(read, _)| *read == slot) {
-            return self.named(tag, value.as_ref()?);
+        match self.read.iter().find(|(read, _)| *read == slot) {
+            Some((_, value)) => value.as_ref(),
+            None => self.value(tag),
         }
-        self.named(tag, self.value(tag)?)
+    }
+
+    /// The value of a rule's input as expressions and fields see it: by its table's name where it has one.
+    pub(super) fn operand(&self, rule: &Rule, slot: Slot) -> Option<Value> {
+        let tag = *rule.inputs.get(usize::from(slot.0))?;
+        self.named(tag, self.raw(rule, slot)?)
     }
 
     /// A tag's value, by its table's name where it has one.

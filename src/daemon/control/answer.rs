@@ -9,11 +9,13 @@ use floorgate_publisher::{Status, stored_headers};
 use floorgate_sample::Timestamp;
 use serde::Serialize;
 
-use super::rows::{EventRow, Finding, LaneRow, LetterRow, Outcome, Summary};
+use super::rows::{EventRow, Finding, LaneRow, LetterRow, Outcome, Summary, TraceRow};
 use super::{Fault, Request, Which};
 use crate::engine::{Order, Resend};
 use crate::exit;
 
+/// Events that are explained at most.
+const MOST_FOUND: usize = 20;
 /// Events that are read, or ordered to be sent, at a time.
 const PAGE: usize = 256;
 /// Events that a search for the newest looks at in each lane.
@@ -81,6 +83,12 @@ impl Desk<'_> {
             Request::Export { which } => self.events(&which, |_| 0, &mut |state, stored| {
                 give(rows, &EventRow::of(state, &stored))
             }),
+            Request::Explain { id } => {
+                for (lane, stored) in self.reader.find(&id, MOST_FOUND)? {
+                    give(rows, &TraceRow::of(&lane, &stored))?;
+                }
+                Ok(())
+            }
             Request::Verify => self.verify(rows),
             Request::Letters => self.letters(&[], &mut |letter| give(rows, &LetterRow::of(&letter, false))),
             Request::Letter { number } => {
@@ -381,6 +389,7 @@ mod tests {
             shared_headers: "".into(),
             headers: String::new(),
             value: Vec::new(),
+            trace: String::new(),
         };
         let mut commit = Commit {
             events: vec![event],

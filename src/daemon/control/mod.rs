@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 pub use client::{Client, ask};
-pub use rows::{EventRow, Finding, LaneRow, LetterRow, Outcome, Summary, headers, value};
+pub use rows::{EventRow, Finding, LaneRow, LetterRow, Outcome, Summary, TraceRow, headers, value};
 pub use server::{Server, bind};
 pub use streaming::{begin_stream, connect};
 
@@ -52,6 +52,8 @@ pub enum Request {
         places: Vec<(u32, u64)>,
         which: Which,
     },
+    /// The events whose ids begin with this, with what they were made of.
+    Explain { id: String },
     /// All events, lane by lane.
     Export { which: Which },
     /// What is wrong with the store.

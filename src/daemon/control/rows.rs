@@ -1,6 +1,6 @@
 //! The rows of answers, which are also what `--json` prints.
 
-use floorgate_outbox::{DeadLetter, Event, LaneState, StoredEvent};
+use floorgate_outbox::{DeadLetter, Event, Lane, LaneState, StoredEvent};
 use floorgate_publisher::stored_headers;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -86,7 +86,10 @@ pub struct EventRow {
 
 impl EventRow {
     pub fn of(state: &LaneState, stored: &StoredEvent) -> Self {
-        let lane = &state.lane;
+        Self::of_lane(&state.lane, stored)
+    }
+
+    fn of_lane(lane: &Lane, stored: &StoredEvent) -> Self {
         let event = &stored.event;
         Self {
             recorded: event.recorded.to_string(),
@@ -105,6 +108,27 @@ impl EventRow {
             key: event.key.to_string(),
             headers: headers(event),
             value: value(&event.value),
+        }
+    }
+}
+
+/// An event with what it was made of.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TraceRow {
+    #[serde(flatten)]
+    pub event: EventRow,
+    /// The epoch of its lane.
+    pub epoch: u32,
+    /// What happened, and what the rule read; none where it is not known.
+    pub trace: Option<Value>,
+}
+
+impl TraceRow {
+    pub fn of(lane: &Lane, stored: &StoredEvent) -> Self {
+        Self {
+            event: EventRow::of_lane(lane, stored),
+            epoch: lane.epoch,
+            trace: serde_json::from_str(&stored.event.trace).ok(),
         }
     }
 }

@@ -284,5 +284,6 @@ pub fn stored_event(event: Event) -> floorgate_outbox::Event {
         shared_headers: event.shared_headers,
         headers: event.headers,
         value: event.value,
+        trace: event.trace,
     }
 }

@@ -134,6 +134,7 @@ fn load(topic: &Arc<str>, number: usize, batch: usize, cells: usize) -> Commit {
             subject,
             recorded: Timestamp::now(),
             value: vec![b'v'; EVENT_BYTES / 2],
+            trace: String::new(),
         }
     });
     let cells = (0..cells).map(|n| Cell {

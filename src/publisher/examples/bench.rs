@@ -189,6 +189,7 @@ fn event(topic: &Arc<str>, number: u64) -> Event {
         headers: "ce_specversion: 1.0\nce_id: 01890a5d-ac96-774b-bcce-b302099a8057\nce_source: /floorgate/hall\nce_type: EquipmentStateChanged\nce_subject: acme/hall/line\nce_time: 2026-01-01T00:00:00.000Z\nce_partitionkey: acme/hall/line\nce_sequence: 00000000000000000001\ncontent-type: application/json"
             .to_owned(),
         value,
+        trace: String::new(),
     }
 }
 

@@ -58,6 +58,7 @@ fn event(topic: &Arc<str>, number: u64) -> Event {
         headers: format!("ce_time: 2026-05-04T08:00:00.123456Z\nce_sequence: {number:020}"),
         value: format!("{{\"value\":{number}.5,\"unit\":\"CEL\",\"quality\":\"good\",\"previous\":{number}.0,\"tag\":\"temp\"}}")
             .into_bytes(),
+        trace: String::new(),
     }
 }
 

@@ -30,6 +30,7 @@ fn event(sequence: u64, number: u64) -> Event {
         shared_headers: "".into(),
         headers: String::new(),
         value: Vec::new(),
+        trace: String::new(),
     }
 }
 

@@ -46,6 +46,7 @@ fn event(topic: &str, key: &str, id: &str) -> Event {
         shared_headers: "ce_type: Test\nce_id: {id}\n".into(),
         headers: "ce_time: now\n".to_owned(),
         value: format!("{{\"id\":\"{id}\"}}").into_bytes(),
+        trace: String::new(),
     }
 }
 

@@ -145,6 +145,7 @@ impl Engine {
                 "ce_type: Test\nce_id: {id}\nce_recordedtime: {recorded}\nce_traceparent: {trace}\n".into(),
             headers: "ce_subject: line%0A1\n".to_owned(),
             value,
+            trace: String::new(),
         });
         let mut commit = Commit {
             events: events.collect(),
