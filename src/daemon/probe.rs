@@ -46,7 +46,7 @@ pub struct ProbeOptions {
     #[arg(long)]
     wide: bool,
     /// How long an answer may take.
-    #[arg(long, value_name = "TIME", default_value = "1s")]
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = timeout)]
     timeout: Duration,
     /// How long nothing is asked after an answer.
     #[arg(long, value_name = "TIME", default_value = "20ms")]
@@ -70,6 +70,19 @@ pub struct ProbeOptions {
     equipment: String,
 }
 
+fn timeout(text: &str) -> Result<Duration, String> {
+    let timeout: Duration = text.parse().map_err(|wrong| format!("{wrong}"))?;
+    if std::time::Duration::from(timeout) < SHORTEST_TIMEOUT {
+        return Err(format!(
+            "`{text}` is too short for an answer; at least {SHORTEST_TIMEOUT:?}"
+        ));
+    }
+    Ok(timeout)
+}
+
+/// As a source takes it, so that the settings of a first mapping are right.
+const SHORTEST_TIMEOUT: std::time::Duration = std::time::Duration::from_millis(5);
+
 /// What stands below the options of `--help`.
 pub const EXAMPLES: &str = "\
 Examples:
@@ -78,8 +91,8 @@ Examples:
   floorgate probe modbus://192.168.10.30 --units 3 --at holding:100-109 --wide
   floorgate probe 'modbus+rtu:///dev/ttyUSB0?baud=9600&parity=none' --units 1-32 --json
 
-Exit codes: 0 something answered, also where Ctrl-C ended it in the middle; 1 nothing answered, or the connection
-was lost (what was found until then is printed); 2 wrong command line.";
+Exit codes: 0 something answered, also where Ctrl-C ended it in the middle; 1 nothing answered, or
+the connection was lost (what was found until then is printed); 2 wrong command line.";
 
 /// Nothing answered.
 #[derive(Debug, thiserror::Error)]
@@ -188,7 +201,11 @@ impl Bar {
 impl Watch for Bar {
     fn asked(&self, progress: &Progress) {
         self.requests.set(progress.requests);
-        self.bar.set_length(progress.total);
+        if self.bar.length() != Some(progress.total) {
+            // What units took says nothing about what addresses take.
+            self.bar.set_length(progress.total);
+            self.bar.reset_eta();
+        }
         self.bar.set_position(progress.done);
         self.bar.set_message(format!(
             "unit {} {} {}, {} requests",
@@ -206,7 +223,7 @@ fn save(path: &Path, options: &ProbeOptions, look: &Look, findings: &Findings) -
     let drafted = draft::mappings(
         &survey,
         &DraftOptions {
-            name: stem.into_owned(),
+            name: stem.clone().into_owned(),
             source: options.source.clone(),
             adapter: "modbus",
             equipment: options.equipment.clone(),
@@ -217,8 +234,14 @@ fn save(path: &Path, options: &ProbeOptions, look: &Look, findings: &Findings) -
             ),
         },
     );
-    let mut place = path.to_path_buf();
-    for mapping in &drafted {
+    // The one that has the file's name is in the file, whatever its place.
+    let named = drafted.iter().position(|mapping| mapping.name == stem);
+    for (at, mapping) in drafted.iter().enumerate() {
+        let place = if at == named.unwrap_or(0) {
+            path.to_path_buf()
+        } else {
+            path.with_file_name(format!("{}.yaml", mapping.name))
+        };
         write_new(&place, &mapping.text)
             .with_context(|| format!("the mapping cannot be written to {}", place.display()))?;
         let of = if mapping.instances > 1 {
@@ -231,7 +254,6 @@ fn save(path: &Path, options: &ProbeOptions, look: &Look, findings: &Findings) -
             place.display(),
             mapping.tags
         );
-        place = path.with_file_name(format!("{}-more.yaml", mapping.name));
     }
     Ok(())
 }

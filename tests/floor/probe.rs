@@ -334,3 +334,32 @@ fn a_saved_mapping_passes_the_check_and_its_changes_are_on_the_broker() -> Resul
     })?;
     Ok(())
 }
+
+#[test]
+fn units_that_are_built_alike_become_one_template() -> Result<()> {
+    let units = [1, 2, 3];
+    let devices = units.iter().map(|unit| json!({"unit": unit})).collect();
+    let mut peer = ModbusPeer::with_devices(Framing::Tcp, devices, &json!({}))?;
+    for unit in units {
+        peer.set_registers(unit, Table::Holding, 200, &FLOATS)?;
+    }
+    let source = format!("adapter: modbus\n    connect: tcp://127.0.0.1:{}", peer.port());
+    let gateway = Gateway::new(&settings("templates", "127.0.0.1:9", &source), &[])?;
+    let path = gateway.write("mappings/meter.yaml", "")?;
+    std::fs::remove_file(&path)?;
+    let file = path.to_string_lossy().into_owned();
+    let url = url(Framing::Tcp, peer.port());
+    let output = probe(&[&url, "--units", "1-3", "--range", "0-299", "--save", &file])?;
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    let mapping = std::fs::read_to_string(&path)?;
+    assert!(mapping.contains("for_each: {unit: 1..3}"), "{mapping}");
+    assert_eq!(mapping.matches("unit_id: \"{unit}\"").count(), 3, "{mapping}");
+    let check = gateway.check()?;
+    assert_eq!(check.code, Some(0), "{}\n{mapping}", check.output);
+    assert!(check.output.contains("9 tags"), "{}", check.output);
+    Ok(())
+}

@@ -95,27 +95,26 @@ fn described(table: &TableReport) -> String {
         return "not supported (exception 01)".to_owned();
     }
     if table.ranges.is_empty() {
-        return format!("nothing readable in {}", range(&table.looked_at));
+        return format!("nothing readable in {}", range(table.looked_at));
     }
-    let ranges: Vec<String> = table.ranges.iter().map(range).collect();
-    let mut text = ranges.join(", ");
+    let mut parts = vec![ranges(&table.ranges)];
     let what = if is_bits(table) { "bits" } else { "registers" };
     if let Some(largest) = table.largest_request {
         let (count, least) = (largest.count, if largest.exact { "" } else { "at least " });
-        text.push_str(&format!("; largest request {least}{count} {what}"));
+        parts.push(format!("largest request {least}{count} {what}"));
     }
     if !table.boundaries.is_empty() {
         let places = numbers(table.boundaries.iter().copied());
-        text.push_str(&format!("; a request has to begin anew at {places}"));
+        parts.push(format!("a request has to begin anew at {places}"));
     }
-    text
+    parts.join("; ")
 }
 
 fn is_bits(table: &TableReport) -> bool {
     matches!(table.table, "coil" | "discrete")
 }
 
-fn range(range: &AddressRange) -> String {
+fn range(range: AddressRange) -> String {
     if range.from == range.to {
         return range.from.to_string();
     }
@@ -136,7 +135,11 @@ fn numbers(numbers: impl Iterator<Item = u32>) -> String {
             }),
         }
     }
-    let ranges: Vec<String> = ranges.iter().map(range).collect();
+    self::ranges(&ranges)
+}
+
+fn ranges(ranges: &[AddressRange]) -> String {
+    let ranges: Vec<String> = ranges.iter().copied().map(range).collect();
     ranges.join(", ")
 }
 
@@ -237,7 +240,7 @@ fn write_table(out: &mut dyn Write, rows: &[Vec<Cell>], has_colour: bool) -> io:
         let mut line = String::new();
         for (at, (text, is_marked)) in row.iter().enumerate() {
             if *is_marked && has_colour {
-                line.push_str(&format!("\x1b[1;32m{text}\x1b[0m"));
+                line.extend(["\x1b[1;32m", text, "\x1b[0m"]);
             } else {
                 line.push_str(text);
             }

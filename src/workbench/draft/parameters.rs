@@ -95,6 +95,9 @@ fn with(
                 parameters.add(&shared, values, false)?;
             }
             template.text(&shared)
+        } else if slot.is_whole && slot.texts == values && parameters.names.contains(&shared) {
+            // The number that the instances are named after, as a unit id.
+            format!("{{{shared}}}")
         } else {
             let own = tags.entry(slot.point).or_insert_with(|| {
                 let point = &points[instances[0][slot.point]];

@@ -274,7 +274,7 @@ impl TableFindings {
     fn keep(&mut self, start: u32, words: Vec<u16>) {
         match self.blocks.last_mut() {
             Some(last) if last.start as usize + last.words.len() == start as usize => {
-                last.words.extend(words)
+                last.words.extend(words);
             }
             _ => self.blocks.push(Block { start, words }),
         }

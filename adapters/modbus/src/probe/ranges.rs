@@ -254,7 +254,8 @@ impl<A: Ask> Search<'_, A> {
         self.answered += 1;
         self.in_a_row = 0;
         match code {
-            ExceptionCode::IllegalFunction if self.answered == 1 => {
+            // The first question may have been refused for its length.
+            ExceptionCode::IllegalFunction if self.answered <= 2 && self.found.longest == 0 => {
                 self.found.is_unsupported = true;
                 return Err(End::Stopped);
             }

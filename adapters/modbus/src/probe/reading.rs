@@ -216,6 +216,8 @@ pub struct Tally {
     pub pairs: usize,
     /// Of these, plausible in `ABCD`, `CDAB`, `BADC` and `DCBA`.
     pub plausible: [usize; 4],
+    /// In any of them.
+    pub in_any: usize,
 }
 
 impl Tally {
@@ -223,19 +225,25 @@ impl Tally {
         for run in runs(&block.words) {
             for pair in block.words[run].chunks_exact(2) {
                 self.pairs += 1;
-                for (count, order) in self.plausible.iter_mut().zip(ORDERS) {
+                let is_plausible = |order| {
                     let value = decoded(pair, Kind::Float32, order);
-                    *count += usize::from(value.is_some_and(|value| is_plausible(&value)));
+                    value.is_some_and(|value| is_plausible(&value))
+                };
+                let found = ORDERS.map(is_plausible);
+                for (count, is_plausible) in self.plausible.iter_mut().zip(found) {
+                    *count += usize::from(is_plausible);
                 }
+                self.in_any += usize::from(found.contains(&true));
             }
         }
     }
 
-    /// The order that makes sense of pairs more than twice as often as each other one does.
+    /// The order that makes sense of more pairs than each other, and of two in three of those that make sense at all.
     pub(super) fn best(&self) -> Option<usize> {
         let best = (0..4).max_by_key(|at| self.plausible[*at])?;
-        let is_clear = |at: usize| at == best || self.plausible[at] * 2 < self.plausible[best];
-        (0..4).all(is_clear).then_some(best)
+        let most = self.plausible[best];
+        let is_alone = (0..4).all(|at| at == best || self.plausible[at] < most);
+        (is_alone && most * 3 >= self.in_any * 2).then_some(best)
     }
 }
 

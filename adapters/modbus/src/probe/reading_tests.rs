@@ -99,4 +99,16 @@ fn no_order_is_the_best_where_none_makes_more_sense_than_another() {
     assert_eq!(tally.best(), None);
     tally.add(&block(0, &[1, 2, 3, 4, 5, 6]));
     assert_eq!((tally.pairs, tally.best()), (3, None));
+    // Raw values of analog inputs: what looks like a number in one order does in another too.
+    tally.add(&block(0, &[16_400, 17_200, 16_900, 17_000]));
+    assert_eq!((tally.in_any, tally.best()), (2, None));
+}
+
+#[test]
+fn what_else_a_pair_may_be_does_not_hide_the_order_of_the_others() {
+    // 23.5, 3.14159 and 1450.25 in CDAB; the second and the first make sense in DCBA as well.
+    let mut tally = Tally::default();
+    tally.add(&block(0, &[0x0000, 0x41BC, 0x0FD0, 0x4049, 0x4800, 0x44B5]));
+    assert_eq!(tally.plausible, [1, 3, 0, 2]);
+    assert_eq!(tally.best(), Some(1));
 }

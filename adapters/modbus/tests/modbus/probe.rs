@@ -115,6 +115,32 @@ async fn it_pauses_after_each_answer_and_the_pause_is_no_response_time() {
 }
 
 #[tokio::test]
+async fn a_busy_device_is_asked_again_later() {
+    let device = Device::default().with_unit(1, |unit| {
+        unit.missing = (50..65_000).collect();
+        unit.exception = Some(ExceptionCode::ServerDeviceBusy);
+    });
+    let mut server = Server::new(Wire::Tcp, device.clone());
+    server.start().await;
+    let look = look(&server.connect(), "1", "0-99");
+    let free = async {
+        while device.tables().asked.len() < 2 {
+            tokio::task::yield_now().await;
+        }
+        device.unit(1, |unit| unit.exception = None);
+    };
+    let (report, ()) = tokio::join!(found(&look), free);
+    assert_eq!(report.units[0].tables[0].ranges, [range(0, 49)]);
+    let asked = device.tables().asked.clone();
+    assert_eq!(
+        asked[..3],
+        [(1, 3, 0, 1); 3],
+        "the same question, until it is answered"
+    );
+    assert_eq!(report.missed, [""; 0]);
+}
+
+#[tokio::test]
 async fn a_device_that_takes_any_unit_is_looked_at_once_and_that_is_said() {
     let mut device = Device::default();
     for unit in (0..=10).chain([255]) {
