@@ -61,6 +61,7 @@ Examples:
   floorgate test
   floorgate test mappings/filling-line.test.yaml --filter order --coverage
   floorgate test mappings --config /etc/floorgate/floorgate.yaml --junit report.xml
+  floorgate test mappings/filling-line.yaml --record monday.rec --at 90s --for 30s >mappings/monday.test.yaml
 
 Exit codes: 0 all passed, 1 one failed, 3 a file of tests or its mapping is wrong.")]
     Test(TestArgs),
