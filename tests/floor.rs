@@ -22,6 +22,8 @@ mod demo;
 mod disk_and_clock;
 #[path = "floor/examples.rs"]
 mod examples;
+#[path = "floor/explain.rs"]
+mod explain;
 #[path = "floor/fail_points.rs"]
 mod fail_points;
 #[path = "floor/generated.rs"]

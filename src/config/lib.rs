@@ -43,6 +43,7 @@ mod names;
 mod numbered;
 mod origin;
 mod overrides;
+mod place;
 mod range;
 mod reach;
 mod restart;
@@ -74,6 +75,7 @@ pub use alone::{MappedSource, Mappings, Which, read_mappings};
 pub use difference::{Difference, Outline};
 pub use event_schema::events_schema;
 use mapping::{Compiler, KnownSource};
+pub use place::{Place, PlacedSource, place};
 pub use schema::{mapping_schema, reference, settings_schema};
 pub use settings::Settings;
 

@@ -27,7 +27,7 @@ pub struct Settings {
     /// Folder for the store, keys and certificates. Nobody but the gateway may write there.
     #[serde(default = "default_state_dir")]
     pub state_dir: PathBuf,
-    /// Mapping files; `*` and `?` in the last part of a path stand for any characters.
+    /// Mapping files; `*` and `?` in the last part of a path stand for any characters. Files of tests (`*.test.yaml`) are passed over.
     pub mappings: Spanned<Vec<Spanned<String>>>,
     /// What the gateway reads from, by name. Each source names its `adapter`; the other keys are the adapter's.
     #[schemars(with = "BTreeMap<String, serde_json::Value>")]
@@ -49,7 +49,7 @@ pub struct Settings {
     pub limits: Limits,
 }
 
-fn default_state_dir() -> PathBuf {
+pub(crate) fn default_state_dir() -> PathBuf {
     PathBuf::from("/var/lib/floorgate")
 }
 

@@ -1,7 +1,7 @@
 //! The plan: what configuration and mappings come to, as flat tables that a change walks by number.
 //!
-//! What equal instances share (a tag's meaning, a rule's form) is behind one `Arc`; an instance is a small
-//! row. Keys and rule ids are stable names: stored state is found by them after the mapping changed.
+//! What equal instances share (a tag's meaning, a rule's form) is behind one `Arc`; an instance is a small row. Keys and rule ids are
+//! stable names: stored state is found by them after the mapping changed.
 
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -53,7 +53,7 @@ pub struct Tag {
     pub key: Arc<str>,
     /// The source that delivers it.
     pub source: SourceId,
-    /// What its address is to the source, as a number: tags with the same one are the same place in the device.
+    /// What its address is to the source, as a number: the same one is the same place in the device.
     pub address: u64,
     /// The tag that says whether its values hold; while that is not true, this one is unknown.
     pub valid: Option<TagId>,
@@ -134,8 +134,7 @@ pub struct AlarmBit {
 /// What the first value after a start is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum InitialPolicy {
-    /// Compared with the stored value: equal is no event, different is a change after a gap. Without a
-    /// stored value it is emitted as initial.
+    /// Compared with the stored value: equal is no event, different is a change after a gap. Without one it is emitted as initial.
     #[default]
     Compare,
     /// Always emitted as initial.

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::browse::{self, BrowseArgs};
 use crate::demo::DemoOptions;
 use crate::diff::DiffArgs;
 use crate::events::EventsOptions;
@@ -61,9 +62,18 @@ Examples:
   floorgate test
   floorgate test mappings/filling-line.test.yaml --filter order --coverage
   floorgate test mappings --config /etc/floorgate/floorgate.yaml --junit report.xml
+  floorgate test mappings/filling-line.yaml --record monday.rec --at 90s --for 30s >mappings/monday.test.yaml
 
 Exit codes: 0 all passed, 1 one failed, 3 a file of tests or its mapping is wrong.")]
     Test(TestArgs),
+    /// Print the events that a mapping would have made of a recording.
+    ///
+    /// Time is the recording's own. The mapping that was recorded makes the same events, byte by byte; another one is given the tags that it
+    /// reads, found by source and address.
+    #[command(
+        after_help = "Examples:\n  floorgate simulate monday.rec\n  floorgate simulate monday.rec --mapping new.yaml --type WorkOrderStatusChanged\n  floorgate simulate monday.rec --against new.yaml"
+    )]
+    Simulate(SimulateOptions),
     /// Show what changes for consumers between two mappings: rules, topics, keys, fields.
     ///
     /// Takes mappings, or settings whose mappings are meant. Rules are the same by their ids; what is only inside (guards, addresses,
@@ -75,19 +85,48 @@ Examples:
 
 Exit codes: 0 compared, 1 with --exit-code where they differ, 3 one of them is wrong.")]
     Diff(DiffArgs),
-    /// Show a simulated plant, a broker and the gateway at work, in one command.
-    #[command(
-        after_help = "Examples:\n  floorgate demo --for 20s\n  floorgate demo --lines 20 --rate 10 --kafka localhost:9092"
-    )]
-    Demo(DemoOptions),
-    /// The gateway's own key and certificate, and the servers it trusts (OPC UA).
-    #[command(subcommand)]
-    Pki(PkiCommand),
+    /// Look at an OPC UA server and write a first mapping of what it has.
+    ///
+    /// Walks the server's nodes, recognises what is built alike as templates, takes over types, units, ranges and names of values, and maps
+    /// what companion specifications say to standard events. It reads only.
+    #[command(after_help = browse::EXAMPLES)]
+    Browse(Box<BrowseArgs>),
     /// Look at a Modbus device: units, readable ranges, and each value in all types and word orders.
     ///
     /// It reads gently and never writes: functions 1 to 4 and 43/14, one request at a time, with a pause after each.
     #[command(after_help = crate::probe::EXAMPLES)]
     Probe(ProbeOptions),
+    /// The gateway's own key and certificate, and the servers it trusts (OPC UA).
+    #[command(subcommand)]
+    Pki(PkiCommand),
+    /// Show the values of tags, as the gateway that runs knows them.
+    ///
+    /// Each with its quality, how old it is, how often it comes and which rules it feeds. What is not known is `unknown`.
+    #[command(
+        after_help = "Examples:\n  floorgate tags\n  floorgate tags 'filling-line/2/*' --watch\n  floorgate tags '*/status' --watch | tee status.txt"
+    )]
+    Tags(TagsOptions),
+    /// Show events as they come.
+    ///
+    /// From the outbox, in which each event is before it is published; or from Kafka, as a consumer gets it.
+    #[command(
+        after_help = "Examples:\n  floorgate events\n  floorgate events --type WorkOrderStatusChanged --subject order/WO-4711\n  floorgate events --from-kafka --from 2026-05-04T06:00:00Z --no-follow --json"
+    )]
+    Events(EventsOptions),
+    /// Say why an event was made, and what became of it.
+    ///
+    /// The rule and its line in the mapping, what changed and what was known beside it, the four times, its place in its lane, and where it is
+    /// in Kafka. The outbox keeps events for a while after they were delivered.
+    #[command(
+        after_help = "Example: floorgate explain 2f6c1d0e  (the event's id, as `ce_id` has it; its beginning is enough)"
+    )]
+    Explain(ExplainOptions),
+    /// Record what sources say, with times and quality, in a file.
+    ///
+    /// The gateway that runs goes on with its work and sends copies; where none runs, its sources are connected to. `floorgate simulate`
+    /// plays the file. What could not be taken in time is left out, and the file says where.
+    #[command(after_help = "Example: floorgate record --output monday.rec --for 10m")]
+    Record(RecordOptions),
     /// Look into the outbox, whether the gateway runs or not.
     #[command(subcommand)]
     Outbox(OutboxCommand),
@@ -116,42 +155,11 @@ Exit codes: 0 compared, 1 with --exit-code where they differ, 3 one of them is w
         #[arg(long)]
         json: bool,
     },
-    /// Show events as they come.
-    ///
-    /// From the outbox, in which each event is before it is published; or from Kafka, as a consumer gets it.
+    /// Show a simulated plant, a broker and the gateway at work, in one command.
     #[command(
-        after_help = "Examples:\n  floorgate events\n  floorgate events --type WorkOrderStatusChanged --subject order/WO-4711\n  floorgate events --from-kafka --from 2026-05-04T06:00:00Z --no-follow --json"
+        after_help = "Examples:\n  floorgate demo --for 20s\n  floorgate demo --lines 20 --rate 10 --kafka localhost:9092"
     )]
-    Events(EventsOptions),
-    /// Say why an event was made, and what became of it.
-    ///
-    /// The rule and its line in the mapping, what changed and what was known beside it, the four times, its place in its lane, and where it is
-    /// in Kafka. The outbox keeps events for a while after they were delivered.
-    #[command(
-        after_help = "Example: floorgate explain 2f6c1d0e  (the event's id, as `ce_id` has it; its beginning is enough)"
-    )]
-    Explain(ExplainOptions),
-    /// Show the values of tags, as the gateway that runs knows them.
-    ///
-    /// Each with its quality, how old it is, how often it comes and which rules it feeds. What is not known is `unknown`.
-    #[command(
-        after_help = "Examples:\n  floorgate tags\n  floorgate tags 'filling-line/2/*' --watch\n  floorgate tags '*/status' --watch | tee status.txt"
-    )]
-    Tags(TagsOptions),
-    /// Record what sources say, with times and quality, in a file.
-    ///
-    /// The gateway that runs goes on with its work and sends copies; where none runs, its sources are connected to. `floorgate simulate`
-    /// plays the file. What could not be taken in time is left out, and the file says where.
-    #[command(after_help = "Example: floorgate record --output monday.rec --for 10m")]
-    Record(RecordOptions),
-    /// Print the events that a mapping would have made of a recording.
-    ///
-    /// Time is the recording's own. The mapping that was recorded makes the same events, byte by byte; another one is given the tags that it
-    /// reads, found by source and address.
-    #[command(
-        after_help = "Examples:\n  floorgate simulate monday.rec\n  floorgate simulate monday.rec --mapping new.yaml --type WorkOrderStatusChanged\n  floorgate simulate monday.rec --against new.yaml"
-    )]
-    Simulate(SimulateOptions),
+    Demo(DemoOptions),
     /// Print the JSON Schema of the configuration, of mappings or of their tests, for editors.
     Schema {
         /// Which schema.
@@ -160,6 +168,13 @@ Exit codes: 0 compared, 1 with --exit-code where they differ, 3 one of them is w
     },
     /// Print the reference of every setting as Markdown.
     Reference,
+    /// Print the completion script of a shell.
+    #[command(after_help = "Example: floorgate completion bash | sudo tee /etc/bash_completion.d/floorgate")]
+    Completion {
+        /// The shell.
+        #[arg(value_enum)]
+        shell: clap_complete::Shell,
+    },
     /// Print the version.
     Version,
 }

@@ -1,5 +1,6 @@
 //! floorgate: from the plant floor to Kafka.
 
+mod browse;
 mod check;
 mod cli;
 mod control;
@@ -29,7 +30,7 @@ mod table;
 mod tags;
 mod test;
 
-use clap::Parser;
+use clap::{CommandFactory as _, Parser};
 
 use cli::{Cli, Command, SchemaOf};
 use logging::Audience;
@@ -67,6 +68,7 @@ fn dispatch(command: Command, audience: Audience) -> anyhow::Result<()> {
         Command::Check(arguments) => check::check(&arguments.config),
         Command::Diff(arguments) => diff::diff(&arguments),
         Command::Test(arguments) => test::test(&arguments),
+        Command::Browse(options) => browse::browse(&options),
         Command::Demo(options) => demo::demo(&options),
         Command::Pki(command) => pki::pki(&command),
         Command::Probe(options) => probe::probe(&options),
@@ -98,6 +100,10 @@ fn dispatch(command: Command, audience: Audience) -> anyhow::Result<()> {
         }
         Command::Reference => {
             print!("{}", floorgate_config::reference(registry::ADAPTERS));
+            Ok(())
+        }
+        Command::Completion { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "floorgate", &mut std::io::stdout());
             Ok(())
         }
         Command::Version => {

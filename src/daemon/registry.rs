@@ -4,6 +4,8 @@ use floorgate_adapter_api::Adapter;
 
 /// A look at a device of the adapter that offers one.
 pub use floorgate_adapter_modbus::probe;
+/// A look at a server of the adapter that offers one.
+pub use floorgate_adapter_opcua::browse;
 /// Keys and certificates of the adapter that has them.
 pub use floorgate_adapter_opcua::pki;
 

@@ -3,6 +3,7 @@
 pub mod cases;
 pub mod compare;
 pub mod draft;
+mod numbers;
 pub mod offline;
 pub mod recording;
 pub mod simulation;

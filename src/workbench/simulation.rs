@@ -11,8 +11,9 @@ use std::thread;
 
 use floorgate_core::plan::{Plan, Tag};
 use floorgate_core::{Core, Encoding, Event, Failure, Input, Now, Settings};
-use floorgate_sample::{Answer, Continuity, GapScope, Notice, RequestId, Sample, SourceId, TagId};
+use floorgate_sample::{Answer, Continuity, GapScope, Notice, RequestId, Sample, SourceId, TagId, Timestamp};
 
+use crate::numbers::Numbers;
 use crate::recording::{Call, Entry, Error, Header, Names, Recording};
 
 /// Blocks that are unpacked ahead.
@@ -84,85 +85,6 @@ pub fn simulate<R: Read + Send>(
         };
         Ok(player.report)
     })
-}
-
-/// What the recording's numbers are in the plan.
-#[derive(Default)]
-struct Numbers {
-    sources: Vec<Option<SourceId>>,
-    /// A place in the device may be more than one tag.
-    tags: Vec<Vec<TagId>>,
-    /// Whether all numbers are the plan's own.
-    are_same: bool,
-}
-
-impl Numbers {
-    fn of(names: &Names, plan: &Plan) -> Self {
-        let sources: HashMap<&str, SourceId> = (0..)
-            .map(SourceId)
-            .zip(&plan.sources)
-            .map(|(id, row)| (&*row.name, id))
-            .collect();
-        let sources: Vec<Option<SourceId>> = names
-            .sources
-            .iter()
-            .map(|name| sources.get(&**name).copied())
-            .collect();
-        let mut places: HashMap<(SourceId, u64), Vec<TagId>> = HashMap::new();
-        for (id, tag) in (0..).map(TagId).zip(&plan.tags) {
-            places.entry((tag.source, tag.address)).or_default().push(id);
-        }
-        let tags = names.tags.iter().map(|tag| {
-            let source = sources.get(usize::from(tag.source)).copied().flatten();
-            let here = source.and_then(|source| places.get(&(source, tag.address)));
-            here.cloned().unwrap_or_default()
-        });
-        let tags: Vec<Vec<TagId>> = tags.collect();
-        let are_same = tags.len() == plan.tags.len()
-            && (0..).map(TagId).zip(&tags).all(|(id, here)| here[..] == [id])
-            && (0..)
-                .map(SourceId)
-                .zip(&sources)
-                .all(|(id, source)| *source == Some(id));
-        Self {
-            sources,
-            tags,
-            are_same,
-        }
-    }
-
-    fn source(&self, recorded: SourceId) -> Option<SourceId> {
-        self.sources.get(recorded.index()).copied().flatten()
-    }
-
-    fn tags(&self, recorded: TagId) -> &[TagId] {
-        self.tags.get(recorded.index()).map_or(&[], Vec::as_slice)
-    }
-
-    fn samples(&self, samples: Vec<Sample>) -> Vec<Sample> {
-        if self.are_same {
-            return samples;
-        }
-        let renumbered = samples.iter().flat_map(|sample| {
-            self.tags(sample.tag).iter().map(|tag| Sample {
-                tag: *tag,
-                ..sample.clone()
-            })
-        });
-        renumbered.collect()
-    }
-
-    fn notices(&self, notices: &mut [Notice]) {
-        for notice in notices {
-            if let Notice::Gap {
-                scope: GapScope::Tags(tags),
-                ..
-            } = notice
-            {
-                *tags = tags.iter().flat_map(|tag| self.tags(*tag)).copied().collect();
-            }
-        }
-    }
 }
 
 /// A request that the simulated core made.
@@ -360,7 +282,7 @@ impl Player {
         &mut self,
         source: SourceId,
         now: Now,
-        received: floorgate_sample::Timestamp,
+        received: Timestamp,
         notices: &[Notice],
         samples: &[Sample],
     ) {
@@ -391,7 +313,7 @@ impl Player {
                 return;
             };
             let at = Now {
-                wall: now.wall.before(now.monotonic - due),
+                wall: now.wall.before(now.monotonic.saturating_sub(due)),
                 monotonic: due,
             };
             core.advance(at, &mut self.events);
@@ -475,7 +397,7 @@ impl Player {
     fn answer_recorded(
         &mut self,
         rule: Option<&Arc<str>>,
-        (source, now, received): (SourceId, Now, floorgate_sample::Timestamp),
+        (source, now, received): (SourceId, Now, Timestamp),
         result: Result<(), String>,
         samples: &[Sample],
     ) {

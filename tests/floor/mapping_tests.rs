@@ -155,6 +155,24 @@ fn a_changed_mapping_turns_its_test_red_and_the_difference_says_where() -> Resul
 }
 
 #[test]
+fn the_test_that_the_page_of_the_language_shows_passes() -> Result<()> {
+    let page = fs::read_to_string(repository().join("mappings/README.md"))?;
+    let (_, section) = page.split_once("## Test a mapping").context("no section")?;
+    let (_, shown) = section.split_once("```yaml\n").context("no test")?;
+    let (shown, _) = shown.split_once("```").context("no end of it")?;
+    let folder = Folder::new("shown")?;
+    fs::copy(
+        repository().join("mappings/filling-line.yaml"),
+        folder.path().join("filling-line.yaml"),
+    )?;
+    folder.write("filling-line.test.yaml", shown)?;
+    let said = floorgate(folder.path(), &["test", "."])?;
+    assert_eq!(said.code, Some(0), "{}{}", said.out, said.errors);
+    assert!(said.out.ends_with("1 test: 1 passed, 0 failed\n"), "{}", said.out);
+    Ok(())
+}
+
+#[test]
 fn coverage_tells_what_no_test_reaches() -> Result<()> {
     let folder = press("coverage")?;
     let said = floorgate(folder.path(), &["test", "press.test.yaml", "--coverage"])?;

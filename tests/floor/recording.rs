@@ -1,12 +1,12 @@
 //! What is recorded while the gateway runs, and what mappings make of it afterwards.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
-use std::process::Command;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use floorgate_tests::{Kafka, Patience, Process, until};
+use floorgate_tests::{Kafka, Patience, Process, binary, until};
 use serde_json::{Value, json};
 
 use crate::counting::{COUNTER, written};
@@ -150,6 +150,58 @@ fn the_mapping_that_was_recorded_makes_the_same_events_of_it() -> Result<()> {
     let missing: Vec<_> = missing.collect();
     ensure!(missing.is_empty(), "not simulated: {missing:?}");
     ensure!(kinds.len() >= 6 && simulated.len() > 400, "{kinds:?}");
+    a_test_is_made_of_it(&plant, &file, &kinds)
+}
+
+/// A test that is made of a recording passes, and expects what the gateway made meanwhile.
+fn a_test_is_made_of_it(plant: &Plant, recording: &Path, kinds: &BTreeMap<&str, usize>) -> Result<()> {
+    let folder = plant.gateway.folder();
+    let program = || -> Result<Command> {
+        let mut command = Command::new(binary("floorgate")?);
+        command.current_dir(folder).arg("test");
+        Ok(command)
+    };
+    let of_recording = |at: &str| -> Result<Output> {
+        let part = ["--at", at, "--for", "1h"];
+        let mut command = program()?;
+        command
+            .arg("mappings/filling.yaml")
+            .arg("--record")
+            .arg(recording)
+            .args(part);
+        Ok(command.output()?)
+    };
+    let made = of_recording("0s")?;
+    ensure!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    let text = String::from_utf8(made.stdout)?;
+    plant.gateway.write("mappings/recorded.test.yaml", &text)?;
+    let run = program()?.arg("mappings").output()?;
+    ensure!(
+        run.status.success(),
+        "{}\n{text}",
+        String::from_utf8_lossy(&run.stdout)
+    );
+    let (_, expected) = text.split_once("    expect:\n").context("nothing is expected")?;
+    let live = |kind: &str| {
+        let events = expected.split("      - at: ");
+        let of_kind = events.filter(|event| event.contains(&format!("type: {kind}\n")));
+        of_kind.filter(|event| !event.contains("initial: true")).count()
+    };
+    for kind in [
+        "WorkOrderStatusChanged",
+        "OrderSeen",
+        "AlarmRaised",
+        "AlarmCleared",
+    ] {
+        assert_eq!(Some(&live(kind)), kinds.get(kind), "{kind}: {text}");
+    }
+    let outside = of_recording("2100-01-01T00:00:00Z")?;
+    assert_eq!(outside.status.code(), Some(1));
+    let said = String::from_utf8_lossy(&outside.stderr);
+    assert!(
+        said.contains("nothing was recorded there: the recording is from 20"),
+        "{said}"
+    );
     Ok(())
 }
 

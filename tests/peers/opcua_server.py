@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 import line_protocol
+from opcua_structure import Structure
 
 POLICIES = {
     "None": ua.SecurityPolicyType.NoSecurity,
@@ -237,6 +238,7 @@ async def main():
     for namespace in options.before:
         await server.register_namespace(namespace)
     plant = Plant(server, await server.register_namespace(options.namespace))
+    structure = Structure(server, plant)
     async with server:
         await line_protocol.serve(
             {
@@ -249,6 +251,8 @@ async def main():
                 "progress": plant.progress,
                 "count": plant.count,
                 "drop": plant.drop,
+                "hall": structure.hall,
+                "many": structure.many,
                 "hold_back": messages.hold_back,
                 "republished": messages.republished,
                 "trust": clients.trust,

@@ -80,6 +80,17 @@ impl OpcUaPeer {
         Ok(())
     }
 
+    /// Adds a hall of three lines with a filler each, and a robot (`opcua_structure.py`). It is gone when the server is started anew.
+    pub fn add_hall(&mut self) -> Result<()> {
+        self.ask(&json!({"op": "hall"})).map(drop)
+    }
+
+    /// Adds a hall of so many equal machines with so many values each. It is gone when the server is started anew.
+    pub fn add_machines(&mut self, machines: u32, values: u32) -> Result<()> {
+        self.ask(&json!({"op": "many", "machines": machines, "values": values}))
+            .map(drop)
+    }
+
     /// Deletes a variable.
     pub fn delete(&mut self, node: &str) -> Result<()> {
         self.ask(&json!({"op": "delete", "node": node}))?;

@@ -135,6 +135,7 @@ pub async fn prepare(plan: &Arc<Plan>) -> Result<Connection, ConnectError> {
             &plan.pki,
             endpoint.server_certificate.as_ref(),
             endpoint.server.application_uri.as_ref(),
+            plan.trust_once.as_deref(),
         )?;
         warn_of_expiry(&plan.name, "server's", server.valid_to);
     }
@@ -157,7 +158,8 @@ pub async fn prepare(plan: &Arc<Plan>) -> Result<Connection, ConnectError> {
 fn client(plan: &Plan, own: &Own, attempts: i32) -> Result<Client, ConnectError> {
     let settings = &plan.settings;
     // Certificates that are accepted unseen must not become trusted ones.
-    let store = if settings.trust_any_server_certificate {
+    let accepts = settings.trust_any_server_certificate || plan.trust_once.is_some();
+    let store = if accepts {
         plan.pki.join("unverified")
     } else {
         plan.pki.clone()
@@ -172,7 +174,7 @@ fn client(plan: &Plan, own: &Own, attempts: i32) -> Result<Client, ConnectError>
         .certificate_path(own.certificate.clone())
         .private_key_path(own.key.clone())
         .create_sample_keypair(false)
-        .trust_server_certs(settings.trust_any_server_certificate)
+        .trust_server_certs(accepts)
         // Trust, validity and application are checked when the endpoint is chosen, with words that help.
         .verify_server_certs(false)
         .session_retry_limit(attempts)

@@ -12,6 +12,7 @@
 //!   otherwise makes new ones and says that something may have been missed.
 //! - **Node addresses** (`address`): the namespace index is looked up by its URI on every new session, as a server may
 //!   number its namespaces anew at every start.
+//! - **A look** ([`browse`]): what a server has, for a first mapping.
 //! - **Requests** (`snapshot`): tags that the gateway asks for are read in one request, beside the above and not through it.
 //!
 //! Certificates and trust are in [`pki`].
@@ -19,6 +20,7 @@
 mod address;
 mod batches;
 mod bookmark;
+pub mod browse;
 mod connection;
 mod items;
 mod outlet;

@@ -301,8 +301,14 @@ pub fn trust(dir: &Path, thumbprint_or_path: &str) -> Result<Certificate, PkiErr
     Ok(Certificate { path, ..certificate })
 }
 
-/// Whether the certificate that a server presents is to be accepted. One that is not trusted is kept among the rejected.
-pub(crate) fn check_server(dir: &Path, der: &[u8], application: &str) -> Result<Certificate, PkiError> {
+/// Whether the certificate that a server presents is to be accepted. One that is not trusted is kept among the rejected; that with the
+/// thumbprint `once` is accepted and not kept.
+pub(crate) fn check_server(
+    dir: &Path,
+    der: &[u8],
+    application: &str,
+    once: Option<&str>,
+) -> Result<Certificate, PkiError> {
     let x509 = X509::from_der(der).map_err(|_| PkiError::Unreadable)?;
     let file = CertificateStore::cert_file_name(&x509);
     let (trusted, rejected) = (dir.join("trusted").join(&file), dir.join("rejected").join(&file));
@@ -316,7 +322,7 @@ pub(crate) fn check_server(dir: &Path, der: &[u8], application: &str) -> Result<
                 source,
             })?;
         }
-    } else {
+    } else if !once.is_some_and(|once| is_thumbprint(once, &certificate.thumbprint)) {
         let count = fs::read_dir(dir.join("rejected")).map_or(0, Iterator::count);
         if !rejected.exists() && count < MOST_REJECTED {
             fs::write(&rejected, der).map_err(|source| PkiError::File {
@@ -342,6 +348,12 @@ pub(crate) fn check_server(dir: &Path, der: &[u8], application: &str) -> Result<
         });
     }
     Ok(certificate)
+}
+
+/// Whether what somebody wrote is this thumbprint; other tools write it in pairs.
+fn is_thumbprint(written: &str, thumbprint: &str) -> bool {
+    let digits = written.chars().filter(|c| !matches!(c, ':' | ' '));
+    digits.collect::<String>().eq_ignore_ascii_case(thumbprint)
 }
 
 fn validity(whose: &'static str, certificate: &Certificate, now: Timestamp) -> Result<(), PkiError> {

@@ -73,7 +73,7 @@ fn trust_is_given_by_thumbprint_and_by_file() {
     let folder = Folder::new("trust");
     let (dir, server) = (folder.0.join("pki"), server(&folder));
     own(&dir, true).unwrap();
-    let error = check_server(&dir, &server, "urn:plc").unwrap_err();
+    let error = check_server(&dir, &server, "urn:plc", None).unwrap_err();
     let PkiError::Untrusted { thumbprint, .. } = &error else {
         panic!("{error}")
     };
@@ -94,7 +94,7 @@ fn trust_is_given_by_thumbprint_and_by_file() {
         .collect();
     trust(&dir, &pasted.join(":")).unwrap();
     assert!(show(&dir).unwrap().rejected.is_empty());
-    check_server(&dir, &server, "urn:plc").unwrap();
+    check_server(&dir, &server, "urn:plc", None).unwrap();
     assert_eq!(
         trust(&dir, thumbprint).unwrap().thumbprint,
         *thumbprint,
@@ -105,7 +105,7 @@ fn trust_is_given_by_thumbprint_and_by_file() {
     own(&other, true).unwrap();
     let file = folder.0.join("server/own/cert.der");
     trust(&other, file.to_str().unwrap()).unwrap();
-    check_server(&other, &server, "urn:plc").unwrap();
+    check_server(&other, &server, "urn:plc", None).unwrap();
     assert!(file.exists(), "the file that was given is left alone");
 }
 
@@ -115,7 +115,7 @@ fn a_trusted_certificate_is_still_checked() {
     let (dir, server) = (folder.0.join("pki"), server(&folder));
     own(&dir, true).unwrap();
     trust(&dir, folder.0.join("server/own/cert.der").to_str().unwrap()).unwrap();
-    let error = check_server(&dir, &server, "urn:someone-else").unwrap_err();
+    let error = check_server(&dir, &server, "urn:someone-else", None).unwrap_err();
     assert!(matches!(error, PkiError::Application { .. }), "{error}");
 
     let certificate = show(&dir).unwrap().trusted.remove(0);
@@ -129,7 +129,7 @@ fn a_trusted_certificate_is_still_checked() {
     // Another certificate under the name of a trusted one is not trusted.
     fs::write(&certificate.path, b"something else").unwrap();
     assert!(matches!(
-        check_server(&dir, &server, "urn:plc"),
+        check_server(&dir, &server, "urn:plc", None),
         Err(PkiError::Untrusted { .. })
     ));
 }
@@ -143,12 +143,12 @@ fn rejected_certificates_cannot_fill_the_disk() {
         fs::write(dir.join(format!("rejected/{number}")), b"").unwrap();
     }
     assert!(matches!(
-        check_server(&dir, &server, ""),
+        check_server(&dir, &server, "", None),
         Err(PkiError::Untrusted { .. })
     ));
     assert!(show(&dir).unwrap().rejected.is_empty());
     assert!(matches!(
-        check_server(&dir, b"rubbish", ""),
+        check_server(&dir, b"rubbish", "", None),
         Err(PkiError::Unreadable)
     ));
 }

@@ -46,6 +46,8 @@ pub struct Plan {
     pub files: Vec<NamedFile>,
     /// Where keys and certificates are.
     pub pki: PathBuf,
+    /// Thumbprint of a server certificate that is trusted without being among the trusted ones.
+    pub trust_once: Option<String>,
     /// The namespace URIs that tags name.
     pub uris: Vec<String>,
     /// The tags that are subscribed or polled; a tag's place here is its handle minus one in monitored items.
@@ -159,6 +161,7 @@ impl Plan {
             settings,
             credentials,
             pki: spec.state.join("pki"),
+            trust_once: None,
             uris,
             tags: watched,
             on_demand,

@@ -258,7 +258,7 @@ async fn drive(
 
 /// A status of the server in words, with the way out where the server refuses the gateway's certificate. What the gateway
 /// itself refuses of the server's was found out before.
-fn told(plan: &Plan, status: StatusCode) -> String {
+pub fn told(plan: &Plan, status: StatusCode) -> String {
     let is_refused = matches!(
         status,
         StatusCode::BadCertificateUntrusted | StatusCode::BadSecurityChecksFailed

@@ -61,7 +61,8 @@ fn text(text: &opcua::types::UAString) -> Option<Value> {
     text.value().as_deref().map(Value::text)
 }
 
-fn value_of(variant: Variant) -> Result<Option<Value>, Unsupported> {
+/// A value of ours; `None` for a null.
+pub fn value_of(variant: Variant) -> Result<Option<Value>, Unsupported> {
     Ok(Some(match variant {
         Variant::Empty => return Ok(None),
         Variant::Boolean(v) => Value::Bool(v),

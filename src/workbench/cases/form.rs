@@ -72,7 +72,7 @@ struct StepForm {
     restart: Option<Json>,
     /// The outbox is `filling` (low priority is left out), `nearly full` (normal too) or `has room`.
     outbox: Option<Fullness>,
-    /// What a `snapshot` reads, by source: values by tag, or `failed`.
+    /// What a `snapshot` reads, by source: values by tag, or `failed`. Of a list each answers one request.
     read: Option<BTreeMap<String, Json>>,
 }
 

@@ -96,6 +96,12 @@ impl Player {
         self.told
     }
 
+    /// What sources are asked for and have not answered.
+    pub(crate) fn asked(&mut self) -> &[Request] {
+        self.asked.extend(self.offline.take_requests());
+        &self.asked
+    }
+
     /// How much came out until now.
     #[must_use]
     pub fn told_so_far(&self) -> usize {
@@ -136,9 +142,10 @@ impl Player {
                 } => self.apply(*source, notices, samples),
                 Action::Answer {
                     source,
+                    all,
                     samples,
                     span,
-                } => self.answer(*source, samples.as_deref(), *span)?,
+                } => self.answer((*source, *all), samples.as_deref(), *span)?,
                 Action::LeaveOutBelow(least) => {
                     self.least = *least;
                     self.offline.leave_out_below(*least);
@@ -163,12 +170,22 @@ impl Player {
         self.timers(self.now, step.span)
     }
 
-    fn answer(&mut self, source: SourceId, samples: Option<&[Sample]>, span: Span) -> Result<(), Stuck> {
+    /// Answers everything that a source is asked for, or the oldest request alone.
+    fn answer(
+        &mut self,
+        (source, all): (SourceId, bool),
+        samples: Option<&[Sample]>,
+        span: Span,
+    ) -> Result<(), Stuck> {
         self.asked.extend(self.offline.take_requests());
-        let (asked, others) = std::mem::take(&mut self.asked)
-            .into_iter()
-            .partition::<Vec<_>, _>(|request| request.source == source);
-        self.asked = others;
+        let mut asked = Vec::new();
+        self.asked.retain(|request| {
+            let is_meant = request.source == source && (all || asked.is_empty());
+            if is_meant {
+                asked.push(request.id);
+            }
+            !is_meant
+        });
         if asked.is_empty() {
             return Err(Stuck {
                 span,
@@ -178,7 +195,7 @@ impl Player {
         }
         for request in asked {
             let answer = Answer {
-                request: request.id,
+                request,
                 result: samples.map(|_| ()).ok_or_else(|| "the device is busy".to_owned()),
             };
             let now = self.clock();

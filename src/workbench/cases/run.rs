@@ -125,7 +125,7 @@ fn run_one(
 }
 
 /// The events that come of a test's steps, and what rules could not do. That sources come online before the first step is no part of it.
-fn play(test: &Test, subject: &Subject) -> Result<(Vec<Seen>, Vec<String>), Stuck> {
+pub(crate) fn play(test: &Test, subject: &Subject) -> Result<(Vec<Seen>, Vec<String>), Stuck> {
     let mut player = Player::new(subject);
     player.begin(&test.steps);
     let begun = player.told_so_far();

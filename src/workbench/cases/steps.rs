@@ -40,10 +40,12 @@ pub enum Action {
         /// Values of its tags.
         samples: Vec<Sample>,
     },
-    /// A source answers everything that it is asked for: with values, or that it failed.
+    /// A source answers what it is asked for: with values, or that it failed.
     Answer {
         /// The source.
         source: SourceId,
+        /// Whether it answers everything, and not the oldest request alone.
+        all: bool,
         /// What was read; nothing where that failed.
         samples: Option<Vec<Sample>>,
         /// Where it is written.
@@ -225,15 +227,22 @@ impl Reader<'_> {
         Some(Action::Restart { after, continuity })
     }
 
-    /// `read: {plc: {cycle_no: 7}}`, or `read: {plc: failed}`: after all else of the step.
+    /// `read: {plc: {cycle_no: 7}}`, or `read: {plc: failed}`: after all else of the step. Of a list each answers one request.
     fn answers(&mut self, node: &Node, actions: &mut Vec<Action>) {
         for (name, span, value) in node.entries() {
-            if let Some(source) = self.source(name, *span) {
-                let failed = value.as_text() == Some("failed");
-                let samples = (!failed).then(|| self.samples(source, value));
+            let Some(source) = self.source(name, *span) else {
+                continue;
+            };
+            let (answers, all) = match &value.kind {
+                NodeKind::List(items) => (items.as_slice(), false),
+                _ => (std::slice::from_ref(value), true),
+            };
+            for answer in answers {
+                let failed = answer.as_text() == Some("failed");
                 actions.push(Action::Answer {
                     source,
-                    samples,
+                    all,
+                    samples: (!failed).then(|| self.samples(source, answer)),
                     span: *span,
                 });
             }
@@ -275,16 +284,16 @@ impl Reader<'_> {
             }
             for (name, span, value) in group.entries() {
                 if let Some(tag) = self.tag(source, name, *span) {
-                    samples.push(self.sample(source, tag, value));
+                    samples.push(self.sample(tag, value));
                 }
             }
         }
         samples
     }
 
-    fn sample(&mut self, source: SourceId, tag: TagId, node: &Node) -> Sample {
+    fn sample(&mut self, tag: TagId, node: &Node) -> Sample {
         // A device behind Modbus says nothing of times.
-        let has_times = self.subject.has_source_time.get(source.index()) != Some(&false);
+        let has_times = self.subject.says_when(tag);
         let mut sample = Sample {
             tag,
             value: None,

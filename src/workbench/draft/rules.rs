@@ -29,12 +29,43 @@ pub enum Table {
     Words(&'static str),
 }
 
-/// The events that a companion specification may lead to, each with the field of its trigger, and the one that it cannot do without.
-const EVENTS: &[(&str, &str, Option<&str>)] = &[
-    ("WorkOrderStatusChanged", "status", Some("order")),
-    ("EquipmentStateChanged", "state", None),
-    ("EquipmentModeChanged", "mode", None),
+/// An event that a companion specification may lead to.
+struct Known {
+    event: &'static str,
+    /// The field of its trigger.
+    trigger: &'static str,
+    /// The one that it cannot do without.
+    needed: Option<&'static str>,
+    /// Those that its data may have besides.
+    data: &'static [&'static str],
+}
+
+const EVENTS: &[Known] = &[
+    Known {
+        event: "WorkOrderStatusChanged",
+        trigger: "status",
+        needed: Some("order"),
+        data: &[],
+    },
+    Known {
+        event: "EquipmentStateChanged",
+        trigger: "state",
+        needed: None,
+        data: &["blocked", "starved"],
+    },
+    Known {
+        event: "EquipmentModeChanged",
+        trigger: "mode",
+        needed: None,
+        data: &[],
+    },
 ];
+
+/// Whether a field stands in an event's data.
+pub fn is_data(role: &Role) -> bool {
+    let known = EVENTS.iter().find(|known| known.event == role.event);
+    known.is_some_and(|known| known.data.contains(&role.field))
+}
 
 /// What each of the points becomes, and why one that has a role does not become what it says.
 pub fn uses(points: &[&Point]) -> Vec<(Use, Option<String>)> {
@@ -74,19 +105,20 @@ fn by_role(point: &Point, role: &Role, points: &[&Point]) -> Result<Use, String>
     if point.kind == PointKind::Other {
         return Err("in a form that a mapping cannot use yet".to_owned());
     }
-    let Some((_, trigger, needed)) = EVENTS.iter().find(|(event, ..)| *event == role.event) else {
+    let Some(known) = EVENTS.iter().find(|known| known.event == role.event) else {
         return Err("an event that has to be written by hand".to_owned());
     };
-    if let Some(needed) = needed {
-        let lacking = [trigger, needed].into_iter().find(|field| !has(field));
-        if let Some(field) = lacking.filter(|field| **field != role.field) {
-            return Err(format!("which needs a tag with the {field}: none was found"));
-        }
+    let needed = [Some(known.trigger), known.needed].into_iter().flatten();
+    if let Some(lacking) = needed
+        .filter(|field| *field != role.field)
+        .find(|field| !has(field))
+    {
+        return Err(format!("which needs a tag with the {lacking}: none was found"));
     }
-    if Some(role.field) == *needed {
+    if Some(role.field) == known.needed || is_data(role) {
         return Ok(Use::Read);
     }
-    if role.field != *trigger {
+    if role.field != known.trigger {
         return Err("to be added to the event's `data`".to_owned());
     }
     let table = table(point, role);

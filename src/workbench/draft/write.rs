@@ -4,13 +4,13 @@ use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::fmt::Write as _;
 
-use floorgate_adapter_api::{Point, PointKind, Role, Scalar};
+use floorgate_adapter_api::{Point, PointKind, Scalar};
 use floorgate_core::table::{Key, ValueTable};
 
 use super::group::Group;
 use super::names::{self, Taken};
 use super::parameters::{Parameters, literal};
-use super::rules::{Table, Use, uses};
+use super::rules::{Table, Use, is_data, uses};
 use super::{DraftOptions, Mapping};
 
 /// Columns up to which the names of tags are filled up, so that their addresses stand below each other.
@@ -254,12 +254,28 @@ fn event_line(
 ) -> Option<String> {
     match becomes {
         Use::Standard { role, .. } => {
-            let is_order = |other: &Role| other.event == role.event && other.field == "order";
-            let order = (0..points.len()).find(|&at| {
-                matches!(uses[at].0, Use::Read) && points[at].role.as_ref().is_some_and(is_order)
-            });
-            let order = order.map_or_else(String::new, |at| format!(", order: {}", names[at]));
-            Some(format!("{{type: {}, trigger: {tag}{order}}}", role.event))
+            let read = |at: &usize| {
+                let other = points[*at]
+                    .role
+                    .as_ref()
+                    .filter(|other| other.event == role.event);
+                other.filter(|_| matches!(uses[*at].0, Use::Read))
+            };
+            let mut more = String::new();
+            let mut data: Vec<String> = Vec::new();
+            for at in 0..points.len() {
+                match read(&at) {
+                    Some(other) if is_data(other) => data.push(format!("{}: {}", other.field, names[at])),
+                    Some(other) => {
+                        let _ = write!(more, ", {}: {}", other.field, names[at]);
+                    }
+                    None => {}
+                }
+            }
+            if !data.is_empty() {
+                let _ = write!(more, ", data: {{{}}}", data.join(", "));
+            }
+            Some(format!("{{type: {}, trigger: {tag}{more}}}", role.event))
         }
         Use::State(_) => Some(format!(
             "{{type: StateChanged, trigger: {tag}, data: {{name: {{constant: {tag}}}, state: {tag}}}}}"

@@ -146,7 +146,8 @@ fn any_name_becomes_a_mapping_without_a_mistake() {
                     ("WorkOrderStatusChanged", "order", None),
                     ("ProductionCountRecorded", "good", None),
                     ("EquipmentStateChanged", "stopReason", None),
-                ][next(&mut state) % 6];
+                    ("EquipmentStateChanged", "blocked", None),
+                ][next(&mut state) % 7];
                 point.role = Some(Role { event, field, values });
             }
         }

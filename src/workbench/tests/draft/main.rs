@@ -21,11 +21,11 @@ fn options() -> DraftOptions {
 /// What is below one line, its addresses beginning with this.
 fn line(path: &[&str], address: &str) -> Vec<Point> {
     let at = |name: &str, kind| point(&[path, &[name]].concat(), &format!("{address}.{name}"), kind);
-    let role = |event, field, values| {
+    let role = |event, field, values: &'static str| {
         Some(Role {
             event,
             field,
-            values: Some(values),
+            values: Some(values).filter(|values| !values.is_empty()),
         })
     };
     vec![
@@ -46,6 +46,10 @@ fn line(path: &[&str], address: &str) -> Vec<Point> {
         Point {
             states: vec![(0, "Closed".to_owned()), (1, "Open".to_owned())],
             ..at("Door", PointKind::Whole)
+        },
+        Point {
+            role: role("EquipmentStateChanged", "blocked", ""),
+            ..at("EquipmentBlocked", PointKind::Bit)
         },
         at("Running", PointKind::Bit),
         at("Recipe", PointKind::Text),
@@ -76,7 +80,7 @@ fn lines_that_are_alike_are_one_template() {
     );
     assert_eq!(
         (drafts[1].name.as_str(), drafts[1].instances, drafts[1].tags),
-        ("plc-line", 12, 5)
+        ("plc-line", 12, 6)
     );
     assert_eq!((drafts[1].events, drafts[1].standard), (5, 2));
     let text = &drafts[1].text;
@@ -89,6 +93,7 @@ fn lines_that_are_alike_are_one_template() {
         "  door_values:\n    values:\n      0: Closed\n      1: Open\n",
         "  # recipe:",
         "  # curve:",
+        "  - {type: EquipmentStateChanged, trigger: state, data: {blocked: blocked}}\n",
         "  - {type: EquipmentModeChanged, trigger: mode}\n",
         "  - {type: StateChanged, trigger: door, data: {name: {constant: door}, state: door}}\n",
     ] {

@@ -1,5 +1,7 @@
 //! `floorgate test`: tests of mappings, without a gateway.
 
+mod recorded;
+
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal, Write as _};
 use std::path::{Path, PathBuf};
@@ -10,6 +12,7 @@ use serde_json::{Value, json};
 
 use crate::exit::{Failed, Refused};
 use crate::registry::ADAPTERS;
+use recorded::At;
 
 /// What `floorgate test` is asked for.
 #[derive(Debug, clap::Args)]
@@ -30,6 +33,15 @@ pub struct TestArgs {
     /// Write the events that came into tests that have no `expect`. Read them before you keep them.
     #[arg(long)]
     write: bool,
+    /// Make a test of this recording, and of the mappings that PATH names: print its file. What it expects is what the mappings make of it.
+    #[arg(long, value_name = "RECORDING", requires = "at", conflicts_with_all = ["config", "filter", "coverage", "write", "json", "junit"])]
+    record: Option<PathBuf>,
+    /// Where the test begins: a time (RFC 3339), or how long after the recording's beginning, such as 90s.
+    #[arg(long, value_name = "TIME", requires = "record")]
+    at: Option<At>,
+    /// How long the test is.
+    #[arg(long = "for", value_name = "TIME", requires = "record", default_value = "30s")]
+    length: floorgate_yaml::Duration,
     /// Print one JSON object.
     #[arg(long)]
     json: bool,
@@ -49,6 +61,9 @@ struct Tally {
 
 /// Runs tests and tells how they went.
 pub fn test(arguments: &TestArgs) -> anyhow::Result<()> {
+    if let Some((recording, at)) = arguments.record.as_ref().zip(arguments.at) {
+        return recorded::record(recording, &arguments.paths, at, arguments.length);
+    }
     let files = files(&arguments.paths)?;
     let options = Options {
         settings: arguments.config.as_deref(),
