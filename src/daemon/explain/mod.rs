@@ -148,10 +148,10 @@ fn text(found: &[TraceRow], made: Option<&Made>, deliveries: &Result<Vec<Deliver
                 "topic {}, partition {partition}, epoch {}, sequence {sequence}: {}",
                 copy.event.topic,
                 copy.epoch,
-                if copy.event.delivered {
-                    "delivered"
-                } else {
-                    "waits"
+                match (copy.event.delivered, deliveries) {
+                    (true, _) => "delivered",
+                    (false, Ok(deliveries)) if !deliveries.is_empty() => "delivered, which is not stored yet",
+                    (false, _) => "waits",
                 }
             ),
         );
