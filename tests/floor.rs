@@ -78,3 +78,5 @@ mod takeover;
 mod transactions;
 #[path = "floor/trust.rs"]
 mod trust;
+#[path = "floor/workbench.rs"]
+mod workbench;

@@ -12,6 +12,7 @@ mod observer;
 mod plant;
 mod produce;
 mod record;
+mod recording;
 mod report;
 mod restart;
 mod run;
@@ -28,6 +29,7 @@ use clap::{Args, Parser, Subcommand};
 use floorgate_tests::{Kafka, binary, target};
 
 use crate::drain::Drain;
+use crate::recording::Recording;
 use crate::report::{Outcome, Results};
 use crate::restart::Restart;
 use crate::run::Bench;
@@ -77,6 +79,10 @@ struct Measure {
     /// [default: after all of them]
     #[arg(long, conflicts_with_all = ["floor_only", "whole_only"])]
     restart: bool,
+    /// Measure what recording costs and how fast a recording is played, and nothing else but the scenarios that are named [default: after
+    /// all of them]
+    #[arg(long, conflicts_with_all = ["floor_only", "whole_only"])]
+    recording: bool,
     /// The program to measure, several to compare them run by run [default: the one built beside this]
     #[arg(long, value_name = "FILE")]
     gateway: Vec<PathBuf>,
@@ -116,7 +122,7 @@ fn measure(measure: Measure, stop: &Stop) -> Result<()> {
     } else {
         (measure.runs, measure.seconds)
     };
-    let all = measure.scenario.is_empty() && !measure.backlog && !measure.restart;
+    let all = measure.scenario.is_empty() && !measure.backlog && !measure.restart && !measure.recording;
     let beside = all && !measure.floor_only && !measure.whole_only;
     let (backlog, restart) = (measure.backlog || beside, measure.restart || beside);
     let scenarios = if all { SCENARIOS.to_vec() } else { measure.scenario };
@@ -182,6 +188,14 @@ fn measure(measure: Measure, stop: &Stop) -> Result<()> {
             results
                 .restarts
                 .push(Restart::measure(&mut kafka, program, stop)?);
+        }
+        results.write(&json)?;
+    }
+    if measure.recording || beside {
+        for program in &gateways {
+            eprintln!("recordings");
+            let recording = Recording::measure(&kafka, program, measure.quick, stop)?;
+            results.recordings.push(recording);
         }
         results.write(&json)?;
     }

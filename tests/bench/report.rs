@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use crate::drain::Drain;
 use crate::latency::median;
+use crate::recording::Recording;
 use crate::restart::Restart;
 use crate::run::Run;
 use crate::scenario::Scenario;
@@ -30,6 +31,8 @@ pub struct Results {
     pub backlog: Option<Drain>,
     /// How long a start with a large store takes, of each program, where that was measured.
     pub restarts: Vec<Restart>,
+    /// What recording costs, by program.
+    pub recordings: Vec<Recording>,
 }
 
 /// A scenario's runs.
@@ -257,6 +260,7 @@ impl Results {
             scenarios: Vec::new(),
             backlog: None,
             restarts: Vec::new(),
+            recordings: Vec::new(),
         }
     }
 
@@ -314,6 +318,9 @@ impl Results {
         }
         for restart in &self.restarts {
             let _ = writeln!(text, "  {}", restart.line());
+        }
+        for recording in &self.recordings {
+            let _ = writeln!(text, "  {}", recording.line());
         }
         text
     }

@@ -225,7 +225,12 @@ async fn show(
         let _ = interrupted.send(true);
     });
     let mut gateway = start_gateway(options, loaded, &plant, broker, folder)?;
-    println!("gateway  floorgate run --config {}\n", options.config.display());
+    println!("gateway  floorgate run --config {}", options.config.display());
+    println!(
+        "look     FLOORGATE_STATE_DIR={} floorgate tags --watch --config {}\n",
+        folder.join("state").display(),
+        options.config.display()
+    );
 
     let mut tally = Tally::default();
     let mut status = StatusLine::new(options.quiet);
