@@ -1,12 +1,13 @@
 //! `floorgate diff`: what changes for consumers between two mappings.
 
 use std::fmt::Write as _;
-use std::io::{self, IsTerminal, Write as _};
+use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
 
 use floorgate_workbench::compare::{self, Change, Changed, Listed, Report, Side};
 
 use crate::exit::{Failed, Refused};
+use crate::printing::print;
 use crate::registry::ADAPTERS;
 
 /// What `floorgate diff` is asked for.
@@ -32,12 +33,10 @@ pub fn diff(arguments: &DiffArgs) -> anyhow::Result<()> {
         return Err(Refused.into());
     };
     let report = compare::compare(&old, &new);
-    let out = &mut io::stdout().lock();
     if arguments.json {
-        writeln!(out, "{}", serde_json::to_string(&report)?)?;
+        print(&format!("{}\n", serde_json::to_string(&report)?))?;
     } else {
-        let color = out.is_terminal();
-        write!(out, "{}", text(&report, color))?;
+        print(&text(&report, io::stdout().is_terminal()))?;
     }
     if report.differs && arguments.exit_code {
         return Err(Failed.into());

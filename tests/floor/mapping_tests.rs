@@ -297,6 +297,14 @@ fn each_mistake_in_a_file_of_tests_is_told_where_it_stands() -> Result<()> {
     }
     let said = floorgate(folder.path(), &["test", "nothing-here.test.yaml"])?;
     assert_eq!(said.code, Some(3), "{}", said.errors);
+    let said = floorgate(folder.path(), &["test", "press.yaml"])?;
+    assert_eq!(said.code, Some(3));
+    assert!(
+        said.errors
+            .contains("press.yaml:3:1: error: press.yaml is a mapping, and no file of tests of one"),
+        "{}",
+        said.errors
+    );
     fs::create_dir(folder.path().join("empty"))?;
     let said = floorgate(folder.path(), &["test", "empty"])?;
     assert_eq!(said.code, Some(3));

@@ -3,7 +3,7 @@
 mod recorded;
 
 use std::fmt::Write as _;
-use std::io::{self, IsTerminal, Write as _};
+use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
@@ -11,6 +11,7 @@ use floorgate_workbench::cases::{self, Counts, Coverage, ENDING, Options, Outcom
 use serde_json::{Value, json};
 
 use crate::exit::{Failed, Refused};
+use crate::printing::print;
 use crate::registry::ADAPTERS;
 use recorded::At;
 
@@ -89,15 +90,12 @@ pub fn test(arguments: &TestArgs) -> anyhow::Result<()> {
         let report = cases::junit(&suites).context("the report cannot be written")?;
         std::fs::write(path, report).with_context(|| format!("{} cannot be written", path.display()))?;
     }
-    let out = &mut io::stdout().lock();
     if arguments.json {
         let coverage = arguments.coverage.then_some(&coverage);
-        writeln!(out, "{}", object(&suites, tally, coverage))?;
+        print(&format!("{}\n", object(&suites, tally, coverage)))?;
     } else {
-        if arguments.coverage {
-            write!(out, "{}", covered(&coverage))?;
-        }
-        writeln!(out, "{}", tally.line())?;
+        let covered = arguments.coverage.then(|| covered(&coverage));
+        print(&format!("{}{}\n", covered.unwrap_or_default(), tally.line()))?;
     }
     match tally {
         Tally { wrong: 1.., .. } => Err(Refused.into()),
@@ -182,8 +180,8 @@ fn below(folder: &Path, files: &mut Vec<PathBuf>) -> io::Result<()> {
 
 /// Prints a line for each test, and what was not as expected.
 fn show(suite: &Suite) -> io::Result<()> {
-    let out = &mut io::stdout().lock();
-    let color = out.is_terminal();
+    let mut out = String::new();
+    let color = io::stdout().is_terminal();
     let place = |run: &Run| format!("{}:{}", suite.path.display(), run.line);
     for run in &suite.results {
         let (word, text) = match &run.outcome {
@@ -197,7 +195,7 @@ fn show(suite: &Suite) -> io::Result<()> {
             _ => "\u{1b}[1;31m",
         };
         let reset = if color { "\u{1b}[0m" } else { "" };
-        writeln!(out, "{paint}{word}{reset}  {}  {}", place(run), run.name)?;
+        let _ = writeln!(out, "{paint}{word}{reset}  {}  {}", place(run), run.name);
         for line in text.lines() {
             let paint = match line.as_bytes().first() {
                 _ if !color => "",
@@ -206,12 +204,13 @@ fn show(suite: &Suite) -> io::Result<()> {
                 _ => "",
             };
             let reset = if paint.is_empty() { "" } else { reset };
-            writeln!(out, "        {paint}{line}{reset}")?;
+            let _ = writeln!(out, "        {paint}{line}{reset}");
         }
         for failure in &run.failures {
-            writeln!(out, "        note: {failure}")?;
+            let _ = writeln!(out, "        note: {failure}");
         }
     }
+    print(&out)?;
     if !suite.problems.is_empty() {
         eprint!("{}", suite.problems.render(io::stderr().is_terminal()));
     }
@@ -243,10 +242,10 @@ fn write(suite: &Suite, quiet: bool) -> anyhow::Result<()> {
     let path = suite.path.display();
     let left = cases::write(suite).with_context(|| format!("{path} cannot be written"))?;
     if !quiet && count > left.len() {
-        println!(
-            "wrote what came into {path}, {} of {count} tests: read it before you keep it",
-            count - left.len()
-        );
+        let written = count - left.len();
+        print(&format!(
+            "wrote what came into {path}, {written} of {count} tests: read it before you keep it\n"
+        ))?;
     }
     for name in left {
         eprintln!(

@@ -1,7 +1,7 @@
 //! `floorgate test --record`: a test of a part of a recording.
 
 use std::fs::File;
-use std::io::{self, BufReader, IsTerminal, Write};
+use std::io::{self, BufReader, IsTerminal};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -12,6 +12,7 @@ use floorgate_workbench::recording::Recording;
 use floorgate_yaml::Duration;
 
 use crate::exit::Refused;
+use crate::printing::print;
 use crate::registry::ADAPTERS;
 
 /// When a part of a recording begins: a time, or how long after the recording's beginning.
@@ -58,7 +59,7 @@ pub fn record(recording: &Path, mappings: &[PathBuf], at: At, length: Duration) 
         }
         Err(error) => return Err(anyhow::Error::from(error).context(recording.display().to_string())),
     };
-    io::stdout().lock().write_all(text.as_bytes())?;
+    print(&text)?;
     for note in notes {
         eprintln!("note: {note}");
     }

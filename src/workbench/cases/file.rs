@@ -68,6 +68,17 @@ pub fn read(
     };
     let file = problems.add_file(path, content.as_str());
     let node = floorgate_yaml::parse(file, &content, problems)?;
+    if let (None, Some((span, _))) = (node.get("tests"), node.entry("equipment")) {
+        problems
+            .error(
+                span,
+                format!("{} is a mapping, and no file of tests of one", path.display()),
+            )
+            .hint(format!(
+                "its tests lie beside it, in a file of their own that ends in {ENDING}"
+            ));
+        return None;
+    }
     let _ = draft::<FileForm>(&node, problems);
     let items = node
         .get("tests")
