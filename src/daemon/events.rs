@@ -9,7 +9,8 @@ use clap::Args;
 use floorgate_publisher::{KafkaSettings, connection};
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
-use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use rdkafka::metadata::MetadataTopic;
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList, TopicPartitionListElem};
 use serde_json::{Map, Value, json};
 
 use crate::check;
@@ -146,7 +147,7 @@ fn assign<'t>(
         let metadata = consumer
             .fetch_metadata(Some(topic), PATIENCE)
             .context("no broker answers")?;
-        for partition in metadata.topics().iter().flat_map(|topic| topic.partitions()) {
+        for partition in metadata.topics().iter().flat_map(MetadataTopic::partitions) {
             let (first, end) = consumer
                 .fetch_watermarks(topic, partition.id(), PATIENCE)
                 .with_context(|| format!("cannot look at topic {topic}"))?;
@@ -182,7 +183,7 @@ pub fn start_at(
     let found = consumer
         .offsets_for_times(times, PATIENCE)
         .context("cannot ask for the time")?;
-    let offset = found.elements().first().map(|element| element.offset());
+    let offset = found.elements().first().map(TopicPartitionListElem::offset);
     Ok(match offset {
         Some(Offset::Offset(offset)) => Some(offset),
         _ => None,

@@ -335,7 +335,6 @@ async fn serve(path: &Path, loaded: Loaded, audience: Audience, started: Instant
         salvaged,
         shelf,
     } = assemble(&settings, &kafka, plan, opened, metrics.clone(), started)?;
-    let engine_orders = sender.clone();
     let pulse = Arc::clone(&engine.pulse);
     let publishing = engine.publisher.status_handle();
     let (ended, mut engine_ended) = tokio::sync::oneshot::channel();
@@ -347,7 +346,6 @@ async fn serve(path: &Path, loaded: Loaded, audience: Audience, started: Instant
             result
         })
         .context("cannot start the engine's thread")?;
-
     let pages = Pages {
         pulse: Arc::clone(&pulse),
         publishing: Arc::clone(&publishing),
@@ -356,7 +354,6 @@ async fn serve(path: &Path, loaded: Loaded, audience: Audience, started: Instant
     front.run(pages);
     waiting.cancel();
     tokio::spawn(watchdog(move || pulse.is_alive(), stop.clone()));
-    let header = identity.header(&settings);
     let mut gateway = Gateway {
         audience,
         sources: Sources::default(),
@@ -373,8 +370,8 @@ async fn serve(path: &Path, loaded: Loaded, audience: Audience, started: Instant
     let tools = control::Server {
         store: options.path,
         publishing,
-        engine: engine_orders,
-        header,
+        engine: gateway.engine.clone(),
+        header: identity.header(&gateway.settings),
     };
     match control::bind(&socket) {
         Ok(listener) => drop(tokio::spawn(tools.serve(listener, socket, stop.clone()))),

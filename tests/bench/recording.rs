@@ -57,7 +57,7 @@ impl Recording {
         let pid = gateway.process()?.id();
         // The first turn warms up.
         cores_over(pid, stop)?;
-        let (mut alone, mut recorded, mut told) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut alone, mut beside, mut told) = (Vec::new(), Vec::new(), Vec::new());
         for turn in 0..TURNS {
             alone.push(cores_over(pid, stop)?);
             let file = folder.path().join(format!("{turn}.rec"));
@@ -70,7 +70,7 @@ impl Recording {
                 ensure!(begun.elapsed() < TURN, "{}", recorder.output()?);
                 std::thread::sleep(Duration::from_millis(20));
             }
-            recorded.push(cores_over(pid, stop)?);
+            beside.push(cores_over(pid, stop)?);
             recorder.interrupt()?;
             ensure!(recorder.wait(TURN)?.success(), "{}", recorder.output()?);
             told.push(Told::of(&recorder.output()?)?);
@@ -101,7 +101,7 @@ impl Recording {
         };
         Ok(Self {
             cores: median(&mut alone),
-            cores_recorded: median(&mut recorded),
+            cores_recorded: median(&mut beside),
             samples,
             left_out: told.iter().map(|told| told.left_out).sum(),
             bytes: told.iter().map(|told| told.bytes).sum::<f64>() / samples,

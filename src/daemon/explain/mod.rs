@@ -107,29 +107,22 @@ fn text(found: &[TraceRow], made: Option<&Made>, deliveries: &Result<Vec<Deliver
         let _ = writeln!(text, "  {name:<10} {value}");
     };
     row("id", &event.id);
-    match made {
-        Some(made) => {
-            row("rule", &made.rule);
-            row("written", &made.place);
-            for line in made.excerpt.lines() {
-                row("", line);
-            }
-            if let Some(changed) = &made.changed {
-                row("", changed);
-            }
-        }
-        None => {
-            let rule = data.pointer("/mapping/ruleId").and_then(Value::as_str);
-            row("rule", rule.unwrap_or("none: it is about a source"));
-            if rule.is_some() {
-                row("written", "the configuration has no such rule any more");
-            }
+    if let Some(made) = made {
+        row("rule", &made.rule);
+        row("written", &made.place);
+        let lines = made.excerpt.lines().chain(made.changed.as_deref());
+        lines.for_each(|line| row("", line));
+    } else {
+        let rule = data.pointer("/mapping/ruleId").and_then(Value::as_str);
+        row("rule", rule.unwrap_or("none: it is about a source"));
+        if rule.is_some() {
+            row("written", "the configuration has no such rule any more");
         }
     }
     for (number, reason) in reasons(first, made).iter().enumerate() {
         row(if number == 0 { "because" } else { "" }, reason);
     }
-    let times = times(event, &data);
+    let times = times(event, data);
     for (number, line) in times.iter().enumerate() {
         row(if number == 0 { "times" } else { "" }, line);
     }

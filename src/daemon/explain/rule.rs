@@ -101,7 +101,7 @@ fn timers(plan: &Plan, rule: &Rule) -> Vec<String> {
             timers.push(format!("the condition has to hold for {:?}", edge.hold));
         }
         Shape::Join { within, .. } => {
-            timers.push(format!("its tags may come within {within:?} of each other"))
+            timers.push(format!("its tags may come within {within:?} of each other"));
         }
         Shape::Expect { within, .. } => timers.push(format!("the expected states may take {within:?}")),
         Shape::Window(window) => timers.push(format!(

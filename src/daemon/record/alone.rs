@@ -16,7 +16,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::{LONGEST_BLOCK, Tally, ends_at, pump, write};
-use crate::engine::{Message, Requesters, Shelf, Tap, mailbox, tap, whole_micros};
+use crate::engine::{Generation, Message, Requesters, Shelf, Tap, mailbox, tap, whole_micros};
 use crate::run::{Identity, SOURCES_PATIENCE, core};
 use crate::supervisor::Sources;
 
@@ -45,7 +45,7 @@ pub fn record(loaded: Loaded, lasts: Option<Duration>, file: &File) -> anyhow::R
         let _entered = runtime.enter();
         let numbered = (0..).map(SourceId).zip(sources);
         running.start(numbered, Shelf::default(), &intake, &metrics, |requesters| {
-            let _ = sender.send(Message::Sources(Default::default(), requesters));
+            let _ = sender.send(Message::Sources(Generation::default(), requesters));
         });
     }
     let (tap, taken) = tap(true);
@@ -163,13 +163,11 @@ impl Player {
             samples: &batch.samples,
             now: self.now(),
         };
-        match &batch.answer {
-            Some(answer) => self.answer(answer, input, events),
-            None => {
-                self.tap.apply(input);
-                self.core.apply(input, events);
-            }
+        if let Some(answer) = &batch.answer {
+            return self.answer(answer, input, events);
         }
+        self.tap.apply(input);
+        self.core.apply(input, events);
     }
 
     fn answer(&mut self, answer: &Answer, input: Input<'_>, events: &mut Vec<floorgate_core::Event>) {

@@ -52,12 +52,11 @@ pub fn record(options: &RecordOptions) -> anyhow::Result<()> {
             options.output.display()
         )
     })?;
-    let recorded = match control::connect(&socket)? {
-        Some(stream) => from_gateway(stream, &socket, lasts, &file),
-        None => {
-            eprintln!("No gateway runs here: connecting to its sources instead.");
-            alone::record(loaded, lasts, &file)
-        }
+    let recorded = if let Some(stream) = control::connect(&socket)? {
+        from_gateway(stream, &socket, lasts, &file)
+    } else {
+        eprintln!("No gateway runs here: connecting to its sources instead.");
+        alone::record(loaded, lasts, &file)
     };
     let tally = match recorded {
         Ok(tally) => tally,

@@ -29,7 +29,6 @@ impl Tally {
     pub fn add(&mut self, entries: &[Entry]) {
         for entry in entries {
             let now = match entry {
-                Entry::Begin { now, .. } => now,
                 Entry::Hole(samples) => {
                     self.left_out += samples;
                     continue;
@@ -38,7 +37,7 @@ impl Tally {
                     self.samples += samples.len() as u64;
                     now
                 }
-                Entry::Call(Call::Advance { now }) => now,
+                Entry::Begin { now, .. } | Entry::Call(Call::Advance { now }) => now,
                 Entry::Names(_)
                 | Entry::Standing(_)
                 | Entry::Cell(..)

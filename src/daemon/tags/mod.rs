@@ -61,7 +61,7 @@ pub fn tags(options: &TagsOptions) -> anyhow::Result<()> {
     control::begin_stream(&mut stream, &socket, &Request::Watch)?;
     let is_full_screen = options.watch && !options.json && io::stdout().is_terminal();
     if is_full_screen {
-        return screen::show(stream, board);
+        return screen::show(&stream, board);
     }
     let mut recording = Recording::open(stream.try_clone()?).context("the gateway sent no tags")?;
     let mut out = io::stdout().lock();

@@ -1,5 +1,6 @@
 //! The view of the whole terminal.
 
+use std::fmt::Write as _;
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 use std::sync::mpsc::channel;
@@ -34,7 +35,7 @@ struct View {
 }
 
 /// Shows tags until `q`, or until the gateway stops.
-pub fn show(stream: UnixStream, mut board: Board) -> anyhow::Result<()> {
+pub fn show(stream: &UnixStream, mut board: Board) -> anyhow::Result<()> {
     let (sender, entries) = channel::<Vec<Entry>>();
     let reading = follow(stream.try_clone()?, move |block| sender.send(block).is_ok())?;
     let mut terminal = ratatui::try_init()?;
@@ -127,10 +128,8 @@ fn draw(frame: &mut Frame<'_>, board: &Board, view: &mut View) {
     let rate: f64 = rows.iter().map(|row| row.rate(board.begun)).sum();
     let mut head = format!("{} tags, {bad} not good, {rate:.1} values a second", rows.len());
     if board.left_out > 0 {
-        head.push_str(&format!(
-            ", {} not shown since they came too fast",
-            board.left_out
-        ));
+        // Writing to text does not fail.
+        let _ = write!(head, ", {} not shown since they came too fast", board.left_out);
     }
     frame.render_widget(Paragraph::new(head), top);
     let now = Timestamp::now();
