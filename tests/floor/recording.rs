@@ -137,17 +137,17 @@ fn the_mapping_that_was_recorded_makes_the_same_events_of_it() -> Result<()> {
         .flatten();
     let mut kinds: BTreeMap<&str, usize> = BTreeMap::new();
     for (id, row) in &simulated {
-        let stored = made
+        let theirs = made
             .get(id)
             .with_context(|| format!("the gateway did not make {row}"))?;
-        ensure!(of_both(row) == of_both(stored), "{row}\nis not\n{stored}");
+        ensure!(of_both(row) == of_both(theirs), "{row}\nis not\n{theirs}");
         *kinds.entry(row["type"].as_str().unwrap_or_default()).or_default() += 1;
     }
-    let left = made.iter().filter(|(id, row)| {
+    let others = made.iter().filter(|(id, row)| {
         let recorded = row["recorded"].as_str();
         recorded > begin && recorded < end && !simulated.contains_key(*id)
     });
-    let missing: Vec<_> = left.collect();
+    let missing: Vec<_> = others.collect();
     ensure!(missing.is_empty(), "not simulated: {missing:?}");
     ensure!(kinds.len() >= 6 && simulated.len() > 400, "{kinds:?}");
     a_test_is_made_of_it(&plant, &file, &kinds)

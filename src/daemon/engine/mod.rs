@@ -51,7 +51,7 @@ pub use pulse::{Pulse, Standing};
 pub use requests::Requesters;
 pub use storing::stored_event;
 use tap::Taps;
-pub use tap::{Taken, Tap, tap};
+pub use tap::{MOST_ENTRIES, Taken, Tap, tap};
 pub use upkeep::show;
 
 /// Samples that one commit takes at most, so that a flood does not delay the first of them for long.

@@ -13,7 +13,7 @@ use floorgate_core::{Core, Input, Now};
 use floorgate_workbench::recording::{Call, Entry, Names};
 
 /// Entries that may wait.
-const MOST_ENTRIES: usize = 4096;
+pub const MOST_ENTRIES: usize = 4096;
 /// Samples that may wait: a few megabytes.
 const MOST_SAMPLES: usize = 65_536;
 /// For so long nothing is recorded at most, so that a recording tells how long it lasted.

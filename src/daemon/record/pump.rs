@@ -6,7 +6,7 @@ use floorgate_workbench::recording::Packer;
 use tokio::sync::mpsc::Sender;
 use tokio_util::sync::CancellationToken;
 
-use crate::engine::Taken;
+use crate::engine::{MOST_ENTRIES, Taken};
 
 /// How often it is looked whether the recording is to end.
 const LOOK: Duration = Duration::from_millis(50);
@@ -17,9 +17,13 @@ pub fn pump(taken: &Taken, blocks: &Sender<Vec<u8>>, stop: &CancellationToken, l
     let mut packer = Packer::default();
     // The beginning goes out at once.
     let mut begun: Option<Instant> = None;
-    loop {
+    // What waits when it is to end is in; what comes meanwhile is not, else it would never end.
+    let mut left = MOST_ENTRIES;
+    while left > 0 {
         let is_last = stop.is_cancelled();
-        match taken.next(LOOK) {
+        let patience = if is_last { Duration::ZERO } else { LOOK };
+        left -= usize::from(is_last);
+        match taken.next(patience) {
             Ok(Some(entries)) => {
                 for entry in &entries {
                     packer.add(entry);
@@ -28,7 +32,6 @@ pub fn pump(taken: &Taken, blocks: &Sender<Vec<u8>>, stop: &CancellationToken, l
                     }
                 }
             }
-            // All that was taken before the stop is in.
             Ok(None) if is_last => break,
             Ok(None) => {}
             Err(()) => break,
