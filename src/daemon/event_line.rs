@@ -1,61 +1,113 @@
 //! An event as one line for people.
 
-use std::fmt::Write as _;
+use std::borrow::Cow;
+use std::fmt::{self, Write as _};
 
 use floorgate_core::plan::COMMON_FIELDS;
-use serde_json::Value;
+use serde::Deserialize;
+use serde::de::{MapAccess, Visitor};
+use serde_json::value::RawValue;
 
-/// Time, type, equipment and subject, what is not as usual, and the event's own fields. `value` is the record's, structured or not.
-pub fn line(time: &str, kind: &str, subject: &str, value: &Value) -> String {
-    let data = value
-        .get("data")
-        .filter(|_| value.get("specversion").is_some())
-        .unwrap_or(value);
-    let equipment = data.get("equipmentPath").and_then(Value::as_str).unwrap_or("-");
-    let mut text = format!("{time}  {kind}  {equipment}  {subject}");
-    if data.get("gap") == Some(&Value::Bool(true)) {
+/// An object's fields, as they stand there.
+struct Fields<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
+
+impl<'de> Deserialize<'de> for Fields<'de> {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Reader;
+        impl<'de> Visitor<'de> for Reader {
+            type Value = Fields<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut fields = Vec::with_capacity(16);
+                while let Some(field) = map.next_entry()? {
+                    fields.push(field);
+                }
+                Ok(Fields(fields))
+            }
+        }
+        deserializer.deserialize_map(Reader)
+    }
+}
+
+impl<'a> Fields<'a> {
+    fn of(json: &'a [u8]) -> Option<Self> {
+        serde_json::from_slice(json).ok()
+    }
+
+    fn get(&self, name: &str) -> Option<&'a str> {
+        let found = self.0.iter().find(|(field, _)| field == name)?;
+        Some(found.1.get())
+    }
+}
+
+/// Appends time, type, equipment and subject, what is not as usual, and the event's own fields. `value` is the record's, structured or not.
+pub fn line(text: &mut String, time: &str, kind: &str, subject: &str, value: &[u8]) {
+    // Writing to text does not fail.
+    let _ = write!(text, "{time}  {kind}");
+    let Some(mut fields) = Fields::of(value) else {
+        let _ = write!(text, "  -  {subject}  {}", String::from_utf8_lossy(value));
+        return;
+    };
+    if fields.get("specversion").is_some()
+        && let Some(data) = fields.get("data").and_then(|data| Fields::of(data.as_bytes()))
+    {
+        fields = data;
+    }
+    text.push_str("  ");
+    push(text, fields.get("equipmentPath").unwrap_or("-"));
+    let _ = write!(text, "  {subject}");
+    if fields.get("gap") == Some("true") {
         text.push_str("  gap");
     }
-    let quality = data.pointer("/quality/class").and_then(Value::as_str);
-    if let Some(quality) = quality.filter(|quality| *quality != "good") {
-        // Writing to text does not fail.
-        let _ = write!(text, "  quality {quality}");
+    let quality = fields
+        .get("quality")
+        .and_then(|quality| Fields::of(quality.as_bytes())?.get("class"));
+    if let Some(quality) = quality.filter(|quality| *quality != "\"good\"") {
+        text.push_str("  quality ");
+        push(text, quality);
     }
-    let Value::Object(fields) = data else {
-        let _ = write!(text, "  {data}");
-        return text;
-    };
     let own = fields
+        .0
         .iter()
-        .filter(|(name, _)| !COMMON_FIELDS.contains(&name.as_str()));
+        .filter(|(name, _)| !COMMON_FIELDS.contains(&&**name));
     for (name, value) in own {
-        match value {
-            Value::String(value) => drop(write!(text, "  {name}={value}")),
-            value => drop(write!(text, "  {name}={value}")),
-        }
+        let _ = write!(text, "  {name}=");
+        push(text, value.get());
     }
-    text
+}
+
+/// Appends a value: a text without quotes, where nothing in it is escaped.
+fn push(text: &mut String, json: &str) {
+    let inner = json.strip_prefix('"').and_then(|json| json.strip_suffix('"'));
+    text.push_str(inner.filter(|inner| !inner.contains('\\')).unwrap_or(json));
 }
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
+
+    fn shown(value: &str) -> String {
+        let mut text = String::new();
+        line(&mut text, "10:00", "Count", "counter/good", value.as_bytes());
+        text
+    }
 
     #[test]
     fn what_is_as_usual_is_left_out() {
-        let usual =
-            json!({"delta": 1, "unit": "C62", "equipmentPath": "acme/a", "quality": {"class": "good"}});
+        let usual = r#"{"delta":1,"unit":"C62","equipmentPath":"acme/a","quality":{"class":"good"}}"#;
         assert_eq!(
-            line("10:00", "Count", "counter/good", &usual),
+            shown(usual),
             "10:00  Count  acme/a  counter/good  delta=1  unit=C62"
         );
-        let other =
-            json!({"specversion": "1.0", "data": {"gap": true, "quality": {"class": "bad"}, "value": null}});
+        let other = r#"{"specversion":"1.0","data":{"gap":true,"quality":{"class":"bad"},"value":null,"text":"a\nb"}}"#;
         assert_eq!(
-            line("10:00", "M", "s", &other),
-            "10:00  M  -  s  gap  quality bad  value=null"
+            shown(other),
+            r#"10:00  Count  -  counter/good  gap  quality bad  value=null  text="a\nb""#
         );
+        assert_eq!(shown("no JSON"), "10:00  Count  -  counter/good  no JSON");
     }
 }

@@ -295,11 +295,18 @@ fn print(out: &mut dyn Write, record: &Record, json: bool) -> anyhow::Result<boo
         });
         writeln!(out, "{row}")
     } else {
-        writeln!(
-            out,
-            "{}",
-            line(&record.time, &record.kind, &record.subject, &record.value)
-        )
+        {
+            let mut text = String::new();
+            let value = record.value.to_string();
+            line(
+                &mut text,
+                &record.time,
+                &record.kind,
+                &record.subject,
+                value.as_bytes(),
+            );
+            writeln!(out, "{text}")
+        }
     };
     match written.and_then(|()| out.flush()) {
         Ok(()) => Ok(true),

@@ -276,7 +276,15 @@ pub fn events(
     tail(&mut desk, count, follow, &which.into(), |out, row| {
         let time = row.headers.get("ce_time").or_else(|| row.value.get("time"));
         let time = time.and_then(Value::as_str).unwrap_or(&row.recorded);
-        writeln!(out, "{}", line(time, &row.kind, &row.subject, &row.value))?;
+        let mut text = String::new();
+        line(
+            &mut text,
+            time,
+            &row.kind,
+            &row.subject,
+            row.value.to_string().as_bytes(),
+        );
+        writeln!(out, "{text}")?;
         out.flush()
     })
 }

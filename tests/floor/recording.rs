@@ -115,6 +115,9 @@ fn the_mapping_that_was_recorded_makes_the_same_events_of_it() -> Result<()> {
     })?;
     written(&mut plant, 400)?;
     happen(&mut plant, 401, 800)?;
+    // The end does not wait for a pause.
+    plant.plc.count_up(COUNTER, 801, 100_000, 5)?;
+    written(&mut plant, 820)?;
     recorder.interrupt()?;
     let status = recorder.wait(Duration::from_secs(30))?;
     ensure!(status.success(), "{}", recorder.output()?);

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 pub use client::{Client, ask};
-pub use rows::{EventRow, Finding, LaneRow, LetterRow, Outcome, Summary, TraceRow, headers, value};
+pub use rows::{EventRow, Finding, LaneRow, LetterRow, Outcome, Summary, TraceRow};
 pub use server::{Server, bind};
 pub use streaming::{begin_stream, connect};
 

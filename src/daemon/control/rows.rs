@@ -192,8 +192,7 @@ pub struct Outcome {
     pub count: u64,
 }
 
-/// The headers that its record has.
-pub fn headers(event: &Event) -> Map<String, Value> {
+fn headers(event: &Event) -> Map<String, Value> {
     let headers = stored_headers(event).unwrap_or_default();
     headers
         .into_iter()
@@ -202,7 +201,7 @@ pub fn headers(event: &Event) -> Map<String, Value> {
 }
 
 /// JSON as such, other text as text, and bytes that are neither as what can be read of them.
-pub fn value(value: &[u8]) -> Value {
+fn value(value: &[u8]) -> Value {
     serde_json::from_slice(value)
         .unwrap_or_else(|_| Value::String(String::from_utf8_lossy(value).into_owned()))
 }

@@ -5,18 +5,19 @@ mod comparison;
 use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Write};
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::sync_channel;
+use std::thread;
 
 use anyhow::Context as _;
 use clap::Args;
 use floorgate_config::Loaded;
 use floorgate_core::Event;
+use floorgate_publisher::stored_headers;
 use floorgate_workbench::recording::Recording;
 use floorgate_workbench::simulation::{Report, simulate as play};
-use serde_json::{Map, Value, json};
 
 use crate::check;
 use crate::cli::ConfigArgs;
-use crate::control::{headers, value};
 use crate::engine::stored_event;
 use crate::event_line::line;
 use comparison::Comparison;
@@ -58,7 +59,7 @@ impl SimulateOptions {
 /// Plays a recording, and prints what comes of it.
 pub fn simulate(options: &SimulateOptions) -> anyhow::Result<()> {
     let loaded = check::read_with_mappings(&options.config.config, &options.mapping)?;
-    let mut out = BufWriter::new(io::stdout().lock());
+    let mut out = BufWriter::new(io::stdout());
     let printed = if options.against.is_empty() {
         print(options, &loaded, &mut out)
     } else {
@@ -78,26 +79,59 @@ fn closed(error: io::Error) -> io::Result<()> {
     }
 }
 
-fn print(options: &SimulateOptions, loaded: &Loaded, out: &mut dyn Write) -> anyhow::Result<()> {
-    let mut failed = Ok(());
-    let mut count = 0_u64;
-    let report = play_file(&options.recording, loaded, |event| {
-        if !options.wants(&event) {
-            return true;
-        }
-        count += 1;
-        let written = if options.json {
-            writeln!(out, "{}", row(event))
-        } else {
-            writeln!(out, "{}", shown(&event))
+/// Events that are printed together.
+const TOGETHER: usize = 512;
+/// How many of these wait to be printed.
+const AHEAD: usize = 8;
+
+fn print(options: &SimulateOptions, loaded: &Loaded, out: &mut (dyn Write + Send)) -> anyhow::Result<()> {
+    let (sender, receiver) = sync_channel::<Vec<Event>>(AHEAD);
+    let json = options.json;
+    thread::scope(|scope| {
+        // Printing takes as long as evaluating.
+        let printing = scope.spawn(move || {
+            let mut text = String::new();
+            for events in receiver {
+                for event in events {
+                    if json {
+                        row(&mut text, event);
+                    } else {
+                        line(
+                            &mut text,
+                            &event.time.to_string(),
+                            &event.name,
+                            &event.subject,
+                            &event.value,
+                        );
+                    }
+                    text.push('\n');
+                }
+                out.write_all(text.as_bytes())?;
+                text.clear();
+            }
+            Ok(())
+        });
+        let mut count = 0_u64;
+        let mut events = Vec::with_capacity(TOGETHER);
+        let report = play_file(&options.recording, loaded, |event| {
+            if !options.wants(&event) {
+                return true;
+            }
+            count += 1;
+            events.push(event);
+            // Nobody reads what is printed any more.
+            events.len() < TOGETHER || sender.send(std::mem::take(&mut events)).is_ok()
+        });
+        let _ = sender.send(events);
+        drop(sender);
+        let printed = match printing.join() {
+            Ok(printed) => printed,
+            Err(panic) => std::panic::resume_unwind(panic),
         };
-        let goes_on = written.is_ok();
-        failed = written;
-        goes_on
-    })?;
-    failed.or_else(closed)?;
-    tell(&report, &format!("{count} events"));
-    Ok(())
+        printed.or_else(closed)?;
+        tell(&report?, &format!("{count} events"));
+        Ok(())
+    })
 }
 
 fn compare(
@@ -170,33 +204,46 @@ fn tell(report: &Report, result: &str) {
     }
 }
 
-/// An event as a line for people.
-fn shown(event: &Event) -> String {
-    line(
-        &event.time.to_string(),
-        &event.name,
-        &event.subject,
-        &value(&event.value),
-    )
-}
-
-/// An event as `outbox export` prints it, without what only an outbox can say.
-fn row(event: Event) -> Value {
+/// Appends an event as `outbox export` prints it, without what only an outbox can say.
+fn row(text: &mut String, event: Event) {
     let time = event.time.to_string();
     let event = stored_event(event);
-    let mut row = Map::new();
-    for (name, value) in [
-        ("time", json!(time)),
-        ("recorded", json!(event.recorded.to_string())),
-        ("topic", json!(event.topic)),
-        ("id", json!(event.id)),
-        ("type", json!(event.kind)),
-        ("subject", json!(event.subject)),
-        ("key", json!(event.key)),
-        ("headers", Value::Object(headers(&event))),
-        ("value", value(&event.value)),
-    ] {
-        row.insert(name.to_owned(), value);
+    let recorded = event.recorded.to_string();
+    let fields: [(&str, &str); 7] = [
+        ("time", &time),
+        ("recorded", &recorded),
+        ("topic", &event.topic),
+        ("id", &event.id),
+        ("type", &event.kind),
+        ("subject", &event.subject),
+        ("key", &event.key),
+    ];
+    text.push('{');
+    for (name, value) in fields {
+        quote(text, name);
+        text.push(':');
+        quote(text, value);
+        text.push(',');
     }
-    Value::Object(row)
+    text.push_str("\"headers\":{");
+    for (number, (name, value)) in stored_headers(&event).unwrap_or_default().into_iter().enumerate() {
+        if number > 0 {
+            text.push(',');
+        }
+        quote(text, &name);
+        text.push(':');
+        quote(text, &value);
+    }
+    text.push_str("},\"value\":");
+    match std::str::from_utf8(&event.value) {
+        // Rules write JSON and nothing else.
+        Ok(json) => text.push_str(json),
+        Err(_) => text.push_str("null"),
+    }
+    text.push('}');
+}
+
+/// Appends a text as JSON has it.
+fn quote(text: &mut String, value: &str) {
+    text.push_str(&serde_json::to_string(value).unwrap_or_default());
 }

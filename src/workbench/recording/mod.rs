@@ -62,7 +62,7 @@ pub fn beginning(header: &Header) -> Vec<u8> {
 
 /// A block of the file.
 fn frame(content: &[u8]) -> Vec<u8> {
-    let mut encoder = DeflateEncoder::new(Vec::with_capacity(content.len() / 2), Compression::new(6));
+    let mut encoder = DeflateEncoder::new(Vec::with_capacity(content.len() / 2), Compression::new(3));
     // A vector takes what it is given.
     let packed = encoder
         .write_all(content)
