@@ -4,6 +4,8 @@
 mod benchmark;
 #[path = "floor/broker.rs"]
 mod broker;
+#[path = "floor/browse.rs"]
+mod browse;
 #[path = "floor/change.rs"]
 mod change;
 #[path = "floor/check.rs"]

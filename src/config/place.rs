@@ -40,8 +40,22 @@ pub fn place(path: &Path, source: Option<&str>, problems: &mut Problems) -> Opti
         .collect();
     environment::overlay(&mut node, variables, problems);
     let base = path.parent().unwrap_or(Path::new("")).to_path_buf();
-    let state = node.get("state_dir").and_then(Node::as_text);
-    let state = base.join(state.map_or_else(default_state_dir, PathBuf::from));
+    let state = match node.get("state_dir") {
+        None => default_state_dir(),
+        Some(written) => {
+            let Some(folder) = written.as_text() else {
+                problems
+                    .error(
+                        written.span,
+                        format!("`state_dir`: expected a folder, found {}", written.describe()),
+                    )
+                    .hint("such as `/var/lib/floorgate`");
+                return None;
+            };
+            PathBuf::from(folder)
+        }
+    };
+    let state = base.join(state);
     let source = match source {
         Some(name) => Some(find(&node, name, problems)?),
         None => None,

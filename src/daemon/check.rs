@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use floorgate_adapter_api::NamedFile;
-use floorgate_config::{Loaded, load, load_with};
+use floorgate_config::{Loaded, Place, load, load_with, place};
 use floorgate_yaml::{Problems, Severity};
 use tracing::{error, warn};
 
@@ -59,6 +59,22 @@ pub fn read_with_mappings(path: &Path, mappings: &[PathBuf]) -> anyhow::Result<L
     let (loaded, problems) = load_with(path, ADAPTERS, variables);
     tell(&problems, Audience::People);
     loaded.ok_or_else(|| Refused.into())
+}
+
+/// Reads where the gateway is at home, and one of its sources; what is wrong with that is printed. The rest may be missing or wrong.
+pub fn read_place(path: &Path, source: Option<&str>) -> anyhow::Result<Place> {
+    let mut problems = Problems::default();
+    let place = place(path, source, &mut problems);
+    match place.filter(|_| !problems.has_errors()) {
+        Some(place) => Ok(place),
+        None => refuse(&problems),
+    }
+}
+
+/// Prints what is wrong with settings and refuses them.
+pub fn refuse<T>(problems: &Problems) -> anyhow::Result<T> {
+    tell(problems, Audience::People);
+    Err(Refused.into())
 }
 
 /// Reads a configuration that this process is to run: what it names has to be there for this process.

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::check::read;
+use crate::check::read_place;
 use crate::cli::PkiCommand;
 use crate::registry::pki::{self, Certificate, PkiError};
 
@@ -59,7 +59,8 @@ pub fn pki(command: &PkiCommand) -> anyhow::Result<()> {
 }
 
 fn folder(config: &Path) -> anyhow::Result<PathBuf> {
-    Ok(read(config)?.state_dir().join("pki"))
+    // Servers are looked at, and trusted, before there is a mapping.
+    Ok(read_place(config, None)?.state.join("pki"))
 }
 
 fn print(what: &str, certificate: &Certificate) {

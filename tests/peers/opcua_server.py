@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 import line_protocol
-from opcua_structure import Structure
+from opcua_structure import Structure, Walks
 
 POLICIES = {
     "None": ua.SecurityPolicyType.NoSecurity,
@@ -238,7 +238,7 @@ async def main():
     for namespace in options.before:
         await server.register_namespace(namespace)
     plant = Plant(server, await server.register_namespace(options.namespace))
-    structure = Structure(server, plant)
+    structure, walks = Structure(server, plant), Walks()
     async with server:
         await line_protocol.serve(
             {
@@ -253,6 +253,8 @@ async def main():
                 "drop": plant.drop,
                 "hall": structure.hall,
                 "many": structure.many,
+                "hold_browse": walks.hold,
+                "holding_browse": walks.holding,
                 "hold_back": messages.hold_back,
                 "republished": messages.republished,
                 "trust": clients.trust,

@@ -1,6 +1,9 @@
 """Address spaces as plants have them, for tests of `floorgate browse`."""
 
+import asyncio
+
 from asyncua import ua
+from asyncua.server.internal_session import InternalSession
 
 PACKML = "http://opcfoundation.org/UA/PackML/"
 MACHINERY = "http://opcfoundation.org/UA/Machinery/"
@@ -10,6 +13,32 @@ UNITS = "http://www.opcfoundation.org/UA/units/un/cefact"
 def code(text):
     """The number of a unit: the code's ASCII bytes (OPC 10000-8 §5.6.3)."""
     return int.from_bytes(text.encode(), "big")
+
+
+class Walks:
+    """Browse requests, which can be made to wait."""
+
+    def __init__(self):
+        self.left, self.held = None, 0
+        browse = InternalSession.browse
+
+        async def browse_or_wait(session, parameters):
+            if self.left is not None:
+                self.left -= 1
+                if self.left < 0:
+                    self.held += 1
+                    await asyncio.Event().wait()
+            return await browse(session, parameters)
+
+        InternalSession.browse = browse_or_wait
+
+    async def hold(self, after):
+        """Answers so many more requests, and none after them."""
+        self.left = after
+
+    async def holding(self):
+        """How many requests are not answered."""
+        return {"value": self.held}
 
 
 class Structure:

@@ -91,6 +91,17 @@ impl OpcUaPeer {
             .map(drop)
     }
 
+    /// Answers so many more Browse requests, and none after them.
+    pub fn hold_browse(&mut self, after: u32) -> Result<()> {
+        self.ask(&json!({"op": "hold_browse", "after": after})).map(drop)
+    }
+
+    /// How many Browse requests are not answered.
+    pub fn holding_browse(&mut self) -> Result<u64> {
+        let answer = self.ask(&json!({"op": "holding_browse"}))?;
+        answer["value"].as_u64().context("no number")
+    }
+
     /// Deletes a variable.
     pub fn delete(&mut self, node: &str) -> Result<()> {
         self.ask(&json!({"op": "delete", "node": node}))?;

@@ -1,16 +1,14 @@
 //! Which server is looked at, and how: by flags, or as a source of the settings.
 
 use std::fmt::Write as _;
-use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
 use anyhow::{anyhow, bail};
 use clap::ValueEnum;
 use floorgate_adapter_api::{Node, SourceSpec};
-use floorgate_config::place;
 use floorgate_yaml::{Problems, parse};
 
-use crate::exit::Refused;
+use crate::check::{read_place, refuse};
 use crate::registry::browse::{BrowseError, BrowseOptions, Browser};
 use crate::registry::pki;
 
@@ -112,13 +110,7 @@ pub fn find(arguments: &TargetArgs) -> anyhow::Result<Target> {
         is_meant.then_some(usual)
     });
     let placed = match config {
-        Some(config) => {
-            let placed = place(config, arguments.source.as_deref(), &mut problems);
-            let Some(placed) = placed.filter(|_| !problems.has_errors()) else {
-                return refuse(&problems);
-            };
-            Some((config, placed))
-        }
+        Some(config) => Some((config, read_place(config, arguments.source.as_deref())?)),
         None => None,
     };
     let (state, of_pki) = match (&arguments.state_dir, &placed) {
@@ -214,11 +206,6 @@ impl Target {
             _ => refuse(problems),
         }
     }
-}
-
-fn refuse<T>(problems: &Problems) -> anyhow::Result<T> {
-    eprint!("{}", problems.render(std::io::stderr().is_terminal()));
-    Err(Refused.into())
 }
 
 /// The error with what can be done about it.
