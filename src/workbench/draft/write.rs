@@ -254,13 +254,6 @@ fn event_line(
 ) -> Option<String> {
     match becomes {
         Use::Standard { role, .. } => {
-            let read = |at: &usize| {
-                let other = points[*at]
-                    .role
-                    .as_ref()
-                    .filter(|other| other.event == role.event);
-                other.filter(|_| matches!(uses[*at].0, Use::Read))
-            };
             let mut more = String::new();
             let mut data: Vec<String> = Vec::new();
             for ((point, (becomes, _)), name) in points.iter().zip(uses).zip(names) {

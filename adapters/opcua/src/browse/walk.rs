@@ -74,11 +74,11 @@ impl<'o> Walk<'o> {
             let mut wave = self.open.split_off(from);
             wave.reverse();
             let before = self.nodes.len();
-            let step = tokio::select! {
+            let ended = tokio::select! {
                 () = stop.cancelled() => None,
-                step = self.step(client, &wave) => Some(step),
+                taken = self.step(client, &wave) => Some(taken),
             };
-            match step {
+            match ended {
                 Some(Ok(())) => {}
                 Some(Err(Lost(reason))) => {
                     self.missed.push(format!("the connection was lost: {reason}"));
