@@ -89,14 +89,18 @@ fn equipment(path: &str) -> Result<String, String> {
 
 /// Looks at a server and writes what was found.
 pub fn browse(arguments: &BrowseArgs) -> anyhow::Result<()> {
-    if let Some(path) = &arguments.output
-        && path.exists()
-        && !arguments.force
-    {
-        bail!(
-            "{} is there already: name another file, or say --force",
-            path.display()
-        );
+    // A look may take minutes: what cannot be written is told before it.
+    if let Some(path) = &arguments.output {
+        if path.exists() && !arguments.force {
+            bail!(
+                "{} is there already: name another file, or say --force",
+                path.display()
+            );
+        }
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+        if let Some(folder) = folder.filter(|folder| !folder.is_dir()) {
+            bail!("there is no folder {}: make it first", folder.display());
+        }
     }
     let mut target = target::find(&arguments.target)?;
     let options = BrowseOptions {
@@ -107,13 +111,13 @@ pub fn browse(arguments: &BrowseArgs) -> anyhow::Result<()> {
         most_nodes: arguments.most_nodes,
         trust_once: arguments.target.trust.clone(),
     };
-    let browser = target.browser(options)?;
+    let look = target.browser(options)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
         .build()
         .context("cannot start the runtime")?;
-    let browsed = runtime.block_on(watched(&browser));
+    let browsed = runtime.block_on(watched(&look));
     runtime.shutdown_background();
     let browsed = browsed.map_err(|error| target::with_way_out(error, &target))?;
     let source = arguments
@@ -153,7 +157,7 @@ pub fn browse(arguments: &BrowseArgs) -> anyhow::Result<()> {
 }
 
 /// Looks at the server; shows on a terminal how far it is, and ends at Ctrl-C. A second one ends the process.
-async fn watched(browser: &Browser) -> Result<Browsed, BrowseError> {
+async fn watched(look: &Browser) -> Result<Browsed, BrowseError> {
     let stop = CancellationToken::new();
     let progress = Progress::default();
     let bar = bar();
@@ -169,7 +173,7 @@ async fn watched(browser: &Browser) -> Result<Browsed, BrowseError> {
         std::future::pending::<Infallible>().await
     };
     let browsed = tokio::select! {
-        browsed = browser.browse(&stop, &progress) => browsed,
+        browsed = look.browse(&stop, &progress) => browsed,
         never = interrupts => match never {},
         never = tick(&progress, &bar) => match never {},
     };
@@ -209,15 +213,15 @@ fn save(path: &Path, mappings: &[Mapping], force: bool) -> anyhow::Result<Vec<Pa
         } else {
             path.with_file_name(format!("{}.yaml", mapping.name))
         };
-        let file = write(wanted, &files, &mapping.text, force)?;
+        let file = write(&wanted, &files, &mapping.text, force)?;
         files.push(file);
     }
     Ok(files)
 }
 
 /// Writes a file; where it is there and may not be written over, one with a number.
-fn write(wanted: PathBuf, written: &[PathBuf], text: &str, force: bool) -> anyhow::Result<PathBuf> {
-    let mut path = wanted.clone();
+fn write(wanted: &Path, written: &[PathBuf], text: &str, force: bool) -> anyhow::Result<PathBuf> {
+    let mut path = wanted.to_path_buf();
     let mut number = 1;
     loop {
         let opened = if force && !written.contains(&path) {

@@ -181,7 +181,7 @@ fn only_what_is_asked_for_is_looked_at_and_nothing_is_written_over() -> Result<(
         paths(&look(&["--path", "Objects/Hall/Line2", "--depth", "1"])?),
         ["Speed"]
     );
-    let address = format!("{}", OpcUaPeer::address("Line3.Filler"));
+    let address = OpcUaPeer::address("Line3.Filler");
     assert_eq!(
         paths(&look(&["--path", &address, "--include", "*", "--exclude", "R*"])?),
         ["Temperature", "Door"]
@@ -195,6 +195,12 @@ fn only_what_is_asked_for_is_looked_at_and_nothing_is_written_over() -> Result<(
     assert_eq!(
         temperatures,
         ["Hall/Line2/Filler/Temperature", "Hall/Line3/Filler/Temperature"]
+    );
+    plc.limit_requests(5)?;
+    assert_eq!(
+        look(&[])?["points"],
+        all["points"],
+        "requests that are refused are halved"
     );
     let ended = look(&["--most-nodes", "7"])?;
     assert_eq!(ended["partial"], true, "{ended}");
@@ -223,6 +229,12 @@ fn only_what_is_asked_for_is_looked_at_and_nothing_is_written_over() -> Result<(
         said.output
     );
     assert_eq!(file(&gateway, "plc.yaml")?, "mine");
+    let (said, _) = run(gateway.command(&["browse", NOBODY, "--output", "nowhere/plc.yaml"])?)?;
+    assert!(
+        said.output.contains("there is no folder nowhere"),
+        "{}",
+        said.output
+    );
     Ok(())
 }
 

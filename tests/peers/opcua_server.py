@@ -253,6 +253,7 @@ async def main():
                 "drop": plant.drop,
                 "hall": structure.hall,
                 "many": structure.many,
+                "limit_requests": walks.limit,
                 "hold_browse": walks.hold,
                 "holding_browse": walks.holding,
                 "hold_back": messages.hold_back,

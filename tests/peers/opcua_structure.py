@@ -19,8 +19,8 @@ class Walks:
     """Browse requests, which can be made to wait."""
 
     def __init__(self):
-        self.left, self.held = None, 0
-        browse = InternalSession.browse
+        self.left, self.held, self.most = None, 0, None
+        browse, read = InternalSession.browse, InternalSession.read
 
         async def browse_or_wait(session, parameters):
             if self.left is not None:
@@ -28,9 +28,22 @@ class Walks:
                 if self.left < 0:
                     self.held += 1
                     await asyncio.Event().wait()
+            self.check(parameters.NodesToBrowse)
             return await browse(session, parameters)
 
-        InternalSession.browse = browse_or_wait
+        async def read_or_refuse(session, parameters):
+            self.check(parameters.NodesToRead)
+            return await read(session, parameters)
+
+        InternalSession.browse, InternalSession.read = browse_or_wait, read_or_refuse
+
+    def check(self, nodes):
+        if self.most is not None and len(nodes) > self.most:
+            raise ua.uaerrors.BadTooManyOperations
+
+    async def limit(self, most):
+        """Refuses requests of more nodes, without having told so in its limits."""
+        self.most = most
 
     async def hold(self, after):
         """Answers so many more requests, and none after them."""

@@ -91,6 +91,11 @@ impl OpcUaPeer {
             .map(drop)
     }
 
+    /// Refuses requests of more nodes than this, which its limits do not tell.
+    pub fn limit_requests(&mut self, most: u32) -> Result<()> {
+        self.ask(&json!({"op": "limit_requests", "most": most})).map(drop)
+    }
+
     /// Answers so many more Browse requests, and none after them.
     pub fn hold_browse(&mut self, after: u32) -> Result<()> {
         self.ask(&json!({"op": "hold_browse", "after": after})).map(drop)

@@ -254,20 +254,14 @@ fn event_line(
 ) -> Option<String> {
     match becomes {
         Use::Standard { role, .. } => {
-            let read = |at: &usize| {
-                let other = points[*at]
-                    .role
-                    .as_ref()
-                    .filter(|other| other.event == role.event);
-                other.filter(|_| matches!(uses[*at].0, Use::Read))
-            };
             let mut more = String::new();
             let mut data: Vec<String> = Vec::new();
-            for at in 0..points.len() {
-                match read(&at) {
-                    Some(other) if is_data(other) => data.push(format!("{}: {}", other.field, names[at])),
+            for ((point, (becomes, _)), name) in points.iter().zip(uses).zip(names) {
+                let other = point.role.as_ref().filter(|other| other.event == role.event);
+                match other.filter(|_| matches!(becomes, Use::Read)) {
+                    Some(other) if is_data(other) => data.push(format!("{}: {name}", other.field)),
                     Some(other) => {
-                        let _ = write!(more, ", {}: {}", other.field, names[at]);
+                        let _ = write!(more, ", {}: {name}", other.field);
                     }
                     None => {}
                 }

@@ -38,7 +38,7 @@ pub async fn finish(
             Default::default()
         }
     };
-    let roles = Roles::new(&walk, client, &types);
+    let roles = Roles::new(&walk, &client.namespaces, &types);
     let remarks: HashMap<NodeIndex, &str> = roles.remarks.iter().copied().collect();
     let mut points = Vec::with_capacity(walk.facts.len());
     let mut facts = std::mem::take(&mut walk.facts);

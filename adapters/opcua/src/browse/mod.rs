@@ -8,6 +8,7 @@
 //! - **Types** (`types`): what names of enumerations and companion specifications are known by is looked up once for each type.
 //! - **Roles** (`roles`): what a variable is by a companion specification, by namespace URI.
 
+mod begin;
 mod client;
 mod facts;
 mod filter;
@@ -176,7 +177,7 @@ impl Browser {
         };
         let begun = tokio::select! {
             () = stop.cancelled() => return Err(BrowseError::Ended),
-            begun = walk::begin(&connected, self.options.path.as_deref()) => begun?,
+            begun = begin::find(&connected, self.options.path.as_deref()) => begun?,
         };
         let mut walk = Walk::new(begun, &self.filter, &self.options);
         walk.run(&connected, stop, progress).await;

@@ -1,10 +1,9 @@
 //! What variables are by companion specifications, known by namespace URI and name.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use floorgate_adapter_api::Role;
 
-use super::client::Client;
 use super::types::Types;
 use super::walk::{NodeIndex, Walk};
 
@@ -79,14 +78,9 @@ pub struct Roles {
 
 impl Roles {
     /// Looks at all variables.
-    pub fn new(walk: &Walk<'_>, client: &Client, types: &Types) -> Self {
+    pub fn new(walk: &Walk<'_>, namespaces: &[String], types: &Types) -> Self {
         let mut roles = Self::default();
-        let uri = |namespace: u16| {
-            client
-                .namespaces
-                .get(usize::from(namespace))
-                .map_or("", String::as_str)
-        };
+        let uri = |namespace: u16| namespaces.get(usize::from(namespace)).map_or("", String::as_str);
         let known = |table: &[(&str, &str, Role)], namespace: u16, name: &str| {
             let of = uri(namespace);
             let mut rows = table.iter();
@@ -128,7 +122,7 @@ impl Roles {
             .filter(|&at| (walk.node(at).namespace, &*walk.node(at).name) == (0, "Number"))
             .filter(|at| walk.facts.contains_key(at))
             .collect();
-        let parents: std::collections::HashMap<NodeIndex, NodeIndex> =
+        let parents: HashMap<NodeIndex, NodeIndex> =
             numbers.into_iter().map(|at| (walk.node(at).parent, at)).collect();
         for &(at, machine, role) in states {
             if role == PACKML_STATE && above.contains(&machine) {
@@ -156,4 +150,124 @@ impl Roles {
 
 fn indices(walk: &Walk<'_>) -> impl Iterator<Item = NodeIndex> {
     0..NodeIndex::try_from(walk.nodes.len()).unwrap_or(NodeIndex::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::BrowseOptions;
+    use super::super::facts::Facts;
+    use super::super::filter::Filter;
+    use super::super::walk::Found;
+    use super::*;
+    use opcua::types::NodeId;
+
+    const OPTIONS: BrowseOptions = BrowseOptions {
+        path: None,
+        depth: None,
+        include: Vec::new(),
+        exclude: Vec::new(),
+        most_nodes: 1_000,
+        trust_once: None,
+    };
+
+    fn found(
+        parent: NodeIndex,
+        namespace: u16,
+        name: &str,
+        type_definition: NodeId,
+        is_variable: bool,
+    ) -> Found {
+        Found {
+            parent,
+            depth: 1,
+            name: name.into(),
+            namespace,
+            id: NodeId::new(9, name),
+            type_definition,
+            is_variable,
+        }
+    }
+
+    /// The roles of these nodes, the first of which is number 1; the namespaces are 1 `PackML`, 2 Machinery, 3 Job Control, 4 the plant's.
+    fn roles(nodes: Vec<Found>, types: &Types) -> Roles {
+        let filter = Filter::new(&OPTIONS).unwrap();
+        let mut walk = Walk::new(found(0, 0, "Objects", NodeId::null(), false), &filter, &OPTIONS);
+        walk.nodes.extend(nodes);
+        for at in indices(&walk)
+            .filter(|&at| walk.node(at).is_variable)
+            .collect::<Vec<_>>()
+        {
+            walk.facts.insert(at, Facts::default());
+        }
+        let namespaces = [
+            "http://opcfoundation.org/UA/",
+            PACKML,
+            MACHINERY,
+            JOB_CONTROL,
+            "urn:plant",
+        ];
+        Roles::new(&walk, &namespaces.map(str::to_owned), types)
+    }
+
+    fn object(parent: NodeIndex, namespace: u16, name: &str, kind: u32) -> Found {
+        found(parent, namespace, name, NodeId::new(4, kind), false)
+    }
+
+    fn variable(parent: NodeIndex, namespace: u16, name: &str) -> Found {
+        found(parent, namespace, name, NodeId::null(), true)
+    }
+
+    #[test]
+    fn of_the_levels_of_a_packml_state_the_lowest_is_told() {
+        let types = Types::named(&[
+            (NodeId::new(4, 1_u32), 1, "PackMLBaseStateMachineType"),
+            (NodeId::new(4, 2_u32), 1, "PackMLMachineStateMachineType"),
+            (NodeId::new(4, 3_u32), 1, "PackMLExecuteStateMachineType"),
+        ]);
+        let nodes = vec![
+            object(0, 4, "Base", 1),
+            variable(1, 0, "CurrentState"),
+            object(1, 1, "MachineState", 2),
+            variable(3, 0, "CurrentState"),
+            object(3, 1, "ExecuteState", 3),
+            variable(5, 0, "CurrentState"),
+        ];
+        let roles = roles(nodes, &types);
+        assert_eq!([2, 4, 6].map(|at| roles.of(at)), [None, None, Some(PACKML_STATE)]);
+        assert_eq!(roles.remarks.len(), 2, "the levels above say so");
+    }
+
+    #[test]
+    fn a_state_with_a_number_is_told_by_the_number() {
+        let nodes = vec![
+            object(0, 2, "MachineryItemState", 7),
+            variable(1, 0, "CurrentState"),
+            variable(2, 0, "Number"),
+            object(0, 4, "Mode", 8),
+            variable(4, 0, "CurrentState"),
+        ];
+        let types = Types::named(&[(NodeId::new(4, 8_u32), 2, "MachineryOperationModeStateMachineType")]);
+        let roles = roles(nodes, &types);
+        assert_eq!(
+            [2, 3, 5].map(|at| roles.of(at)),
+            [None, Some(ITEM_STATE), Some(OPERATION_MODE)]
+        );
+    }
+
+    #[test]
+    fn a_name_counts_in_its_namespace_alone() {
+        let nodes = vec![
+            variable(0, 1, "StateCurrent"),
+            variable(0, 4, "StateCurrent"),
+            object(0, 4, "MachineryItemState", 0),
+            variable(3, 0, "CurrentState"),
+            variable(0, 3, "JobOrderID"),
+        ];
+        let roles = roles(nodes, &Types::default());
+        let order = role("WorkOrderStatusChanged", "order", None);
+        assert_eq!(
+            [1, 2, 4, 5].map(|at| roles.of(at)),
+            [Some(PACKML_STATE), None, None, Some(order)]
+        );
+    }
 }

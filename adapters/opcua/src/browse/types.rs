@@ -115,6 +115,18 @@ impl Types {
         kinds.next()
     }
 
+    /// Types of which only names are known.
+    #[cfg(test)]
+    pub fn named(names: &[(NodeId, u16, &str)]) -> Self {
+        let names = names.iter();
+        Self {
+            names: names
+                .map(|(id, namespace, name)| (id.clone(), (*namespace, (*name).to_owned())))
+                .collect(),
+            ..Self::default()
+        }
+    }
+
     /// The names of an enumeration's values.
     pub fn states(&self, id: &NodeId) -> &[(i64, String)] {
         self.states.get(id).map_or(&[], Vec::as_slice)

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::atomic::Ordering;
 
 use opcua::types::{
-    AttributeId, ExpandedNodeId, Identifier, NodeClass, NodeId, ObjectId, ReadValueId, ReferenceDescription,
+    AttributeId, ExpandedNodeId, Identifier, NodeClass, NodeId, ReadValueId, ReferenceDescription,
     ReferenceTypeId, StatusCode, VariableTypeId, Variant,
 };
 use tokio_util::sync::CancellationToken;
@@ -12,8 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::client::{Answer, Client, Lost};
 use super::facts::{Facts, Property};
 use super::filter::Filter;
-use super::{BrowseError, BrowseOptions, Progress, named};
-use crate::address::{NamespaceName, NodeAddress};
+use super::{BrowseOptions, Progress, named};
 
 /// The place of a node in [`Walk::nodes`]; the node above it comes before it.
 pub type NodeIndex = u32;
@@ -51,85 +50,6 @@ pub struct Walk<'o> {
     known: HashSet<NodeId>,
 }
 
-/// The node where a walk is to begin.
-pub async fn begin(client: &Client, path: Option<&str>) -> Result<Found, BrowseError> {
-    let mut at = Found {
-        parent: 0,
-        depth: 0,
-        name: "Objects".into(),
-        namespace: 0,
-        id: ObjectId::ObjectsFolder.into(),
-        type_definition: NodeId::null(),
-        is_variable: false,
-    };
-    let Some(path) = path else { return Ok(at) };
-    let no_node = |reason: String| BrowseError::NoNode {
-        path: path.to_owned(),
-        reason,
-    };
-    if let Ok(address) = NodeAddress::parse(path) {
-        let namespace = match address.namespace {
-            NamespaceName::Index(index) => index,
-            NamespaceName::Uri(uri) => client
-                .namespace(&uri.into())
-                .ok_or_else(|| no_node(format!("it has no namespace {uri}")))?,
-        };
-        at.id = NodeId {
-            namespace,
-            identifier: address.identifier,
-        };
-        let name = ReadValueId::new(at.id.clone(), AttributeId::BrowseName);
-        let name = client
-            .read(vec![name])
-            .await
-            .map_err(|Lost(reason)| no_node(reason))?;
-        match name.into_iter().next() {
-            Some(Ok(value)) => match (value.value, value.status) {
-                (Some(Variant::QualifiedName(name)), _) => at.name = name.name.as_ref().into(),
-                (_, status) => return Err(no_node(named(status.unwrap_or(StatusCode::BadUnexpectedError)))),
-            },
-            other => {
-                return Err(no_node(
-                    other.map_or_else(String::new, |answer| format!("{answer:?}")),
-                ));
-            }
-        }
-        return Ok(at);
-    }
-    let path = path.trim_matches('/');
-    let names = path.strip_prefix("Objects").unwrap_or(path);
-    for name in names.split('/').filter(|name| !name.is_empty()) {
-        let answers = client.below(vec![at.id.clone()]).await;
-        let references = match answers.map(|mut answers| answers.pop()) {
-            Ok(Some(Ok(references))) => references,
-            Ok(Some(Err(status))) => return Err(no_node(named(status))),
-            Ok(None) => Vec::new(),
-            Err(Lost(reason)) => return Err(no_node(reason)),
-        };
-        let mut known = Vec::new();
-        let mut next = None;
-        for reference in &references {
-            let other = name_of(reference);
-            if other == name && next.is_none() {
-                next = local(&reference.node_id, client);
-            }
-            known.push(format!("`{other}`"));
-        }
-        known.truncate(20);
-        at.id = next.ok_or_else(|| BrowseError::NoPath {
-            name: name.to_owned(),
-            within: format!("`{}`", at.name),
-            known: if known.is_empty() {
-                "nothing".to_owned()
-            } else {
-                known.join(", ")
-            },
-        })?;
-        at.name = name.into();
-    }
-    Ok(at)
-}
-
 impl<'o> Walk<'o> {
     pub fn new(begin: Found, filter: &'o Filter, options: &BrowseOptions) -> Self {
         Self {
@@ -154,11 +74,11 @@ impl<'o> Walk<'o> {
             let mut wave = self.open.split_off(from);
             wave.reverse();
             let before = self.nodes.len();
-            let step = tokio::select! {
+            let ended = tokio::select! {
                 () = stop.cancelled() => None,
-                step = self.step(client, &wave) => Some(step),
+                taken = self.step(client, &wave) => Some(taken),
             };
-            match step {
+            match ended {
                 Some(Ok(())) => {}
                 Some(Err(Lost(reason))) => {
                     self.missed.push(format!("the connection was lost: {reason}"));
@@ -350,6 +270,9 @@ impl<'o> Walk<'o> {
 
     /// The names from below the beginning down to a node.
     pub fn names(&self, mut at: NodeIndex) -> Vec<&str> {
+        if at == 0 && self.node(at).is_variable {
+            return vec![&*self.node(at).name];
+        }
         let mut names = Vec::with_capacity(self.node(at).depth);
         while at != 0 {
             let node = self.node(at);
@@ -367,7 +290,7 @@ impl<'o> Walk<'o> {
 }
 
 /// A node's name, or how it is shown where it has none.
-fn name_of(reference: &ReferenceDescription) -> &str {
+pub fn name_of(reference: &ReferenceDescription) -> &str {
     match reference.browse_name.name.as_ref() {
         "" => reference.display_name.text.as_ref(),
         name => name,

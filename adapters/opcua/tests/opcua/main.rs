@@ -1,5 +1,6 @@
 //! The adapter against a real server on the loopback interface.
 
+mod browse;
 mod conformance;
 mod proxy;
 mod reconnect;

@@ -66,7 +66,7 @@ pub fn addresses(count: usize) -> Vec<String> {
         .collect()
 }
 
-fn node(text: &str, problems: &mut Problems) -> Node {
+pub fn node(text: &str, problems: &mut Problems) -> Node {
     let file = problems.add_file(Path::new("test.yaml"), text.to_owned());
     parse(file, text, problems).expect("the test's YAML can be read")
 }

@@ -32,6 +32,8 @@ pub struct Manner {
     pub most_items_per_subscription: usize,
     /// Most nodes in one read, where it is not the library's own limit.
     pub most_nodes_per_read: Option<usize>,
+    /// Most nodes in one Browse, and most references of one node in its answer, where they are not the library's own limits.
+    pub browse_limits: Option<(usize, usize)>,
     pub least_publishing_millis: f64,
     pub least_sampling_millis: f64,
     /// The longest queue of an item.
@@ -46,6 +48,7 @@ impl Default for Manner {
             other_first: false,
             most_items_per_subscription: 0,
             most_nodes_per_read: None,
+            browse_limits: None,
             least_publishing_millis: 1.0,
             least_sampling_millis: 0.0,
             longest_queue: 100_000,
@@ -234,6 +237,11 @@ fn builder(manner: &Manner, port: u16) -> ServerBuilder {
     }
     if let Some(most) = manner.most_nodes_per_read {
         builder.limits_mut().operational.max_nodes_per_read = most;
+    }
+    if let Some((nodes, references)) = manner.browse_limits {
+        let limits = &mut builder.limits_mut().operational;
+        limits.max_nodes_per_browse = nodes;
+        limits.max_references_per_browse_node = references;
     }
     let limits = &mut builder.limits_mut().subscriptions;
     limits.min_sampling_interval_ms = manner.least_sampling_millis;
