@@ -146,11 +146,11 @@ fn the_mapping_that_was_recorded_makes_the_same_events_of_it() -> Result<()> {
         ensure!(of_both(row) == of_both(theirs), "{row}\nis not\n{theirs}");
         *kinds.entry(row["type"].as_str().unwrap_or_default()).or_default() += 1;
     }
-    let unseen = made.iter().filter(|(id, row)| {
-        let recorded = row["recorded"].as_str();
-        recorded > begin && recorded < end && !simulated.contains_key(*id)
+    let between = made.iter().filter(|(id, row)| {
+        let at = row["recorded"].as_str();
+        at > begin && at < end && !simulated.contains_key(*id)
     });
-    let missing: Vec<_> = unseen.collect();
+    let missing: Vec<_> = between.collect();
     ensure!(missing.is_empty(), "not simulated: {missing:?}");
     ensure!(kinds.len() >= 6 && simulated.len() > 400, "{kinds:?}");
     a_test_is_made_of_it(&plant, &file, &kinds)
