@@ -397,7 +397,9 @@ impl Running {
         self.engine.core = core;
         let plan = Arc::clone(self.engine.core.plan());
         self.taps.each(|tap| tap.rename(&plan, now));
-        self.engine.core.leave_out_below(self.engine.pulse.left_out());
+        let least = self.engine.pulse.left_out();
+        self.taps.each(|tap| tap.leave_out_below(least, now));
+        self.engine.core.leave_out_below(least);
         self.outliving.follow(self.generation, &kept);
         self.requesters.follow(&kept, &self.outliving);
         self.generation = replacement.generation;

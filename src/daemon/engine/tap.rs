@@ -10,7 +10,7 @@ use std::time::Duration;
 use floorgate_adapter_api::{Answer, Sample};
 use floorgate_core::plan::{Plan, Priority};
 use floorgate_core::{Core, Input, Now};
-use floorgate_workbench::recording::{Call, Entry, Names};
+use floorgate_workbench::recording::{Call, Entry, Names, state_of};
 
 /// Entries that may wait.
 const MOST_ENTRIES: usize = 4096;
@@ -111,21 +111,7 @@ impl Tap {
         if std::mem::replace(&mut self.has_begun, true) {
             return;
         }
-        let mut entries = vec![Entry::Names(Names::of(core.plan()))];
-        if self.with_cells {
-            entries.extend(
-                core.export()
-                    .into_iter()
-                    .map(|(key, text)| Entry::Cell(key, text)),
-            );
-        }
-        entries.push(Entry::Standing(core.standing().collect()));
-        let connected = core.connected().collect();
-        entries.push(Entry::Begin { now, connected });
-        let least = core.leaves_out_below();
-        if least.is_some() {
-            entries.push(Entry::Call(Call::LeaveOutBelow { least }));
-        }
+        let entries = state_of(core, now, self.with_cells);
         self.send(now, entries);
     }
 
@@ -150,6 +136,7 @@ impl Tap {
                 source: input.source,
                 now: input.now,
                 received: input.received,
+                request: answer.request,
                 rule: rule.cloned(),
                 result: answer.result.clone(),
                 samples: input.samples.to_vec(),
