@@ -13,6 +13,7 @@ use floorgate_sample::{Quality, RequestId, Sample, SourceId, TagId, Timestamp};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::clock::ClockNow;
 use crate::machine::{Core, Now};
 use crate::plan::{Plan, Priority, RuleId};
 use crate::rules::Request;
@@ -65,6 +66,7 @@ struct TagNow {
 /// What is known beside.
 #[derive(Default, Serialize, Deserialize)]
 struct CoreNow {
+    clock: Option<ClockNow>,
     last_request: u64,
     /// Requests that are not answered, by rule, in the order of the events that wait.
     asked: HashMap<Arc<str>, Vec<Option<u64>>>,
@@ -161,6 +163,7 @@ impl Core {
         let asked = rules.filter_map(|(rule, state)| Some((Arc::clone(&rule.id), state.asked_now()?)));
         let payable = self.shedding.payable.iter();
         let now = CoreNow {
+            clock: Some(self.clock.now()),
             last_request: self.last_request,
             asked: asked.collect(),
             payable: payable
@@ -212,7 +215,11 @@ impl Core {
     /// Goes on as the core did whose [`Core::export_now`] this one was made from, before it has taken anything: `now` is that moment. Of
     /// another mapping what is of the same name goes on.
     pub fn go_on_as(&mut self, now: Now, stored: &dyn Fn(&str) -> Option<String>) {
-        self.real = self.clock.at(now);
+        let was: CoreNow = read(stored, CELL).unwrap_or_default();
+        self.real = match was.clock {
+            Some(clock) => self.clock.go_on_as(clock),
+            None => self.clock.at(now),
+        };
         (self.at, self.until) = (self.real, self.real);
         for source in &mut self.sources {
             let Some(was) = read::<SourceNow>(stored, &source_cell(&source.name)) else {
@@ -234,7 +241,6 @@ impl Core {
         for source in self.sources.iter_mut().filter(|source| source.stopped > 0) {
             source.online = false;
         }
-        let was: CoreNow = read(stored, CELL).unwrap_or_default();
         self.last_request = was.last_request;
         self.shedding.least = was.least;
         let plan = Arc::clone(&self.plan);

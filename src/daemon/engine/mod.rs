@@ -318,6 +318,8 @@ impl Running {
                 Message::Stop => return Ok(true),
                 Message::Wake => {}
                 Message::Checkpointed(result) => self.upkeep.checkpointed(result),
+                // It is given what is evaluated from here on: what is held is not.
+                Message::Tap(tap) => self.taps.add(tap),
                 next if self.refused.is_some() || !self.held.is_empty() => self.held.push_back(next),
                 next => samples += self.take(next)?,
             }
@@ -334,8 +336,9 @@ impl Running {
             self.taps.each(|tap| tap.advance(due, now));
             self.engine.core.advance(now, &mut self.events);
             self.tell_failures();
-            self.taps.begin(&mut self.engine.core, now);
         }
+        let now = self.now();
+        self.taps.begin(&mut self.engine.core, now);
         Ok(false)
     }
 

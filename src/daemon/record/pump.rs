@@ -17,8 +17,16 @@ pub fn pump(taken: &Taken, blocks: &Sender<Vec<u8>>, stop: &CancellationToken, l
     let mut packer = Packer::default();
     // The beginning goes out at once.
     let mut begun: Option<Instant> = None;
+    // What was given before the stop is taken still, and no more than that: there is always something new.
+    let mut rest: Option<usize> = None;
     loop {
-        let is_last = stop.is_cancelled();
+        if stop.is_cancelled() {
+            let rest = rest.get_or_insert_with(|| taken.waiting());
+            if *rest == 0 {
+                break;
+            }
+            *rest -= 1;
+        }
         match taken.next(LOOK) {
             Ok(Some(entries)) => {
                 for entry in &entries {
@@ -28,8 +36,6 @@ pub fn pump(taken: &Taken, blocks: &Sender<Vec<u8>>, stop: &CancellationToken, l
                     }
                 }
             }
-            // All that was taken before the stop is in.
-            Ok(None) if is_last => break,
             Ok(None) => {}
             Err(()) => break,
         }

@@ -145,7 +145,7 @@ pub enum Call {
     },
 }
 
-/// How a core stands, which has run its timers up to now: what a recording begins with. Its cells are part of it where another core is to go on
+/// How a core stands between two calls: what a recording begins with. Its cells are part of it where another core is to go on
 /// from there.
 #[must_use]
 pub fn state_of(core: &mut Core, now: Now, with_cells: bool) -> Vec<Entry> {

@@ -404,7 +404,6 @@ fn play(seed: u64) -> Result<usize, String> {
             floor.reload();
         }
         if number == begins {
-            floor.advance();
             let now = floor.now();
             floor.recorded = state_of(&mut floor.core, now, true);
             floor.is_recorded = true;
