@@ -39,7 +39,32 @@ pub(crate) struct Clock {
     saved_at: Option<Duration>,
 }
 
+/// The clock of a process that runs.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub(crate) struct ClockNow {
+    offset: Option<Duration>,
+    last: Duration,
+    wall: Option<i64>,
+}
+
 impl Clock {
+    /// What it is now.
+    pub(crate) fn now(&self) -> ClockNow {
+        ClockNow {
+            offset: self.offset,
+            last: self.last,
+            wall: self.wall.map(Timestamp::as_nanos),
+        }
+    }
+
+    /// Is what another one was, in the same process. Returns its time.
+    pub(crate) fn go_on_as(&mut self, now: ClockNow) -> Duration {
+        self.offset = now.offset;
+        self.last = now.last;
+        self.wall = now.wall.map(Timestamp::from_nanos);
+        self.last
+    }
+
     pub(crate) fn restore(stored: &dyn Fn(&str) -> Option<String>) -> Self {
         Self {
             stored: stored(CELL).and_then(|text| serde_json::from_str(&text).ok()),

@@ -31,5 +31,6 @@ pub use detect::{Cause, Change};
 pub use envelope::{Encoding, Event, Settings};
 pub use handover::Kept;
 pub use machine::{Core, Input, Now, tag_cell};
+pub use recorded::tag_now_cell;
 pub use rules::{Failure, Failures, Request};
 pub use shedding::Shed;

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use floorgate_sample::{SourceId, TagId};
+use serde::{Deserialize, Serialize};
 
 use crate::expression::Expression;
 use crate::table::{Transitions, ValueTable};
@@ -179,7 +180,7 @@ pub const COMMON_FIELDS: [&str; 6] = [
 ];
 
 /// How long events of a rule are made while the outbox fills.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Priority {
     /// Left out first.
     Low,

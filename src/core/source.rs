@@ -67,6 +67,17 @@ const COMPARED: usize = 15;
 pub(crate) struct Ahead(VecDeque<i64>);
 
 impl Ahead {
+    /// What changes said, the oldest first.
+    pub(crate) fn of(all: Vec<i64>) -> Self {
+        let more = all.len().saturating_sub(COMPARED);
+        Self(all.into_iter().skip(more).collect())
+    }
+
+    /// What changes said, the oldest first.
+    pub(crate) fn all(&self) -> impl Iterator<Item = i64> {
+        self.0.iter().copied()
+    }
+
     /// A change came as it happened. Returns whether nothing was known before.
     pub(crate) fn note(&mut self, ahead: i64) -> bool {
         let is_first = self.0.is_empty();

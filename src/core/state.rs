@@ -338,12 +338,19 @@ impl TagState {
         self.know_as_before();
     }
 
+    /// Its latest value is known.
+    pub(crate) fn know(&mut self) {
+        let before = self
+            .waiting
+            .as_deref_mut()
+            .and_then(|waiting| waiting.latest_before.take());
+        self.latest = before.or_else(|| self.counted.clone());
+    }
+
     /// What was known to an earlier process is known.
     pub(crate) fn know_as_before(&mut self) {
-        let waiting = self.waiting.as_deref_mut();
-        let before = waiting.and_then(|waiting| waiting.latest_before.take());
         if !self.bad {
-            self.latest = before.or_else(|| self.counted.clone());
+            self.know();
         }
     }
 
@@ -380,16 +387,22 @@ impl TagState {
         (!latest.same(counted)).then_some(latest)
     }
 
+    /// Whether anything is stored of it: nothing is while nothing was ever told of the tag.
+    pub(crate) fn has_cell(&self) -> bool {
+        // A heartbeat is waited for before it was ever received.
+        let waits =
+            |waiting: &Waiting| waiting.held.is_some() || waiting.heartbeat.is_some() || waiting.stopped;
+        self.counted.is_some() || self.lost || self.waiting.as_deref().is_some_and(waits)
+    }
+
     /// The cell's text; `None` while nothing was ever told of the tag.
     pub(crate) fn save(&self) -> Option<String> {
+        if !self.has_cell() {
+            return None;
+        }
         let waiting = self.waiting.as_deref();
         let candidate = waiting.and_then(|waiting| waiting.candidate.as_ref());
         let held = waiting.and_then(|waiting| waiting.held.as_ref());
-        // A heartbeat is waited for before it was ever received.
-        let beats = waiting.is_some_and(|waiting| waiting.heartbeat.is_some() || waiting.stopped);
-        if self.counted.is_none() && !self.lost && held.is_none() && !beats {
-            return None;
-        }
         let stored = StoredTag {
             c: candidate.map(|c| StoredCandidate {
                 sample: StoredSample::of(Some(&c.value), c.quality, (c.source_time, c.server_time)),

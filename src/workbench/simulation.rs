@@ -9,9 +9,9 @@ use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
 use std::thread;
 
-use floorgate_core::plan::{Plan, Tag};
-use floorgate_core::{Core, Encoding, Event, Failure, Input, Now, Settings};
-use floorgate_sample::{Answer, Continuity, GapScope, Notice, RequestId, Sample, SourceId, TagId, Timestamp};
+use floorgate_core::plan::Plan;
+use floorgate_core::{Core, Encoding, Event, Failure, Input, Now, Request, Settings};
+use floorgate_sample::{Answer, GapScope, Notice, RequestId, Sample, SourceId, TagId, Timestamp};
 
 use crate::numbers::Numbers;
 use crate::recording::{Call, Entry, Error, Header, Names, Recording};
@@ -89,10 +89,8 @@ pub fn simulate<R: Read + Send>(
 
 /// A request that the simulated core made.
 struct Asked {
-    id: RequestId,
-    source: SourceId,
+    request: Request,
     rule: Option<Arc<str>>,
-    tags: Vec<TagId>,
 }
 
 struct Player {
@@ -102,6 +100,8 @@ struct Player {
     cells: HashMap<Arc<str>, String>,
     numbers: Numbers,
     core: Option<Core>,
+    /// Something happened since the recording began.
+    is_played: bool,
     /// The last sample of each tag, where the plan asks for any at once.
     last: HashMap<TagId, Sample>,
     keeps_last: bool,
@@ -130,6 +130,7 @@ impl Player {
             cells: HashMap::new(),
             numbers: Numbers::default(),
             core: None,
+            is_played: false,
             last: HashMap::new(),
             keeps_last: plan.rules.iter().any(|rule| rule.spec.snapshot.is_some()),
             asked: VecDeque::new(),
@@ -154,7 +155,7 @@ impl Player {
                 self.last
                     .extend(samples.into_iter().map(|sample| (sample.tag, sample)));
             }
-            Entry::Begin { now, connected } => self.begin(now, &connected),
+            Entry::Begin { now, .. } => self.begin(now),
             Entry::Hole(samples) => {
                 self.report.left_out += samples;
                 self.tell_hole();
@@ -164,48 +165,37 @@ impl Player {
     }
 
     /// A core that goes on from the recorded state.
-    fn begin(&mut self, now: Now, connected: &[(SourceId, bool)]) {
+    fn begin(&mut self, now: Now) {
         let mut cells = std::mem::take(&mut self.cells);
         self.rename(&mut cells);
         let stored = |key: &str| cells.get(key).cloned();
         let mut core = Core::new(Arc::clone(&self.plan), self.settings.clone(), &stored);
-        for (source, has_caught_up) in connected {
-            let Some(source) = self.numbers.source(*source) else {
-                continue;
-            };
-            let notices = [Notice::Online(Continuity::Resumed), Notice::CaughtUp];
-            let notices = &notices[..if *has_caught_up { 2 } else { 1 }];
-            let input = Input {
-                source,
-                received: now.wall,
-                notices,
-                samples: &[],
-                now,
-            };
-            core.apply(input, &mut self.events);
-        }
-        // What it says by going on is not of the recording's time.
-        self.events.clear();
+        core.go_on_as(now, &stored);
+        let open = core.open_requests();
         self.report.span = Some((now, now));
         self.core = Some(core);
+        self.ask(open, now);
+        self.after(now);
     }
 
     /// A tag that has another name in this mapping is the same place in the device, and what was known of it is known.
     fn rename(&self, cells: &mut HashMap<Arc<str>, String>) {
-        let renamed: Vec<(Arc<str>, String)> = self
-            .names
-            .tags
-            .iter()
-            .zip(&self.numbers.tags)
-            .flat_map(|(recorded, here)| here.iter().map(move |id| (recorded, *id)))
-            .filter_map(|(recorded, id)| {
-                let tag: &Tag = self.plan.tags.get(id.index())?;
-                let key = floorgate_core::tag_cell(&tag.key);
-                let is_known = cells.contains_key(key.as_str());
-                let text = cells.get(floorgate_core::tag_cell(&recorded.key).as_str())?;
-                (!is_known).then(|| (key.into(), text.clone()))
-            })
-            .collect();
+        let moved = self.names.tags.iter().zip(&self.numbers.tags);
+        let moved = moved.flat_map(|(recorded, here)| here.iter().map(move |id| (recorded, *id)));
+        let mut renamed: Vec<(Arc<str>, String)> = Vec::new();
+        for (recorded, id) in moved {
+            let Some(tag) = self.plan.tags.get(id.index()) else {
+                continue;
+            };
+            for key_of in [floorgate_core::tag_cell, floorgate_core::tag_now_cell] {
+                let key = key_of(&tag.key);
+                if let Some(text) = cells.get(key_of(&recorded.key).as_str())
+                    && !cells.contains_key(key.as_str())
+                {
+                    renamed.push((key.into(), text.clone()));
+                }
+            }
+        }
         cells.extend(renamed);
     }
 
@@ -224,6 +214,11 @@ impl Player {
     }
 
     fn call(&mut self, call: Call) {
+        self.take_call(call);
+        self.is_played = true;
+    }
+
+    fn take_call(&mut self, call: Call) {
         match call {
             Call::Apply {
                 source,
@@ -250,6 +245,7 @@ impl Player {
                 source,
                 now,
                 received,
+                request,
                 rule,
                 result,
                 samples,
@@ -261,7 +257,12 @@ impl Player {
                     self.last
                         .extend(samples.iter().map(|sample| (sample.tag, sample.clone())));
                 }
-                self.answer_recorded(rule.as_ref(), (source, now, received), result, &samples);
+                self.answer_recorded(
+                    (request, rule.as_ref()),
+                    (source, now, received),
+                    result,
+                    &samples,
+                );
             }
             Call::Advance { now } => {
                 self.reach(now);
@@ -271,7 +272,10 @@ impl Player {
                 self.after(now);
             }
             Call::LeaveOutBelow { least } => {
-                if let Some(core) = &mut self.core {
+                // What was so when the recording began is so already, with what rules owe for it.
+                if let Some(core) = &mut self.core
+                    && (self.is_played || core.leaves_out_below() != least)
+                {
                     core.leave_out_below(least);
                 }
             }
@@ -332,16 +336,18 @@ impl Player {
             }
         }
         let requests = core.take_requests();
-        let asked: Vec<Asked> = requests
-            .into_iter()
-            .map(|request| Asked {
-                id: request.id,
-                source: request.source,
-                rule: core.asking(request.id).cloned(),
-                tags: request.tags,
-            })
-            .collect();
-        for asked in asked {
+        self.ask(requests, now);
+    }
+
+    /// What the core asks for is answered by the recording, where it was asked for there as well.
+    fn ask(&mut self, requests: Vec<Request>, now: Now) {
+        for request in requests {
+            let rule = self
+                .core
+                .as_ref()
+                .and_then(|core| core.asking(request.id))
+                .cloned();
+            let asked = Asked { request, rule };
             if asked.rule.as_ref().is_some_and(|rule| self.asks_alike(rule)) {
                 self.asked.push_back(asked);
             } else {
@@ -369,26 +375,26 @@ impl Player {
     /// Answers what nobody answered with what is known.
     fn make_up(&mut self, asked: &Asked, now: Now) {
         self.report.made_up_answers += 1;
-        let known: Vec<Sample> = asked
-            .tags
+        let Request { id, source, tags } = &asked.request;
+        let known: Vec<Sample> = tags
             .iter()
             .filter_map(|tag| self.last.get(tag).cloned())
             .collect();
-        let result = if known.len() == asked.tags.len() {
+        let result = if known.len() == tags.len() {
             Ok(())
         } else {
             Err("the recording does not have it".to_owned())
         };
         let samples = if result.is_ok() { &known[..] } else { &[] };
         let input = Input {
-            source: asked.source,
+            source: *source,
             received: now.wall,
             notices: &[],
             samples,
             now,
         };
         if let Some(core) = &mut self.core {
-            let request = asked.id;
+            let request = *id;
             core.answer(&Answer { request, result }, input, &mut self.events);
         }
     }
@@ -396,14 +402,18 @@ impl Player {
     /// The answer is that of the rule which asked, if it asks here too.
     fn answer_recorded(
         &mut self,
-        rule: Option<&Arc<str>>,
+        (request, rule): (RequestId, Option<&Arc<str>>),
         (source, now, received): (SourceId, Now, Timestamp),
         result: Result<(), String>,
         samples: &[Sample],
     ) {
-        let place = self.asked.iter().position(|asked| asked.rule.as_ref() == rule);
+        let of_rule = |asked: &Asked| asked.rule.as_ref() == rule;
+        let is_same = |asked: &Asked| of_rule(asked) && asked.request.id == request;
+        let place = self.asked.iter().position(is_same);
+        // Another mapping may have given it another number.
+        let place = place.or_else(|| self.asked.iter().position(of_rule));
         let request = match place.and_then(|place| self.asked.remove(place)) {
-            Some(asked) => asked.id,
+            Some(asked) => asked.request.id,
             // It came too late there, and nobody waits for it here: that time passes is all that it does.
             None => RequestId(u64::MAX),
         };

@@ -24,7 +24,7 @@ use crate::plan::{Rule, RuleId, Slot};
 use crate::state::StoredValue;
 
 use super::seen::{Moved, Seen};
-use super::{Fields, Note, Progress, RunOf};
+use super::{Fields, Note, Progress, RuleState, RunOf};
 
 /// How long an event waits for what is read for it.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -93,6 +93,26 @@ pub(super) fn surplus(asked: &mut Vec<Asked>) -> Vec<Asked> {
     asked.drain(..more).collect()
 }
 
+impl RuleState {
+    /// The requests of the events that wait for values, in their order; none where none waits.
+    pub(crate) fn asked_now(&self) -> Option<Vec<Option<u64>>> {
+        let asked = &self.progress.as_deref()?.asked;
+        let requests = asked.iter().map(|asked| asked.request.map(|request| request.0));
+        (!asked.is_empty()).then(|| requests.collect())
+    }
+
+    /// Waits for the answers to these. Returns them.
+    pub(crate) fn ask_as(&mut self, requests: &[Option<u64>]) -> Vec<RequestId> {
+        let asked = self.progress.as_deref_mut().map(|progress| &mut progress.asked);
+        let asked = asked.into_iter().flatten().zip(requests);
+        let waits = asked.filter_map(|(asked, request)| {
+            asked.request = request.map(RequestId);
+            asked.request
+        });
+        waits.collect()
+    }
+}
+
 impl Rule {
     /// The tags that are read together for its events; none where it has no snapshot.
     fn read_at_once(&self) -> impl Iterator<Item = TagId> {
@@ -140,25 +160,24 @@ impl Core {
         self.send_requests(id);
     }
 
+    /// A request of a rule.
+    pub(crate) fn request_of(&self, rule: RuleId, id: RequestId) -> Option<Request> {
+        let tags: Vec<TagId> = self.plan.rules.get(rule.0 as usize)?.read_at_once().collect();
+        let source = self.plan.tags.get(tags.first()?.index())?.source;
+        Some(Request { id, source, tags })
+    }
+
     /// Sends what a rule waits for and nobody was asked for yet, where the source is connected.
     fn send_requests(&mut self, id: RuleId) {
-        let rule = &self.plan.rules[id.0 as usize];
-        let (Some(snapshot), Some(progress)) = (
-            &rule.spec.snapshot,
-            self.rules[id.0 as usize].progress.as_deref_mut(),
-        ) else {
-            return;
-        };
-        let slots = snapshot.tags.iter();
-        let tags: Vec<TagId> = slots
-            .filter_map(|slot| rule.inputs.get(usize::from(slot.0)).copied())
-            .collect();
-        let Some(source) = tags.first().map(|tag| self.plan.tags[tag.index()].source) else {
+        let Some(Request { source, tags, .. }) = self.request_of(id, RequestId(0)) else {
             return;
         };
         if !self.sources[source.index()].is_connected() {
             return;
         }
+        let Some(progress) = self.rules[id.0 as usize].progress.as_deref_mut() else {
+            return;
+        };
         for asked in progress.asked.iter_mut().filter(|asked| asked.request.is_none()) {
             self.last_request += 1;
             let request = RequestId(self.last_request);

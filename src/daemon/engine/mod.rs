@@ -51,7 +51,7 @@ pub use pulse::{Pulse, Standing};
 pub use requests::Requesters;
 pub use storing::stored_event;
 use tap::Taps;
-pub use tap::{MOST_ENTRIES, Taken, Tap, tap};
+pub use tap::{Taken, Tap, tap};
 pub use upkeep::show;
 
 /// Samples that one commit takes at most, so that a flood does not delay the first of them for long.
@@ -318,6 +318,8 @@ impl Running {
                 Message::Stop => return Ok(true),
                 Message::Wake => {}
                 Message::Checkpointed(result) => self.upkeep.checkpointed(result),
+                // It is given what is evaluated from here on: what is held is not.
+                Message::Tap(tap) => self.taps.add(tap),
                 next if self.refused.is_some() || !self.held.is_empty() => self.held.push_back(next),
                 next => samples += self.take(next)?,
             }
@@ -334,8 +336,9 @@ impl Running {
             self.taps.each(|tap| tap.advance(due, now));
             self.engine.core.advance(now, &mut self.events);
             self.tell_failures();
-            self.taps.begin(&mut self.engine.core, now);
         }
+        let now = self.now();
+        self.taps.begin(&mut self.engine.core, now);
         Ok(false)
     }
 
@@ -397,7 +400,9 @@ impl Running {
         self.engine.core = core;
         let plan = Arc::clone(self.engine.core.plan());
         self.taps.each(|tap| tap.rename(&plan, now));
-        self.engine.core.leave_out_below(self.engine.pulse.left_out());
+        let least = self.engine.pulse.left_out();
+        self.taps.each(|tap| tap.leave_out_below(least, now));
+        self.engine.core.leave_out_below(least);
         self.outliving.follow(self.generation, &kept);
         self.requesters.follow(&kept, &self.outliving);
         self.generation = replacement.generation;

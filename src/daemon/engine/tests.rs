@@ -24,6 +24,7 @@ use uuid::Uuid;
 use super::*;
 
 mod reload;
+mod tap;
 
 const TOPIC: &str = "acme.busan.mes.measurement.v1";
 

@@ -61,6 +61,7 @@ pub fn record(loaded: Loaded, lasts: Option<Duration>, file: &File) -> anyhow::R
         .spawn(move || player.play(&inbox, &until))
         .context("cannot start a thread")?;
     let (blocks, packed) = mpsc::channel(BLOCKS_AHEAD);
+    let over = stop.clone();
     let head = beginning(&identity.header(&settings));
     let packing = std::thread::Builder::new()
         .name("recorder".to_owned())
@@ -74,6 +75,8 @@ pub fn record(loaded: Loaded, lasts: Option<Duration>, file: &File) -> anyhow::R
         },
         file,
     );
+    // What cannot be written ends it as well.
+    over.cancel();
     runtime.block_on(running.stop(SOURCES_PATIENCE));
     runtime.shutdown_background();
     let ended = playing.join().is_ok() && packing.join().is_ok();

@@ -6,7 +6,7 @@ use floorgate_workbench::recording::Packer;
 use tokio::sync::mpsc::Sender;
 use tokio_util::sync::CancellationToken;
 
-use crate::engine::{MOST_ENTRIES, Taken};
+use crate::engine::Taken;
 
 /// How often it is looked whether the recording is to end.
 const LOOK: Duration = Duration::from_millis(50);
@@ -17,13 +17,17 @@ pub fn pump(taken: &Taken, blocks: &Sender<Vec<u8>>, stop: &CancellationToken, l
     let mut packer = Packer::default();
     // The beginning goes out at once.
     let mut begun: Option<Instant> = None;
-    // What waits when it is to end is in; what comes meanwhile is not, else it would never end.
-    let mut left = MOST_ENTRIES;
-    while left > 0 {
-        let is_last = stop.is_cancelled();
-        let patience = if is_last { Duration::ZERO } else { LOOK };
-        left -= usize::from(is_last);
-        match taken.next(patience) {
+    // What was given before the stop is taken still, and no more than that: there is always something new.
+    let mut rest: Option<usize> = None;
+    loop {
+        if stop.is_cancelled() {
+            let rest = rest.get_or_insert_with(|| taken.waiting());
+            if *rest == 0 {
+                break;
+            }
+            *rest -= 1;
+        }
+        match taken.next(LOOK) {
             Ok(Some(entries)) => {
                 for entry in &entries {
                     packer.add(entry);
@@ -32,7 +36,6 @@ pub fn pump(taken: &Taken, blocks: &Sender<Vec<u8>>, stop: &CancellationToken, l
                     }
                 }
             }
-            Ok(None) if is_last => break,
             Ok(None) => {}
             Err(()) => break,
         }

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use floorgate_core::Now;
 use floorgate_core::plan::{Plan, Priority, Rule, Tag};
-use floorgate_sample::{Notice, Sample, SourceId, Timestamp};
+use floorgate_core::{Core, Now};
+use floorgate_sample::{Notice, RequestId, Sample, SourceId, Timestamp};
 use serde::{Deserialize, Serialize};
 
 /// What the gateway was when it was recorded: what ids and sequences of its events are made from.
@@ -124,6 +124,8 @@ pub enum Call {
         now: Now,
         /// When it was received.
         received: Timestamp,
+        /// The number of the request.
+        request: RequestId,
         /// The rule that asked; none where it did not wait any more.
         rule: Option<Arc<str>>,
         /// Why nothing was read, where nothing was.
@@ -141,4 +143,23 @@ pub enum Call {
         /// The priority; none where all are made.
         least: Option<Priority>,
     },
+}
+
+/// How a core stands between two calls: what a recording begins with. Its cells are part of it where another core is to go on
+/// from there.
+#[must_use]
+pub fn state_of(core: &mut Core, now: Now, with_cells: bool) -> Vec<Entry> {
+    let mut entries = vec![Entry::Names(Names::of(core.plan()))];
+    if with_cells {
+        let cells = core.export_now().into_iter();
+        entries.extend(cells.map(|(key, text)| Entry::Cell(key, text)));
+    }
+    entries.push(Entry::Standing(core.standing().collect()));
+    let connected = core.connected().collect();
+    entries.push(Entry::Begin { now, connected });
+    let least = core.leaves_out_below();
+    if least.is_some() {
+        entries.push(Entry::Call(Call::LeaveOutBelow { least }));
+    }
+    entries
 }

@@ -23,7 +23,7 @@ use flate2::Compression;
 use flate2::read::DeflateDecoder;
 use flate2::write::DeflateEncoder;
 
-pub use entry::{Call, Entry, Header, NamedTag, Names};
+pub use entry::{Call, Entry, Header, NamedTag, Names, state_of};
 pub use pack::Packer;
 
 /// The first line of a recording.

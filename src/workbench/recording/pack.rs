@@ -79,11 +79,13 @@ impl Packer {
                 source,
                 now,
                 received,
+                request,
                 rule,
                 result,
                 samples,
             } => {
                 self.head(kind::ANSWER, source.0, *now, *received);
+                put(&mut self.columns.calls, request.0);
                 self.columns
                     .calls
                     .push(u8::from(rule.is_some()) | u8::from(result.is_err()) << 1);

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use floorgate_core::Now;
 use floorgate_core::plan::Priority;
-use floorgate_sample::{Continuity, GapScope, Notice, Quality, Sample, SourceId, TagId, Timestamp, Value};
+use floorgate_sample::{
+    Continuity, GapScope, Notice, Quality, RequestId, Sample, SourceId, TagId, Timestamp, Value,
+};
 
 use super::{Call, Entry, Error, Header, NamedTag, Names, Packer, Recording, beginning};
 
@@ -120,6 +122,7 @@ fn entry(random: &mut fastrand::Rng) -> Entry {
             source: SourceId(random.u16(..)),
             now: now(random),
             received,
+            request: RequestId(random.u64(..)),
             rule: random.bool().then(|| Arc::from("m.1.PartQualityResult.done")),
             result: if random.bool() {
                 Ok(())

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use floorgate_core::Now;
 use floorgate_core::plan::Priority;
-use floorgate_sample::{Continuity, GapScope, Notice, Quality, Sample, SourceId, TagId, Timestamp, Value};
+use floorgate_sample::{
+    Continuity, GapScope, Notice, Quality, RequestId, Sample, SourceId, TagId, Timestamp, Value,
+};
 
 use super::columns::{
     Cursor, DECIMALS, GAP, Last, MICRO, MOST_DECIMALS, NOT_GOOD, TICK, form, kind, notice, of_decimal, stamp,
@@ -92,6 +94,7 @@ impl Unpacker<'_> {
             }
             kind::ANSWER => {
                 let (source, now, received) = self.head()?;
+                let request = RequestId(self.calls.number()?);
                 let has = self.calls.byte()?;
                 let rule = (has & 1 != 0)
                     .then(|| self.texts.text().map(Arc::from))
@@ -105,6 +108,7 @@ impl Unpacker<'_> {
                     source,
                     now,
                     received,
+                    request,
                     rule,
                     result,
                     samples,

@@ -11,6 +11,7 @@ mod late;
 mod machine;
 mod moments;
 mod moved;
+mod plant;
 mod probe;
 mod random;
 mod replay;
@@ -27,142 +28,12 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use floorgate_core::plan::{
-    AlarmBit, CountEvent, Counter, Equipment, EquipmentId, Field, Plan, Rule, RuleKind, RuleSpec, Slot,
-    SourceRow, Tag, TagSpec,
-};
-use floorgate_core::table::ValueTable;
+use floorgate_core::plan::Plan;
 use floorgate_core::{Core, Encoding, Event, Failures, Input, Now, Settings};
-use floorgate_sample::{Continuity, Notice, Quality, Sample, SourceId, TagId, Timestamp, Value};
-use serde_json::{Value as Json, json};
+use floorgate_sample::{Continuity, Notice, Sample, SourceId, TagId, Timestamp, Value};
+use serde_json::Value as Json;
 
-const ORDER: TagId = TagId(0);
-const STATUS: TagId = TagId(1);
-const STATE: TagId = TagId(2);
-const GOOD: TagId = TagId(3);
-const ALARMS: TagId = TagId(4);
-const TEMPERATURE: TagId = TagId(5);
-
-fn tags() -> Vec<Tag> {
-    let table = |name| ValueTable::standard(name).map(Arc::new);
-    let specs = [
-        TagSpec {
-            name: "order".into(),
-            ..TagSpec::default()
-        },
-        TagSpec {
-            name: "status".into(),
-            values: table("isa95-job-state"),
-            ..TagSpec::default()
-        },
-        TagSpec {
-            name: "state".into(),
-            values: table("packml-state"),
-            ..TagSpec::default()
-        },
-        TagSpec {
-            name: "good".into(),
-            counter: Some(Counter {
-                max: 65_535,
-                largest_step: Some(1000),
-                decimals: 0,
-            }),
-            ..TagSpec::default()
-        },
-        TagSpec {
-            name: "alarms".into(),
-            bits: Some(
-                [AlarmBit {
-                    bit: 0,
-                    code: "E-STOP".into(),
-                    text: None,
-                    severity: 900,
-                    category: None,
-                }]
-                .into(),
-            ),
-            ..TagSpec::default()
-        },
-        TagSpec {
-            name: "temperature".into(),
-            unit: Some("CEL".into()),
-            at_least_every: Some(Duration::from_mins(1)),
-            ..TagSpec::default()
-        },
-    ];
-    specs
-        .into_iter()
-        .map(|spec| Tag {
-            key: format!("line/{}", spec.name).into(),
-            address: 0,
-            source: SourceId(0),
-            valid: None,
-            spec: Arc::new(spec),
-        })
-        .collect()
-}
-
-fn plan() -> Plan {
-    let quantity = vec![(
-        Arc::from("quantity"),
-        Field::Object(vec![
-            ("good".into(), Field::Input(Slot(2))),
-            ("unit".into(), Field::Constant(json!("C62"))),
-        ]),
-    )];
-    let rule = |kind, inputs: &[TagId], data| {
-        let id: Arc<str> = format!("line.{}", inputs[0].0).into();
-        Rule {
-            id,
-            equipment: EquipmentId(0),
-            inputs: inputs.into(),
-            topic: "acme.busan.mes.x.v1".into(),
-            run: None,
-            spec: Arc::new(RuleSpec {
-                data,
-                ..RuleSpec::of(kind)
-            }),
-        }
-    };
-    Plan {
-        sources: vec![SourceRow {
-            name: "plc".into(),
-            topic: "acme.busan.mes.source-connection.v1".into(),
-        }],
-        equipment: vec![Equipment {
-            path: "acme/busan/filling/line1/filler".into(),
-        }],
-        tags: tags(),
-        rules: vec![
-            rule(
-                RuleKind::WorkOrderStatus {
-                    order: Slot(1),
-                    latch: Vec::new(),
-                },
-                &[STATUS, ORDER, GOOD],
-                quantity,
-            ),
-            rule(RuleKind::EquipmentState, &[STATE], vec![]),
-            rule(
-                RuleKind::ProductionCount {
-                    event: CountEvent::Production("good".into()),
-                    unit: "C62".into(),
-                    reset: None,
-                },
-                &[GOOD],
-                vec![],
-            ),
-            rule(RuleKind::Alarm { of_condition: None }, &[ALARMS], vec![]),
-            rule(
-                RuleKind::Measurement {
-                    name: "temperature".into(),
-                },
-                &[TEMPERATURE],
-                vec![],
-            ),
-        ],
-    }
-}
+use plant::{ALARMS, GOOD, ORDER, STATE, STATUS, TEMPERATURE, plan, sample};
 
 /// A core whose cells survive it.
 struct Gateway {
@@ -278,17 +149,6 @@ impl Gateway {
         );
         self.store();
         (events, self.core.take_failures())
-    }
-}
-
-fn sample(tag: TagId, value: Value, time: Timestamp) -> Sample {
-    Sample {
-        tag,
-        value: Some(value),
-        quality: Quality::GOOD,
-        source_time: Some(time),
-        server_time: None,
-        gap: false,
     }
 }
 

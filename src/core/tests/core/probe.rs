@@ -10,6 +10,7 @@ use floorgate_sample::{
     Answer, Continuity, Notice, Quality, RequestId, Sample, SourceId, TagId, Timestamp, Value,
 };
 
+pub(super) use super::plant::tag;
 use super::{Gateway, STATE, TEMPERATURE, data, plan, sample};
 
 pub(super) const S: i64 = 1_000_000_000;
@@ -37,9 +38,6 @@ pub(super) fn rule(id: &str, inputs: &[TagId], spec: RuleSpec) -> Rule {
         run: None,
         spec: Arc::new(spec),
     }
-}
-pub(super) fn tag(plan: &mut Plan, tag: TagId) -> &mut TagSpec {
-    Arc::get_mut(&mut plan.tags[tag.index()].spec).unwrap()
 }
 pub(super) fn with(rules: Vec<Rule>) -> Plan {
     let mut mapping = plan();

@@ -11,8 +11,7 @@ use floorgate_core::plan::{
 };
 use floorgate_sample::{Quality, Sample, SourceId, TagId, Timestamp, Value};
 
-use super::probe::tag;
-use super::{ALARMS, GOOD, ORDER, STATE, STATUS, TEMPERATURE, plan, sample};
+use super::plant::{ALARMS, GOOD, ORDER, STATE, STATUS, TEMPERATURE, plan, sample, tag};
 
 /// A tag that is a heartbeat.
 pub const BEAT: TagId = TagId(6);

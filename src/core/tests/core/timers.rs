@@ -9,8 +9,8 @@ use floorgate_core::plan::Plan;
 use floorgate_core::{Event, Request};
 use floorgate_sample::{Continuity, GapScope, Notice, RequestId, Sample, TagId, Timestamp, Value};
 
+use super::plant::tag;
 use super::probe::answer_with;
-use super::probe::tag;
 use super::random::{BEAT, TAGS, one_value, random_plan, value, values};
 use super::{Gateway, TEMPERATURE, data, sample};
 
