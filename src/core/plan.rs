@@ -110,8 +110,7 @@ pub struct Deadband {
 pub struct Counter {
     /// Largest value before the counter starts again at 0.
     pub max: u64,
-    /// Largest plausible step between two values; a smaller value is a rollover only when the step over the
-    /// end is at most this, else a reset.
+    /// Largest plausible step between two values; a smaller value is a rollover only when the step over the end is at most this.
     pub largest_step: Option<u64>,
     /// Decimals that it has, 0 to 9: of a meter of 12345.6 one.
     pub decimals: u8,

@@ -365,7 +365,7 @@ fn tags_and_events_of_a_running_gateway_are_shown() -> Result<()> {
     for shown in [&mut events, &mut consumed] {
         shown.wait_for_output("value=99.5  unit=CEL", Patience::Long)?;
     }
-    plant.plc.stop()?;
+    plant.plc.kill();
     plant
         .gateway
         .wait_for_metric("floorgate_source_up{source=\"plc\"}", 0.0..0.5, Patience::Long)?;
