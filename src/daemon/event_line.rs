@@ -5,6 +5,8 @@ use std::fmt::Write as _;
 use floorgate_core::plan::COMMON_FIELDS;
 use serde_json::Value;
 
+use crate::plain::plain;
+
 /// Time, type, equipment and subject, what is not as usual, and the event's own fields. `value` is the record's, structured or not.
 pub fn line(time: &str, kind: &str, subject: &str, value: &Value) -> String {
     let data = value
@@ -23,7 +25,7 @@ pub fn line(time: &str, kind: &str, subject: &str, value: &Value) -> String {
     }
     let Value::Object(fields) = data else {
         let _ = write!(text, "  {data}");
-        return text;
+        return plain(&text).into_owned();
     };
     let own = fields
         .iter()
@@ -34,7 +36,7 @@ pub fn line(time: &str, kind: &str, subject: &str, value: &Value) -> String {
             value => drop(write!(text, "  {name}={value}")),
         }
     }
-    text
+    plain(&text).into_owned()
 }
 
 #[cfg(test)]
@@ -42,6 +44,15 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn an_event_is_one_line_whatever_a_device_calls_it() {
+        let hostile = json!({"text": "a\n\u{1b}[2J", "n\u{9b}": 1});
+        assert_eq!(
+            line("10:00", "T", "s\r", &hostile),
+            "10:00  T  -  s\\u{d}  text=a\\u{a}\\u{1b}[2J  n\\u{9b}=1"
+        );
+    }
 
     #[test]
     fn what_is_as_usual_is_left_out() {

@@ -31,7 +31,7 @@ impl Tally {
             let now = match entry {
                 Entry::Begin { now, .. } => now,
                 Entry::Hole(samples) => {
-                    self.left_out += samples;
+                    self.left_out = self.left_out.saturating_add(*samples);
                     continue;
                 }
                 Entry::Call(Call::Apply { now, samples, .. } | Call::Answer { now, samples, .. }) => {
