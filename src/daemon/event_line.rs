@@ -8,6 +8,8 @@ use serde::Deserialize;
 use serde::de::{MapAccess, Visitor};
 use serde_json::value::RawValue;
 
+use crate::plain::plain;
+
 /// An object's fields, as they stand there.
 struct Fields<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
 
@@ -46,6 +48,15 @@ impl<'a> Fields<'a> {
 
 /// Appends time, type, equipment and subject, what is not as usual, and the event's own fields. `value` is the record's, structured or not.
 pub fn line(text: &mut String, time: &str, kind: &str, subject: &str, value: &[u8]) {
+    let begin = text.len();
+    append(text, time, kind, subject, value);
+    // What a device calls something is shown and not obeyed.
+    if let Cow::Owned(shown) = plain(&text[begin..]) {
+        text.replace_range(begin.., &shown);
+    }
+}
+
+fn append(text: &mut String, time: &str, kind: &str, subject: &str, value: &[u8]) {
     // Writing to text does not fail.
     let _ = write!(text, "{time}  {kind}");
     let Some(mut fields) = Fields::of(value) else {
@@ -94,6 +105,14 @@ mod tests {
         let mut text = String::new();
         line(&mut text, "10:00", "Count", "counter/good", value.as_bytes());
         text
+    }
+
+    #[test]
+    fn an_event_is_one_line_whatever_a_device_calls_it() {
+        let hostile = "{\"text\":\"a\\n\\u001b[2J\",\"n\u{9b}\":1}";
+        let mut text = String::new();
+        line(&mut text, "10:00", "T", "s\r", hostile.as_bytes());
+        assert_eq!(text, r#"10:00  T  -  s\u{d}  text="a\n\u001b[2J"  n\u{9b}=1"#);
     }
 
     #[test]

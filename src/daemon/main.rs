@@ -19,6 +19,7 @@ mod logging;
 mod opening;
 mod operator;
 mod pki;
+mod plain;
 mod printing;
 mod probe;
 mod record;

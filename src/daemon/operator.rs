@@ -16,6 +16,7 @@ use crate::control::{
 };
 use crate::event_line::line;
 use crate::exit;
+use crate::plain::plain;
 use crate::run::store_options;
 use crate::table::write_table;
 
@@ -348,7 +349,7 @@ fn write_event(out: &mut dyn Write, row: &EventRow) -> io::Result<()> {
         if row.delivered { "delivered" } else { "waits" },
         row.topic,
         row.kind,
-        row.subject
+        plain(&row.subject)
     )
 }
 
@@ -395,10 +396,12 @@ pub fn dlq(command: &DlqCommand) -> anyhow::Result<()> {
                     writeln!(
                         out,
                         "topic     {}\nkey       {}\nrecorded  {}",
-                        letter.topic, letter.key, letter.recorded
+                        letter.topic,
+                        plain(&letter.key),
+                        letter.recorded
                     )?;
                     for (name, value) in &letter.headers {
-                        writeln!(out, "{name}: {}", value.as_str().unwrap_or_default())?;
+                        writeln!(out, "{name}: {}", plain(value.as_str().unwrap_or_default()))?;
                     }
                     writeln!(out, "\n{:#}", letter.value.as_ref().unwrap_or(&Value::Null))
                 },

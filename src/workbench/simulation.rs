@@ -157,7 +157,7 @@ impl Player {
             }
             Entry::Begin { now, .. } => self.begin(now),
             Entry::Hole(samples) => {
-                self.report.left_out += samples;
+                self.report.left_out = self.report.left_out.saturating_add(samples);
                 self.tell_hole();
             }
             Entry::Call(call) => self.call(call),

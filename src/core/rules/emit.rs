@@ -1,10 +1,11 @@
 //! From a rule's fields to a sealed event: identity, sequence, common fields.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 use std::fmt::Write as _;
 use std::sync::Arc;
 
-use floorgate_sample::{Quality, Timestamp};
+use floorgate_sample::{Quality, Timestamp, Value};
 use uuid::Uuid;
 
 use crate::detect::Cause;
@@ -319,14 +320,14 @@ impl Context<'_> {
     fn trace(&self) -> String {
         let mut object = Object::small();
         object.plain("cause", self.change.cause.as_str());
-        object.put("before", &self.change.previous);
-        object.put("now", &self.change.value);
+        object.put("before", &self.change.previous.as_ref().map(short));
+        object.put("now", &self.change.value.as_ref().map(short));
         if self.rule.inputs.len() > 1 {
             object.open("inputs");
             for (slot, tag) in (0..).map(Slot).zip(&self.rule.inputs).skip(1) {
                 object.put(
                     &self.view.plan.tags[tag.index()].spec.name,
-                    &self.view.raw(self.rule, slot),
+                    &self.view.raw(self.rule, slot).map(short),
                 );
             }
             object.close();
@@ -366,6 +367,34 @@ impl Context<'_> {
         object.put("version", &*self.rule.spec.version);
         object.close();
         time
+    }
+}
+
+/// Bytes of a text, and values of a list, that a trace has: it says what a value was, and is no second copy of a large one.
+const TRACED: (usize, usize) = (256, 16);
+
+/// A value as a trace has it.
+fn short(value: &Value) -> Cow<'_, Value> {
+    let (bytes, items) = TRACED;
+    match value {
+        Value::Text(text) if text.len() > bytes => {
+            let end = text.floor_char_boundary(bytes);
+            Cow::Owned(Value::text(format!("{}… ({} bytes)", &text[..end], text.len())))
+        }
+        Value::Bytes(all) if all.len() > bytes => {
+            let hexadecimal = Value::Bytes(all[..bytes].into());
+            Cow::Owned(Value::text(format!("{hexadecimal}… ({} bytes)", all.len())))
+        }
+        Value::List(all) => {
+            let one = |item: &Value| match item {
+                Value::List(inner) => Value::text(format!("a list of {}", inner.len())),
+                item => short(item).into_owned(),
+            };
+            let more = all.len().saturating_sub(items);
+            let rest = (more > 0).then(|| Value::text(format!("… and {more} more")));
+            Cow::Owned(Value::List(all.iter().take(items).map(one).chain(rest).collect()))
+        }
+        value => Cow::Borrowed(value),
     }
 }
 

@@ -16,6 +16,7 @@ use crate::check;
 use crate::cli::ConfigArgs;
 use crate::control::{Client, Request, TraceRow, ask};
 use crate::kafka;
+use crate::plain::plain;
 use crate::registry::ADAPTERS;
 use crate::run::store_options;
 use deliveries::Delivery;
@@ -102,9 +103,9 @@ fn text(found: &[TraceRow], made: Option<&Made>, deliveries: &Result<Vec<Deliver
     let data = data(&event.value);
     let mut text = String::new();
     // Writing to text does not fail.
-    let _ = writeln!(text, "{}  {}", event.kind, event.subject);
+    let _ = writeln!(text, "{}  {}", event.kind, plain(&event.subject));
     let mut row = |name: &str, value: &str| {
-        let _ = writeln!(text, "  {name:<10} {value}");
+        let _ = writeln!(text, "  {name:<10} {}", plain(value));
     };
     row("id", &event.id);
     if let Some(made) = made {

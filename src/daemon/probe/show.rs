@@ -2,6 +2,9 @@
 
 use std::io::{self, Write};
 
+use unicode_width::UnicodeWidthStr as _;
+
+use crate::plain::plain;
 use crate::registry::probe::{
     AddressRange, InOrder, ORDER_NAMES, Reading, Report, ResponseTime, TableReport, UnitReport, Wide,
 };
@@ -229,7 +232,7 @@ fn write_table(out: &mut dyn Write, rows: &[Vec<Cell>], has_colour: bool) -> io:
     let mut widths: Vec<usize> = Vec::new();
     for row in rows {
         for (at, (text, _)) in row.iter().enumerate() {
-            let width = text.chars().count();
+            let width = plain(text).width();
             match widths.get_mut(at) {
                 Some(widest) => *widest = width.max(*widest),
                 None => widths.push(width),
@@ -239,13 +242,14 @@ fn write_table(out: &mut dyn Write, rows: &[Vec<Cell>], has_colour: bool) -> io:
     for row in rows {
         let mut line = String::new();
         for (at, (text, is_marked)) in row.iter().enumerate() {
+            let text = &*plain(text);
             if *is_marked && has_colour {
                 line.extend(["\x1b[1;32m", text, "\x1b[0m"]);
             } else {
                 line.push_str(text);
             }
             if at + 1 < row.len() {
-                line.extend(std::iter::repeat_n(' ', widths[at] + 2 - text.chars().count()));
+                line.extend(std::iter::repeat_n(' ', widths[at] + 2 - text.width()));
             }
         }
         writeln!(out, "{}", line.trim_end())?;

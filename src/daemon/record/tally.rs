@@ -30,7 +30,7 @@ impl Tally {
         for entry in entries {
             let now = match entry {
                 Entry::Hole(samples) => {
-                    self.left_out += samples;
+                    self.left_out = self.left_out.saturating_add(*samples);
                     continue;
                 }
                 Entry::Call(Call::Apply { now, samples, .. } | Call::Answer { now, samples, .. }) => {

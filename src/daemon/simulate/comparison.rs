@@ -11,6 +11,8 @@ use floorgate_core::Event;
 use floorgate_sample::Timestamp;
 use serde_json::{Map, Value, json};
 
+use crate::plain::plain;
+
 /// What makes two events the same one; the last number parts those that are alike.
 type Name = (Timestamp, Arc<str>, Arc<str>, usize);
 
@@ -92,14 +94,16 @@ impl Comparison {
                 writeln!(out, "{row}")?;
                 continue;
             }
-            writeln!(out, "{sign} {time}  {kind}  {subject}")?;
+            let line = format!("{sign} {time}  {kind}  {subject}");
+            writeln!(out, "{}", plain(&line))?;
             for (name, ours, theirs) in fields {
-                match (ours, theirs) {
-                    (Some(ours), Some(theirs)) => writeln!(out, "    {name}: {ours} -> {theirs}")?,
-                    (Some(value), None) => writeln!(out, "  - {name}: {value}")?,
-                    (None, Some(value)) => writeln!(out, "  + {name}: {value}")?,
-                    (None, None) => {}
-                }
+                let line = match (ours, theirs) {
+                    (Some(ours), Some(theirs)) => format!("    {name}: {ours} -> {theirs}"),
+                    (Some(value), None) => format!("  - {name}: {value}"),
+                    (None, Some(value)) => format!("  + {name}: {value}"),
+                    (None, None) => continue,
+                };
+                writeln!(out, "{}", plain(&line))?;
             }
         }
         Ok(())

@@ -8,8 +8,12 @@ use floorgate_sample::{Notice, QualityClass, Sample, SourceId, TagId, Timestamp}
 use floorgate_workbench::recording::{Call, Entry, Names};
 use globset::GlobSet;
 
+use crate::plain::plain;
+
 /// How far back values are counted for the rate.
 const RATE_OVER: Duration = Duration::from_secs(10);
+/// Characters of a value that are shown: one long text would make all rows as long.
+const LONGEST_VALUE: usize = 100;
 /// Counts of this long are kept apart.
 const RATE_STEP: Duration = Duration::from_secs(1);
 
@@ -30,10 +34,19 @@ pub struct Row {
 }
 
 impl Row {
-    /// The value as text; `unknown` where it is not known.
+    /// The value as text, as much of it as fits; `unknown` where it is not known.
     pub fn value(&self) -> String {
         let value = self.sample.as_ref().and_then(|sample| sample.value.as_ref());
-        value.map_or_else(|| "unknown".to_owned(), text)
+        let Some(value) = value else {
+            return "unknown".to_owned();
+        };
+        let whole = text(value);
+        let mut characters = whole.chars();
+        let mut start: String = characters.by_ref().take(LONGEST_VALUE).collect();
+        if characters.next().is_some() {
+            start.push('…');
+        }
+        plain(&start).into_owned()
     }
 
     /// `good`, `uncertain`, `bad`, or `-` where nothing was ever received.
@@ -126,7 +139,7 @@ impl Board {
                     }
                 }
             }
-            Entry::Hole(samples) => self.left_out += samples,
+            Entry::Hole(samples) => self.left_out = self.left_out.saturating_add(samples),
             Entry::Call(Call::Apply {
                 source,
                 received,

@@ -17,6 +17,7 @@ use serde_json::json;
 use crate::check;
 use crate::cli::ConfigArgs;
 use crate::control::{self, Request};
+use crate::plain::plain;
 use crate::table::write_table;
 use board::{Board, Row};
 
@@ -101,7 +102,13 @@ fn print_lines(out: &mut dyn Write, board: &Board, fresh: &[usize], json: bool) 
             writeln!(out, "{}", object(row))?;
         } else {
             let time = row.at.map_or_else(String::new, |time| time.to_string());
-            writeln!(out, "{time}  {}  {}  {}", row.key, row.value(), row.quality())?;
+            writeln!(
+                out,
+                "{time}  {}  {}  {}",
+                plain(&row.key),
+                row.value(),
+                row.quality()
+            )?;
         }
     }
     out.flush()

@@ -17,6 +17,7 @@ use ratatui::widgets::{Cell, Paragraph, Row as Cells, Table, TableState};
 
 use super::board::{Board, Row};
 use super::follow;
+use crate::plain::plain;
 
 /// How often it is drawn: calm enough to be read.
 const FRAME: Duration = Duration::from_millis(250);
@@ -38,7 +39,7 @@ struct View {
 pub fn show(stream: &UnixStream, mut board: Board) -> anyhow::Result<()> {
     let (sender, entries) = channel::<Vec<Entry>>();
     let reading = follow(stream.try_clone()?, move |block| sender.send(block).is_ok())?;
-    let mut terminal = ratatui::try_init()?;
+    let mut terminal = ratatui::try_init().inspect_err(|_| ratatui::restore())?;
     let mut view = View::default();
     let mut has_ended = false;
     let shown = loop {
@@ -141,7 +142,7 @@ fn draw(frame: &mut Frame<'_>, board: &Board, view: &mut View) {
             Style::new().fg(Color::Yellow)
         };
         let cells = [
-            row.key.to_string(),
+            plain(&row.key).into_owned(),
             row.value(),
             row.quality().to_owned(),
             row.age(now),

@@ -19,6 +19,7 @@ mod resume;
 mod shapes;
 mod shedding;
 mod timers;
+mod trace;
 mod two_sources;
 mod waiting;
 mod windows;
