@@ -18,11 +18,13 @@ pub(crate) fn read(
     let bytes = match bytes_of(path) {
         Ok(bytes) => bytes,
         Err(error) => {
+            let hint = match named {
+                Some(_) => "correct its name, relative to the file that names it, or let the gateway's user read it",
+                None => "correct its name; settings are named with --config FILE, or for all commands by the environment's FLOORGATE_CONFIG",
+            };
             problems
                 .error(named, format!("file {} cannot be read: {error}", path.display()))
-                .hint(
-                    "correct its name, relative to the file that names it, or let the gateway's user read it",
-                );
+                .hint(hint);
             return None;
         }
     };

@@ -14,6 +14,7 @@ use floorgate_workbench::draft::{self, DraftOptions, Mapping};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tokio_util::sync::CancellationToken;
 
+use crate::draft_file::make_folder;
 use crate::exit;
 use crate::registry::browse::{BrowseError, BrowseOptions, Browsed, Browser, Progress};
 
@@ -97,10 +98,7 @@ pub fn browse(arguments: &BrowseArgs) -> anyhow::Result<()> {
                 path.display()
             );
         }
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-        if let Some(folder) = folder.filter(|folder| !folder.is_dir()) {
-            bail!("there is no folder {}: make it first", folder.display());
-        }
+        make_folder(path)?;
     }
     let mut target = target::find(&arguments.target)?;
     let options = BrowseOptions {

@@ -5,6 +5,7 @@ mod check;
 mod cli;
 mod control;
 mod demo;
+mod draft_file;
 mod diff;
 mod engine;
 mod event_line;

@@ -11,6 +11,7 @@ use floorgate_workbench::draft::{self, DraftOptions};
 use floorgate_yaml::Duration;
 use indicatif::{ProgressBar, ProgressStyle};
 
+use crate::draft_file::make_folder;
 use crate::registry::probe::{
     Addresses, Findings, Look, Place, Progress, TableName, Target, Units, Watch, probe as look_at,
 };
@@ -108,13 +109,14 @@ struct NobodyThere {
 
 /// Looks at a device and shows what is there.
 pub fn probe(options: &ProbeOptions) -> anyhow::Result<()> {
-    if let Some(path) = &options.save
-        && path.exists()
-    {
-        bail!(
-            "{} exists already; name another file with --save, or move it away",
-            path.display()
-        );
+    if let Some(path) = &options.save {
+        if path.exists() {
+            bail!(
+                "{} exists already; name another file with --save, or move it away",
+                path.display()
+            );
+        }
+        make_folder(path)?;
     }
     let look = Look {
         target: options.target.clone(),

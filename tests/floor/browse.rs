@@ -229,9 +229,9 @@ fn only_what_is_asked_for_is_looked_at_and_nothing_is_written_over() -> Result<(
         said.output
     );
     assert_eq!(file(&gateway, "plc.yaml")?, "mine");
-    let (said, _) = run(gateway.command(&["browse", NOBODY, "--output", "nowhere/plc.yaml"])?)?;
+    let (said, _) = run(gateway.command(&["browse", NOBODY, "--output", "mappings/plc.yaml/plc.yaml"])?)?;
     assert!(
-        said.output.contains("there is no folder nowhere"),
+        said.output.contains("folder mappings/plc.yaml cannot be made"),
         "{}",
         said.output
     );

@@ -19,6 +19,9 @@ use std::sync::{Mutex, PoisonError};
 
 use floorgate_adapter_api::Timestamp;
 use opcua::crypto::{CertificateStore, X509, X509Data};
+use x509_cert::der::Decode as _;
+use x509_cert::ext::pkix::SubjectAltName;
+use x509_cert::ext::pkix::name::GeneralName;
 
 /// Length of the gateway's RSA key in bits: the least of every policy, and what the oldest servers can do.
 const KEY_BITS: u32 = 2048;
@@ -89,7 +92,8 @@ pub enum PkiError {
     },
     /// The certificate is for another application.
     #[error(
-        "the server's certificate {thumbprint} ({subject}) is not for the application `{uri}` that the server says it is"
+        "the server's certificate {thumbprint} ({subject}) is for {uris}, and not for the application `{uri}` that the server says it is: \
+         have the server make its certificate anew"
     )]
     Application {
         /// SHA-1 of the certificate, in hexadecimal.
@@ -98,6 +102,8 @@ pub enum PkiError {
         subject: String,
         /// The application URI that the server gave.
         uri: String,
+        /// Those in the certificate.
+        uris: String,
     },
 }
 
@@ -233,7 +239,8 @@ pub(crate) fn own(dir: &Path, needed: bool) -> Result<Own, PkiError> {
     if needed {
         validity("gateway's", &certificate, Timestamp::now())?;
     }
-    let application_uri = application_uri(&x509).unwrap_or_else(default_application_uri);
+    let application_uri = application_uris(&x509).into_iter().next();
+    let application_uri = application_uri.unwrap_or_else(default_application_uri);
     Ok(Own {
         certificate: certificate.path,
         key: own_key(dir),
@@ -247,7 +254,9 @@ pub fn show(dir: &Path) -> Result<Contents, PkiError> {
     let own = own_certificate(dir);
     let own = if own.exists() { Some(load(own)?) } else { None };
     Ok(Contents {
-        application_uri: own.as_ref().and_then(|(x509, _)| application_uri(x509)),
+        application_uri: own
+            .as_ref()
+            .and_then(|(x509, _)| application_uris(x509).into_iter().next()),
         own: own.map(|(_, certificate)| certificate),
         key: own_key(dir),
         trusted: list(&dir.join("trusted"))?,
@@ -337,7 +346,8 @@ pub(crate) fn check_server(
         return Err(PkiError::Untrusted { thumbprint, subject });
     }
     validity("server's", &certificate, Timestamp::now())?;
-    if !application.is_empty() && x509.is_application_uri_valid(application).is_err() {
+    let uris = application_uris(&x509);
+    if !application.is_empty() && !uris.iter().any(|uri| uri == application) {
         let Certificate {
             thumbprint, subject, ..
         } = certificate;
@@ -345,6 +355,10 @@ pub(crate) fn check_server(
             thumbprint,
             subject,
             uri: application.to_owned(),
+            uris: match uris.as_slice() {
+                [] => "no application".to_owned(),
+                uris => uris.join(", "),
+            },
         });
     }
     Ok(certificate)
@@ -444,30 +458,18 @@ fn describe(path: PathBuf, x509: &X509) -> Result<Certificate, PkiError> {
     })
 }
 
-/// The application URI in a certificate: the URI among the subject's alternative names (OPC 10000-6 §6.2.2).
-fn application_uri(x509: &X509) -> Option<String> {
-    /// Object identifier 2.5.29.17, `subjectAltName` (RFC 5280 §4.2.1.6).
-    const ALTERNATIVE_NAMES: [u8; 5] = [0x06, 0x03, 0x55, 0x1D, 0x11];
-    /// `uniformResourceIdentifier [6] IA5String`, implicitly tagged.
-    const URI: u8 = 0x86;
-    let der = x509.to_der().ok()?;
-    let names = der
-        .windows(ALTERNATIVE_NAMES.len())
-        .position(|window| window == ALTERNATIVE_NAMES)?;
-    let mut rest = der.get(names..)?;
-    while let Some(at) = rest.iter().position(|byte| *byte == URI) {
-        let (length, text) = match rest.get(at + 1..)? {
-            [length @ 0..=0x7F, text @ ..] | [0x81, length, text @ ..] => (usize::from(*length), text),
-            _ => return None,
-        };
-        let uri = text.get(..length).and_then(|uri| std::str::from_utf8(uri).ok());
-        // The byte may be part of something else, so the library has the last word.
-        if let Some(uri) = uri.filter(|uri| x509.is_application_uri_valid(uri).is_ok()) {
-            return Some(uri.to_owned());
-        }
-        rest = rest.get(at + 1..)?;
-    }
-    None
+/// The URIs among the subject's alternative names, of which one is the application's (OPC 10000-6 §6.2.2). Names of hosts may stand before it.
+fn application_uris(x509: &X509) -> Vec<String> {
+    let names = || {
+        let certificate = x509_cert::Certificate::from_der(&x509.to_der().ok()?).ok()?;
+        let (_, SubjectAltName(names)) = certificate.tbs_certificate.get().ok()??;
+        Some(names)
+    };
+    let uri = |name| match name {
+        GeneralName::UniformResourceIdentifier(uri) => Some(uri.to_string()),
+        _ => None,
+    };
+    names().unwrap_or_default().into_iter().filter_map(uri).collect()
 }
 
 #[cfg(test)]

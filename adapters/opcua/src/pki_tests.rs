@@ -152,3 +152,24 @@ fn rejected_certificates_cannot_fill_the_disk() {
         Err(PkiError::Unreadable)
     ));
 }
+
+/// A certificate with the names `DNS:plc1, IP:192.0.2.2, URI:urn:plc`, in this order, as OpenSSL and node-opcua write them; valid until 2120.
+const HOSTS_FIRST: &[u8] = include_bytes!("hosts_first.der");
+
+#[test]
+fn the_application_may_stand_behind_hosts() {
+    let folder = Folder::new("order");
+    let dir = folder.0.join("pki");
+    own(&dir, true).unwrap();
+    let error = check_server(&dir, HOSTS_FIRST, "urn:plc", None).unwrap_err();
+    let PkiError::Untrusted { thumbprint, .. } = error else {
+        panic!("{error}")
+    };
+    trust(&dir, &thumbprint).unwrap();
+    check_server(&dir, HOSTS_FIRST, "urn:plc", None).unwrap();
+    let error = check_server(&dir, HOSTS_FIRST, "plc1", None).unwrap_err();
+    assert!(
+        error.to_string().contains(" is for urn:plc, and not for "),
+        "{error}"
+    );
+}

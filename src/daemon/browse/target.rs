@@ -117,7 +117,9 @@ pub fn find(arguments: &TargetArgs) -> anyhow::Result<Target> {
         (Some(folder), _) => (folder.clone(), String::new()),
         (None, Some((config, placed))) => (placed.state.clone(), format!(" --config {}", config.display())),
         (None, None) => bail!(
-            "there is no {USUAL}: say --config FILE, or --state-dir DIR for the gateway's key and the certificates it trusts"
+            "there is no {USUAL}, which says where the gateway's key and the certificates are that it trusts; name a folder for them: \
+             floorgate browse {} --state-dir state, or settings that are elsewhere: --config FILE",
+            arguments.endpoint.as_deref().unwrap_or_default()
         ),
     };
     if let Some((_, placed)) = &placed

@@ -6,15 +6,32 @@ use unicode_width::UnicodeWidthStr as _;
 
 use crate::plain::plain;
 use crate::registry::probe::{
-    AddressRange, InOrder, ORDER_NAMES, Reading, Report, ResponseTime, TableReport, UnitReport, Wide,
+    InOrder, ORDER_NAMES, Reading, Report, ResponseTime, TableReport, UnitReport, Wide, numbers, ranges,
 };
 
 /// Writes all of it.
 pub fn report(out: &mut dyn Write, report: &Report, has_colour: bool) -> io::Result<()> {
     writeln!(out, "{}, {} requests", report.connect, report.requests)?;
+    // A gateway, or a device that looks at no unit id, answers for units that are not there.
+    let is_barren = |unit: &&UnitReport| unit.identification.is_empty() && is_barren(unit);
+    let barren: Vec<&UnitReport> = report.units.iter().filter(is_barren).collect();
+    let is_told_together = barren.len() > 1;
     for unit in &report.units {
-        writeln!(out)?;
-        write_unit(out, unit)?;
+        if !(is_told_together && is_barren(&unit)) {
+            writeln!(out)?;
+            write_unit(out, unit)?;
+        }
+    }
+    if is_told_together {
+        let mut first: Vec<&str> = barren.iter().filter_map(|unit| unit.exception.as_deref()).collect();
+        first.sort_unstable();
+        first.dedup();
+        writeln!(
+            out,
+            "\nunits {}: they answer, and nothing is readable: {}",
+            numbers(barren.iter().map(|unit| unit.unit.into())),
+            first.join(", ")
+        )?;
     }
     for unit in &report.units {
         for table in &unit.tables {
@@ -47,6 +64,11 @@ fn coarse(report: &Report) -> Option<u32> {
     coarse.map(|table| table.step).max()
 }
 
+/// Nothing of it can be read.
+fn is_barren(unit: &UnitReport) -> bool {
+    unit.tables.iter().all(|table| table.ranges.is_empty())
+}
+
 fn write_unit(out: &mut dyn Write, unit: &UnitReport) -> io::Result<()> {
     writeln!(out, "unit {}", unit.unit)?;
     for identity in &unit.identification {
@@ -71,8 +93,7 @@ fn write_unit(out: &mut dyn Write, unit: &UnitReport) -> io::Result<()> {
     for table in &unit.tables {
         writeln!(out, "  {:<22}{}", table.table, described(table))?;
     }
-    let nothing = unit.tables.iter().all(|table| table.ranges.is_empty());
-    if let Some(exception) = unit.exception.as_ref().filter(|_| nothing) {
+    if let Some(exception) = unit.exception.as_ref().filter(|_| is_barren(unit)) {
         writeln!(out, "  {:<22}{exception}", "its first answer")?;
     }
     let tally = unit.word_order;
@@ -98,7 +119,7 @@ fn described(table: &TableReport) -> String {
         return "not supported (exception 01)".to_owned();
     }
     if table.ranges.is_empty() {
-        return format!("nothing readable in {}", range(table.looked_at));
+        return format!("nothing readable in {}", table.looked_at);
     }
     let mut parts = vec![ranges(&table.ranges)];
     let what = if is_bits(table) { "bits" } else { "registers" };
@@ -115,35 +136,6 @@ fn described(table: &TableReport) -> String {
 
 fn is_bits(table: &TableReport) -> bool {
     matches!(table.table, "coil" | "discrete")
-}
-
-fn range(range: AddressRange) -> String {
-    if range.from == range.to {
-        return range.from.to_string();
-    }
-    format!("{}-{}", range.from, range.to)
-}
-
-/// Numbers in rising order, neighbours as ranges.
-fn numbers(numbers: impl Iterator<Item = u32>) -> String {
-    let mut sorted: Vec<u32> = numbers.collect();
-    sorted.sort_unstable();
-    let mut ranges: Vec<AddressRange> = Vec::new();
-    for number in sorted {
-        match ranges.last_mut() {
-            Some(last) if last.to + 1 == number => last.to = number,
-            _ => ranges.push(AddressRange {
-                from: number,
-                to: number,
-            }),
-        }
-    }
-    self::ranges(&ranges)
-}
-
-fn ranges(ranges: &[AddressRange]) -> String {
-    let ranges: Vec<String> = ranges.iter().copied().map(range).collect();
-    ranges.join(", ")
 }
 
 /// A cell, and whether it is marked.

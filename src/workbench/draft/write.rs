@@ -90,17 +90,23 @@ fn equipment(options: &DraftOptions, group: &Group) -> String {
 
 fn for_each(parameters: &Parameters) -> String {
     if let [name] = parameters.names.as_slice() {
-        let values: Vec<&Scalar> = parameters.values.iter().map(|values| &values[0]).collect();
-        let number = |value: &&Scalar| match value {
+        let values = parameters.values.iter().map(|values| &values[0]);
+        let number = |value: &Scalar| match value {
             Scalar::Int(number) => Some(*number),
             _ => None,
         };
-        let numbers: Option<Vec<i64>> = values.iter().map(number).collect();
-        let numbers = numbers.filter(|numbers| numbers.windows(2).all(|pair| pair[1] == pair[0] + 1));
-        if let Some([first, .., last]) = numbers.as_deref() {
-            return format!("for_each: {{{name}: {first}..{last}}}\n");
+        if let Some(mut numbers) = values.clone().map(number).collect::<Option<Vec<i64>>>() {
+            // A device lists them in an order of its own; addresses are made of them in any.
+            numbers.sort_unstable();
+            if let [first, .., last] = numbers[..]
+                && numbers.windows(2).all(|pair| pair[1] == pair[0] + 1)
+            {
+                return format!("for_each: {{{name}: {first}..{last}}}\n");
+            }
+            let numbers: Vec<String> = numbers.iter().map(i64::to_string).collect();
+            return format!("for_each: {{{name}: [{}]}}\n", numbers.join(", "));
         }
-        let values: Vec<String> = values.into_iter().map(scalar).collect();
+        let values: Vec<String> = values.map(scalar).collect();
         return format!("for_each: {{{name}: [{}]}}\n", values.join(", "));
     }
     let mut written = "for_each:\n".to_owned();

@@ -21,7 +21,7 @@ pub use asker::Lost;
 pub use identity::Identity;
 pub use look::{Addresses, Look, Place, TableName, Units, WrongWord};
 pub use reading::{InOrder, Number, ORDER_NAMES, Reading, Tally, TextFound, Wide};
-pub use report::{AddressRange, Largest, Report, ResponseTime, TableReport, UnitReport};
+pub use report::{AddressRange, Largest, Report, ResponseTime, TableReport, UnitReport, numbers, ranges};
 pub use target::{Target, WrongTarget};
 
 use crate::address::Table;

@@ -1,5 +1,6 @@
 //! What was found, in the form in which it is shown.
 
+use std::fmt;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -74,6 +75,15 @@ pub struct AddressRange {
     pub to: u32,
 }
 
+impl fmt::Display for AddressRange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.from == self.to {
+            return self.from.fmt(f);
+        }
+        write!(f, "{}-{}", self.from, self.to)
+    }
+}
+
 /// The longest request that was answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Largest {
@@ -128,6 +138,10 @@ impl Findings {
 
     /// What could not be looked at or was not, and why.
     pub(super) fn missed(&self, look: &Look) -> Vec<String> {
+        of_units(self.missed_by_unit(look))
+    }
+
+    fn missed_by_unit(&self, look: &Look) -> Vec<String> {
         let mut missed = self.missed.clone();
         for unit in &self.units {
             for table in &unit.tables {
@@ -155,6 +169,57 @@ impl Findings {
         }
         missed
     }
+}
+
+/// Says once what is missed in the same way of several units: a gateway answers for each unit that is not there.
+fn of_units(missed: Vec<String>) -> Vec<String> {
+    let mut told: Vec<(Vec<u32>, String)> = Vec::new();
+    for line in missed {
+        let unit = line.strip_prefix("unit ").and_then(|rest| rest.split_once(": "));
+        let unit = unit.and_then(|(unit, what)| Some((unit.parse().ok()?, what)));
+        let Some((unit, what)) = unit else {
+            told.push((Vec::new(), line));
+            continue;
+        };
+        match told
+            .iter_mut()
+            .find(|(units, told)| !units.is_empty() && told == what)
+        {
+            Some((units, _)) => units.push(unit),
+            None => told.push((vec![unit], what.to_owned())),
+        }
+    }
+    let line = |(units, what): (Vec<u32>, String)| match units.as_slice() {
+        [] => what,
+        [unit] => format!("unit {unit}: {what}"),
+        _ => format!("units {}: {what}", numbers(units.iter().copied())),
+    };
+    told.into_iter().map(line).collect()
+}
+
+/// Numbers in rising order, neighbours as ranges: `1-6, 8`.
+#[must_use]
+pub fn numbers(numbers: impl Iterator<Item = u32>) -> String {
+    let mut sorted: Vec<u32> = numbers.collect();
+    sorted.sort_unstable();
+    let mut found: Vec<AddressRange> = Vec::new();
+    for number in sorted {
+        match found.last_mut() {
+            Some(last) if last.to + 1 == number => last.to = number,
+            _ => found.push(AddressRange {
+                from: number,
+                to: number,
+            }),
+        }
+    }
+    ranges(&found)
+}
+
+/// Ranges with commas between.
+#[must_use]
+pub fn ranges(ranges: &[AddressRange]) -> String {
+    let ranges: Vec<String> = ranges.iter().map(AddressRange::to_string).collect();
+    ranges.join(", ")
 }
 
 impl UnitFindings {
