@@ -351,9 +351,6 @@ async fn serve(path: &Path, loaded: Loaded, audience: Audience, started: Instant
         publishing: Arc::clone(&publishing),
         salvaged,
     };
-    front.run(pages);
-    waiting.cancel();
-    tokio::spawn(watchdog(move || pulse.is_alive(), stop.clone()));
     let mut gateway = Gateway {
         audience,
         sources: Sources::default(),
@@ -381,6 +378,10 @@ async fn serve(path: &Path, loaded: Loaded, audience: Audience, started: Instant
             "tools such as `floorgate outbox` only work while the gateway is stopped"
         ),
     }
+    // Whoever sees that it is ready finds the socket.
+    front.run(pages);
+    waiting.cancel();
+    tokio::spawn(watchdog(move || pulse.is_alive(), stop.clone()));
     notify(&[NotifyState::Ready, NotifyState::Status("")]);
     loop {
         tokio::select! {

@@ -82,6 +82,9 @@ fn the_outbox_is_looked_into_while_the_gateway_runs_and_when_it_does_not() -> Re
     known(&plant)?;
     plant.plc.set(COUNTER, 1)?;
     read_to(&mut plant.reader("production-count")?, 1)?;
+    plant
+        .gateway
+        .wait_for_metric("floorgate_outbox_depth", 0.0..0.5, Patience::Long)?;
     kafka.stop()?;
     plant.plc.count_up(COUNTER, 2, 30, 1)?;
     until("the waiting events", Patience::Short, || {
