@@ -19,8 +19,12 @@ pub(crate) fn read(
         Ok(bytes) => bytes,
         Err(error) => {
             let hint = match named {
-                Some(_) => "correct its name, relative to the file that names it, or let the gateway's user read it",
-                None => "correct its name; settings are named with --config FILE, or for all commands by the environment's FLOORGATE_CONFIG",
+                Some(_) => {
+                    "correct its name, relative to the file that names it, or let the gateway's user read it"
+                }
+                None => {
+                    "correct its name; settings are named with --config FILE, or for all commands by the environment's FLOORGATE_CONFIG"
+                }
             };
             problems
                 .error(named, format!("file {} cannot be read: {error}", path.display()))

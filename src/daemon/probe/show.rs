@@ -20,7 +20,10 @@ pub fn report(out: &mut dyn Write, report: &Report, has_colour: bool) -> io::Res
         }
     }
     if is_told_together {
-        let mut first: Vec<&str> = barren.iter().filter_map(|unit| unit.exception.as_deref()).collect();
+        let mut first: Vec<&str> = barren
+            .iter()
+            .filter_map(|unit| unit.exception.as_deref())
+            .collect();
         first.sort_unstable();
         first.dedup();
         writeln!(

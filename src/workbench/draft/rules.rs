@@ -131,7 +131,9 @@ fn by_role(point: &Point, role: &Role, points: &[&Point]) -> Result<Use, String>
 /// What a point becomes of which no companion specification says more.
 fn plain(point: &Point) -> Use {
     match point.kind {
-        PointKind::Other => Use::Nothing("an array, bytes or a structure: a mapping cannot use it yet".to_owned()),
+        PointKind::Other => {
+            Use::Nothing("an array, bytes or a structure: a mapping cannot use it yet".to_owned())
+        }
         PointKind::Text => Use::Nothing("text: say which event it belongs to".to_owned()),
         PointKind::Bit | PointKind::Whole if !point.states.is_empty() => {
             Use::State(Some(Table::Numbers(named(&point.states))))
