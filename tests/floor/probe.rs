@@ -363,3 +363,31 @@ fn units_that_are_built_alike_become_one_template() -> Result<()> {
     assert!(check.output.contains("9 tags"), "{}", check.output);
     Ok(())
 }
+
+/// Of units that a gateway answers for, one line tells; the folder of the mapping is made.
+#[test]
+fn units_of_which_nothing_is_readable_are_told_together() -> Result<()> {
+    let units: Vec<Value> = (1..=4).map(|unit| json!({"unit": unit})).collect();
+    let mut peer = ModbusPeer::with_devices(Framing::Tcp, units, &json!({}))?;
+    peer.set_registers(1, Table::Holding, 4, &[7])?;
+    for unit in 2..=4 {
+        for table in [Table::Holding, Table::Input, Table::Coil, Table::Discrete] {
+            peer.exception(unit, table, 4)?;
+        }
+    }
+    let folder = Folder::new("probe")?;
+    let file = folder.path().join("new/meter.yaml");
+    let url = url(Framing::Tcp, peer.port());
+    let saved = file.display().to_string();
+    let output = probe(&[&url, "--units", "1-4", "--range", "0-299", "--save", &saved])?;
+    let said = String::from_utf8(output.stdout)?;
+    assert_eq!(output.status.code(), Some(0), "{said}");
+    let together = "units 2-4: they answer, and nothing is readable: exception 04 (server device failure)\n";
+    assert!(said.contains(together), "{said}");
+    assert!(
+        said.contains("not looked at: units 2-4: holding ") && !said.contains("unit 3"),
+        "{said}"
+    );
+    assert!(file.is_file(), "{said}");
+    Ok(())
+}

@@ -164,8 +164,8 @@ fn a_test_is_made_of_it(plant: &Plant, recording: &Path, kinds: &BTreeMap<&str, 
         command.current_dir(folder).arg("test");
         Ok(command)
     };
-    let of_recording = |at: &str| -> Result<Output> {
-        let part = ["--at", at, "--for", "1h"];
+    let of_recording = |at: &str, length: &str| -> Result<Output> {
+        let part = ["--at", at, "--for", length];
         let mut command = program()?;
         command
             .arg("mappings/filling.yaml")
@@ -174,7 +174,12 @@ fn a_test_is_made_of_it(plant: &Plant, recording: &Path, kinds: &BTreeMap<&str, 
             .args(part);
         Ok(command.output()?)
     };
-    let made = of_recording("0s")?;
+    let piece = String::from_utf8(of_recording("0s", "1s")?.stdout)?;
+    ensure!(
+        piece.contains("\n      - {at: 2s}\n    expect:"),
+        "it ends with its part: {piece}"
+    );
+    let made = of_recording("0s", "1h")?;
     ensure!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
     let text = String::from_utf8(made.stdout)?;
     plant.gateway.write("mappings/recorded.test.yaml", &text)?;
@@ -198,7 +203,7 @@ fn a_test_is_made_of_it(plant: &Plant, recording: &Path, kinds: &BTreeMap<&str, 
     ] {
         assert_eq!(Some(&live(kind)), kinds.get(kind), "{kind}: {text}");
     }
-    let outside = of_recording("2100-01-01T00:00:00Z")?;
+    let outside = of_recording("2100-01-01T00:00:00Z", "1h")?;
     assert_eq!(outside.status.code(), Some(1));
     let said = String::from_utf8_lossy(&outside.stderr);
     assert!(

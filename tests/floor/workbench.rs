@@ -18,7 +18,8 @@ fn commands() -> Result<Vec<String>> {
     let (_, section) = page
         .split_once("## From an unknown machine to a proven mapping")
         .context("no such section")?;
-    let block = section.split("```").nth(1).context("no commands")?;
+    let is_of_commands = |block: &&str| block.starts_with("\nfloorgate ");
+    let block = section.split("```").find(is_of_commands).context("no commands")?;
     let without_comment = |line: &str| line.split("  #").next().unwrap_or_default().trim().to_owned();
     Ok(block
         .lines()

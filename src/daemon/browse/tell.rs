@@ -87,11 +87,17 @@ pub fn summary(browsed: &Browsed, mappings: &[Mapping], files: &[PathBuf]) {
     let events: usize = mappings.iter().map(|mapping| mapping.events).sum();
     let standard: usize = mappings.iter().map(|mapping| mapping.standard).sum();
     eprintln!(
-        "{} nodes, {} variables; {} templates with {instances} instances, {events} events, {standard} of them by companion specifications; \
-         {} could not be looked at",
+        "{} nodes, {} variables; {}{events} events{}; {} could not be looked at",
         browsed.nodes,
         browsed.variables,
-        templates.count(),
+        match templates.count() {
+            0 => String::new(),
+            templates => format!("{templates} templates with {instances} instances, "),
+        },
+        match standard {
+            0 => String::new(),
+            standard => format!(", {standard} of them by companion specifications"),
+        },
         survey.missed.len()
     );
     if survey.is_partial {

@@ -252,10 +252,11 @@ impl<'s> Maker<'s> {
             self.has_begun = true;
             self.begin();
         }
-        // Microseconds, as a step has them; a clock that was set back stands still here.
+        // Microseconds, as a step has them; a clock that was set back stands still here, and what comes after the part takes no time.
         let since = START + wall.since(from);
         let micros = u64::try_from(since.as_micros()).unwrap_or(u64::MAX);
-        self.at = Duration::from_micros(micros).max(self.at);
+        let end = START + self.part.length;
+        self.at = Duration::from_micros(micros).max(self.at).min(end);
     }
 
     fn stand(&mut self, samples: Vec<Sample>) {
