@@ -534,3 +534,21 @@ fn whatever_a_recording_holds_it_is_played_to_its_end() {
         assert!(made < 100_000, "seed {seed}: its events have no end");
     }
 }
+
+#[test]
+fn a_rule_that_was_not_recorded_gets_what_was_last_known_for_its_snapshot() {
+    let mut made_up = 0;
+    for seed in 0..100 {
+        let mut random = Rng::with_seed(seed);
+        let floor = history(&mut random);
+        let mut plan = (*floor.plan).clone();
+        for rule in plan.rules.iter_mut().filter(|rule| rule.spec.snapshot.is_some()) {
+            rule.id = format!("{}.new", rule.id).into();
+        }
+        let bytes = file(&floor.recorded, &mut random);
+        let mut recording = Recording::open(&bytes[..]).expect("a recording");
+        let report = simulate(&mut recording, &Arc::new(plan), |_| true).expect("it can be read");
+        made_up += report.made_up_answers;
+    }
+    assert!(made_up > 0);
+}
