@@ -145,6 +145,9 @@ pub enum Call {
     },
 }
 
+/// Tags of which an entry says how they stand.
+const STANDING: usize = 4096;
+
 /// How a core stands between two calls: what a recording begins with. Its cells are part of it where another core is to go on
 /// from there.
 #[must_use]
@@ -154,7 +157,12 @@ pub fn state_of(core: &mut Core, now: Now, with_cells: bool) -> Vec<Entry> {
         let cells = core.export_now().into_iter();
         entries.extend(cells.map(|(key, text)| Entry::Cell(key, text)));
     }
-    entries.push(Entry::Standing(core.standing().collect()));
+    let mut standing = core.standing().peekable();
+    while standing.peek().is_some() {
+        // In parts, so that blocks are small.
+        entries.push(Entry::Standing(standing.by_ref().take(STANDING).collect()));
+    }
+    drop(standing);
     let connected = core.connected().collect();
     entries.push(Entry::Begin { now, connected });
     let least = core.leaves_out_below();

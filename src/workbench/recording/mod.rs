@@ -30,8 +30,10 @@ pub use pack::Packer;
 const FIRST_LINE: &[u8] = b"floorgate recording 1\n";
 /// The largest block, packed; a longer one is damage.
 const LARGEST_BLOCK: usize = 64 * 1024 * 1024;
-/// The largest block, unpacked: what a file says that it holds is not believed beyond it.
-const LARGEST_CONTENT: u64 = 512 * 1024 * 1024;
+/// The largest block, unpacked: what a file says that it holds is not believed beyond it. The names of half a million tags are less.
+const LARGEST_CONTENT: u64 = 128 * 1024 * 1024;
+/// What the entries of a block take in memory at most, beside their texts. A recorder's blocks take a fraction of it.
+const LARGEST_ENTRIES: usize = 256 * 1024 * 1024;
 
 /// Why a recording cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -119,7 +121,7 @@ impl<R: Read> Recording<R> {
         let Some(content) = self.content()? else {
             return Ok(None);
         };
-        let entries = unpack::entries(&content).map_err(|what| Error::Damaged {
+        let entries = unpack::entries(&content, LARGEST_ENTRIES).map_err(|what| Error::Damaged {
             at,
             what: what.to_owned(),
         })?;
@@ -159,10 +161,13 @@ impl<R: Read> Recording<R> {
             return Err(damaged("a block's sum is wrong"));
         }
         let mut content = Vec::new();
-        let mut decoder = DeflateDecoder::new(&*packed).take(LARGEST_CONTENT);
+        let mut decoder = DeflateDecoder::new(&*packed).take(LARGEST_CONTENT + 1);
         decoder
             .read_to_end(&mut content)
             .map_err(|_| damaged("a block cannot be unpacked"))?;
+        if content.len() as u64 > LARGEST_CONTENT {
+            return Err(damaged("a block is too long when it is unpacked"));
+        }
         self.at = at + 8 + length as u64;
         Ok(Some(content))
     }

@@ -227,8 +227,57 @@ fn hostile_content_is_refused_and_costs_little() {
         if round % 2 == 0 {
             content = (0..random.usize(..200)).map(|_| random.u8(..)).collect();
         }
-        if let Ok(entries) = super::unpack::entries(&content) {
+        if let Ok(entries) = super::unpack::entries(&content, super::LARGEST_ENTRIES) {
             assert!(entries.len() <= content.len());
         }
     }
+}
+
+/// A small file may say of itself that it holds millions of things.
+#[test]
+fn what_a_block_holds_has_a_bound_whatever_it_is_packed_from() {
+    use super::columns::{form, kind, put, put_text};
+    const MANY: usize = 12_000_000;
+    let apply = |notices: usize, samples: usize| {
+        let mut calls = vec![kind::APPLY, 0];
+        put(&mut calls, notices as u64);
+        calls.resize(calls.len() + notices, super::columns::notice::CAUGHT_UP);
+        put(&mut calls, samples as u64);
+        calls
+    };
+    let none = Vec::new;
+    let mut list = Vec::new();
+    put(&mut list, MANY as u64);
+    list.resize(list.len() + MANY, form::TRUE);
+    for (what, calls, times, samples, values) in [
+        (
+            "times",
+            vec![kind::ADVANCE; MANY],
+            vec![0; 2 * MANY],
+            none(),
+            none(),
+        ),
+        ("notices", apply(MANY, 0), vec![0; 3], none(), none()),
+        ("samples", apply(0, MANY), vec![0; 3], vec![0; MANY], none()),
+        ("values", apply(0, 1), vec![0; 3], vec![form::LIST], list),
+    ] {
+        let mut content = Vec::new();
+        let tags = vec![0; samples.len()];
+        for column in [calls, none(), times, tags, samples, values, none()] {
+            put_text(&mut content, &column);
+        }
+        let mut bytes = beginning(&Header::default());
+        bytes.extend(super::frame(&content));
+        assert!(bytes.len() < 200_000, "{what}: {} bytes", bytes.len());
+        let error = read(&bytes).expect_err(what).to_string();
+        assert!(
+            error.ends_with("more than a recorder writes in one block"),
+            "{what}: {error}"
+        );
+    }
+    let mut bytes = beginning(&Header::default());
+    let longest = usize::try_from(super::LARGEST_CONTENT).expect("it fits");
+    bytes.extend(super::frame(&vec![0; longest + 1]));
+    let error = read(&bytes).expect_err("too long").to_string();
+    assert!(error.ends_with("too long when it is unpacked"), "{error}");
 }

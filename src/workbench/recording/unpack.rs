@@ -19,8 +19,8 @@ const DEEPEST: u8 = 16;
 
 type Read<T> = Result<T, &'static str>;
 
-/// What a block holds.
-pub(super) fn entries(content: &[u8]) -> Read<Vec<Entry>> {
+/// What a block holds, as long as it takes no more than `most` bytes beside texts: in a block a thing may take a byte.
+pub(super) fn entries(content: &[u8], most: usize) -> Read<Vec<Entry>> {
     let mut content = Cursor(content);
     let mut column = || content.bytes().map(Cursor);
     let mut unpacker = Unpacker {
@@ -36,6 +36,7 @@ pub(super) fn entries(content: &[u8]) -> Read<Vec<Entry>> {
         tag: 0,
         stamp: 0,
         last: Last::default(),
+        room: most,
     };
     unpacker.last.begin();
     let mut entries = Vec::new();
@@ -58,10 +59,19 @@ struct Unpacker<'a> {
     tag: i64,
     stamp: i64,
     last: Last,
+    room: usize,
 }
 
 impl Unpacker<'_> {
+    /// Takes room for so many of something.
+    fn take<T>(&mut self, count: usize) -> Read<()> {
+        let left = self.room.checked_sub(count.saturating_mul(size_of::<T>()));
+        self.room = left.ok_or("it holds more than a recorder writes in one block")?;
+        Ok(())
+    }
+
     fn entry(&mut self) -> Read<Entry> {
+        self.take::<Entry>(1)?;
         Ok(match self.calls.byte()? {
             kind::NAMES => {
                 let names = serde_json::from_slice(self.texts.bytes()?);
@@ -82,6 +92,7 @@ impl Unpacker<'_> {
             kind::APPLY => {
                 let (source, now, received) = self.head()?;
                 let count = self.calls.count(self.calls.0.len())?;
+                self.take::<Notice>(count)?;
                 let notices = (0..count).map(|_| self.notice()).collect::<Read<_>>()?;
                 let samples = self.samples()?;
                 Entry::Call(Call::Apply {
@@ -158,6 +169,7 @@ impl Unpacker<'_> {
         let scope = match kind {
             notice::GAP_TAGS => {
                 let count = self.calls.count(self.calls.0.len())?;
+                self.take::<TagId>(count)?;
                 let tags = (0..count).map(|_| self.calls.number().and_then(tag));
                 GapScope::Tags(tags.collect::<Read<_>>()?)
             }
@@ -183,6 +195,7 @@ impl Unpacker<'_> {
 
     fn samples(&mut self) -> Read<Vec<Sample>> {
         let count = self.calls.count(self.tags.0.len())?;
+        self.take::<Sample>(count)?;
         (0..count).map(|_| self.sample()).collect()
     }
 
@@ -266,6 +279,8 @@ impl Unpacker<'_> {
             form::TIME => Value::Time(Timestamp::from_nanos(values.signed()?)),
             form::LIST if depth < DEEPEST => {
                 let count = values.count(values.0.len())?;
+                // The value is a list's own, and stands in one that is made on the way.
+                self.take::<Value>(2 * count)?;
                 let item = |_| {
                     let form = self.values.number()?;
                     self.value(tag, form, depth + 1)

@@ -378,24 +378,23 @@ fn show(event: Option<&Event>) -> String {
     })
 }
 
-/// What happens in one history, and what is made of its recording. Returns how many events were the same, or what was another.
-fn play(seed: u64) -> Result<usize, String> {
-    let mut random = Rng::with_seed(seed);
-    let plan = random_floor(&mut random);
-    let mut floor = Floor::of(plan, &mut random);
+/// One history, recorded from a random moment on.
+fn history(random: &mut Rng) -> Floor {
+    let plan = random_floor(random);
+    let mut floor = Floor::of(plan, random);
     let begins = random.usize(..STEPS);
     for number in 0..STEPS {
         let longest = if random.u8(..20) == 0 { 40 * SECOND } else { SECOND };
         let until = (floor.time + random.i64(1..longest)).div_ceil_to(1000);
-        floor.pass(until, &mut random);
+        floor.pass(until, random);
         if random.u8(..30) == 0 {
             floor.ahead += random.i64(-5..5) * SECOND;
         }
         let source = SourceId(random.u16(..u16::try_from(floor.plan.sources.len()).expect("few")));
-        floor.step(source, &mut random);
-        floor.answer(&mut random);
+        floor.step(source, random);
+        floor.answer(random);
         if random.u8(..10) == 0 {
-            floor.leave_out(&mut random);
+            floor.leave_out(random);
         }
         if random.u8(..4) > 0 {
             floor.advance();
@@ -410,6 +409,13 @@ fn play(seed: u64) -> Result<usize, String> {
             floor.events.clear();
         }
     }
+    floor
+}
+
+/// What happens in one history, and what is made of its recording. Returns how many events were the same, or what was another.
+fn play(seed: u64) -> Result<usize, String> {
+    let mut random = Rng::with_seed(seed);
+    let floor = history(&mut random);
     let bytes = file(&floor.recorded, &mut random);
     let mut recording = Recording::open(&bytes[..]).expect("a recording");
     let mut made = VecDeque::new();
@@ -451,4 +457,98 @@ fn what_was_made_while_it_was_recorded_is_made_again_byte_by_byte() {
         failed.len()
     );
     assert!(made > 4_000, "only {made} events");
+}
+
+/// Does something to a recording that no recorder does.
+fn spoil(entries: &mut Vec<Entry>, random: &mut Rng) {
+    let place = random.usize(..entries.len());
+    let other = random.usize(..entries.len());
+    match random.u8(..5) {
+        0 => drop(entries.remove(place)),
+        1 => entries.insert(place, entries[other].clone()),
+        2 => entries.swap(place, other),
+        3 => entries.insert(place, Entry::Hole([1, u64::MAX][random.usize(..2)])),
+        _ => {}
+    }
+    let place = random.usize(..entries.len());
+    match &mut entries[place] {
+        Entry::Cell(_, text) => {
+            let at = random.usize(..=text.len());
+            if text.is_char_boundary(at) {
+                text.insert_str(
+                    at,
+                    ["9", "-", "1e99", "null", "[", "18446744073709551615"][random.usize(..6)],
+                );
+            }
+        }
+        Entry::Begin { now, .. } | Entry::Call(Call::Advance { now }) => *now = any_time(random),
+        Entry::Call(
+            Call::Apply {
+                now,
+                samples,
+                received,
+                ..
+            }
+            | Call::Answer {
+                now,
+                samples,
+                received,
+                ..
+            },
+        ) => {
+            *now = any_time(random);
+            *received = any_time(random).wall;
+            for sample in samples {
+                sample.tag = [sample.tag, TagId(u32::MAX), TagId(3)][random.usize(..3)];
+                sample.source_time = Some(any_time(random).wall);
+            }
+        }
+        _ => {}
+    }
+}
+
+fn any_time(random: &mut Rng) -> Now {
+    Now {
+        wall: Timestamp::from_nanos([i64::MIN, -1, 0, 1_786_975_512 * SECOND, i64::MAX][random.usize(..5)]),
+        monotonic: Duration::from_nanos([0, 1, 1 << 40, u64::MAX / 2][random.usize(..4)]),
+    }
+}
+
+#[test]
+fn whatever_a_recording_holds_it_is_played_to_its_end() {
+    for seed in 0..HISTORIES {
+        let mut random = Rng::with_seed(seed);
+        let floor = history(&mut random);
+        let mut entries = floor.recorded;
+        for _ in 0..=random.usize(..4) {
+            spoil(&mut entries, &mut random);
+        }
+        let bytes = file(&entries, &mut random);
+        let mut recording = Recording::open(&bytes[..]).expect("a recording");
+        let mut made = 0;
+        let played = simulate(&mut recording, &floor.plan, |_| {
+            made += 1;
+            made < 100_000
+        });
+        drop(played);
+        assert!(made < 100_000, "seed {seed}: its events have no end");
+    }
+}
+
+#[test]
+fn a_rule_that_was_not_recorded_gets_what_was_last_known_for_its_snapshot() {
+    let mut made_up = 0;
+    for seed in 0..100 {
+        let mut random = Rng::with_seed(seed);
+        let floor = history(&mut random);
+        let mut plan = (*floor.plan).clone();
+        for rule in plan.rules.iter_mut().filter(|rule| rule.spec.snapshot.is_some()) {
+            rule.id = format!("{}.new", rule.id).into();
+        }
+        let bytes = file(&floor.recorded, &mut random);
+        let mut recording = Recording::open(&bytes[..]).expect("a recording");
+        let report = simulate(&mut recording, &Arc::new(plan), |_| true).expect("it can be read");
+        made_up += report.made_up_answers;
+    }
+    assert!(made_up > 0);
 }
