@@ -229,15 +229,14 @@ fn finish(mut compiler: Compiler<'_>, settings: Option<&Settings>) -> Mappings {
             topic: topic.into(),
         });
         for (id, address) in &compiler.addresses[number] {
+            let tag = &compiler.plan.tags[id.index()];
             let spec = TagSpec {
                 id: *id,
-                name: &compiler.plan.tags[id.index()].key,
+                name: &tag.key,
                 address,
                 on_demand: compiler.on_demand.contains(id),
             };
-            let place = fingerprint::of_address(address);
-            prints[id.index()] = fingerprint::of_tag(&spec, place);
-            compiler.plan.tags[id.index()].address = place;
+            prints[id.index()] = fingerprint::of_tag(&spec, tag.address);
             addresses[id.index()] = Json::from(&**address);
         }
     }

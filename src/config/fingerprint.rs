@@ -34,11 +34,6 @@ pub(crate) fn of_source(adapter: &str, spec: &SourceSpec<'_>, tags: &[u64], plan
     hasher.finish()
 }
 
-/// The fingerprint of an address.
-pub(crate) fn of_address(address: &Node) -> u64 {
-    of_node(address)
-}
-
 /// The fingerprint of a tag with that of its address: what its adapter is told of it.
 pub(crate) fn of_tag(tag: &TagSpec<'_>, address: u64) -> u64 {
     let mut hasher = DefaultHasher::new();
@@ -58,7 +53,7 @@ fn of_state(tag: &Tag, plan: &Plan, hasher: &mut impl Hasher) {
 }
 
 /// The fingerprint of a node: its content, in which the entries of a mapping have no order.
-fn of_node(node: &Node) -> u64 {
+pub(crate) fn of_node(node: &Node) -> u64 {
     let mut hasher = DefaultHasher::new();
     std::mem::discriminant(&node.kind).hash(&mut hasher);
     match &node.kind {

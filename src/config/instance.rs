@@ -11,6 +11,7 @@ use floorgate_yaml::{NodeKind, Problems, Span};
 use crate::check::is_plain_name;
 use crate::equipment::site_of;
 use crate::event::{EventPlan, Topic};
+use crate::fingerprint;
 use crate::fit;
 use crate::mapping::{Compiler, Mapping, SnapshotPlan};
 use crate::tag::TagPlan;
@@ -191,11 +192,12 @@ impl<'n> Compiler<'n> {
             fit::check(address.written(), spec, given, problems);
         }
         let id = TagId(u32::try_from(self.plan.tags.len()).ok()?);
+        let address = fingerprint::of_node(&node);
         self.addresses[source].push((id, node));
         self.tag_places.push(tag.span);
         self.plan.tags.push(Tag {
             key: [key_prefix, tag.name].concat().into(),
-            address: 0,
+            address,
             source: SourceId(u16::try_from(source).unwrap_or(u16::MAX)),
             valid: None,
             spec: tag.spec.clone().unwrap_or_default(),

@@ -418,20 +418,15 @@ fn plan_sources(
             base,
             state,
         };
-        let mut places = Vec::with_capacity(spec.tags.len());
         for tag in &spec.tags {
-            let address = fingerprint::of_address(tag.address);
-            prints.tags[tag.id.index()] = fingerprint::of_tag(tag, address);
-            places.push((tag.id, address));
+            let place = tag.id.index();
+            prints.tags[place] = fingerprint::of_tag(tag, compiler.plan.tags[place].address);
         }
         let print = fingerprint::of_source(adapter.name(), &spec, &prints.tags, &compiler.plan);
         prints.sources.insert(Arc::clone(&name), print);
         let before = problems.list().len();
         let source = adapter.plan(spec, problems);
         problems.once_per_place(before);
-        for (id, address) in places {
-            compiler.plan.tags[id.index()].address = address;
-        }
         if let Some(source) = source {
             loaded.push(LoadedSource {
                 name,

@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::draft_file::make_folder;
 use crate::exit;
+use crate::printing::print;
 use crate::registry::browse::{BrowseError, BrowseOptions, Browsed, Browser, Progress};
 
 pub use target::TargetArgs;
@@ -148,7 +149,7 @@ pub fn browse(arguments: &BrowseArgs) -> anyhow::Result<()> {
     if arguments.json {
         tell::json(&browsed, &mappings, &files)?;
     } else if arguments.output.is_none() {
-        tell::print(&draft::stream(&mappings))?;
+        print(&draft::stream(&mappings))?;
     }
     tell::summary(&browsed, &mappings, &files);
     Ok(())

@@ -18,6 +18,7 @@ use crate::cli::{ConfigArgs, Showing};
 use crate::event_line::line;
 use crate::kafka;
 use crate::operator;
+use crate::printing::goes_on;
 
 /// How long a broker may take to answer.
 pub const PATIENCE: Duration = Duration::from_secs(10);
@@ -226,6 +227,12 @@ impl<'a> Wanted<'a> {
     }
 }
 
+/// A header of a record, as text.
+pub fn header(message: &BorrowedMessage<'_>, name: &str) -> Option<String> {
+    let header = message.headers()?.iter().find(|header| header.key == name)?;
+    Some(String::from_utf8_lossy(header.value?).into_owned())
+}
+
 /// A record as a consumer gets it.
 struct Record {
     recorded: String,
@@ -275,7 +282,7 @@ impl Record {
 }
 
 /// Prints one. Returns whether anybody reads it.
-fn print(out: &mut dyn Write, record: &Record, json: bool) -> anyhow::Result<bool> {
+fn print(out: &mut dyn Write, record: &Record, json: bool) -> io::Result<bool> {
     let written = if json {
         let Record {
             recorded,
@@ -295,22 +302,16 @@ fn print(out: &mut dyn Write, record: &Record, json: bool) -> anyhow::Result<boo
         });
         writeln!(out, "{row}")
     } else {
-        {
-            let mut text = String::new();
-            let value = record.value.to_string();
-            line(
-                &mut text,
-                &record.time,
-                &record.kind,
-                &record.subject,
-                value.as_bytes(),
-            );
-            writeln!(out, "{text}")
-        }
+        let mut text = String::new();
+        let value = record.value.to_string();
+        line(
+            &mut text,
+            &record.time,
+            &record.kind,
+            &record.subject,
+            value.as_bytes(),
+        );
+        writeln!(out, "{text}")
     };
-    match written.and_then(|()| out.flush()) {
-        Ok(()) => Ok(true),
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
-        Err(error) => Err(error.into()),
-    }
+    goes_on(written.and_then(|()| out.flush()))
 }

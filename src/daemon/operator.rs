@@ -17,6 +17,7 @@ use crate::control::{
 use crate::event_line::line;
 use crate::exit;
 use crate::plain::plain;
+use crate::printing::goes_on;
 use crate::run::store_options;
 use crate::table::write_table;
 
@@ -96,15 +97,6 @@ impl Desk {
 
 fn read<T: DeserializeOwned>(row: Value) -> anyhow::Result<T> {
     serde_json::from_value(row).context("the gateway is of another version than this tool")
-}
-
-/// A reader that has seen enough closes the pipe; that is no error.
-fn goes_on(written: io::Result<()>) -> anyhow::Result<bool> {
-    match written {
-        Ok(()) => Ok(true),
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
-        Err(error) => Err(error.into()),
-    }
 }
 
 impl From<&Showing> for Which {
@@ -204,7 +196,8 @@ fn status(desk: &mut Desk) -> anyhow::Result<()> {
     let summary = rows.pop().context("the gateway told nothing")?;
     if desk.json {
         let status = serde_json::json!({"lanes": rows, "outbox": summary});
-        return goes_on(writeln!(desk.out, "{status}")).map(drop);
+        goes_on(writeln!(desk.out, "{status}"))?;
+        return Ok(());
     }
     let summary: Summary = read(summary)?;
     let mut lanes: Vec<LaneRow> = rows.into_iter().map(read).collect::<anyhow::Result<_>>()?;
@@ -237,8 +230,9 @@ fn status(desk: &mut Desk) -> anyhow::Result<()> {
             lane.kept.to_string(),
         ]);
     }
-    goes_on(write_table(&mut desk.out, &table).and_then(|()| write_summary(&mut desk.out, &summary)))
-        .map(drop)
+    let written = write_table(&mut desk.out, &table).and_then(|()| write_summary(&mut desk.out, &summary));
+    goes_on(written)?;
+    Ok(())
 }
 
 fn write_summary(out: &mut dyn Write, summary: &Summary) -> io::Result<()> {
@@ -360,10 +354,9 @@ pub fn dlq(command: &DlqCommand) -> anyhow::Result<()> {
             let mut desk = Desk::open(config, *json)?;
             let rows = desk.all(&Request::Letters)?;
             if desk.json {
-                return rows
-                    .iter()
-                    .try_for_each(|row| writeln!(desk.out, "{row}"))
-                    .map_or_else(|error| goes_on(Err(error)).map(drop), Ok);
+                let written = rows.iter().try_for_each(|row| writeln!(desk.out, "{row}"));
+                goes_on(written)?;
+                return Ok(());
             }
             let mut table =
                 vec![["NUMBER", "REFUSED", "TOPIC", "TYPE", "SUBJECT", "BYTES", "REASON"].map(str::to_owned)];
@@ -379,7 +372,8 @@ pub fn dlq(command: &DlqCommand) -> anyhow::Result<()> {
                     letter.reason,
                 ]);
             }
-            goes_on(write_table(&mut desk.out, &table)).map(drop)
+            goes_on(write_table(&mut desk.out, &table))?;
+            Ok(())
         }
         DlqCommand::Show { config, json, number } => {
             let mut desk = Desk::open(config, *json)?;

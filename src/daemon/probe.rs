@@ -12,6 +12,7 @@ use floorgate_yaml::Duration;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::draft_file::make_folder;
+use crate::printing::goes_on;
 use crate::registry::probe::{
     Addresses, Findings, Look, Place, Progress, TableName, Target, Units, Watch, probe as look_at,
 };
@@ -173,12 +174,8 @@ pub fn probe(options: &ProbeOptions) -> anyhow::Result<()> {
     }
 }
 
-/// A reader that has seen enough closes the pipe; that is no error.
-fn write(show: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> anyhow::Result<()> {
-    match show(&mut io::stdout().lock()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
-        _ => Ok(()),
-    }
+fn write(show: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
+    goes_on(show(&mut io::stdout().lock())).map(drop)
 }
 
 /// How far it is, on a terminal.

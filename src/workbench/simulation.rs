@@ -227,13 +227,8 @@ impl Player {
                 mut notices,
                 samples,
             } => {
-                self.report.samples += samples.len() as u64;
                 self.reach(now);
-                let samples = self.numbers.samples(samples);
-                if self.keeps_last {
-                    self.last
-                        .extend(samples.iter().map(|sample| (sample.tag, sample.clone())));
-                }
+                let samples = self.received(samples);
                 if !self.numbers.are_same {
                     self.numbers.notices(&mut notices);
                 }
@@ -250,13 +245,8 @@ impl Player {
                 result,
                 samples,
             } => {
-                self.report.samples += samples.len() as u64;
                 self.reach(now);
-                let samples = self.numbers.samples(samples);
-                if self.keeps_last {
-                    self.last
-                        .extend(samples.iter().map(|sample| (sample.tag, sample.clone())));
-                }
+                let samples = self.received(samples);
                 self.answer_recorded(
                     (request, rule.as_ref()),
                     (source, now, received),
@@ -280,6 +270,17 @@ impl Player {
                 }
             }
         }
+    }
+
+    /// Counts samples, gives them the numbers that they have here, and keeps them where they may be asked for.
+    fn received(&mut self, samples: Vec<Sample>) -> Vec<Sample> {
+        self.report.samples += samples.len() as u64;
+        let samples = self.numbers.samples(samples);
+        if self.keeps_last {
+            self.last
+                .extend(samples.iter().map(|sample| (sample.tag, sample.clone())));
+        }
+        samples
     }
 
     fn apply(

@@ -63,21 +63,18 @@ fn of_both(row: &Value) -> Value {
         .collect()
 }
 
-fn begin(plant: &Plant, words: &[&str]) -> Result<(Process, PathBuf)> {
-    let file = plant.gateway.folder().join("monday.rec");
-    let mut command = plant.gateway.command(&["record", "--json", "--output"])?;
-    // `--config` stands behind the words.
-    let arguments: Vec<_> = command.get_args().map(std::ffi::OsStr::to_owned).collect();
-    let mut whole = Command::new(command.get_program());
-    whole
-        .args(&arguments[..3])
-        .arg(&file)
-        .args(&arguments[3..])
-        .args(words);
-    whole.current_dir(plant.gateway.folder());
-    command = whole;
+/// Begins a recording, and waits until it has.
+fn begin(plant: &Plant) -> Result<(Process, PathBuf)> {
+    let command = plant
+        .gateway
+        .command(&["record", "--json", "--output", "monday.rec"])?;
     let log = plant.gateway.folder().join("record.log");
-    Ok((Process::start("floorgate record", &command, &log)?, file))
+    let recorder = Process::start("floorgate record", &command, &log)?;
+    let file = plant.gateway.folder().join("monday.rec");
+    until("a recording", Patience::Long, || {
+        Ok(file.metadata().ok().filter(|file| file.len() > 0).map(drop))
+    })?;
+    Ok((recorder, file))
 }
 
 /// What happens on the floor.
@@ -109,10 +106,7 @@ fn the_mapping_that_was_recorded_makes_the_same_events_of_it() -> Result<()> {
     // In the middle of everything.
     plant.plc.count_up(COUNTER, 201, 400, 5)?;
     written(&mut plant, 220)?;
-    let (mut recorder, file) = begin(&plant, &[])?;
-    until("a recording", Patience::Long, || {
-        Ok(file.metadata().ok().filter(|file| file.len() > 0).map(drop))
-    })?;
+    let (mut recorder, file) = begin(&plant)?;
     written(&mut plant, 400)?;
     happen(&mut plant, 401, 800)?;
     // The end does not wait for a pause.
@@ -233,10 +227,7 @@ fn another_mapping_is_compared_with_the_recorded_one_event_by_event() -> Result<
     plant.gateway.write("mappings/filling.yaml", &mapping)?;
     plant.gateway.start()?;
     plant.reader("equipment-state")?.at_least(1, Patience::Long)?;
-    let (mut recorder, file) = begin(&plant, &[])?;
-    until("a recording", Patience::Long, || {
-        Ok(file.metadata().ok().filter(|file| file.len() > 0).map(drop))
-    })?;
+    let (mut recorder, file) = begin(&plant)?;
     happen(&mut plant, 1, 100)?;
     plant.reader("production-count")?.at_least(100, Patience::Long)?;
     recorder.interrupt()?;

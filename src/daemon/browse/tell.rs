@@ -1,24 +1,16 @@
 //! What is printed of a look.
 
-use std::io::{self, Write};
 use std::path::PathBuf;
 
 use floorgate_adapter_api::{Point, PointKind, Scalar};
 use floorgate_workbench::draft::Mapping;
 use serde_json::{Value, json};
 
+use crate::printing::print;
 use crate::registry::browse::Browsed;
 
 /// Most things that were missed which are shown; `--json` and the mapping have more.
 const MOST_MISSED: usize = 10;
-
-/// Prints text; a reader that has seen enough closes the pipe, and that is no error.
-pub fn print(text: &str) -> io::Result<()> {
-    match io::stdout().lock().write_all(text.as_bytes()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error),
-        _ => Ok(()),
-    }
-}
 
 /// Prints everything as one JSON object.
 pub fn json(browsed: &Browsed, mappings: &[Mapping], files: &[PathBuf]) -> anyhow::Result<()> {

@@ -10,7 +10,6 @@ use anyhow::Context as _;
 use floorgate_workbench::recording::beginning;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
@@ -20,8 +19,6 @@ use crate::engine::{Message, tap};
 use crate::exit;
 use crate::record::{LONGEST_BLOCK, pump};
 
-/// Blocks that wait to be written.
-const BLOCKS_AHEAD: usize = 16;
 /// How long somebody who watches waits for what is new at most.
 const LONGEST_LOOK: Duration = Duration::from_millis(200);
 /// The longest first line of an answer.
@@ -54,17 +51,15 @@ impl Server {
         if write.write_all(&first).await.is_err() || !is_there {
             return;
         }
-        let (blocks, mut packed) = mpsc::channel(BLOCKS_AHEAD);
         let longest = if with_cells { LONGEST_BLOCK } else { LONGEST_LOOK };
         let stop = CancellationToken::new();
-        let until = stop.clone();
-        let packing = std::thread::Builder::new()
-            .name("recorder".to_owned())
-            .spawn(move || pump(&taken, &blocks, &until, longest));
-        if let Err(problem) = packing {
-            tracing::warn!(%problem, "cannot start the recorder's thread");
-            return;
-        }
+        let mut packed = match pump(taken, stop.clone(), longest) {
+            Ok((packed, _)) => packed,
+            Err(problem) => {
+                tracing::warn!(%problem, "cannot start the recorder's thread");
+                return;
+            }
+        };
         let mut asked = [0; 64];
         loop {
             tokio::select! {

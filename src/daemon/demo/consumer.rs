@@ -8,9 +8,11 @@ use anyhow::Context;
 use floorgate_sample::Timestamp;
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::message::{BorrowedMessage, Headers, Message};
+use rdkafka::message::{BorrowedMessage, Message};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use serde_json::Value;
+
+use crate::events::header;
 
 /// An event as a consumer sees it.
 #[derive(Debug)]
@@ -97,11 +99,7 @@ fn assign_new(
 }
 
 fn read(message: &BorrowedMessage<'_>) -> Option<Consumed> {
-    let headers = message.headers()?;
-    let header = |name: &str| {
-        let found = headers.iter().find(|header| header.key == name)?;
-        Some(String::from_utf8_lossy(found.value?).into_owned())
-    };
+    let header = |name: &str| header(message, name);
     let full = header("ce_type")?;
     Some(Consumed {
         at: Timestamp::now(),

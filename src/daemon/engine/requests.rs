@@ -73,24 +73,32 @@ impl Requesters {
         }
         requester.try_send(request)
     }
+
+    /// Asks sources for what rules wait for. Gives back, as failed, what cannot be asked.
+    pub fn ask_all(&self, requests: Vec<floorgate_core::Request>) -> Vec<(SourceId, Answer)> {
+        let unsent = requests.into_iter().filter_map(|request| {
+            let source = request.source;
+            let asked = Request {
+                id: request.id,
+                tags: request.tags,
+            };
+            let unsent = self.ask(source, asked).err()?;
+            let answer = Answer {
+                request: unsent.request.id,
+                result: Err(unsent.reason.to_owned()),
+            };
+            Some((source, answer))
+        });
+        unsent.collect()
+    }
 }
 
 impl Running {
     /// Asks sources for what rules wait for, once that they do is stored. What cannot be asked is answered at once, as failed.
     pub(super) fn ask(&mut self) {
-        for request in self.engine.core.take_requests() {
-            let (source, id) = (request.source, request.id);
-            let request = Request {
-                id,
-                tags: request.tags,
-            };
-            if let Err(unsent) = self.requesters.ask(source, request) {
-                let answer = Answer {
-                    request: unsent.request.id,
-                    result: Err(unsent.reason.to_owned()),
-                };
-                self.answered(source, &answer, self.reached, &[]);
-            }
+        let requests = self.engine.core.take_requests();
+        for (source, answer) in self.requesters.ask_all(requests) {
+            self.answered(source, &answer, self.reached, &[]);
         }
     }
 

@@ -62,13 +62,14 @@ struct Waiting {
 
 /// The end that takes.
 pub struct Taken {
-    entries: Receiver<Vec<Entry>>,
+    entries: Receiver<(Vec<Entry>, usize)>,
     waiting: Arc<Waiting>,
 }
 
 /// The engine's end.
 pub struct Tap {
-    entries: Sender<Vec<Entry>>,
+    /// What is told, and what it weighs.
+    entries: Sender<(Vec<Entry>, usize)>,
     waiting: Arc<Waiting>,
     /// Samples of calls that had no room since the last entry, where there were any.
     left_out: Option<u64>,
@@ -101,14 +102,6 @@ pub fn tap(with_cells: bool) -> (Tap, Taken) {
     (tap, taken)
 }
 
-fn weight_of(entries: &[Entry]) -> usize {
-    let weights = entries.iter().map(|entry| match entry {
-        Entry::Call(Call::Apply { samples, .. } | Call::Answer { samples, .. }) => weight(samples),
-        _ => 0,
-    });
-    weights.sum()
-}
-
 /// What samples weigh: a text is as much as many numbers.
 fn weight(samples: &[Sample]) -> usize {
     fn bytes(value: &Value) -> usize {
@@ -130,11 +123,9 @@ impl Taken {
     pub fn next(&self, within: Duration) -> Result<Option<Vec<Entry>>, ()> {
         use std::sync::mpsc::RecvTimeoutError::{Disconnected, Timeout};
         match self.entries.recv_timeout(within) {
-            Ok(entries) => {
+            Ok((entries, weight)) => {
                 self.waiting.entries.fetch_sub(1, Ordering::Relaxed);
-                self.waiting
-                    .weight
-                    .fetch_sub(weight_of(&entries), Ordering::Relaxed);
+                self.waiting.weight.fetch_sub(weight, Ordering::Relaxed);
                 Ok(Some(entries))
             }
             Err(Timeout) => Ok(None),
@@ -158,14 +149,19 @@ impl Tap {
     pub fn begin(&mut self, core: &mut Core, now: Now) {
         if !std::mem::replace(&mut self.has_begun, true) {
             let entries = state_of(core, now, self.with_cells);
-            self.send(now, entries);
+            self.send(now, entries, 0);
         }
     }
 
     /// The core is given a batch.
     pub fn apply(&mut self, input: Input<'_>) {
-        let has_room = self.has_room(weight(input.samples));
-        let samples = if has_room { input.samples } else { &[] };
+        let weight = weight(input.samples);
+        let has_room = self.has_room(weight);
+        let (samples, weight) = if has_room {
+            (input.samples, weight)
+        } else {
+            (&[][..], 0)
+        };
         if has_room || !input.notices.is_empty() {
             let call = Call::Apply {
                 source: input.source,
@@ -174,7 +170,7 @@ impl Tap {
                 notices: input.notices.to_vec(),
                 samples: samples.to_vec(),
             };
-            self.tell(input.now, Entry::Call(call));
+            self.tell(input.now, Entry::Call(call), weight);
         }
         if !has_room {
             self.leave_out(input.samples.len());
@@ -183,15 +179,13 @@ impl Tap {
 
     /// The core is given an answer to a request of a rule.
     pub fn answer(&mut self, answer: &Answer, rule: Option<&Arc<str>>, input: Input<'_>) {
-        let has_room = self.has_room(weight(input.samples));
-        let (samples, result) = if has_room {
-            (input.samples, answer.result.clone())
+        let weight = weight(input.samples);
+        let (samples, weight, result) = if self.has_room(weight) {
+            (input.samples, weight, answer.result.clone())
         } else {
             self.leave_out(input.samples.len());
-            (
-                &[][..],
-                Err("the recorder had no room for what was read".to_owned()),
-            )
+            let reason = "the recorder had no room for what was read".to_owned();
+            (&[][..], 0, Err(reason))
         };
         let call = Call::Answer {
             source: input.source,
@@ -202,7 +196,7 @@ impl Tap {
             result,
             samples: samples.to_vec(),
         };
-        self.tell(input.now, Entry::Call(call));
+        self.tell(input.now, Entry::Call(call), weight);
     }
 
     /// The core runs its timers: it is told where any are due.
@@ -212,7 +206,7 @@ impl Tap {
             return;
         }
         if self.has_room(0) {
-            self.tell(now, Entry::Call(Call::Advance { now }));
+            self.tell(now, Entry::Call(Call::Advance { now }), 0);
         } else {
             self.leave_out(0);
         }
@@ -220,12 +214,12 @@ impl Tap {
 
     /// From now on numbers are those of another plan.
     pub fn rename(&mut self, plan: &Plan, now: Now) {
-        self.tell(now, Entry::Names(Names::of(plan)));
+        self.tell(now, Entry::Names(Names::of(plan)), 0);
     }
 
     /// From now on events below this priority are left out.
     pub fn leave_out_below(&mut self, least: Option<Priority>, now: Now) {
-        self.tell(now, Entry::Call(Call::LeaveOutBelow { least }));
+        self.tell(now, Entry::Call(Call::LeaveOutBelow { least }), 0);
     }
 
     /// Whether there is room for something of this weight. What is heavier than all that may wait is taken where nothing else waits.
@@ -242,13 +236,13 @@ impl Tap {
         }
     }
 
-    fn tell(&mut self, now: Now, entry: Entry) {
+    fn tell(&mut self, now: Now, entry: Entry, weight: usize) {
         if self.has_begun {
-            self.send(now, vec![entry]);
+            self.send(now, vec![entry], weight);
         }
     }
 
-    fn send(&mut self, now: Now, mut entries: Vec<Entry>) {
+    fn send(&mut self, now: Now, mut entries: Vec<Entry>, weight: usize) {
         self.last = now.monotonic;
         if self.waiting.entries.load(Ordering::Relaxed) >= MOST_TOLD {
             self.is_over = true;
@@ -260,9 +254,7 @@ impl Tap {
             entries.insert(0, Entry::Hole(samples));
         }
         self.waiting.entries.fetch_add(1, Ordering::Relaxed);
-        self.waiting
-            .weight
-            .fetch_add(weight_of(&entries), Ordering::Relaxed);
-        self.is_over = self.entries.send(entries).is_err();
+        self.waiting.weight.fetch_add(weight, Ordering::Relaxed);
+        self.is_over = self.entries.send((entries, weight)).is_err();
     }
 }

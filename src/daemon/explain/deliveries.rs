@@ -5,12 +5,12 @@ use std::time::Instant;
 use anyhow::Context as _;
 use floorgate_publisher::{HEADER_POSSIBLE_DUPLICATE, HEADER_REPLAYED, KafkaSettings};
 use rdkafka::consumer::Consumer as _;
-use rdkafka::message::{Headers as _, Message as _};
+use rdkafka::message::Message as _;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use serde::Serialize;
 
 use crate::control::EventRow;
-use crate::events::{PATIENCE, consumer, start_at};
+use crate::events::{PATIENCE, consumer, header, start_at};
 
 /// How long before the event was recorded its record may say that it was made: clocks differ.
 const EARLIER_MS: i64 = 60_000;
@@ -85,10 +85,7 @@ pub fn find(settings: &KafkaSettings, event: &EventRow) -> anyhow::Result<Vec<De
         };
         let message = message.context("cannot read the partition")?;
         next = message.offset() + 1;
-        let header = |name: &str| {
-            let header = message.headers()?.iter().find(|header| header.key == name)?;
-            Some(String::from_utf8_lossy(header.value?).into_owned())
-        };
+        let header = |name: &str| header(&message, name);
         let id = header("ce_id").or_else(|| {
             let value: serde_json::Value = serde_json::from_slice(message.payload()?).ok()?;
             Some(value.get("id")?.as_str()?.to_owned())

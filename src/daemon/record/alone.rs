@@ -20,8 +20,6 @@ use crate::engine::{Generation, Message, Requesters, Shelf, Tap, mailbox, tap, w
 use crate::run::{Identity, SOURCES_PATIENCE, core};
 use crate::supervisor::Sources;
 
-/// Blocks that wait to be written.
-const BLOCKS_AHEAD: usize = 16;
 /// How often timers are looked at while nothing comes.
 const LOOK: Duration = Duration::from_millis(100);
 
@@ -60,23 +58,17 @@ pub fn record(loaded: Loaded, lasts: Option<Duration>, file: &File) -> anyhow::R
         .name("engine".to_owned())
         .spawn(move || player.play(&inbox, &until))
         .context("cannot start a thread")?;
-    let (blocks, packed) = mpsc::channel(BLOCKS_AHEAD);
-    let over = stop.clone();
-    let head = beginning(&identity.header(&settings));
-    let packing = std::thread::Builder::new()
-        .name("recorder".to_owned())
-        .spawn(move || pump(&taken, &blocks, &stop, LONGEST_BLOCK))
-        .context("cannot start a thread")?;
+    let (packed, packing) = pump(taken, stop.clone(), LONGEST_BLOCK).context("cannot start a thread")?;
     let recorded = write(
         Blocks {
             packed,
-            rest: head,
+            rest: beginning(&identity.header(&settings)),
             at: 0,
         },
         file,
     );
     // What cannot be written ends it as well.
-    over.cancel();
+    stop.cancel();
     runtime.block_on(running.stop(SOURCES_PATIENCE));
     runtime.shutdown_background();
     let ended = playing.join().is_ok() && packing.join().is_ok();
@@ -179,27 +171,17 @@ impl Player {
     }
 
     fn ask(&mut self, events: &mut Vec<floorgate_core::Event>) {
-        for request in self.core.take_requests() {
-            let (source, id) = (request.source, request.id);
-            let asked = floorgate_adapter_api::Request {
-                id,
-                tags: request.tags,
+        let requests = self.core.take_requests();
+        for (source, answer) in self.requesters.ask_all(requests) {
+            let now = self.now();
+            let input = Input {
+                source,
+                received: now.wall,
+                notices: &[],
+                samples: &[],
+                now,
             };
-            if let Err(unsent) = self.requesters.ask(source, asked) {
-                let answer = Answer {
-                    request: id,
-                    result: Err(unsent.reason.to_owned()),
-                };
-                let now = self.now();
-                let input = Input {
-                    source,
-                    received: now.wall,
-                    notices: &[],
-                    samples: &[],
-                    now,
-                };
-                self.answer(&answer, input, events);
-            }
+            self.answer(&answer, input, events);
         }
     }
 }

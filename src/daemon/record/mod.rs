@@ -20,6 +20,8 @@ use crate::cli::ConfigArgs;
 use crate::control::{self, Request};
 use tally::Tally;
 
+#[cfg(test)]
+pub use pump::pack;
 pub use pump::pump;
 
 /// How long what was recorded may wait for its block to be full: that much a power cut costs, and small blocks pack badly.

@@ -1,9 +1,10 @@
 //! From the engine's copies to blocks of a recording.
 
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use floorgate_workbench::recording::Packer;
-use tokio::sync::mpsc::Sender;
+use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio_util::sync::CancellationToken;
 
 use crate::engine::Taken;
@@ -11,9 +12,24 @@ use crate::engine::Taken;
 /// How often it is looked whether the recording is to end.
 const LOOK: Duration = Duration::from_millis(50);
 
-/// Packs until `stop`, or until the engine ends or nobody takes blocks any more; a block waits for at most `longest` to be full. Runs on a thread
-/// of its own.
-pub fn pump(taken: &Taken, blocks: &Sender<Vec<u8>>, stop: &CancellationToken, longest: Duration) {
+/// Blocks that wait to be written.
+const BLOCKS_AHEAD: usize = 16;
+
+/// Packs on a thread of its own until `stop`, or until the engine ends or nobody takes blocks any more; a block waits for at most `longest` to be
+/// full.
+pub fn pump(
+    taken: Taken,
+    stop: CancellationToken,
+    longest: Duration,
+) -> std::io::Result<(Receiver<Vec<u8>>, JoinHandle<()>)> {
+    let (blocks, packed) = channel(BLOCKS_AHEAD);
+    let packing = std::thread::Builder::new()
+        .name("recorder".to_owned())
+        .spawn(move || pack(&taken, &blocks, &stop, longest))?;
+    Ok((packed, packing))
+}
+
+pub fn pack(taken: &Taken, blocks: &Sender<Vec<u8>>, stop: &CancellationToken, longest: Duration) {
     let mut packer = Packer::default();
     // The beginning goes out at once.
     let mut begun: Option<Instant> = None;

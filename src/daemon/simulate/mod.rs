@@ -20,6 +20,7 @@ use crate::check;
 use crate::cli::ConfigArgs;
 use crate::engine::stored_event;
 use crate::event_line::line;
+use crate::printing::goes_on;
 use comparison::Comparison;
 
 /// What is simulated.
@@ -67,16 +68,7 @@ pub fn simulate(options: &SimulateOptions) -> anyhow::Result<()> {
         compare(options, (&loaded, &other), &mut out)
     };
     printed?;
-    out.flush().or_else(closed).context("cannot print")
-}
-
-/// A reader that has seen enough closes the pipe; that is no error.
-fn closed(error: io::Error) -> io::Result<()> {
-    if error.kind() == io::ErrorKind::BrokenPipe {
-        Ok(())
-    } else {
-        Err(error)
-    }
+    goes_on(out.flush()).map(drop).context("cannot print")
 }
 
 /// Events that are printed together.
@@ -128,7 +120,7 @@ fn print(options: &SimulateOptions, loaded: &Loaded, out: &mut (dyn Write + Send
             Ok(printed) => printed,
             Err(panic) => std::panic::resume_unwind(panic),
         };
-        printed.or_else(closed)?;
+        goes_on(printed)?;
         tell(&report?, &format!("{count} events"));
         Ok(())
     })
@@ -152,7 +144,7 @@ fn compare(
         }
         true
     })?;
-    comparison.print(out, options.json).or_else(closed)?;
+    goes_on(comparison.print(out, options.json))?;
     tell(&report, &comparison.summary());
     Ok(())
 }

@@ -11,13 +11,14 @@ use anyhow::Context as _;
 use clap::Args;
 use floorgate_sample::Timestamp;
 use floorgate_workbench::recording::{Entry, Recording};
-use globset::{Glob, GlobSet, GlobSetBuilder};
+use globset::{Glob, GlobSetBuilder};
 use serde_json::json;
 
 use crate::check;
 use crate::cli::ConfigArgs;
 use crate::control::{self, Request};
 use crate::plain::plain;
+use crate::printing::goes_on;
 use crate::table::write_table;
 use board::{Board, Row};
 
@@ -25,7 +26,7 @@ use board::{Board, Row};
 #[derive(Debug, Args)]
 pub struct TagsOptions {
     /// Only tags whose names match one of these, such as `filling-line/2/*`; `*` stands for any text.
-    #[arg(value_name = "GLOB", value_parser = glob)]
+    #[arg(value_name = "GLOB")]
     names: Vec<Glob>,
     #[command(flatten)]
     config: ConfigArgs,
@@ -37,10 +38,6 @@ pub struct TagsOptions {
     json: bool,
 }
 
-fn glob(text: &str) -> Result<Glob, globset::Error> {
-    Glob::new(text)
-}
-
 /// Shows tags.
 pub fn tags(options: &TagsOptions) -> anyhow::Result<()> {
     let loaded = check::read(&options.config.config)?;
@@ -50,7 +47,9 @@ pub fn tags(options: &TagsOptions) -> anyhow::Result<()> {
         wanted.add(name.clone());
     }
     let mut board = Board::new(
-        wanted.build().unwrap_or_else(|_| GlobSet::empty()),
+        wanted
+            .build()
+            .context("the names cannot be looked for together")?,
         options.names.is_empty(),
     );
     let mut stream = control::connect(&socket)?.with_context(|| {
@@ -84,15 +83,6 @@ pub fn tags(options: &TagsOptions) -> anyhow::Result<()> {
         }
     }
     anyhow::bail!("the gateway has stopped")
-}
-
-/// A reader that has seen enough closes the pipe; that is no error.
-fn goes_on(written: io::Result<()>) -> io::Result<bool> {
-    match written {
-        Ok(()) => Ok(true),
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
-        Err(error) => Err(error),
-    }
 }
 
 /// Those that were given, a line each.

@@ -18,6 +18,7 @@ use tokio::task::JoinHandle;
 
 use super::BrowseError;
 use crate::connection::{self, Connection};
+use crate::items::is_too_large;
 use crate::plan::Plan;
 use crate::publish::is_lost;
 use crate::server::{read, reason};
@@ -349,14 +350,9 @@ impl Client {
 
 /// Whether a status says that less at once would do.
 fn is_too_much(status: StatusCode) -> bool {
-    matches!(
-        status,
-        StatusCode::BadTooManyOperations
-            | StatusCode::BadRequestTooLarge
-            | StatusCode::BadResponseTooLarge
-            | StatusCode::BadEncodingLimitsExceeded
-            | StatusCode::BadTcpMessageTooLarge
-            | StatusCode::BadOutOfMemory
-            | StatusCode::BadResourceUnavailable
-    )
+    is_too_large(status)
+        || matches!(
+            status,
+            StatusCode::BadOutOfMemory | StatusCode::BadResourceUnavailable
+        )
 }

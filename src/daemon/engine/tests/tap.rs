@@ -4,7 +4,7 @@ use floorgate_workbench::recording::{Call, Entry};
 use tokio_util::sync::CancellationToken;
 
 use super::*;
-use crate::record::pump;
+use crate::record::pack;
 
 /// A core of two machines, and a way to its copies that has begun.
 fn begun() -> (Folder, Core, Tap, Taken) {
@@ -139,7 +139,7 @@ fn a_recording_ends_where_there_is_always_something_new() {
     let (stop, over) = (CancellationToken::new(), CancellationToken::new());
     let (until, fed) = (stop.clone(), over.clone());
     let packing = std::thread::spawn(move || {
-        pump(&taken, &blocks, &until, Duration::ZERO);
+        pack(&taken, &blocks, &until, Duration::ZERO);
         over.cancel();
     });
     packed.blocking_recv().expect("the beginning goes out at once");

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use floorgate_core::Event;
 use floorgate_core::plan::{COMMON_FIELDS, Plan};
-use floorgate_workbench::cases::{ORIGIN, Told};
+use floorgate_workbench::cases::{ORIGIN, Told, offset};
 use serde_json::{Map, Value as Json};
 
 use super::schema;
@@ -265,18 +265,6 @@ fn is_id(text: &str) -> bool {
                 8 | 13 | 18 | 23 => *byte == b'-',
                 _ => byte.is_ascii_hexdigit(),
             })
-}
-
-/// A time since the beginning of the case, as a step has it.
-fn offset(time: Duration) -> String {
-    let micros = time.as_micros();
-    if micros.is_multiple_of(1_000_000) {
-        format!("{}s", micros / 1_000_000)
-    } else if micros.is_multiple_of(1_000) {
-        format!("{}ms", micros / 1_000)
-    } else {
-        format!("{micros}us")
-    }
 }
 
 /// A point in time as the case has it, also one before its beginning.
