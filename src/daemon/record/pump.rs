@@ -11,6 +11,8 @@ use crate::engine::Taken;
 
 /// How often it is looked whether the recording is to end.
 const LOOK: Duration = Duration::from_millis(50);
+/// What is given meanwhile is taken together: to be woken for each batch would cost the engine more than the copies do.
+const GATHER: Duration = Duration::from_millis(10);
 
 /// Blocks that wait to be written.
 const BLOCKS_AHEAD: usize = 16;
@@ -42,6 +44,9 @@ pub fn pack(taken: &Taken, blocks: &Sender<Vec<u8>>, stop: &CancellationToken, l
                 break;
             }
             *rest -= 1;
+        }
+        if taken.waiting() == 0 {
+            std::thread::sleep(GATHER);
         }
         match taken.next(LOOK) {
             Ok(Some(entries)) => {

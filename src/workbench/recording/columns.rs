@@ -2,6 +2,8 @@
 
 use std::collections::HashMap;
 
+use foldhash::fast::FixedState;
+
 /// The columns. What is alike stands together, so that it packs well.
 ///
 /// - `calls`: a byte for each entry (see [`kind`]) and what it needs: the source, how many notices and samples.
@@ -71,13 +73,15 @@ pub(super) mod form {
 
 /// The most decimals of a number that is kept by them.
 pub(super) const MOST_DECIMALS: u8 = 6;
+/// What a number is multiplied by to have so many decimals less.
+const POWERS: [f64; MOST_DECIMALS as usize + 1] = [1.0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6];
 /// Whole numbers up to here are exact in 64-bit floating-point numbers (2^53).
 const EXACT: f64 = 9_007_199_254_740_992.0;
 
 /// A number of few decimals: how many, and the whole number of the last one. It is made of them again to the bit.
 pub(super) fn decimal(number: f64) -> Option<(u8, i64)> {
-    (0..=MOST_DECIMALS).find_map(|decimals| {
-        let whole = (number * 10_f64.powi(i32::from(decimals))).round();
+    (0..).zip(POWERS).find_map(|(decimals, power)| {
+        let whole = (number * power).round();
         #[allow(clippy::cast_possible_truncation)] // it is below 2^53
         let whole = (whole.abs() < EXACT).then_some(whole as i64)?;
         (of_decimal(decimals, whole).to_bits() == number.to_bits()).then_some((decimals, whole))
@@ -86,7 +90,8 @@ pub(super) fn decimal(number: f64) -> Option<(u8, i64)> {
 
 /// The number of so many decimals.
 pub(super) fn of_decimal(decimals: u8, whole: i64) -> f64 {
-    whole as f64 / 10_f64.powi(i32::from(decimals))
+    // More decimals than are ever written stand in a damaged block only.
+    whole as f64 / POWERS.get(usize::from(decimals)).unwrap_or(&1.0)
 }
 
 /// Which times a sample has.
@@ -121,7 +126,7 @@ pub(super) const TICK: i64 = 100;
 
 /// What the last values of tags in the block were, as bits.
 #[derive(Debug, Default)]
-pub(super) struct Last(HashMap<(u32, u8), u64>);
+pub(super) struct Last(HashMap<(u32, u8), u64, FixedState>);
 
 impl Last {
     /// A block begins.

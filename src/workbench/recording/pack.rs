@@ -179,7 +179,8 @@ impl Packer {
         let tag = i64::from(sample.tag.0);
         put_signed(&mut self.columns.tags, tag - self.tag);
         self.tag = tag;
-        let kind = sample.value.as_ref().map_or(u64::from(form::NONE), form_of);
+        let short = sample.value.as_ref().and_then(short);
+        let kind = (sample.value.as_ref()).map_or(u64::from(form::NONE), |value| form_of(value, short));
         let stamps = match (sample.source_time, sample.server_time) {
             (None, None) => stamp::NONE,
             (Some(_), None) => stamp::SOURCE,
@@ -197,7 +198,7 @@ impl Packer {
         }
         put(&mut self.columns.forms, form);
         if let Some(value) = &sample.value {
-            self.value(sample.tag.0, value);
+            self.value(sample.tag.0, value, short);
         }
         if let Some(source) = sample.source_time {
             self.stamp(source);
@@ -214,7 +215,7 @@ impl Packer {
         put_time(&mut self.columns.stamps, passed, TICK);
     }
 
-    fn value(&mut self, tag: u32, value: &Value) {
+    fn value(&mut self, tag: u32, value: &Value, short: Option<(u8, i64)>) {
         let values = &mut self.columns.values;
         let place = (tag, 0);
         match value {
@@ -239,7 +240,7 @@ impl Packer {
                 });
             }
             Value::Float64(float) => {
-                if let Some((decimals, whole)) = decimal(*float) {
+                if let Some((decimals, whole)) = short {
                     self.last.replace((tag, 1 + decimals), |before| {
                         put_signed(values, whole.wrapping_sub(before.cast_signed()));
                         whole.cast_unsigned()
@@ -259,8 +260,9 @@ impl Packer {
             Value::List(items) => {
                 put(values, items.len() as u64);
                 for item in items.iter() {
-                    put(&mut self.columns.values, form_of(item));
-                    self.value(tag, item);
+                    let short = self::short(item);
+                    put(&mut self.columns.values, form_of(item, short));
+                    self.value(tag, item, short);
                 }
             }
         }
@@ -299,15 +301,23 @@ impl Packer {
     }
 }
 
+/// A number of few decimals, as how many and the whole number of the last one.
+fn short(value: &Value) -> Option<(u8, i64)> {
+    match value {
+        Value::Float64(float) => decimal(*float),
+        _ => None,
+    }
+}
+
 /// The kind of a value, with how many decimals it has where that says all of it.
-fn form_of(value: &Value) -> u64 {
+fn form_of(value: &Value, short: Option<(u8, i64)>) -> u64 {
     let kind = match value {
         Value::Bool(false) => form::FALSE,
         Value::Bool(true) => form::TRUE,
         Value::Int(_) => form::INT,
         Value::UInt(_) => form::UINT,
         Value::Float32(_) => form::FLOAT32,
-        Value::Float64(float) => match decimal(*float) {
+        Value::Float64(_) => match short {
             Some((decimals, _)) => return u64::from(form::DECIMAL) | u64::from(decimals) << DECIMALS,
             None => form::FLOAT64,
         },
