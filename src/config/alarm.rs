@@ -70,6 +70,9 @@ pub(crate) fn of(
     trigger: Option<&TagSpec>,
     problems: &mut Problems,
 ) -> Option<RuleKind> {
+    if trigger.is_some_and(|spec| spec.happens.is_some()) {
+        return Some(RuleKind::Conditions);
+    }
     let has_bits = trigger.map(|spec| spec.bits.is_some());
     let Some(alarm) = &form.alarm else {
         if has_bits == Some(false) && given(form).is_empty() {

@@ -173,7 +173,10 @@ impl EventPlan<'_> {
 
     /// Whether nothing but its equipment tells its events in two instances apart, by what it is about.
     pub(crate) fn is_of_equipment(&self) -> bool {
-        let tells_itself = matches!(self.spec.kind, RuleKind::Alarm { .. } | RuleKind::Custom { .. });
+        let tells_itself = matches!(
+            self.spec.kind,
+            RuleKind::Alarm { .. } | RuleKind::Conditions | RuleKind::Custom { .. }
+        );
         !tells_itself && !self.differs
     }
 

@@ -62,10 +62,6 @@ pub(crate) struct MappingForm {
     #[serde(default)]
     #[schemars(with = "Option<RunForm>")]
     pub run: Skip,
-    /// Kept for filling gaps from a server's history; not there yet.
-    #[serde(default)]
-    #[schemars(skip)]
-    pub history: Skip,
     /// Kept for commands to the floor; not there yet.
     #[serde(default)]
     #[schemars(skip)]

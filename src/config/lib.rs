@@ -27,6 +27,7 @@ mod filling;
 mod fingerprint;
 mod fit;
 mod form;
+mod happening;
 mod implied;
 mod in_instance;
 mod include;

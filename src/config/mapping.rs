@@ -132,12 +132,6 @@ impl<'n> Compiler<'n> {
         // part keeps no other from being checked.
         let _ = salvage::<MappingForm>(node, problems);
         event::not_yet(node, &["commands"], "writes to the floor", problems);
-        event::not_yet(
-            node,
-            &["history"],
-            "filling a gap from a server's history",
-            problems,
-        );
         let name = text_at(node, "mapping")
             .map(|name| self.mapping_name(&name, problems))
             .unwrap_or_default();

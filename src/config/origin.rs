@@ -70,6 +70,7 @@ impl TagPlan<'_> {
             return;
         };
         self.given = adapter.gives(address.written());
+        self.happens = adapter.happens(address.written());
         if self.given.is_none() && !address.is_constant() {
             let of =
                 |instance: &Instance| adapter.gives(&address.fill(&instances.parameters, &instance.values));

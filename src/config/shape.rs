@@ -9,6 +9,7 @@ use crate::alarm;
 use crate::combination;
 use crate::data::Scope;
 use crate::event_form::{AggregateForm, EdgeForm, EventForm};
+use crate::happening;
 use crate::states;
 use crate::vocabulary::{Made, standard};
 
@@ -24,6 +25,11 @@ pub(crate) fn of(
 ) -> Option<Shape> {
     if !combination::check(form, problems) {
         return None;
+    }
+    if let Some(trigger) = trigger
+        && let Some(happening) = trigger.happens
+    {
+        return happening::check_event(form, trigger, happening, problems).then_some(Shape::Every);
     }
     if form.event.value == "Alarm" && !alarm::has_condition(form, trigger, problems) {
         return None;

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use floorgate_adapter_api::Given;
+use floorgate_adapter_api::{Given, Happening};
 use floorgate_core::plan::{BitField, Deadband, InitialPolicy, TagSpec};
 use floorgate_core::table::{Entry, Key, Unmapped, ValueTable};
 use floorgate_yaml::{Draft, Node, NodeKind, Problems, Span, Spanned, closest, decode, draft};
@@ -12,9 +12,9 @@ use crate::alarm;
 use crate::check::expect_mapping;
 use crate::contradiction;
 use crate::counter::counter_of;
-use crate::event;
 use crate::fit;
 use crate::form::{DeadbandForm, InitialForm, TAG_KEYS, TableForm, TagForm};
+use crate::happening;
 use crate::literal;
 use crate::origin::Origin;
 use crate::tag_times;
@@ -51,6 +51,8 @@ pub(crate) struct TagPlan<'n> {
     pub given: Option<Given>,
     /// Whether what they are depends on the instance: then nothing is said of all.
     pub varies: bool,
+    /// What they are that is no state.
+    pub happens: Option<Happening>,
 }
 
 /// What a table says of values that it lacks, where that is no name of a state.
@@ -167,9 +169,6 @@ pub(crate) fn is_tag_name(name: &str) -> bool {
 /// Words that CEL keeps for itself.
 const RESERVED: &[&str] = &["true", "false", "null", "in"];
 
-/// Keys of tags that are kept for what is not there yet.
-const NOT_YET: &[&str] = &["history"];
-
 /// Reads one tag. `origin` is where its values come from, `None` where that is not known.
 pub(crate) fn read<'n>(
     (name, span, node): &'n (String, Span, Node),
@@ -195,6 +194,7 @@ pub(crate) fn read<'n>(
         range: None,
         given: None,
         varies: false,
+        happens: None,
     };
     if !is_tag_name(name) || RESERVED.contains(&name.as_str()) {
         problems
@@ -210,7 +210,6 @@ pub(crate) fn read<'n>(
             .hint("such as `{node: \"nsu=urn:plant;s=Line1.State\"}`");
         return plan;
     };
-    event::not_yet(node, NOT_YET, "filling a gap from a server's history", problems);
     // A misspelt part of the address says nothing of the meaning.
     let mut is_meant = true;
     if let Some(Origin {
@@ -219,7 +218,7 @@ pub(crate) fn read<'n>(
     {
         for (key, span, _) in entries {
             let is_known = |known: &[&str]| known.contains(&key.as_str());
-            if !is_known(TAG_KEYS) && !is_known(address_keys) && !is_known(NOT_YET) {
+            if !is_known(TAG_KEYS) && !is_known(address_keys) {
                 let known: Vec<&str> = address_keys.iter().chain(TAG_KEYS).copied().collect();
                 let problem = problems.error(*span, format!("unknown key `{key}` of tag `{name}`"));
                 let similar = closest(key, known.iter().copied());
@@ -270,7 +269,12 @@ pub(crate) fn read<'n>(
     if let (Some(given), Some(spec)) = (plan.given, &spec) {
         fit::check(node, spec, given, problems);
     }
+    happening::check_tag(name, node, plan.happens, problems);
     plan.spec = spec
+        .map(|spec| TagSpec {
+            happens: plan.happens,
+            ..spec
+        })
         .filter(|_| is_meant && problems.error_count() == before)
         .map(Arc::new);
     plan
@@ -356,6 +360,7 @@ fn spec_of(name: &str, form: TagForm, tables: &mut Tables, problems: &mut Proble
         field,
         debounce: form.debounce.map(|debounce| debounce.get()),
         heartbeat: form.heartbeat.map(|heartbeat| heartbeat.get()),
+        happens: None,
     })
 }
 

@@ -286,6 +286,7 @@ pub(crate) const STANDARD: &[EventType] = &[
             may("durationMs", Milliseconds),
             may("unmapped", Truth),
             may("ackAt", Time),
+            may("source", Text),
         ],
     },
     EventType {

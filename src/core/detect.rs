@@ -4,6 +4,8 @@
 //! baseline is initial and never a change. A value that differs from the baseline of an earlier process is a
 //! change with a gap: nobody saw when it happened, or what was in between.
 //!
+//! A tag that happens has no state: each of its values is a change, and none is compared.
+//!
 //! With a debounce, a value that differs waits until it has been the same for long enough, by the device's times or by the
 //! core's clock, and then counts from when it was first seen. A bad value and the first one ever do not wait.
 
@@ -121,6 +123,10 @@ pub(crate) fn detect(
     }
 
     let usable = sample.value.as_ref().filter(|_| !sample.quality.is_bad());
+    if spec.happens.is_some() {
+        changes.extend(happen(state, sample, usable));
+        return;
+    }
     let part = match (spec.field, usable) {
         (Some(field), Some(value)) => bits_of(field, value),
         (_, value) => value.cloned(),
@@ -202,6 +208,30 @@ pub(crate) fn detect(
         received: None,
         audience,
     });
+}
+
+/// Something happened: nothing is compared, and nothing that is bad or missing takes a state away.
+fn happen(state: &mut TagState, sample: &Sample, value: Option<&Value>) -> Option<Change> {
+    state.latest = value.cloned();
+    let value = value?;
+    if state.changed_at.is_none() {
+        // Of what never happened nothing was missed.
+        state.gap = false;
+    }
+    let gap = state.gap;
+    Some(Change {
+        tag: sample.tag,
+        cause: Cause::Value,
+        previous: None,
+        value: Some(value.clone()),
+        quality: sample.quality,
+        gap,
+        ordinal: state.count_change(sample.source_time),
+        source_time: sample.source_time,
+        server_time: sample.server_time,
+        received: None,
+        audience: Audience::All,
+    })
 }
 
 /// The bits of a value that are the tag's; `None` where it is no integer.

@@ -72,6 +72,8 @@ pub(crate) enum Emission {
     Live,
     /// It is the state found at the start.
     Initial,
+    /// It happened while the source could not be reached, and was read from its history.
+    Backfill,
 }
 
 /// What goes into an envelope.
@@ -166,6 +168,7 @@ impl Attributes<'_> {
             match self.emission {
                 Emission::Live => "live",
                 Emission::Initial => "initial",
+                Emission::Backfill => "backfill",
             },
         );
     }

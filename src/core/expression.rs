@@ -254,6 +254,15 @@ fn operand(value: Option<Value>) -> cel::Value {
         Some(Value::List(items)) => cel::Value::List(Arc::new(
             items.iter().map(|item| operand(Some(item.clone()))).collect(),
         )),
+        Some(Value::Record(parts)) => {
+            let part = |(name, part): &(Arc<str>, Value)| {
+                let name = Key::String(Arc::new(name.to_string()));
+                (name, operand(Some(part.clone())))
+            };
+            cel::Value::Map(cel::objects::Map {
+                map: Arc::new(parts.iter().map(part).collect()),
+            })
+        }
     }
 }
 

@@ -1,10 +1,12 @@
-//! Which tags and rules of a plan belong to a source: what a source says of itself is about them alone.
+//! Which tags and rules of a plan belong to a source: what a source says of itself is about them alone. And which rules a tag triggers.
 
+use std::collections::BTreeSet;
 use std::ops::Range;
+use std::sync::Arc;
 
 use floorgate_sample::{SourceId, TagId};
 
-use crate::plan::{Plan, Rule, RuleId, Shape, TagSpec};
+use crate::plan::{Plan, Rule, RuleId, RuleKind, Shape, TagSpec};
 
 /// What belongs to one source.
 #[derive(Debug, Default)]
@@ -25,7 +27,62 @@ pub(crate) struct OfSource {
     pub(crate) shaped: Vec<RuleId>,
 }
 
+impl Plan {
+    /// Every topic that its events go to.
+    #[must_use]
+    pub fn topics(&self) -> BTreeSet<Arc<str>> {
+        let rules = self.rules.iter().map(|rule| &rule.topic);
+        rules
+            .chain(self.sources.iter().map(|source| &source.topic))
+            .cloned()
+            .collect()
+    }
+
+    /// The rules that tags trigger, those of a tag one after the other, and where each tag's are among them.
+    pub(crate) fn rules_by_tag(&self) -> (Vec<RuleId>, Vec<Range<u32>>) {
+        let mut places = vec![0..0; self.tags.len()];
+        for trigger in self.rules.iter().flat_map(Rule::triggers) {
+            places[trigger.index()].end += 1;
+        }
+        let mut next = 0;
+        for place in &mut places {
+            let count = place.end;
+            *place = next..next;
+            next += count;
+        }
+        let mut rules = vec![RuleId(0); next as usize];
+        for (id, rule) in (0..).map(RuleId).zip(&self.rules) {
+            for trigger in rule.triggers() {
+                let end = &mut places[trigger.index()].end;
+                rules[*end as usize] = id;
+                *end += 1;
+            }
+        }
+        (rules, places)
+    }
+}
+
 impl Rule {
+    /// Whether others may belong to runs that it opens.
+    pub(crate) fn opens_runs(&self) -> bool {
+        matches!(self.spec.kind, RuleKind::WorkOrderStatus { .. })
+    }
+
+    /// Whether it tells a state of equipment, which is unknown while its source is lost.
+    pub(crate) fn tells_state(&self) -> bool {
+        matches!(self.spec.kind, RuleKind::EquipmentState)
+    }
+
+    /// The tags whose changes it looks at.
+    pub(crate) fn triggers(&self) -> &[TagId] {
+        let counts = match self.spec.kind {
+            // The tag that sets the counter back is input 1.
+            RuleKind::ProductionCount { reset: Some(_), .. } => 2,
+            _ => self.spec.shape.triggers(),
+        };
+        self.inputs.get(..counts).unwrap_or(&self.inputs)
+    }
+
     /// The tags without whose sources nothing that it waits for may be judged.
     pub(crate) fn waits_for(&self) -> &[TagId] {
         match self.spec.shape {

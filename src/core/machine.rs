@@ -198,6 +198,7 @@ impl Core {
         let order = self.order_of(input.samples);
         self.moment = self.moment.wrapping_add(1);
         let mut moment_time = None;
+        self.emitter.from_history = input.notices.contains(&Notice::History);
         // What comes late is taken as of the time at which it happened.
         let source = &self.sources[input.source.index()];
         let replays = source.online && source.catching_up && !input.samples.is_empty();
@@ -219,6 +220,7 @@ impl Core {
             self.sample(input.source, sample, input.received);
         }
         self.close_moment(events);
+        self.emitter.from_history = false;
         self.order = order;
         if replays {
             self.end_replay();
@@ -297,10 +299,16 @@ impl Core {
             source.held.push(sample.tag);
         }
         let is_held = tag.valid.is_some() || waits;
+        let is_told = self.emitter.from_history && state.is_older(sample.source_time);
         let is_first = std::mem::replace(&mut state.session, source.session) != source.session;
         if is_first {
             // Another process has to know that it was sent.
             self.touch(sample.tag);
+        }
+        if is_told {
+            // What was known then is known; it was told already.
+            self.tags[sample.tag.index()].know_as_before();
+            return;
         }
         if is_held {
             self.gates.hold(&mut self.tags[sample.tag.index()], sample);
@@ -311,7 +319,8 @@ impl Core {
         self.detect(sample, received);
         let happened =
             |change: &Change| change.cause == Cause::Value && change.source_time == sample.source_time;
-        if !is_first && self.pending[before..].iter().any(happened) {
+        let is_news = !is_first && !self.emitter.from_history;
+        if is_news && self.pending[before..].iter().any(happened) {
             self.compare_clocks(id, sample, received);
         }
     }

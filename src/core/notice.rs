@@ -72,6 +72,8 @@ impl Core {
                 }
                 self.ask_again(id);
             }
+            // It is about the batch that it stands in.
+            Notice::History => {}
             Notice::CaughtUp => {
                 self.sources[id.index()].catching_up = false;
                 if self.sources[id.index()].online {

@@ -3,12 +3,10 @@
 //! What equal instances share (a tag's meaning, a rule's form) is behind one `Arc`; an instance is a small row. Keys and rule ids are
 //! stable names: stored state is found by them after the mapping changed.
 
-use std::collections::BTreeSet;
-use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
-use floorgate_sample::{SourceId, TagId};
+use floorgate_sample::{Happening, SourceId, TagId};
 use serde::{Deserialize, Serialize};
 
 use crate::expression::Expression;
@@ -87,6 +85,8 @@ pub struct TagSpec {
     pub debounce: Option<Duration>,
     /// While the value does not change for this long, the source is stale.
     pub heartbeat: Option<Duration>,
+    /// Each value is something that happened: there is no state, and so none to compare with.
+    pub happens: Option<Happening>,
 }
 
 /// Some bits of an integer.
@@ -363,6 +363,8 @@ pub enum RuleKind {
         /// The alarm of the rule's condition, where it has one.
         of_condition: Option<AlarmBit>,
     },
+    /// `AlarmRaised` and `AlarmCleared` of conditions (OPC 10000-9): the trigger happens, and its values are records of one of many conditions.
+    Conditions,
     /// `MeasurementRecorded`.
     Measurement {
         /// Name of the measurement.
@@ -439,62 +441,5 @@ impl RuleKind {
             self,
             Self::EquipmentState | Self::Measurement { .. } | Self::ProductionCount { .. }
         )
-    }
-}
-
-impl Plan {
-    /// Every topic that its events go to.
-    #[must_use]
-    pub fn topics(&self) -> BTreeSet<Arc<str>> {
-        let rules = self.rules.iter().map(|rule| &rule.topic);
-        rules
-            .chain(self.sources.iter().map(|source| &source.topic))
-            .cloned()
-            .collect()
-    }
-
-    /// The rules that tags trigger, those of a tag one after the other, and where each tag's are among them.
-    pub(crate) fn rules_by_tag(&self) -> (Vec<RuleId>, Vec<Range<u32>>) {
-        let mut places = vec![0..0; self.tags.len()];
-        for trigger in self.rules.iter().flat_map(Rule::triggers) {
-            places[trigger.index()].end += 1;
-        }
-        let mut next = 0;
-        for place in &mut places {
-            let count = place.end;
-            *place = next..next;
-            next += count;
-        }
-        let mut rules = vec![RuleId(0); next as usize];
-        for (id, rule) in (0..).map(RuleId).zip(&self.rules) {
-            for trigger in rule.triggers() {
-                let end = &mut places[trigger.index()].end;
-                rules[*end as usize] = id;
-                *end += 1;
-            }
-        }
-        (rules, places)
-    }
-}
-
-impl Rule {
-    /// Whether others may belong to runs that it opens.
-    pub(crate) fn opens_runs(&self) -> bool {
-        matches!(self.spec.kind, RuleKind::WorkOrderStatus { .. })
-    }
-
-    /// Whether it tells a state of equipment, which is unknown while its source is lost.
-    pub(crate) fn tells_state(&self) -> bool {
-        matches!(self.spec.kind, RuleKind::EquipmentState)
-    }
-
-    /// The tags whose changes it looks at.
-    pub(crate) fn triggers(&self) -> &[TagId] {
-        let counts = match self.spec.kind {
-            // The tag that sets the counter back is input 1.
-            RuleKind::ProductionCount { reset: Some(_), .. } => 2,
-            _ => self.spec.shape.triggers(),
-        };
-        self.inputs.get(..counts).unwrap_or(&self.inputs)
     }
 }

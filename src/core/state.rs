@@ -36,6 +36,8 @@ pub(crate) enum StoredValue {
     Time(i64),
     #[serde(rename = "l")]
     List(Vec<StoredValue>),
+    #[serde(rename = "r")]
+    Record(Vec<(Arc<str>, StoredValue)>),
 }
 
 impl From<&Value> for StoredValue {
@@ -52,6 +54,12 @@ impl From<&Value> for StoredValue {
             Value::Bytes(bytes) => Self::Bytes(Arc::clone(bytes)),
             Value::Time(time) => Self::Time(time.as_nanos()),
             Value::List(items) => Self::List(items.iter().map(Self::from).collect()),
+            Value::Record(parts) => Self::Record(
+                parts
+                    .iter()
+                    .map(|(name, part)| (Arc::clone(name), part.into()))
+                    .collect(),
+            ),
         }
     }
 }
@@ -70,6 +78,12 @@ impl From<StoredValue> for Value {
             StoredValue::Bytes(bytes) => Self::Bytes(bytes),
             StoredValue::Time(nanos) => Self::Time(Timestamp::from_nanos(nanos)),
             StoredValue::List(items) => Self::List(items.into_iter().map(Self::from).collect()),
+            StoredValue::Record(parts) => Self::Record(
+                parts
+                    .into_iter()
+                    .map(|(name, part)| (name, part.into()))
+                    .collect(),
+            ),
         }
     }
 }
@@ -367,6 +381,11 @@ impl TagState {
         }
     }
 
+    /// Whether a value of this source time is not newer than the last change.
+    pub(crate) fn is_older(&self, source_time: Option<Timestamp>) -> bool {
+        self.changed_at >= source_time
+    }
+
     /// Counts a change of this source time, and returns how many before it had the same.
     pub(crate) fn count_change(&mut self, source_time: Option<Timestamp>) -> u32 {
         self.ordinal = match (self.changed_at, source_time) {
@@ -392,7 +411,8 @@ impl TagState {
         // A heartbeat is waited for before it was ever received.
         let waits =
             |waiting: &Waiting| waiting.held.is_some() || waiting.heartbeat.is_some() || waiting.stopped;
-        self.counted.is_some() || self.lost || self.waiting.as_deref().is_some_and(waits)
+        let happened = self.changed_at.is_some();
+        self.counted.is_some() || self.lost || happened || self.waiting.as_deref().is_some_and(waits)
     }
 
     /// The cell's text; `None` while nothing was ever told of the tag.
@@ -437,62 +457,5 @@ impl TagState {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn over_a_restart(value: &Value) -> Option<Value> {
-        let state = TagState {
-            counted: Some(value.clone()),
-            ..TagState::default()
-        };
-        let restored = state.save().and_then(|cell| TagState::restore(TagId(0), &cell));
-        restored.and_then(|state| state.counted)
-    }
-
-    #[test]
-    fn every_float_comes_back_with_the_same_bits() {
-        // A linear congruential generator (Knuth's MMIX): the same numbers each time, all exponents among them.
-        let mut bits = 1_u64;
-        for _ in 0..100_000 {
-            bits = bits
-                .wrapping_mul(6_364_136_223_846_793_005)
-                .wrapping_add(1_442_695_040_888_963_407);
-            let double = f64::from_bits(bits);
-            let back = over_a_restart(&Value::Float64(double));
-            assert!(
-                matches!(back, Some(Value::Float64(back)) if back.to_bits() == bits),
-                "{double:e} came back as {back:?}"
-            );
-            let single = f32::from_bits((bits >> 32) as u32);
-            let back = over_a_restart(&Value::Float32(single));
-            assert!(
-                matches!(back, Some(Value::Float32(back)) if back.to_bits() == single.to_bits()),
-                "{single:e} came back as {back:?}"
-            );
-        }
-    }
-
-    #[test]
-    fn every_value_survives_its_cell() {
-        let values = [
-            Value::Bool(true),
-            Value::Int(i64::MIN),
-            Value::UInt(u64::MAX),
-            Value::Float32(0.1),
-            Value::Float32(f32::NEG_INFINITY),
-            Value::Float64(0.1 + 0.2),
-            Value::Float64(f64::NAN),
-            Value::text("WO-\"1\" ü"),
-            Value::Bytes([0, 255].into()),
-            Value::Time(Timestamp::from_nanos(1)),
-            Value::List([Value::Int(1), Value::text("x")].into()),
-        ];
-        for value in values {
-            let back = over_a_restart(&value);
-            assert!(
-                back.as_ref().is_some_and(|back| back.same(&value)),
-                "{value:?} came back as {back:?}"
-            );
-        }
-    }
-}
+#[path = "state_tests.rs"]
+mod tests;

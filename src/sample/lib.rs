@@ -3,12 +3,14 @@
 //! This crate is the vocabulary that adapters and the pure core share. It knows no protocol, does no
 //! input or output, and holds no state.
 
+mod happening;
 mod notice;
 mod quality;
 mod request;
 mod time;
 mod value;
 
+pub use happening::Happening;
 pub use notice::{Continuity, GapScope, Notice};
 pub use quality::{Quality, QualityClass};
 pub use request::{Answer, RequestId};

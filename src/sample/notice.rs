@@ -10,6 +10,8 @@ pub enum Notice {
     /// After [`Continuity::Resumed`]: everything that changed during the loss has been handed over, so that what is known
     /// holds now.
     CaughtUp,
+    /// The samples of this batch are no news: the source kept them while it could not be reached, and was asked for them now.
+    History,
     /// The source is lost: its tags are unknown from now on.
     Offline {
         /// Why, in the device's or the system's own words.

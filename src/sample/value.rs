@@ -28,6 +28,8 @@ pub enum Value {
     Time(Timestamp),
     /// An array.
     List(Arc<[Value]>),
+    /// Named parts, in the device's order, each name once: a structure. A part that the device left empty is not among them.
+    Record(Arc<[(Arc<str>, Value)]>),
 }
 
 /// Largest integer up to which every integer is exact in a JSON number (RFC 8259 §6: 2^53 − 1).
@@ -50,8 +52,18 @@ impl Value {
             (Self::List(a), Self::List(b)) => {
                 a.len() == b.len() && a.iter().zip(b.iter()).all(|(a, b)| a.same(b))
             }
+            (Self::Record(a), Self::Record(b)) => {
+                a.len() == b.len() && a.iter().zip(b.iter()).all(|(a, b)| a.0 == b.0 && a.1.same(&b.1))
+            }
             (a, b) => a == b,
         }
+    }
+
+    /// The part of a record with this name.
+    #[must_use]
+    pub fn part(&self, name: &str) -> Option<&Self> {
+        let Self::Record(parts) = self else { return None };
+        parts.iter().find(|(own, _)| &**own == name).map(|(_, part)| part)
     }
 
     /// As a number for deadbands and expressions; `None` for what is no number.
@@ -111,6 +123,13 @@ impl fmt::Display for Value {
                 }
                 f.write_str("]")
             }
+            Self::Record(parts) => {
+                f.write_str("{")?;
+                for (index, (name, part)) in parts.iter().enumerate() {
+                    write!(f, "{}{name}: {part}", if index == 0 { "" } else { ", " })?;
+                }
+                f.write_str("}")
+            }
         }
     }
 }
@@ -127,6 +146,7 @@ impl Serialize for Value {
             Self::Float64(x) if x.is_finite() => serializer.serialize_f64(*x),
             Self::Text(text) => serializer.serialize_str(text),
             Self::List(items) => serializer.collect_seq(items.iter()),
+            Self::Record(parts) => serializer.collect_map(parts.iter().map(|(name, part)| (&**name, part))),
             other => serializer.collect_str(other),
         }
     }
@@ -140,6 +160,8 @@ mod tests {
     fn nan_and_negative_zero_are_no_change() {
         assert!(Value::Float64(f64::NAN).same(&Value::Float64(f64::NAN)));
         assert!(Value::Float32(0.0).same(&Value::Float32(-0.0)));
+        let record = |part| Value::Record([("a".into(), Value::Float64(part))].into());
+        assert!(record(f64::NAN).same(&record(f64::NAN)) && !record(0.0).same(&record(1.0)));
         assert!(
             !Value::Int(1).same(&Value::UInt(1)),
             "a tag that changes its type has changed"

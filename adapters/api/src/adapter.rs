@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::pin::Pin;
 
 use floorgate_metrics::SourceMetrics;
-use floorgate_sample::TagId;
+use floorgate_sample::{Happening, TagId};
 use floorgate_yaml::{Node, Problems, Span};
 use schemars::{Schema, SchemaGenerator};
 use tokio_util::sync::CancellationToken;
@@ -35,6 +35,12 @@ pub trait Adapter: Send + Sync {
     /// device alone knows, and where the address is wrong, which [`Adapter::plan`] reports. Keys that are not the adapter's own may
     /// stand beside those that are.
     fn gives(&self, address: &Node) -> Option<Given> {
+        let _ = address;
+        None
+    }
+
+    /// What a tag's values are that is no state, where its address says so. Keys that are not the adapter's own may stand beside those that are.
+    fn happens(&self, address: &Node) -> Option<Happening> {
         let _ = address;
         None
     }

@@ -40,8 +40,8 @@ pub use survey::{Point, PointKind, Role, Scalar, Survey};
 
 pub use floorgate_metrics::SourceMetrics;
 pub use floorgate_sample::{
-    Answer, Continuity, GapScope, Notice, Quality, QualityClass, RequestId, Sample, SourceId, TagId,
-    Timestamp, Value,
+    Answer, Continuity, GapScope, Happening, Notice, Quality, QualityClass, RequestId, Sample, SourceId,
+    TagId, Timestamp, Value,
 };
 pub use floorgate_yaml::{Node, NodeKind, Problems, Span, Spanned, decode};
 pub use tokio_util::sync::CancellationToken;

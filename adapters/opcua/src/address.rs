@@ -1,23 +1,102 @@
 //! Node addresses: `nsu=urn:plant;s=Line1.State`, `ns=2;i=42`, `i=2258` (OPC 10000-6 §5.3.1.10, §5.3.1.11).
 
+use std::borrow::Cow;
+use std::fmt;
+
 use floorgate_yaml::Duration;
 use opcua::types::{ByteString, Guid, Identifier, UAString};
-use schemars::JsonSchema;
-use serde::Deserialize;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::de::{Error, Unexpected, Visitor};
+use serde::{Deserialize, Deserializer};
 
-/// Where a tag's value comes from.
+/// Where a tag's value comes from: one of `node`, `events` and `conditions`.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Address {
-    /// The node: `nsu=NAMESPACE-URI;s=NAME` (recommended), or with the namespace's index `ns=2;s=NAME`. In place of `s=`
+    /// The node whose value it is: `nsu=NAMESPACE-URI;s=NAME` (recommended), or with the namespace's index `ns=2;s=NAME`. In place of `s=`
     /// (text): `i=` (number), `g=` (GUID), `b=` (bytes in base64).
-    pub node: String,
+    #[serde(default)]
+    pub node: Option<String>,
+    /// The object whose events the tag tells, written as `node`; `i=2253` is the server itself, which tells the events of all its objects. With `field`.
+    #[serde(default)]
+    pub events: Option<String>,
+    /// The type of these events, written as `node`. Without it: events of every type.
+    #[serde(default)]
+    pub event_type: Option<String>,
+    /// The object whose alarms and conditions the tag tells (OPC 10000-9), written as `node`; `i=2253` is the server itself. For `Alarm`.
+    #[serde(default)]
+    pub conditions: Option<String>,
+    /// The part of the value that is the tag's: `Recipe.Name` of a structure, `[3]` of an array (from 0), `Steps[2].Time` of both. Of an event its
+    /// field and a part of that: `JobState[0].StateNumber`, or `ActiveState/Id` of a field's field.
+    #[serde(default)]
+    pub field: Option<String>,
     /// How often the server looks at this node, in place of the source's setting.
     #[serde(default)]
     pub sampling_interval: Option<Duration>,
     /// How many values of this node the server keeps, in place of the source's setting.
     #[serde(default)]
     pub queue_size: Option<u32>,
+    /// The smallest change that the server reports, against what it reported last: in the tag's unit (`0.5`), or in per cent (`2%`) of the range that the server knows of
+    /// the node (its `EURange`). What a server holds back nobody sees: `deadband` of the mapping does without that.
+    #[serde(default)]
+    pub server_deadband: Option<ServerDeadband>,
+}
+
+/// The smallest change that the server reports.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum ServerDeadband {
+    /// In the tag's unit.
+    Absolute(f64),
+    /// In per cent of the node's range.
+    Percent(f64),
+}
+
+impl<'de> Deserialize<'de> for ServerDeadband {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Written;
+        impl Visitor<'_> for Written {
+            type Value = ServerDeadband;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a number that is not negative such as 0.5, or per cent such as 2%")
+            }
+
+            fn visit_i64<E: Error>(self, number: i64) -> Result<ServerDeadband, E> {
+                self.visit_f64(number as f64)
+            }
+
+            fn visit_u64<E: Error>(self, number: u64) -> Result<ServerDeadband, E> {
+                self.visit_f64(number as f64)
+            }
+
+            fn visit_f64<E: Error>(self, number: f64) -> Result<ServerDeadband, E> {
+                if number.is_finite() && number >= 0.0 {
+                    Ok(ServerDeadband::Absolute(number))
+                } else {
+                    Err(E::invalid_value(Unexpected::Float(number), &self))
+                }
+            }
+
+            fn visit_str<E: Error>(self, text: &str) -> Result<ServerDeadband, E> {
+                let percent = text.strip_suffix('%').and_then(|text| text.trim().parse().ok());
+                percent
+                    .filter(|percent: &f64| (0.0..=100.0).contains(percent))
+                    .map(ServerDeadband::Percent)
+                    .ok_or_else(|| E::invalid_value(Unexpected::Str(text), &self))
+            }
+        }
+        deserializer.deserialize_any(Written)
+    }
+}
+
+impl JsonSchema for ServerDeadband {
+    fn schema_name() -> Cow<'static, str> {
+        "OpcUaServerDeadband".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "anyOf": [{ "type": "number", "minimum": 0 }, { "type": "string", "pattern": "^[0-9.]+ ?%$" }] })
+    }
 }
 
 /// A node as it is written: the namespace by URI or by index, and the identifier in it.

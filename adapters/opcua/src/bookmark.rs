@@ -58,12 +58,15 @@ pub fn fingerprint(plan: &Plan) -> u64 {
     settings.endpoint.hash(&mut hasher);
     (settings.mode == Mode::Poll).hash(&mut hasher);
     settings.publishing_interval.get().hash(&mut hasher);
-    plan.uris.hash(&mut hasher);
-    for tag in &plan.tags {
-        tag.name.hash(&mut hasher);
-        tag.node_text().hash(&mut hasher);
-        plan.sampling_millis(tag).to_bits().hash(&mut hasher);
-        plan.queue_size(tag).hash(&mut hasher);
+    plan.laid_out.uris.hash(&mut hasher);
+    for item in plan.items() {
+        for tag in plan.tags_of(item) {
+            tag.name.hash(&mut hasher);
+            tag.field.hash(&mut hasher);
+        }
+        item.text().hash(&mut hasher);
+        plan.sampling_millis(item).to_bits().hash(&mut hasher);
+        plan.queue_size(item).hash(&mut hasher);
     }
     hasher.finish()
 }
@@ -154,7 +157,7 @@ impl State {
         let fingerprint = fingerprint(plan);
         let mut state = Self::try_restored(plan, fingerprint, bookmarks).unwrap_or_default();
         state.plan = fingerprint;
-        state.tags = plan.tags.len();
+        state.tags = plan.items().len();
         state.goes_on = bookmarks.get(LAYOUT).is_some();
         state
     }
@@ -172,7 +175,7 @@ impl State {
             Heritage::LeftOver
         };
         if !is_stale {
-            let is_in_plan = |(tag, _): &(u32, u32)| (*tag as usize) < plan.tags.len();
+            let is_in_plan = |(tag, _): &(u32, u32)| (*tag as usize) < plan.items().len();
             let refused = layout.refused.into_iter().filter(is_in_plan);
             state.refused = refused
                 .map(|(tag, status)| (tag, StatusCode::from(status)))
@@ -182,7 +185,7 @@ impl State {
             let (tags, items) = if is_stale {
                 Default::default()
             } else {
-                placed(&runs, plan.tags.len())?
+                placed(&runs, plan.items().len())?
             };
             let generation = state.next_generation();
             state.subscriptions.push(Subscription {

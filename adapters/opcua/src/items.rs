@@ -6,13 +6,16 @@ use floorgate_adapter_api::Sample;
 use opcua::client::UARequest;
 use opcua::client::services::{CreateMonitoredItems, DeleteMonitoredItems};
 use opcua::types::{
-    Error, MonitoredItemCreateRequest, MonitoringMode, MonitoringParameters, ReadValueId, StatusCode,
+    AttributeId, DataChangeFilter, DataChangeTrigger, DeadbandType, Error, ExtensionObject,
+    MonitoredItemCreateRequest, MonitoringMode, MonitoringParameters, ReadValueId, StatusCode,
     TimestampsToReturn,
 };
 
+use crate::address::ServerDeadband;
 use crate::batches::{Batches, Verdict};
+use crate::event;
+use crate::item::{Item, What};
 use crate::outlet::Halt;
-use crate::plan::Tag;
 use crate::publish::{Connected, is_lost};
 use crate::server::reason;
 use crate::value;
@@ -118,7 +121,12 @@ impl Connected<'_> {
                     let subscription = &mut self.state.subscriptions[place];
                     subscription.tags.push(tag);
                     subscription.items.push(created.result.monitored_item_id);
-                    self.state.unseen.insert(tag);
+                    let what = &self.plan.items()[tag as usize].what;
+                    self.state.refresh |= matches!(what, What::Conditions);
+                    // Of events none need ever happen.
+                    if !matches!(what, What::Events(..)) {
+                        self.state.unseen.insert(tag);
+                    }
                     self.state.faulty.remove(&tag);
                     if let Some(revisions) = &mut subscription.revisions {
                         revisions.add(&created.requested_parameters, &created.result);
@@ -181,7 +189,7 @@ impl Connected<'_> {
     /// Tags without an item, the first of the plan last; before them those that made the server fail, so that they
     /// come when all others are placed.
     pub fn unplaced(&self, again: bool) -> Vec<u32> {
-        let mut placed = vec![false; self.plan.tags.len()];
+        let mut placed = vec![false; self.plan.items().len()];
         for tag in self
             .state
             .subscriptions
@@ -216,17 +224,29 @@ impl Connected<'_> {
 
     /// The request for a tag's item; `None` where the tag's namespace is not on the server.
     fn request(&self, place: u32) -> Option<MonitoredItemCreateRequest> {
-        let tag = &self.plan.tags[place as usize];
-        let node = tag.node_id(&self.facts.namespaces)?;
+        let item = &self.plan.items()[place as usize];
+        let node = item.node_id(&self.facts.namespaces)?;
+        let (item_to_monitor, sampling_interval, filter) = match item.what {
+            What::Value => (
+                ReadValueId::new_value(node),
+                self.plan.sampling_millis(item),
+                item.deadband.map_or_else(ExtensionObject::null, deadband),
+            ),
+            What::Events(..) | What::Conditions => (
+                ReadValueId::new(node, AttributeId::EventNotifier),
+                0.0,
+                ExtensionObject::from_message(event::filter(item, &self.facts.namespaces)?),
+            ),
+        };
         Some(MonitoredItemCreateRequest {
-            item_to_monitor: ReadValueId::new_value(node),
+            item_to_monitor,
             monitoring_mode: MonitoringMode::Reporting,
             requested_parameters: MonitoringParameters {
                 client_handle: place + 1,
-                sampling_interval: self.plan.sampling_millis(tag),
-                queue_size: self.plan.queue_size(tag),
+                sampling_interval,
+                filter,
+                queue_size: self.plan.queue_size(item),
                 discard_oldest: true,
-                ..Default::default()
             },
         })
     }
@@ -248,22 +268,26 @@ impl Connected<'_> {
     }
 
     fn refuse(&mut self, place: u32, status: StatusCode, refusals: &mut Refusals) {
-        let tag = &self.plan.tags[place as usize];
+        let item = &self.plan.items()[place as usize];
         if self.state.refused.insert(place, status) == Some(status) {
             return;
         }
         self.state.layout_told = false;
-        refusals.samples.push(value::refusal(tag.id, status));
+        let tags = self.plan.tags_of(item);
+        refusals
+            .samples
+            .extend(tags.iter().map(|tag| value::refusal(tag.id, status)));
         refusals.named += 1;
         if refusals.named <= MOST_NAMED {
-            self.warn_of(tag, status);
+            self.warn_of(item, status);
         }
     }
 
-    /// Names a refused tag in the log.
-    pub fn warn_of(&self, tag: &Tag, status: StatusCode) {
-        let (source, name) = (&self.plan.name, &tag.name);
-        match (tag.node_id(&self.facts.namespaces), self.plan.uri(tag)) {
+    /// Names a refused item in the log, by the first of its tags.
+    pub fn warn_of(&self, item: &Item, status: StatusCode) {
+        let source = &self.plan.name;
+        let name = self.plan.tags_of(item).first().map_or("", |tag| &tag.name);
+        match (item.node_id(&self.facts.namespaces), self.plan.uri(item)) {
             (Some(node), _) => tracing::warn!(source, tag = %name, "the server refuses {node}: {status}"),
             (None, uri) => {
                 let uri = uri.unwrap_or_default();
@@ -289,6 +313,19 @@ impl Connected<'_> {
         }
         self.report_revisions();
     }
+}
+
+/// Has the server report only changes that are as large (OPC 10000-4 §7.22.2).
+fn deadband(deadband: ServerDeadband) -> ExtensionObject {
+    let (kind, value) = match deadband {
+        ServerDeadband::Absolute(value) => (DeadbandType::Absolute, value),
+        ServerDeadband::Percent(value) => (DeadbandType::Percent, value),
+    };
+    ExtensionObject::from_message(DataChangeFilter {
+        trigger: DataChangeTrigger::StatusValue,
+        deadband_type: kind as u32,
+        deadband_value: value,
+    })
 }
 
 /// Whether the server refuses a subscription for a reason that does not end the connection.

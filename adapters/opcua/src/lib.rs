@@ -22,7 +22,11 @@ mod batches;
 mod bookmark;
 pub mod browse;
 mod connection;
+mod event;
+mod field;
+mod item;
 mod items;
+mod message;
 mod outlet;
 pub mod pki;
 mod plan;
@@ -34,12 +38,13 @@ mod server;
 mod settings;
 mod snapshot;
 mod source;
+mod structure;
 mod subscription;
 mod takeover;
 mod transport;
 mod value;
 
-use floorgate_adapter_api::{Adapter, Problems, Source, SourceSpec};
+use floorgate_adapter_api::{Adapter, Happening, Node, Problems, Source, SourceSpec};
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 
 /// The OPC UA adapter (`adapter: opcua`).
@@ -60,7 +65,24 @@ impl Adapter for OpcUa {
     }
 
     fn address_keys(&self) -> &'static [&'static str] {
-        &["node", "sampling_interval", "queue_size"]
+        &[
+            "conditions",
+            "event_type",
+            "events",
+            "field",
+            "node",
+            "queue_size",
+            "sampling_interval",
+            "server_deadband",
+        ]
+    }
+
+    fn happens(&self, address: &Node) -> Option<Happening> {
+        if address.get("conditions").is_some() {
+            Some(Happening::Condition)
+        } else {
+            address.get("events").map(|_| Happening::Event)
+        }
     }
 
     fn plan(&self, spec: SourceSpec<'_>, problems: &mut Problems) -> Option<Box<dyn Source>> {

@@ -4,12 +4,12 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::time;
 
-use floorgate_adapter_api::{NamedFile, NoCredentials, Node, Problems, SourceSpec, Span, TagId, TagSpec};
-use floorgate_yaml::{Draft, Duration, draft};
+use floorgate_adapter_api::{NamedFile, NoCredentials, Node, Problems, SourceSpec, Span, TagId};
+use floorgate_yaml::{Duration, draft};
 use opcua::core::comms::url::hostname_port_from_url;
-use opcua::types::{Identifier, NodeId};
+use opcua::types::NodeId;
 
-use crate::address::{Address, NamespaceName, NodeAddress};
+use crate::item::{Item, LaidOut, Tag, What};
 use crate::settings::{LoginFields, Mode, Policy, SecurityMode, Settings, millis};
 
 /// Publishing plus sampling interval above which the shipped promise of 200 ms at p99 cannot hold.
@@ -48,13 +48,9 @@ pub struct Plan {
     pub pki: PathBuf,
     /// Thumbprint of a server certificate that is trusted without being among the trusted ones.
     pub trust_once: Option<String>,
-    /// The namespace URIs that tags name.
-    pub uris: Vec<String>,
-    /// The tags that are subscribed or polled; a tag's place here is its handle minus one in monitored items.
-    pub tags: Vec<Tag>,
-    /// The tags that are read only when they are asked for.
-    pub on_demand: Vec<Tag>,
-    /// Where a tag is in the one list or in the other.
+    /// The tags, and what they come of.
+    pub laid_out: LaidOut,
+    /// Where a tag is.
     places: HashMap<TagId, Place>,
 }
 
@@ -79,54 +75,12 @@ pub enum Credentials {
     },
 }
 
-/// A tag.
-#[derive(Debug)]
-pub struct Tag {
-    /// Its number in the gateway.
-    pub id: TagId,
-    /// Its name, for messages.
-    pub name: Box<str>,
-    namespace: Namespace,
-    identifier: Identifier,
-    sampling_millis: Option<f32>,
-    queue_size: Option<u32>,
-}
-
-/// A tag's namespace; a URI is a place in [`Plan::uris`].
-#[derive(Clone, Copy, Debug)]
-enum Namespace {
-    Index(u16),
-    Uri(u16),
-}
-
-impl Tag {
-    /// The tag's node on a server with these namespaces (in the order of [`Plan::uris`]); `None` where its
-    /// namespace is not among them.
-    pub fn node_id(&self, namespaces: &[Option<u16>]) -> Option<NodeId> {
-        let namespace = match self.namespace {
-            Namespace::Index(index) => index,
-            Namespace::Uri(uri) => namespaces.get(usize::from(uri)).copied().flatten()?,
-        };
-        Some(NodeId {
-            namespace,
-            identifier: self.identifier.clone(),
-        })
-    }
-}
-
-impl Tag {
-    /// The node as the plan has it: the namespace's index or place among the URIs, and the identifier.
-    pub fn node_text(&self) -> String {
-        format!("{:?};{}", self.namespace, self.identifier)
-    }
-}
-
 /// Where a tag is.
 #[derive(Clone, Copy, Debug)]
 enum Place {
-    /// In [`Plan::tags`].
-    Watched(usize),
-    /// In [`Plan::on_demand`].
+    /// The item that it comes of, and itself.
+    Watched(usize, usize),
+    /// In [`LaidOut::on_demand`].
     OnDemand(usize),
 }
 
@@ -141,20 +95,19 @@ impl Plan {
             check(settings, spec.settings, &doubtful, problems);
             credentials(settings, spec.settings, spec.base, &doubtful, problems)
         });
-        let (tags, uris) = tags(&spec.tags, problems)?;
+        let laid_out = LaidOut::of(&spec.tags, problems)?;
         let (settings, credentials) = (settings?, credentials?);
-        let mut watched = Vec::with_capacity(tags.len());
-        let mut on_demand = Vec::new();
-        let mut places = HashMap::with_capacity(tags.len());
-        for (tag, spec) in tags.into_iter().zip(&spec.tags) {
-            if spec.on_demand {
-                places.insert(tag.id, Place::OnDemand(on_demand.len()));
-                on_demand.push(tag);
-            } else {
-                places.insert(tag.id, Place::Watched(watched.len()));
-                watched.push(tag);
+        if settings.mode == Mode::Poll {
+            check_polled(&laid_out, spec.settings, problems);
+        }
+        let mut places = HashMap::with_capacity(spec.tags.len());
+        for (number, item) in laid_out.items.iter().enumerate() {
+            for tag in places_of(item) {
+                places.insert(laid_out.tags[tag].id, Place::Watched(number, tag));
             }
         }
+        let on_demand = laid_out.on_demand.iter().enumerate();
+        places.extend(on_demand.map(|(number, (tag, _))| (tag.id, Place::OnDemand(number))));
         (problems.error_count() == before).then(|| Self {
             name: spec.name.to_owned(),
             files: files(&credentials, span(spec.settings, "login")),
@@ -162,41 +115,81 @@ impl Plan {
             credentials,
             pki: spec.state.join("pki"),
             trust_once: None,
-            uris,
-            tags: watched,
-            on_demand,
+            laid_out,
             places,
         })
     }
 
-    /// The tag with this number in the gateway.
-    pub fn tag(&self, id: TagId) -> Option<&Tag> {
+    /// The items that are monitored or polled.
+    pub fn items(&self) -> &[Item] {
+        &self.laid_out.items
+    }
+
+    /// The tags that come of an item.
+    pub fn tags_of(&self, item: &Item) -> &[Tag] {
+        self.laid_out.tags.get(places_of(item)).unwrap_or_default()
+    }
+
+    /// The tag with this number in the gateway, and its node.
+    pub fn tag(&self, id: TagId, namespaces: &[Option<u16>]) -> Option<(&Tag, Option<NodeId>)> {
         match *self.places.get(&id)? {
-            Place::Watched(at) => self.tags.get(at),
-            Place::OnDemand(at) => self.on_demand.get(at),
+            Place::Watched(item, tag) => {
+                let item = self.laid_out.items.get(item)?;
+                Some((self.laid_out.tags.get(tag)?, item.node_id(namespaces)))
+            }
+            Place::OnDemand(at) => {
+                let (tag, node) = self.laid_out.on_demand.get(at)?;
+                Some((tag, node.node_id(namespaces)))
+            }
         }
     }
 
-    /// The URI of a tag's namespace, where it is named by URI.
-    pub fn uri(&self, tag: &Tag) -> Option<&str> {
-        match tag.namespace {
-            Namespace::Index(_) => None,
-            Namespace::Uri(uri) => self.uris.get(usize::from(uri)).map(String::as_str),
-        }
+    /// The name of the tag with this number.
+    pub fn name_of(&self, id: TagId) -> &str {
+        self.tag(id, &[]).map_or("", |(tag, _)| &tag.name)
+    }
+
+    /// The URI of an item's namespace, where it is named by URI.
+    pub fn uri(&self, item: &Item) -> Option<&str> {
+        self.laid_out.uris.get(item.uri()?).map(String::as_str)
     }
 
     /// The sampling interval that is asked for, in milliseconds.
-    pub fn sampling_millis(&self, tag: &Tag) -> f64 {
+    pub fn sampling_millis(&self, item: &Item) -> f64 {
         let source = self
             .settings
             .sampling_interval
             .unwrap_or(self.settings.publishing_interval);
-        tag.sampling_millis.map_or(millis(source), f64::from)
+        item.sampling_millis.map_or(millis(source), f64::from)
     }
 
     /// The queue size that is asked for.
-    pub fn queue_size(&self, tag: &Tag) -> u32 {
-        tag.queue_size.unwrap_or(self.settings.queue_size)
+    pub fn queue_size(&self, item: &Item) -> u32 {
+        item.queue_size.unwrap_or(self.settings.queue_size)
+    }
+}
+
+fn places_of(item: &Item) -> std::ops::Range<usize> {
+    item.tags.start as usize..item.tags.end as usize
+}
+
+/// What happens cannot be read.
+fn check_polled(laid_out: &LaidOut, settings: &Node, problems: &mut Problems) {
+    let happens = laid_out
+        .items
+        .iter()
+        .find(|item| !matches!(item.what, What::Value));
+    let tag = happens.and_then(|item| laid_out.tags.get(item.tags.start as usize));
+    if let Some(tag) = tag {
+        problems
+            .error(
+                span(settings, "mode"),
+                format!(
+                    "tag {} tells what happens, and in mode `poll` nodes are read",
+                    tag.name
+                ),
+            )
+            .hint("leave `mode` out, or give events and conditions a source of their own");
     }
 }
 
@@ -376,78 +369,6 @@ fn files(credentials: &Credentials, at: Span) -> Vec<NamedFile> {
             ]
         }
     }
-}
-
-/// The tags in the order of their specifications, and the namespace URIs that they name.
-fn tags(specs: &[TagSpec<'_>], problems: &mut Problems) -> Option<(Vec<Tag>, Vec<String>)> {
-    let mut uris: Vec<String> = Vec::new();
-    let mut known: HashMap<String, u16> = HashMap::new();
-    let mut tags = Vec::with_capacity(specs.len());
-    for spec in specs {
-        let before = problems.list().len();
-        let Some(Draft {
-            value: address,
-            whole,
-        }) = draft::<Address>(spec.address, problems)
-        else {
-            continue;
-        };
-        if address.queue_size == Some(0) {
-            problems
-                .error(
-                    span(spec.address, "queue_size"),
-                    format!("`queue_size` of tag {} is 0", spec.name),
-                )
-                .hint("it is at least 1");
-        }
-        // What stands in for a node is no address to look at.
-        let is_given = spec.address.get("node").is_some();
-        let is_read = whole || (is_given && problems.are_silent_on("node", spec.address, before));
-        if !is_read {
-            continue;
-        }
-        let node = match NodeAddress::parse(&address.node) {
-            Ok(node) => node,
-            Err(error) => {
-                problems
-                    .error(
-                        span(spec.address, "node"),
-                        format!("node of tag {}: {error}", spec.name),
-                    )
-                    .hint("write nsu=NAMESPACE-URI;s=NAME, ns=2;s=NAME, ns=2;i=42 or i=2258");
-                continue;
-            }
-        };
-        let namespace = match node.namespace {
-            NamespaceName::Index(index) => Namespace::Index(index),
-            NamespaceName::Uri(uri) => {
-                if let Some(number) = known.get(uri) {
-                    Namespace::Uri(*number)
-                } else {
-                    let Ok(number) = u16::try_from(uris.len()) else {
-                        problems
-                            .error(spec.address.span, "more than 65536 namespaces in one source")
-                            .hint("divide the tags among several sources");
-                        return None;
-                    };
-                    uris.push(uri.to_owned());
-                    known.insert(uri.to_owned(), number);
-                    Namespace::Uri(number)
-                }
-            }
-        };
-        #[allow(clippy::cast_possible_truncation)] // milliseconds in the precision of a float are enough
-        let sampling_millis = address.sampling_interval.map(|interval| millis(interval) as f32);
-        tags.push(Tag {
-            id: spec.id,
-            name: spec.name.into(),
-            namespace,
-            identifier: node.identifier,
-            sampling_millis,
-            queue_size: address.queue_size,
-        });
-    }
-    (tags.len() == specs.len()).then_some((tags, uris))
 }
 
 #[cfg(test)]

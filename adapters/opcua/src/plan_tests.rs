@@ -1,9 +1,10 @@
 use std::path::Path;
 
-use floorgate_adapter_api::NodeKind;
+use floorgate_adapter_api::{NodeKind, TagSpec};
 use floorgate_yaml::parse;
 
 use super::*;
+use crate::item::Place as NodePlace;
 
 /// Line, message and hint of a problem.
 type Said = (u32, String, Option<String>);
@@ -166,9 +167,9 @@ tags:
     let (plan, problems) = planned(text);
     assert!(problems.is_empty(), "{problems:?}");
     let plan = plan.unwrap();
-    assert_eq!(plan.uris, ["urn:a", "urn:b"]);
+    assert_eq!(plan.laid_out.uris, ["urn:a", "urn:b"]);
     let nodes = |namespaces: &[Option<u16>]| -> Vec<Option<String>> {
-        plan.tags
+        plan.items()
             .iter()
             .map(|tag| tag.node_id(namespaces).map(|node| node.to_string()))
             .collect()
@@ -187,7 +188,82 @@ tags:
         nodes(&[None, Some(2)]),
         [None, some("ns=2;s=X"), None, some("ns=9;i=4")]
     );
-    let asked = |tag: &Tag| (plan.sampling_millis(tag), plan.queue_size(tag));
-    assert_eq!(asked(&plan.tags[0]), (20.0, 100));
-    assert_eq!(asked(&plan.tags[1]), (5.0, 7));
+    let asked = |item: &Item| (plan.sampling_millis(item), plan.queue_size(item));
+    assert_eq!(asked(&plan.items()[0]), (20.0, 100));
+    assert_eq!(asked(&plan.items()[1]), (5.0, 7));
+}
+
+#[test]
+fn parts_of_a_node_and_fields_of_events_come_of_one_item() {
+    let (plan, problems) = planned(
+        r#"
+settings: {endpoint: 'opc.tcp://plc1:4840'}
+tags:
+  - {node: ns=2;s=Recipe, field: Name}
+  - {node: ns=2;s=Recipe, field: "Steps[1].Time"}
+  - {node: ns=2;s=Recipe}
+  - {node: ns=2;s=Recipe, field: Name, sampling_interval: 1s}
+  - {events: i=2253, event_type: "nsu=urn:jobs;i=1006", field: JobOrder.JobOrderID}
+  - {conditions: ns=2;s=Line}
+  - {events: i=2253, event_type: "nsu=urn:jobs;i=1006", field: "JobState[0].StateNumber"}
+  - {events: i=2253, field: Message}
+  - {node: ns=2;s=Level, server_deadband: 2%}
+"#,
+    );
+    assert!(problems.is_empty(), "{problems:?}");
+    let plan = plan.unwrap();
+    let names = |item: &Item| -> Vec<&str> { plan.tags_of(item).iter().map(|tag| &*tag.name).collect() };
+    let items: Vec<Vec<&str>> = plan.items().iter().map(names).collect();
+    let alone = |name| vec![name];
+    assert_eq!(
+        items,
+        [
+            vec!["line/0", "line/1"],
+            alone("line/2"),
+            alone("line/3"),
+            vec!["line/4", "line/6"],
+            alone("line/5"),
+            alone("line/7"),
+            alone("line/8"),
+        ]
+    );
+    let What::Events(of, fields) = &plan.items()[3].what else {
+        panic!("events")
+    };
+    assert_eq!(of.as_ref().and_then(NodePlace::uri), Some(0));
+    let fields: Vec<&str> = fields.iter().map(|field| &**field).collect();
+    assert_eq!(fields, ["JobOrder", "JobState"]);
+}
+
+#[test]
+fn what_happens_has_no_address_of_a_state() {
+    let (plan, problems) = planned(
+        r"
+settings: {endpoint: 'opc.tcp://plc1:4840', mode: poll}
+tags:
+  - {events: i=2253}
+  - {conditions: i=2253, field: Name}
+  - {node: i=2258, event_type: i=2041}
+  - {node: i=2258, events: i=2253, field: Message}
+  - {field: A..B, node: i=2258}
+  - {queue_size: 3}
+  - {events: i=2253, field: Message, server_deadband: 1}
+  - {node: i=2258, server_deadband: 120%}
+",
+    );
+    assert!(plan.is_none());
+    let said: Vec<&str> = problems.iter().map(|(_, text, _)| text.as_str()).collect();
+    assert_eq!(
+        said,
+        [
+            "tag line/0 does not say which field of the events it is",
+            "`field` of tag line/1 has no meaning here",
+            "`event_type` of tag line/2 has no meaning here",
+            "tag line/3 has `node` and `events`, and is of one of them",
+            "tag line/4: field `A..B` has a part without a name",
+            "tag line/5 has no address",
+            "`server_deadband` of tag line/6 has no meaning here",
+            "`server_deadband`: expected a number that is not negative such as 0.5, or per cent such as 2%, found \"120%\"",
+        ]
+    );
 }

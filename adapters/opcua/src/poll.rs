@@ -38,8 +38,8 @@ impl Connected<'_> {
             let begun = Instant::now();
             let mut batch = self.facts.nodes_per_read;
             let mut from = 0;
-            while from < self.plan.tags.len() {
-                let until = (from + batch).min(self.plan.tags.len());
+            while from < self.plan.items().len() {
+                let until = (from + batch).min(self.plan.items().len());
                 let stop = self.outlet.stop.clone();
                 let read = tokio::select! {
                     biased;
@@ -99,7 +99,7 @@ impl Connected<'_> {
         let mut samples = Vec::with_capacity(until - from);
         for place in from..until {
             let number = u32::try_from(place).unwrap_or(u32::MAX);
-            if let Some(node) = self.plan.tags[place].node_id(&self.facts.namespaces) {
+            if let Some(node) = self.plan.items()[place].node_id(&self.facts.namespaces) {
                 nodes.push(ReadValueId::new_value(node));
                 asked.push(number);
             } else {
@@ -130,6 +130,12 @@ impl Connected<'_> {
             .metrics
             .request_seconds
             .observe(begun.elapsed().as_secs_f64());
+        if values
+            .iter()
+            .any(|value| self.state.types.lacks(value.value.as_ref()))
+        {
+            self.ask_types().await?;
+        }
         for (number, value) in asked.into_iter().zip(values) {
             self.take_over(number, value, told, &mut samples);
         }
@@ -143,28 +149,29 @@ impl Connected<'_> {
         told: &mut HashMap<u32, StatusCode>,
         samples: &mut Vec<Sample>,
     ) {
-        let tag = &self.plan.tags[place as usize];
+        let item = &self.plan.items()[place as usize];
+        let tags = self.plan.tags_of(item);
         let status = data.status.unwrap_or(StatusCode::Good);
         let mut readmitted = false;
         if status.is_bad() {
             if told.insert(place, status) == Some(status) {
                 return;
             }
-            tracing::warn!(source = self.plan.name, tag = %tag.name, "the server refuses the node: {status}");
+            let name = tags.first().map_or("", |tag| &tag.name);
+            tracing::warn!(source = self.plan.name, tag = %name, "the server refuses the node: {status}");
         } else {
             readmitted = told.remove(&place).is_some_and(is_node_refused);
         }
-        let (mut sample, unsupported) = value::sample(tag.id, data);
-        if readmitted {
-            // Nobody saw what it did while it was refused.
-            sample.gap = true;
-            self.outlet.metrics.gaps.inc();
+        let (told, unsupported) = value::told(data, Some(&self.state.types));
+        for tag in tags {
+            let mut sample = told.sample(tag.id, tag.field.as_ref());
+            if readmitted {
+                // Nobody saw what it did while it was refused.
+                sample.gap = true;
+                self.outlet.metrics.gaps.inc();
+            }
+            samples.push(sample);
         }
-        if let Some(kind) = unsupported
-            && self.state.unsupported.insert(place)
-        {
-            tracing::warn!(source = self.plan.name, tag = %tag.name, "values of type {} are not supported; the tag stays bad", kind.0);
-        }
-        samples.push(sample);
+        self.note(place, unsupported);
     }
 }

@@ -12,24 +12,19 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use floorgate_adapter_api::Sample;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use opcua::client::services::Publish;
 use opcua::client::{Session, UARequest};
-use opcua::types::{
-    DataChangeNotification, Error, ExtensionObject, NotificationMessage, PublishResponse,
-    StatusChangeNotification, StatusCode, SubscriptionAcknowledgement,
-};
+use opcua::types::{Error, NotificationMessage, PublishResponse, StatusCode, SubscriptionAcknowledgement};
 
-use crate::items::{MOST_NAMED, Refusals, failed, is_node_refused};
+use crate::items::{Refusals, failed};
 use crate::outlet::{Halt, Outlet};
 use crate::plan::Plan;
 use crate::server::Facts;
 use crate::source::LinkWatch;
 use crate::subscription::{State, Stored, Subscription, is_newer, next};
 use crate::takeover::Trial;
-use crate::value;
 
 /// Most samples in one batch.
 const SAMPLES_PER_BATCH: usize = 5_000;
@@ -116,6 +111,9 @@ impl Connected<'_> {
                 }
             }
             self.end_trials().await?;
+            if std::mem::take(&mut self.state.refresh) {
+                self.refresh_conditions().await?;
+            }
             if !self.state.discarded.is_empty() {
                 self.replace_discarded().await?;
             }
@@ -194,6 +192,7 @@ impl Connected<'_> {
     pub async fn hand_on(&mut self, place: usize, message: NotificationMessage) -> Result<(), Halt> {
         let sequence = message.sequence_number;
         let objects = message.notification_data.unwrap_or_default();
+        self.know_types_of(&objects).await?;
         let (mut samples, ended) = self.samples(objects);
         let stored = Stored {
             generation: self.state.subscriptions[place].generation,
@@ -229,76 +228,6 @@ impl Connected<'_> {
             }
             None => Ok(()),
         }
-    }
-
-    /// The samples of a message, and the status with which it ends its subscription, if it does.
-    fn samples(&mut self, objects: Vec<ExtensionObject>) -> (Vec<Sample>, Option<StatusCode>) {
-        let mut samples = Vec::new();
-        let mut ended = None;
-        let mut refused = 0;
-        let refused_before = self.state.refused.len();
-        for object in objects {
-            if let Some(change) = object.inner_as::<StatusChangeNotification>() {
-                ended = Some(change.status);
-                continue;
-            }
-            let Some(changes) = object.into_inner_as::<DataChangeNotification>() else {
-                continue;
-            };
-            let items = changes.monitored_items.unwrap_or_default();
-            samples.reserve(items.len());
-            for item in items {
-                let place = item.client_handle.wrapping_sub(1);
-                let Some(tag) = self.plan.tags.get(place as usize) else {
-                    continue;
-                };
-                if !self.state.unseen.is_empty()
-                    && self.state.unseen.remove(&place)
-                    && self.state.unseen.is_empty()
-                {
-                    self.state.layout_told = false;
-                }
-                let status = item.value.status();
-                let mut readmitted = false;
-                if is_node_refused(status) {
-                    // Some servers take every item and give the refusal as its value.
-                    if self.state.refused.insert(place, status) == Some(status) {
-                        continue;
-                    }
-                    refused += 1;
-                    if refused <= MOST_NAMED {
-                        self.warn_of(tag, status);
-                    }
-                } else if !self.state.refused.is_empty() {
-                    readmitted = self.state.refused.remove(&place).is_some();
-                }
-                let (mut sample, unsupported) = value::sample(tag.id, item.value);
-                // Nobody saw what it did while it was refused.
-                sample.gap |= readmitted;
-                if sample.gap {
-                    self.outlet.metrics.gaps.inc();
-                }
-                if let Some(kind) = unsupported
-                    && self.state.unsupported.insert(place)
-                {
-                    let (source, name) = (&self.plan.name, &tag.name);
-                    tracing::warn!(source, tag = %name, "values of type {} are not supported; the tag stays bad", kind.0);
-                }
-                samples.push(sample);
-            }
-        }
-        if refused > MOST_NAMED {
-            tracing::warn!(
-                source = self.plan.name,
-                "the server refuses {} more tags",
-                refused - MOST_NAMED
-            );
-        }
-        if refused > 0 || self.state.refused.len() != refused_before {
-            self.state.layout_told = false;
-            self.count_refused();
-        }
-        (samples, ended)
     }
 
     /// Gives up a subscription whose messages cannot be relied on, and says so.

@@ -63,6 +63,7 @@ impl Facts {
             .collect();
         let index = |uri: &String| uris.iter().position(|known| known == uri);
         let namespaces = plan
+            .laid_out
             .uris
             .iter()
             .map(|uri| index(uri).and_then(|at| u16::try_from(at).ok()))

@@ -18,6 +18,7 @@ use tokio::sync::watch;
 use crate::items::{failed, is_too_large};
 use crate::plan::Plan;
 use crate::server::read;
+use crate::structure::Types;
 use crate::value::{self, Unsupported};
 
 /// Requests that the server is asked at a time; the others wait.
@@ -34,6 +35,8 @@ pub enum Reach {
         namespaces: Arc<[Option<u16>]>,
         /// Most nodes in one read.
         nodes_per_read: usize,
+        /// The server's types.
+        types: Types,
     },
     /// It is not connected, for this reason.
     Away(String),
@@ -99,17 +102,18 @@ impl Snapshots {
     async fn read(&self, request: &Request, remarks: &mut Remarks) -> Result<Vec<Sample>, String> {
         let mut reach = self.reach.clone();
         let reached = reach.borrow_and_update().clone();
-        let (session, namespaces, most) = match reached {
+        let (session, namespaces, most, types) = match reached {
             Reach::Here {
                 session,
                 namespaces,
                 nodes_per_read,
-            } => (session, namespaces, nodes_per_read),
+                types,
+            } => (session, namespaces, nodes_per_read, types),
             Reach::Away(reason) => return Err(format!("the source is not connected: {reason}")),
         };
         let within = self.plan.settings.request_timeout.get();
         tokio::select! {
-            samples = self.read_nodes(&session, &namespaces, most, request, remarks) => samples,
+            samples = self.read_nodes((&session, &types), &namespaces, most, request, remarks) => samples,
             reason = lost(&mut reach) => Err(format!("the connection was lost: {reason}")),
             () = tokio::time::sleep(within) => {
                 self.metrics.error("timeout");
@@ -121,7 +125,7 @@ impl Snapshots {
     /// Reads the nodes in one request, or in the fewest that the server's limit allows.
     async fn read_nodes(
         &self,
-        session: &Session,
+        (session, types): (&Session, &Types),
         namespaces: &[Option<u16>],
         mut most: usize,
         request: &Request,
@@ -130,12 +134,11 @@ impl Snapshots {
         let mut samples = Vec::with_capacity(request.tags.len());
         let mut asked = Vec::with_capacity(request.tags.len());
         for &id in &request.tags {
-            let tag = self.plan.tag(id);
-            let Some(tag) = tag else {
+            let Some((tag, node)) = self.plan.tag(id, namespaces) else {
                 return Err(format!("the source has no tag with the number {}", id.0));
             };
-            match tag.node_id(namespaces) {
-                Some(node) => asked.push((id, ReadValueId::new_value(node))),
+            match node {
+                Some(node) => asked.push((tag, ReadValueId::new_value(node))),
                 None => samples.push(value::refusal(id, StatusCode::BadNodeIdUnknown)),
             }
         }
@@ -157,10 +160,14 @@ impl Snapshots {
                     return Err(failed("reading", &error));
                 }
             };
-            for ((id, _), data) in now.iter().zip(values) {
-                let (sample, unsupported) = value::sample(*id, data);
-                remarks.unsupported.extend(unsupported.map(|kind| (*id, kind)));
-                samples.push(sample);
+            if values.iter().any(|value| types.lacks(value.value.as_ref())) {
+                let asked = types.ask(session, most, &self.plan.name).await;
+                asked.map_err(|error| failed("reading the data types", &error))?;
+            }
+            for ((tag, _), data) in now.iter().zip(values) {
+                let (told, unsupported) = value::told(data, Some(types));
+                remarks.unsupported.extend(unsupported.map(|kind| (tag.id, kind)));
+                samples.push(told.sample(tag.id, tag.field.as_ref()));
             }
             rest = later;
         }
@@ -187,7 +194,7 @@ impl Snapshots {
         let source = &self.plan.name;
         for (id, kind) in remarks.unsupported {
             if warned.insert(id) {
-                let name = self.plan.tag(id).map_or("", |tag| &tag.name);
+                let name = self.plan.name_of(id);
                 tracing::warn!(source, tag = %name, "values of type {} are not supported; the tag stays bad", kind.0);
             }
         }

@@ -407,6 +407,7 @@ impl Connected<'_> {
             session: Arc::clone(self.session),
             namespaces: self.facts.namespaces.clone().into(),
             nodes_per_read: self.facts.nodes_per_read,
+            types: self.state.types.clone(),
         }
     }
 
@@ -422,7 +423,7 @@ impl Connected<'_> {
         self.outlet.metrics.up.set(1);
         tracing::info!(
             source = self.plan.name,
-            tags = self.plan.tags.len(),
+            tags = self.plan.laid_out.tags.len(),
             ?continuity,
             "connected to {}",
             self.plan.settings.endpoint

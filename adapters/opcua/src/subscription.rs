@@ -9,9 +9,11 @@ use opcua::client::{Session, UARequest};
 use opcua::types::{Error, NotificationMessage, StatusCode, TransferResult};
 use tokio::sync::mpsc;
 
+use crate::event;
 use crate::plan::Plan;
 use crate::publish::is_lost;
 use crate::revised::{Revised, Revisions};
+use crate::structure::Types;
 use crate::takeover::Trial;
 
 /// Most values that one notification message may hold; a server with more sends several.
@@ -116,8 +118,14 @@ pub struct State {
     pub unseen: HashSet<u32>,
     /// [`crate::bookmark::fingerprint`] of the plan.
     pub plan: u64,
-    /// How many tags the plan has.
+    /// How many items the plan has.
     pub tags: usize,
+    /// The types of the server.
+    pub types: Types,
+    /// Conditions that refreshes have told so far, by the item that tells them.
+    pub told: HashMap<u32, event::Told>,
+    /// The server is to tell all conditions.
+    pub refresh: bool,
     /// Whose the subscriptions are.
     pub heritage: Heritage,
     /// How many times in a row one that it said to have given over stayed silent.
@@ -148,6 +156,9 @@ impl Default for State {
             unseen: HashSet::new(),
             plan: 0,
             tags: 0,
+            types: Types::default(),
+            told: HashMap::new(),
+            refresh: false,
             heritage: Heritage::Own,
             silences: 0,
             reported: None,
@@ -200,14 +211,16 @@ impl State {
         self.discarded.push(lost.id);
         for tag in &lost.tags {
             self.unseen.remove(tag);
+            self.told.remove(tag);
         }
         let scope = if self.subscriptions.is_empty() {
             GapScope::Source
         } else {
-            let tags = lost
+            let items = lost
                 .tags
                 .iter()
-                .filter_map(|place| plan.tags.get(*place as usize));
+                .filter_map(|place| plan.items().get(*place as usize));
+            let tags = items.flat_map(|item| plan.tags_of(item));
             GapScope::Tags(tags.map(|tag| tag.id).collect())
         };
         tracing::warn!(
@@ -223,6 +236,7 @@ impl State {
     pub fn lose_all(&mut self, held: Vec<u32>) {
         self.subscriptions.clear();
         self.unseen.clear();
+        self.told.clear();
         self.heritage = Heritage::Own;
         self.reported = None;
         self.layout_told = false;

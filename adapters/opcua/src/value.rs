@@ -1,20 +1,34 @@
 //! From OPC UA's values to ours.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use floorgate_adapter_api::{Quality, Sample, TagId, Timestamp, Value};
 use opcua::types::{DataValue, DateTime, StatusCode, Variant};
 
-/// A value that the gateway has no type for: a structure of the server's own, for example.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Unsupported(pub &'static str);
+use crate::field::Field;
+use crate::structure::Types;
 
-/// A sample of a data value. The type that could not be taken over is returned beside it, for a warning.
-pub fn sample(tag: TagId, data: DataValue) -> (Sample, Option<Unsupported>) {
+/// A value that the gateway has no type for: a structure that the server does not define, for example.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unsupported(pub Cow<'static, str>);
+
+/// A data value in the gateway's types: what all tags that come of it have in common.
+#[derive(Debug)]
+pub struct Told {
+    value: Option<Value>,
+    quality: Quality,
+    source_time: Option<Timestamp>,
+    server_time: Option<Timestamp>,
+    gap: bool,
+}
+
+/// A data value, and the type that could not be taken over, for a warning.
+pub fn told(data: DataValue, types: Option<&Types>) -> (Told, Option<Unsupported>) {
     let status = data.status.unwrap_or(StatusCode::Good);
     let mut quality = Quality(status.bits());
     let mut unsupported = None;
-    let value = match data.value.map_or(Ok(None), value_of) {
+    let value = match data.value.map_or(Ok(None), |value| value_of(value, types)) {
         Ok(value) => value,
         Err(kind) => {
             // What cannot be shown must not look as if it were there and good.
@@ -25,15 +39,39 @@ pub fn sample(tag: TagId, data: DataValue) -> (Sample, Option<Unsupported>) {
             None
         }
     };
-    let sample = Sample {
-        tag,
+    let told = Told {
         value: if status.is_bad() { None } else { value },
         quality,
         source_time: time_of(data.source_timestamp, data.source_picoseconds),
         server_time: time_of(data.server_timestamp, data.server_picoseconds),
         gap: status.overflow(),
     };
-    (sample, unsupported)
+    (told, unsupported)
+}
+
+impl Told {
+    /// The sample of a tag that comes of it.
+    pub fn sample(&self, tag: TagId, field: Option<&Field>) -> Sample {
+        let value = self.value.as_ref();
+        Sample {
+            tag,
+            value: match field {
+                Some(field) => value.and_then(|value| field.of(value)),
+                None => value.cloned(),
+            },
+            quality: self.quality,
+            source_time: self.source_time,
+            server_time: self.server_time,
+            gap: self.gap,
+        }
+    }
+}
+
+/// A sample of a data value that is a tag's as a whole.
+#[cfg(test)]
+fn sample(tag: TagId, data: DataValue) -> (Sample, Option<Unsupported>) {
+    let (told, unsupported) = told(data, None);
+    (told.sample(tag, None), unsupported)
 }
 
 /// A sample that says that a node is refused.
@@ -49,7 +87,7 @@ pub fn refusal(tag: TagId, status: StatusCode) -> Sample {
 }
 
 /// `None` for what is absent, null, or out of the range of a [`Timestamp`] (1678 to 2261).
-fn time_of(time: Option<DateTime>, picoseconds: Option<u16>) -> Option<Timestamp> {
+pub fn time_of(time: Option<DateTime>, picoseconds: Option<u16>) -> Option<Timestamp> {
     // Null is the year 1601, and the end of times 9999.
     let nanos = time?.as_chrono().timestamp_nanos_opt()?;
     // The field counts intervals of 10 ps, up to 9999 (OPC 10000-6 §5.2.2.17).
@@ -61,8 +99,8 @@ fn text(text: &opcua::types::UAString) -> Option<Value> {
     text.value().as_deref().map(Value::text)
 }
 
-/// A value of ours; `None` for a null.
-pub fn value_of(variant: Variant) -> Result<Option<Value>, Unsupported> {
+/// A value of ours; `None` for a null. Structures need the server's types.
+pub fn value_of(variant: Variant, types: Option<&Types>) -> Result<Option<Value>, Unsupported> {
     Ok(Some(match variant {
         Variant::Empty => return Ok(None),
         Variant::Boolean(v) => Value::Bool(v),
@@ -86,18 +124,23 @@ pub fn value_of(variant: Variant) -> Result<Option<Value>, Unsupported> {
         Variant::NodeId(v) => Value::text(v.to_string()),
         Variant::ExpandedNodeId(v) => Value::text(v.to_string()),
         Variant::ByteString(v) => return Ok(v.value.map(|bytes| Value::Bytes(bytes.into()))),
-        Variant::Variant(v) => return value_of(*v),
+        Variant::Variant(v) => return value_of(*v, types),
         Variant::Array(array) => {
             // An element that is null has no place in a list of values: the list would lie about its length.
-            let items: Option<Vec<Value>> =
-                array.values.into_iter().map(value_of).collect::<Result<_, _>>()?;
-            Value::List(Arc::from(items.ok_or(Unsupported("array with null elements"))?))
+            let values = array.values.into_iter().map(|value| value_of(value, types));
+            let items: Option<Vec<Value>> = values.collect::<Result<_, _>>()?;
+            Value::List(Arc::from(
+                items.ok_or(Unsupported("array with null elements".into()))?,
+            ))
         }
         Variant::ExtensionObject(object) => {
-            return Err(Unsupported(object.type_name().unwrap_or("structure")));
+            return match types {
+                Some(types) => types.record(&object),
+                None => Err(Unsupported(object.type_name().unwrap_or("structure").into())),
+            };
         }
-        Variant::DataValue(_) => return Err(Unsupported("DataValue")),
-        Variant::DiagnosticInfo(_) => return Err(Unsupported("DiagnosticInfo")),
+        Variant::DataValue(_) => return Err(Unsupported("DataValue".into())),
+        Variant::DiagnosticInfo(_) => return Err(Unsupported("DiagnosticInfo".into())),
     }))
 }
 
@@ -110,7 +153,7 @@ mod tests {
     use super::*;
 
     fn value(variant: impl Into<Variant>) -> Option<Value> {
-        value_of(variant.into()).unwrap()
+        value_of(variant.into(), None).unwrap()
     }
 
     #[test]

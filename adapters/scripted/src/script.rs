@@ -151,7 +151,7 @@ pub(crate) async fn send(
                 board.set_online(false);
             }
             Notice::Gap { .. } => context.metrics.gaps.inc(),
-            Notice::Stale { .. } | Notice::CaughtUp => {}
+            Notice::Stale { .. } | Notice::CaughtUp | Notice::History => {}
         }
     }
     let comes_online = notices.iter().any(|notice| matches!(notice, Notice::Online(_)));

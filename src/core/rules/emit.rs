@@ -1,11 +1,10 @@
 //! From a rule's fields to a sealed event: identity, sequence, common fields.
 
-use std::borrow::Cow;
 use std::collections::HashSet;
 use std::fmt::Write as _;
 use std::sync::Arc;
 
-use floorgate_sample::{Quality, Timestamp, Value};
+use floorgate_sample::{Quality, Timestamp};
 use uuid::Uuid;
 
 use crate::detect::Cause;
@@ -58,6 +57,8 @@ pub(crate) struct Emitter {
     times: TimeTexts,
     received: Timestamp,
     recorded: Timestamp,
+    /// Whether what is evaluated was read from a source's history.
+    pub(crate) from_history: bool,
     scratch: String,
 }
 
@@ -81,6 +82,7 @@ impl Emitter {
             times: TimeTexts::default(),
             received: Timestamp::from_nanos(0),
             recorded: Timestamp::from_nanos(0),
+            from_history: false,
             scratch: String::new(),
         }
     }
@@ -295,7 +297,11 @@ impl Context<'_> {
             Cause::Lost => self.change.previous.is_none(),
             Cause::Value | Cause::Quality | Cause::Silence => false,
         };
-        let emission = if found { Emission::Initial } else { Emission::Live };
+        let emission = match (found, self.emitter.from_history) {
+            (true, _) => Emission::Initial,
+            (false, true) => Emission::Backfill,
+            (false, false) => Emission::Live,
+        };
         let sealing = Sealing {
             draft,
             known_headers: self.labels.headers.clone(),
@@ -309,30 +315,11 @@ impl Context<'_> {
             trace: self.trace(),
         };
         let event = self.emitter.finish(stream, sealing);
-        let is_of_one_type = !matches!(rule.spec.kind, RuleKind::Alarm { .. });
+        let is_of_one_type = !matches!(rule.spec.kind, RuleKind::Alarm { .. } | RuleKind::Conditions);
         if is_of_one_type && self.labels.headers.is_none() {
             self.labels.headers = Some(Arc::clone(&event.shared_headers));
         }
         self.events.push(event);
-    }
-
-    /// What the event is made of: what the data does not say, or says by other names.
-    fn trace(&self) -> String {
-        let mut object = Object::small();
-        object.plain("cause", self.change.cause.as_str());
-        object.put("before", &self.change.previous.as_ref().map(short));
-        object.put("now", &self.change.value.as_ref().map(short));
-        if self.rule.inputs.len() > 1 {
-            object.open("inputs");
-            for (slot, tag) in (0..).map(Slot).zip(&self.rule.inputs).skip(1) {
-                object.put(
-                    &self.view.plan.tags[tag.index()].spec.name,
-                    &self.view.raw(self.rule, slot).map(short),
-                );
-            }
-            object.close();
-        }
-        String::from_utf8(object.finish()).unwrap_or_default()
     }
 
     /// The value of an input as text; `None` while it is unknown or empty.
@@ -367,34 +354,6 @@ impl Context<'_> {
         object.put("version", &*self.rule.spec.version);
         object.close();
         time
-    }
-}
-
-/// Bytes of a text, and values of a list, that a trace has: it says what a value was, and is no second copy of a large one.
-const TRACED: (usize, usize) = (256, 16);
-
-/// A value as a trace has it.
-fn short(value: &Value) -> Cow<'_, Value> {
-    let (bytes, items) = TRACED;
-    match value {
-        Value::Text(text) if text.len() > bytes => {
-            let end = text.floor_char_boundary(bytes);
-            Cow::Owned(Value::text(format!("{}… ({} bytes)", &text[..end], text.len())))
-        }
-        Value::Bytes(all) if all.len() > bytes => {
-            let hexadecimal = Value::Bytes(all[..bytes].into());
-            Cow::Owned(Value::text(format!("{hexadecimal}… ({} bytes)", all.len())))
-        }
-        Value::List(all) => {
-            let one = |item: &Value| match item {
-                Value::List(inner) => Value::text(format!("a list of {}", inner.len())),
-                item => short(item).into_owned(),
-            };
-            let more = all.len().saturating_sub(items);
-            let rest = (more > 0).then(|| Value::text(format!("… and {more} more")));
-            Cow::Owned(Value::List(all.iter().take(items).map(one).chain(rest).collect()))
-        }
-        value => Cow::Borrowed(value),
     }
 }
 

@@ -4,6 +4,7 @@
 //! inputs, and makes at most a few events.
 
 mod alarm;
+mod condition;
 mod count;
 mod edge;
 mod emit;
@@ -16,6 +17,7 @@ mod seen;
 mod shape;
 mod snapshot;
 mod span;
+mod trace;
 mod view;
 mod window;
 mod work_order;
@@ -77,6 +79,7 @@ enum Memory {
     EquipmentState(equipment_state::Memory),
     Count(count::Memory),
     Alarm(alarm::Memory),
+    Conditions(condition::Memory),
 }
 
 impl RuleState {
@@ -90,11 +93,13 @@ impl RuleState {
             (RuleKind::WorkOrderStatus { .. }, Some(memory @ Memory::WorkOrder(_)))
             | (RuleKind::EquipmentState, Some(memory @ Memory::EquipmentState(_)))
             | (RuleKind::ProductionCount { .. }, Some(memory @ Memory::Count(_)))
-            | (RuleKind::Alarm { .. }, Some(memory @ Memory::Alarm(_))) => Some(memory),
+            | (RuleKind::Alarm { .. }, Some(memory @ Memory::Alarm(_)))
+            | (RuleKind::Conditions, Some(memory @ Memory::Conditions(_))) => Some(memory),
             (RuleKind::WorkOrderStatus { .. }, _) => Some(Memory::WorkOrder(work_order::Memory::default())),
             (RuleKind::EquipmentState, _) => Some(Memory::EquipmentState(equipment_state::Memory::default())),
             (RuleKind::ProductionCount { .. }, _) => Some(Memory::Count(count::Memory::default())),
             (RuleKind::Alarm { .. }, _) => Some(Memory::Alarm(alarm::Memory::default())),
+            (RuleKind::Conditions, _) => Some(Memory::Conditions(condition::Memory::default())),
             (RuleKind::Measurement { .. } | RuleKind::Custom { .. }, _) => None,
         };
         let memory = memory.map(|mut memory| {
@@ -287,6 +292,11 @@ pub(crate) fn evaluate(
         ..scene.change.clone()
     });
     let change = after_a_gap.as_ref().unwrap_or(scene.change);
+    let found = match state.memory.as_deref() {
+        Some(Memory::Conditions(memory)) => memory.found(change),
+        _ => None,
+    };
+    let change = found.as_ref().unwrap_or(change);
     let scene = Scene { change, ..scene };
     let Outcome { events, failures } = outcome;
     // What is only told was let in when it was counted.
@@ -313,6 +323,9 @@ pub(crate) fn evaluate(
         }
         (RuleKind::Alarm { of_condition }, Some(Memory::Alarm(memory))) => {
             alarm::evaluate(&mut context, memory, dirty, of_condition.as_ref());
+        }
+        (RuleKind::Conditions, Some(Memory::Conditions(memory))) => {
+            condition::evaluate(&mut context, memory, dirty);
         }
         (RuleKind::Measurement { name }, _) => measurement(&mut context, name),
         (

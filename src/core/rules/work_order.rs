@@ -8,6 +8,9 @@
 //! or empty, events of the run go on naming it, as long as no status can have been missed. After a gap the run may have
 //! ended unseen: until the order is known again, order and run are told as `unknown`, without a correlation id. That
 //! takes nothing back of what is remembered: only another known order is another order.
+//!
+//! A trigger that happens tells of many orders side by side (OPC 10031-4, `ISA95JobOrderStatusEventType`): each has its own status and its own run, and
+//! what else happens at the machine belongs to the run that was begun last and is open.
 
 use std::sync::Arc;
 
@@ -38,12 +41,26 @@ pub(crate) struct Memory {
     unnamed: bool,
     /// Ordinals of earlier orders, the latest last.
     earlier: Vec<(String, u32)>,
+    /// Other orders than `order`, where the source tells of many; the one that was told of last is the last.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    others: Vec<Other>,
     /// What was read when the run began and holds until it ends.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     latched: Vec<(Arc<str>, Value)>,
     /// The moment in which the run ended: what else happened in it belongs to the run.
     #[serde(skip)]
     ended_in: Option<u32>,
+}
+
+/// An order that another one was told of after.
+#[derive(Debug, Serialize, Deserialize)]
+struct Other {
+    order: String,
+    status: Option<String>,
+    in_run: bool,
+    ordinal: u32,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    latched: Vec<(Arc<str>, Value)>,
 }
 
 /// The run that events of the same machine belong to.
@@ -69,12 +86,17 @@ impl Run {
 impl Memory {
     /// The run of this moment, where there is one and its order is known.
     pub(super) fn run(&self, unit: &str, moment: u32) -> Option<Run> {
-        let order = self.order.as_ref().filter(|_| self.known)?;
-        (self.in_run || self.ended_in == Some(moment)).then(|| Run {
-            id: format!("{order}/{unit}/{}", self.ordinal),
+        let run = |order: &String, ordinal: u32, latched: &Vec<_>| Run {
+            id: format!("{order}/{unit}/{ordinal}"),
             order: order.clone(),
-            latched: self.latched.clone(),
-        })
+            latched: latched.clone(),
+        };
+        let order = self.order.as_ref().filter(|_| self.known)?;
+        if self.in_run || self.ended_in == Some(moment) {
+            return Some(run(order, self.ordinal, &self.latched));
+        }
+        let open = self.others.iter().rev().find(|other| other.in_run)?;
+        Some(run(&open.order, open.ordinal, &open.latched))
     }
 }
 
@@ -119,6 +141,13 @@ pub(super) fn evaluate(
     if is_same && !context.change.gap && ignored(tag.values.as_ref(), context.change.previous.as_ref()) {
         // Back from a value that is to be ignored.
         return;
+    }
+    if tag.happens.is_some() {
+        let Some(order) = &order else {
+            context.fail(|| format!("no event: the order of the status {status} is not told with it"));
+            return;
+        };
+        memory.turn_to(order);
     }
     let before = (memory.in_run, memory.order.clone());
     let was_unnamed = memory.unnamed;
@@ -197,6 +226,34 @@ impl Memory {
         }
     }
 
+    /// Goes on with an order of many, as it was when it was last told of.
+    fn turn_to(&mut self, order: &str) {
+        self.known = true;
+        if self.order.as_deref() == Some(order) {
+            return;
+        }
+        let known = self.others.iter().position(|other| other.order == order);
+        let known = known.map(|place| self.others.remove(place));
+        if let Some(before) = self.order.take() {
+            self.others.push(Other {
+                order: before,
+                status: self.status.take(),
+                in_run: self.in_run,
+                ordinal: self.ordinal,
+                latched: std::mem::take(&mut self.latched),
+            });
+            if self.others.len() > REMEMBERED_ORDERS {
+                let over = self.others.iter().position(|other| !other.in_run);
+                self.others.remove(over.unwrap_or(0));
+            }
+        }
+        self.order = Some(order.to_owned());
+        (self.status, self.in_run, self.ordinal, self.latched) = known
+            .map_or_else(Default::default, |known| {
+                (known.status, known.in_run, known.ordinal, known.latched)
+            });
+    }
+
     /// Goes on with another order.
     fn begin(&mut self, order: String) {
         if let Some(before) = self.order.take() {
@@ -223,9 +280,15 @@ impl Core {
             return None;
         };
         let (&status, &tag) = (rule.inputs.first()?, rule.inputs.get(usize::from(order.0))?);
+        let trigger = &self.plan.tags[status.index()];
+        if trigger.spec.happens.is_some() {
+            // No status stands, but what was told of it last holds as long as nothing can have been missed.
+            let source = &self.sources[trigger.source.index()];
+            let holds = source.online && self.tags[status.index()].session == source.session;
+            return holds.then(|| self.open_run(id)).flatten();
+        }
         view.value(status)?;
-        let path = &self.plan.equipment[rule.equipment.0 as usize].path;
-        let run = self.rules[id.0 as usize].run(path, self.moment)?;
+        let run = self.open_run(id)?;
         // The order of the run goes on while its tag is bad; one that was not sent since the source began anew may be another.
         let is_same = match view.operand(rule, *order) {
             Some(value) => value.to_string() == run.order,
@@ -236,11 +299,42 @@ impl Core {
         };
         is_same.then_some(run)
     }
+
+    /// The run that a work order's rule has open in this moment.
+    fn open_run(&self, id: RuleId) -> Option<Run> {
+        let equipment = self.plan.rules[id.0 as usize].equipment;
+        let path = &self.plan.equipment[equipment.0 as usize].path;
+        self.rules[id.0 as usize].run(path, self.moment)
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn orders_that_are_told_of_side_by_side_have_their_own_runs() {
+        let mut memory = Memory::default();
+        let mut tell = |order: &str, status: &str| {
+            memory.turn_to(order);
+            memory.take_over(Some(order.to_owned()), status);
+            let before = memory.status.replace(status.to_owned());
+            (before, memory.run("filler", 0).map(|run| run.id))
+        };
+        let run = |id: &str| Some(id.to_owned());
+        assert_eq!(tell("A", "Running"), (None, run("A/filler/1")));
+        assert_eq!(tell("B", "AllowedToStart"), (None, run("A/filler/1")));
+        assert_eq!(
+            tell("A", "Interrupted"),
+            (Some("Running".into()), run("A/filler/1"))
+        );
+        assert_eq!(
+            tell("B", "Running"),
+            (Some("AllowedToStart".into()), run("B/filler/1"))
+        );
+        assert_eq!(tell("B", "Ended").1, run("A/filler/1"), "A's run is open still");
+        assert_eq!(tell("A", "Ended"), (Some("Interrupted".into()), None));
+    }
 
     #[test]
     fn the_ordinal_rises_with_each_run_of_an_order() {

@@ -109,6 +109,10 @@ fn weight(samples: &[Sample]) -> usize {
             Value::Text(text) => text.len(),
             Value::Bytes(bytes) => bytes.len(),
             Value::List(items) => items.iter().map(|item| size_of::<Value>() + bytes(item)).sum(),
+            Value::Record(parts) => parts
+                .iter()
+                .map(|(name, part)| size_of::<(Arc<str>, Value)>() + name.len() + bytes(part))
+                .sum(),
             _ => 0,
         }
     }

@@ -33,6 +33,7 @@ impl std::fmt::Display for Told<'_> {
             Notice::Online(continuity) => write!(f, "Online ({continuity:?})"),
             Notice::Offline { reason } => write!(f, "Offline: {reason}"),
             Notice::CaughtUp => f.write_str("CaughtUp"),
+            Notice::History => f.write_str("History"),
             Notice::Stale { reason } => write!(f, "Stale: {reason}"),
         }
     }

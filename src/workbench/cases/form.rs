@@ -68,6 +68,8 @@ struct StepForm {
     stale: Option<Paths>,
     /// Sources that may have lost values, or `{plc: [state]}` for some of their tags.
     gap: Option<Json>,
+    /// What a source kept while it could not be reached, and is asked for now: values as a source sends them, by source.
+    history: Option<BTreeMap<String, Json>>,
     /// The gateway is started again: `resumed` (nothing was missed), `new`, or `{after: 10s, sources: new}`.
     restart: Option<Json>,
     /// The outbox is `filling` (low priority is left out), `nearly full` (normal too) or `has room`.

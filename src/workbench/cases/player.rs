@@ -259,7 +259,7 @@ impl Player {
                     self.online.remove(&source);
                     self.silent.remove(&source);
                 }
-                Notice::CaughtUp | Notice::Gap { .. } => {}
+                Notice::CaughtUp | Notice::History | Notice::Gap { .. } => {}
             }
         }
         if !samples.is_empty() {

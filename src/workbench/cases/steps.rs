@@ -10,8 +10,8 @@ use super::player::ORIGIN;
 use super::subject::Subject;
 
 /// The keys of a step that are no names of sources.
-const WORDS: [&str; 9] = [
-    "at", "online", "resumed", "offline", "stale", "gap", "restart", "outbox", "read",
+const WORDS: [&str; 10] = [
+    "at", "online", "resumed", "offline", "stale", "gap", "history", "restart", "outbox", "read",
 ];
 
 /// The keys of a value that is written as a mapping.
@@ -133,6 +133,7 @@ impl Reader<'_> {
                     reason: "no data".to_owned(),
                 }),
                 "gap" => self.gap(value, &mut actions),
+                "history" => self.history(value, &mut actions),
                 "restart" => actions.extend(self.restart(value)),
                 "outbox" => actions.extend(self.outbox(value)),
                 "read" => self.answers(value, &mut caught_up),
@@ -170,6 +171,20 @@ impl Reader<'_> {
                     source,
                     notices: vec![notice()],
                     samples: Vec::new(),
+                });
+            }
+        }
+    }
+
+    /// `history: {plc: [{state: 4}, {state: 6}]}`: what the source kept and is asked for now.
+    fn history(&mut self, node: &Node, actions: &mut Vec<Action>) {
+        for (name, span, values) in node.entries() {
+            if let Some(source) = self.source(name, *span) {
+                let samples = self.samples(source, values);
+                actions.push(Action::Batch {
+                    source,
+                    notices: vec![Notice::History],
+                    samples,
                 });
             }
         }
@@ -406,7 +421,7 @@ impl Reader<'_> {
 /// The value in the type that it is written in; nothing for `null`, which is a status without a value.
 fn value(node: &Node) -> Option<Value> {
     Some(match &node.kind {
-        NodeKind::Null | NodeKind::Map(_) => return None,
+        NodeKind::Null => return None,
         NodeKind::Bool(value) => Value::Bool(*value),
         NodeKind::Int(value) => i64::try_from(*value).map_or_else(
             |_| Value::UInt(u64::try_from(*value).unwrap_or(u64::MAX)),
@@ -415,5 +430,11 @@ fn value(node: &Node) -> Option<Value> {
         NodeKind::Float(value) => Value::Float64(*value),
         NodeKind::Text(text) => Value::text(text.as_str()),
         NodeKind::List(items) => Value::List(items.iter().filter_map(value).collect()),
+        NodeKind::Map(entries) => Value::Record(
+            entries
+                .iter()
+                .filter_map(|(name, _, part)| Some((name.as_str().into(), value(part)?)))
+                .collect(),
+        ),
     })
 }

@@ -73,7 +73,7 @@ impl About<'_> {
             RuleKind::WorkOrderStatus { order, .. } => format!("work-order/{{{}}}", self.name(*order)),
             RuleKind::EquipmentState | RuleKind::Custom { subject: None, .. } => format!("equipment/{path}"),
             RuleKind::ProductionCount { .. } => format!("counter/{}", self.name(Slot(0))),
-            RuleKind::Alarm { .. } => "alarm/{code}".to_owned(),
+            RuleKind::Alarm { .. } | RuleKind::Conditions => "alarm/{code}".to_owned(),
             RuleKind::Measurement { name } => format!("measurement/{name}"),
             RuleKind::Custom {
                 subject: Some(subject),
@@ -148,6 +148,7 @@ impl About<'_> {
                 put("unit", unit.to_owned());
                 put("value", "a value".to_owned());
             }
+            RuleKind::Conditions => put("code", "the name of the condition".to_owned()),
             RuleKind::Custom { .. } => {}
         }
         if rule.run.is_some() {

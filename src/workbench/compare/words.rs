@@ -13,7 +13,7 @@ pub(crate) fn kind(kind: &RuleKind) -> &str {
         RuleKind::WorkOrderStatus { .. } => "WorkOrderStatusChanged",
         RuleKind::EquipmentState => "EquipmentStateChanged",
         RuleKind::ProductionCount { event, .. } => event.name(),
-        RuleKind::Alarm { .. } => "Alarm",
+        RuleKind::Alarm { .. } | RuleKind::Conditions => "Alarm",
         RuleKind::Measurement { .. } => "MeasurementRecorded",
         RuleKind::Custom { event, .. } => event,
     }

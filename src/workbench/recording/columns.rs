@@ -15,7 +15,7 @@ use foldhash::fast::FixedState;
 ///   before it were lost, from 9 on the decimals of a number that has few.
 /// - `values`: the quality where it is not good; whole numbers after the one that the tag had before in the block; 64-bit floating-point numbers
 ///   that are short in decimals as whole numbers of the last one, after the one with as many; other floating-point numbers as the bits that
-///   are others than before; a list as its length and the form of each of its values before that.
+///   are others than before; a list as its length and the form of each of its values before that, and a record as a list, with its names in `texts`.
 /// - `stamps`: source times after the one before in the block, and server times after their source time, as in `times` but in units of 100 ns.
 #[derive(Debug, Default)]
 pub(super) struct Columns {
@@ -69,6 +69,7 @@ pub(super) mod form {
     pub(crate) const TIME: u8 = 9;
     pub(crate) const LIST: u8 = 10;
     pub(crate) const DECIMAL: u8 = 11;
+    pub(crate) const RECORD: u8 = 12;
 }
 
 /// The most decimals of a number that is kept by them.
@@ -112,6 +113,7 @@ pub(super) mod notice {
     pub(crate) const STALE: u8 = 5;
     pub(crate) const GAP_SOURCE: u8 = 6;
     pub(crate) const GAP_TAGS: u8 = 7;
+    pub(crate) const HISTORY: u8 = 8;
 }
 
 /// The bit of a form that says that the quality is not good, and the one that values were lost.

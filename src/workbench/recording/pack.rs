@@ -138,6 +138,7 @@ impl Packer {
             Notice::Online(Continuity::New) => return calls.push(notice::ONLINE_NEW),
             Notice::Online(Continuity::Resumed) => return calls.push(notice::ONLINE_RESUMED),
             Notice::CaughtUp => return calls.push(notice::CAUGHT_UP),
+            Notice::History => return calls.push(notice::HISTORY),
             Notice::Offline { reason } => {
                 calls.push(notice::OFFLINE);
                 reason
@@ -259,13 +260,23 @@ impl Packer {
             Value::Time(time) => put_signed(values, time.as_nanos()),
             Value::List(items) => {
                 put(values, items.len() as u64);
-                for item in items.iter() {
-                    let short = self::short(item);
-                    put(&mut self.columns.values, form_of(item, short));
-                    self.value(tag, item, short);
+                items.iter().for_each(|item| self.inner(tag, item));
+            }
+            Value::Record(parts) => {
+                put(values, parts.len() as u64);
+                for (name, part) in parts.iter() {
+                    put_text(&mut self.columns.texts, name.as_bytes());
+                    self.inner(tag, part);
                 }
             }
         }
+    }
+
+    /// A value within another one.
+    fn inner(&mut self, tag: u32, value: &Value) {
+        let short = short(value);
+        put(&mut self.columns.values, form_of(value, short));
+        self.value(tag, value, short);
     }
 
     /// Whether anything was added since the last block.
@@ -325,6 +336,7 @@ fn form_of(value: &Value, short: Option<(u8, i64)>) -> u64 {
         Value::Bytes(_) => form::BYTES,
         Value::Time(_) => form::TIME,
         Value::List(_) => form::LIST,
+        Value::Record(_) => form::RECORD,
     };
     u64::from(kind)
 }

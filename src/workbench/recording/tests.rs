@@ -31,6 +31,10 @@ fn value(random: &mut fastrand::Rng, depth: u8) -> Value {
         5 => Value::text("grün".repeat(random.usize(..3))),
         6 => Value::Bytes((0..random.u8(..9)).collect()),
         7 => Value::Time(Timestamp::from_nanos(random.i64(..))),
+        8 if random.bool() => {
+            let part = |part: u8| (format!("P{part}").into(), value(random, depth + 1));
+            Value::Record((0..3).map(part).collect())
+        }
         _ => Value::List((0..random.u8(..4)).map(|_| value(random, depth + 1)).collect()),
     }
 }

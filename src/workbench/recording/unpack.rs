@@ -179,6 +179,7 @@ impl Unpacker<'_> {
             notice::ONLINE_NEW => Notice::Online(Continuity::New),
             notice::ONLINE_RESUMED => Notice::Online(Continuity::Resumed),
             notice::CAUGHT_UP => Notice::CaughtUp,
+            notice::HISTORY => Notice::History,
             notice::OFFLINE => Notice::Offline {
                 reason: self.texts.text()?.to_owned(),
             },
@@ -287,7 +288,17 @@ impl Unpacker<'_> {
                 };
                 Value::List((0..count).map(item).collect::<Read<_>>()?)
             }
-            form::LIST => return Err("lists are too deep in each other"),
+            form::RECORD if depth < DEEPEST => {
+                let count = values.count(values.0.len())?;
+                self.take::<(Arc<str>, Value)>(2 * count)?;
+                let part = |_| {
+                    let name = self.texts.text()?.into();
+                    let form = self.values.number()?;
+                    Ok((name, self.value(tag, form, depth + 1)?))
+                };
+                Value::Record((0..count).map(part).collect::<Read<_>>()?)
+            }
+            form::LIST | form::RECORD => return Err("lists and records are too deep in each other"),
             _ => return Err("a value of an unknown kind"),
         })
     }

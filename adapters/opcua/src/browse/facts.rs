@@ -184,7 +184,7 @@ fn kind_of(variant: &Variant) -> Option<PointKind> {
 }
 
 fn shown(variant: Variant) -> Option<String> {
-    let text = match value_of(variant).ok()?? {
+    let text = match value_of(variant, None).ok()?? {
         Value::Bool(value) => value.to_string(),
         Value::Int(value) => value.to_string(),
         Value::UInt(value) => value.to_string(),
@@ -192,7 +192,7 @@ fn shown(variant: Variant) -> Option<String> {
         Value::Float64(value) => value.to_string(),
         Value::Text(text) => text.to_string(),
         Value::Time(time) => time.to_string(),
-        Value::Bytes(_) | Value::List(_) => return None,
+        Value::Bytes(_) | Value::List(_) | Value::Record(_) => return None,
     };
     let mut shown: String = text.chars().take(MOST_SHOWN).collect();
     if shown.len() < text.len() {

@@ -1,7 +1,8 @@
 //! Two adapters that open nothing and know the keys that the shipped files use.
 
 use floorgate_adapter_api::{
-    Adapter, Given, GivenKind, Node, Problems, RunFuture, Source, SourceContext, SourceSpec, Spanned,
+    Adapter, Given, GivenKind, Happening, Node, Problems, RunFuture, Source, SourceContext, SourceSpec,
+    Spanned,
 };
 use floorgate_yaml::salvage;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
@@ -32,9 +33,16 @@ struct ServerSettings {
 
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[allow(dead_code, reason = "only decoded")]
 struct NodeAddress {
     /// The node.
-    node: Spanned<String>,
+    node: Option<Spanned<String>>,
+    /// Whose events.
+    events: Option<String>,
+    event_type: Option<String>,
+    /// Whose conditions.
+    conditions: Option<String>,
+    field: Option<String>,
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -79,7 +87,12 @@ impl Adapter for OpcUa {
     }
 
     fn address_keys(&self) -> &'static [&'static str] {
-        &["node"]
+        &["conditions", "event_type", "events", "field", "node"]
+    }
+
+    fn happens(&self, address: &Node) -> Option<Happening> {
+        let events = address.get("events").map(|_| Happening::Event);
+        events.or_else(|| address.get("conditions").map(|_| Happening::Condition))
     }
 
     fn plan(&self, spec: SourceSpec<'_>, problems: &mut Problems) -> Option<Box<dyn Source>> {
@@ -94,12 +107,13 @@ impl Adapter for OpcUa {
         }
         for tag in &spec.tags {
             if let Some(address) = salvage::<NodeAddress>(tag.address, problems)
-                && !address.node.contains('=')
+                && let Some(node) = address.node
+                && !node.contains('=')
             {
                 problems
                     .error(
-                        address.node.span,
-                        format!("node {:?} of {} is no node id", address.node.value, tag.name),
+                        node.span,
+                        format!("node {:?} of {} is no node id", node.value, tag.name),
                     )
                     .hint("such as `ns=2;s=Line1`");
             }

@@ -277,7 +277,7 @@ impl<'s> Maker<'s> {
                     }
                 }
                 Notice::Offline { .. } | Notice::Stale { .. } => drop(self.online.insert(source, false)),
-                Notice::CaughtUp | Notice::Gap { .. } => {}
+                Notice::CaughtUp | Notice::History | Notice::Gap { .. } => {}
             }
         }
         let known = self.known.entry(source).or_default();
@@ -306,6 +306,7 @@ impl<'s> Maker<'s> {
     fn happen(&mut self, source: SourceId, notices: Vec<Notice>, samples: Vec<Sample>) {
         let name = self.name(source);
         let mut has_caught_up = false;
+        let mut is_history = false;
         for notice in notices {
             let (key, value) = match notice {
                 Notice::Online(Continuity::New) => ("online", json!(name)),
@@ -315,6 +316,10 @@ impl<'s> Maker<'s> {
                 }
                 Notice::CaughtUp => {
                     has_caught_up = true;
+                    continue;
+                }
+                Notice::History => {
+                    is_history = true;
                     continue;
                 }
                 Notice::Offline { .. } => ("offline", json!(name)),
@@ -339,8 +344,12 @@ impl<'s> Maker<'s> {
         }
         let Some(waiting) = self.resumed.get_mut(&source) else {
             if !samples.is_empty() {
-                let values = self.values(&samples);
-                self.push([(name, one_or_all(values))]);
+                let values = one_or_all(self.values(&samples));
+                self.push([if is_history {
+                    ("history".to_owned(), json!({ name.as_str(): values }))
+                } else {
+                    (name, values)
+                }]);
             }
             return;
         };
@@ -470,6 +479,12 @@ fn written(value: &Value) -> Option<Json> {
         Value::Float64(value) => json!(finite(*value)?),
         Value::Text(text) => json!(&**text),
         Value::List(values) => Json::Array(values.iter().map(written).collect::<Option<_>>()?),
+        Value::Record(parts) => {
+            let parts = parts
+                .iter()
+                .map(|(name, part)| Some((name.to_string(), written(part)?)));
+            Json::Object(parts.collect::<Option<_>>()?)
+        }
         Value::Bytes(_) | Value::Time(_) => return None,
     })
 }

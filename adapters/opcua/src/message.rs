@@ -1,0 +1,236 @@
+//! What a notification message comes to.
+
+use floorgate_adapter_api::Sample;
+use opcua::client::UARequest;
+use opcua::client::services::Call;
+use opcua::types::{
+    CallMethodRequest, DataChangeNotification, EventFieldList, EventNotificationList, ExtensionObject,
+    MethodId, MonitoredItemNotification, ObjectTypeId, StatusChangeNotification, StatusCode, Variant,
+};
+
+use crate::event::{self, Refresh};
+use crate::item::What;
+use crate::items::{MOST_NAMED, failed, is_node_refused};
+use crate::outlet::Halt;
+use crate::publish::{Connected, is_lost};
+use crate::value::{self, Unsupported};
+
+/// Tags of a message that were refused with it, of which some are named.
+#[derive(Default)]
+struct Refused(usize);
+
+impl Connected<'_> {
+    /// Asks for the server's types where a message holds the first structure.
+    pub async fn know_types_of(&mut self, objects: &[ExtensionObject]) -> Result<(), Halt> {
+        let types = &self.state.types;
+        let lacks = objects.iter().any(|object| {
+            let changes = object.inner_as::<DataChangeNotification>();
+            let mut values = changes
+                .iter()
+                .flat_map(|changes| changes.monitored_items.iter().flatten());
+            let events = object.inner_as::<EventNotificationList>();
+            let events = events.iter().flat_map(|events| events.events.iter().flatten());
+            let mut fields = events.flat_map(|event| event.event_fields.iter().flatten());
+            values.any(|item| types.lacks(item.value.value.as_ref()))
+                || fields.any(|field| types.lacks(Some(field)))
+        });
+        if lacks { self.ask_types().await } else { Ok(()) }
+    }
+
+    /// Asks for the server's types.
+    pub async fn ask_types(&mut self) -> Result<(), Halt> {
+        let types = self.state.types.clone();
+        let asked = types
+            .ask(self.session, self.facts.nodes_per_read, &self.plan.name)
+            .await;
+        // The server was not asked for messages meanwhile.
+        for subscription in &mut self.state.subscriptions {
+            subscription.heard = std::time::Instant::now();
+        }
+        asked.map_err(|error| self.lost_with("reading the data types", &error))
+    }
+
+    /// The samples of a message, and the status with which it ends its subscription, if it does.
+    pub fn samples(&mut self, objects: Vec<ExtensionObject>) -> (Vec<Sample>, Option<StatusCode>) {
+        let mut samples = Vec::new();
+        let mut ended = None;
+        let mut refused = Refused::default();
+        let refused_before = self.state.refused.len();
+        for object in objects {
+            if let Some(change) = object.inner_as::<StatusChangeNotification>() {
+                ended = Some(change.status);
+                continue;
+            }
+            if object.inner_is::<EventNotificationList>() {
+                let events = object.into_inner_as::<EventNotificationList>();
+                for event in events
+                    .into_iter()
+                    .flat_map(|events| events.events.unwrap_or_default())
+                {
+                    self.event(event, &mut samples);
+                }
+                continue;
+            }
+            let Some(changes) = object.into_inner_as::<DataChangeNotification>() else {
+                continue;
+            };
+            let items = changes.monitored_items.unwrap_or_default();
+            samples.reserve(items.len());
+            for item in items {
+                self.change(item, &mut samples, &mut refused);
+            }
+        }
+        let Refused(refused) = refused;
+        if refused > MOST_NAMED {
+            tracing::warn!(
+                source = self.plan.name,
+                "the server refuses {} more tags",
+                refused - MOST_NAMED
+            );
+        }
+        if refused > 0 || self.state.refused.len() != refused_before {
+            self.state.layout_told = false;
+            self.count_refused();
+        }
+        (samples, ended)
+    }
+
+    /// A change of a node's value.
+    fn change(&mut self, item: MonitoredItemNotification, samples: &mut Vec<Sample>, refused: &mut Refused) {
+        let place = item.client_handle.wrapping_sub(1);
+        let Some(of) = self.plan.items().get(place as usize) else {
+            return;
+        };
+        self.see(place);
+        let status = item.value.status();
+        let mut readmitted = false;
+        if is_node_refused(status) {
+            // Some servers take every item and give the refusal as its value.
+            if self.state.refused.insert(place, status) == Some(status) {
+                return;
+            }
+            refused.0 += 1;
+            if refused.0 <= MOST_NAMED {
+                self.warn_of(of, status);
+            }
+        } else if !self.state.refused.is_empty() {
+            readmitted = self.state.refused.remove(&place).is_some();
+        }
+        let (told, unsupported) = value::told(item.value, Some(&self.state.types));
+        for tag in self.plan.tags_of(of) {
+            let mut sample = told.sample(tag.id, tag.field.as_ref());
+            // Nobody saw what it did while it was refused.
+            sample.gap |= readmitted;
+            if sample.gap {
+                self.outlet.metrics.gaps.inc();
+            }
+            samples.push(sample);
+        }
+        self.note(place, unsupported);
+    }
+
+    /// An event.
+    fn event(&mut self, event: EventFieldList, samples: &mut Vec<Sample>) {
+        let place = event.client_handle.wrapping_sub(1);
+        let Some(of) = self.plan.items().get(place as usize) else {
+            return;
+        };
+        let fields = event.event_fields.unwrap_or_default();
+        let tags = self.plan.tags_of(of);
+        // Something came of it, so that it is not refused any more.
+        if !self.state.refused.is_empty() && self.state.refused.remove(&place).is_some() {
+            self.state.layout_told = false;
+        }
+        let happened = match of.what {
+            What::Value => return,
+            What::Events(..) => event::happened(tags, fields, &self.state.types),
+            What::Conditions => {
+                let mut told = self.state.told.remove(&place);
+                let happened = event::condition(tags, fields, &mut told);
+                self.state.told.extend(told.map(|told| (place, told)));
+                happened
+            }
+        };
+        match happened.conditions {
+            // Until all is told the next process could not go on from here.
+            Some(Refresh::Begun) => {
+                self.state.unseen.insert(place);
+                self.state.layout_told = false;
+            }
+            Some(Refresh::Done) => self.see(place),
+            Some(Refresh::Wanted) => self.state.refresh = true,
+            None => {}
+        }
+        samples.extend(happened.samples);
+        self.note(place, happened.unsupported);
+    }
+
+    /// Something was told of an item.
+    fn see(&mut self, place: u32) {
+        if !self.state.unseen.is_empty() && self.state.unseen.remove(&place) && self.state.unseen.is_empty() {
+            self.state.layout_told = false;
+        }
+    }
+
+    /// Says once that values of an item cannot be told.
+    pub fn note(&mut self, place: u32, unsupported: Option<Unsupported>) {
+        let Some(kind) = unsupported else { return };
+        if self.state.unsupported.insert(place)
+            && let Some(item) = self.plan.items().get(place as usize)
+        {
+            let source = &self.plan.name;
+            let name = self.plan.tags_of(item).first().map_or("", |tag| &tag.name);
+            tracing::warn!(source, tag = %name, "values of type {} are not supported; the tag stays bad", kind.0);
+        }
+    }
+
+    /// Has the server tell how all conditions stand (OPC 10000-9 §5.5.7), as far as it does.
+    pub async fn refresh_conditions(&mut self) -> Result<(), Halt> {
+        let tells = |place: &u32| {
+            let item = self.plan.items().get(*place as usize);
+            item.is_some_and(|item| matches!(item.what, What::Conditions))
+        };
+        let subscriptions = &self.state.subscriptions;
+        let told = subscriptions.iter().filter(|s| s.tags.iter().any(tells));
+        let told: Vec<(u32, Vec<u32>)> = told
+            .map(|s| (s.id, s.tags.iter().copied().filter(tells).collect()))
+            .collect();
+        for (id, places) in told {
+            let method = CallMethodRequest {
+                object_id: ObjectTypeId::ConditionType.into(),
+                method_id: MethodId::ConditionType_ConditionRefresh.into(),
+                input_arguments: Some(vec![Variant::UInt32(id)]),
+            };
+            self.outlet.metrics.requests.inc();
+            let called = Call::new(self.session)
+                .methods_to_call(vec![method])
+                .timeout(self.plan.settings.request_timeout.get())
+                .send(self.session.channel())
+                .await;
+            let refusal = match called {
+                Ok(response) => {
+                    let result = response.results.unwrap_or_default();
+                    let status = result
+                        .first()
+                        .map_or(StatusCode::BadUnknownResponse, |result| result.status_code);
+                    let goes_on = status.is_good() || status == StatusCode::BadRefreshInProgress;
+                    (!goes_on).then(|| status.to_string())
+                }
+                Err(error) if is_lost(error.status()) => {
+                    return Err(self.lost_with("asking for conditions", &error));
+                }
+                Err(error) => Some(failed("asking for conditions", &error)),
+            };
+            if let Some(refusal) = refusal {
+                tracing::warn!(
+                    source = self.plan.name,
+                    "the server does not tell how its conditions stand ({refusal}): what is raised now is told when it changes"
+                );
+                for place in places {
+                    self.see(place);
+                }
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,346 @@
+//! Structures of a server's own types (OPC 10000-6 §5.2.6), by the definitions that the server gives of them (OPC 10000-3 §8.48).
+//!
+//! The library leaves a structure that it does not know as bytes, so that one that cannot be read costs no other value. They are decoded here: with a bound of depth and of
+//! values, as both are in the server's hands.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::time::Duration;
+
+use floorgate_adapter_api::Value;
+use opcua::client::Session;
+use opcua::client::browser::BrowserConfig;
+use opcua::client::custom_types::DataTypeTreeBuilder;
+use opcua::types::custom::{DataTypeTree, ParsedStructureField, StructTypeInfo};
+use opcua::types::{
+    BinaryDecodable, ByteString, ByteStringBody, Context, ContextOwned, DataValue, DateTime, DecodingOptions,
+    DiagnosticInfo, Error, ExpandedNodeId, ExtensionObject, Guid, LocalizedText, NamespaceMap, NodeId,
+    QualifiedName, StatusCode, StructureType, UAString, Variant, VariantScalarTypeId, XmlElement,
+};
+use tokio::sync::OnceCell;
+use tokio_util::sync::CancellationToken;
+
+use crate::value::{Unsupported, value_of};
+
+/// Structures within one another.
+const DEEPEST: usize = 32;
+/// Values that one structure may hold, of all structures within it.
+const MOST_VALUES: usize = 100_000;
+/// How long the server may take to tell its types.
+const WITHIN: Duration = Duration::from_mins(1);
+
+/// The types of a server, which are asked for when the first structure comes that needs them.
+#[derive(Clone, Debug, Default)]
+pub struct Types(Arc<OnceCell<Known>>);
+
+/// What is known of them.
+#[derive(Debug)]
+struct Known {
+    tree: DataTypeTree,
+    context: ContextOwned,
+}
+
+impl Types {
+    /// Asks the server for its types, where that was not done yet. An error where the connection is lost; a server that does not tell them
+    /// is not asked again.
+    pub async fn ask(&self, session: &Session, nodes_per_read: usize, source: &str) -> Result<(), Error> {
+        let ask = async || {
+            let begun = std::time::Instant::now();
+            let config = BrowserConfig::new()
+                .max_nodes_per_request(nodes_per_read.min(100))
+                .max_concurrent_requests(2);
+            let token = CancellationToken::new();
+            let _end = token.clone().drop_guard();
+            let telling = DataTypeTreeBuilder::new(|_: &NodeId| true)
+                .config(config)
+                .token(token)
+                .values_per_read(nodes_per_read)
+                .build(session);
+            let built = tokio::time::timeout(WITHIN, telling).await.unwrap_or_else(|_| {
+                Err(Error::new(
+                    StatusCode::BadTimeout,
+                    "the types were not told in time",
+                ))
+            });
+            let tree = match built {
+                Ok(tree) => tree,
+                Err(error) if crate::publish::is_lost(error.status()) => return Err(error),
+                Err(error) => {
+                    let reason = crate::server::reason(&error);
+                    tracing::warn!(
+                        source,
+                        "the server does not tell its data types, and structures cannot be read: {reason}"
+                    );
+                    DataTypeTree::new(opcua::types::custom::ParentIds::new())
+                }
+            };
+            let took = begun.elapsed().as_secs_f64();
+            tracing::debug!(source, "the server told its data types in {took:.1} s");
+            let context = ContextOwned::new_default(NamespaceMap::new(), DecodingOptions::default());
+            Ok(Known { tree, context })
+        };
+        self.0.get_or_try_init(ask).await.map(|_| ())
+    }
+
+    /// Whether a value cannot be told before the server's types are known.
+    pub fn lacks(&self, value: Option<&Variant>) -> bool {
+        fn is_structure(value: &Variant) -> bool {
+            match value {
+                Variant::ExtensionObject(object) => object.body.is_some(),
+                Variant::Variant(inner) => is_structure(inner),
+                Variant::Array(array) => array.values.first().is_some_and(is_structure),
+                _ => false,
+            }
+        }
+        self.0.get().is_none() && value.is_some_and(is_structure)
+    }
+
+    /// A structure as a record; `None` for a null.
+    pub fn record(&self, object: &ExtensionObject) -> Result<Option<Value>, Unsupported> {
+        let Some(known) = self.0.get() else {
+            return Err(nameless(object));
+        };
+        let context = known.context.context();
+        let mut decoder = Decoder {
+            known,
+            context: &context,
+            left: MOST_VALUES,
+        };
+        decoder.object(object, 0)
+    }
+}
+
+/// Reads the bytes of structures.
+struct Decoder<'a> {
+    known: &'a Known,
+    context: &'a Context<'a>,
+    /// Values that it may still hold.
+    left: usize,
+}
+
+fn broken(error: impl std::fmt::Display) -> Unsupported {
+    Unsupported(format!("structure that does not fit its definition: {error}").into())
+}
+
+fn nameless(object: &ExtensionObject) -> Unsupported {
+    Unsupported(Cow::Borrowed(object.type_name().unwrap_or("structure")))
+}
+
+impl Decoder<'_> {
+    /// A structure that the library has taken over.
+    fn object(&mut self, object: &ExtensionObject, depth: usize) -> Result<Option<Value>, Unsupported> {
+        let Some(body) = &object.body else { return Ok(None) };
+        if let Some(raw) = object.inner_as::<ByteStringBody>() {
+            let bytes = raw.raw_body().value.as_deref().unwrap_or_default();
+            return self.whole(raw.encoding_id(), bytes, depth).map(Some);
+        }
+        // One of the standard's own, which the library knows: its bytes are read as those of any other.
+        let mut bytes = Vec::new();
+        body.encode_binary(&mut bytes, self.context)
+            .map_err(|_| nameless(object))?;
+        let id = body.binary_type_id().node_id;
+        self.whole(&id, &bytes, depth).map(Some)
+    }
+
+    /// A value of any type.
+    fn any(&mut self, variant: Variant, depth: usize) -> Result<Option<Value>, Unsupported> {
+        match variant {
+            Variant::ExtensionObject(object) => self.object(&object, depth + 1),
+            Variant::Variant(inner) => self.any(*inner, depth),
+            other => value_of(other, None),
+        }
+    }
+
+    /// A structure by the id of its encoding, or of its type. All of the bytes are its own.
+    fn whole(&mut self, id: &NodeId, bytes: &[u8], depth: usize) -> Result<Value, Unsupported> {
+        let tree = &self.known.tree;
+        let id = tree.encoding_to_data_type().get(id).unwrap_or(id);
+        let Some(info) = tree.get_struct_type(id) else {
+            return Err(Unsupported(
+                format!("structure {id}, which the server does not define").into(),
+            ));
+        };
+        let mut rest = bytes;
+        let value = self.structure(&Arc::clone(info), &mut rest, depth)?;
+        if rest.is_empty() {
+            Ok(value)
+        } else {
+            Err(broken(format_args!("{} bytes are left", rest.len())))
+        }
+    }
+
+    fn structure(
+        &mut self,
+        info: &StructTypeInfo,
+        bytes: &mut &[u8],
+        depth: usize,
+    ) -> Result<Value, Unsupported> {
+        if depth >= DEEPEST {
+            return Err(broken("it is too deep"));
+        }
+        let is_with_subtypes = matches!(
+            info.structure_type,
+            StructureType::StructureWithSubtypedValues | StructureType::UnionWithSubtypedValues
+        );
+        let mut parts = Vec::with_capacity(info.fields.len());
+        let mut part = |decoder: &mut Self, field: &ParsedStructureField, bytes: &mut &[u8]| {
+            // There the flag says that the field may be of a subtype, and it is told which.
+            let of_any = is_with_subtypes && field.is_optional;
+            if let Some(value) = decoder.field(field, of_any, bytes, depth)? {
+                parts.push((Arc::from(field.name.as_str()), value));
+            }
+            Ok::<(), Unsupported>(())
+        };
+        match info.structure_type {
+            StructureType::Structure | StructureType::StructureWithSubtypedValues => {
+                for field in &info.fields {
+                    part(self, field, bytes)?;
+                }
+            }
+            StructureType::StructureWithOptionalFields => {
+                let mask = u32::decode(bytes, self.context).map_err(broken)?;
+                let mut optional = 0_u32;
+                for field in &info.fields {
+                    if field.is_optional {
+                        let is_there = mask.checked_shr(optional).is_some_and(|mask| mask & 1 == 1);
+                        optional += 1;
+                        if !is_there {
+                            continue;
+                        }
+                    }
+                    part(self, field, bytes)?;
+                }
+            }
+            StructureType::Union | StructureType::UnionWithSubtypedValues => {
+                let choice = u32::decode(bytes, self.context).map_err(broken)?;
+                if let Some(place) = (choice as usize).checked_sub(1) {
+                    let field = info.fields.get(place);
+                    let field = field.ok_or_else(|| broken(format_args!("it has no choice {choice}")))?;
+                    part(self, field, bytes)?;
+                }
+            }
+        }
+        Ok(Value::Record(parts.into()))
+    }
+
+    fn field(
+        &mut self,
+        field: &ParsedStructureField,
+        of_any: bool,
+        bytes: &mut &[u8],
+        depth: usize,
+    ) -> Result<Option<Value>, Unsupported> {
+        if field.value_rank < 1 {
+            return self.scalar(field, of_any, bytes, depth);
+        }
+        let length = if field.value_rank == 1 {
+            i32::decode(bytes, self.context).map_err(broken)?
+        } else {
+            // OPC 10000-6 §5.2.2.16: the lengths of the dimensions, then all values.
+            let dimensions = i32::decode(bytes, self.context).map_err(broken)?;
+            let mut length = 1_i32;
+            for _ in 0..dimensions.clamp(0, 16) {
+                let dimension = i32::decode(bytes, self.context).map_err(broken)?;
+                length = length.saturating_mul(dimension.max(0));
+            }
+            length
+        };
+        // -1 is an array that is null.
+        let Ok(length) = usize::try_from(length) else {
+            return Ok(None);
+        };
+        if length > self.left {
+            return Err(broken("it has too many values"));
+        }
+        // What is reserved is bounded by what is there.
+        let mut items = Vec::with_capacity(length.min(bytes.len()));
+        for _ in 0..length {
+            let item = self.scalar(field, of_any, bytes, depth)?;
+            items.push(item.ok_or(Unsupported(Cow::Borrowed("array with null elements")))?);
+        }
+        Ok(Some(Value::List(items.into())))
+    }
+
+    fn scalar(
+        &mut self,
+        field: &ParsedStructureField,
+        of_any: bool,
+        bytes: &mut &[u8],
+        depth: usize,
+    ) -> Result<Option<Value>, Unsupported> {
+        self.left = self
+            .left
+            .checked_sub(1)
+            .ok_or_else(|| broken("it has too many values"))?;
+        if field.scalar_type == VariantScalarTypeId::ExtensionObject {
+            let info = self.known.tree.get_struct_type(&field.type_id).cloned();
+            return match info.filter(|info| !info.is_abstract && !of_any) {
+                Some(info) => self.structure(&info, bytes, depth + 1).map(Some),
+                // Which structure it is, is told with it.
+                None => self.told(bytes, depth),
+            };
+        }
+        if of_any {
+            let variant = Variant::decode(bytes, self.context).map_err(broken)?;
+            return self.any(variant, depth);
+        }
+        let variant = self.built_in(field.scalar_type, bytes).map_err(broken)?;
+        self.any(variant, depth)
+    }
+
+    /// A structure with the id of its encoding before it.
+    fn told(&mut self, bytes: &mut &[u8], depth: usize) -> Result<Option<Value>, Unsupported> {
+        let id = NodeId::decode(bytes, self.context).map_err(broken)?;
+        let encoding = u8::decode(bytes, self.context).map_err(broken)?;
+        if encoding == 0 {
+            return Ok(None);
+        }
+        let length = i32::decode(bytes, self.context).map_err(broken)?;
+        let length = usize::try_from(length.max(0)).unwrap_or(0);
+        let (body, rest) = bytes
+            .split_at_checked(length)
+            .ok_or_else(|| broken("it ends too early"))?;
+        *bytes = rest;
+        if encoding != 1 {
+            return Err(Unsupported(Cow::Borrowed("structure in XML")));
+        }
+        self.whole(&id, body, depth + 1).map(Some)
+    }
+
+    fn built_in(&self, kind: VariantScalarTypeId, bytes: &mut &[u8]) -> Result<Variant, Error> {
+        fn of<T: BinaryDecodable + Into<Variant>>(
+            bytes: &mut &[u8],
+            context: &Context<'_>,
+        ) -> Result<Variant, Error> {
+            T::decode(bytes, context).map(Into::into)
+        }
+        let context = self.context;
+        match kind {
+            VariantScalarTypeId::Boolean => of::<bool>(bytes, context),
+            VariantScalarTypeId::SByte => of::<i8>(bytes, context),
+            VariantScalarTypeId::Byte => of::<u8>(bytes, context),
+            VariantScalarTypeId::Int16 => of::<i16>(bytes, context),
+            VariantScalarTypeId::UInt16 => of::<u16>(bytes, context),
+            VariantScalarTypeId::Int32 => of::<i32>(bytes, context),
+            VariantScalarTypeId::UInt32 => of::<u32>(bytes, context),
+            VariantScalarTypeId::Int64 => of::<i64>(bytes, context),
+            VariantScalarTypeId::UInt64 => of::<u64>(bytes, context),
+            VariantScalarTypeId::Float => of::<f32>(bytes, context),
+            VariantScalarTypeId::Double => of::<f64>(bytes, context),
+            VariantScalarTypeId::String => of::<UAString>(bytes, context),
+            VariantScalarTypeId::DateTime => of::<DateTime>(bytes, context),
+            VariantScalarTypeId::Guid => of::<Guid>(bytes, context),
+            VariantScalarTypeId::ByteString => of::<ByteString>(bytes, context),
+            VariantScalarTypeId::XmlElement => of::<XmlElement>(bytes, context),
+            VariantScalarTypeId::NodeId => of::<NodeId>(bytes, context),
+            VariantScalarTypeId::ExpandedNodeId => of::<ExpandedNodeId>(bytes, context),
+            VariantScalarTypeId::StatusCode => of::<StatusCode>(bytes, context),
+            VariantScalarTypeId::QualifiedName => of::<QualifiedName>(bytes, context),
+            VariantScalarTypeId::LocalizedText => of::<LocalizedText>(bytes, context),
+            VariantScalarTypeId::DataValue => of::<DataValue>(bytes, context),
+            VariantScalarTypeId::DiagnosticInfo => of::<DiagnosticInfo>(bytes, context),
+            VariantScalarTypeId::Variant => Variant::decode(bytes, context),
+            VariantScalarTypeId::ExtensionObject => of::<ExtensionObject>(bytes, context),
+        }
+    }
+}

@@ -1,0 +1,274 @@
+//! `AlarmRaised` and `AlarmCleared` of conditions (OPC 10000-9): many alarms that one tag tells of, each by its id.
+//!
+//! The tag happens. Each of its values is a record of one condition, or `{refresh: [record, …]}`: all that the source has to say of its
+//! conditions now, after it could not be heard. What is raised and does not stand in it was cleared unseen.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use floorgate_sample::{Timestamp, Value};
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::detect::{Cause, Change};
+
+use super::{Context, Draft};
+
+/// Conditions of one rule that are remembered as raised, so that its cell is bounded.
+const MOST_RAISED: usize = 10_000;
+/// Severity of a condition that says none: the middle of 1 to 1000.
+const UNKNOWN_SEVERITY: u16 = 500;
+
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Memory {
+    /// Conditions that are raised, by id.
+    raised: BTreeMap<Arc<str>, Raised>,
+    /// Whether the source ever said how all of them stand.
+    #[serde(default)]
+    seen: bool,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Raised {
+    occurrence: Uuid,
+    /// When it was raised, in nanoseconds.
+    at: Option<i64>,
+    #[serde(default)]
+    acknowledged: bool,
+    /// When it was acknowledged, where that was seen.
+    #[serde(default)]
+    acknowledged_at: Option<i64>,
+    told: Told,
+}
+
+/// What events say of a condition.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Told {
+    name: Arc<str>,
+    source: Option<Arc<str>>,
+    severity: u16,
+    text: Option<Arc<str>>,
+    category: Option<Arc<str>>,
+}
+
+/// A condition as its source tells it.
+struct Condition {
+    id: Arc<str>,
+    active: bool,
+    acknowledged: bool,
+    since: Option<Timestamp>,
+    told: Told,
+}
+
+impl Condition {
+    /// Takes it from a record; `None` where that is none of a condition.
+    fn read(record: &Value) -> Option<Self> {
+        let text = |name| match record.part(name) {
+            Some(Value::Text(text)) if !text.is_empty() => Some(Arc::clone(text)),
+            _ => None,
+        };
+        let is = |name| match record.part(name) {
+            Some(Value::Bool(is)) => Some(*is),
+            _ => None,
+        };
+        let id = text("condition")?;
+        let severity = record.part("severity").and_then(Value::as_i128);
+        Some(Self {
+            active: is("active")?,
+            acknowledged: is("acknowledged").unwrap_or_default(),
+            since: match record.part("since") {
+                Some(Value::Time(since)) => Some(*since),
+                _ => None,
+            },
+            told: Told {
+                name: text("name").unwrap_or_else(|| Arc::clone(&id)),
+                source: text("source"),
+                // OPC 10000-5 §6.4.2: 1 to 1000.
+                severity: severity.map_or(UNKNOWN_SEVERITY, |severity| {
+                    u16::try_from(severity.clamp(1, 1000)).unwrap_or(UNKNOWN_SEVERITY)
+                }),
+                text: text("message"),
+                category: text("type"),
+            },
+            id,
+        })
+    }
+}
+
+/// All conditions, where a value tells of all.
+fn refreshed(value: &Value) -> Option<&[Value]> {
+    match value.part("refresh")? {
+        Value::List(all) => Some(all),
+        _ => None,
+    }
+}
+
+impl Memory {
+    /// How a change that tells of all conditions is to be told: what is found at first is no change, and later nobody saw when it happened.
+    pub(super) fn found(&self, change: &Change) -> Option<Change> {
+        refreshed(change.value.as_ref()?)?;
+        Some(Change {
+            cause: if self.seen { change.cause } else { Cause::Initial },
+            gap: self.seen,
+            ..change.clone()
+        })
+    }
+}
+
+pub(super) fn evaluate(context: &mut Context<'_>, memory: &mut Memory, dirty: &mut bool) {
+    let Some(value) = &context.change.value else {
+        return;
+    };
+    let Some(all) = refreshed(value) else {
+        match Condition::read(value) {
+            Some(condition) => see(context, memory, dirty, condition, 0),
+            None => context.fail(|| format!("no event: {value} is no condition")),
+        }
+        return;
+    };
+    *dirty = true;
+    let mut part = 0;
+    let mut active = Vec::with_capacity(all.len());
+    for condition in all.iter().filter_map(Condition::read) {
+        if condition.active {
+            active.push(Arc::clone(&condition.id));
+        }
+        part += 1;
+        see(context, memory, dirty, condition, part);
+    }
+    active.sort_unstable();
+    let gone = memory
+        .raised
+        .keys()
+        .filter(|id| active.binary_search(id).is_err());
+    for id in gone.cloned().collect::<Vec<_>>() {
+        part += 1;
+        if let Some(raised) = memory.raised.remove(&id) {
+            clear(context, &raised, part);
+        }
+    }
+    memory.seen = true;
+}
+
+/// Takes what is told of a condition; `part` is 0 where that is its own record, and not one of all.
+fn see(context: &mut Context<'_>, memory: &mut Memory, dirty: &mut bool, condition: Condition, part: u32) {
+    let Condition { id, active, .. } = &condition;
+    let since = condition.since.map(Timestamp::as_nanos);
+    // After a time in which nobody looked it may be another occurrence of the same.
+    let is_another = |raised: &Raised| {
+        context.change.gap && since.zip(raised.at).is_some_and(|(since, before)| since > before)
+    };
+    let over = memory
+        .raised
+        .get(id)
+        .is_some_and(|raised| !active || is_another(raised));
+    if over && let Some(mut raised) = memory.raised.remove(id) {
+        *dirty = true;
+        if !active {
+            raised.acknowledge(&condition, context.change.source_time);
+        }
+        clear(context, &raised, part);
+    }
+    if !active {
+        return;
+    }
+    if let Some(raised) = memory.raised.get_mut(id) {
+        *dirty |= raised.acknowledge(&condition, context.change.source_time);
+        return;
+    }
+    let occurrence = raise(context, &condition, part);
+    if memory.raised.len() >= MOST_RAISED {
+        context.fail(|| {
+            format!("{MOST_RAISED} conditions are raised: the end of one more, {id}, will not be told")
+        });
+        return;
+    }
+    *dirty = true;
+    // Of one that is found nobody knows since when, unless it says so.
+    let seen = context.change.source_time.filter(|_| part == 0);
+    let raised = Raised {
+        occurrence,
+        at: since.or(seen.map(Timestamp::as_nanos)),
+        acknowledged: condition.acknowledged,
+        acknowledged_at: None,
+        told: condition.told,
+    };
+    memory.raised.insert(condition.id, raised);
+}
+
+impl Raised {
+    /// Takes over that it was acknowledged; whether that is news.
+    fn acknowledge(&mut self, condition: &Condition, at: Option<Timestamp>) -> bool {
+        if !condition.acknowledged || self.acknowledged {
+            return false;
+        }
+        self.acknowledged = true;
+        self.acknowledged_at = at.map(Timestamp::as_nanos);
+        true
+    }
+}
+
+impl Told {
+    /// Its id at the plant.
+    fn id(&self, equipment: &str) -> String {
+        match &self.source {
+            Some(source) => format!("{equipment}/{source}/{}", self.name),
+            None => format!("{equipment}/{}", self.name),
+        }
+    }
+
+    fn write(&self, equipment: &str, occurrence: Uuid, object: &mut crate::json::Object<'_>) {
+        object.field("alarmId", &self.id(equipment));
+        object.field("occurrenceId", &occurrence);
+        object.field("code", &*self.name);
+        object.field("severity", &self.severity);
+        for (name, text) in [
+            ("text", &self.text),
+            ("category", &self.category),
+            ("source", &self.source),
+        ] {
+            if let Some(text) = text {
+                object.field(name, &**text);
+            }
+        }
+    }
+}
+
+fn raise(context: &mut Context<'_>, condition: &Condition, part: u32) -> Uuid {
+    let equipment = Arc::clone(context.equipment());
+    let occurrence = context.next_id(part);
+    let draft = Draft {
+        part,
+        ..Draft::new("AlarmRaised", format!("alarm/{}", condition.told.name))
+    };
+    context.emit_with_id(&draft, occurrence, |object| {
+        condition.told.write(&equipment, occurrence, object);
+        if let Some(since) = &condition.since {
+            object.field("raisedAt", since);
+        }
+    });
+    occurrence
+}
+
+fn clear(context: &mut Context<'_>, raised: &Raised, part: u32) {
+    let equipment = Arc::clone(context.equipment());
+    let at = raised.at.map(Timestamp::from_nanos);
+    let lasted = at.zip(context.change.source_time).filter(|_| !context.change.gap);
+    let draft = Draft {
+        // A condition may be cleared and raised again in what one record tells.
+        part: part | 1 << 31,
+        ..Draft::new("AlarmCleared", format!("alarm/{}", raised.told.name))
+    };
+    context.emit(&draft, |object| {
+        raised.told.write(&equipment, raised.occurrence, object);
+        if let Some(at) = at {
+            object.field("raisedAt", &at);
+        }
+        if let Some((from, to)) = lasted {
+            object.field("durationMs", &to.since(from).as_millis());
+        }
+        if let Some(at) = raised.acknowledged_at {
+            object.field("ackAt", &Timestamp::from_nanos(at));
+        }
+    });
+}
