@@ -32,6 +32,8 @@ mod fail_points;
 mod generated;
 #[path = "floor/hall.rs"]
 mod hall;
+#[path = "floor/happenings.rs"]
+mod happenings;
 #[path = "floor/kill_loop.rs"]
 mod kill_loop;
 #[path = "floor/lane_fail_points.rs"]

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`Kafka`] | Apache Kafka nodes (`KRaft`), mostly one, and [`Reader`], a real consumer; [`Proxy`] loses a broker's answers |
 //! | [`OpcUaPeer`] | an asyncua server whose variables a test sets |
+//! | [`NodePeer`] | a node-opcua server with alarms, job orders, structures and a history |
 //! | [`ModbusPeer`] | a pymodbus server whose registers a test sets |
 //! | [`Authority`] | certificates, made with Python's `cryptography`, which asyncua brings along |
 //! | [`Gateway`] | the built `floorgate`, with a configuration of the test's own |
@@ -26,6 +27,7 @@ mod kafka;
 mod listeners;
 mod machine;
 mod modbus;
+mod node_opcua;
 mod opcua;
 mod peer;
 mod ports;
@@ -46,6 +48,7 @@ pub use kafka::Kafka;
 pub use listeners::Listener;
 pub use machine::Machine;
 pub use modbus::{Framing, ModbusPeer, Table};
+pub use node_opcua::NodePeer;
 pub use opcua::{OpcUaOptions, OpcUaPeer};
 pub use peer::{example_script, peer_command};
 pub use ports::free_port;

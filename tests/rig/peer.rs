@@ -1,4 +1,4 @@
-//! A peer written in Python: a process and the line protocol of `tests/peers/line_protocol.py`.
+//! A peer written in Python or for Node.js: a process and the line protocol of `tests/peers/line_protocol.py`.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
@@ -9,7 +9,7 @@ use std::sync::mpsc::{Receiver, channel};
 use anyhow::{Context, Result, anyhow, bail};
 use serde_json::Value;
 
-use crate::installation::{python, repository};
+use crate::installation::{python, repository, target};
 use crate::wait::Patience;
 
 /// The command that runs a script of `tests/peers`; its arguments are still to be added.
@@ -19,6 +19,19 @@ pub fn peer_command(script: &str) -> Result<Command> {
         .arg(repository().join("tests/peers").join(script))
         // No compiled modules beside the sources.
         .env("PYTHONDONTWRITEBYTECODE", "1");
+    Ok(command)
+}
+
+/// The command that runs a script of `tests/peers/node`; its arguments are still to be added.
+fn node_command(script: &str) -> Result<Command> {
+    let modules = target()?.join("test/node/node_modules");
+    if !modules.is_dir() {
+        bail!("{} is missing: run `make setup`", modules.display());
+    }
+    let mut command = Command::new("node");
+    command
+        .arg(repository().join("tests/peers/node").join(script))
+        .env("NODE_PATH", modules);
     Ok(command)
 }
 
@@ -44,7 +57,15 @@ impl Peer {
     /// Starts a script of `tests/peers` and waits until it is ready; its errors are appended to `log`.
     pub(crate) fn start(script: &str, arguments: &[String], log: &Path) -> Result<Self> {
         let errors = File::options().create(true).append(true).open(log)?;
-        let mut child = peer_command(script)?
+        let is_of_node = Path::new(script)
+            .extension()
+            .is_some_and(|extension| extension == "js");
+        let mut command = if is_of_node {
+            node_command(script)?
+        } else {
+            peer_command(script)?
+        };
+        let mut child = command
             .args(arguments)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

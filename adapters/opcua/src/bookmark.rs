@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Instant;
 
-use floorgate_adapter_api::{Bookmark, Bookmarks};
+use floorgate_adapter_api::{Bookmark, Bookmarks, Timestamp};
 use opcua::types::StatusCode;
 use serde::{Deserialize, Serialize};
 
@@ -19,6 +19,8 @@ use crate::takeover::Trial;
 
 const LAYOUT: &str = "layout";
 const POSITION: &str = "position";
+/// When the last message that is stored was sent: from there on a history is read.
+const HEARD: &str = "heard";
 
 /// What the server holds.
 #[derive(Serialize, Deserialize)]
@@ -115,6 +117,9 @@ impl State {
             bookmarks.extend(bookmark(LAYOUT, &self.layout(self.goes_on)));
         }
         bookmarks.extend(bookmark(POSITION, &position));
+        if self.tells_heard {
+            bookmarks.extend(bookmark(HEARD, &self.heard.map(Timestamp::as_nanos)));
+        }
         bookmarks
     }
 
@@ -159,6 +164,11 @@ impl State {
         state.plan = fingerprint;
         state.tags = plan.items().len();
         state.goes_on = bookmarks.get(LAYOUT).is_some();
+        state.tells_heard = plan.settings.backfill.is_some();
+        let heard = bookmarks
+            .get(HEARD)
+            .and_then(|text| serde_json::from_str(text).ok());
+        state.heard = heard.flatten().map(Timestamp::from_nanos);
         state
     }
 

@@ -52,10 +52,11 @@ enum Of {
     Active,
     ActiveSince,
     Acknowledged,
+    AcknowledgedAt,
 }
 
 /// Where each is: the type that has it, and the way from there. The condition's own id is its node's (OPC 10000-9 §5.5.2).
-const CONDITION: [(ObjectTypeId, &str); 12] = [
+const CONDITION: [(ObjectTypeId, &str); 13] = [
     (ObjectTypeId::BaseEventType, "EventType"),
     (ObjectTypeId::BaseEventType, "SourceName"),
     (ObjectTypeId::BaseEventType, "Message"),
@@ -68,6 +69,10 @@ const CONDITION: [(ObjectTypeId, &str); 12] = [
     (ObjectTypeId::AlarmConditionType, "ActiveState/Id"),
     (ObjectTypeId::AlarmConditionType, "ActiveState/TransitionTime"),
     (ObjectTypeId::AcknowledgeableConditionType, "AckedState/Id"),
+    (
+        ObjectTypeId::AcknowledgeableConditionType,
+        "AckedState/TransitionTime",
+    ),
 ];
 
 fn clause(of: NodeId, namespace: u16, way: &str) -> SimpleAttributeOperand {
@@ -315,7 +320,13 @@ fn record(of: &NodeId, fields: &mut Fields) -> Option<(Arc<str>, Value)> {
     put("source", fields.value(Of::SourceName));
     put("message", fields.value(Of::Message));
     put("severity", fields.value(Of::Severity));
-    put("acknowledged", fields.value(Of::Acknowledged));
+    let acknowledged = fields.value(Of::Acknowledged);
+    let is_acknowledged = acknowledged == Some(Value::Bool(true));
+    put("acknowledged", acknowledged);
+    put(
+        "acknowledgedAt",
+        fields.value(Of::AcknowledgedAt).filter(|_| is_acknowledged),
+    );
     put("since", fields.value(Of::ActiveSince).filter(|_| active));
     Some((id, Value::Record(parts.into())))
 }

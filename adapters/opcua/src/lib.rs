@@ -24,6 +24,7 @@ pub mod browse;
 mod connection;
 mod event;
 mod field;
+mod history;
 mod item;
 mod items;
 mod message;

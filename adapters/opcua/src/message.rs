@@ -40,9 +40,12 @@ impl Connected<'_> {
     /// Asks for the server's types.
     pub async fn ask_types(&mut self) -> Result<(), Halt> {
         let types = self.state.types.clone();
-        let asked = types
-            .ask(self.session, self.facts.nodes_per_read, &self.plan.name)
-            .await;
+        let stop = self.outlet.stop.clone();
+        let asked = tokio::select! {
+            biased;
+            () = stop.cancelled() => return Err(Halt::Stop),
+            asked = types.ask(self.session, self.facts.nodes_per_read, &self.plan.name) => asked,
+        };
         // The server was not asked for messages meanwhile.
         for subscription in &mut self.state.subscriptions {
             subscription.heard = std::time::Instant::now();
@@ -102,6 +105,11 @@ impl Connected<'_> {
             return;
         };
         self.see(place);
+        if let Some(backfilled) = &self.state.backfilled
+            && backfilled.has(place, &item.value)
+        {
+            return;
+        }
         let status = item.value.status();
         let mut readmitted = false;
         if is_node_refused(status) {

@@ -66,6 +66,19 @@ impl Outlet {
         Ok(())
     }
 
+    /// Hands on samples with what is to be said of them.
+    pub async fn with_notice(&self, notice: Notice, samples: Vec<Sample>) -> Result<(), Halt> {
+        let count = samples.len() as u64;
+        self.send(Batch {
+            notices: vec![notice],
+            samples,
+            ..self.batch()
+        })
+        .await?;
+        self.metrics.samples.inc_by(count);
+        Ok(())
+    }
+
     /// Says that changes may have been missed.
     pub async fn gap(&self, notice: Notice) -> Result<(), Halt> {
         self.metrics.gaps.inc();

@@ -230,6 +230,13 @@ fn check(settings: &Settings, node: &Node, doubtful: &[&str], problems: &mut Pro
             "write `mode: poll`, or set `publishing_interval`".to_owned(),
         ));
     }
+    if settings.mode == Mode::Poll && settings.backfill.is_some() && !doubtful.contains(&"mode") {
+        errors.push((
+            "backfill",
+            "`backfill` has no effect in mode `poll`".to_owned(),
+            "remove it, or leave `mode` out".to_owned(),
+        ));
+    }
     let (second, hour, day) = (
         Duration::from_secs(1),
         Duration::from_secs(3_600),

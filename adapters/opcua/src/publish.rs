@@ -181,6 +181,10 @@ impl Connected<'_> {
                 return Ok(());
             }
         }
+        if is_keep_alive {
+            self.state.hear(&message);
+            self.state.backfilled = None;
+        }
         // The place may have changed only if the subscription was lost, and then nothing is left to do here.
         if is_keep_alive || self.state.subscriptions.get(place).is_none_or(|s| s.id != id) {
             return Ok(());
@@ -191,6 +195,7 @@ impl Connected<'_> {
     /// Hands on what a message holds.
     pub async fn hand_on(&mut self, place: usize, message: NotificationMessage) -> Result<(), Halt> {
         let sequence = message.sequence_number;
+        self.state.hear(&message);
         let objects = message.notification_data.unwrap_or_default();
         self.know_types_of(&objects).await?;
         let (mut samples, ended) = self.samples(objects);

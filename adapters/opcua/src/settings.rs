@@ -48,6 +48,10 @@ pub struct Settings {
     /// The largest number of nodes in one subscription; more nodes make more subscriptions.
     #[serde(default = "items_per_subscription")]
     pub items_per_subscription: u32,
+    /// How far back what happened while the server could not be reached is read from its history (OPC 10000-11), for nodes of which it keeps one.
+    /// The events say `backfill`. Without it nothing is read.
+    #[serde(default)]
+    pub backfill: Option<Duration>,
     /// How often nodes are read in mode `poll`.
     #[serde(default = "poll_interval")]
     pub poll_interval: Duration,

@@ -442,7 +442,16 @@ impl Connected<'_> {
         if let Err(error) = self.state.delete_discarded(self.session).await {
             return Err(self.lost_with("deleting a subscription", &error));
         }
-        self.place(false).await
+        self.place(false).await?;
+        if continuity == Continuity::New {
+            let stop = self.outlet.stop.clone();
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => return Err(Halt::Stop),
+                read = self.backfill() => read?,
+            }
+        }
+        Ok(())
     }
 }
 

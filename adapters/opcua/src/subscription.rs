@@ -3,13 +3,14 @@
 use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
-use floorgate_adapter_api::{GapScope, Notice, Receipt};
+use floorgate_adapter_api::{GapScope, Notice, Receipt, Timestamp};
 use opcua::client::services::{CreateSubscription, DeleteSubscriptions, Republish, TransferSubscriptions};
 use opcua::client::{Session, UARequest};
 use opcua::types::{Error, NotificationMessage, StatusCode, TransferResult};
 use tokio::sync::mpsc;
 
 use crate::event;
+use crate::history::Backfilled;
 use crate::plan::Plan;
 use crate::publish::is_lost;
 use crate::revised::{Revised, Revisions};
@@ -126,6 +127,12 @@ pub struct State {
     pub told: HashMap<u32, event::Told>,
     /// The server is to tell all conditions.
     pub refresh: bool,
+    /// Whether that is stored as well: when the last message was sent.
+    pub tells_heard: bool,
+    /// When the last message was sent, by the server's clock.
+    pub heard: Option<Timestamp>,
+    /// What was read of the server's history, while what it sends may have been told with it.
+    pub backfilled: Option<Backfilled>,
     /// Whose the subscriptions are.
     pub heritage: Heritage,
     /// How many times in a row one that it said to have given over stayed silent.
@@ -159,6 +166,9 @@ impl Default for State {
             types: Types::default(),
             told: HashMap::new(),
             refresh: false,
+            tells_heard: false,
+            heard: None,
+            backfilled: None,
             heritage: Heritage::Own,
             silences: 0,
             reported: None,

@@ -56,6 +56,7 @@ struct Condition {
     id: Arc<str>,
     active: bool,
     acknowledged: bool,
+    acknowledged_at: Option<Timestamp>,
     since: Option<Timestamp>,
     told: Told,
 }
@@ -71,15 +72,17 @@ impl Condition {
             Some(Value::Bool(is)) => Some(*is),
             _ => None,
         };
+        let time = |name| match record.part(name) {
+            Some(Value::Time(time)) => Some(*time),
+            _ => None,
+        };
         let id = text("condition")?;
         let severity = record.part("severity").and_then(Value::as_i128);
         Some(Self {
             active: is("active")?,
             acknowledged: is("acknowledged").unwrap_or_default(),
-            since: match record.part("since") {
-                Some(Value::Time(since)) => Some(*since),
-                _ => None,
-            },
+            acknowledged_at: time("acknowledgedAt"),
+            since: time("since"),
             told: Told {
                 name: text("name").unwrap_or_else(|| Arc::clone(&id)),
                 source: text("source"),
@@ -165,7 +168,8 @@ fn see(context: &mut Context<'_>, memory: &mut Memory, dirty: &mut bool, conditi
     if over && let Some(mut raised) = memory.raised.remove(id) {
         *dirty = true;
         if !active {
-            raised.acknowledge(&condition, context.change.source_time);
+            // When it was acknowledged meanwhile, only the condition itself can say.
+            raised.acknowledge(&condition, None);
         }
         clear(context, &raised, part);
     }
@@ -173,7 +177,8 @@ fn see(context: &mut Context<'_>, memory: &mut Memory, dirty: &mut bool, conditi
         return;
     }
     if let Some(raised) = memory.raised.get_mut(id) {
-        *dirty |= raised.acknowledge(&condition, context.change.source_time);
+        let seen = context.change.source_time.filter(|_| part == 0);
+        *dirty |= raised.acknowledge(&condition, seen);
         return;
     }
     let occurrence = raise(context, &condition, part);
@@ -190,20 +195,20 @@ fn see(context: &mut Context<'_>, memory: &mut Memory, dirty: &mut bool, conditi
         occurrence,
         at: since.or(seen.map(Timestamp::as_nanos)),
         acknowledged: condition.acknowledged,
-        acknowledged_at: None,
+        acknowledged_at: condition.acknowledged_at.map(Timestamp::as_nanos),
         told: condition.told,
     };
     memory.raised.insert(condition.id, raised);
 }
 
 impl Raised {
-    /// Takes over that it was acknowledged; whether that is news.
-    fn acknowledge(&mut self, condition: &Condition, at: Option<Timestamp>) -> bool {
+    /// Takes over that it was acknowledged, as it is `seen` now or as the condition says; whether that is news.
+    fn acknowledge(&mut self, condition: &Condition, seen: Option<Timestamp>) -> bool {
         if !condition.acknowledged || self.acknowledged {
             return false;
         }
         self.acknowledged = true;
-        self.acknowledged_at = at.map(Timestamp::as_nanos);
+        self.acknowledged_at = condition.acknowledged_at.or(seen).map(Timestamp::as_nanos);
         true
     }
 }

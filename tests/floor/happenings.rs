@@ -1,0 +1,237 @@
+//! What a server tells that is no change of a value, against one that somebody else wrote: alarms, job orders, structures, and a history.
+
+use anyhow::{Context, Result};
+use floorgate_tests::{Gateway, Kafka, NodePeer, Patience, Reader, Record, until};
+use serde_json::Value;
+
+use crate::plant::{NO_SECURITY, settings, topic, unique_site};
+
+const MAPPING: &str = r#"
+mapping: boiler
+source: plc
+equipment: acme/{site}/utilities/boiler
+tags:
+  alarms: {conditions: i=2253}
+  order: {events: i=2253, event_type: "nsu=http://opcfoundation.org/UA/ISA95-JOBCONTROL_V2/;i=1006", field: JobOrder.JobOrderID}
+  status: {events: i=2253, event_type: "nsu=http://opcfoundation.org/UA/ISA95-JOBCONTROL_V2/;i=1006", field: "JobState[0].StateNumber", values: isa95-job-state}
+  message: {events: i=2253, event_type: "nsu=http://opcfoundation.org/UA/ISA95-JOBCONTROL_V2/;i=1006", field: Message}
+  recipe: {node: "nsu=urn:floorgate:test:plant;s=Recipe"}
+  recipe_id: {node: "nsu=urn:floorgate:test:plant;s=Recipe", field: JobOrderID}
+  second: {node: "nsu=urn:floorgate:test:plant;s=Recipe", field: "JobOrderParameters[1].Value"}
+  good: {node: "nsu=urn:floorgate:test:plant;s=Good", counter: {width: 32}}
+run: {}
+events:
+  - {type: Alarm, trigger: alarms}
+  - {type: WorkOrderStatusChanged, trigger: status, data: {message: message}}
+  - {type: RecipeChanged, trigger: recipe_id, data: {parameters: "= [second]", whole: recipe}}
+  - {type: ProductionCountRecorded, trigger: good, kind: good}
+"#;
+
+/// A server, and a gateway of it that is not started.
+struct Boiler {
+    plc: NodePeer,
+    gateway: Gateway,
+    site: String,
+    bootstrap: String,
+}
+
+impl Boiler {
+    fn new(special: &str) -> Result<Self> {
+        let bootstrap = Kafka::shared()?.bootstrap();
+        let site = unique_site();
+        let mut plc = NodePeer::start()?;
+        plc.add("Good", "UInt32", 0)?;
+        plc.set_order("Recipe", "R-1", &[1.5, 2.0])?;
+        let source = format!(
+            "adapter: opcua\n    endpoint: {}\n    {NO_SECURITY}\n    publishing_interval: 10ms\n    sampling_interval: 10ms\n    \
+             reconnect_limit: 1s{special}",
+            plc.url()
+        );
+        let mapping = MAPPING.replace("{site}", &site);
+        let gateway = Gateway::new(
+            &settings(&site, &bootstrap, &source),
+            &[("boiler.yaml", &mapping)],
+        )?;
+        Ok(Self {
+            plc,
+            gateway,
+            site,
+            bootstrap,
+        })
+    }
+
+    /// Starts the gateway, and waits until it watches everything: a first value is told after all items were made.
+    fn start_and_watch(&mut self) -> Result<()> {
+        self.gateway.start()?;
+        self.reader("recipe")?.at_least(1, Patience::Long).map(drop)
+    }
+
+    fn reader(&self, entity: &str) -> Result<Reader> {
+        Reader::new(&self.bootstrap, &topic(&self.site, entity))
+    }
+}
+
+/// The type, the emission and the data of each record.
+fn told(records: &[Record]) -> Result<Vec<(String, String, Value)>> {
+    let of = |record: &Record| {
+        let kind = record
+            .header("ce_type")?
+            .rsplit('.')
+            .nth(1)
+            .context("a type")?
+            .to_owned();
+        Ok((kind, record.header("ce_emission")?.to_owned(), record.json()?))
+    };
+    records.iter().map(of).collect()
+}
+
+/// An alarm is told from its rise to its end, also where both are seen only by asking for all of them after a restart.
+#[test]
+fn conditions_are_raised_acknowledged_and_cleared() -> Result<()> {
+    let mut boiler = Boiler::new("")?;
+    let mut reader = boiler.reader("alarm")?;
+    boiler.plc.set("Boiler.Level", 92.0)?;
+    boiler.gateway.start()?;
+    reader.at_least(1, Patience::Long)?;
+    boiler.plc.set("Boiler.Pressure", 93.0)?;
+    reader.at_least(2, Patience::Long)?;
+    boiler.plc.acknowledge("Pressure")?;
+    boiler.plc.set("Boiler.Pressure", 50.0)?;
+    reader.at_least(3, Patience::Long)?;
+    // While the gateway is away one alarm ends and another begins, and the server forgets for whom it was to keep that.
+    boiler.gateway.kill()?;
+    boiler.plc.set("Boiler.Level", 50.0)?;
+    boiler.plc.set("Boiler.Pressure", 97.0)?;
+    let levels = [("Boiler.Level", 50.0), ("Boiler.Pressure", 97.0)];
+    boiler.plc.kill();
+    boiler.plc.resume()?;
+    boiler.plc.add("Good", "UInt32", 0)?;
+    boiler.plc.set_order("Recipe", "R-1", &[1.5, 2.0])?;
+    for (node, level) in levels {
+        boiler.plc.set(node, level)?;
+    }
+    boiler.gateway.start()?;
+    let records = reader.at_least(5, Patience::Long)?;
+    let told = told(records)?;
+    let seen: Vec<(&str, &str, &str, bool)> = told
+        .iter()
+        .map(|(kind, emission, data)| {
+            let code = data["code"].as_str().unwrap_or_default();
+            (&**kind, &**emission, code, data["gap"] == true)
+        })
+        .collect();
+    let (first, rest) = seen.split_at(3);
+    assert_eq!(
+        first,
+        [
+            ("AlarmRaised", "initial", "LevelHigh", false),
+            ("AlarmRaised", "live", "PressureHigh", false),
+            ("AlarmCleared", "live", "PressureHigh", false),
+        ]
+    );
+    let mut rest = rest.to_vec();
+    rest.sort_unstable();
+    assert_eq!(
+        rest,
+        [
+            ("AlarmCleared", "live", "LevelHigh", true),
+            ("AlarmRaised", "live", "PressureHigh", true),
+        ]
+    );
+    let cleared = &told[2].2;
+    assert_eq!(cleared["occurrenceId"], told[1].2["occurrenceId"], "{cleared}");
+    assert!(
+        cleared["ackAt"].is_string() && cleared["durationMs"].is_u64(),
+        "{cleared}"
+    );
+    assert_eq!(cleared["category"], "ExclusiveLimitAlarmType");
+    Ok(())
+}
+
+/// Orders that a machine tells of side by side have their own states and runs.
+#[test]
+fn job_orders_come_of_events_and_parts_of_structures() -> Result<()> {
+    let mut boiler = Boiler::new("")?;
+    let mut reader = boiler.reader("work-order")?;
+    let mut recipes = boiler.reader("recipe")?;
+    let mut counts = boiler.reader("production-count")?;
+    boiler.start_and_watch()?;
+    for (order, state) in [("WO-1", 2), ("WO-1", 3), ("WO-2", 2)] {
+        boiler.plc.job(order, state)?;
+    }
+    reader.at_least(3, Patience::Long)?;
+    boiler.plc.set("Good", 5)?;
+    counts.at_least(1, Patience::Long)?;
+    boiler.plc.job("WO-1", 5)?;
+    boiler.plc.set_order("Recipe", "R-2", &[4.0])?;
+    let orders = told(reader.at_least(4, Patience::Long)?)?;
+    let seen: Vec<(&Value, &Value, &Value)> = orders
+        .iter()
+        .map(|(.., data)| (&data["workOrderId"], &data["previousStatus"], &data["status"]))
+        .collect();
+    let null = Value::Null;
+    let [one, two, allowed, running, ended] =
+        ["WO-1", "WO-2", "AllowedToStart", "Running", "Ended"].map(Value::from);
+    assert_eq!(
+        seen,
+        [
+            (&one, &null, &allowed),
+            (&one, &allowed, &running),
+            (&two, &null, &allowed),
+            (&one, &running, &ended),
+        ]
+    );
+    assert_eq!(orders[1].2["message"], "WO-1 is at 3");
+    let counted = told(counts.records())?;
+    assert_eq!(
+        counted[0].2["workOrderId"], "WO-1",
+        "the order that runs, not the last one told of"
+    );
+    let recipes = told(recipes.at_least(2, Patience::Long)?)?;
+    assert_eq!(recipes[0].1, "initial");
+    assert_eq!(recipes[0].2["parameters"], serde_json::json!([2.0]));
+    assert_eq!(recipes[0].2["whole"]["JobOrderParameters"][0]["ID"], "P0");
+    assert_eq!(recipes[1].2["recipeId"], "R-2");
+    assert_eq!(recipes[1].2["previousRecipeId"], "R-1");
+    Ok(())
+}
+
+/// What a historian kept while nobody listened is told in its order, marked, and once.
+#[test]
+fn a_history_fills_the_gap() -> Result<()> {
+    let mut boiler = Boiler::new("\n    session_timeout: 1s\n    keep_alive: 500ms\n    backfill: 1h")?;
+    boiler.plc.keep_history("Good")?;
+    let mut reader = boiler.reader("production-count")?;
+    boiler.start_and_watch()?;
+    boiler.plc.set("Good", 10)?;
+    reader.at_least(1, Patience::Long)?;
+    boiler.gateway.kill()?;
+    until("the end of the subscription", Patience::Long, || {
+        Ok((boiler.plc.subscriptions()? == 0).then_some(()))
+    })?;
+    for count in [12, 15, 16] {
+        boiler.plc.set("Good", count)?;
+    }
+    boiler.gateway.start()?;
+    reader.at_least(4, Patience::Long)?;
+    boiler.plc.set("Good", 20)?;
+    let counts = told(reader.at_least(5, Patience::Long)?)?;
+    let seen: Vec<(u64, &str, bool)> = counts
+        .iter()
+        .map(|(_, emission, data)| {
+            let count = data["rawValue"].as_u64().unwrap_or_default();
+            (count, &**emission, data["gap"] == true)
+        })
+        .collect();
+    assert_eq!(
+        seen,
+        [
+            (10, "live", false),
+            (12, "backfill", true),
+            (15, "backfill", false),
+            (16, "backfill", false),
+            (20, "live", false),
+        ]
+    );
+    Ok(())
+}

@@ -1,0 +1,172 @@
+// A node-opcua server for tests: alarms, job orders, structures and a history. It speaks the protocol of `line_protocol.py`.
+"use strict";
+
+// What modules have to say is no answer.
+console.log = console.info = console.warn = console.error;
+
+const path = require("path");
+const readline = require("readline");
+const {
+    DataType,
+    OPCUACertificateManager,
+    OPCUAServer,
+    StatusCodes,
+    Variant,
+    VariantArrayType,
+    coerceLocalizedText,
+    nodesets,
+    resolveNodeId,
+} = require("node-opcua");
+
+const PLANT = "urn:floorgate:test:plant";
+const JOBS = "http://opcfoundation.org/UA/ISA95-JOBCONTROL_V2/";
+
+function answer(what) {
+    process.stdout.write(JSON.stringify(what) + "\n");
+}
+
+class Plant {
+    constructor(server) {
+        this.server = server;
+        this.space = server.engine.addressSpace;
+        this.plant = this.space.registerNamespace(PLANT);
+        this.variables = {};
+        this.alarms = {};
+    }
+
+    build() {
+        const { plant, space } = this;
+        space.installAlarmsAndConditionsService();
+        const boiler = plant.addObject({
+            browseName: "Boiler",
+            nodeId: "s=Boiler",
+            organizedBy: space.rootFolder.objects,
+            eventSourceOf: space.rootFolder.objects.server,
+            eventNotifier: 1,
+        });
+        this.boiler = boiler;
+        for (const name of ["Level", "Pressure"]) {
+            const input = this.add({ node: `Boiler.${name}`, type: "Double", value: 50, parent: boiler });
+            this.alarms[name] = plant.instantiateExclusiveLimitAlarm("ExclusiveLimitAlarmType", {
+                browseName: `${name}High`,
+                nodeId: `s=Boiler.${name}High`,
+                componentOf: boiler,
+                conditionName: `${name}High`,
+                conditionSource: boiler,
+                inputNode: input,
+                highLimit: 90,
+                highHighLimit: 95,
+                lowLimit: 10,
+                lowLowLimit: 5,
+                optionals: ["ConfirmedState", "Confirm"],
+            });
+        }
+    }
+
+    add({ node, type, value, parent }) {
+        const variable = this.plant.addVariable({
+            browseName: node,
+            nodeId: `s=${node}`,
+            dataType: type,
+            minimumSamplingInterval: 10,
+            ...(parent ? { componentOf: parent, eventSourceOf: parent } : { organizedBy: this.space.rootFolder.objects }),
+            value: new Variant({ dataType: DataType[type], value }),
+        });
+        this.variables[node] = variable;
+        return variable;
+    }
+
+    operations() {
+        return {
+            add: (request) => void this.add(request),
+            set: ({ node, value, time }) => {
+                const variable = this.variables[node];
+                const type = variable.readValue().value.dataType;
+                // A history takes each time once.
+                this.last = Math.max(Date.now(), (this.last ?? 0) + 1);
+                const source = time ? new Date(time) : new Date(this.last);
+                variable.setValueFromSource({ dataType: type, value }, StatusCodes.Good, source);
+            },
+            // The job orders' own event, as a machine reports it.
+            job: ({ order, state }) => {
+                const index = this.space.getNamespaceIndex(JOBS);
+                const of = (name) => this.space.findDataType(name, index);
+                const make = (name, fields) => this.space.constructExtensionObject(of(name), fields);
+                const states = [make("ISA95StateDataType", { stateNumber: state, stateText: coerceLocalizedText("state") })];
+                this.boiler.raiseEvent(this.space.findEventType("ISA95JobOrderStatusEventType", index), {
+                    jobOrder: {
+                        dataType: DataType.ExtensionObject,
+                        value: make("ISA95JobOrderDataType", { jobOrderID: order, priority: 3 }),
+                    },
+                    jobState: { dataType: DataType.ExtensionObject, arrayType: VariantArrayType.Array, value: states },
+                    message: { dataType: DataType.LocalizedText, value: { text: `${order} is at ${state}` } },
+                });
+            },
+            order: ({ node, order, parameters }) => {
+                const index = this.space.getNamespaceIndex(JOBS);
+                const make = (name, fields) =>
+                    this.space.constructExtensionObject(this.space.findDataType(name, index), fields);
+                const list = parameters.map((value, number) =>
+                    make("ISA95ParameterDataType", {
+                        ID: `P${number}`,
+                        value: { dataType: DataType.Double, value },
+                    }));
+                const value = make("ISA95JobOrderDataType", { jobOrderID: order, jobOrderParameters: list, priority: 7 });
+                if (!this.variables[node]) {
+                    this.variables[node] = this.plant.addVariable({
+                        browseName: node,
+                        nodeId: `s=${node}`,
+                        dataType: this.space.findDataType("ISA95JobOrderDataType", index),
+                        organizedBy: this.space.rootFolder.objects,
+                        minimumSamplingInterval: 10,
+                    });
+                }
+                this.variables[node].setValueFromSource({ dataType: DataType.ExtensionObject, value });
+            },
+            acknowledge: ({ alarm }) => {
+                const condition = this.alarms[alarm];
+                const branch = condition.currentBranch();
+                condition.acknowledgeAndAutoConfirmBranch(branch, branch.getEventId(), "seen", "operator", "floor");
+            },
+            historize: ({ node }) => void this.space.installHistoricalDataNode(this.variables[node], { maxOnlineValues: 10000 }),
+            sessions: () => ({ value: this.server.engine.currentSessionCount }),
+            subscriptions: () => ({ value: this.server.engine.currentSubscriptionCount }),
+        };
+    }
+}
+
+async function main() {
+    const [port, folder] = process.argv.slice(2);
+    const certificates = new OPCUACertificateManager({
+        automaticallyAcceptUnknownCertificate: true,
+        rootFolder: path.join(folder, "pki"),
+    });
+    await certificates.initialize();
+    const server = new OPCUAServer({
+        port: Number(port),
+        serverCertificateManager: certificates,
+        nodeset_filename: [nodesets.standard, nodesets.di, nodesets.isa95JobControl].filter(Boolean),
+    });
+    await server.initialize();
+    const plant = new Plant(server);
+    plant.build();
+    await server.start();
+    const operations = plant.operations();
+    answer({ ok: { ready: true } });
+    const requests = readline.createInterface({ input: process.stdin });
+    for await (const line of requests) {
+        try {
+            const { op, ...rest } = JSON.parse(line);
+            answer({ ok: (await operations[op](rest)) ?? {} });
+        } catch (error) {
+            answer({ error: String(error.stack ?? error) });
+        }
+    }
+    await server.shutdown(0);
+    process.exit(0);
+}
+
+main().catch((error) => {
+    console.error(error);
+    process.exit(1);
+});
