@@ -100,6 +100,7 @@ pub enum Heritage {
 
 /// What is known across connections.
 #[derive(Debug)]
+#[allow(clippy::struct_excessive_bools)] // each says a thing of its own; together they are no state machine
 pub struct State {
     /// The subscriptions.
     pub subscriptions: Vec<Subscription>,
