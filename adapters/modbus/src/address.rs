@@ -58,6 +58,9 @@ pub(crate) struct Address {
     /// Unit id (slave address); the source's `unit` unless said.
     #[schemars(with = "Option<u8>")]
     pub unit_id: Option<Spanned<u8>>,
+    /// Whether a value of several registers counts only when two reads in a row agree on it; the source's unless said.
+    #[schemars(with = "Option<bool>")]
+    pub read_twice: Option<Spanned<bool>>,
     /// How often the tag is read; the source's `poll_interval` unless said.
     #[schemars(with = "Option<Duration>")]
     pub every: Option<Spanned<Duration>>,
@@ -78,6 +81,7 @@ pub(crate) const KEYS: &[&str] = &[
     "scale",
     "offset",
     "unit_id",
+    "read_twice",
     "every",
 ];
 
@@ -119,6 +123,8 @@ pub(crate) struct Point {
     /// Zero-based, as on the wire.
     pub extent: Extent,
     pub decode: Decode,
+    /// It counts only when two reads in a row agree on it.
+    pub twice: bool,
 }
 
 /// Keys that say what kind of a value stands where; the meaning of most others hangs on them.
@@ -140,13 +146,14 @@ pub(crate) fn check(spec: &TagSpec<'_>, settings: &Checked, problems: &mut Probl
     let (scale, offset) = factors(&address, problems);
     let decode = kind.map(|kind| decode(&address, kind, Linear::new(scale, offset), settings));
     let unit = address.unit_id.map_or(settings.unit, |unit| {
-        check_unit(unit, settings.endpoint.is_rtu(), problems);
+        check_unit(unit, settings.endpoint.is_serial(), problems);
         unit.value
     });
     let every = address.every.map_or(settings.poll_interval, |every| {
         check_interval("every", every, problems);
         every.get()
     });
+    let twice = read_twice(&address, words, settings, problems);
     let sound = problems.list()[before..]
         .iter()
         .all(|problem| problem.severity != floorgate_yaml::Severity::Error);
@@ -159,6 +166,7 @@ pub(crate) fn check(spec: &TagSpec<'_>, settings: &Checked, problems: &mut Probl
         table,
         extent,
         decode,
+        twice,
     })
 }
 
@@ -365,6 +373,19 @@ fn extent(
         return None;
     }
     Some(Extent { start, len })
+}
+
+/// Whether the value is read twice; where the address asks for it, that it has more registers than one.
+fn read_twice(address: &Address, words: Option<u32>, settings: &Checked, problems: &mut Problems) -> bool {
+    let Some(twice) = address.read_twice else {
+        return settings.read_twice;
+    };
+    if twice.value && words == Some(1) {
+        problems
+            .warning(twice.span, "`read_twice` has no meaning for a single register")
+            .hint("remove it: a register is read as a whole");
+    }
+    twice.value
 }
 
 /// What a number is multiplied by, and what is added to it.

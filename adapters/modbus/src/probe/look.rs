@@ -175,7 +175,7 @@ impl Look {
     pub(super) fn units(&self) -> Vec<u8> {
         match &self.units {
             Some(units) => units.0.clone(),
-            None if self.target.checked.endpoint.is_rtu() => (1..=10).collect(),
+            None if self.target.checked.endpoint.is_serial() => (1..=10).collect(),
             // A device that is no gateway is mostly 1, 255 or 0 (MODBUS Messaging on TCP/IP V1.0b §4.4.1.2).
             None => (1..=10).chain([255, 0]).collect(),
         }
