@@ -15,6 +15,8 @@ mod decimal;
 mod decode;
 mod endpoint;
 mod group;
+#[cfg(test)]
+mod hostile_tests;
 mod link;
 mod overlap;
 mod pdu;

@@ -128,6 +128,15 @@ impl Link {
         }
     }
 
+    /// A connection that is open already.
+    #[cfg(test)]
+    pub(crate) fn over(context: Context, settings: &Checked) -> Self {
+        Self {
+            context: Some(context),
+            ..Self::new(settings)
+        }
+    }
+
     /// Another connection to where this one leads, not open yet.
     pub(crate) fn another(&self) -> Self {
         Self {
@@ -233,7 +242,7 @@ impl Link {
             Ok(Err(tokio_modbus::Error::Transport(error))) if error.kind() == io::ErrorKind::InvalidData => {
                 return Err(Failure::Protocol(format!("malformed answer: {error}")));
             }
-            Ok(Err(tokio_modbus::Error::Transport(error))) => return Err(Failure::Transport(error)),
+            Ok(Err(tokio_modbus::Error::Transport(error))) => return Err(self.broken(error)),
             Ok(Ok(answer)) => answer,
         };
         let taken = match answer {
@@ -245,6 +254,18 @@ impl Link {
         self.ready = now + self.pause;
         self.context = Some(context);
         taken
+    }
+
+    /// Why the connection broke. With TLS 1.3 it is made before the device has looked at the gateway's certificate, and the alert
+    /// that says why that was not taken is lost where the device closes at once.
+    fn broken(&self, error: io::Error) -> Failure {
+        let failure = Failure::Transport(error);
+        if self.answered.is_some() || !failure.is_closed() || !matches!(self.endpoints[0], Endpoint::Tls(_)) {
+            return failure;
+        }
+        let message = "the device closed the connection without an answer, as one does that does not accept the gateway: see \
+                       `tls.certificate_file` and its role";
+        io::Error::new(io::ErrorKind::ConnectionReset, message).into()
     }
 
     /// Whether the connection is open and was used last so long ago that the device may have closed it for that.

@@ -85,7 +85,7 @@ fn serial(path: &str, line: Line) -> io::Result<SerialStream> {
 /// A transport that says when the other side has closed it (the library reports the last error of the system
 /// instead, which is about something else), and that can throw away what arrived before a request is sent.
 #[derive(Debug)]
-struct Wire<T> {
+pub(crate) struct Wire<T> {
     transport: T,
     /// Frames of a serial line carry no transaction number: what came before the question is no answer to it, though it may look
     /// like one (a terminal server that hands late bytes to the next connection).
@@ -93,7 +93,7 @@ struct Wire<T> {
 }
 
 impl<T> Wire<T> {
-    fn new(transport: T, drains: bool) -> Self {
+    pub(crate) fn new(transport: T, drains: bool) -> Self {
         Self { transport, drains }
     }
 }

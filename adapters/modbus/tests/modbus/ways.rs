@@ -115,7 +115,7 @@ async fn certificates_that_are_not_accepted_are_named() {
         // The gateway's own is of another authority, is not there, and is not the key's.
         (
             ["authority", "stranger", "stranger.key", "plc.test"],
-            "the device does not accept the gateway",
+            "does not accept the gateway",
         ),
         (
             ["authority", "nobody", "gateway.key", "plc.test"],
