@@ -5,6 +5,7 @@
 //! | [`Kafka`] | Apache Kafka nodes (`KRaft`), mostly one, and [`Reader`], a real consumer; [`Proxy`] loses a broker's answers |
 //! | [`OpcUaPeer`] | an asyncua server whose variables a test sets |
 //! | [`ModbusPeer`] | a pymodbus server whose registers a test sets |
+//! | [`LibmodbusPeer`] | the same with libmodbus, also on a serial line |
 //! | [`Authority`] | certificates, made with Python's `cryptography`, which asyncua brings along |
 //! | [`Gateway`] | the built `floorgate`, with a configuration of the test's own |
 //!
@@ -45,7 +46,7 @@ pub use installation::{binary, example, repository, target};
 pub use kafka::Kafka;
 pub use listeners::Listener;
 pub use machine::Machine;
-pub use modbus::{Framing, ModbusPeer, Table};
+pub use modbus::{Framing, LibmodbusPeer, ModbusPeer, Table};
 pub use opcua::{OpcUaOptions, OpcUaPeer};
 pub use peer::{example_script, peer_command};
 pub use ports::free_port;
