@@ -32,7 +32,7 @@ pub(crate) struct Group {
     told: Vec<Told>,
     reads: Vec<Reading>,
     refused: VecDeque<Refused>,
-    tables: [TableState; 4],
+    tables: [TableState; 5],
     /// Tags that were asked for alone while every request failed.
     probes: usize,
     retry_refused: Duration,
@@ -212,7 +212,7 @@ impl Group {
         } else if state.suspect == Some(read.extent) {
             state.suspect = None;
         }
-        if read.last == words && torn.is_empty() {
+        if read.last == words && !words.is_empty() && torn.is_empty() {
             return missed;
         }
         for &item in &read.items {
@@ -225,9 +225,7 @@ impl Group {
                 );
                 continue;
             }
-            let place = self.points[item].extent;
-            let from = (place.start - read.extent.start) as usize;
-            if let Some(own) = words.get(from..from + place.len as usize) {
+            if let Some(own) = self.points[item].own(&words, read.extent) {
                 tell(&self.points[item], &mut self.told[item], own, samples);
             }
         }
@@ -448,7 +446,7 @@ fn tell(point: &Point, told: &mut Told, words: &[u16], samples: &mut Vec<Sample>
     {
         return;
     }
-    match point.decode.value(words) {
+    match point.value(words) {
         Some(value) => {
             samples.push(sample(point, Some(value), Quality::GOOD));
             *told = Told::Words(words.iter().map(significant).collect());

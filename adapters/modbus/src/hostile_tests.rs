@@ -98,11 +98,17 @@ impl Framing {
 
 /// The PDU that answers a request for so many registers or bits.
 fn answer(table: Table, count: u32, random: &mut Rng) -> Vec<u8> {
+    if table == Table::Fifo {
+        let queued = random.u8(..32);
+        let lengths = [24, 0, 2 + 2 * queued, 0, queued];
+        let words = (0..2 * queued).map(|_| random.u8(..));
+        return lengths.into_iter().chain(words).collect();
+    }
     let (function, bytes) = match table {
         Table::Coil => (1, count.div_ceil(8)),
         Table::Discrete => (2, count.div_ceil(8)),
         Table::Holding => (3, 2 * count),
-        Table::Input => (4, 2 * count),
+        Table::Input | Table::Fifo => (4, 2 * count),
     };
     if random.u8(..8) == 0 {
         return vec![function | 0x80, random.u8(..)];
@@ -140,6 +146,7 @@ async fn read(framing: Framing, random: &mut Rng) {
     let is_exception = message[1] >= 0x80;
     match &answer {
         Ok(words) if table.has_bits() => assert_eq!(words.len(), extent.len.div_ceil(8) as usize * 8),
+        Ok(words) if table == Table::Fifo => assert!(words.len() <= 31),
         Ok(words) => assert_eq!(words.len(), extent.len as usize),
         Err(Failure::Exception(_)) => assert!(link.is_open()),
         Err(_) => assert!(!link.is_open(), "what is in doubt ends the connection"),

@@ -24,6 +24,11 @@ const SETTLE: Duration = Duration::from_millis(20);
 /// shortest are about a second.
 const IDLE: Duration = Duration::from_millis(500);
 
+/// The function that reads a queue, which the library has no name for.
+const READ_FIFO: u8 = 24;
+/// Most registers in a queue.
+const LONGEST_QUEUE: usize = 31;
+
 /// Waits until a moment that may have passed. The timer counts whole milliseconds, rounded up: without the question a
 /// moment that is just over would cost one.
 pub(crate) async fn wait_until(moment: Instant) {
@@ -236,6 +241,11 @@ impl Link {
         context.set_slave(Slave(unit));
         let answer = match timeout(self.timeout, context.call(request)).await {
             Err(_) => return Err(Failure::Timeout(self.timeout)),
+            // The library has two names for a function that it does not know itself.
+            Ok(Err(tokio_modbus::Error::Protocol(ProtocolError::FunctionCodeMismatch {
+                request,
+                result: Err(exception),
+            }))) if request.value() == exception.function.value() => Err(exception.exception),
             Ok(Err(tokio_modbus::Error::Protocol(mismatch))) => {
                 return Err(Failure::Protocol(told(&mismatch)));
             }
@@ -291,6 +301,7 @@ fn request(table: Table, extent: Extent) -> io::Result<Request<'static>> {
         Table::Discrete => Request::ReadDiscreteInputs(start, count),
         Table::Input => Request::ReadInputRegisters(start, count),
         Table::Holding => Request::ReadHoldingRegisters(start, count),
+        Table::Fifo => Request::Custom(READ_FIFO, start.to_be_bytes().to_vec().into()),
     })
 }
 
@@ -302,6 +313,7 @@ fn words(response: Response, extent: Extent) -> Result<Vec<u16>, Failure> {
             bits.into_iter().map(u16::from).collect(),
             extent.len.div_ceil(8) * 8,
         ),
+        Response::Custom(READ_FIFO, data) => return queue(&data),
         other => return Err(unexpected(&other)),
     };
     if u32::try_from(words.len()) != Ok(expected) {
@@ -311,6 +323,26 @@ fn words(response: Response, extent: Extent) -> Result<Vec<u16>, Failure> {
         )));
     }
     Ok(words)
+}
+
+/// What is in a queue: the number of bytes that follow, of registers, and these (V1.1b3 §6.18).
+fn queue(data: &[u8]) -> Result<Vec<u16>, Failure> {
+    let words: Vec<u16> = data
+        .chunks_exact(2)
+        .map(|pair| u16::from_be_bytes([pair[0], pair[1]]))
+        .collect();
+    match words[..] {
+        [bytes, count, ref queued @ ..]
+            if queued.len() <= LONGEST_QUEUE
+                && usize::from(count) == queued.len()
+                && usize::from(bytes) == data.len() - 2 =>
+        {
+            Ok(queued.to_vec())
+        }
+        _ => Err(Failure::Protocol(
+            "malformed answer: a queue of another length than it says".to_owned(),
+        )),
+    }
 }
 
 fn unexpected(response: &Response) -> Failure {

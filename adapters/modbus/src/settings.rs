@@ -162,7 +162,10 @@ pub(crate) struct Checked {
 impl Checked {
     /// What a request to a table may be.
     pub(crate) fn limits(&self, table: Table) -> Limits {
-        if table.has_bits() {
+        if table == Table::Fifo {
+            // A queue is read by its address alone.
+            Limits { most: 1, gap: 0 }
+        } else if table.has_bits() {
             Limits {
                 most: self.max_bits.into(),
                 gap: 16 * u32::from(self.max_gap),

@@ -124,11 +124,7 @@ impl Block {
 
     /// The values of the tags, from the answer to the request, and those among them that no two reads agreed on.
     pub(crate) fn samples(&self, words: &[u16], torn: &Doubts) -> Vec<Sample> {
-        let value = |point: &Arc<Point>| {
-            let from = (point.extent.start - self.extent.start) as usize;
-            let own = words.get(from..from + point.extent.len as usize)?;
-            point.decode.value(own)
-        };
+        let value = |point: &Arc<Point>| point.value(point.own(words, self.extent)?);
         let samples = self
             .points
             .iter()

@@ -57,7 +57,9 @@ impl FromStr for TableName {
 
     fn from_str(text: &str) -> Result<Self, WrongWord> {
         let is_named = |table: &Table| text == table.name() || text.strip_suffix('s') == Some(table.name());
-        let table = Table::ALL.into_iter().find(is_named);
+        // A queue is no table: its addresses tell nothing of each other.
+        let mut tables = Table::ALL.into_iter().filter(|table| *table != Table::Fifo);
+        let table = tables.find(is_named);
         table.map(Self).ok_or_else(|| {
             WrongWord(format!(
                 "`{text}` is no table; they are holding, input, coil and discrete"

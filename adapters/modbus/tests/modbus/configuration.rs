@@ -35,6 +35,8 @@ fn each_mistake_has_its_own_message_place_and_hint() {
             "{holding: 1, bit: 3, type: u16}",
             "`bit` has no meaning with `type: u16`",
         ),
+        ("{fifo: 1, type: f32}", "a `fifo` is a list of `u16` or `i16`"),
+        ("{fifo: 1, bit: 3}", "a `fifo` is a list of `u16` or `i16`"),
         ("{coil: 1, bit: 3}", "a coil has no `bit`"),
         ("{discrete: 1, type: u16}", "a discrete is a `bool`, not `u16`"),
         ("{coil: 1, word_order: CDAB}", "`word_order` has no meaning"),

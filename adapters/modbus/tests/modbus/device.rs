@@ -22,6 +22,8 @@ pub struct Unit {
     pub input: HashMap<u16, u16>,
     pub coils: HashMap<u16, bool>,
     pub discrete: HashMap<u16, bool>,
+    /// Queues of registers.
+    pub queues: HashMap<u16, Vec<u16>>,
     /// Registers that are not there; every other reads as 0 where nothing was set.
     pub missing: HashSet<u16>,
     /// It answers that it failed, where another would say that a register is not there.
@@ -99,6 +101,17 @@ impl Device {
         Err(ExceptionCode::IllegalFunction)
     }
 
+    /// Length in bytes, in registers, and what is in a queue.
+    fn queue(&self, unit: u8, at: u16) -> Result<Vec<u8>, ExceptionCode> {
+        let mut tables = self.tables();
+        tables.note((unit, 24, at, 1));
+        let queue = tables.units.get(&unit).and_then(|unit| unit.queues.get(&at));
+        let queue = queue.ok_or(ExceptionCode::IllegalDataAddress)?;
+        let count = u16::try_from(queue.len()).expect("a short queue");
+        let words = [2 + 2 * count, count].into_iter().chain(queue.iter().copied());
+        Ok(words.flat_map(u16::to_be_bytes).collect())
+    }
+
     /// The PDU that answers another, or silence.
     pub fn reply(&self, unit: u8, request: &[u8]) -> Option<Vec<u8>> {
         let function = request[0];
@@ -106,6 +119,13 @@ impl Device {
             [a, b, c, d] => {
                 let (start, count) = (u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d]));
                 self.answer(unit, function, start, count)
+            }
+            [a, b] if function == 24 => {
+                let queue = self.queue(unit, u16::from_be_bytes([a, b]));
+                return Some(match queue {
+                    Ok(data) => [vec![function], data].concat(),
+                    Err(exception) => vec![function | 0x80, exception.into()],
+                });
             }
             _ => self.other(unit, function).map(|_| None),
         };
@@ -182,6 +202,11 @@ impl Service for Device {
             Request::ReadInputRegisters(start, count) => self
                 .answer(unit, 4, start, count)
                 .map(|words| words.map(Response::ReadInputRegisters)),
+            Request::Custom(24, at) => {
+                let at = u16::from_be_bytes([at[0], at[1]]);
+                let queue = self.queue(unit, at);
+                queue.map(|data| Some(Response::Custom(24, data.into())))
+            }
             other => self.other(unit, other.function_code().value()),
         })
     }

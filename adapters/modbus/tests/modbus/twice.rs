@@ -158,6 +158,51 @@ async fn each_value_can_have_a_request_of_its_own() {
     run.stop("while connected").await;
 }
 
+#[tokio::test]
+async fn a_queue_is_a_list_of_what_is_in_it() {
+    for wire in [Wire::Tcp, Wire::Udp, Wire::RtuOverTcp, Wire::AsciiOverTcp] {
+        let device = Device::default().with_unit(1, |unit| {
+            unit.queues = [(10, vec![1, 0xFFFE]), (11, Vec::new())].into();
+        });
+        let mut server = Server::new(wire, device.clone());
+        server.start().await;
+        let settings = format!("connect: {}\npoll_interval: 5ms\nretries: 0\n", server.connect());
+        let addresses = [
+            "{fifo: 10, type: i16}",
+            "{fifo: 11, scale: 0.1}",
+            "{holding: 10}",
+            "{fifo: 12}",
+        ];
+        let mut run = planned(&settings, &addresses).run(AMPLE);
+        let list = |values: Vec<Value>| Value::List(values.into());
+        let wanted = [
+            (0, list(vec![Value::Int(1), Value::Int(-2)])),
+            (1, list(Vec::new())),
+            (2, Value::UInt(0)),
+        ];
+        run.until_shown("the queues arrive", &wanted).await;
+        device.unit(1, |unit| {
+            unit.queues.insert(11, (0..31).collect());
+            unit.queues.insert(10, Vec::new());
+        });
+        let tenths = (0..31).map(|number| Value::Float64(f64::from(number) / 10.0));
+        let wanted = [(0, list(Vec::new())), (1, list(tenths.collect()))];
+        let seen = run.until_shown("the changes arrive", &wanted).await;
+        assert!(!seen.iter().any(Seen::is_offline), "{wire:?}: {seen:#?}");
+        device.unit(1, |unit| {
+            unit.queues.insert(10, (0..32).collect());
+        });
+        let seen = run
+            .until("a queue that is too long is no answer", Seen::is_offline)
+            .await;
+        assert!(
+            !seen.iter().any(|seen| seen.sample_of(0).is_some()),
+            "{wire:?}: {seen:#?}"
+        );
+        run.stop("while the peer is away").await;
+    }
+}
+
 #[test]
 fn tags_that_are_read_together_cannot_have_a_request_each() {
     let demands = Demands {
