@@ -44,6 +44,8 @@ mod layering;
 mod mapping_tests;
 #[path = "floor/modbus.rs"]
 mod modbus;
+#[path = "floor/modbus_transports.rs"]
+mod modbus_transports;
 #[path = "floor/operation.rs"]
 mod operation;
 #[path = "floor/operator.rs"]

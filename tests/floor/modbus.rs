@@ -36,10 +36,7 @@ impl Conveyor {
         let site = unique_site();
         let mut plc = ModbusPeer::start(framing, &[1, 2])?;
         plc.set_registers(1, Table::Holding, 100, &[4])?;
-        let scheme = match framing {
-            Framing::Tcp => "tcp",
-            Framing::Rtu => "rtu+tcp",
-        };
+        let scheme = framing.scheme();
         let source = format!(
             "adapter: modbus\n    connect: {scheme}://127.0.0.1:{}\n    poll_interval: 20ms\n    backoff_max: 1s",
             plc.port()
@@ -85,7 +82,7 @@ impl Conveyor {
 
 #[test]
 fn a_change_in_every_table_is_on_the_broker() -> Result<()> {
-    for framing in [Framing::Tcp, Framing::Rtu] {
+    for framing in [Framing::Tcp, Framing::Udp, Framing::Rtu, Framing::Ascii] {
         let mut conveyor = Conveyor::start(framing)?;
         conveyor.plc.set_registers(1, Table::Holding, 100, &[6])?;
         // 70,000 over two registers, the high word first.

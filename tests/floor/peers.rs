@@ -96,7 +96,7 @@ fn an_opcua_server_keeps_its_variables_over_a_restart() -> Result<()> {
 
 #[test]
 fn a_modbus_server_takes_values_in_every_table() -> Result<()> {
-    for framing in [Framing::Tcp, Framing::Rtu] {
+    for framing in [Framing::Tcp, Framing::Udp, Framing::Rtu, Framing::Ascii] {
         let mut server = ModbusPeer::start(framing, &[1, 7])?;
         server.set_registers(1, Table::Holding, 10, &[1, 2])?;
         server.set_registers(7, Table::Input, 1_999, &[u16::MAX])?;
@@ -108,7 +108,9 @@ fn a_modbus_server_takes_values_in_every_table() -> Result<()> {
         );
         server.kill();
         server.resume()?;
-        assert_eq!((server.requests()?, server.connections()?), (0, 0));
+        assert_eq!(server.requests()?, 0);
+        // The socket that takes all datagrams counts as a connection.
+        assert_eq!(server.connections()?, u64::from(framing == Framing::Udp));
     }
     Ok(())
 }

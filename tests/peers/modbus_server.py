@@ -5,11 +5,12 @@ import asyncio
 import collections
 import json
 import logging
+import ssl
 
 from pymodbus import FramerType
 from pymodbus.constants import ExcCodes
 from pymodbus.pdu.device import ModbusDeviceIdentification
-from pymodbus.server import ModbusTcpServer
+from pymodbus.server import ModbusTcpServer, ModbusTlsServer, ModbusUdpServer
 from pymodbus.simulator import DataType, SimData, SimDevice
 
 import line_protocol
@@ -17,6 +18,14 @@ import line_protocol
 # The function code that reads a table names it (Modbus application protocol V1.1b3, clause 6).
 READ = {"coil": 1, "discrete": 2, "holding": 3, "input": 4}
 REGISTERS = 2_000
+# Server and frames by what the test calls them. The frames of TLS are those of Modbus TCP, as Modbus TCP Security has them.
+SERVERS = {
+    "tcp": (ModbusTcpServer, FramerType.SOCKET),
+    "tls": (ModbusTlsServer, FramerType.SOCKET),
+    "udp": (ModbusUdpServer, FramerType.SOCKET),
+    "rtu": (ModbusTcpServer, FramerType.RTU),
+    "ascii": (ModbusTcpServer, FramerType.ASCII),
+}
 
 
 class Unit:
@@ -58,16 +67,22 @@ class Line:
     """What comes over the line: which functions are asked for, and units of which there is nothing to hear."""
 
     def __init__(self, framing, units, others_are_silent):
-        # Unit and function of a frame; a client sends one at a time.
-        self.unit, self.function = (0, 1) if framing == "rtu" else (6, 7)
+        self.framing = framing
         self.units = {unit.number for unit in units} if others_are_silent else set(range(256))
         self.functions = collections.Counter()
 
     def trace(self, is_sent, frame):
-        if is_sent:
+        if is_sent or not frame:
             return frame
-        self.functions[frame[self.function]] += 1
-        return frame if frame[self.unit] in self.units else b""
+        # Unit and function of a frame; a client sends one at a time.
+        if self.framing == "ascii":
+            unit, function = bytes.fromhex(frame[1:5].decode())
+        elif self.framing == "rtu":
+            unit, function = frame[:2]
+        else:
+            unit, function = frame[6:8]
+        self.functions[function] += 1
+        return frame if unit in self.units else b""
 
 
 class Link:
@@ -108,10 +123,22 @@ class Link:
             connection.close()
 
 
+def secured(options):
+    """The server's part of TLS: it has a certificate, and demands one of the same authority."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(options.certificate, options.key)
+    context.load_verify_locations(options.authority)
+    context.verify_mode = ssl.CERT_REQUIRED
+    return {"sslctx": context}
+
+
 async def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--port", type=int, required=True)
-    parser.add_argument("--framing", choices=["tcp", "rtu"], default="tcp")
+    parser.add_argument("--framing", choices=SERVERS, default="tcp")
+    parser.add_argument("--certificate", help="with tls: the server's certificate")
+    parser.add_argument("--key", help="with tls: its key")
+    parser.add_argument("--authority", help="with tls: who signed the certificates of clients")
     parser.add_argument("--device", type=json.loads, action="append", help='arguments of Unit, as {"unit": 1}')
     parser.add_argument("--identity", type=json.loads, help="objects of the device identification, by number")
     parser.add_argument("--others-are-silent", action="store_true", help="units that are not there do not answer")
@@ -121,12 +148,14 @@ async def main():
     units = [Unit(**device) for device in options.device]
     line = Line(options.framing, units, options.others_are_silent)
     identity = {int(number): text for number, text in (options.identity or {}).items()}
-    server = ModbusTcpServer(
+    kind, framer = SERVERS[options.framing]
+    server = kind(
         [unit.device() for unit in units],
-        framer=FramerType.RTU if options.framing == "rtu" else FramerType.SOCKET,
+        framer=framer,
         address=("127.0.0.1", options.port),
         identity=ModbusDeviceIdentification(info=identity),
         trace_packet=line.trace,
+        **(secured(options) if options.framing == "tls" else {}),
     )
     await server.serve_forever(background=True)
     link = Link(server, units, line)

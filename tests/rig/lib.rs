@@ -6,6 +6,7 @@
 //! | [`OpcUaPeer`] | an asyncua server whose variables a test sets |
 //! | [`NodePeer`] | a node-opcua server with alarms, job orders, structures and a history |
 //! | [`ModbusPeer`] | a pymodbus server whose registers a test sets |
+//! | [`LibmodbusPeer`] | the same with libmodbus, also on a serial line |
 //! | [`Authority`] | certificates, made with Python's `cryptography`, which asyncua brings along |
 //! | [`Gateway`] | the built `floorgate`, with a configuration of the test's own |
 //!
@@ -47,7 +48,7 @@ pub use installation::{binary, example, repository, target};
 pub use kafka::Kafka;
 pub use listeners::Listener;
 pub use machine::Machine;
-pub use modbus::{Framing, ModbusPeer, Table};
+pub use modbus::{Framing, LibmodbusPeer, ModbusPeer, Table};
 pub use node_opcua::NodePeer;
 pub use opcua::{OpcUaOptions, OpcUaPeer};
 pub use peer::{example_script, peer_command};

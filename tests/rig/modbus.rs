@@ -1,20 +1,51 @@
-//! A Modbus server.
+//! Modbus servers: pymodbus over everything that is no line, libmodbus over TCP and on a serial line.
 
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
+use crate::authority::Authority;
 use crate::folder::Folder;
+use crate::installation::target;
 use crate::peer::Peer;
 use crate::ports::free_port;
 
-/// How requests are framed on the TCP connection.
-#[derive(Clone, Copy, Debug, Default)]
+/// How requests are framed, and what they go over.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Framing {
     /// Modbus TCP (MBAP header).
     #[default]
     Tcp,
-    /// RTU frames with CRC, as behind a serial device server.
+    /// Modbus TCP within TLS.
+    Tls,
+    /// Modbus TCP frames in datagrams.
+    Udp,
+    /// RTU frames with CRC over TCP, as behind a serial device server.
     Rtu,
+    /// ASCII frames over TCP.
+    Ascii,
+}
+
+impl Framing {
+    /// What the server's script calls it.
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Tcp => "tcp",
+            Self::Tls => "tls",
+            Self::Udp => "udp",
+            Self::Rtu => "rtu",
+            Self::Ascii => "ascii",
+        }
+    }
+
+    /// What stands before `://` in a source's `connect`.
+    #[must_use]
+    pub const fn scheme(self) -> &'static str {
+        match self {
+            Self::Rtu => "rtu+tcp",
+            Self::Ascii => "ascii+tcp",
+            other => other.name(),
+        }
+    }
 }
 
 /// The four tables of a unit.
@@ -72,6 +103,20 @@ impl ModbusPeer {
             identity.to_string(),
         ];
         Self::with(framing, devices, options)
+    }
+
+    /// Starts a server within TLS, which has the certificate of a name, and takes clients with one of the same authority.
+    pub fn secured(authority: &Authority, name: &str, units: &[u8]) -> Result<Self> {
+        let devices = units.iter().map(|unit| json!({"unit": unit})).collect();
+        let files = [
+            ("--certificate", authority.certificate_of(name)),
+            ("--key", authority.key_of(name)),
+            ("--authority", authority.certificate()),
+        ];
+        let options = files
+            .into_iter()
+            .flat_map(|(option, file)| [option.to_owned(), file.display().to_string()]);
+        Self::with(Framing::Tls, devices, options.collect())
     }
 
     fn with(framing: Framing, devices: Vec<Value>, options: Vec<String>) -> Result<Self> {
@@ -158,10 +203,7 @@ impl ModbusPeer {
 
     /// Starts it again after `kill`, on the same port and with the same values.
     pub fn resume(&mut self) -> Result<()> {
-        let framing = match self.framing {
-            Framing::Tcp => "tcp",
-            Framing::Rtu => "rtu",
-        };
+        let framing = self.framing.name();
         let mut arguments = ["--port", &self.port.to_string(), "--framing", framing]
             .map(str::to_owned)
             .to_vec();
@@ -200,5 +242,77 @@ impl ModbusPeer {
             .as_mut()
             .context("the server does not run")?
             .ask(request)
+    }
+}
+
+/// A libmodbus server of one unit with 2,000 of each table, all 0 at the start. It serves one connection at a time.
+#[derive(Debug)]
+pub struct LibmodbusPeer {
+    connect: String,
+    peer: Peer,
+    // Deleted after the peer is gone.
+    _folder: Folder,
+}
+
+impl LibmodbusPeer {
+    /// Starts a server of Modbus TCP.
+    pub fn tcp() -> Result<Self> {
+        let port = free_port()?;
+        let arguments = vec!["--port".to_owned(), port.to_string()];
+        Self::with(
+            Folder::new("libmodbus")?,
+            arguments,
+            format!("tcp://127.0.0.1:{port}"),
+        )
+    }
+
+    /// Starts a slave of RTU on a serial line, a pair of terminals.
+    pub fn serial(unit: u8) -> Result<Self> {
+        let folder = Folder::new("libmodbus")?;
+        let terminal = folder.path().join("line").display().to_string();
+        let connect = format!("rtu://{terminal}");
+        let arguments = ["--terminal", &terminal, "--unit", &unit.to_string()].map(str::to_owned);
+        Self::with(folder, arguments.to_vec(), connect)
+    }
+
+    fn with(folder: Folder, mut arguments: Vec<String>, connect: String) -> Result<Self> {
+        let libraries = target()?.join("test/debian").display().to_string();
+        arguments.extend(["--libraries".to_owned(), libraries]);
+        let peer = Peer::start(
+            "libmodbus_server.py",
+            &arguments,
+            &folder.path().join("libmodbus.log"),
+        )?;
+        Ok(Self {
+            connect,
+            peer,
+            _folder: folder,
+        })
+    }
+
+    /// The setting `connect` of a source that reads it.
+    #[must_use]
+    pub fn connect(&self) -> &str {
+        &self.connect
+    }
+
+    /// Sets registers from an address on.
+    pub fn set_registers(&mut self, table: Table, address: u16, values: &[u16]) -> Result<()> {
+        let name = table.name();
+        let request = json!({"op": "set", "table": name, "address": address, "values": values});
+        self.peer.ask(&request).map(drop)
+    }
+
+    /// Sets coils or discrete inputs from an address on.
+    pub fn set_bits(&mut self, table: Table, address: u16, values: &[bool]) -> Result<()> {
+        let values: Vec<u16> = values.iter().map(|value| u16::from(*value)).collect();
+        self.set_registers(table, address, &values)
+    }
+
+    /// How many requests it got since the start.
+    pub fn requests(&mut self) -> Result<u64> {
+        self.peer.ask(&json!({"op": "count"}))?["requests"]
+            .as_u64()
+            .context("no count of requests")
     }
 }

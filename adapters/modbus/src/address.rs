@@ -3,7 +3,7 @@
 use std::time;
 
 use floorgate_adapter_api::TagSpec;
-use floorgate_sample::TagId;
+use floorgate_sample::{TagId, Value};
 use floorgate_yaml::{Duration, Problems, Span, Spanned, Within, draft};
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -14,7 +14,7 @@ use crate::planner::Extent;
 use crate::settings::{Checked, check_interval, check_unit};
 use crate::types::Type;
 
-/// Where a tag is: exactly one of `coil`, `discrete`, `input` and `holding`, and how it is read.
+/// Where a tag is: exactly one of `coil`, `discrete`, `input`, `holding` and `fifo`, and how it is read.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Address {
@@ -30,6 +30,9 @@ pub(crate) struct Address {
     /// Address of a holding register (function 3).
     #[schemars(with = "Option<u32>", range(max = 65536))]
     pub holding: Option<Spanned<i64>>,
+    /// Address of a queue of at most 31 registers (function 24); the value is a list of what is in it.
+    #[schemars(with = "Option<u32>", range(max = 65536))]
+    pub fifo: Option<Spanned<i64>>,
     /// Type of the value; `u16` unless said, `bool` for coils, discrete inputs and with `bit`.
     #[serde(rename = "type")]
     #[schemars(with = "Option<Type>")]
@@ -58,6 +61,9 @@ pub(crate) struct Address {
     /// Unit id (slave address); the source's `unit` unless said.
     #[schemars(with = "Option<u8>")]
     pub unit_id: Option<Spanned<u8>>,
+    /// Whether a value of several registers counts only when two reads in a row agree on it; the source's unless said.
+    #[schemars(with = "Option<bool>")]
+    pub read_twice: Option<Spanned<bool>>,
     /// How often the tag is read; the source's `poll_interval` unless said.
     #[schemars(with = "Option<Duration>")]
     pub every: Option<Spanned<Duration>>,
@@ -69,6 +75,7 @@ pub(crate) const KEYS: &[&str] = &[
     "discrete",
     "input",
     "holding",
+    "fifo",
     "type",
     "bit",
     "word_order",
@@ -78,20 +85,22 @@ pub(crate) const KEYS: &[&str] = &[
     "scale",
     "offset",
     "unit_id",
+    "read_twice",
     "every",
 ];
 
-/// One of the four tables of a Modbus device.
+/// One of the four tables of a Modbus device, or its queues.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Table {
     Coil,
     Discrete,
     Input,
     Holding,
+    Fifo,
 }
 
 impl Table {
-    pub(crate) const ALL: [Self; 4] = [Self::Coil, Self::Discrete, Self::Input, Self::Holding];
+    pub(crate) const ALL: [Self; 5] = [Self::Coil, Self::Discrete, Self::Input, Self::Holding, Self::Fifo];
 
     pub(crate) fn has_bits(self) -> bool {
         matches!(self, Self::Coil | Self::Discrete)
@@ -104,6 +113,7 @@ impl Table {
             Self::Discrete => "discrete",
             Self::Input => "input",
             Self::Holding => "holding",
+            Self::Fifo => "fifo",
         }
     }
 }
@@ -119,10 +129,32 @@ pub(crate) struct Point {
     /// Zero-based, as on the wire.
     pub extent: Extent,
     pub decode: Decode,
+    /// It counts only when two reads in a row agree on it.
+    pub twice: bool,
+}
+
+impl Point {
+    /// The words of the value, in the answer to a request.
+    pub(crate) fn own<'a>(&self, words: &'a [u16], read: Extent) -> Option<&'a [u16]> {
+        if self.table == Table::Fifo {
+            return Some(words);
+        }
+        let from = self.extent.start.checked_sub(read.start)? as usize;
+        words.get(from..from + self.extent.len as usize)
+    }
+
+    /// The value; `None` where the words are none of its type.
+    pub(crate) fn value(&self, words: &[u16]) -> Option<Value> {
+        if self.table == Table::Fifo {
+            let values: Option<Vec<Value>> = words.iter().map(|word| self.decode.value(&[*word])).collect();
+            return Some(Value::List(values?.into()));
+        }
+        self.decode.value(words)
+    }
 }
 
 /// Keys that say what kind of a value stands where; the meaning of most others hangs on them.
-const SHAPE: [&str; 6] = ["coil", "discrete", "input", "holding", "type", "bit"];
+const SHAPE: [&str; 7] = ["coil", "discrete", "input", "holding", "fifo", "type", "bit"];
 
 /// Decodes and checks an address. `None` where anything was wrong; what is in `problems`.
 pub(crate) fn check(spec: &TagSpec<'_>, settings: &Checked, problems: &mut Problems) -> Option<Point> {
@@ -140,13 +172,14 @@ pub(crate) fn check(spec: &TagSpec<'_>, settings: &Checked, problems: &mut Probl
     let (scale, offset) = factors(&address, problems);
     let decode = kind.map(|kind| decode(&address, kind, Linear::new(scale, offset), settings));
     let unit = address.unit_id.map_or(settings.unit, |unit| {
-        check_unit(unit, settings.endpoint.is_rtu(), problems);
+        check_unit(unit, settings.endpoint.is_serial(), problems);
         unit.value
     });
     let every = address.every.map_or(settings.poll_interval, |every| {
         check_interval("every", every, problems);
         every.get()
     });
+    let twice = read_twice(&address, words, settings, problems);
     let sound = problems.list()[before..]
         .iter()
         .all(|problem| problem.severity != floorgate_yaml::Severity::Error);
@@ -159,6 +192,7 @@ pub(crate) fn check(spec: &TagSpec<'_>, settings: &Checked, problems: &mut Probl
         table,
         extent,
         decode,
+        twice,
     })
 }
 
@@ -169,6 +203,7 @@ fn table(address: &Address, spec: &TagSpec<'_>, problems: &mut Problems) -> Opti
         (Table::Discrete, address.discrete),
         (Table::Input, address.input),
         (Table::Holding, address.holding),
+        (Table::Fifo, address.fifo),
     ];
     let mut named = named
         .into_iter()
@@ -179,7 +214,7 @@ fn table(address: &Address, spec: &TagSpec<'_>, problems: &mut Problems) -> Opti
                 spec.address.span,
                 format!("tag `{}` names no register", spec.name),
             )
-            .hint("give one of `coil`, `discrete`, `input` and `holding` with an address");
+            .hint("give one of `coil`, `discrete`, `input`, `holding` and `fifo` with an address");
         return None;
     };
     for (other, place) in named {
@@ -222,6 +257,19 @@ fn kind(address: &Address, table: Table, has_length: bool, problems: &mut Proble
             }
             _ => {}
         }
+    }
+    if table == Table::Fifo && !matches!(kind, Type::U16 | Type::I16) {
+        let span = address
+            .kind
+            .map(|kind| kind.span)
+            .or(address.bit.map(|bit| bit.span));
+        problems
+            .error(
+                span,
+                format!("a `fifo` is a list of `u16` or `i16`, not of `{}`", kind.name()),
+            )
+            .hint("remove `type` and `bit`");
+        return None;
     }
     if let Some(bit) = address.bit {
         if bits {
@@ -365,6 +413,19 @@ fn extent(
         return None;
     }
     Some(Extent { start, len })
+}
+
+/// Whether the value is read twice; where the address asks for it, that it has more registers than one.
+fn read_twice(address: &Address, words: Option<u32>, settings: &Checked, problems: &mut Problems) -> bool {
+    let Some(twice) = address.read_twice else {
+        return settings.read_twice;
+    };
+    if twice.value && words == Some(1) {
+        problems
+            .warning(twice.span, "`read_twice` has no meaning for a single register")
+            .hint("remove it: a register is read as a whole");
+    }
+    twice.value
 }
 
 /// What a number is multiplied by, and what is added to it.

@@ -16,8 +16,9 @@ use tokio::time::Instant;
 use tracing::{debug, warn};
 
 use crate::address::{Point, Table};
-use crate::planner::{Extent, Limits, plan};
+use crate::planner::{Extent, Limits, plan, separate};
 use crate::settings::Checked;
+use crate::torn::{BAD_DATA_UNAVAILABLE, Doubts};
 
 /// The tags of one unit that are read at one interval.
 pub(crate) struct Group {
@@ -31,10 +32,12 @@ pub(crate) struct Group {
     told: Vec<Told>,
     reads: Vec<Reading>,
     refused: VecDeque<Refused>,
-    tables: [TableState; 4],
+    tables: [TableState; 5],
     /// Tags that were asked for alone while every request failed.
     probes: usize,
     retry_refused: Duration,
+    /// Each value has a request of its own.
+    separate: bool,
 }
 
 /// What was last sent of a point.
@@ -131,6 +134,7 @@ impl Group {
             tables,
             probes: 0,
             retry_refused: settings.retry_refused,
+            separate: settings.one_request_per_value,
         };
         group.settle();
         group
@@ -162,16 +166,32 @@ impl Group {
         self.reads.get(index).map(|read| (read.table, read.extent))
     }
 
+    /// A request to see whether the unit answers.
+    pub(crate) fn question(&self) -> Option<(u8, Table, Extent)> {
+        let (table, extent) = self.request(0)?;
+        Some((self.unit, table, extent))
+    }
+
     pub(crate) fn tags(&self) -> impl Iterator<Item = TagId> + '_ {
         self.points.iter().map(|point| point.tag)
     }
 
-    /// The answer to a request. Values that are the same as those last told are not told again. Returns the tags that
-    /// were not read in polls before, while they had been told.
+    /// The values of a request that have to be read twice.
+    pub(crate) fn doubts(&self, index: usize) -> Doubts {
+        let Some(read) = self.reads.get(index) else {
+            return Doubts::default();
+        };
+        let points = read.items.iter().map(|&item| (item, &*self.points[item]));
+        Doubts::of(points, read.extent)
+    }
+
+    /// The answer to a request, and the values in it that no two reads agreed on. Values that are the same as those last
+    /// told are not told again. Returns the tags that were not read in polls before, while they had been told.
     pub(crate) fn answered(
         &mut self,
         index: usize,
         words: Vec<u16>,
+        torn: &Doubts,
         samples: &mut Vec<Sample>,
     ) -> Vec<TagId> {
         let Some(read) = self.reads.get_mut(index) else {
@@ -192,17 +212,25 @@ impl Group {
         } else if state.suspect == Some(read.extent) {
             state.suspect = None;
         }
-        if read.last == words {
+        if read.last == words && !words.is_empty() && torn.is_empty() {
             return missed;
         }
         for &item in &read.items {
-            let place = self.points[item].extent;
-            let from = (place.start - read.extent.start) as usize;
-            if let Some(own) = words.get(from..from + place.len as usize) {
+            if torn.contains(item) {
+                tell_bad(
+                    &self.points[item],
+                    &mut self.told[item],
+                    BAD_DATA_UNAVAILABLE,
+                    samples,
+                );
+                continue;
+            }
+            if let Some(own) = self.points[item].own(&words, read.extent) {
                 tell(&self.points[item], &mut self.told[item], own, samples);
             }
         }
-        read.last = words;
+        // What was not told of it must not be taken for told when it comes again.
+        read.last = if torn.is_empty() { words } else { Vec::new() };
         missed
     }
 
@@ -228,9 +256,11 @@ impl Group {
         Some((item, point.table, point.extent))
     }
 
-    /// A tag that was asked for alone was answered.
+    /// A tag that was asked for alone was answered. A value that has to be read twice is left to the polls.
     pub(crate) fn probed(&mut self, item: usize, words: &[u16], samples: &mut Vec<Sample>) {
-        tell(&self.points[item], &mut self.told[item], words, samples);
+        if !self.points[item].twice {
+            tell(&self.points[item], &mut self.told[item], words, samples);
+        }
     }
 
     /// The device refuses a request. Returns how many requests stand in its place.
@@ -374,7 +404,11 @@ impl Group {
             .filter(of_table)
             .map(|item| extent(&item))
             .collect();
-        let reads = plan(&wanted, &never, self.tables[table as usize].limits);
+        let reads = if self.separate {
+            separate(&wanted)
+        } else {
+            plan(&wanted, &never, self.tables[table as usize].limits)
+        };
         self.reads.retain(|read| read.table != table);
         self.reads.extend(reads.into_iter().map(|read| Reading {
             table,
@@ -412,7 +446,7 @@ fn tell(point: &Point, told: &mut Told, words: &[u16], samples: &mut Vec<Sample>
     {
         return;
     }
-    match point.decode.value(words) {
+    match point.value(words) {
         Some(value) => {
             samples.push(sample(point, Some(value), Quality::GOOD));
             *told = Told::Words(words.iter().map(significant).collect());

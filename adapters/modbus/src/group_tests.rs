@@ -23,6 +23,7 @@ fn group(places: &[u32], start: Instant) -> Group {
                 len: 1,
             },
             decode,
+            twice: false,
         })
     };
     let points: Vec<_> = (0..).zip(places).map(point).collect();
@@ -61,7 +62,7 @@ fn poll(group: &mut Group, missing: &[u32], now: Instant) -> (Vec<Sample>, usize
             index += group.refused(index, Quality::BAD_OUT_OF_RANGE, true, now, &mut samples);
         } else {
             let words = (extent.start..extent.end()).map(|place| u16::try_from(place).expect("a register"));
-            group.answered(index, words.collect(), &mut samples);
+            group.answered(index, words.collect(), &Doubts::default(), &mut samples);
             index += 1;
         }
     }

@@ -1,4 +1,4 @@
-//! Modbus: TCP, RTU on a serial line, and RTU over TCP.
+//! Modbus: TCP, TLS and UDP; RTU and ASCII on a serial line and over TCP.
 //!
 //! The device is polled. Tags are grouped by unit and interval; each group is read in the fewest requests,
 //! on an absolute schedule, and everything that changed since the last poll leaves as one batch.
@@ -10,11 +10,16 @@
 //! What the gateway asks for (`snapshot`) is one request more between two polls, under the same rules.
 
 mod address;
+mod ascii;
 mod decimal;
 mod decode;
+mod endpoint;
 mod group;
+#[cfg(test)]
+mod hostile_tests;
 mod link;
 mod overlap;
+mod pdu;
 #[cfg(test)]
 mod plan_tests;
 mod planner;
@@ -22,7 +27,11 @@ mod poll;
 pub mod probe;
 mod settings;
 mod snapshot;
+mod tls;
+mod torn;
+mod transport;
 mod types;
+mod udp;
 mod unit;
 
 use std::sync::Arc;
@@ -78,7 +87,7 @@ impl Adapter for Modbus {
 
     fn plan(&self, spec: SourceSpec<'_>, problems: &mut Problems) -> Option<Box<dyn Source>> {
         let before = problems.list().len();
-        let settings = settings::check(spec.settings, problems);
+        let settings = settings::check(spec.settings, spec.base, problems);
         let is_sure = problems.list()[before..]
             .iter()
             .all(|problem| problem.severity != floorgate_yaml::Severity::Error);

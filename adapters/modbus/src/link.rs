@@ -1,31 +1,33 @@
 //! The connection: one request at a time, each answer checked, dropped on any doubt.
 
 use std::io;
-use std::pin::Pin;
-use std::task::{Context as TaskContext, Poll, ready};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep_until, timeout};
-use tokio_modbus::client::{Client, Context, rtu, tcp};
+use tokio_modbus::client::{Client, Context};
 use tokio_modbus::prelude::{ReadCode, ReadDeviceIdentificationResponse};
 use tokio_modbus::slave::{Slave, SlaveContext};
 use tokio_modbus::{ExceptionCode, ProtocolError, Request, Response};
-use tokio_serial::{SerialPort, SerialPortBuilderExt};
-use tracing::debug;
 
 use crate::address::Table;
+use crate::endpoint::Endpoint;
 use crate::planner::Extent;
-use crate::settings::{Checked, Endpoint, Parity};
+use crate::settings::Checked;
+use crate::tls::Identity;
+use crate::transport;
 
-/// How long a new RTU connection is left alone: what a terminal server kept for the one before arrives meanwhile, and
+/// How long a new connection with frames of a serial line is left alone: what a terminal server kept for the one before arrives meanwhile, and
 /// is thrown away when the first request is sent.
 const SETTLE: Duration = Duration::from_millis(20);
 
 /// How long a connection must have been unused for its end to be taken for the device's idle time-out, of which the
 /// shortest are about a second.
 const IDLE: Duration = Duration::from_millis(500);
+
+/// The function that reads a queue, which the library has no name for.
+const READ_FIFO: u8 = 24;
+/// Most registers in a queue.
+const LONGEST_QUEUE: usize = 31;
 
 /// Waits until a moment that may have passed. The timer counts whole milliseconds, rounded up: without the question a
 /// moment that is just over would cost one.
@@ -66,15 +68,41 @@ impl Failure {
     }
 }
 
+/// The ways to the device, and why none of them could be taken.
+#[derive(Debug)]
+pub(crate) struct Unreachable(Vec<(String, io::Error)>);
+
+impl std::fmt::Display for Unreachable {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        for (number, (endpoint, error)) in self.0.iter().enumerate() {
+            let comma = if number == 0 { "" } else { "; " };
+            write!(f, "{comma}{endpoint}: {error}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Unreachable {}
+
 /// A connection, or the way to make one.
 pub(crate) struct Link {
-    endpoint: Endpoint,
+    /// Where the device is: the one that is tried first, and perhaps another one.
+    endpoints: Vec<Endpoint>,
+    identity: Option<Identity>,
     timeout: Duration,
+    /// Least time between a connection and the first request.
+    settle: Duration,
     /// Least time between an answer and the next request.
     pause: Duration,
+    /// Least time between an answer and a request to another unit.
+    turnaround: Duration,
     context: Option<Context>,
+    /// Where it led last.
+    last: Option<Endpoint>,
     /// When the last answer came on the connection.
     answered: Option<Instant>,
+    /// Which unit was asked last.
+    unit: Option<u8>,
     ready: Instant,
 }
 
@@ -82,15 +110,49 @@ impl Link {
     pub(crate) fn new(settings: &Checked) -> Self {
         let silence = match &settings.endpoint {
             Endpoint::Rtu { line, .. } => line.silence(),
-            Endpoint::Tcp(_) | Endpoint::RtuOverTcp(_) => Duration::ZERO,
+            _ => Duration::ZERO,
         };
+        let settle = if settings.endpoint.is_serial() {
+            SETTLE
+        } else {
+            Duration::ZERO
+        };
+        let backup = settings.backup.iter().cloned();
         Self {
-            endpoint: settings.endpoint.clone(),
+            endpoints: [settings.endpoint.clone()].into_iter().chain(backup).collect(),
+            identity: settings.identity.clone(),
             timeout: settings.timeout,
+            settle: settings.pause_after_connect.max(settle),
             pause: settings.request_pause.max(silence),
+            turnaround: settings.turnaround,
             context: None,
+            last: None,
             answered: None,
+            unit: None,
             ready: Instant::now(),
+        }
+    }
+
+    /// A connection that is open already.
+    #[cfg(test)]
+    pub(crate) fn over(context: Context, settings: &Checked) -> Self {
+        Self {
+            context: Some(context),
+            ..Self::new(settings)
+        }
+    }
+
+    /// Another connection to where this one leads, not open yet.
+    pub(crate) fn another(&self) -> Self {
+        Self {
+            endpoints: vec![self.endpoints[0].clone()],
+            identity: self.identity.clone(),
+            context: None,
+            last: None,
+            answered: None,
+            unit: None,
+            ready: Instant::now(),
+            ..*self
         }
     }
 
@@ -98,43 +160,37 @@ impl Link {
         self.context.is_some()
     }
 
-    /// Connects, or opens the serial line.
-    pub(crate) async fn open(&mut self) -> io::Result<()> {
-        let context = match &self.endpoint {
-            Endpoint::Tcp(address) => tcp::attach(Wire::new(connect(address, self.timeout).await?, false)),
-            Endpoint::RtuOverTcp(address) => {
-                rtu::attach(Wire::new(connect(address, self.timeout).await?, true))
+    /// Where it leads, or led last.
+    pub(crate) fn endpoint(&self) -> &Endpoint {
+        &self.endpoints[0]
+    }
+
+    /// The other way to the device is tried first from now on: this one leads nowhere.
+    pub(crate) async fn turn_away(&mut self) {
+        self.close().await;
+        self.endpoints.rotate_left(1);
+    }
+
+    /// Connects, or opens the serial line: where it did before, or else the other way. Returns whether it leads elsewhere than
+    /// it did last.
+    pub(crate) async fn open(&mut self) -> Result<bool, Unreachable> {
+        let mut reasons = Vec::new();
+        for turns in 0..self.endpoints.len() {
+            let endpoint = &self.endpoints[turns];
+            match transport::open(endpoint, self.identity.as_ref(), self.timeout).await {
+                Ok(context) => {
+                    let last = self.last.replace(endpoint.clone());
+                    self.endpoints.rotate_left(turns);
+                    self.context = Some(context);
+                    self.answered = None;
+                    self.unit = None;
+                    self.ready = Instant::now() + self.settle;
+                    return Ok(last.map_or(turns > 0, |last| last != self.endpoints[0]));
+                }
+                Err(error) => reasons.push((endpoint.to_string(), error)),
             }
-            Endpoint::Rtu { path, line } => {
-                let stop_bits = if line.stop_bits == 2 {
-                    tokio_serial::StopBits::Two
-                } else {
-                    tokio_serial::StopBits::One
-                };
-                let parity = match line.parity {
-                    Parity::Even => tokio_serial::Parity::Even,
-                    Parity::Odd => tokio_serial::Parity::Odd,
-                    Parity::None => tokio_serial::Parity::None,
-                };
-                let port = tokio_serial::new(path, line.baud)
-                    .data_bits(tokio_serial::DataBits::Eight)
-                    .parity(parity)
-                    .stop_bits(stop_bits)
-                    .open_native_async()?;
-                // What arrived while nobody listened answers nothing that will be asked.
-                port.clear(tokio_serial::ClearBuffer::Input)?;
-                rtu::attach(Wire::new(port, true))
-            }
-        };
-        self.context = Some(context);
-        self.answered = None;
-        let settle = if self.endpoint.is_rtu() {
-            SETTLE
-        } else {
-            Duration::ZERO
-        };
-        self.ready = Instant::now() + settle;
-        Ok(())
+        }
+        Err(Unreachable(reasons))
     }
 
     /// Waits until the next request may be sent, which a request does by itself.
@@ -176,27 +232,50 @@ impl Link {
             .context
             .take()
             .ok_or_else(|| io::Error::from(io::ErrorKind::NotConnected))?;
+        if self.unit.replace(unit).is_some_and(|last| last != unit)
+            && let Some(answered) = self.answered
+        {
+            self.ready = self.ready.max(answered + self.turnaround);
+        }
         self.wait_ready().await;
         context.set_slave(Slave(unit));
         let answer = match timeout(self.timeout, context.call(request)).await {
             Err(_) => return Err(Failure::Timeout(self.timeout)),
+            // The library has two names for a function that it does not know itself.
+            Ok(Err(tokio_modbus::Error::Protocol(ProtocolError::FunctionCodeMismatch {
+                request,
+                result: Err(exception),
+            }))) if request.value() == exception.function.value() => Err(exception.exception),
             Ok(Err(tokio_modbus::Error::Protocol(mismatch))) => {
                 return Err(Failure::Protocol(told(&mismatch)));
             }
             Ok(Err(tokio_modbus::Error::Transport(error))) if error.kind() == io::ErrorKind::InvalidData => {
                 return Err(Failure::Protocol(format!("malformed answer: {error}")));
             }
-            Ok(Err(tokio_modbus::Error::Transport(error))) => return Err(Failure::Transport(error)),
+            Ok(Err(tokio_modbus::Error::Transport(error))) => return Err(self.broken(error)),
             Ok(Ok(answer)) => answer,
         };
         let taken = match answer {
             Ok(response) => Ok(take(response)?),
             Err(exception) => Err(Failure::Exception(exception)),
         };
-        self.answered = Some(Instant::now());
-        self.ready = Instant::now() + self.pause;
+        let now = Instant::now();
+        self.answered = Some(now);
+        self.ready = now + self.pause;
         self.context = Some(context);
         taken
+    }
+
+    /// Why the connection broke. With TLS 1.3 it is made before the device has looked at the gateway's certificate, and the alert
+    /// that says why that was not taken is lost where the device closes at once.
+    fn broken(&self, error: io::Error) -> Failure {
+        let failure = Failure::Transport(error);
+        if self.answered.is_some() || !failure.is_closed() || !matches!(self.endpoints[0], Endpoint::Tls(_)) {
+            return failure;
+        }
+        let message = "the device closed the connection without an answer, as one does that does not accept the gateway: see \
+                       `tls.certificate_file` and its role";
+        io::Error::new(io::ErrorKind::ConnectionReset, message).into()
     }
 
     /// Whether the connection is open and was used last so long ago that the device may have closed it for that.
@@ -213,17 +292,6 @@ impl Link {
     }
 }
 
-async fn connect(address: &str, within: Duration) -> io::Result<TcpStream> {
-    let stream = timeout(within, TcpStream::connect(address)).await.map_err(|_| {
-        io::Error::new(
-            io::ErrorKind::TimedOut,
-            format!("no connection within {within:?}"),
-        )
-    })??;
-    stream.set_nodelay(true)?;
-    Ok(stream)
-}
-
 fn request(table: Table, extent: Extent) -> io::Result<Request<'static>> {
     let beyond = |_| io::Error::new(io::ErrorKind::InvalidInput, "address beyond 65535");
     let start = u16::try_from(extent.start).map_err(beyond)?;
@@ -233,6 +301,7 @@ fn request(table: Table, extent: Extent) -> io::Result<Request<'static>> {
         Table::Discrete => Request::ReadDiscreteInputs(start, count),
         Table::Input => Request::ReadInputRegisters(start, count),
         Table::Holding => Request::ReadHoldingRegisters(start, count),
+        Table::Fifo => Request::Custom(READ_FIFO, start.to_be_bytes().to_vec().into()),
     })
 }
 
@@ -244,6 +313,7 @@ fn words(response: Response, extent: Extent) -> Result<Vec<u16>, Failure> {
             bits.into_iter().map(u16::from).collect(),
             extent.len.div_ceil(8) * 8,
         ),
+        Response::Custom(READ_FIFO, data) => return queue(&data),
         other => return Err(unexpected(&other)),
     };
     if u32::try_from(words.len()) != Ok(expected) {
@@ -253,6 +323,26 @@ fn words(response: Response, extent: Extent) -> Result<Vec<u16>, Failure> {
         )));
     }
     Ok(words)
+}
+
+/// What is in a queue: the number of bytes that follow, of registers, and these (V1.1b3 §6.18).
+fn queue(data: &[u8]) -> Result<Vec<u16>, Failure> {
+    let words: Vec<u16> = data
+        .chunks_exact(2)
+        .map(|pair| u16::from_be_bytes([pair[0], pair[1]]))
+        .collect();
+    match words[..] {
+        [bytes, count, ref queued @ ..]
+            if queued.len() <= LONGEST_QUEUE
+                && usize::from(count) == queued.len()
+                && usize::from(bytes) == data.len() - 2 =>
+        {
+            Ok(queued.to_vec())
+        }
+        _ => Err(Failure::Protocol(
+            "malformed answer: a queue of another length than it says".to_owned(),
+        )),
+    }
 }
 
 fn unexpected(response: &Response) -> Failure {
@@ -268,82 +358,5 @@ fn told(mismatch: &ProtocolError) -> String {
         ProtocolError::FunctionCodeMismatch { request, .. } => {
             format!("answer with another function than {}", request.value())
         }
-    }
-}
-
-/// A transport that says when the other side has closed it (the library reports the last error of the system
-/// instead, which is about something else), and that can throw away what arrived before a request is sent.
-#[derive(Debug)]
-struct Wire<T> {
-    transport: T,
-    /// RTU frames carry no transaction number: what came before the question is no answer to it, though it may look
-    /// like one (a terminal server that hands late bytes to the next connection).
-    drains: bool,
-}
-
-impl<T> Wire<T> {
-    fn new(transport: T, drains: bool) -> Self {
-        Self { transport, drains }
-    }
-}
-
-impl<T: AsyncRead + Unpin> Wire<T> {
-    fn poll_fill(&mut self, cx: &mut TaskContext<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let before = buffer.filled().len();
-        ready!(Pin::new(&mut self.transport).poll_read(cx, buffer))?;
-        if buffer.filled().len() == before && buffer.remaining() > 0 {
-            let closed = io::Error::new(io::ErrorKind::UnexpectedEof, "the device closed the connection");
-            return Poll::Ready(Err(closed));
-        }
-        Poll::Ready(Ok(()))
-    }
-
-    /// Throws away what can be read without waiting, at most a few frames: a line that never falls silent is not
-    /// listened to for ever.
-    fn drain(&mut self, cx: &mut TaskContext<'_>) -> io::Result<()> {
-        let mut bytes = [0; 512];
-        for _ in 0..16 {
-            let mut buffer = ReadBuf::new(&mut bytes);
-            match self.poll_fill(cx, &mut buffer) {
-                Poll::Pending => return Ok(()),
-                Poll::Ready(Err(error)) => return Err(error),
-                Poll::Ready(Ok(())) => debug!(bytes = buffer.filled().len(), "late bytes thrown away"),
-            }
-        }
-        Err(io::Error::new(
-            io::ErrorKind::InvalidData,
-            "the line is never silent",
-        ))
-    }
-}
-
-impl<T: AsyncRead + Unpin> AsyncRead for Wire<T> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut TaskContext<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        self.poll_fill(cx, buffer)
-    }
-}
-
-impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Wire<T> {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut TaskContext<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        if self.drains {
-            self.drain(cx)?;
-        }
-        Pin::new(&mut self.transport).poll_write(cx, bytes)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.transport).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.transport).poll_shutdown(cx)
     }
 }

@@ -77,6 +77,24 @@ pub(crate) fn plan(wanted: &[Extent], never: &[Extent], limits: Limits) -> Vec<R
     reads
 }
 
+/// A request for each of `wanted`; what is the very same shares one.
+pub(crate) fn separate(wanted: &[Extent]) -> Vec<Read> {
+    let mut order: Vec<usize> = (0..wanted.len()).collect();
+    order.sort_by_key(|&item| (wanted[item].start, wanted[item].len));
+    let mut reads: Vec<Read> = Vec::new();
+    for item in order {
+        let extent = wanted[item];
+        match reads.last_mut() {
+            Some(last) if last.extent == extent => last.items.push(item),
+            _ => reads.push(Read {
+                extent,
+                items: vec![item],
+            }),
+        }
+    }
+    reads
+}
+
 /// Ends of the stretches that one request could read were there no limit of its length, in rising order.
 fn runs(order: &[usize], wanted: &[Extent], never: &[Extent], gap: u32) -> Vec<u32> {
     let mut ends: Vec<u32> = Vec::new();

@@ -2,6 +2,7 @@
 
 mod requests;
 mod telling;
+mod trial;
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -20,7 +21,10 @@ use crate::link::{Failure, Link};
 use crate::planner::Extent;
 use crate::settings::Checked;
 use crate::snapshot::Points;
+use crate::torn::{Doubts, MOST_AGAIN};
 use crate::unit::{Patience, Reaction, Unit, pauses, reaction, refusal};
+use requests::Next;
+use trial::Trials;
 
 /// Most missed polls that are counted one by one.
 const MOST_COUNTED: u32 = 10_000;
@@ -57,6 +61,7 @@ struct Poller {
     groups: Vec<Group>,
     points: Points,
     units: Vec<Unit>,
+    trials: Trials,
     presence: Presence,
     /// Why the source was lost last.
     loss: Option<String>,
@@ -98,6 +103,7 @@ impl Poller {
                     trouble: None,
                 })
                 .collect(),
+            trials: Trials::default(),
             presence: Presence::Unknown,
             loss: None,
             has_answered: false,
@@ -110,13 +116,22 @@ impl Poller {
     /// Ends only when the gateway takes no more samples.
     async fn forever(&mut self) -> Result<Infallible, Closed> {
         loop {
-            let next = (0..self.groups.len()).map(|index| (self.due(index), index)).min();
-            if let Some(request) = self.request_until(next.map(|(due, _)| due)).await {
-                self.fulfil(request).await?;
-            } else if let Some((_, index)) = next
-                && (self.link.is_open() || self.connect().await?)
-            {
-                self.poll(index).await?;
+            let polled =
+                (0..self.groups.len()).filter(|index| !self.is_tried_aside(self.groups[*index].unit));
+            let next = polled.map(|index| (self.due(index), index)).min();
+            let trial = self.trial_due();
+            let due = next.map(|(due, _)| due).into_iter().chain(trial).min();
+            match self.next_until(due).await {
+                Next::Request(request) => self.fulfil(request).await?,
+                Next::Tried(ended) => self.conclude_trial(ended),
+                Next::Due if trial.is_some() && trial == due => self.begin_trial(),
+                Next::Due => {
+                    if let Some((_, index)) = next
+                        && (self.link.is_open() || self.connect().await?)
+                    {
+                        self.poll(index).await?;
+                    }
+                }
             }
         }
     }
@@ -156,8 +171,8 @@ impl Poller {
 
     async fn connect_now(&mut self) -> Result<bool, Closed> {
         match self.link.open().await {
-            Ok(()) => {
-                self.context.metrics.connects.inc();
+            Ok(is_elsewhere) => {
+                self.opened(is_elsewhere);
                 self.link_pauses = pauses(self.settings.backoff_max);
                 Ok(true)
             }
@@ -165,8 +180,28 @@ impl Poller {
                 self.context.metrics.error("link");
                 self.link_retry =
                     Instant::now() + self.link_pauses.next().unwrap_or(self.settings.backoff_max);
-                self.lose(format!("{}: {error}", self.settings.endpoint)).await?;
+                self.lose(error.to_string()).await?;
                 Ok(false)
+            }
+        }
+    }
+
+    /// A connection was made; where it leads elsewhere than the one before it, changes may have been missed.
+    fn opened(&mut self, is_elsewhere: bool) {
+        // A socket for datagrams leads nowhere until somebody answers.
+        if !self.link.endpoint().is_unproven() {
+            self.context.metrics.connects.inc();
+        }
+        if is_elsewhere {
+            warn!(
+                source = self.context.name,
+                "the connection leads to {} now",
+                self.link.endpoint()
+            );
+            if self.presence == Presence::Online {
+                let why = self.gap.take();
+                let why = why.unwrap_or_else(|| "the connection was made anew".to_owned());
+                self.gap = Some(format!("{why}; it leads to {} now", self.link.endpoint()));
             }
         }
     }
@@ -195,10 +230,11 @@ impl Poller {
         let mut request = 0;
         let mut failing = None;
         while let Some((table, extent)) = self.groups[index].request(request) {
-            match self.ask(unit, table, extent).await {
-                Ok(words) => {
+            let doubts = self.groups[index].doubts(request);
+            match self.ask_surely((unit, table, extent), doubts).await {
+                Ok((words, torn)) => {
                     self.heard(unit, cycle);
-                    let missed = self.groups[index].answered(request, words, &mut cycle.samples);
+                    let missed = self.groups[index].answered(request, words, &torn, &mut cycle.samples);
                     if !missed.is_empty() {
                         cycle.missed.extend(missed);
                         "the device refused a request until now".clone_into(&mut cycle.missed_why);
@@ -288,18 +324,38 @@ impl Poller {
         None
     }
 
+    /// Asks, and again until two answers in a row agree on each value that is in doubt. Returns those that never did too.
+    async fn ask_surely(
+        &mut self,
+        (unit, table, extent): (u8, Table, Extent),
+        mut doubts: Doubts,
+    ) -> Result<(Vec<u16>, Doubts), Failure> {
+        let mut words = self.ask(unit, table, extent).await?;
+        for _ in 0..MOST_AGAIN {
+            if doubts.is_empty() {
+                break;
+            }
+            let again = self.ask(unit, table, extent).await?;
+            doubts.compare(&mut words, &again);
+        }
+        Ok((words, doubts))
+    }
+
     async fn ask(&mut self, unit: u8, table: Table, extent: Extent) -> Result<Vec<u16>, Failure> {
         self.context.metrics.requests.inc();
         let was_idle = self.link.is_idle();
         let mut asked = Instant::now();
         let mut answer = self.link.read(unit, table, extent).await;
         // A device that closes connections nobody uses is none that was lost: what it holds is asked for as if it had not.
-        if was_idle && answer.as_ref().is_err_and(Failure::is_closed) && self.link.open().await.is_ok() {
+        if was_idle
+            && answer.as_ref().is_err_and(Failure::is_closed)
+            && let Ok(is_elsewhere) = self.link.open().await
+        {
             debug!(
                 source = self.context.name,
                 "the device closed the idle connection"
             );
-            self.context.metrics.connects.inc();
+            self.opened(is_elsewhere);
             asked = Instant::now();
             answer = self.link.read(unit, table, extent).await;
         }
@@ -309,12 +365,18 @@ impl Poller {
                 .metrics
                 .request_seconds
                 .observe(asked.elapsed().as_secs_f64()),
-            Err(Failure::Exception(_)) => self.context.metrics.error("exception"),
-            Err(Failure::Timeout(_)) => self.context.metrics.error("timeout"),
-            Err(Failure::Protocol(_)) => self.context.metrics.error("protocol"),
-            Err(Failure::Transport(_)) => self.context.metrics.error("link"),
+            Err(failure) => self.count(failure),
         }
         answer
+    }
+
+    fn count(&self, failure: &Failure) {
+        self.context.metrics.error(match failure {
+            Failure::Exception(_) => "exception",
+            Failure::Timeout(_) => "timeout",
+            Failure::Protocol(_) => "protocol",
+            Failure::Transport(_) => "link",
+        });
     }
 
     /// The unit has answered.
@@ -346,9 +408,18 @@ impl Poller {
     /// The unit has not answered: it is left alone for a while. What broke the link is no reason to leave the other
     /// units alone; the connection is made anew for the next of them.
     fn note(&mut self, unit: u8, asked: &(Failure, Table, Extent)) {
+        if !self.link.is_open() && self.presence == Presence::Online {
+            let reason = self.told(unit, asked);
+            self.gap = Some(format!("the connection was made anew: {reason}"));
+        }
+        self.blame(unit, asked);
+    }
+
+    /// Leaves a unit alone for a while.
+    fn blame(&mut self, unit: u8, asked: &(Failure, Table, Extent)) {
         let reason = self.told(unit, asked);
         let failure = &asked.0;
-        let rtu = self.settings.endpoint.is_rtu();
+        let is_serial = self.settings.endpoint.is_serial();
         let retries = Patience::Retries(self.settings.retries);
         let (quality, patience, least) = match failure {
             Failure::Exception(exception) => match reaction(*exception) {
@@ -363,15 +434,12 @@ impl Poller {
             Failure::Timeout(timeout) => (
                 Quality::BAD_TIMEOUT,
                 retries,
-                if rtu { *timeout } else { Duration::ZERO },
+                if is_serial { *timeout } else { Duration::ZERO },
             ),
             Failure::Protocol(_) | Failure::Transport(_) => {
                 (Quality::BAD_COMMUNICATION_ERROR, retries, Duration::ZERO)
             }
         };
-        if !self.link.is_open() && self.presence == Presence::Online {
-            self.gap = Some(format!("the connection was made anew: {reason}"));
-        }
         let longest = self.settings.backoff_max;
         let source = self.context.name.clone();
         if let Some(known) = self.unit_mut(unit) {
@@ -379,6 +447,9 @@ impl Poller {
                 warn!(source, unit, "the unit is left alone for a while: {reason}");
             }
             known.failed(Instant::now(), (quality, reason), patience, least, longest);
+            if let Some(trouble) = &mut known.trouble {
+                trouble.costs_link = !matches!(failure, Failure::Exception(_));
+            }
         }
     }
 }

@@ -1,26 +1,34 @@
 //! Settings of a source.
 
-use std::fmt;
+use std::path::Path;
 use std::time;
 
-use floorgate_yaml::{Draft, Duration, Node, Problems, Span, Spanned, Within, draft};
+use floorgate_yaml::{Draft, Duration, Node, Problems, Span, Spanned, draft};
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
 use crate::address::Table;
 use crate::decode::WordOrder;
+use crate::endpoint::{self, Endpoint, Serial};
 use crate::planner::Limits;
+use crate::tls::{Identity, Tls};
 
 /// How a Modbus device, or a link with several units, is reached and read.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Settings {
-    /// Where the device is: `tcp://HOST[:PORT]` (Modbus TCP, port 502 unless said), `rtu+tcp://HOST:PORT` (RTU frames
-    /// through a TCP gateway or terminal server) or `rtu:///dev/ttyUSB0` (a serial line).
+    /// Where the device is: `tcp://HOST[:PORT]` (Modbus TCP, port 502 unless said), `tls://HOST[:PORT]` (Modbus TCP
+    /// Security, port 802), `udp://HOST[:PORT]` (port 502), `rtu+tcp://HOST:PORT` or `ascii+tcp://HOST:PORT` (frames of a
+    /// serial line through a TCP gateway or terminal server), `rtu:///dev/ttyUSB0` or `ascii:///dev/ttyUSB0` (a serial line).
     pub connect: Spanned<String>,
-    /// The serial line; only with `rtu://`.
+    /// A second way to the same device, of the same form as `connect`. It is taken when the other cannot be reached or
+    /// no unit answers there, and kept until that is so of it.
+    pub backup: Option<Spanned<String>>,
+    /// Certificates; only with `tls://`, which needs them.
+    pub tls: Option<Spanned<Tls>>,
+    /// The serial line; only with `rtu://` and `ascii://`.
     pub serial: Option<Spanned<Serial>>,
-    /// Unit id (slave address) of tags that name none: 0 to 255 with TCP, 1 to 247 with RTU.
+    /// Unit id (slave address) of tags that name none: 0 to 255 with TCP, TLS and UDP, 1 to 247 otherwise.
     #[serde(default = "unit")]
     pub unit: Spanned<u8>,
     /// How often tags are read that say nothing else with `every`.
@@ -30,12 +38,28 @@ pub(crate) struct Settings {
     #[serde(default = "timeout")]
     pub timeout: Spanned<Duration>,
     /// How often a request without an answer is sent again, on a new connection, before the unit counts as lost: 0 to 10.
-    /// By default 0 with TCP, which repeats by itself, and 1 with RTU, where noise takes a frame now and then.
+    /// By default 0 with TCP and TLS, which repeat by themselves, and 1 otherwise, where a frame is lost now and then.
     #[schemars(with = "Option<u8>", range(max = 10))]
     pub retries: Option<Spanned<u8>>,
-    /// Least time between an answer and the next request. A serial line never has less than 3.5 characters.
+    /// How long a new connection is left alone before the first request.
+    #[serde(default)]
+    pub pause_after_connect: Duration,
+    /// Least time between an answer and the next request. RTU on a serial line never has less than 3.5 characters.
     #[serde(default)]
     pub request_pause: Duration,
+    /// Least time between an answer and a request to another unit: how long the line's drivers take to let go of it.
+    #[serde(default)]
+    pub turnaround: Duration,
+    /// Each value is read in a request of its own; only tags of the very same registers share one.
+    #[serde(default)]
+    pub one_request_per_value: bool,
+    /// A value of several registers counts only when two reads in a row agree on it. Of tags that do not say it themselves.
+    #[serde(default)]
+    pub read_twice: bool,
+    /// A unit that does not answer is tried on a second connection, so that the others lose no time; only with `tcp://`,
+    /// `tls://` and `udp://`. `false` where the device takes one connection only.
+    #[serde(default = "second_connection")]
+    pub second_connection: bool,
     /// Most registers of one request, 1 to 125.
     #[serde(default = "max_registers")]
     #[schemars(with = "u16", range(min = 1, max = 125))]
@@ -65,32 +89,6 @@ pub(crate) struct Settings {
     pub retry_refused: Spanned<Duration>,
 }
 
-/// A serial line. The defaults are those of the Modbus serial line specification (V1.02 §2.5.1, §3.3).
-#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Serial {
-    /// Bits a second, 300 to 4,000,000; 19200 unless said.
-    pub baud: Option<Within<u32, 300, 4_000_000>>,
-    /// Parity.
-    #[serde(default)]
-    pub parity: Parity,
-    /// Stop bits, 1 or 2. By default 1, and 2 without parity.
-    pub stop_bits: Option<Within<u8, 1, 2>>,
-}
-
-/// Parity of a serial line.
-#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize, JsonSchema, PartialEq, Eq)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum Parity {
-    /// Even.
-    #[default]
-    Even,
-    /// Odd.
-    Odd,
-    /// None.
-    None,
-}
-
 const fn spanned<T>(value: T) -> Spanned<T> {
     Spanned {
         value,
@@ -105,6 +103,9 @@ const fn spanned<T>(value: T) -> Spanned<T> {
 }
 fn unit() -> Spanned<u8> {
     spanned(1)
+}
+const fn second_connection() -> bool {
+    true
 }
 fn poll_interval() -> Spanned<Duration> {
     spanned(Duration::from_millis(100))
@@ -124,76 +125,31 @@ fn backoff_max() -> Spanned<Duration> {
 fn retry_refused() -> Spanned<Duration> {
     spanned(Duration::from_secs(60))
 }
-/// Bits a second of a serial line, unless said.
-const BAUD: u32 = 19_200;
-
 /// Most registers that one request can ask for (MODBUS Application Protocol V1.1b3 §6.3, §6.4).
 pub(crate) const MOST_REGISTERS: u16 = 125;
 /// Most coils or discrete inputs that one request can ask for (V1.1b3 §6.1, §6.2).
 pub(crate) const MOST_BITS: u16 = 2000;
-/// The port that is registered for Modbus TCP.
-const TCP_PORT: u16 = 502;
 /// Shortest interval of polling: below it a timer of the operating system is no schedule.
 const SHORTEST_INTERVAL: time::Duration = time::Duration::from_millis(1);
-
-/// Where the device is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Endpoint {
-    /// Modbus TCP: host and port as the resolver takes them.
-    Tcp(String),
-    /// RTU frames over TCP.
-    RtuOverTcp(String),
-    /// RTU on a serial line.
-    Rtu { path: String, line: Line },
-}
-
-/// A serial line, checked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Line {
-    pub baud: u32,
-    pub parity: Parity,
-    pub stop_bits: u8,
-}
-
-impl Line {
-    /// The silence between two frames: 3.5 characters of 11 bits, and 1.75 ms above 19,200 baud (serial line
-    /// specification V1.02 §2.5.1.1).
-    pub(crate) fn silence(self) -> time::Duration {
-        if self.baud > 19_200 {
-            time::Duration::from_micros(1_750)
-        } else {
-            time::Duration::from_micros(38_500_000 / u64::from(self.baud))
-        }
-    }
-}
-
-/// As `connect` was written, for messages.
-impl fmt::Display for Endpoint {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Tcp(address) => write!(f, "tcp://{address}"),
-            Self::RtuOverTcp(address) => write!(f, "rtu+tcp://{address}"),
-            Self::Rtu { path, .. } => write!(f, "rtu://{path}"),
-        }
-    }
-}
-
-impl Endpoint {
-    /// Whether frames are RTU, where no transaction number tells a late answer from the right one.
-    pub(crate) fn is_rtu(&self) -> bool {
-        !matches!(self, Self::Tcp(_))
-    }
-}
 
 /// Settings that passed every check.
 #[derive(Clone, Debug)]
 pub(crate) struct Checked {
     pub endpoint: Endpoint,
+    /// The second way to it.
+    pub backup: Option<Endpoint>,
+    /// Certificates, with `tls://`.
+    pub identity: Option<Identity>,
     pub unit: u8,
     pub poll_interval: time::Duration,
     pub timeout: time::Duration,
     pub retries: u8,
+    pub pause_after_connect: time::Duration,
     pub request_pause: time::Duration,
+    pub turnaround: time::Duration,
+    pub one_request_per_value: bool,
+    pub read_twice: bool,
+    pub second_connection: bool,
     pub max_registers: u16,
     pub max_bits: u16,
     pub max_gap: u16,
@@ -206,7 +162,10 @@ pub(crate) struct Checked {
 impl Checked {
     /// What a request to a table may be.
     pub(crate) fn limits(&self, table: Table) -> Limits {
-        if table.has_bits() {
+        if table == Table::Fifo {
+            // A queue is read by its address alone.
+            Limits { most: 1, gap: 0 }
+        } else if table.has_bits() {
             Limits {
                 most: self.max_bits.into(),
                 gap: 16 * u32::from(self.max_gap),
@@ -223,11 +182,18 @@ impl Checked {
     pub(crate) fn assumed() -> Self {
         Self {
             endpoint: Endpoint::Tcp(String::new()),
+            backup: None,
+            identity: None,
             unit: *unit(),
             poll_interval: poll_interval().get(),
             timeout: timeout().get(),
             retries: 0,
+            pause_after_connect: time::Duration::ZERO,
             request_pause: time::Duration::ZERO,
+            turnaround: time::Duration::ZERO,
+            one_request_per_value: false,
+            read_twice: false,
+            second_connection: second_connection(),
             max_registers: MOST_REGISTERS,
             max_bits: MOST_BITS,
             max_gap: 0,
@@ -241,20 +207,29 @@ impl Checked {
 
 /// Decodes and checks. What is wrong is recorded; what is right is returned, with defaults in place of the rest, so
 /// that addresses can be checked against it all the same.
-pub(crate) fn check(node: &Node, problems: &mut Problems) -> Option<Checked> {
+pub(crate) fn check(node: &Node, base: &Path, problems: &mut Problems) -> Option<Checked> {
     let before = problems.list().len();
     let Draft {
         value: mut settings,
         whole,
     } = draft::<Settings>(node, problems)?;
+    let is_sure = |key| problems.are_silent_on(key, node, before);
+    // Where `tls` is a slip of the pen, that it is missing would be said twice.
+    let has_certificates = is_sure("tls") && is_sure("connect");
     if whole {
-        return Some(check_values(&settings, problems));
+        let checked = check_values(&settings, base, problems);
+        if has_certificates {
+            check_certificates(&settings, &checked, problems);
+        }
+        return Some(checked);
     }
-    if !problems.are_silent_on("serial", node, before) {
-        settings.serial = None;
-    }
+    settings.serial = settings.serial.filter(|_| is_sure("serial"));
+    settings.backup = settings.backup.filter(|_| is_sure("backup"));
     let mut found = Problems::default();
-    let checked = check_values(&settings, &mut found);
+    let checked = check_values(&settings, base, &mut found);
+    if has_certificates {
+        check_certificates(&settings, &checked, &mut found);
+    }
     problems.adopt_placed(found, None);
     Some(checked)
 }
@@ -268,9 +243,13 @@ fn or_default<T: Copy>(setting: Spanned<T>, default: T) -> T {
     }
 }
 
-fn check_values(settings: &Settings, problems: &mut Problems) -> Checked {
+fn check_values(settings: &Settings, base: &Path, problems: &mut Problems) -> Checked {
     let assumed = Checked::assumed();
-    let endpoint = endpoint(settings, problems);
+    let endpoint = endpoint::read(&settings.connect, settings.serial.as_ref(), problems);
+    let backup = endpoint.as_ref().and_then(|endpoint| {
+        endpoint::check_serial(endpoint, settings.serial.as_ref(), problems);
+        check_backup(endpoint, settings, problems)
+    });
     within(
         "max_registers",
         settings.max_registers,
@@ -322,14 +301,22 @@ fn check_values(settings: &Settings, problems: &mut Problems) -> Checked {
         time::Duration::from_millis(10),
         problems,
     );
-    let is_rtu = endpoint.as_ref().is_some_and(Endpoint::is_rtu);
-    check_unit(settings.unit, is_rtu, problems);
+    let is_serial = endpoint.as_ref().is_some_and(Endpoint::is_serial);
+    check_unit(settings.unit, is_serial, problems);
+    let repeats = is_serial || endpoint.as_ref().is_some_and(Endpoint::is_unproven);
     Checked {
         unit: or_default(settings.unit, assumed.unit),
         poll_interval: settings.poll_interval.get(),
         timeout: settings.timeout.get(),
-        retries: settings.retries.map_or(u8::from(is_rtu), |retries| retries.value),
+        retries: settings
+            .retries
+            .map_or(u8::from(repeats), |retries| retries.value),
+        pause_after_connect: settings.pause_after_connect.get(),
         request_pause: settings.request_pause.get(),
+        turnaround: settings.turnaround.get(),
+        one_request_per_value: settings.one_request_per_value,
+        read_twice: settings.read_twice,
+        second_connection: settings.second_connection,
         max_registers: or_default(settings.max_registers, MOST_REGISTERS).clamp(1, MOST_REGISTERS),
         max_bits: or_default(settings.max_bits, MOST_BITS).clamp(1, MOST_BITS),
         max_gap: settings.max_gap.value,
@@ -338,12 +325,55 @@ fn check_values(settings: &Settings, problems: &mut Problems) -> Checked {
         backoff_max: settings.backoff_max.get(),
         retry_refused: settings.retry_refused.get(),
         endpoint: endpoint.unwrap_or(assumed.endpoint),
+        backup,
+        identity: settings.tls.as_ref().map(|tls| Identity::new(&tls.value, base)),
+    }
+}
+
+/// A second address of the same form.
+fn check_backup(endpoint: &Endpoint, settings: &Settings, problems: &mut Problems) -> Option<Endpoint> {
+    let written = settings.backup.as_ref()?;
+    let backup = endpoint::read(written, settings.serial.as_ref(), problems)?;
+    if backup == *endpoint {
+        problems
+            .error(
+                written.span,
+                format!("`backup: {backup}` is where `connect` leads to"),
+            )
+            .hint("give the second address of the device, or remove it");
+    } else if backup.scheme() != endpoint.scheme() {
+        problems
+            .error(
+                written.span,
+                format!("`backup: {backup}` is of another form than `connect: {endpoint}`"),
+            )
+            .hint(format!("write `{}://…`", endpoint.scheme()));
+    }
+    Some(backup)
+}
+
+/// That there are certificates with TLS, and only with it.
+fn check_certificates(settings: &Settings, checked: &Checked, problems: &mut Problems) {
+    let endpoint = &checked.endpoint;
+    match (&settings.tls, endpoint) {
+        (None, Endpoint::Tls(_)) => {
+            problems
+                .error(settings.connect.span, format!("`{endpoint}` needs `tls`"))
+                .hint("write `tls: {ca_file: …, certificate_file: …, key_file: …}`; both sides show a certificate");
+        }
+        // What stands in for an address that could not be read has no host.
+        (Some(tls), other) if !matches!(other, Endpoint::Tls(_)) && *other != Checked::assumed().endpoint => {
+            problems
+                .error(tls.span, format!("`tls` has no meaning with `{other}`"))
+                .hint("write `tls://…` in `connect`, or remove it");
+        }
+        _ => {}
     }
 }
 
 /// On a serial line 0 is the broadcast, which nobody answers, and 248 to 255 are reserved (V1.02 §2.2).
-pub(crate) fn check_unit(unit: Spanned<u8>, rtu: bool, problems: &mut Problems) {
-    if !rtu {
+pub(crate) fn check_unit(unit: Spanned<u8>, is_serial: bool, problems: &mut Problems) {
+    if !is_serial {
         return;
     }
     match unit.value {
@@ -384,58 +414,3 @@ fn at_least(key: &str, duration: Spanned<Duration>, least: time::Duration, probl
             .hint(format!("at least {least:?}"));
     }
 }
-
-fn endpoint(settings: &Settings, problems: &mut Problems) -> Option<Endpoint> {
-    let Spanned { value: text, span } = &settings.connect;
-    let line = line(settings.serial.map(|serial| serial.value));
-    let endpoint = match text.split_once("://") {
-        Some(("tcp", authority)) => host_and_port(authority, Some(TCP_PORT)).map(Endpoint::Tcp),
-        Some(("rtu+tcp", authority)) => host_and_port(authority, None).map(Endpoint::RtuOverTcp),
-        Some(("rtu", path)) if path.starts_with('/') && path.len() > 1 => Some(Endpoint::Rtu {
-            path: path.to_owned(),
-            line,
-        }),
-        _ => None,
-    };
-    if endpoint.is_none() {
-        problems.error(*span, format!("`{text}` is no address of a Modbus device")).hint(
-            "tcp://HOST[:PORT] for Modbus TCP, rtu+tcp://HOST:PORT for RTU through a gateway, rtu:///dev/ttyUSB0 for a \
-             serial line",
-        );
-    }
-    if let (Some(Endpoint::Tcp(_) | Endpoint::RtuOverTcp(_)), Some(serial)) = (&endpoint, &settings.serial) {
-        problems
-            .error(serial.span, format!("`serial` has no meaning with `{text}`"))
-            .hint("remove it; the gateway's own settings rule the line");
-    }
-    endpoint
-}
-
-fn line(serial: Option<Serial>) -> Line {
-    let parity = serial.map(|serial| serial.parity).unwrap_or_default();
-    let stop_bits = serial.and_then(|serial| serial.stop_bits).map(Within::get);
-    Line {
-        baud: serial.and_then(|serial| serial.baud).map_or(BAUD, Within::get),
-        parity,
-        stop_bits: stop_bits.unwrap_or(if parity == Parity::None { 2 } else { 1 }),
-    }
-}
-
-/// `HOST[:PORT]`, the host a name, an IPv4 address or an IPv6 address in brackets.
-fn host_and_port(text: &str, default_port: Option<u16>) -> Option<String> {
-    let text = text.strip_suffix('/').unwrap_or(text);
-    let (host, port) = match text.rsplit_once(':') {
-        Some((host, port)) if !port.contains(']') => (host, port.parse().ok()?),
-        _ => (text, default_port?),
-    };
-    let plain = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
-    let valid = match plain {
-        Some(address) => address.parse::<std::net::Ipv6Addr>().is_ok(),
-        None => !host.is_empty() && !host.contains(|c: char| c.is_whitespace() || "/:@?#[]".contains(c)),
-    };
-    (valid && port != 0).then(|| format!("{host}:{port}"))
-}
-
-#[cfg(test)]
-#[path = "settings_tests.rs"]
-mod tests;

@@ -12,6 +12,7 @@ use crate::address::{Point, Table};
 use crate::group::sample;
 use crate::planner::{Extent, plan};
 use crate::settings::Checked;
+use crate::torn::{BAD_DATA_UNAVAILABLE, Doubts};
 
 /// All tags of a source, by their numbers.
 pub(crate) type Points = HashMap<TagId, Arc<Point>>;
@@ -59,6 +60,12 @@ impl Block {
                 "of another unit or another table than",
                 false,
             ));
+        }
+        let is_other = |point: &&Arc<Point>| point.extent != first.extent;
+        let others: Vec<&Arc<Point>> = wanted.iter().filter(is_other).collect();
+        if settings.one_request_per_value && !others.is_empty() {
+            let why = "of other registers, and `one_request_per_value` is set, than";
+            return Err(misfit(&others, first, settings, why, false));
         }
         let limits = settings.limits(first.table);
         let start = wanted
@@ -110,17 +117,23 @@ impl Block {
         })
     }
 
-    /// The values of the tags, from the answer to the request.
-    pub(crate) fn samples(&self, words: &[u16]) -> Vec<Sample> {
-        let value = |point: &Arc<Point>| {
-            let from = (point.extent.start - self.extent.start) as usize;
-            let own = words.get(from..from + point.extent.len as usize)?;
-            point.decode.value(own)
-        };
-        let samples = self.points.iter().map(|point| match value(point) {
-            Some(value) => sample(point, Some(value), Quality::GOOD),
-            None => sample(point, None, Quality::BAD_DECODING_ERROR),
-        });
+    /// The values that have to be read twice.
+    pub(crate) fn doubts(&self) -> Doubts {
+        Doubts::of(self.points.iter().map(|point| &**point).enumerate(), self.extent)
+    }
+
+    /// The values of the tags, from the answer to the request, and those among them that no two reads agreed on.
+    pub(crate) fn samples(&self, words: &[u16], torn: &Doubts) -> Vec<Sample> {
+        let value = |point: &Arc<Point>| point.value(point.own(words, self.extent)?);
+        let samples = self
+            .points
+            .iter()
+            .enumerate()
+            .map(|(number, point)| match value(point) {
+                _ if torn.contains(number) => sample(point, None, BAD_DATA_UNAVAILABLE),
+                Some(value) => sample(point, Some(value), Quality::GOOD),
+                None => sample(point, None, Quality::BAD_DECODING_ERROR),
+            });
         samples.collect()
     }
 }

@@ -94,6 +94,10 @@ pub(crate) fn given(address: &Node) -> Option<Given> {
     let (Some(table), None) = (named.next(), named.next()) else {
         return None;
     };
+    if table == Table::Fifo {
+        // A list.
+        return None;
+    }
     let kind = match address.get("type") {
         Some(word) => {
             let word = word.as_text()?;

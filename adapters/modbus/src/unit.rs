@@ -109,6 +109,8 @@ pub(crate) struct Trouble {
     pub reason: String,
     /// Whether its tags are bad: when it has failed often or long enough.
     pub told: bool,
+    /// The failure ended the connection, which costs the other units of the link time.
+    pub costs_link: bool,
 }
 
 impl Unit {
@@ -130,6 +132,7 @@ impl Unit {
             quality,
             reason: String::new(),
             told: false,
+            costs_link: false,
         });
         let pause = trouble.pauses.next().unwrap_or(longest).max(least);
         trouble.failures += 1;

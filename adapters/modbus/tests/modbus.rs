@@ -16,5 +16,11 @@ mod promises;
 mod requests;
 #[path = "modbus/rogue.rs"]
 mod rogue;
+#[path = "modbus/twice.rs"]
+mod twice;
 #[path = "modbus/values.rs"]
 mod values;
+#[path = "modbus/ways.rs"]
+mod ways;
+#[path = "modbus/wires.rs"]
+mod wires;

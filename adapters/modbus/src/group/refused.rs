@@ -32,7 +32,10 @@ impl Group {
             "the device no longer refuses a tag"
         );
         self.tables[point.table as usize].replan = true;
-        tell(point, &mut self.told[refused.item], words, samples);
+        // A value that has to be read twice is left to the polls.
+        if !point.twice {
+            tell(point, &mut self.told[refused.item], words, samples);
+        }
         Some(point.tag)
     }
 

@@ -5,17 +5,27 @@ use floorgate_sample::Sample;
 use tokio::time::Instant;
 use tracing::debug;
 
+use super::trial::Tried;
 use super::{Cycle, Poller, Presence};
+use crate::address::Table;
 use crate::link::{Failure, wait_until};
+use crate::planner::Extent;
 use crate::snapshot::Block;
 
+/// What is to be done next.
+pub(super) enum Next {
+    Request(Request),
+    Tried(((u8, Table, Extent), Tried)),
+    Due,
+}
+
 impl Poller {
-    /// The next request, or `None` when a moment has come. A poll that is due comes before a second request, so that neither waits for
-    /// more than one of the other.
-    pub(super) async fn request_until(&mut self, moment: Option<Instant>) -> Option<Request> {
+    /// The next request, the end of a trial, or that a moment has come. A poll that is due comes before a second request, so that
+    /// neither waits for more than one of the other.
+    pub(super) async fn next_until(&mut self, moment: Option<Instant>) -> Next {
         let is_due = moment.is_some_and(|moment| moment <= Instant::now());
         if std::mem::take(&mut self.has_answered) && is_due {
-            return None;
+            return Next::Due;
         }
         let due = async {
             match moment {
@@ -27,9 +37,10 @@ impl Poller {
             biased;
             request = self.context.requests.next() => {
                 self.has_answered = true;
-                Some(request)
+                Next::Request(request)
             }
-            () = due => None,
+            ended = self.trials.ended() => Next::Tried(ended),
+            () = due => Next::Due,
         }
     }
 
@@ -62,10 +73,10 @@ impl Poller {
         }
         let (unit, table, extent) = (block.unit, block.table, block.extent);
         let mut cycle = Cycle::default();
-        let (read, failure) = match self.ask(unit, table, extent).await {
-            Ok(words) => {
+        let (read, failure) = match self.ask_surely((unit, table, extent), block.doubts()).await {
+            Ok((words, torn)) => {
                 self.heard(unit, &mut cycle);
-                (Ok(block.samples(&words)), None)
+                (Ok(block.samples(&words, &torn)), None)
             }
             Err(failure) => {
                 let failure = (failure, table, extent);

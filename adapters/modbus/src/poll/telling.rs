@@ -35,8 +35,15 @@ impl Poller {
         self.deliver(unit, cycle, lost).await?;
         if lost {
             let reason = self.unit(unit).and_then(|unit| unit.trouble.as_ref());
-            self.lose(reason.map(|trouble| trouble.reason.clone()).unwrap_or_default())
-                .await?;
+            let mut reason = reason.map(|trouble| trouble.reason.clone()).unwrap_or_default();
+            if self.settings.backup.is_some() || self.link.endpoint().is_unproven() {
+                reason = format!("{}: {reason}", self.link.endpoint());
+            }
+            if self.settings.backup.is_some() {
+                // Somebody is there who does not answer: the other way may lead further.
+                self.link.turn_away().await;
+            }
+            self.lose(reason).await?;
         }
         Ok(())
     }
@@ -54,7 +61,11 @@ impl Poller {
             if self.presence == Presence::Offline {
                 self.context.metrics.gaps.inc();
             }
-            info!(source = self.context.name, "the source is online");
+            info!(source = self.context.name, at = %self.link.endpoint(), "the source is online");
+            if self.link.endpoint().is_unproven() {
+                self.context.metrics.connects.inc();
+            }
+            self.trials.forget();
             self.presence = Presence::Online;
             self.context.metrics.up.set(1);
             self.gap = None;

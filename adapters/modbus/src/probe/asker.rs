@@ -1,6 +1,5 @@
 //! Who asks: one question at a time, with a pause, again where that helps, and never a write.
 
-use std::io;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
@@ -10,7 +9,7 @@ use tokio_modbus::prelude::ReadCode;
 use super::ranges::{Answer, Ask};
 use super::{Progress, Watch};
 use crate::address::Table;
-use crate::link::{Failure, Link};
+use crate::link::{Failure, Link, Unreachable};
 use crate::planner::Extent;
 use crate::settings::Checked;
 
@@ -22,13 +21,10 @@ const BUSY_TRIES: u32 = 5;
 /// The device cannot be reached at all.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "{endpoint} cannot be reached: {error}; see that address and port are right, that the device runs, and that no other \
+    "the device cannot be reached: {0}; see that address and port are right, that the device runs, and that no other \
      master has its only connection"
 )]
-pub struct Lost {
-    endpoint: String,
-    error: io::Error,
-}
+pub struct Lost(Unreachable);
 
 /// Objects of a device identification, and which one follows.
 pub(super) type Part = (Vec<(u8, Vec<u8>)>, Option<u8>);
@@ -36,7 +32,6 @@ pub(super) type Part = (Vec<(u8, Vec<u8>)>, Option<u8>);
 /// A link, and what is known of its answers.
 pub(super) struct Asker<'a> {
     link: Link,
-    endpoint: String,
     retries: u8,
     watch: &'a dyn Watch,
     pub(super) progress: Progress,
@@ -50,7 +45,6 @@ impl<'a> Asker<'a> {
     pub(super) fn new(settings: &Checked, watch: &'a dyn Watch) -> Self {
         Self {
             link: Link::new(settings),
-            endpoint: settings.endpoint.to_string(),
             retries: settings.retries,
             watch,
             progress: Progress::default(),
@@ -142,10 +136,7 @@ impl<'a> Asker<'a> {
     /// Connects where that is to be done, and waits for the pause.
     async fn open(&mut self) -> Result<(), Lost> {
         if !self.link.is_open() {
-            self.link.open().await.map_err(|error| Lost {
-                endpoint: self.endpoint.clone(),
-                error,
-            })?;
+            self.link.open().await.map_err(Lost)?;
         }
         // Here, so that the pause is no part of the response time.
         self.link.wait_ready().await;

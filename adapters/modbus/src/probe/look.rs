@@ -57,7 +57,9 @@ impl FromStr for TableName {
 
     fn from_str(text: &str) -> Result<Self, WrongWord> {
         let is_named = |table: &Table| text == table.name() || text.strip_suffix('s') == Some(table.name());
-        let table = Table::ALL.into_iter().find(is_named);
+        // A queue is no table: its addresses tell nothing of each other.
+        let mut tables = Table::ALL.into_iter().filter(|table| *table != Table::Fifo);
+        let table = tables.find(is_named);
         table.map(Self).ok_or_else(|| {
             WrongWord(format!(
                 "`{text}` is no table; they are holding, input, coil and discrete"
@@ -175,7 +177,7 @@ impl Look {
     pub(super) fn units(&self) -> Vec<u8> {
         match &self.units {
             Some(units) => units.0.clone(),
-            None if self.target.checked.endpoint.is_rtu() => (1..=10).collect(),
+            None if self.target.checked.endpoint.is_serial() => (1..=10).collect(),
             // A device that is no gateway is mostly 1, 255 or 0 (MODBUS Messaging on TCP/IP V1.0b §4.4.1.2).
             None => (1..=10).chain([255, 0]).collect(),
         }

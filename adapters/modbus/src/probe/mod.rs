@@ -131,10 +131,11 @@ async fn find_units(
     findings: &mut Findings,
 ) -> Result<(), Lost> {
     let mut units = look.units();
-    if look.target.checked.endpoint.is_rtu() && units.contains(&0) {
+    if look.target.checked.endpoint.is_serial() && units.contains(&0) {
         units.retain(|unit| *unit != 0);
         findings.missed.push(
-            "unit 0 is the broadcast address of RTU, which no device answers: it was not asked".to_owned(),
+            "unit 0 is the broadcast address of a serial line, which no device answers: it was not asked"
+                .to_owned(),
         );
     }
     asker.progress.total = units.len() as u64;

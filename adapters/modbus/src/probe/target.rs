@@ -1,5 +1,6 @@
 //! Where the device is, as the command line says it: the settings of a source, in one line.
 
+use std::path::Path;
 use std::time::Duration;
 
 use floorgate_adapter_api::Scalar;
@@ -9,8 +10,10 @@ use floorgate_yaml::{Problems, Span};
 use crate::settings::{self, Checked};
 
 /// How it is written.
-const FORMS: &str = "modbus://HOST[:PORT] for Modbus TCP, modbus+rtu+tcp://HOST:PORT for RTU through a gateway, \
-                     modbus+rtu:///dev/ttyUSB0?baud=19200&parity=even&stop_bits=1 for a serial line";
+const FORMS: &str = "modbus://HOST[:PORT] for Modbus TCP, modbus+udp://HOST[:PORT], modbus+rtu+tcp://HOST:PORT or \
+                     modbus+ascii+tcp://HOST:PORT through a gateway, \
+                     modbus+rtu:///dev/ttyUSB0?baud=19200&parity=even&stop_bits=1 or modbus+ascii:///dev/ttyUSB0 for a serial \
+                     line, modbus+tls://HOST[:PORT]?ca_file=FILE&certificate_file=FILE&key_file=FILE";
 
 /// A device's address, checked.
 #[derive(Clone, Debug)]
@@ -32,7 +35,7 @@ impl std::str::FromStr for Target {
     type Err = WrongTarget;
 
     /// The adapter's own form of `connect` with `modbus+` before it, or `modbus://` for Modbus TCP; parameters of a serial
-    /// line follow as a query.
+    /// line, or the certificates, follow as a query.
     fn from_str(text: &str) -> Result<Self, WrongTarget> {
         let wrong = |message: String| WrongTarget {
             message,
@@ -45,7 +48,7 @@ impl std::str::FromStr for Target {
             None => return Err(wrong(format!("`{text}` is no address of a Modbus device"))),
         };
         let mut settings = vec![("connect".to_owned(), Scalar::Text(connect))];
-        let serial = query
+        let parameters = query
             .split('&')
             .filter(|part| !part.is_empty())
             .map(|part| {
@@ -58,11 +61,20 @@ impl std::str::FromStr for Target {
                 Ok((key.to_owned(), value))
             })
             .collect::<Result<Vec<_>, WrongTarget>>()?;
-        if !serial.is_empty() {
-            settings.push(("serial".to_owned(), Scalar::Map(serial)));
+        if !parameters.is_empty() {
+            let key = if settings.iter().any(|(_, connect)| is_secure(connect)) {
+                "tls"
+            } else {
+                "serial"
+            };
+            settings.push((key.to_owned(), Scalar::Map(parameters)));
         }
         let mut problems = Problems::default();
-        let checked = settings::check(&node(&Scalar::Map(settings.clone())), &mut problems);
+        let checked = settings::check(
+            &node(&Scalar::Map(settings.clone())),
+            Path::new(""),
+            &mut problems,
+        );
         match (checked, problems.list().first()) {
             (Some(checked), None) => Ok(Self { settings, checked }),
             (_, problem) => Err(WrongTarget {
@@ -93,6 +105,10 @@ impl Target {
     }
 }
 
+fn is_secure(connect: &Scalar) -> bool {
+    matches!(connect, Scalar::Text(text) if text.starts_with("tls://"))
+}
+
 fn node(scalar: &Scalar) -> Node {
     let kind = match scalar {
         Scalar::Bool(value) => NodeKind::Bool(*value),
@@ -115,7 +131,7 @@ fn node(scalar: &Scalar) -> Node {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::settings::{Endpoint, Line, Parity};
+    use crate::endpoint::{Endpoint, Line, Parity};
 
     #[test]
     fn an_address_is_the_settings_of_a_source_in_one_line() {
@@ -134,6 +150,7 @@ mod tests {
                     path: "/dev/ttyUSB0".to_owned(),
                     line: Line {
                         baud: 9600,
+                        data_bits: 8,
                         parity: Parity::None,
                         stop_bits: 2,
                     },

@@ -35,6 +35,8 @@ fn each_mistake_has_its_own_message_place_and_hint() {
             "{holding: 1, bit: 3, type: u16}",
             "`bit` has no meaning with `type: u16`",
         ),
+        ("{fifo: 1, type: f32}", "a `fifo` is a list of `u16` or `i16`"),
+        ("{fifo: 1, bit: 3}", "a `fifo` is a list of `u16` or `i16`"),
         ("{coil: 1, bit: 3}", "a coil has no `bit`"),
         ("{discrete: 1, type: u16}", "a discrete is a `bool`, not `u16`"),
         ("{coil: 1, word_order: CDAB}", "`word_order` has no meaning"),
@@ -85,7 +87,7 @@ fn each_mistake_has_its_own_message_place_and_hint() {
 
 #[test]
 fn all_mistakes_of_a_source_are_found_in_one_run() {
-    let settings = "connect: udp://plc\npoll_interval: 0\ntimeout: soon\nmax_registers: 126\nmax_bits: 0\n\
+    let settings = "connect: mqtt://plc\npoll_interval: 0\ntimeout: soon\nmax_registers: 126\nmax_bits: 0\n\
                     base: 2\nmax_gap: 125\nretries: 11\nbackof_max: 3s\n";
     let found = problems(settings, &["{holding: 70000}", "{input: 1, bit: 99}"]);
     let lines: Vec<u32> = found
@@ -132,7 +134,7 @@ fn what_is_made_up_in_place_of_a_mistake_is_not_reported() {
             "connect: tcp://a\nmax_registers: x",
             "{holding: 1, type: string, length: 250}",
         ),
-        ("connect: udp://a\nbase: 1", "{holding: 65536}"),
+        ("connect: mqtt://a\nbase: 1", "{holding: 65536}"),
         ("connect: tcp://a\npoll_interval: soon", "{holding: 1}"),
     ];
     for (settings, address) in cases {
@@ -182,6 +184,65 @@ fn a_line_is_described_only_where_there_is_one() {
             "{wrong}: {text:?}"
         );
     }
+}
+
+#[test]
+fn what_belongs_to_an_address_is_held_against_it() {
+    const TLS: &str = "tls: {ca_file: a, certificate_file: b, key_file: c}";
+    for (settings, message) in [
+        ("connect: tls://plc", "`tls://plc:802` needs `tls`"),
+        (
+            &format!("{TCP}\n{TLS}"),
+            "`tls` has no meaning with `tcp://127.0.0.1:502`",
+        ),
+        ("connect: tls://plc\ntls: {ca_file: a}", "`certificate_file`"),
+        ("connect: tls://plc\ntls_: {}", "unknown key `tls_`"),
+        (
+            "connect: rtu:///dev/ttyS0\nserial: {data_bits: 7}",
+            "RTU needs 8 data bits",
+        ),
+        (
+            "connect: ascii:///dev/ttyS0\nserial: {data_bits: 9}",
+            "`data_bits`: expected an integer from 7 to 8, found 9",
+        ),
+        ("connect: udp://plc\nserial: {}", "`serial` has no meaning"),
+        (
+            "connect: tcp://plc\nbackup: tcp://plc:502",
+            "`backup: tcp://plc:502` is where `connect` leads to",
+        ),
+        (
+            "connect: tcp://plc\nbackup: udp://plc2",
+            "`backup: udp://plc2:502` is of another form",
+        ),
+        (
+            "connect: tcp://plc\nbackup: plc2",
+            "`plc2` is no address of a Modbus device",
+        ),
+        ("connect: ascii+tcp://plc:4001\nunit: 0", "broadcast"),
+    ] {
+        let found = problems(settings, &["{holding: 1}"]);
+        assert!(
+            found.iter().any(|problem| problem.message.contains(message)),
+            "{settings}: {found:#?}"
+        );
+        assert!(
+            found.len() == 1 || settings.contains("ca_file: a}"),
+            "{settings}: {found:#?}"
+        );
+    }
+    for right in [
+        &format!("connect: tls://plc\n{TLS}"),
+        "connect: rtu:///dev/ttyS0\nserial: {data_bits: 8}\nbackup: rtu:///dev/ttyS1",
+        "connect: ascii:///dev/ttyS0\nserial: {data_bits: 8, parity: none}",
+        "connect: udp://plc\nunit: 0",
+    ] {
+        assert_eq!(problems(right, &["{holding: 1}"]).len(), 0, "{right}");
+    }
+    let found = problems(TCP, &["{holding: 1, read_twice: true}"]);
+    assert!(
+        matches!(&found[..], [problem] if problem.severity == Severity::Warning),
+        "{found:#?}"
+    );
 }
 
 #[test]

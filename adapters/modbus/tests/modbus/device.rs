@@ -1,4 +1,4 @@
-//! A Modbus device: tables in memory, served over TCP, over RTU frames through TCP, and over a pair of terminals.
+//! A Modbus device: tables in memory, served over every kind of wire.
 
 use std::collections::{HashMap, HashSet};
 use std::future::{Ready, ready};
@@ -6,12 +6,14 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Instant;
 
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::task::JoinHandle;
 use tokio_modbus::server::{Service, rtu_over_tcp, tcp};
 use tokio_modbus::{ExceptionCode, Request, Response, SlaveRequest};
+
+use crate::wires::{certificate, serve_ascii, serve_ascii_over_tcp, serve_rtu, serve_tls, serve_udp};
 
 /// A device on the link.
 #[derive(Debug, Default)]
@@ -20,6 +22,8 @@ pub struct Unit {
     pub input: HashMap<u16, u16>,
     pub coils: HashMap<u16, bool>,
     pub discrete: HashMap<u16, bool>,
+    /// Queues of registers.
+    pub queues: HashMap<u16, Vec<u16>>,
     /// Registers that are not there; every other reads as 0 where nothing was set.
     pub missing: HashSet<u16>,
     /// It answers that it failed, where another would say that a register is not there.
@@ -41,7 +45,36 @@ pub type Asked = (u8, u8, u16, u16);
 pub struct Tables {
     pub units: HashMap<u8, Unit>,
     pub asked: Vec<Asked>,
+    /// When each of these came.
+    pub asked_at: Vec<Instant>,
     pub connections: usize,
+    /// How many it takes at a time; others are closed at once.
+    pub most_connections: Option<usize>,
+    open: Arc<()>,
+}
+
+/// A connection to the device.
+struct Session {
+    device: Device,
+    _open: Arc<()>,
+}
+
+impl Service for Session {
+    type Request = SlaveRequest<'static>;
+    type Response = Option<Response>;
+    type Exception = ExceptionCode;
+    type Future = Ready<Result<Option<Response>, ExceptionCode>>;
+
+    fn call(&self, request: Self::Request) -> Self::Future {
+        self.device.call(request)
+    }
+}
+
+impl Tables {
+    fn note(&mut self, asked: Asked) {
+        self.asked.push(asked);
+        self.asked_at.push(Instant::now());
+    }
 }
 
 /// Tables that servers share with the test.
@@ -64,8 +97,42 @@ impl Device {
 
     /// A function that it does not have.
     fn other(&self, unit: u8, function: u8) -> Result<Option<Response>, ExceptionCode> {
-        self.tables().asked.push((unit, function, 0, 0));
+        self.tables().note((unit, function, 0, 0));
         Err(ExceptionCode::IllegalFunction)
+    }
+
+    /// Length in bytes, in registers, and what is in a queue.
+    fn queue(&self, unit: u8, at: u16) -> Result<Vec<u8>, ExceptionCode> {
+        let mut tables = self.tables();
+        tables.note((unit, 24, at, 1));
+        let queue = tables.units.get(&unit).and_then(|unit| unit.queues.get(&at));
+        let queue = queue.ok_or(ExceptionCode::IllegalDataAddress)?;
+        let count = u16::try_from(queue.len()).expect("a short queue");
+        let words = [2 + 2 * count, count].into_iter().chain(queue.iter().copied());
+        Ok(words.flat_map(u16::to_be_bytes).collect())
+    }
+
+    /// The PDU that answers another, or silence.
+    pub fn reply(&self, unit: u8, request: &[u8]) -> Option<Vec<u8>> {
+        let function = request[0];
+        let answer = match request[1..] {
+            [a, b, c, d] => {
+                let (start, count) = (u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d]));
+                self.answer(unit, function, start, count)
+            }
+            [a, b] if function == 24 => {
+                let queue = self.queue(unit, u16::from_be_bytes([a, b]));
+                return Some(match queue {
+                    Ok(data) => [vec![function], data].concat(),
+                    Err(exception) => vec![function | 0x80, exception.into()],
+                });
+            }
+            _ => self.other(unit, function).map(|_| None),
+        };
+        match answer {
+            Ok(words) => words.map(|words| answer_pdu(function, &words)),
+            Err(exception) => Some(vec![function | 0x80, exception.into()]),
+        }
     }
 
     /// Words or bits, an exception, or silence.
@@ -77,7 +144,7 @@ impl Device {
         count: u16,
     ) -> Result<Option<Vec<u16>>, ExceptionCode> {
         let mut tables = self.tables();
-        tables.asked.push((unit, function, start, count));
+        tables.note((unit, function, start, count));
         let Some(unit) = tables.units.get_mut(&unit) else {
             return Err(ExceptionCode::GatewayTargetDevice);
         };
@@ -135,6 +202,11 @@ impl Service for Device {
             Request::ReadInputRegisters(start, count) => self
                 .answer(unit, 4, start, count)
                 .map(|words| words.map(Response::ReadInputRegisters)),
+            Request::Custom(24, at) => {
+                let at = u16::from_be_bytes([at[0], at[1]]);
+                let queue = self.queue(unit, at);
+                queue.map(|data| Some(Response::Custom(24, data.into())))
+            }
             other => self.other(unit, other.function_code().value()),
         })
     }
@@ -144,8 +216,24 @@ impl Service for Device {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wire {
     Tcp,
+    Tls,
+    Udp,
     RtuOverTcp,
-    Serial,
+    AsciiOverTcp,
+    Rtu,
+    Ascii,
+}
+
+impl Wire {
+    pub const ALL: [Self; 7] = [
+        Self::Tcp,
+        Self::Tls,
+        Self::Udp,
+        Self::RtuOverTcp,
+        Self::AsciiOverTcp,
+        Self::Rtu,
+        Self::Ascii,
+    ];
 }
 
 /// A server of a device that can be stopped and started at the same place.
@@ -181,30 +269,78 @@ impl Server {
         }
     }
 
-    /// The setting `connect`.
-    pub fn connect(&self) -> String {
+    /// Where it is.
+    pub fn url(&self) -> String {
+        let (address, terminal) = (self.address, self.terminal.display());
         match self.wire {
-            Wire::Tcp => format!("tcp://{}", self.address),
-            Wire::RtuOverTcp => format!("rtu+tcp://{}", self.address),
-            Wire::Serial => format!("rtu://{}", self.terminal.display()),
+            Wire::Tcp => format!("tcp://{address}"),
+            Wire::Tls => format!("tls://{address}"),
+            Wire::Udp => format!("udp://{address}"),
+            Wire::RtuOverTcp => format!("rtu+tcp://{address}"),
+            Wire::AsciiOverTcp => format!("ascii+tcp://{address}"),
+            Wire::Rtu => format!("rtu://{terminal}"),
+            Wire::Ascii => format!("ascii://{terminal}"),
         }
+    }
+
+    /// What else is needed to get there.
+    fn certificates(&self) -> Vec<(&'static str, String)> {
+        if self.wire != Wire::Tls {
+            return Vec::new();
+        }
+        let file = |name| certificate(name).display().to_string();
+        vec![
+            ("ca_file", file("authority")),
+            ("certificate_file", file("gateway")),
+            ("key_file", file("gateway.key")),
+            ("server_name", "plc.test".to_owned()),
+        ]
+    }
+
+    /// The setting `connect`, and what belongs to it.
+    pub fn connect(&self) -> String {
+        let lines = self.certificates().into_iter();
+        let lines: Vec<String> = lines.map(|(key, value)| format!("{key}: {value}")).collect();
+        if lines.is_empty() {
+            return self.url();
+        }
+        format!("{}\ntls: {{{}}}", self.url(), lines.join(", "))
+    }
+
+    /// The same for the command line.
+    pub fn target(&self) -> String {
+        let parameters = self.certificates().into_iter();
+        let parameters: Vec<String> = parameters.map(|(key, value)| format!("{key}={value}")).collect();
+        format!("{}?{}", self.url(), parameters.join("&"))
     }
 
     pub async fn start(&mut self) {
         let device = self.device.clone();
         self.task = Some(match self.wire {
-            Wire::Serial => {
+            Wire::Rtu | Wire::Ascii => {
                 let (master, slave) = tokio_serial::SerialStream::pair().expect("a pair of terminals");
                 let name = tokio_serial::SerialPort::name(&slave).expect("the terminal has a name");
                 let _ = std::fs::remove_file(&self.terminal);
                 std::os::unix::fs::symlink(name, &self.terminal).expect("the temporary folder takes a link");
-                tokio::spawn(serve_rtu(master, slave, device))
+                if self.wire == Wire::Rtu {
+                    tokio::spawn(serve_rtu(master, slave, device))
+                } else {
+                    tokio::spawn(serve_ascii(master, slave, device))
+                }
             }
-            Wire::Tcp | Wire::RtuOverTcp => {
+            Wire::Udp => {
+                let socket = UdpSocket::bind(self.address).await.expect("the address is free");
+                tokio::spawn(serve_udp(socket, device))
+            }
+            Wire::Tcp | Wire::Tls | Wire::RtuOverTcp | Wire::AsciiOverTcp => {
                 let listener = TcpListener::bind(self.address)
                     .await
                     .expect("the address is free");
-                tokio::spawn(serve(self.wire, listener, device))
+                match self.wire {
+                    Wire::Tls => tokio::spawn(serve_tls(listener, device)),
+                    Wire::AsciiOverTcp => tokio::spawn(serve_ascii_over_tcp(listener, device)),
+                    wire => tokio::spawn(serve(wire, listener, device)),
+                }
             }
         });
     }
@@ -215,7 +351,7 @@ impl Server {
             // Only then is the port closed.
             let _ = task.await;
         }
-        if self.wire == Wire::Serial {
+        if matches!(self.wire, Wire::Rtu | Wire::Ascii) {
             let _ = std::fs::remove_file(&self.terminal);
         }
     }
@@ -231,53 +367,22 @@ async fn serve(wire: Wire, listener: TcpListener, device: Device) {
     let accept = |stream: TcpStream, _| {
         let device = device.clone();
         async move {
-            device.tables().connections += 1;
-            Ok(Some((device, stream)))
+            let mut tables = device.tables();
+            let others = Arc::strong_count(&tables.open) - 1;
+            if tables.most_connections.is_some_and(|most| others >= most) {
+                return Ok(None);
+            }
+            tables.connections += 1;
+            let open = Arc::clone(&tables.open);
+            drop(tables);
+            Ok(Some((Session { device, _open: open }, stream)))
         }
     };
     let ended = match wire {
         Wire::RtuOverTcp => rtu_over_tcp::Server::new(listener).serve(&accept, |_| {}).await,
-        Wire::Tcp | Wire::Serial => tcp::Server::new(listener).serve(&accept, |_| {}).await,
+        _ => tcp::Server::new(listener).serve(&accept, |_| {}).await,
     };
     ended.expect("the server runs until it is stopped");
-}
-
-/// RTU frames on a terminal. `_other_end` is kept open, so that the adapter may close and open it as it likes.
-async fn serve_rtu<T: AsyncRead + AsyncWrite + Unpin>(mut stream: T, _other_end: impl Send, device: Device) {
-    let mut request = [0; 8];
-    while stream.read_exact(&mut request[..2]).await.is_ok() {
-        // The device identification (43) is asked for with a byte less.
-        let len = if request[1] == 43 { 7 } else { 8 };
-        if stream.read_exact(&mut request[2..len]).await.is_err() {
-            break;
-        }
-        let [unit, function, a, b, c, d, ..] = request;
-        assert_eq!(
-            request[len - 2..len],
-            crc(&request[..len - 2]),
-            "the adapter's frames have the right checksum"
-        );
-        let answer = if function == 43 {
-            device.other(unit, function).map(|_| None)
-        } else {
-            device.answer(
-                unit,
-                function,
-                u16::from_be_bytes([a, b]),
-                u16::from_be_bytes([c, d]),
-            )
-        };
-        let mut frame = match answer {
-            Ok(None) => continue,
-            Ok(Some(words)) => answer_pdu(function, &words),
-            Err(exception) => vec![function | 0x80, exception.into()],
-        };
-        frame.insert(0, unit);
-        frame.extend(crc(&frame));
-        if stream.write_all(&frame).await.is_err() {
-            break;
-        }
-    }
 }
 
 /// Function, byte count and data of an answer.

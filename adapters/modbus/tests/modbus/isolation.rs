@@ -421,13 +421,13 @@ async fn a_frozen_device_is_lost_and_comes_back() {
 
 #[tokio::test]
 async fn a_device_that_is_not_there_is_named_once() {
-    for wire in [Wire::Tcp, Wire::RtuOverTcp, Wire::Serial] {
+    for wire in Wire::ALL {
         let server = Server::new(wire, Device::default());
         let settings = format!("connect: {}\nbackoff_max: 20ms\n", server.connect());
         let mut run = planned(&settings, &["{holding: 1}"]).run(AMPLE);
         let seen = run.until("the loss is told", Seen::is_offline).await;
         assert!(
-            matches!(&seen[..], [Seen::Notice(Notice::Offline { reason })] if reason.starts_with(&server.connect())),
+            matches!(&seen[..], [Seen::Notice(Notice::Offline { reason })] if reason.starts_with(&server.url())),
             "{seen:#?}"
         );
         assert!(

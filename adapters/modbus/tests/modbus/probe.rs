@@ -43,7 +43,7 @@ fn range(from: u32, to: u32) -> AddressRange {
 
 #[tokio::test]
 async fn a_device_is_found_over_each_link_and_is_only_read() {
-    for wire in [Wire::Tcp, Wire::RtuOverTcp, Wire::Serial] {
+    for wire in Wire::ALL {
         let device = Device::default()
             .with_unit(2, |unit| {
                 unit.missing = (100..150).chain(300..400).collect();
@@ -55,7 +55,7 @@ async fn a_device_is_found_over_each_link_and_is_only_read() {
             .with_unit(4, |unit| unit.exception = Some(ExceptionCode::IllegalFunction));
         let mut server = Server::new(wire, device.clone());
         server.start().await;
-        let report = found(&look(&server.connect(), "1-4", "0-399")).await;
+        let report = found(&look(&server.target(), "1-4", "0-399")).await;
         let units: Vec<u8> = report.units.iter().map(|unit| unit.unit).collect();
         assert_eq!(units, [2, 4], "{wire:?}: an exception is an answer");
         let silent: Vec<_> = report

@@ -66,10 +66,26 @@ mod tcp {
     floorgate_adapter_api::conformance_tests!(super::PlcRig::new(super::Wire::Tcp));
 }
 
+mod tls {
+    floorgate_adapter_api::conformance_tests!(super::PlcRig::new(super::Wire::Tls));
+}
+
+mod udp {
+    floorgate_adapter_api::conformance_tests!(super::PlcRig::new(super::Wire::Udp));
+}
+
 mod rtu_over_tcp {
     floorgate_adapter_api::conformance_tests!(super::PlcRig::new(super::Wire::RtuOverTcp));
 }
 
-mod serial {
-    floorgate_adapter_api::conformance_tests!(super::PlcRig::new(super::Wire::Serial));
+mod ascii_over_tcp {
+    floorgate_adapter_api::conformance_tests!(super::PlcRig::new(super::Wire::AsciiOverTcp));
+}
+
+mod rtu {
+    floorgate_adapter_api::conformance_tests!(super::PlcRig::new(super::Wire::Rtu));
+}
+
+mod ascii {
+    floorgate_adapter_api::conformance_tests!(super::PlcRig::new(super::Wire::Ascii));
 }

@@ -1,0 +1,156 @@
+//! A unit that does not answer costs the link a time-out whenever it is tried. Where the device takes a second connection, it is
+//! tried on that one, beside the polls of the others.
+
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use tracing::{debug, info};
+
+use super::{Poller, Presence};
+use crate::address::Table;
+use crate::group::Group;
+use crate::link::{Failure, Link};
+use crate::planner::Extent;
+use crate::unit::{Reaction, Trouble, Unit, reaction};
+
+/// A question to a unit.
+type Question = (u8, Table, Extent);
+
+/// How a trial ended.
+#[derive(Debug)]
+pub(super) enum Tried {
+    /// The unit answers.
+    Answers,
+    /// It does not.
+    Fails(Failure),
+    /// There is no second connection, or nobody serves it.
+    Alone(String),
+}
+
+/// The trial that is under way, at most one.
+#[derive(Default)]
+pub(super) struct Trials {
+    /// The device has turned a second connection down.
+    is_alone: bool,
+    under_way: JoinSet<(Question, Tried)>,
+}
+
+impl Trials {
+    /// The device is there again: it may take a second connection now.
+    pub(super) fn forget(&mut self) {
+        self.is_alone = false;
+    }
+
+    /// Waits for the end of the trial that is under way; for ever where there is none.
+    pub(super) async fn ended(&mut self) -> (Question, Tried) {
+        loop {
+            match self.under_way.join_next().await {
+                Some(Ok(ended)) => return ended,
+                // A trial that panicked told nothing; the unit is tried again.
+                Some(Err(_)) => {}
+                None => std::future::pending().await,
+            }
+        }
+    }
+}
+
+impl Poller {
+    /// Whether a unit is tried on a connection of its own, and is left out of the polls until it answers there.
+    pub(super) fn is_tried_aside(&self, unit: u8) -> bool {
+        let costs = |trouble: &Trouble| trouble.told && trouble.costs_link;
+        self.settings.second_connection
+            && !self.settings.endpoint.is_serial()
+            && !self.trials.is_alone
+            && self.presence == Presence::Online
+            && self
+                .unit(unit)
+                .and_then(|unit| unit.trouble.as_ref())
+                .is_some_and(costs)
+    }
+
+    /// When the next unit is to be tried, where none is being tried.
+    pub(super) fn trial_due(&self) -> Option<Instant> {
+        if !self.trials.under_way.is_empty() {
+            return None;
+        }
+        let next_try = |unit: &Unit| unit.trouble.as_ref().map(|trouble| trouble.next_try);
+        let aside = self.units.iter().filter(|unit| self.is_tried_aside(unit.id));
+        aside.filter_map(next_try).min()
+    }
+
+    /// Begins to try the unit that is due. That a second connection is served is seen by asking a unit that answers.
+    pub(super) fn begin_trial(&mut self) {
+        let now = Instant::now();
+        let is_due = |unit: &&Unit| {
+            unit.trouble
+                .as_ref()
+                .is_some_and(|trouble| trouble.next_try <= now)
+        };
+        let aside = self.units.iter().filter(|unit| self.is_tried_aside(unit.id));
+        let Some(unit) = aside.filter(is_due).map(|unit| unit.id).next() else {
+            return;
+        };
+        let mut sound = self.groups.iter().filter(|group| self.is_sound(group.unit));
+        let control = sound.find_map(Group::question);
+        let mut own = self.groups.iter().filter(|group| group.unit == unit);
+        let question = own.find_map(Group::question);
+        let (Some(control), Some(question)) = (control, question) else {
+            self.trials.is_alone = true;
+            return;
+        };
+        debug!(
+            source = self.context.name,
+            unit, "the unit is tried on a second connection"
+        );
+        let link = self.link.another();
+        self.trials
+            .under_way
+            .spawn(async move { (question, attempt(link, control, question).await) });
+    }
+
+    /// What a trial has brought.
+    pub(super) fn conclude_trial(&mut self, (question, tried): (Question, Tried)) {
+        let (unit, table, extent) = question;
+        match tried {
+            Tried::Answers => {
+                if let Some(trouble) = self.unit_mut(unit).and_then(|unit| unit.trouble.as_mut()) {
+                    trouble.next_try = Instant::now();
+                    trouble.costs_link = false;
+                }
+            }
+            Tried::Fails(failure) => {
+                self.context.metrics.requests.inc();
+                self.count(&failure);
+                self.blame(unit, &(failure, table, extent));
+            }
+            Tried::Alone(reason) => {
+                info!(
+                    source = self.context.name,
+                    "the device takes no second connection, so that units that do not answer are tried between the polls of the \
+                     others: {reason}"
+                );
+                self.trials.is_alone = true;
+            }
+        }
+    }
+}
+
+async fn attempt(mut link: Link, control: Question, question: Question) -> Tried {
+    if let Err(reason) = link.open().await {
+        return Tried::Alone(reason.to_string());
+    }
+    let (unit, table, extent) = control;
+    match link.read(unit, table, extent).await {
+        Ok(_) | Err(Failure::Exception(_)) => {}
+        Err(failure) => return Tried::Alone(failure.to_string()),
+    }
+    let (unit, table, extent) = question;
+    let answer = link.read(unit, table, extent).await;
+    link.close().await;
+    match answer {
+        Err(Failure::Exception(exception)) if matches!(reaction(exception), Reaction::Unreachable(_)) => {
+            Tried::Fails(Failure::Exception(exception))
+        }
+        Ok(_) | Err(Failure::Exception(_)) => Tried::Answers,
+        Err(failure) => Tried::Fails(failure),
+    }
+}

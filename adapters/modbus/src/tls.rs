@@ -1,0 +1,120 @@
+//! Modbus TCP Security: Modbus TCP within TLS, in which both sides show a certificate (MB-TCP-Security-v21).
+//!
+//! Files are read for each connection, so that a renewed certificate is used without a restart.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use floorgate_adapter_api::{NoCredentials, SecretFile};
+use schemars::JsonSchema;
+use serde::Deserialize;
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+use tokio_rustls::rustls::crypto::ring;
+use tokio_rustls::rustls::pki_types::pem::PemObject;
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use tokio_rustls::rustls::{ClientConfig, Error, RootCertStore};
+
+/// Certificates, in PEM.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Tls {
+    /// The authorities that may have signed the device's certificate.
+    pub ca_file: PathBuf,
+    /// The gateway's certificate, with those between it and the authority behind it. Its role (extension
+    /// 1.3.6.1.4.1.50316.802.1) is what the device decides by.
+    pub certificate_file: PathBuf,
+    /// Its private key, without a password, or `credential:NAME`.
+    pub key_file: SecretFile,
+    /// The name or address that the device's certificate is for, where that is not the host of `connect`.
+    pub server_name: Option<String>,
+}
+
+/// Where the certificates are.
+#[derive(Clone, Debug)]
+pub(crate) struct Identity {
+    authorities: PathBuf,
+    certificate: PathBuf,
+    key: Result<PathBuf, NoCredentials>,
+    server_name: Option<String>,
+}
+
+impl Identity {
+    pub(crate) fn new(tls: &Tls, base: &Path) -> Self {
+        Self {
+            authorities: base.join(&tls.ca_file),
+            certificate: base.join(&tls.certificate_file),
+            key: tls.key_file.locate(base),
+            server_name: tls.server_name.clone(),
+        }
+    }
+
+    /// Shakes hands on a connection to a host.
+    pub(crate) async fn secure(&self, stream: TcpStream, host: &str) -> io::Result<TlsStream<TcpStream>> {
+        let wanted = self.server_name.as_deref().unwrap_or(host);
+        let name = ServerName::try_from(wanted.to_owned()).map_err(|_| {
+            let message = format!("`{wanted}` is no name of a host; set `tls.server_name`");
+            io::Error::new(io::ErrorKind::InvalidInput, message)
+        })?;
+        let connector = TlsConnector::from(Arc::new(self.config()?));
+        connector.connect(name, stream).await.map_err(explained)
+    }
+
+    fn config(&self) -> io::Result<ClientConfig> {
+        let mut roots = RootCertStore::empty();
+        for authority in certificates(&self.authorities)? {
+            roots
+                .add(authority)
+                .map_err(|error| unusable(&self.authorities, &error))?;
+        }
+        let key = self
+            .key
+            .as_ref()
+            .map_err(|missing| io::Error::other(missing.to_string()))?;
+        let private = PrivateKeyDer::from_pem_file(key).map_err(|error| unusable(key, &error))?;
+        ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .map_err(io::Error::other)?
+            .with_root_certificates(roots)
+            .with_client_auth_cert(certificates(&self.certificate)?, private)
+            .map_err(|error| unusable(&self.certificate, &error))
+    }
+}
+
+/// The certificates of a file, of which there has to be one at least.
+fn certificates(file: &Path) -> io::Result<Vec<CertificateDer<'static>>> {
+    let found: Result<Vec<_>, _> = CertificateDer::pem_file_iter(file)
+        .map_err(|error| unusable(file, &error))?
+        .collect();
+    let found = found.map_err(|error| unusable(file, &error))?;
+    if found.is_empty() {
+        return Err(unusable(file, &"there is no certificate in it"));
+    }
+    Ok(found)
+}
+
+fn unusable(file: &Path, why: &dyn std::fmt::Display) -> io::Error {
+    io::Error::other(format!("{} cannot be used: {why}", file.display()))
+}
+
+/// The same error, with what it means where it comes from TLS: such are told as malformed data, which they are not.
+pub(crate) fn explained(error: io::Error) -> io::Error {
+    let Some(inner) = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>()) else {
+        return error;
+    };
+    io::Error::other(match inner {
+        Error::InvalidCertificate(_) => {
+            format!(
+                "the device's certificate is not accepted: {inner}; see `tls.ca_file` and `tls.server_name`"
+            )
+        }
+        Error::AlertReceived(_) => {
+            format!(
+                "the device does not accept the gateway: {inner}; see `tls.certificate_file` and its role"
+            )
+        }
+        _ => format!("no TLS with the device: {inner}"),
+    })
+}

@@ -1,0 +1,160 @@
+//! What frames go over: connections, serial lines and sockets, opened by the form of the address.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context as TaskContext, Poll, ready};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_modbus::client::{Client, Context, rtu, tcp};
+use tokio_serial::{DataBits, SerialPort, SerialPortBuilderExt, SerialStream, StopBits};
+use tracing::debug;
+
+use crate::ascii::Ascii;
+use crate::endpoint::{Endpoint, Line, Parity, host};
+use crate::tls::{Identity, explained};
+use crate::udp::Datagrams;
+
+/// Opens what leads to a device; the identity is for TLS.
+pub(crate) async fn open(
+    endpoint: &Endpoint,
+    identity: Option<&Identity>,
+    within: Duration,
+) -> io::Result<Context> {
+    timeout(within, open_at_leisure(endpoint, identity))
+        .await
+        .map_err(|_| {
+            let message = format!("no connection within {within:?}");
+            io::Error::new(io::ErrorKind::TimedOut, message)
+        })?
+}
+
+async fn open_at_leisure(endpoint: &Endpoint, identity: Option<&Identity>) -> io::Result<Context> {
+    Ok(match endpoint {
+        Endpoint::Tcp(address) => tcp::attach(Wire::new(connect(address).await?, false)),
+        Endpoint::Tls(address) => {
+            let identity = identity.ok_or_else(|| io::Error::other("there are no certificates"))?;
+            let stream = connect(address).await?;
+            tcp::attach(Wire::new(identity.secure(stream, host(address)).await?, false))
+        }
+        Endpoint::Udp(address) => own(Datagrams::open(address).await?),
+        Endpoint::RtuOverTcp(address) => rtu::attach(Wire::new(connect(address).await?, true)),
+        Endpoint::AsciiOverTcp(address) => own(Ascii::new(Wire::new(connect(address).await?, true))),
+        Endpoint::Rtu { path, line } => rtu::attach(Wire::new(serial(path, *line)?, true)),
+        Endpoint::Ascii { path, line } => own(Ascii::new(Wire::new(serial(path, *line)?, true))),
+    })
+}
+
+/// A client whose frames are our own.
+fn own(client: impl Client + 'static) -> Context {
+    let client: Box<dyn Client> = Box::new(client);
+    client.into()
+}
+
+async fn connect(address: &str) -> io::Result<TcpStream> {
+    let stream = TcpStream::connect(address).await?;
+    stream.set_nodelay(true)?;
+    Ok(stream)
+}
+
+fn serial(path: &str, line: Line) -> io::Result<SerialStream> {
+    let port = tokio_serial::new(path, line.baud)
+        .data_bits(if line.data_bits == 7 {
+            DataBits::Seven
+        } else {
+            DataBits::Eight
+        })
+        .parity(match line.parity {
+            Parity::Even => tokio_serial::Parity::Even,
+            Parity::Odd => tokio_serial::Parity::Odd,
+            Parity::None => tokio_serial::Parity::None,
+        })
+        .stop_bits(if line.stop_bits == 2 {
+            StopBits::Two
+        } else {
+            StopBits::One
+        })
+        .open_native_async()?;
+    // What arrived while nobody listened answers nothing that will be asked.
+    port.clear(tokio_serial::ClearBuffer::Input)?;
+    Ok(port)
+}
+
+/// A transport that says when the other side has closed it (the library reports the last error of the system
+/// instead, which is about something else), and that can throw away what arrived before a request is sent.
+#[derive(Debug)]
+pub(crate) struct Wire<T> {
+    transport: T,
+    /// Frames of a serial line carry no transaction number: what came before the question is no answer to it, though it may look
+    /// like one (a terminal server that hands late bytes to the next connection).
+    drains: bool,
+}
+
+impl<T> Wire<T> {
+    pub(crate) fn new(transport: T, drains: bool) -> Self {
+        Self { transport, drains }
+    }
+}
+
+impl<T: AsyncRead + Unpin> Wire<T> {
+    fn poll_fill(&mut self, cx: &mut TaskContext<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        ready!(Pin::new(&mut self.transport).poll_read(cx, buffer)).map_err(explained)?;
+        if buffer.filled().len() == before && buffer.remaining() > 0 {
+            let closed = io::Error::new(io::ErrorKind::UnexpectedEof, "the device closed the connection");
+            return Poll::Ready(Err(closed));
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Throws away what can be read without waiting, at most a few frames: a line that never falls silent is not
+    /// listened to for ever.
+    fn drain(&mut self, cx: &mut TaskContext<'_>) -> io::Result<()> {
+        let mut bytes = [0; 512];
+        for _ in 0..16 {
+            let mut buffer = ReadBuf::new(&mut bytes);
+            match self.poll_fill(cx, &mut buffer) {
+                Poll::Pending => return Ok(()),
+                Poll::Ready(Err(error)) => return Err(error),
+                Poll::Ready(Ok(())) => debug!(bytes = buffer.filled().len(), "late bytes thrown away"),
+            }
+        }
+        Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            "the line is never silent",
+        ))
+    }
+}
+
+impl<T: AsyncRead + Unpin> AsyncRead for Wire<T> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut TaskContext<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        self.poll_fill(cx, buffer)
+    }
+}
+
+impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Wire<T> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut TaskContext<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        if self.drains {
+            self.drain(cx)?;
+        }
+        Pin::new(&mut self.transport).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.transport).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.transport).poll_shutdown(cx)
+    }
+}
