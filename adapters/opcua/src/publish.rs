@@ -38,7 +38,7 @@ const REQUESTS_PER_SUBSCRIPTION: usize = 3;
 /// Publish requests in flight at most; each may hold a message in memory.
 const MOST_REQUESTS: usize = 20;
 /// How often subscriptions are looked at for their signs of life.
-const CHECK: Duration = Duration::from_millis(500);
+const CHECK: Duration = Duration::from_millis(250);
 /// Pause after a publish request that failed for another reason than a lost connection.
 const FAILURE_PAUSE: Duration = Duration::from_millis(250);
 
@@ -359,12 +359,13 @@ impl Connected<'_> {
     }
 
     async fn check_signs_of_life(&mut self) -> Result<(), Halt> {
-        while let Some(place) = self
-            .state
-            .subscriptions
-            .iter()
-            .position(|s| s.heard.elapsed() > s.patience)
-        {
+        // Where nothing is answered at all it is the connection that is lost, and not a subscription.
+        let answered = self.link.answered();
+        let is_silent = |s: &Subscription| {
+            let answers = answered.is_some_and(|answered| answered > s.heard + s.patience / 2);
+            answers && s.heard.elapsed() > s.patience
+        };
+        while let Some(place) = self.state.subscriptions.iter().position(is_silent) {
             let silent = self.state.subscriptions[place].heard.elapsed().as_secs_f64();
             self.outlet.metrics.error("timeout");
             if self.state.subscriptions[place].trial == Trial::Silent {

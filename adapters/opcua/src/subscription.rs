@@ -257,7 +257,7 @@ impl State {
             behind: Behind::Unheard,
             trial: Trial::Not,
             heard: Instant::now(),
-            patience: revised.patience(plan),
+            patience: revised.patience(),
         });
         Ok(revised)
     }

@@ -45,7 +45,7 @@ async fn an_unknown_server_is_refused_until_it_is_trusted() {
     let key = std::fs::metadata(&contents.key).unwrap();
     assert_eq!(key.permissions().mode() & 0o777, 0o600);
 
-    pki::trust(&pki, &rejected.thumbprint).unwrap();
+    pki::trust(&pki, &rejected.thumbprint, false).unwrap();
     run.shows(0, 0).await;
     let contents = pki::show(&pki).unwrap();
     assert_eq!((contents.trusted.len(), contents.rejected.len()), (1, 0));
