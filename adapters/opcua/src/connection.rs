@@ -23,9 +23,9 @@ use crate::transport::{Cutter, Limited, LimitedConnector};
 /// Binary encoding over UA TCP (OPC 10000-7), the only transport spoken here.
 const BINARY_TRANSPORT: &str = "uatcp-uasc-uabinary";
 /// Largest message that is taken: 5,000 notifications of long texts fit, a hostile server cannot fill the memory.
-const MOST_MESSAGE_BYTES: usize = 32 << 20;
+const MOST_MESSAGE_BYTES: usize = 16 << 20;
 /// Most chunks of 64 KiB in a message.
-const MOST_CHUNKS: usize = 512;
+const MOST_CHUNKS: usize = 256;
 /// Longest array: the notifications of a message, the results of a request, values.
 const MOST_ELEMENTS: usize = 100_000;
 /// How long a secure channel's keys are used. The library renews them after three quarters of it.

@@ -108,7 +108,11 @@ impl Connected<'_> {
                     }
                 },
                 _ = check.tick() => {
-                    self.check_signs_of_life().await?;
+                    if self.check_signs_of_life().await? {
+                        // Requests that were never answered must not stand in the way of new ones. What their answers hold, should they come, is
+                        // missing then, and asked for again.
+                        in_flight.clear();
+                    }
                     if Instant::now() >= retry {
                         retry = Instant::now() + self.plan.settings.retry_refused_nodes.get();
                         self.retry_refused().await?;
@@ -358,7 +362,9 @@ impl Connected<'_> {
         self.place(true).await
     }
 
-    async fn check_signs_of_life(&mut self) -> Result<(), Halt> {
+    /// Gives up subscriptions that are silent; whether there were any.
+    async fn check_signs_of_life(&mut self) -> Result<bool, Halt> {
+        let mut found = false;
         // Where nothing is answered at all it is the connection that is lost, and not a subscription.
         let answered = self.link.answered();
         let is_silent = |s: &Subscription| {
@@ -373,8 +379,9 @@ impl Connected<'_> {
             }
             self.lose(place, format!("the subscription was silent for {silent:.1} s"))
                 .await?;
+            found = true;
         }
-        Ok(())
+        Ok(found)
     }
 
     async fn publish_failed(
@@ -404,7 +411,10 @@ impl Connected<'_> {
                         .await?;
                 }
             }
-            _ if is_lost(status) => return Err(self.lost_with("publishing", error)),
+            // A message that is too large may have no end, and nothing after it would be heard.
+            _ if is_lost(status) || status == StatusCode::BadEncodingLimitsExceeded => {
+                return Err(self.lost_with("publishing", error));
+            }
             _ => {
                 self.outlet.metrics.error("status");
                 tracing::warn!(

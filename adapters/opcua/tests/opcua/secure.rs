@@ -63,6 +63,10 @@ async fn every_policy_and_mode_works() {
         "{policy: aes128-sha256-rsaoaep, mode: sign-and-encrypt}",
         "{policy: aes256-sha256-rsapss, mode: sign}",
         "{policy: aes256-sha256-rsapss, mode: sign-and-encrypt}",
+        "{policy: basic256, mode: sign}\nallow_deprecated_security_policy: true",
+        "{policy: basic256, mode: sign-and-encrypt}\nallow_deprecated_security_policy: true",
+        "{policy: basic128rsa15, mode: sign}\nallow_deprecated_security_policy: true",
+        "{policy: basic128rsa15, mode: sign-and-encrypt}\nallow_deprecated_security_policy: true",
     ]
     .into_iter()
     .enumerate()
