@@ -16,7 +16,7 @@ use crate::server::{read, reason};
 /// Service levels from here on are healthy, and a client is to stay (OPC 10000-4 §6.6.2.4.2).
 pub const HEALTHY: u8 = 200;
 /// How long the gateway stays after it went to a server for its level, so that two that change places do not take it along.
-const STAY: Duration = Duration::from_secs(60);
+const STAY: Duration = Duration::from_mins(1);
 /// How often the others are asked while the present one is not healthy.
 const ASK: Duration = Duration::from_secs(10);
 
@@ -128,11 +128,11 @@ impl Rivals {
                     endpoint: endpoint.clone(),
                     with_previous: false,
                 };
-                match ask(plan, &target).await {
+                match Box::pin(ask(plan, &target)).await {
                     Ok(level) if level > best.map_or(present, |(_, best)| best) => best = Some((*at, level)),
                     Ok(level) => tracing::debug!(source = plan.name, level, "{endpoint} is no better"),
                     Err(reason) => {
-                        tracing::debug!(source = plan.name, "{endpoint} cannot be asked: {reason}")
+                        tracing::debug!(source = plan.name, "{endpoint} cannot be asked: {reason}");
                     }
                 }
             }
@@ -184,7 +184,7 @@ pub async fn ask(plan: &Arc<Plan>, target: &Target) -> Result<u8, String> {
             failed = drive => Err(failed),
         }
     };
-    let answer = tokio::time::timeout(timeout * 4, either).await;
+    let answer = tokio::time::timeout(timeout * 4, Box::pin(either)).await;
     answer.unwrap_or_else(|_| Err("no answer in time".to_owned()))
 }
 

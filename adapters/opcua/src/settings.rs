@@ -14,6 +14,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 /// An OPC UA server.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[allow(clippy::struct_excessive_bools)] // each is a setting of its own
 pub struct Settings {
     /// The server's address, `opc.tcp://HOST:PORT/PATH`. The gateway connects to exactly this host and port,
     /// whatever address the server advertises.

@@ -123,7 +123,8 @@ async fn run(plan: Arc<Plan>, mut outlet: Outlet, mut state: State) {
         };
         let (reason, at_once) = match prepared {
             Ok(connection) => {
-                let ended = serve(&plan, connection, &mut servers, &mut outlet, &mut state).await;
+                let served = serve(&plan, connection, &mut servers, &mut outlet, &mut state);
+                let ended = Box::pin(served).await;
                 if ended.connected {
                     pauses = self::pauses(plan.settings.reconnect_limit.get());
                 }

@@ -21,7 +21,7 @@ use crate::transport::Cutter;
 /// How often the folder of certificates is looked at.
 const LOOK: Duration = Duration::from_secs(2);
 /// How often a server that refused the new certificate is asked whether it takes it by now.
-const ASK_AGAIN: Duration = Duration::from_secs(600);
+const ASK_AGAIN: Duration = Duration::from_mins(10);
 /// How often the end of a certificate is warned about.
 const WARN: Duration = Duration::from_hours(24);
 
@@ -159,7 +159,7 @@ pub async fn watch_certificates(plan: &Arc<Plan>, certificates: &Certificates, t
                 with_previous: false,
                 ..target.clone()
             };
-            match redundancy::ask(plan, &with_new).await {
+            match Box::pin(redundancy::ask(plan, &with_new)).await {
                 Ok(_) => return "the server takes the gateway's new certificate".to_owned(),
                 Err(reason) => {
                     tracing::warn!(

@@ -234,8 +234,8 @@ fn replace(path: &Path, bytes: &[u8], mode: u32) -> Result<(), PkiError> {
     write_new(&beside, bytes, mode)?;
     let put = || {
         let folder = path.parent().unwrap_or(Path::new("."));
-        let (owner, made) = (fs::metadata(folder)?, fs::metadata(&beside)?);
-        if (owner.uid(), owner.gid()) != (made.uid(), made.gid()) {
+        let (owner, writer) = (fs::metadata(folder)?, fs::metadata(&beside)?);
+        if (owner.uid(), owner.gid()) != (writer.uid(), writer.gid()) {
             std::os::unix::fs::chown(&beside, Some(owner.uid()), Some(owner.gid()))?;
         }
         fs::rename(&beside, path)?;

@@ -48,13 +48,13 @@ impl Rogue {
         let port = listener.local_addr().unwrap().port();
         let trick = watch::Sender::new(Trick::None);
         let (played, taken) = (Arc::default(), Arc::default());
-        let (tricks, plays, takes) = (trick.clone(), Arc::clone(&played), Arc::clone(&taken));
+        let (tricks, plays, bytes) = (trick.clone(), Arc::clone(&played), Arc::clone(&taken));
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
                 let Ok(server) = TcpStream::connect(("127.0.0.1", server)).await else {
                     continue;
                 };
-                let (tricks, plays, takes) = (tricks.clone(), Arc::clone(&plays), Arc::clone(&takes));
+                let (tricks, plays, bytes) = (tricks.clone(), Arc::clone(&plays), Arc::clone(&bytes));
                 tokio::spawn(async move {
                     let (mut client_in, client_out) = client.into_split();
                     let (server_in, mut server_out) = server.into_split();
@@ -63,7 +63,7 @@ impl Rogue {
                         to: client_out,
                         tricks,
                         plays,
-                        takes,
+                        bytes,
                         left_out: 0,
                     };
                     // Either end ends both.
@@ -101,7 +101,7 @@ struct Answers {
     to: tokio::net::tcp::OwnedWriteHalf,
     tricks: watch::Sender<Trick>,
     plays: Arc<AtomicU64>,
-    takes: Arc<AtomicU64>,
+    bytes: Arc<AtomicU64>,
     /// Messages that were left out: those after them have smaller numbers.
     left_out: u32,
 }
@@ -155,7 +155,7 @@ impl Answers {
                 loop {
                     chunk[16..20].copy_from_slice(&number.to_le_bytes());
                     self.to.write_all(&chunk).await?;
-                    self.takes.fetch_add(chunk.len() as u64, Ordering::SeqCst);
+                    self.bytes.fetch_add(chunk.len() as u64, Ordering::SeqCst);
                     number += 1;
                 }
             }
