@@ -62,6 +62,8 @@ mod priority;
 mod probe;
 #[path = "floor/promises.rs"]
 mod promises;
+#[path = "floor/reconnects.rs"]
+mod reconnects;
 #[path = "floor/recording.rs"]
 mod recording;
 #[path = "floor/reload.rs"]

@@ -10,6 +10,7 @@ use crate::diff::DiffArgs;
 use crate::events::EventsOptions;
 use crate::explain::ExplainOptions;
 use crate::logging::LogFormat;
+use crate::pki::PkiCommand;
 use crate::probe::ProbeOptions;
 use crate::record::RecordOptions;
 use crate::simulate::SimulateOptions;
@@ -337,22 +338,4 @@ pub enum SchemaOf {
     Test,
     /// The data of the standard events, for who consumes them.
     Events,
-}
-
-#[derive(Debug, Subcommand)]
-pub enum PkiCommand {
-    /// Make the gateway's key and certificate, unless they are there.
-    Init(ConfigArgs),
-    /// Show the own certificate, the trusted servers, and those that were refused.
-    Show(ConfigArgs),
-    /// Trust a server whose certificate was refused.
-    #[command(
-        after_help = "Example: floorgate pki trust 3a5f…  (the thumbprint that `pki show` prints; its beginning is enough)"
-    )]
-    Trust {
-        /// Thumbprint (or its beginning), or a certificate file.
-        certificate: String,
-        #[command(flatten)]
-        config: ConfigArgs,
-    },
 }

@@ -7,15 +7,14 @@ use std::collections::HashMap;
 use prometheus::core::{Collector, MetricVec, MetricVecBuilder};
 use prometheus::proto::{Metric, MetricFamily};
 use prometheus::{
-    Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
-    IntGaugeVec, Opts, Registry,
+    Gauge, GaugeVec, Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry,
 };
 
-/// Buckets of latencies in seconds, from half a millisecond to ten seconds.
-const LATENCY_BUCKETS: &[f64] = &[
-    0.0005, 0.001, 0.002, 0.004, 0.006, 0.008, 0.010, 0.015, 0.020, 0.030, 0.050, 0.100, 0.200, 0.500, 1.0,
-    2.0, 5.0, 10.0,
-];
+mod families;
+
+use families::{
+    LATENCY_BUCKETS, counter, counter_vec, float_vec, forecast, gauge, gauge_vec, histogram, histogram_vec,
+};
 
 /// All metric families, registered.
 #[derive(Clone)]
@@ -31,6 +30,9 @@ pub struct Metrics {
     source_restarts: IntCounterVec,
     source_failed_tags: IntGaugeVec,
     source_revised: GaugeVec,
+    source_server_state: GaugeVec,
+    source_service_level: GaugeVec,
+    certificate_expires: GaugeVec,
     source_request_seconds: HistogramVec,
     /// Events committed to the outbox, by type.
     pub events: IntCounterVec,
@@ -99,6 +101,9 @@ pub struct SourceMetrics {
     pub request_seconds: Histogram,
     errors: IntCounterVec,
     revised: GaugeVec,
+    server_state: GaugeVec,
+    service_level: GaugeVec,
+    certificate_expires: GaugeVec,
 }
 
 impl SourceMetrics {
@@ -113,6 +118,22 @@ impl SourceMetrics {
         self.revised
             .with_label_values(&[self.source.as_str(), setting])
             .set(value);
+    }
+
+    /// Shows what an OPC UA server says of itself: its state (0 is running) and its service level (0 to 255).
+    pub fn server(&self, state: i32, service_level: u8) {
+        let source = &[self.source.as_str()];
+        self.server_state.with_label_values(source).set(f64::from(state));
+        self.service_level
+            .with_label_values(source)
+            .set(f64::from(service_level));
+    }
+
+    /// Shows when a certificate ends (`gateway` or `server`), in seconds since 1970.
+    pub fn certificate_expires(&self, whose: &str, seconds: f64) {
+        self.certificate_expires
+            .with_label_values(&[self.source.as_str(), whose])
+            .set(seconds);
     }
 }
 
@@ -189,6 +210,25 @@ impl Metrics {
                 "source_revised",
                 "Settings as the server revised them (intervals in seconds, queue sizes in values)",
                 &["source", "setting"],
+            )?,
+            source_server_state: float_vec(
+                &registry,
+                "source_server_state",
+                "State of the OPC UA server as it says (0 running, 1 failed, 2 no configuration, 3 suspended, 4 shutdown, 5 test, \
+                 6 communication fault, 7 unknown)",
+                &["source"],
+            )?,
+            source_service_level: float_vec(
+                &registry,
+                "source_service_level",
+                "Service level of the OPC UA server as it says (0 to 255; 200 and more is healthy)",
+                &["source"],
+            )?,
+            certificate_expires: float_vec(
+                &registry,
+                "certificate_expires_timestamp_seconds",
+                "End of the validity of a certificate in seconds since 1970 (whose: gateway, server)",
+                &["source", "whose"],
             )?,
             source_request_seconds: histogram_vec(
                 &registry,
@@ -323,6 +363,9 @@ impl Metrics {
             request_seconds: self.source_request_seconds.with_label_values(label),
             errors: self.source_errors.clone(),
             revised: self.source_revised.clone(),
+            server_state: self.source_server_state.clone(),
+            service_level: self.source_service_level.clone(),
+            certificate_expires: self.certificate_expires.clone(),
         }
     }
 
@@ -337,6 +380,9 @@ impl Metrics {
         forget(&self.source_restarts, source);
         forget(&self.source_failed_tags, source);
         forget(&self.source_revised, source);
+        forget(&self.source_server_state, source);
+        forget(&self.source_service_level, source);
+        forget(&self.certificate_expires, source);
         forget(&self.source_request_seconds, source);
     }
 
@@ -377,85 +423,6 @@ fn forget<B: MetricVecBuilder>(family: &MetricVec<B>, source: &str) {
             let _ = family.remove(&labels);
         }
     }
-}
-
-fn named(name: &str) -> String {
-    format!("floorgate_{name}")
-}
-
-fn counter(registry: &Registry, name: &str, help: &str) -> Result<IntCounter, prometheus::Error> {
-    let metric = IntCounter::new(named(name), help)?;
-    registry.register(Box::new(metric.clone()))?;
-    Ok(metric)
-}
-
-fn gauge(registry: &Registry, name: &str, help: &str) -> Result<IntGauge, prometheus::Error> {
-    let metric = IntGauge::new(named(name), help)?;
-    registry.register(Box::new(metric.clone()))?;
-    Ok(metric)
-}
-
-fn forecast(registry: &Registry, name: &str, help: &str) -> Result<Gauge, prometheus::Error> {
-    let metric = Gauge::new(named(name), help)?;
-    metric.set(f64::INFINITY);
-    registry.register(Box::new(metric.clone()))?;
-    Ok(metric)
-}
-
-fn counter_vec(
-    registry: &Registry,
-    name: &str,
-    help: &str,
-    labels: &[&str],
-) -> Result<IntCounterVec, prometheus::Error> {
-    let metric = IntCounterVec::new(Opts::new(named(name), help), labels)?;
-    registry.register(Box::new(metric.clone()))?;
-    Ok(metric)
-}
-
-fn gauge_vec(
-    registry: &Registry,
-    name: &str,
-    help: &str,
-    labels: &[&str],
-) -> Result<IntGaugeVec, prometheus::Error> {
-    let metric = IntGaugeVec::new(Opts::new(named(name), help), labels)?;
-    registry.register(Box::new(metric.clone()))?;
-    Ok(metric)
-}
-
-fn float_vec(
-    registry: &Registry,
-    name: &str,
-    help: &str,
-    labels: &[&str],
-) -> Result<GaugeVec, prometheus::Error> {
-    let metric = GaugeVec::new(Opts::new(named(name), help), labels)?;
-    registry.register(Box::new(metric.clone()))?;
-    Ok(metric)
-}
-
-fn histogram(
-    registry: &Registry,
-    name: &str,
-    help: &str,
-    buckets: &[f64],
-) -> Result<Histogram, prometheus::Error> {
-    let metric = Histogram::with_opts(HistogramOpts::new(named(name), help).buckets(buckets.to_vec()))?;
-    registry.register(Box::new(metric.clone()))?;
-    Ok(metric)
-}
-
-fn histogram_vec(
-    registry: &Registry,
-    name: &str,
-    help: &str,
-    labels: &[&str],
-) -> Result<HistogramVec, prometheus::Error> {
-    let options = HistogramOpts::new(named(name), help).buckets(LATENCY_BUCKETS.to_vec());
-    let metric = HistogramVec::new(options, labels)?;
-    registry.register(Box::new(metric.clone()))?;
-    Ok(metric)
 }
 
 #[cfg(test)]

@@ -67,12 +67,7 @@ impl Plant {
     /// Does the same at a site with a name of its own, so that keys and their partitions are the same in each run; its broker
     /// is no other test's.
     pub fn at(site: &str, bootstrap: &str, options: OpcUaOptions, special: &str) -> Result<Self> {
-        let mut plc = OpcUaPeer::start(options)?;
-        for line in 1..=2 {
-            for (name, kind, value) in variables() {
-                plc.add(&format!("Line{line}.{name}"), kind, value)?;
-            }
-        }
+        let plc = plc(options)?;
         let source = format!(
             "adapter: opcua\n    endpoint: {}\n    {special}\n    \
              publishing_interval: 10ms\n    sampling_interval: 0ms\n    reconnect_limit: 1s",
@@ -117,6 +112,17 @@ impl Plant {
     pub fn settings(&self) -> Result<String> {
         Ok(std::fs::read_to_string(self.gateway.config())?)
     }
+}
+
+/// A PLC with both lines.
+pub fn plc(options: OpcUaOptions) -> Result<OpcUaPeer> {
+    let mut plc = OpcUaPeer::start(options)?;
+    for line in 1..=2 {
+        for (name, kind, value) in variables() {
+            plc.add(&format!("Line{line}.{name}"), kind, value)?;
+        }
+    }
+    Ok(plc)
 }
 
 fn gateway(site: &str, bootstrap: &str, source: &str) -> Result<Gateway> {

@@ -168,3 +168,85 @@ fn a_user_is_known_by_the_certificate() -> Result<()> {
     hand_out(&plant, "line-gateway")?;
     values_arrive(&mut plant)
 }
+
+/// What `pki list --json` says of the certificate of a kind.
+fn listed(plant: &Plant, kind: &str) -> Result<Option<serde_json::Value>> {
+    let list: serde_json::Value = serde_json::from_str(&pki(plant, &["list", "--json"])?)?;
+    let certificates = list["certificates"].as_array().context("no certificates")?;
+    Ok(certificates
+        .iter()
+        .find(|certificate| certificate["kind"] == kind)
+        .cloned())
+}
+
+#[test]
+fn a_certificate_is_renewed_while_the_gateway_runs() -> Result<()> {
+    let options = OpcUaOptions {
+        checks_clients: true,
+        ..OpcUaOptions::default()
+    };
+    let mut plant = plant(options, "anonymous")?;
+    trust(&plant)?;
+    let first = listed(&plant, "own")?.context("no own certificate")?;
+    let days = first["daysLeft"].as_i64().unwrap_or_default();
+    assert!((1_823..=1_825).contains(&days), "{first}");
+    let file = first["file"].as_str().context("no file")?.to_owned();
+    plant.plc.trust(std::path::Path::new(&file))?;
+    plant.gateway.start()?;
+    values_arrive(&mut plant)?;
+    let expires = "floorgate_certificate_expires_timestamp_seconds{source=\"plc\",whose=\"gateway\"}";
+    let ends = plant
+        .gateway
+        .metric(expires)?
+        .context("no metric of the expiry")?;
+    assert!(ends > 1.8e9, "{ends}");
+
+    // The PLC does not know the new one: it is read with the one before.
+    let said = pki(&plant, &["renew", "--new-key"])?;
+    assert!(
+        said.contains("Have each server trust ") && said.contains(&file),
+        "{said}"
+    );
+    let thumbprint =
+        |kind: &str| Ok::<_, anyhow::Error>(listed(&plant, kind)?.context("none")?["thumbprint"].clone());
+    assert_eq!(thumbprint("previous")?, first["thumbprint"]);
+    assert_ne!(thumbprint("own")?, first["thumbprint"]);
+    plant
+        .gateway
+        .process()?
+        .wait_for_output("the gateway has a new certificate", Patience::Short)?;
+    plant
+        .gateway
+        .process()?
+        .wait_for_output("BadCertificateUntrusted", Patience::Long)?;
+    plant
+        .gateway
+        .wait_for_metric("floorgate_source_up{source=\"plc\"}", 1.0..=1.0, Patience::Long)?;
+    plant.plc.set("Line2.State", 6)?;
+    plant.reader("equipment-state")?.at_least(4, Patience::Long)?;
+
+    // Who is trusted no more is left at once.
+    let server = listed(&plant, "trusted")?.context("no trusted one")?;
+    let server = server["thumbprint"].as_str().unwrap_or_default().to_owned();
+    pki(&plant, &["reject", &server[..12]])?;
+    plant
+        .gateway
+        .process()?
+        .wait_for_output("is not trusted", Patience::Short)?;
+    plant
+        .gateway
+        .wait_for_metric("floorgate_source_up{source=\"plc\"}", 0.0..=0.0, Patience::Short)?;
+    let table = pki(&plant, &["list"])?;
+    assert!(
+        table.starts_with("KIND ") && table.contains(&format!("rejected  {server}")),
+        "{table}"
+    );
+
+    // A folder may be named in place of the settings.
+    let state = plant.gateway.state().display().to_string();
+    let output = std::process::Command::new(floorgate_tests::binary("floorgate")?)
+        .args(["pki", "list", "--state-dir", &state])
+        .output()?;
+    assert_eq!(String::from_utf8_lossy(&output.stdout), table);
+    Ok(())
+}

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use crate::folder::Folder;
 use crate::peer::Peer;
 use crate::ports::free_port;
+use crate::process::Signal;
 
 /// What is special about a server; the default is no security and nobody asked for a name.
 #[derive(Clone, Debug, Default)]
@@ -200,6 +201,23 @@ impl OpcUaPeer {
     /// Stops the server in order.
     pub fn stop(&mut self) -> Result<()> {
         self.peer.take().context("the server does not run")?.stop()
+    }
+
+    /// Lets it stand still (SIGSTOP): connections stay open, and nothing answers.
+    pub fn pause(&self) -> Result<()> {
+        let peer = self.peer.as_ref().context("the server does not run")?;
+        peer.signal(Signal::Stop)
+    }
+
+    /// Lets it go on after [`OpcUaPeer::pause`].
+    pub fn go_on(&self) -> Result<()> {
+        let peer = self.peer.as_ref().context("the server does not run")?;
+        peer.signal(Signal::Continue)
+    }
+
+    /// How many subscriptions there are.
+    pub fn subscriptions(&mut self) -> Result<u64> {
+        self.counted("subscriptions")
     }
 
     /// Kills the server (SIGKILL).

@@ -10,6 +10,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use serde_json::Value;
 
 use crate::installation::{python, repository, target};
+use crate::process::Signal;
 use crate::wait::Patience;
 
 /// The command that runs a script of `tests/peers`; its arguments are still to be added.
@@ -102,6 +103,11 @@ impl Peer {
         writeln!(requests, "{request}").with_context(|| format!("{} has ended", self.script))?;
         self.answer()
             .with_context(|| format!("{} was asked {request}", self.script))
+    }
+
+    /// Sends it a signal.
+    pub(crate) fn signal(&self, signal: Signal) -> Result<()> {
+        signal.send(self.child.id())
     }
 
     /// Lets it end in order: connections are closed.

@@ -26,6 +26,24 @@ pub enum Signal {
     Continue,
 }
 
+impl Signal {
+    /// Sends it to a process.
+    pub(crate) fn send(self, process: u32) -> Result<()> {
+        let name = match self {
+            Self::Hup => "HUP",
+            Self::Term => "TERM",
+            Self::Kill => "KILL",
+            Self::Stop => "STOP",
+            Self::Continue => "CONT",
+        };
+        let sent = Command::new("sh")
+            .args(["-c", "kill -$0 $1", name, &process.to_string()])
+            .status()?;
+        ensure!(sent.success(), "cannot send SIG{name} to process {process}");
+        Ok(())
+    }
+}
+
 /// A running program whose output goes to a file.
 ///
 /// It dies with the test process: beside it, in its process group, a shell waits for the end of a pipe whose other
@@ -107,18 +125,7 @@ impl Process {
     /// Sends a signal; an error when the program has ended.
     pub fn signal(&mut self, signal: Signal) -> Result<()> {
         ensure!(self.is_running()?, "{} has ended: {}", self.name, self.output()?);
-        let name = match signal {
-            Signal::Hup => "HUP",
-            Signal::Term => "TERM",
-            Signal::Kill => "KILL",
-            Signal::Stop => "STOP",
-            Signal::Continue => "CONT",
-        };
-        let sent = Command::new("sh")
-            .args(["-c", "kill -$0 $1", name, &self.id().to_string()])
-            .status()?;
-        ensure!(sent.success(), "cannot send SIG{name} to {}", self.name);
-        Ok(())
+        signal.send(self.id())
     }
 
     /// Sends SIGINT to it and all that it started in its group, as Ctrl-C in a terminal does.

@@ -11,19 +11,21 @@ use opcua::client::{
     Client, ClientBuilder, ConnectionSource, IdentityToken, Password, Session, SessionEventLoop,
 };
 use opcua::crypto::SecurityPolicy;
-use opcua::types::{EndpointDescription, Error, MessageSecurityMode, UAString};
+use opcua::types::{ByteString, EndpointDescription, Error, MessageSecurityMode, UAString};
 
+use crate::call::Call;
 use crate::pki::{self, Own, PkiError};
 use crate::plan::{Credentials, Plan};
+use crate::profile::WAIT_FOR_CALL;
 use crate::settings::{Policy, SecurityMode};
 use crate::transport::{Cutter, Limited, LimitedConnector};
 
 /// Binary encoding over UA TCP (OPC 10000-7), the only transport spoken here.
 const BINARY_TRANSPORT: &str = "uatcp-uasc-uabinary";
 /// Largest message that is taken: 5,000 notifications of long texts fit, a hostile server cannot fill the memory.
-const MOST_MESSAGE_BYTES: usize = 32 << 20;
+const MOST_MESSAGE_BYTES: usize = 16 << 20;
 /// Most chunks of 64 KiB in a message.
-const MOST_CHUNKS: usize = 512;
+const MOST_CHUNKS: usize = 256;
 /// Longest array: the notifications of a message, the results of a request, values.
 const MOST_ELEMENTS: usize = 100_000;
 /// How long a secure channel's keys are used. The library renews them after three quarters of it.
@@ -94,6 +96,25 @@ impl ConnectError {
     }
 }
 
+/// Which server, and as whom.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// The server's address.
+    pub endpoint: String,
+    /// Whether the gateway uses its certificate before the last renewal.
+    pub with_previous: bool,
+}
+
+impl Target {
+    /// The first server of a plan, as the gateway is at present.
+    pub fn first(plan: &Plan) -> Self {
+        Self {
+            endpoint: plan.settings.endpoint.clone(),
+            with_previous: false,
+        }
+    }
+}
+
 /// A session that is not connected yet, and what makes it work.
 pub struct Connection {
     /// The session.
@@ -102,45 +123,68 @@ pub struct Connection {
     pub event_loop: SessionEventLoop<LimitedConnector>,
     /// Cuts its connection.
     pub cutter: Cutter,
+    /// The certificates of both sides.
+    pub certificates: Certificates,
+}
+
+/// The certificates of a connection's two sides.
+#[derive(Clone, Debug)]
+pub struct Certificates {
+    /// The gateway's.
+    pub own: Own,
+    /// Whether it is the one that the gateway has at present, and not the one before the last renewal.
+    pub is_present: bool,
+    /// The server's, as it was presented; empty where there is no security.
+    pub server: ByteString,
+    /// The application that the server says it is.
+    pub application: String,
+    /// End of the validity of the server's.
+    pub server_valid_to: Option<Timestamp>,
 }
 
 /// Asks the server for its endpoints, checks its certificate, and prepares a session.
-pub async fn prepare(plan: &Arc<Plan>) -> Result<Connection, ConnectError> {
+pub async fn prepare(plan: &Arc<Plan>, target: &Target) -> Result<Connection, ConnectError> {
     let settings = &plan.settings;
-    let timeout = settings.request_timeout.get();
     let (own, identity) = {
-        let plan = Arc::clone(plan);
+        let (plan, with_previous) = (Arc::clone(plan), target.with_previous);
         // Making a key takes up to seconds, and files may be slow.
         let work = move || -> Result<_, ConnectError> {
-            Ok((
-                pki::own(&plan.pki, plan.settings.security.policy != Policy::None)?,
-                identity(&plan)?,
-            ))
+            let before = with_previous.then(|| pki::previous(&plan.pki)).flatten();
+            let own = match before {
+                Some(before) => before,
+                None => pki::own(&plan.pki, plan.settings.security.policy != Policy::None)?,
+            };
+            Ok((own, identity(&plan)?))
         };
         let work = tokio::task::spawn_blocking(work);
         work.await
             .map_err(|error| ConnectError::Session(error.to_string()))??
     };
-    if settings.security.policy != Policy::None {
-        warn_of_expiry(&plan.name, "gateway's", own.valid_to);
+    let mut limited = limited(plan);
+    let endpoint = endpoint(plan, target, &own, &limited).await?;
+    if let Some(call) = &mut limited.call {
+        call.goes_on = false;
     }
-
-    let limited = Limited {
-        timeout,
-        cutter: Cutter::default(),
+    let mut certificates = Certificates {
+        own,
+        is_present: !target.with_previous,
+        server: endpoint.server_certificate.clone(),
+        application: endpoint.server.application_uri.as_ref().to_owned(),
+        server_valid_to: None,
     };
-    let endpoint = endpoint(plan, &own, &limited).await?;
-    if settings.security.policy != Policy::None && !settings.trust_any_server_certificate {
-        let server = pki::check_server(
-            &plan.pki,
-            endpoint.server_certificate.as_ref(),
-            endpoint.server.application_uri.as_ref(),
-            plan.trust_once.as_deref(),
-        )?;
-        warn_of_expiry(&plan.name, "server's", server.valid_to);
+    // Certificates that are accepted unseen, or for their authority, must not become trusted ones.
+    let mut is_kept_apart = true;
+    if settings.security.policy != Policy::None {
+        if settings.trust_any_server_certificate {
+            certificates.server_valid_to = pki::valid_to(certificates.server.as_ref());
+        } else {
+            let accepted = check(plan, &certificates)?;
+            certificates.server_valid_to = Some(accepted.certificate.valid_to);
+            is_kept_apart = !accepted.by_itself;
+        }
     }
 
-    let client = client(plan, &own, -1)?;
+    let client = client(plan, &certificates.own, -1, is_kept_apart)?;
     let (session, event_loop) = client
         .session_builder()
         .with_connector(limited.clone())
@@ -152,14 +196,51 @@ pub async fn prepare(plan: &Arc<Plan>) -> Result<Connection, ConnectError> {
         session,
         event_loop,
         cutter: limited.cutter,
+        certificates,
     })
 }
 
-fn client(plan: &Plan, own: &Own, attempts: i32) -> Result<Client, ConnectError> {
+fn limited(plan: &Plan) -> Limited {
+    let call = plan.settings.reverse_connect.as_ref().and_then(|reverse| {
+        let mut call = Call::new(reverse.listen.parse().ok()?, reverse.server_uri.clone());
+        call.goes_on = true;
+        Some(call)
+    });
+    let timeout = plan.settings.request_timeout.get();
+    Limited {
+        timeout: if call.is_some() {
+            timeout.max(WAIT_FOR_CALL)
+        } else {
+            timeout
+        },
+        cutter: Cutter::default(),
+        call,
+    }
+}
+
+/// Whether the server's certificate is to be accepted.
+pub fn check(plan: &Plan, certificates: &Certificates) -> Result<pki::Accepted, PkiError> {
+    let acceptance = pki::Acceptance {
+        once: plan.trust_once.as_deref(),
+        unknown_revocation: plan.settings.allow_unknown_revocation,
+    };
+    let (server, application) = (certificates.server.as_ref(), &certificates.application);
+    pki::check_server(&plan.pki, server, application, acceptance)
+}
+
+/// Whether the server presents another certificate now than it did; not known where it does not answer.
+pub async fn is_exchanged(plan: &Plan, target: &Target, certificates: &Certificates) -> Option<bool> {
+    let present = endpoint(plan, target, &certificates.own, &limited(plan))
+        .await
+        .ok()?;
+    Some(present.server_certificate != certificates.server)
+}
+
+/// `is_kept_apart`: the library does not look whether it knows the server's certificate, which was checked when the endpoint was chosen; the session has to
+/// present the same one.
+fn client(plan: &Plan, own: &Own, attempts: i32, is_kept_apart: bool) -> Result<Client, ConnectError> {
     let settings = &plan.settings;
-    // Certificates that are accepted unseen must not become trusted ones.
-    let accepts = settings.trust_any_server_certificate || plan.trust_once.is_some();
-    let store = if accepts {
+    let store = if is_kept_apart {
         plan.pki.join("unverified")
     } else {
         plan.pki.clone()
@@ -174,7 +255,7 @@ fn client(plan: &Plan, own: &Own, attempts: i32) -> Result<Client, ConnectError>
         .certificate_path(own.certificate.clone())
         .private_key_path(own.key.clone())
         .create_sample_keypair(false)
-        .trust_server_certs(accepts)
+        .trust_server_certs(is_kept_apart)
         // Trust, validity and application are checked when the endpoint is chosen, with words that help.
         .verify_server_certs(false)
         .session_retry_limit(attempts)
@@ -197,19 +278,23 @@ fn client(plan: &Plan, own: &Own, attempts: i32) -> Result<Client, ConnectError>
 }
 
 /// The server's endpoint with the configured security, at the configured address.
-async fn endpoint(plan: &Plan, own: &Own, limited: &Limited) -> Result<EndpointDescription, ConnectError> {
-    let settings = &plan.settings;
+async fn endpoint(
+    plan: &Plan,
+    target: &Target,
+    own: &Own,
+    limited: &Limited,
+) -> Result<EndpointDescription, ConnectError> {
     let unreachable = |source| ConnectError::Endpoints {
-        endpoint: settings.endpoint.clone(),
+        endpoint: target.endpoint.clone(),
         source,
     };
     // One attempt only: the library's own retries would know neither pause nor end.
-    let client = client(plan, own, 0)?;
+    let client = client(plan, own, 0, true)?;
     let connector = limited
-        .get_connector(&EndpointDescription::from(settings.endpoint.as_str()))
+        .get_connector(&EndpointDescription::from(target.endpoint.as_str()))
         .map_err(unreachable)?;
     let asked = client.get_server_endpoints_from_url(connector);
-    let endpoints = tokio::time::timeout(settings.request_timeout.get() * 2, asked)
+    let endpoints = tokio::time::timeout(limited.timeout * 2, asked)
         .await
         .map_err(|_| Error::new(opcua::types::StatusCode::BadTimeout, "no answer in time"))
         .and_then(|result| result)
@@ -243,7 +328,7 @@ async fn endpoint(plan: &Plan, own: &Own, limited: &Limited) -> Result<EndpointD
     };
     let mut endpoint = best.clone();
     // The advertised address may be wrong from here: another name, or an address behind a translation.
-    endpoint.endpoint_url = UAString::from(settings.endpoint.as_str());
+    endpoint.endpoint_url = UAString::from(target.endpoint.as_str());
     Ok(endpoint)
 }
 
@@ -253,6 +338,8 @@ fn security(plan: &Plan) -> (SecurityPolicy, MessageSecurityMode) {
         Policy::Basic256Sha256 => SecurityPolicy::Basic256Sha256,
         Policy::Aes128Sha256RsaOaep => SecurityPolicy::Aes128Sha256RsaOaep,
         Policy::Aes256Sha256RsaPss => SecurityPolicy::Aes256Sha256RsaPss,
+        Policy::Basic256 => SecurityPolicy::Basic256,
+        Policy::Basic128Rsa15 => SecurityPolicy::Basic128Rsa15,
     };
     let mode = match plan.settings.security.mode {
         SecurityMode::None => MessageSecurityMode::None,
@@ -282,18 +369,6 @@ fn identity(plan: &Plan) -> Result<IdentityToken, ConnectError> {
                 }
             })
         }
-    }
-}
-
-fn warn_of_expiry(source: &str, whose: &str, valid_to: Timestamp) {
-    const DAY: u64 = 86_400;
-    let left = valid_to.since(Timestamp::now()).as_secs() / DAY;
-    if i64::try_from(left).is_ok_and(|days| days < pki::WARN_DAYS) {
-        tracing::warn!(
-            source,
-            days_left = left,
-            "the {whose} certificate ends at {valid_to}"
-        );
     }
 }
 

@@ -10,14 +10,18 @@ use opcua::core::comms::url::hostname_port_from_url;
 use opcua::types::NodeId;
 
 use crate::item::{Item, LaidOut, Tag, What};
+use crate::profile;
 use crate::settings::{LoginFields, Mode, Policy, SecurityMode, Settings, millis};
 
 /// Publishing plus sampling interval above which the shipped promise of 200 ms at p99 cannot hold.
 pub const SLOW: time::Duration = time::Duration::from_millis(200);
 
 /// The settings that are checked after decoding.
-const CHECKED: [&str; 14] = [
+const CHECKED: [&str; 17] = [
     "endpoint",
+    "redundant",
+    "reverse_connect",
+    "allow_deprecated_security_policy",
     "security",
     "login",
     "send_password_in_clear",
@@ -89,7 +93,10 @@ impl Plan {
     pub fn new(spec: &SourceSpec<'_>, problems: &mut Problems) -> Option<Self> {
         let before = problems.error_count();
         let doubts = problems.list().len();
-        let settings = draft::<Settings>(spec.settings, problems).map(|draft| draft.value);
+        let mut settings = draft::<Settings>(spec.settings, problems).map(|draft| draft.value);
+        if let Some(settings) = &mut settings {
+            profile::apply(settings, spec.settings);
+        }
         let credentials = settings.as_ref().and_then(|settings| {
             let doubtful = doubtful(spec.settings, doubts, problems);
             check(settings, spec.settings, &doubtful, problems);
@@ -293,6 +300,7 @@ fn check(settings: &Settings, node: &Node, doubtful: &[&str], problems: &mut Pro
             errors.push((key, format!("`{key}` is 0"), "it is at least 1".to_owned()));
         }
     }
+    profile::check(settings, &mut errors);
     errors.retain(|(key, ..)| !doubtful.contains(key));
     for (key, message, hint) in errors {
         problems.error(span(node, key), message).hint(hint);

@@ -33,7 +33,7 @@ const REQUESTS_PER_SUBSCRIPTION: usize = 3;
 /// Publish requests in flight at most; each may hold a message in memory.
 const MOST_REQUESTS: usize = 20;
 /// How often subscriptions are looked at for their signs of life.
-const CHECK: Duration = Duration::from_millis(500);
+const CHECK: Duration = Duration::from_millis(250);
 /// Pause after a publish request that failed for another reason than a lost connection.
 const FAILURE_PAUSE: Duration = Duration::from_millis(250);
 
@@ -103,7 +103,11 @@ impl Connected<'_> {
                     }
                 },
                 _ = check.tick() => {
-                    self.check_signs_of_life().await?;
+                    if self.check_signs_of_life().await? {
+                        // Requests that were never answered must not stand in the way of new ones. What their answers hold, should they come, is
+                        // missing then, and asked for again.
+                        in_flight.clear();
+                    }
                     if Instant::now() >= retry {
                         retry = Instant::now() + self.plan.settings.retry_refused_nodes.get();
                         self.retry_refused().await?;
@@ -292,13 +296,16 @@ impl Connected<'_> {
         self.place(true).await
     }
 
-    async fn check_signs_of_life(&mut self) -> Result<(), Halt> {
-        while let Some(place) = self
-            .state
-            .subscriptions
-            .iter()
-            .position(|s| s.heard.elapsed() > s.patience)
-        {
+    /// Gives up subscriptions that are silent; whether there were any.
+    async fn check_signs_of_life(&mut self) -> Result<bool, Halt> {
+        let mut found = false;
+        // Where nothing is answered at all it is the connection that is lost, and not a subscription.
+        let answered = self.link.answered();
+        let is_silent = |s: &Subscription| {
+            let answers = answered.is_some_and(|answered| answered > s.heard + s.patience / 2);
+            answers && s.heard.elapsed() > s.patience
+        };
+        while let Some(place) = self.state.subscriptions.iter().position(is_silent) {
             let silent = self.state.subscriptions[place].heard.elapsed().as_secs_f64();
             self.outlet.metrics.error("timeout");
             if self.state.subscriptions[place].trial == Trial::Silent {
@@ -306,8 +313,9 @@ impl Connected<'_> {
             }
             self.lose(place, format!("the subscription was silent for {silent:.1} s"))
                 .await?;
+            found = true;
         }
-        Ok(())
+        Ok(found)
     }
 
     async fn publish_failed(
@@ -337,7 +345,10 @@ impl Connected<'_> {
                         .await?;
                 }
             }
-            _ if is_lost(status) => return Err(self.lost_with("publishing", error)),
+            // A message that is too large may have no end, and nothing after it would be heard.
+            _ if is_lost(status) || status == StatusCode::BadEncodingLimitsExceeded => {
+                return Err(self.lost_with("publishing", error));
+            }
             _ => {
                 self.outlet.metrics.error("status");
                 tracing::warn!(

@@ -35,10 +35,13 @@ pub struct Revisions {
     differ: bool,
 }
 
+/// How late the sign of life may be that a silent subscription is given up for.
+const LATENESS: Duration = Duration::from_millis(250);
+
 impl Revised {
-    /// How long the subscription may be silent.
-    pub fn patience(&self, plan: &Plan) -> Duration {
-        self.publishing * self.keep_alive * 3 + plan.settings.request_timeout.get()
+    /// How long the subscription may be silent: one sign of life may be late, or not come.
+    pub fn patience(&self) -> Duration {
+        self.publishing * self.keep_alive * 2 + LATENESS
     }
 
     /// Logs it, and warns where it is not what was asked for or too slow for the promise.

@@ -14,10 +14,21 @@ use serde::{Deserialize, Deserializer, Serialize};
 /// An OPC UA server.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[allow(clippy::struct_excessive_bools)] // each is a setting of its own
 pub struct Settings {
     /// The server's address, `opc.tcp://HOST:PORT/PATH`. The gateway connects to exactly this host and port,
     /// whatever address the server advertises.
     pub endpoint: String,
+    /// Further servers with the same variables, to go to when the one that is connected cannot be reached or says by its
+    /// `ServiceLevel` that another is better.
+    #[serde(default)]
+    pub redundant: Vec<String>,
+    /// The server calls the gateway, and not the other way round.
+    #[serde(default)]
+    pub reverse_connect: Option<ReverseConnect>,
+    /// What is known of the limits of a product: defaults for settings that are not given.
+    #[serde(default)]
+    pub profile: Option<Profile>,
     /// How the connection is secured. Without it: `basic256sha256`, signed and encrypted.
     #[serde(default)]
     pub security: Security,
@@ -29,6 +40,14 @@ pub struct Settings {
     /// network path can pretend to be it. For tests only.
     #[serde(default)]
     pub trust_any_server_certificate: bool,
+    /// Allow the policies `basic256` and `basic128rsa15`. They rest on SHA-1, which is broken: for servers that have
+    /// nothing else.
+    #[serde(default)]
+    pub allow_deprecated_security_policy: bool,
+    /// Accept a certificate of an authority of which there is no revocation list, or only one that is out of date. What a
+    /// list names as revoked is refused all the same.
+    #[serde(default)]
+    pub allow_unknown_revocation: bool,
     /// Send a password over a connection that is not encrypted, where the server asks for it so.
     #[serde(default)]
     pub send_password_in_clear: bool,
@@ -147,6 +166,50 @@ pub enum Policy {
     /// Aes256-Sha256-RsaPss.
     #[serde(rename = "aes256-sha256-rsapss")]
     Aes256Sha256RsaPss,
+    /// `Basic256`, deprecated.
+    Basic256,
+    /// `Basic128Rsa15`, deprecated.
+    Basic128Rsa15,
+}
+
+impl Policy {
+    /// Whether it was taken out of use (OPC 10000-7), since it rests on SHA-1.
+    pub fn is_deprecated(self) -> bool {
+        matches!(self, Self::Basic256 | Self::Basic128Rsa15)
+    }
+}
+
+/// Where the server calls the gateway.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ReverseConnect {
+    /// The address and port at which the gateway waits for the server, `0.0.0.0:4841` for example. Each source has its own.
+    pub listen: String,
+    /// The application URI by which the server has to call. Without it any caller is taken, and the certificate alone says who it is.
+    #[serde(default)]
+    pub server_uri: Option<String>,
+}
+
+/// A product of which something is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Profile {
+    /// Siemens SIMATIC S7-1200.
+    #[serde(rename = "s7-1200")]
+    S71200,
+    /// Siemens SIMATIC S7-1500.
+    #[serde(rename = "s7-1500")]
+    S71500,
+    /// PTC Kepware Server, `KEPServerEX`.
+    Kepware,
+    /// Inductive Automation Ignition.
+    Ignition,
+    /// Beckhoff `TwinCAT` OPC UA Server (TF6100).
+    Beckhoff,
+    /// CODESYS Control.
+    Codesys,
+    /// Prosys OPC UA Simulation Server.
+    Prosys,
 }
 
 /// A message security mode (OPC 10000-4, `MessageSecurityMode`).

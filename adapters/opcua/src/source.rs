@@ -1,31 +1,28 @@
 //! The running source: connects, serves the connection, and begins again, for ever.
 
-use std::collections::hash_map::RandomState;
-use std::hash::{BuildHasher, Hasher};
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
-use floorgate_adapter_api::{Continuity, NamedFile, RunFuture, Source, SourceContext, SourceMetrics};
-use futures_util::StreamExt;
-use opcua::client::{Session, SessionConnectMode, SessionPollResult};
-use opcua::types::{Error, ReadValueId, StatusCode, TimestampsToReturn, VariableId};
+use floorgate_adapter_api::{Continuity, NamedFile, RunFuture, Source, SourceContext};
+use opcua::client::Session;
+use opcua::types::Error;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::connection::{self, Connection};
+use crate::drive::{Driver, pauses};
 use crate::outlet::{Halt, Outlet};
+use crate::pki;
 use crate::plan::Plan;
-use crate::publish::{Connected, is_lost};
-use crate::server::{Facts, read, reason};
+use crate::publish::Connected;
+use crate::redundancy::Servers;
+use crate::server::Facts;
 use crate::settings::{Mode, Policy};
 use crate::snapshot::{Reach, Snapshots};
 use crate::subscription::State;
+use crate::supervision::{keep_alive, warn_of_expiry, watch_certificates};
 use crate::transport::Cutter;
 
-/// The first pause between two attempts to connect.
-const FIRST_PAUSE: Duration = Duration::from_millis(500);
 /// How long a clean end of the session may take.
 const FAREWELL: Duration = Duration::from_secs(2);
 
@@ -62,15 +59,29 @@ impl Source for OpcUaSource {
 
 /// Whether the session is connected, as its event loop sees it.
 #[derive(Clone, Debug, Default)]
-struct Link {
+pub struct Link {
     /// Connections made so far; the number of the present one.
-    number: u64,
+    pub number: u64,
     /// Whether the present one is up.
-    up: bool,
+    pub up: bool,
+    /// When the server last answered the question whether it is there.
+    pub answered: Option<Instant>,
     /// Whether it goes on with the session of the one before.
-    resumed: bool,
+    pub resumed: bool,
     /// Why the last one was lost, or could not be made.
+    pub reason: String,
+    /// Whether the server refuses the gateway's certificate.
+    pub refused: bool,
+    /// Why the gateway leaves the server, where it does.
+    pub leaving: Option<Leave>,
+}
+
+/// The gateway leaves a server on purpose.
+#[derive(Clone, Debug)]
+pub struct Leave {
     reason: String,
+    /// The place of the server to go to, where it is another.
+    to: Option<usize>,
 }
 
 /// Notices that a connection is not the one any more that it was.
@@ -81,44 +92,69 @@ pub struct LinkWatch {
 }
 
 impl LinkWatch {
-    /// Waits until the connection is lost; why.
+    /// When the server last answered the question whether it is there.
+    pub fn answered(&self) -> Option<Instant> {
+        self.link.borrow().answered
+    }
+
+    /// Waits until the connection is lost, or is to be left; why.
     pub async fn lost(&mut self) -> String {
         let number = self.number;
-        match self.link.wait_for(|link| link.number != number || !link.up).await {
-            Ok(link) => link.reason.clone(),
+        let is_over = |link: &Link| link.number != number || !link.up || link.leaving.is_some();
+        match self.link.wait_for(is_over).await {
+            Ok(link) => match &link.leaving {
+                Some(leave) => leave.reason.clone(),
+                None => link.reason.clone(),
+            },
             Err(_) => "the session was given up".to_owned(),
         }
     }
 }
 
 async fn run(plan: Arc<Plan>, mut outlet: Outlet, mut state: State) {
+    let mut servers = Servers::new(&plan);
     let mut pauses = pauses(plan.settings.reconnect_limit.get());
     while !outlet.stop.is_cancelled() {
         let stop = outlet.stop.clone();
+        let target = servers.target();
         let prepared = tokio::select! {
             () = stop.cancelled() => break,
-            prepared = connection::prepare(&plan) => prepared,
+            prepared = connection::prepare(&plan, &target) => prepared,
         };
-        let reason = match prepared {
+        let (reason, at_once) = match prepared {
             Ok(connection) => {
-                let (halt, connected) = serve(&plan, connection, &mut outlet, &mut state).await;
-                if connected {
+                let served = serve(&plan, connection, &mut servers, &mut outlet, &mut state);
+                let ended = Box::pin(served).await;
+                if ended.connected {
                     pauses = self::pauses(plan.settings.reconnect_limit.get());
                 }
-                match halt {
-                    Halt::Stop => break,
-                    Halt::Lost(reason) => reason,
-                }
+                let Halt::Lost(reason) = ended.halt else { break };
+                let at_once = match ended.leaving {
+                    Some(leave) => {
+                        servers.leave(leave.to);
+                        true
+                    }
+                    None => {
+                        servers.failed(ended.refused, ended.refused && pki::previous(&plan.pki).is_some())
+                    }
+                };
+                (reason, at_once)
             }
             Err(error) => {
                 outlet.metrics.error("link");
-                error.with_causes()
+                (error.with_causes(), servers.failed(false, false))
             }
         };
-        let pause = pauses.next().unwrap_or(plan.settings.reconnect_limit.get());
+        let pause = if at_once {
+            Duration::ZERO
+        } else {
+            pauses.next().unwrap_or(plan.settings.reconnect_limit.get())
+        };
         tracing::warn!(
             source = plan.name,
-            "not connected: {reason}; next attempt in {:.1} s",
+            "not connected to {}: {reason}; next attempt, at {}, in {:.1} s",
+            target.endpoint,
+            servers.target().endpoint,
             pause.as_secs_f64()
         );
         if outlet.offline(reason).await.is_err() {
@@ -132,198 +168,97 @@ async fn run(plan: Arc<Plan>, mut outlet: Outlet, mut state: State) {
     outlet.metrics.up.set(0);
 }
 
-/// Pauses between attempts: doubling, each lengthened by a random part of itself, for ever.
-fn pauses(longest: Duration) -> ExponentialBackoff {
-    ExponentialBuilder::new()
-        .with_jitter()
-        // Without a seed every source of every gateway would pause alike, and all would come back at once.
-        .with_jitter_seed(RandomState::new().build_hasher().finish())
-        .with_min_delay(FIRST_PAUSE.min(longest))
-        .with_max_delay(longest)
-        .without_max_times()
-        .build()
+/// How a session ended.
+struct Ended {
+    halt: Halt,
+    /// Whether it was ever connected.
+    connected: bool,
+    /// Whether the server refused the gateway's certificate.
+    refused: bool,
+    /// Whether it was left on purpose.
+    leaving: Option<Leave>,
 }
 
-/// Runs a session until it cannot be had back or the source is to stop; whether it was ever connected.
-async fn serve(plan: &Plan, connection: Connection, outlet: &mut Outlet, state: &mut State) -> (Halt, bool) {
+/// Runs a session until it cannot be had back, is left, or the source is to stop.
+async fn serve(
+    plan: &Arc<Plan>,
+    connection: Connection,
+    servers: &mut Servers,
+    outlet: &mut Outlet,
+    state: &mut State,
+) -> Ended {
     let Connection {
         session,
         event_loop,
         cutter,
+        certificates,
     } = connection;
     let (link, watch) = watch::channel(Link::default());
+    let (level, levels) = watch::channel(u8::MAX);
     let done = CancellationToken::new();
     let metrics = outlet.metrics.clone();
+    let (target, rivals, is_alone) = (servers.target(), servers.rivals(), servers.is_alone());
 
     let drive = async {
-        let driven = drive(plan, event_loop, &cutter, &link, &metrics);
+        let driver = Driver {
+            plan,
+            cutter: &cutter,
+            link: &link,
+            metrics: &metrics,
+            certificates: &certificates,
+            target: &target,
+            is_alone,
+        };
         tokio::select! {
-            reason = driven => link.send_modify(|link| { link.up = false; link.reason = reason; link.number = u64::MAX; }),
+            reason = driver.drive(event_loop) => link.send_modify(|link| { link.up = false; link.reason = reason; link.number = u64::MAX; }),
             () = done.cancelled() => {}
         }
     };
     let life = async {
         tokio::select! {
-            () = keep_alive(plan, &session, watch.clone(), &cutter, &metrics) => {}
+            () = keep_alive(plan, &session, &link, &cutter, &metrics, &level) => {}
+            () = warn_of_expiry(plan, &certificates, &metrics), if plan.settings.security.policy != Policy::None => {}
             () = done.cancelled() => {}
         }
     };
+    let leave = async {
+        let wish = tokio::select! {
+            reason = watch_certificates(plan, &certificates, &target) => Leave { reason, to: None },
+            (to, reason) = rivals.better(plan, levels) => Leave { reason, to: Some(to) },
+            () = done.cancelled() => return,
+        };
+        link.send_modify(|link| link.leaving = Some(wish));
+    };
     let work = async {
-        let ended = work(plan, &session, &cutter, watch.clone(), outlet, state).await;
-        if matches!(ended.0, Halt::Stop) && watch.borrow().up {
+        let ended = work(plan, &session, &cutter, watch.clone(), outlet, state, || {
+            servers.connected()
+        })
+        .await;
+        let (is_up, leaving) = { (watch.borrow().up, watch.borrow().leaving.clone()) };
+        if is_up && (leaving.is_some() || matches!(ended.0, Halt::Stop)) {
             // The session ends cleanly where the server is there to hear it.
-            let _ = tokio::time::timeout(FAREWELL, part(plan, &session, state)).await;
+            let goes_away = leaving.as_ref().is_some_and(|leave| leave.to.is_some());
+            let _ = tokio::time::timeout(FAREWELL, part(plan, &session, state, goes_away)).await;
         }
         done.cancel();
-        ended
+        (ended, leaving)
     };
-    let ((), (), ended) = tokio::join!(drive, life, work);
-    ended
+    let ((), (), (), ((halt, connected), leaving)) = tokio::join!(drive, life, leave, work);
+    let refused = link.borrow().refused;
+    Ended {
+        halt,
+        connected,
+        refused,
+        leaving,
+    }
 }
 
-/// Closes the session. Subscriptions stay where a later process may take them over.
-async fn part(plan: &Plan, session: &Session, state: &State) -> Result<(), Error> {
-    if state.outlives_session(plan) {
+/// Closes the session. Subscriptions stay where a later session may take them over, which none does where the gateway `goes_away` to another server.
+async fn part(plan: &Plan, session: &Session, state: &State, goes_away: bool) -> Result<(), Error> {
+    if state.outlives_session(plan) && !goes_away {
         session.disconnect_without_delete_subscriptions().await
     } else {
         session.disconnect().await
-    }
-}
-
-/// Polls the session's event loop, which connects, and reconnects; returns why the session is given up.
-async fn drive(
-    plan: &Plan,
-    event_loop: opcua::client::SessionEventLoop<crate::transport::LimitedConnector>,
-    cutter: &Cutter,
-    link: &watch::Sender<Link>,
-    metrics: &SourceMetrics,
-) -> String {
-    let mut events = pin!(event_loop.enter());
-    let mut lost_since: Option<Instant> = None;
-    let mut connected_since = Instant::now();
-    let mut pauses = pauses(plan.settings.reconnect_limit.get());
-    while let Some(event) = events.next().await {
-        match event {
-            Ok(SessionPollResult::Reconnected(mode)) => {
-                metrics.connects.inc();
-                connected_since = Instant::now();
-                let resumed = matches!(mode, SessionConnectMode::ReactivatedSession(_));
-                link.send_modify(|link| {
-                    link.number += 1;
-                    link.up = true;
-                    link.resumed = resumed;
-                });
-            }
-            Ok(SessionPollResult::ConnectionLost(status)) => {
-                metrics.error("link");
-                lost_since = Some(Instant::now());
-                let reason = cutter.take_reason().unwrap_or_else(|| status.to_string());
-                link.send_modify(|link| {
-                    link.up = false;
-                    link.reason = reason;
-                });
-                let lasted = connected_since.elapsed();
-                if lasted > plan.settings.reconnect_limit.get() {
-                    pauses = self::pauses(plan.settings.reconnect_limit.get());
-                }
-                if lasted < FIRST_PAUSE {
-                    // A server that takes the connection and then drops it must not be asked in a tight loop.
-                    tokio::time::sleep(pauses.next().unwrap_or(FIRST_PAUSE)).await;
-                }
-            }
-            Ok(SessionPollResult::ReconnectFailed(status)) => {
-                metrics.error("link");
-                let told = told(plan, status);
-                link.send_modify(|link| link.reason.clone_from(&told));
-                // After the session's time the server has none to re-activate: begin with its endpoints again.
-                let hopeless =
-                    lost_since.is_none_or(|since| since.elapsed() > plan.settings.session_timeout.get());
-                if hopeless || is_about_security(status) {
-                    return told;
-                }
-                let pause = pauses.next().unwrap_or(plan.settings.reconnect_limit.get());
-                tracing::warn!(
-                    source = plan.name,
-                    "cannot reconnect: {told}; next attempt in {:.1} s",
-                    pause.as_secs_f64()
-                );
-                tokio::time::sleep(pause).await;
-            }
-            Ok(_) => {}
-            Err(status) => return told(plan, status),
-        }
-    }
-    link.borrow().reason.clone()
-}
-
-/// A status of the server in words, with the way out where the server refuses the gateway's certificate. What the gateway
-/// itself refuses of the server's was found out before.
-pub fn told(plan: &Plan, status: StatusCode) -> String {
-    let is_refused = matches!(
-        status,
-        StatusCode::BadCertificateUntrusted | StatusCode::BadSecurityChecksFailed
-    );
-    if is_refused && plan.settings.security.policy != Policy::None {
-        let own = plan.pki.join("own/cert.der");
-        format!(
-            "{status}: the server does not trust the gateway's certificate; have it trust {}",
-            own.display()
-        )
-    } else {
-        status.to_string()
-    }
-}
-
-/// Whether a status says that certificates, keys or logins have changed.
-fn is_about_security(status: StatusCode) -> bool {
-    matches!(
-        status,
-        StatusCode::BadCertificateInvalid
-            | StatusCode::BadCertificateUntrusted
-            | StatusCode::BadSecurityChecksFailed
-            | StatusCode::BadSecurityPolicyRejected
-            | StatusCode::BadIdentityTokenRejected
-            | StatusCode::BadIdentityTokenInvalid
-            | StatusCode::BadUserAccessDenied
-    )
-}
-
-/// Asks the server for its state now and then, and cuts a connection on which no answer comes.
-async fn keep_alive(
-    plan: &Plan,
-    session: &Session,
-    mut link: watch::Receiver<Link>,
-    cutter: &Cutter,
-    metrics: &SourceMetrics,
-) {
-    let timeout = plan.settings.request_timeout.get();
-    loop {
-        let Ok(number) = link.wait_for(|link| link.up).await.map(|link| link.number) else {
-            return;
-        };
-        tokio::time::sleep(plan.settings.keep_alive.get()).await;
-        let state = ReadValueId::new_value(VariableId::Server_ServerStatus_State.into());
-        let begun = Instant::now();
-        metrics.requests.inc();
-        match read(session, vec![state], TimestampsToReturn::Neither, timeout).await {
-            Ok(_) => metrics.request_seconds.observe(begun.elapsed().as_secs_f64()),
-            Err(error) if is_lost(error.status()) => {
-                let same = { link.borrow().number == number && link.borrow().up };
-                if same {
-                    metrics.error("timeout");
-                    cutter.cut(format!("the server gives no sign of life: {}", reason(&error)));
-                    if link
-                        .wait_for(|link| link.number != number || !link.up)
-                        .await
-                        .is_err()
-                    {
-                        return;
-                    }
-                }
-            }
-            // An answer, even a refusal, is a sign of life.
-            Err(_) => {}
-        }
     }
 }
 
@@ -335,20 +270,29 @@ async fn work(
     mut watch: watch::Receiver<Link>,
     outlet: &mut Outlet,
     state: &mut State,
+    is_another: impl FnOnce() -> bool,
 ) -> (Halt, bool) {
     let mut served = 0;
+    let mut is_another = Some(is_another);
     loop {
         let stop = outlet.stop.clone();
         let link = tokio::select! {
             () = stop.cancelled() => return (Halt::Stop, served > 0),
-            link = watch.wait_for(|link| link.number > served && (link.up || link.number == u64::MAX)) => link.map(|link| link.clone()),
+            link = watch.wait_for(|link| link.number > served && (link.up || link.number == u64::MAX) || link.leaving.is_some()) => link.map(|link| link.clone()),
         };
         let link = match link {
+            Ok(Link {
+                leaving: Some(leave), ..
+            }) => return (Halt::Lost(leave.reason), served > 0),
             Ok(link) if link.up => link,
             Ok(link) => return (Halt::Lost(link.reason), served > 0),
             Err(_) => return (Halt::Lost("the session was given up".to_owned()), served > 0),
         };
         served = link.number;
+        if is_another.take().is_some_and(|is_another| is_another()) {
+            // Numbers of subscriptions mean nothing on another server.
+            state.server_started = None;
+        }
         let link_watch = LinkWatch {
             link: watch.clone(),
             number: served,
@@ -357,6 +301,9 @@ async fn work(
             Halt::Stop => return (Halt::Stop, true),
             Halt::Lost(reason) => reason,
         };
+        if watch.borrow().leaving.is_some() {
+            return (Halt::Lost(reason), true);
+        }
         // The connection may be up still, when only a request failed on it.
         let is_up = {
             let link = watch.borrow();
@@ -426,7 +373,7 @@ impl Connected<'_> {
             tags = self.plan.laid_out.tags.len(),
             ?continuity,
             "connected to {}",
-            self.plan.settings.endpoint
+            self.session.endpoint_info().endpoint.endpoint_url
         );
         if continuity == Continuity::New {
             self.break_off(None).await?;
@@ -452,17 +399,5 @@ impl Connected<'_> {
             }
         }
         Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn no_two_sources_pause_alike() {
-        let first = || pauses(Duration::from_secs(15)).take(4).collect::<Vec<Duration>>();
-        assert_ne!(first(), first());
-        assert!(first()[0] >= FIRST_PAUSE);
     }
 }

@@ -282,7 +282,7 @@ impl State {
             behind: Behind::Unheard,
             trial: Trial::Not,
             heard: Instant::now(),
-            patience: revised.patience(plan),
+            patience: revised.patience(),
         });
         Ok(revised)
     }

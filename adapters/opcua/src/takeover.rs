@@ -127,7 +127,7 @@ impl Connected<'_> {
             let subscription = &mut self.state.subscriptions[place];
             subscription.publishing = revised.publishing;
             subscription.trial = Trial::Not;
-            subscription.patience = revised.patience(self.plan);
+            subscription.patience = revised.patience();
             if self.state.gives_over != Some(true) || self.state.silences > 0 {
                 (self.state.gives_over, self.state.silences) = (Some(true), 0);
                 self.state.layout_told = false;

@@ -12,6 +12,8 @@ use opcua::client::transport::{
 use opcua::types::{EndpointDescription, Error, StatusCode};
 use tokio_util::sync::CancellationToken;
 
+use crate::call::Call;
+
 /// Cuts the connection that is up at the time.
 #[derive(Clone, Debug, Default)]
 pub struct Cutter(Arc<Mutex<Cut>>);
@@ -59,6 +61,8 @@ pub struct Limited {
     pub timeout: Duration,
     /// Cuts it.
     pub cutter: Cutter,
+    /// Where the server calls, if it does.
+    pub call: Option<Call>,
 }
 
 impl ConnectionSource for Limited {
@@ -66,15 +70,17 @@ impl ConnectionSource for Limited {
 
     fn get_connector(&self, endpoint: &EndpointDescription) -> Result<Self::Builder, Error> {
         Ok(LimitedConnector {
-            inner: TcpConnector::new(endpoint.endpoint_url.as_ref())?,
+            direct: TcpConnector::new(endpoint.endpoint_url.as_ref())?,
+            endpoint: endpoint.clone(),
             limits: self.clone(),
         })
     }
 }
 
-/// A [`TcpConnector`] under [`Limited`].
+/// A [`TcpConnector`] under [`Limited`], or one that waits for the server's call.
 pub struct LimitedConnector {
-    inner: TcpConnector,
+    direct: TcpConnector,
+    endpoint: EndpointDescription,
     limits: Limited,
 }
 
@@ -87,13 +93,24 @@ impl Connector for LimitedConnector {
         outgoing: RequestRecv,
         configuration: TransportConfiguration,
     ) -> Result<CuttableTransport, Error> {
-        let connecting = self.inner.connect(channel, outgoing, configuration);
-        let inner = tokio::time::timeout(self.limits.timeout, connecting)
-            .await
-            .map_err(|_| {
-                let waited = self.limits.timeout.as_secs_f64();
-                Error::new(StatusCode::BadTimeout, format!("no connection within {waited} s"))
-            })??;
+        let limit = self.limits.timeout;
+        let connecting = async {
+            match &self.limits.call {
+                None => self.direct.connect(channel, outgoing, configuration).await,
+                Some(call) => {
+                    let url = self.endpoint.endpoint_url.as_ref();
+                    call.connect(url, channel, outgoing, configuration).await
+                }
+            }
+        };
+        let inner = tokio::time::timeout(limit, connecting).await.map_err(|_| {
+            let waited = limit.as_secs_f64();
+            let what = self.limits.call.as_ref().map_or_else(
+                || "no connection".to_owned(),
+                |call| format!("no call of the server at {}", call.listen),
+            );
+            Error::new(StatusCode::BadTimeout, format!("{what} within {waited} s"))
+        })??;
         Ok(CuttableTransport {
             inner,
             cut: self.limits.cutter.renew(),
@@ -101,7 +118,7 @@ impl Connector for LimitedConnector {
     }
 
     fn default_endpoint(&self) -> EndpointDescription {
-        self.inner.default_endpoint()
+        self.direct.default_endpoint()
     }
 }
 

@@ -17,12 +17,12 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::BrowseError;
-use crate::connection::{self, Connection};
+use crate::connection::{self, Connection, Target};
+use crate::drive::told;
 use crate::items::is_too_large;
 use crate::plan::Plan;
 use crate::publish::is_lost;
 use crate::server::{read, reason};
-use crate::source::told;
 
 /// Requests that are on their way at once: the server works on one while the answer to another is read.
 const IN_FLIGHT: usize = 4;
@@ -69,7 +69,9 @@ impl Client {
     pub async fn connect(plan: &Arc<Plan>) -> Result<Self, BrowseError> {
         let Connection {
             session, event_loop, ..
-        } = connection::prepare(plan).await.map_err(BrowseError::Connect)?;
+        } = connection::prepare(plan, &Target::first(plan))
+            .await
+            .map_err(BrowseError::Connect)?;
         let (sender, mut link) = watch::channel(Link::Connecting);
         let of_driver = Arc::clone(plan);
         let driver = tokio::spawn(async move {

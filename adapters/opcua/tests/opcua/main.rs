@@ -1,11 +1,14 @@
 //! The adapter against a real server on the loopback interface.
 
 mod browse;
+mod certificates;
 mod conformance;
 mod proxy;
 mod reconnect;
+mod redundant;
 mod requests;
 mod revised;
+mod rogue;
 mod run;
 mod secure;
 mod server;

@@ -244,15 +244,27 @@ impl Run {
 
     /// What is exported of a setting as the server revised it.
     pub fn revised(&self, setting: &str) -> Option<f64> {
+        self.gauge_of("floorgate_source_revised", "setting", setting)
+    }
+
+    /// What is exported as a gauge where a label has this value.
+    pub fn gauge_of(&self, name: &str, label: &str, value: &str) -> Option<f64> {
         let families = self.all_metrics.registry.gather();
-        let family = families
-            .iter()
-            .find(|family| family.name() == "floorgate_source_revised")?;
+        let family = families.iter().find(|family| family.name() == name)?;
         let metric = family.get_metric().iter().find(|metric| {
             let mut labels = metric.get_label().iter();
-            labels.any(|label| label.name() == "setting" && label.value() == setting)
+            labels.any(|of| of.name() == label && of.value() == value)
         })?;
         Some(metric.get_gauge().get_value())
+    }
+
+    /// Waits until a gauge of the source has a value.
+    pub async fn gauge(&self, name: &str, wanted: f64) {
+        let deadline = tokio::time::Instant::now() + PATIENCE;
+        while self.gauge_of(name, "source", "plc") != Some(wanted) {
+            assert!(tokio::time::Instant::now() < deadline, "{name} is not {wanted}");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
     }
 
     /// Everything so far.

@@ -45,7 +45,7 @@ async fn an_unknown_server_is_refused_until_it_is_trusted() {
     let key = std::fs::metadata(&contents.key).unwrap();
     assert_eq!(key.permissions().mode() & 0o777, 0o600);
 
-    pki::trust(&pki, &rejected.thumbprint).unwrap();
+    pki::trust(&pki, &rejected.thumbprint, false).unwrap();
     run.shows(0, 0).await;
     let contents = pki::show(&pki).unwrap();
     assert_eq!((contents.trusted.len(), contents.rejected.len()), (1, 0));
@@ -63,6 +63,10 @@ async fn every_policy_and_mode_works() {
         "{policy: aes128-sha256-rsaoaep, mode: sign-and-encrypt}",
         "{policy: aes256-sha256-rsapss, mode: sign}",
         "{policy: aes256-sha256-rsapss, mode: sign-and-encrypt}",
+        "{policy: basic256, mode: sign}\nallow_deprecated_security_policy: true",
+        "{policy: basic256, mode: sign-and-encrypt}\nallow_deprecated_security_policy: true",
+        "{policy: basic128rsa15, mode: sign}\nallow_deprecated_security_policy: true",
+        "{policy: basic128rsa15, mode: sign-and-encrypt}\nallow_deprecated_security_policy: true",
     ]
     .into_iter()
     .enumerate()

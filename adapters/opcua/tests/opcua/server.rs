@@ -9,7 +9,10 @@ use opcua::crypto::SecurityPolicy;
 use opcua::server::address_space::VariableBuilder;
 use opcua::server::diagnostics::NamespaceMetadata;
 use opcua::server::node_manager::memory::{SimpleNodeManager, simple_node_manager};
-use opcua::server::{ANONYMOUS_USER_TOKEN_ID, ServerBuilder, ServerEndpoint, ServerHandle, ServerUserToken};
+use opcua::server::{
+    ANONYMOUS_USER_TOKEN_ID, ReverseConnectTargetConfig, ServerBuilder, ServerEndpoint, ServerHandle,
+    ServerUserToken,
+};
 use opcua::types::{
     DataTypeId, DataValue, DateTime, MessageSecurityMode, NodeId, ObjectId, StatusCode, VariableId, Variant,
 };
@@ -39,6 +42,8 @@ pub struct Manner {
     /// The longest queue of an item.
     pub longest_queue: usize,
     pub keys: Option<PathBuf>,
+    /// Whether only clients are let in whose certificates are in `trusted` of the keys.
+    pub checks_clients: bool,
 }
 
 impl Default for Manner {
@@ -53,6 +58,7 @@ impl Default for Manner {
             least_sampling_millis: 0.0,
             longest_queue: 100_000,
             keys: None,
+            checks_clients: false,
         }
     }
 }
@@ -160,21 +166,49 @@ impl TestServer {
 
     /// Waits until it holds so many subscriptions.
     pub async fn holds_subscriptions(&self, count: u32) {
+        let what = VariableId::Server_ServerDiagnostics_ServerDiagnosticsSummary_CurrentSubscriptionCount;
+        self.holds(what, "subscriptions", count).await;
+    }
+
+    /// Waits until it has so many sessions.
+    pub async fn has_sessions(&self, count: u32) {
+        let what = VariableId::Server_ServerDiagnostics_ServerDiagnosticsSummary_CurrentSessionCount;
+        self.holds(what, "sessions", count).await;
+    }
+
+    async fn holds(&self, what: VariableId, name: &str, count: u32) {
         let diagnostics = &self.running.as_ref().unwrap().handle.info().diagnostics;
         let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
         loop {
-            let held = diagnostics
-                .get(VariableId::Server_ServerDiagnostics_ServerDiagnosticsSummary_CurrentSubscriptionCount);
-            let held = held.and_then(|data| data.value);
+            let held = diagnostics.get(what).and_then(|data| data.value);
             if held == Some(Variant::UInt32(count)) {
                 return;
             }
             assert!(
                 tokio::time::Instant::now() < deadline,
-                "{held:?} subscriptions and not {count}"
+                "{held:?} {name} and not {count}"
             );
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
+    }
+
+    /// What it says of itself.
+    pub fn set_service_level(&self, level: u8) {
+        self.running.as_ref().unwrap().handle.set_service_level(level);
+    }
+
+    /// Has it call a client.
+    pub fn call(&self, client: std::net::SocketAddr) {
+        let target = ReverseConnectTargetConfig {
+            address: client,
+            endpoint_url: format!("opc.tcp://127.0.0.1:{}/", self.port),
+            id: client.to_string(),
+        };
+        self.running
+            .as_ref()
+            .unwrap()
+            .handle
+            .add_reverse_connect_target(target);
     }
 
     /// Adds a node that was not there.
@@ -213,7 +247,7 @@ fn builder(manner: &Manner, port: u16) -> ServerBuilder {
         .discovery_urls(vec!["/".to_owned()])
         .create_sample_keypair(manner.keys.is_some())
         .pki_dir(manner.keys.as_deref().unwrap_or(Path::new("/nonexistent")))
-        .trust_client_certs(true)
+        .trust_client_certs(!manner.checks_clients)
         .diagnostics_enabled(true)
         .subscription_poll_interval_ms(1)
         .add_endpoint("none", ServerEndpoint::new_none("/", &[anonymous.to_owned()]));
@@ -223,6 +257,8 @@ fn builder(manner: &Manner, port: u16) -> ServerBuilder {
             ("basic256", SecurityPolicy::Basic256Sha256),
             ("aes128", SecurityPolicy::Aes128Sha256RsaOaep),
             ("aes256", SecurityPolicy::Aes256Sha256RsaPss),
+            ("old256", SecurityPolicy::Basic256),
+            ("old128", SecurityPolicy::Basic128Rsa15),
         ];
         let users: &[&str] = &[anonymous, "operator"];
         for (name, policy) in policies {

@@ -1,0 +1,102 @@
+//! Reverse connect: the server opens the connection, and says who it is (OPC 10000-6 §7.1.3).
+//!
+//! The port is open while the gateway wants a connection, and no longer: what calls in between is refused by the system, so that no dead
+//! connections wait in line. A stranger that calls costs no attempt: it is turned away, and the next caller is heard.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use opcua::client::transport::{
+    Connector, RequestRecv, SecureChannelState, StreamConnection, StreamConnector, TcpTransport,
+    TransportConfiguration, wait_for_reverse_hello,
+};
+use opcua::core::comms::tcp_codec::TcpCodec;
+use opcua::types::{DecodingOptions, Error, StatusCode};
+use tokio::io::{ReadHalf, WriteHalf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Mutex;
+use tokio_util::codec::FramedRead;
+
+/// How long a caller may take to say who it is.
+const INTRODUCTION: Duration = Duration::from_secs(5);
+
+type Stream = StreamConnection<ReadHalf<TcpStream>, WriteHalf<TcpStream>>;
+
+/// Where a server calls.
+#[derive(Clone, Debug)]
+pub struct Call {
+    /// The address.
+    pub listen: SocketAddr,
+    /// The application that has to call; any where it is not given.
+    pub server_uri: Option<String>,
+    /// Whether another connection is wanted right after this one, so that the port stays open until then.
+    pub goes_on: bool,
+    listener: Arc<Mutex<Option<TcpListener>>>,
+}
+
+impl Call {
+    /// Nobody has called yet, and the port is not open.
+    pub fn new(listen: SocketAddr, server_uri: Option<String>) -> Self {
+        Self {
+            listen,
+            server_uri,
+            goes_on: false,
+            listener: Arc::default(),
+        }
+    }
+
+    /// Waits for the server, and makes its connection one of ours.
+    pub async fn connect(
+        &self,
+        url: &str,
+        channel: Arc<SecureChannelState>,
+        outgoing: RequestRecv,
+        configuration: TransportConfiguration,
+    ) -> Result<TcpTransport, Error> {
+        let mut open = self.listener.lock().await;
+        let listener = match open.take() {
+            Some(listener) => listener,
+            None => TcpListener::bind(self.listen).await.map_err(|error| {
+                let what = format!("cannot wait for the server at {}: {error}", self.listen);
+                Error::new(StatusCode::BadCommunicationError, what)
+            })?,
+        };
+        let answer = |_: String, options: DecodingOptions| self.answer(&listener, options);
+        let connector = StreamConnector::new(answer, url.to_owned());
+        let connected = connector.connect(channel, outgoing, configuration).await;
+        if self.goes_on {
+            *open = Some(listener);
+        }
+        connected
+    }
+
+    /// The first caller that is the server.
+    async fn answer(&self, listener: &TcpListener, options: DecodingOptions) -> Result<Stream, Error> {
+        loop {
+            let (stream, from) = listener.accept().await.map_err(|error| {
+                Error::new(
+                    StatusCode::BadCommunicationError,
+                    format!("cannot take a call: {error}"),
+                )
+            })?;
+            let (reader, writer) = tokio::io::split(stream);
+            let mut reader = FramedRead::new(reader, TcpCodec::new(options.clone()));
+            let hello = tokio::time::timeout(INTRODUCTION, wait_for_reverse_hello(&mut reader)).await;
+            let Ok(Ok(hello)) = hello else {
+                tracing::debug!("{from} called and did not say who it is");
+                continue;
+            };
+            let uri = hello.server_uri.as_ref();
+            if self.server_uri.as_ref().is_some_and(|wanted| wanted != uri) {
+                tracing::warn!("{from} called as `{uri}`, which is not the server that is waited for");
+                continue;
+            }
+            return Ok(StreamConnection::new(
+                reader,
+                writer,
+                hello.endpoint_url.as_ref().to_owned(),
+            ));
+        }
+    }
+}

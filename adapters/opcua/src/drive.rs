@@ -1,0 +1,176 @@
+//! The event loop of a session, which connects, and reconnects.
+
+use std::collections::hash_map::RandomState;
+use std::hash::{BuildHasher, Hasher};
+use std::pin::pin;
+use std::time::{Duration, Instant};
+
+use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
+use floorgate_adapter_api::SourceMetrics;
+use futures_util::StreamExt;
+use opcua::client::{SessionConnectMode, SessionEventLoop, SessionPollResult};
+use opcua::types::StatusCode;
+use tokio::sync::watch;
+
+use crate::connection::{self, Certificates, Target};
+use crate::plan::Plan;
+use crate::settings::Policy;
+use crate::source::Link;
+use crate::transport::{Cutter, LimitedConnector};
+
+/// The first pause between two attempts to connect.
+const FIRST_PAUSE: Duration = Duration::from_millis(500);
+/// Pauses between attempts: doubling, each lengthened by a random part of itself, for ever.
+pub fn pauses(longest: Duration) -> ExponentialBackoff {
+    ExponentialBuilder::new()
+        .with_jitter()
+        // Without a seed every source of every gateway would pause alike, and all would come back at once.
+        .with_jitter_seed(RandomState::new().build_hasher().finish())
+        .with_min_delay(FIRST_PAUSE.min(longest))
+        .with_max_delay(longest)
+        .without_max_times()
+        .build()
+}
+
+/// What polls a session's event loop.
+pub struct Driver<'a> {
+    pub plan: &'a Plan,
+    pub cutter: &'a Cutter,
+    pub link: &'a watch::Sender<Link>,
+    pub metrics: &'a SourceMetrics,
+    pub certificates: &'a Certificates,
+    pub target: &'a Target,
+    pub is_alone: bool,
+}
+
+impl Driver<'_> {
+    /// Polls the event loop, which connects, and reconnects; returns why the session is given up.
+    pub async fn drive(&self, event_loop: SessionEventLoop<LimitedConnector>) -> String {
+        let (plan, link) = (self.plan, self.link);
+        let mut events = pin!(event_loop.enter());
+        let mut lost_since: Option<Instant> = None;
+        let mut connected_since = Instant::now();
+        let mut pauses = pauses(plan.settings.reconnect_limit.get());
+        while let Some(event) = events.next().await {
+            match event {
+                Ok(SessionPollResult::Reconnected(mode)) => {
+                    self.metrics.connects.inc();
+                    connected_since = Instant::now();
+                    let resumed = matches!(mode, SessionConnectMode::ReactivatedSession(_));
+                    link.send_modify(|link| {
+                        link.number += 1;
+                        link.up = true;
+                        link.resumed = resumed;
+                    });
+                }
+                Ok(SessionPollResult::ConnectionLost(status)) => {
+                    self.metrics.error("link");
+                    lost_since = Some(Instant::now());
+                    let reason = self.cutter.take_reason().unwrap_or_else(|| status.to_string());
+                    link.send_modify(|link| {
+                        link.up = false;
+                        link.reason = reason;
+                    });
+                    let lasted = connected_since.elapsed();
+                    if lasted > plan.settings.reconnect_limit.get() {
+                        pauses = self::pauses(plan.settings.reconnect_limit.get());
+                    }
+                    if lasted < FIRST_PAUSE {
+                        // A server that takes the connection and then drops it must not be asked in a tight loop.
+                        tokio::time::sleep(pauses.next().unwrap_or(FIRST_PAUSE)).await;
+                    }
+                }
+                Ok(SessionPollResult::ReconnectFailed(status)) => {
+                    self.metrics.error("link");
+                    let told = self.told(status);
+                    // After the session's time the server has none to re-activate: begin with its endpoints again.
+                    let hopeless =
+                        lost_since.is_none_or(|since| since.elapsed() > plan.settings.session_timeout.get());
+                    if hopeless
+                        || !self.is_alone
+                        || is_about_security(status)
+                        || self.is_exchanged(status).await
+                    {
+                        return told;
+                    }
+                    let pause = pauses.next().unwrap_or(plan.settings.reconnect_limit.get());
+                    tracing::warn!(
+                        source = plan.name,
+                        "cannot reconnect: {told}; next attempt in {:.1} s",
+                        pause.as_secs_f64()
+                    );
+                    tokio::time::sleep(pause).await;
+                }
+                Ok(_) => {}
+                Err(status) => return self.told(status),
+            }
+        }
+        link.borrow().reason.clone()
+    }
+
+    /// A status that a connection was not made with, in words.
+    fn told(&self, status: StatusCode) -> String {
+        let told = told(self.plan, status);
+        self.link.send_modify(|link| {
+            link.reason.clone_from(&told);
+            link.refused = is_refused(status);
+        });
+        told
+    }
+
+    /// Whether the server has another certificate now, with which it cannot understand what is said to the one before. Servers answer that in any way.
+    async fn is_exchanged(&self, status: StatusCode) -> bool {
+        let answered = !matches!(status, StatusCode::BadCommunicationError | StatusCode::BadTimeout);
+        answered
+            && self.plan.settings.security.policy != Policy::None
+            && connection::is_exchanged(self.plan, self.target, self.certificates).await == Some(true)
+    }
+}
+
+/// A status of the server in words, with the way out where the server refuses the gateway's certificate. What the gateway
+/// itself refuses of the server's was found out before.
+pub fn told(plan: &Plan, status: StatusCode) -> String {
+    if is_refused(status) && plan.settings.security.policy != Policy::None {
+        let own = plan.pki.join("own/cert.der");
+        format!(
+            "{status}: the server does not trust the gateway's certificate; have it trust {}",
+            own.display()
+        )
+    } else {
+        status.to_string()
+    }
+}
+
+/// Whether a status says that the server does not take the gateway's certificate.
+fn is_refused(status: StatusCode) -> bool {
+    matches!(
+        status,
+        StatusCode::BadCertificateUntrusted | StatusCode::BadSecurityChecksFailed
+    )
+}
+
+/// Whether a status says that certificates, keys or logins have changed.
+fn is_about_security(status: StatusCode) -> bool {
+    matches!(
+        status,
+        StatusCode::BadCertificateInvalid
+            | StatusCode::BadCertificateUntrusted
+            | StatusCode::BadSecurityChecksFailed
+            | StatusCode::BadSecurityPolicyRejected
+            | StatusCode::BadIdentityTokenRejected
+            | StatusCode::BadIdentityTokenInvalid
+            | StatusCode::BadUserAccessDenied
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_two_sources_pause_alike() {
+        let first = || pauses(Duration::from_secs(15)).take(4).collect::<Vec<Duration>>();
+        assert_ne!(first(), first());
+        assert!(first()[0] >= FIRST_PAUSE);
+    }
+}

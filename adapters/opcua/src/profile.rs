@@ -1,0 +1,177 @@
+//! What is known of products, as defaults for settings that are not given.
+//!
+//! Where it is from:
+//!
+//! - **Siemens S7-1200** (firmware 4.4 on): 10 sessions, 1,000 monitored items. *OPC UA system limits*, Siemens Industry Online Support, entry
+//!   109755846. A CPU measures slowly, so that asking for less than 200 ms only makes it revise.
+//! - **Siemens S7-1500**: the same entry; the shortest publishing and sampling intervals are set in the CPU's project, and the manual's examples have
+//!   200 ms (*Communication*, function manual, A5E03735815, "Using the S7-1500 as an OPC UA server"). A CPU that cannot keep up says `GoodOverload`.
+//! - **Kepware**: 128 sessions, of 60 s at most unless the project says otherwise (*OPC UA project properties* of the product's manual).
+//! - **Ignition** (Eclipse Milo): 10,000 monitored items in one request; united-manufacturing-hub/benthos-umh, `opcua_plugin/server_profiles.go`.
+//! - **Prosys**: subscriptions of many thousands of items make the Simulation Server stop answering; the same file.
+//! - **Beckhoff, CODESYS**: nothing that would hold for every project was found. The name is taken, so that what will be known can be used.
+
+use std::time;
+
+use floorgate_yaml::{Duration, Node};
+
+use crate::settings::{Profile, Settings};
+
+/// What a profile sets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Known {
+    publishing_interval: Option<Duration>,
+    sampling_interval: Option<Duration>,
+    items_per_subscription: Option<u32>,
+    session_timeout: Option<Duration>,
+    keep_alive: Option<Duration>,
+    request_timeout: Option<Duration>,
+}
+
+fn known(profile: Profile) -> Known {
+    match profile {
+        Profile::S71200 => Known {
+            publishing_interval: Some(Duration::from_millis(200)),
+            sampling_interval: Some(Duration::from_millis(100)),
+            items_per_subscription: Some(1_000),
+            keep_alive: Some(Duration::from_secs(5)),
+            request_timeout: Some(Duration::from_secs(10)),
+            ..Known::default()
+        },
+        Profile::S71500 => Known {
+            publishing_interval: Some(Duration::from_millis(200)),
+            sampling_interval: Some(Duration::from_millis(100)),
+            items_per_subscription: Some(1_000),
+            ..Known::default()
+        },
+        Profile::Kepware => Known {
+            session_timeout: Some(Duration::from_secs(60)),
+            ..Known::default()
+        },
+        Profile::Prosys => Known {
+            items_per_subscription: Some(800),
+            ..Known::default()
+        },
+        Profile::Ignition | Profile::Beckhoff | Profile::Codesys => Known::default(),
+    }
+}
+
+/// Sets what the profile knows and `written` does not say.
+pub fn apply(settings: &mut Settings, written: &Node) {
+    let Some(profile) = settings.profile else { return };
+    let known = known(profile);
+    let given = |key: &str| written.get(key).is_some();
+    set(
+        &mut settings.publishing_interval,
+        known.publishing_interval,
+        given("publishing_interval"),
+    );
+    set(
+        &mut settings.items_per_subscription,
+        known.items_per_subscription,
+        given("items_per_subscription"),
+    );
+    set(
+        &mut settings.session_timeout,
+        known.session_timeout,
+        given("session_timeout"),
+    );
+    set(&mut settings.keep_alive, known.keep_alive, given("keep_alive"));
+    set(
+        &mut settings.request_timeout,
+        known.request_timeout,
+        given("request_timeout"),
+    );
+    // Without an interval of its own, sampling goes with publishing: who gives the one means both.
+    if settings.sampling_interval.is_none() && !given("publishing_interval") {
+        settings.sampling_interval = known.sampling_interval;
+    }
+}
+
+fn set<T>(setting: &mut T, known: Option<T>, is_given: bool) {
+    if let Some(known) = known.filter(|_| !is_given) {
+        *setting = known;
+    }
+}
+
+/// Checks the settings about whom the gateway is connected to, and how; messages with their keys and ways out.
+pub fn check(settings: &Settings, errors: &mut Vec<(&'static str, String, String)>) {
+    for endpoint in &settings.redundant {
+        if opcua::core::comms::url::hostname_port_from_url(endpoint, 4840).is_err() {
+            errors.push((
+                "redundant",
+                format!("`{endpoint}` is no OPC UA address"),
+                "write opc.tcp://HOST:PORT/PATH, for example opc.tcp://plc2:4840".to_owned(),
+            ));
+        }
+    }
+    if settings.security.policy.is_deprecated() && !settings.allow_deprecated_security_policy {
+        errors.push((
+            "security",
+            "the security policy is deprecated: it rests on SHA-1, which is broken".to_owned(),
+            "use basic256sha256 or better; where the server has nothing else, say `allow_deprecated_security_policy: true`"
+                .to_owned(),
+        ));
+    }
+    let Some(reverse) = &settings.reverse_connect else {
+        return;
+    };
+    if reverse.listen.parse::<std::net::SocketAddr>().is_err() {
+        errors.push((
+            "reverse_connect",
+            format!("`{}` is no address to listen at", reverse.listen),
+            "write ADDRESS:PORT, for example 0.0.0.0:4841".to_owned(),
+        ));
+    }
+    if !settings.redundant.is_empty() {
+        errors.push((
+            "reverse_connect",
+            "`reverse_connect` and `redundant` do not go together".to_owned(),
+            "make a source of each server".to_owned(),
+        ));
+    }
+}
+
+/// How long the gateway waits for a server to call. Servers try every 15 s as a rule (open62541, the OPC Foundation's .NET stack).
+pub const WAIT_FOR_CALL: time::Duration = time::Duration::from_secs(40);
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use floorgate_yaml::{Problems, draft, parse};
+
+    use super::*;
+
+    fn settings(text: &str) -> Settings {
+        let mut problems = Problems::default();
+        let file = problems.add_file(Path::new("test.yaml"), text.to_owned());
+        let node = parse(file, text, &mut problems).unwrap();
+        let mut settings = draft::<Settings>(&node, &mut problems).unwrap().value;
+        apply(&mut settings, &node);
+        settings
+    }
+
+    #[test]
+    fn a_profile_sets_what_is_not_given() {
+        let plain = settings("endpoint: opc.tcp://plc:4840\nprofile: s7-1200\n");
+        assert_eq!(plain.publishing_interval, Duration::from_millis(200));
+        assert_eq!(plain.sampling_interval, Some(Duration::from_millis(100)));
+        assert_eq!(plain.items_per_subscription, 1_000);
+        let given = settings(
+            "endpoint: opc.tcp://plc:4840\nprofile: s7-1200\npublishing_interval: 50ms\nitems_per_subscription: 10000\n",
+        );
+        assert_eq!(given.publishing_interval, Duration::from_millis(50));
+        assert_eq!(
+            given.sampling_interval, None,
+            "it goes with the publishing interval"
+        );
+        assert_eq!(
+            given.items_per_subscription, 10_000,
+            "what is given counts, also where it is the default"
+        );
+        let kepware = settings("endpoint: opc.tcp://plc:4840\nprofile: kepware\n");
+        assert_eq!(kepware.session_timeout, Duration::from_secs(60));
+        assert_eq!(kepware.publishing_interval, Duration::from_millis(50));
+    }
+}

@@ -1,0 +1,243 @@
+//! What is watched while a connection is up: that the server answers, what it says of itself, and the certificates of both sides.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use floorgate_adapter_api::{SourceMetrics, Timestamp};
+use opcua::client::Session;
+use opcua::types::{DataValue, ReadValueId, TimestampsToReturn, VariableId, Variant};
+use tokio::sync::watch;
+
+use crate::connection::{self, Certificates, Target};
+use crate::pki;
+use crate::plan::Plan;
+use crate::publish::is_lost;
+use crate::redundancy::{self, HEALTHY, level_of};
+use crate::server::{read, reason};
+use crate::settings::Policy;
+use crate::source::Link;
+use crate::transport::Cutter;
+
+/// How often the folder of certificates is looked at.
+const LOOK: Duration = Duration::from_secs(2);
+/// How often a server that refused the new certificate is asked whether it takes it by now.
+const ASK_AGAIN: Duration = Duration::from_mins(10);
+/// How often the end of a certificate is warned about.
+const WARN: Duration = Duration::from_hours(24);
+
+/// The states of a server (OPC 10000-5 §12.6).
+const STATES: [&str; 8] = [
+    "Running",
+    "Failed",
+    "NoConfiguration",
+    "Suspended",
+    "Shutdown",
+    "Test",
+    "CommunicationFault",
+    "Unknown",
+];
+
+/// Asks the server for its state now and then, and cuts a connection on which no answer comes. Shows its service level.
+pub async fn keep_alive(
+    plan: &Plan,
+    session: &Session,
+    sender: &watch::Sender<Link>,
+    cutter: &Cutter,
+    metrics: &SourceMetrics,
+    level: &watch::Sender<u8>,
+) {
+    let timeout = plan.settings.request_timeout.get();
+    let mut link = sender.subscribe();
+    let mut known = (0, u8::MAX);
+    loop {
+        let Ok(number) = link.wait_for(|link| link.up).await.map(|link| link.number) else {
+            return;
+        };
+        tokio::time::sleep(plan.settings.keep_alive.get()).await;
+        let nodes = [
+            VariableId::Server_ServerStatus_State,
+            VariableId::Server_ServiceLevel,
+        ];
+        let nodes = nodes.map(|id| ReadValueId::new_value(id.into())).to_vec();
+        let begun = Instant::now();
+        metrics.requests.inc();
+        match read(session, nodes, TimestampsToReturn::Neither, timeout).await {
+            Ok(values) => {
+                metrics.request_seconds.observe(begun.elapsed().as_secs_f64());
+                let told = health(&values);
+                tell_health(plan, known, told);
+                known = told;
+                metrics.server(told.0, told.1);
+                level.send_replace(told.1);
+                sender.send_modify(|link| link.answered = Some(Instant::now()));
+            }
+            Err(error) if is_lost(error.status()) => {
+                let same = { link.borrow().number == number && link.borrow().up };
+                if same {
+                    metrics.error("timeout");
+                    cutter.cut(format!("the server gives no sign of life: {}", reason(&error)));
+                    if link
+                        .wait_for(|link| link.number != number || !link.up)
+                        .await
+                        .is_err()
+                    {
+                        return;
+                    }
+                }
+            }
+            // An answer, even a refusal, is a sign of life.
+            Err(_) => sender.send_modify(|link| link.answered = Some(Instant::now())),
+        }
+    }
+}
+
+/// State and service level. What a server does not tell is as it should be.
+fn health(values: &[DataValue]) -> (i32, u8) {
+    let value = |at: usize| values.get(at).and_then(|value: &DataValue| value.value.as_ref());
+    let state = match value(0) {
+        Some(Variant::Int32(state)) => *state,
+        _ => 0,
+    };
+    (state, level_of(value(1)))
+}
+
+fn tell_health(plan: &Plan, before: (i32, u8), now: (i32, u8)) {
+    let source = &plan.name;
+    if before.0 != now.0 {
+        let name = usize::try_from(now.0).ok().and_then(|state| STATES.get(state));
+        let name = name.copied().unwrap_or("of no known name");
+        if now.0 == 0 {
+            tracing::info!(source, "the server is running again");
+        } else {
+            tracing::warn!(
+                source,
+                state = now.0,
+                "the server's state is {name}, and not Running: what it tells may be old"
+            );
+        }
+    }
+    match (before.1 < HEALTHY, now.1 < HEALTHY) {
+        (false, true) => tracing::warn!(
+            source,
+            level = now.1,
+            "the server's service level is below {HEALTHY}"
+        ),
+        (true, false) => tracing::info!(
+            source,
+            level = now.1,
+            "the server's service level is healthy again"
+        ),
+        _ => {}
+    }
+}
+
+/// Waits until the connection has to be made anew for a certificate's sake: the gateway's is another, or the server's is accepted no more; why.
+pub async fn watch_certificates(plan: &Arc<Plan>, certificates: &Certificates, target: &Target) -> String {
+    if plan.settings.security.policy == Policy::None {
+        return std::future::pending().await;
+    }
+    let mut seen = None;
+    let mut ask_again = Instant::now() + ASK_AGAIN;
+    loop {
+        let (of_look, looked_at) = (Arc::clone(plan), certificates.clone());
+        let look = move || {
+            let now = pki::fingerprint(&of_look.pki);
+            (
+                now,
+                (seen != Some(now))
+                    .then(|| is_to_end(&of_look, &looked_at))
+                    .flatten(),
+            )
+        };
+        match tokio::task::spawn_blocking(look).await {
+            Ok((_, Some(why))) => return why,
+            Ok((now, None)) => seen = Some(now),
+            Err(error) => tracing::debug!("certificates cannot be looked at: {error}"),
+        }
+        if target.with_previous && Instant::now() >= ask_again {
+            let with_new = Target {
+                with_previous: false,
+                ..target.clone()
+            };
+            match Box::pin(redundancy::ask(plan, &with_new)).await {
+                Ok(_) => return "the server takes the gateway's new certificate".to_owned(),
+                Err(reason) => {
+                    tracing::warn!(
+                        source = plan.name,
+                        "the server does not take the gateway's new certificate yet: {reason}"
+                    );
+                }
+            }
+            ask_again = Instant::now() + ASK_AGAIN;
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+fn is_to_end(plan: &Plan, certificates: &Certificates) -> Option<String> {
+    let known = [pki::own(&plan.pki, false).ok(), pki::previous(&plan.pki)];
+    // While the file is being replaced there may be none; that is no change.
+    if known[0].is_some()
+        && !known
+            .iter()
+            .flatten()
+            .any(|own| own.thumbprint == certificates.own.thumbprint)
+    {
+        return Some("the gateway has another certificate".to_owned());
+    }
+    let is_renewed = known[1]
+        .as_ref()
+        .is_some_and(|before| before.thumbprint == certificates.own.thumbprint)
+        && certificates.is_present;
+    if is_renewed {
+        return Some("the gateway has a new certificate".to_owned());
+    }
+    if plan.settings.trust_any_server_certificate {
+        return None;
+    }
+    connection::check(plan, certificates)
+        .err()
+        .map(|error| error.to_string())
+}
+
+/// Warns of certificates that end soon, once a day, and shows when they do.
+pub async fn warn_of_expiry(plan: &Plan, certificates: &Certificates, metrics: &SourceMetrics) {
+    if plan.settings.security.policy == Policy::None {
+        return;
+    }
+    let both = [
+        (
+            "gateway",
+            Some(certificates.own.valid_to),
+            "`floorgate pki renew`, and have the servers trust the new one",
+        ),
+        (
+            "server",
+            certificates.server_valid_to,
+            "have the server's owner renew it",
+        ),
+    ];
+    loop {
+        for (whose, valid_to, cure) in both {
+            let Some(valid_to) = valid_to else { continue };
+            #[allow(clippy::cast_precision_loss)] // seconds are enough
+            metrics.certificate_expires(whose, (valid_to.as_nanos() / 1_000_000_000) as f64);
+            let days_left = pki::days_left(valid_to, Timestamp::now());
+            let source = &plan.name;
+            if days_left < pki::URGENT_DAYS {
+                tracing::error!(
+                    source,
+                    days_left,
+                    "the {whose}'s certificate ends at {valid_to}: {cure}"
+                );
+            } else if days_left < pki::WARN_DAYS {
+                tracing::warn!(
+                    source,
+                    days_left,
+                    "the {whose}'s certificate ends at {valid_to}: {cure}"
+                );
+            }
+        }
+        tokio::time::sleep(WARN).await;
+    }
+}
