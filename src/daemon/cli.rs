@@ -96,7 +96,7 @@ Exit codes: 0 compared, 1 with --exit-code where they differ, 3 one of them is w
     ///
     /// It reads gently and never writes: functions 1 to 4 and 43/14, one request at a time, with a pause after each.
     #[command(after_help = crate::probe::EXAMPLES)]
-    Probe(ProbeOptions),
+    Probe(Box<ProbeOptions>),
     /// The gateway's own key and certificate, and the servers it trusts (OPC UA).
     #[command(subcommand)]
     Pki(PkiCommand),

@@ -123,7 +123,7 @@ pub fn pki(command: &PkiCommand) -> anyhow::Result<()> {
             Trusted::List(list) => tell_list(&list)?,
         },
         PkiCommand::Reject { thumbprint, place } => {
-            tell("refused", &pki::reject(&place.folder()?, thumbprint)?)?
+            tell("refused", &pki::reject(&place.folder()?, thumbprint)?)?;
         }
         PkiCommand::Renew { new_key, place } => {
             let renewed = pki::renew(&place.folder()?, *new_key)?;
@@ -151,7 +151,7 @@ fn show(contents: &Contents) -> anyhow::Result<()> {
         }
         None => print("own       none yet; `floorgate pki init` makes it, or the first start\n")?,
     }
-    for certificate in contents.previous.iter() {
+    if let Some(certificate) = &contents.previous {
         tell("previous", certificate)?;
     }
     for certificate in &contents.trusted {
