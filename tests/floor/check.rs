@@ -16,7 +16,7 @@ sources:
     adapter: opcua
     endpoint: "http://plc:4840/"
     publishing_interval: 10 parsecs
-  press: {adapter: modbus, connect: "udp://press", timeout: soon}
+  press: {adapter: modbus, connect: "ftp://press", timeout: soon}
   oven: {adapter: modbuss, connect: "tcp://oven"}
 kafka:
   brokers: ["kafka"]
@@ -43,7 +43,7 @@ const MISTAKES: [(&str, &str, &str); 12] = [
     // A value that cannot be read hides no other mistake of its source.
     ("floorgate.yaml", SETTINGS, "\"http://plc:4840/"),
     ("floorgate.yaml", SETTINGS, "10 parsecs"),
-    ("floorgate.yaml", SETTINGS, "\"udp://press"),
+    ("floorgate.yaml", SETTINGS, "\"ftp://press"),
     ("floorgate.yaml", SETTINGS, "soon"),
     ("floorgate.yaml", SETTINGS, "modbuss"),
     ("floorgate.yaml", SETTINGS, "\"kafka\""),
