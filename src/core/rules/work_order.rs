@@ -59,6 +59,9 @@ struct Other {
     status: Option<String>,
     in_run: bool,
     ordinal: u32,
+    /// Something may have been missed since it was told of: its run may be over.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    doubtful: bool,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     latched: Vec<(Arc<str>, Value)>,
 }
@@ -95,7 +98,11 @@ impl Memory {
         if self.in_run || self.ended_in == Some(moment) {
             return Some(run(order, self.ordinal, &self.latched));
         }
-        let open = self.others.iter().rev().find(|other| other.in_run)?;
+        let open = self
+            .others
+            .iter()
+            .rev()
+            .find(|other| other.in_run && !other.doubtful)?;
         Some(run(&open.order, open.ordinal, &open.latched))
     }
 }
@@ -112,10 +119,9 @@ pub(super) fn evaluate(
     order: Slot,
     latch: &[(Arc<str>, Slot)],
 ) {
-    if context.change.gap && memory.known {
+    if context.change.gap {
         // The run may have ended unseen, also where the status is the same as before.
-        memory.known = false;
-        *dirty = true;
+        *dirty |= memory.doubt();
     }
     if !matches!(context.change.cause, Cause::Initial | Cause::Value) {
         return;
@@ -226,9 +232,18 @@ impl Memory {
         }
     }
 
+    /// Something may have been missed: nobody knows which runs are open. Whether that is news.
+    fn doubt(&mut self) -> bool {
+        let mut news = std::mem::replace(&mut self.known, false);
+        for other in &mut self.others {
+            news |= !std::mem::replace(&mut other.doubtful, true);
+        }
+        news
+    }
+
     /// Goes on with an order of many, as it was when it was last told of.
     fn turn_to(&mut self, order: &str) {
-        self.known = true;
+        let was_known = std::mem::replace(&mut self.known, true);
         if self.order.as_deref() == Some(order) {
             return;
         }
@@ -240,6 +255,7 @@ impl Memory {
                 status: self.status.take(),
                 in_run: self.in_run,
                 ordinal: self.ordinal,
+                doubtful: !was_known,
                 latched: std::mem::take(&mut self.latched),
             });
             if self.others.len() > REMEMBERED_ORDERS {
@@ -334,6 +350,20 @@ mod tests {
         );
         assert_eq!(tell("B", "Ended").1, run("A/filler/1"), "A's run is open still");
         assert_eq!(tell("A", "Ended"), (Some("Interrupted".into()), None));
+        assert_eq!(tell("A", "Running").1, run("A/filler/2"));
+        assert_eq!(tell("B", "AllowedToStart").1, run("A/filler/2"));
+        assert!(memory.doubt() && !memory.doubt());
+        let mut tell = |order: &str, status: &str| {
+            memory.turn_to(order);
+            memory.take_over(Some(order.to_owned()), status);
+            memory.run("filler", 0).map(|run| run.id)
+        };
+        assert_eq!(
+            tell("B", "AllowedToStart"),
+            None,
+            "A's run may be over since something was missed"
+        );
+        assert_eq!(tell("A", "Running"), run("A/filler/2"), "it is not");
     }
 
     #[test]
