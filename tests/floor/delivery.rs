@@ -5,12 +5,13 @@ use std::ops::Range;
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result, ensure};
-use floorgate_tests::{Delivery, Folder, Kafka, Patience, Record};
+use floorgate_tests::{Delivery, Folder, Kafka, Patience, Record, until};
 use rdkafka::config::ClientConfig;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 
 use crate::copies::copy_outbox;
 use crate::counting::{COUNTER, compare, known, read_to, told, written};
+use crate::operator::waiting_counts;
 use crate::plant::{Plant, topic};
 
 /// The records of the lanes' newest epoch.
@@ -242,6 +243,10 @@ pub fn backlog(last: i64) -> Result<(Kafka, Plant)> {
     let stored = "floorgate_events_total{type=\"ProductionCountRecorded\"}";
     plant.gateway.wait_for_metric(stored, 500.0.., Patience::Long)?;
     written(&mut plant, last)?;
+    // What was written last is on its way for a while.
+    until("the last count in the outbox", Patience::Long, || {
+        Ok((waiting_counts(&plant.gateway)?.last() == Some(&last)).then_some(()))
+    })?;
     plant.gateway.stop()?;
     // A tool that has the store to itself leaves it without the log.
     let looked = plant.gateway.command(&["outbox", "status"])?.output()?;
