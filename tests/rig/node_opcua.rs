@@ -83,16 +83,7 @@ impl NodePeer {
 
     /// How many subscriptions there are.
     pub fn subscriptions(&mut self) -> Result<u64> {
-        self.counted("subscriptions")
-    }
-
-    /// How many sessions there are.
-    pub fn sessions(&mut self) -> Result<u64> {
-        self.counted("sessions")
-    }
-
-    fn counted(&mut self, what: &str) -> Result<u64> {
-        self.ask(&json!({"op": what}))?["value"]
+        self.ask(&json!({"op": "subscriptions"}))?["value"]
             .as_u64()
             .context("no number")
     }

@@ -3,15 +3,16 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use floorgate_adapter_api::{Quality, Sample, Timestamp, Value};
+use floorgate_adapter_api::{Quality, Sample, Value};
 use opcua::types::{
-    AttributeId, ContentFilter, ContentFilterElement, EventFilter, ExtensionObject, FilterOperator,
-    LiteralOperand, NodeId, NumericRange, ObjectTypeId, QualifiedName, SimpleAttributeOperand, Variant,
+    AttributeId, ContentFilter, ContentFilterElement, DataValue, DateTime, EventFilter, ExtensionObject,
+    FilterOperator, LiteralOperand, NodeId, NumericRange, ObjectTypeId, QualifiedName,
+    SimpleAttributeOperand, Variant,
 };
 
 use crate::item::{Item, Tag, What};
 use crate::structure::Types;
-use crate::value::{Unsupported, time_of, value_of};
+use crate::value::{Unsupported, time_of, told, value_of};
 
 /// Conditions that one refresh may tell; a server with more is not believed to have told all.
 const MOST_CONDITIONS: usize = 20_000;
@@ -150,7 +151,7 @@ pub enum Refresh {
 
 /// The conditions that a refresh has told so far, by id.
 #[derive(Debug, Default)]
-pub struct Told {
+pub struct Telling {
     all: HashMap<Arc<str>, Value>,
     /// There were more.
     is_part: bool,
@@ -164,9 +165,9 @@ impl Fields {
         self.0.get_mut(place).map(std::mem::take).unwrap_or_default()
     }
 
-    fn time(&mut self, place: usize) -> Option<Timestamp> {
+    fn time(&mut self, place: usize) -> Option<DateTime> {
         match self.take(place) {
-            Variant::DateTime(time) => time_of(Some(*time), None),
+            Variant::DateTime(time) => Some(*time),
             _ => None,
         }
     }
@@ -190,35 +191,26 @@ impl Fields {
 /// Samples of an event of a type that is asked for by its fields.
 pub fn happened(tags: &[Tag], fields: Vec<Variant>, types: &Types) -> Happened {
     let mut fields = Fields(fields);
-    let (source_time, server_time) = (fields.time(0), fields.time(1));
+    let [source_timestamp, server_timestamp] = [0, 1].map(|place| fields.time(place));
     let mut happened = Happened::default();
     for (place, tag) in (TIMES.len()..).zip(tags) {
-        let (value, quality) = match value_of(fields.take(place), Some(types)) {
-            Ok(value) => (value, Quality::GOOD),
-            Err(kind) => {
-                happened.unsupported = Some(kind);
-                (None, Quality::BAD_DECODING_ERROR)
-            }
+        let data = DataValue {
+            value: Some(fields.take(place)),
+            source_timestamp,
+            server_timestamp,
+            ..DataValue::null()
         };
-        happened.samples.push(Sample {
-            tag: tag.id,
-            value: match &tag.field {
-                Some(field) => value.and_then(|value| field.of(&value)),
-                None => value,
-            },
-            quality,
-            source_time,
-            server_time,
-            gap: false,
-        });
+        let (told, unsupported) = told(data, Some(types));
+        happened.samples.push(told.sample(tag.id, tag.field.as_ref()));
+        happened.unsupported = unsupported.or(happened.unsupported);
     }
     happened
 }
 
-/// What an event of an item that tells conditions comes to; `told` has what a refresh that goes on has told.
-pub fn condition(tags: &[Tag], fields: Vec<Variant>, told: &mut Option<Told>) -> Happened {
+/// What an event of an item that tells conditions comes to; `telling` is a refresh that goes on.
+pub fn condition(tags: &[Tag], fields: Vec<Variant>, telling: &mut Option<Telling>) -> Happened {
     let mut fields = Fields(fields);
-    let (source_time, server_time) = (fields.time(0), fields.time(1));
+    let [source_time, server_time] = [0, 1].map(|place| time_of(fields.time(place), None));
     let of = match fields.of(Of::EventType) {
         Variant::NodeId(of) => *of,
         _ => NodeId::null(),
@@ -236,14 +228,14 @@ pub fn condition(tags: &[Tag], fields: Vec<Variant>, told: &mut Option<Told>) ->
     };
     let is = |id: ObjectTypeId| of == id;
     if is(ObjectTypeId::RefreshStartEventType) {
-        *told = Some(Told::default());
+        *telling = Some(Telling::default());
         return Happened {
             conditions: Some(Refresh::Begun),
             ..Happened::default()
         };
     }
     if is(ObjectTypeId::RefreshEndEventType) {
-        let Some(all) = told.take() else {
+        let Some(all) = telling.take() else {
             return Happened::default();
         };
         let is_part = all.is_part;
@@ -273,7 +265,7 @@ pub fn condition(tags: &[Tag], fields: Vec<Variant>, told: &mut Option<Told>) ->
     let Some((id, record)) = record(&of, &mut fields) else {
         return Happened::default();
     };
-    match told {
+    match telling {
         Some(told) => {
             if told.all.len() < MOST_CONDITIONS || told.all.contains_key(&id) {
                 told.all.insert(id, record);

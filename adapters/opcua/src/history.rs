@@ -19,7 +19,7 @@ use crate::items::{failed, is_too_large};
 use crate::outlet::Halt;
 use crate::publish::{Connected, is_lost};
 use crate::subscription::State;
-use crate::value::{self, time_of};
+use crate::value::time_of;
 
 /// Values that are held at a time, of all nodes.
 const MOST_HELD: usize = 200_000;
@@ -278,10 +278,8 @@ impl Connected<'_> {
             }
         }
         next.sort_by_key(|(time, ..)| *time);
-        if next
-            .iter()
-            .any(|(.., value)| self.state.types.lacks(value.value.as_ref()))
-        {
+        let told = next.iter().filter_map(|(.., value)| value.value.as_ref());
+        if self.state.types.lack(told) {
             self.ask_types().await?;
         }
         let count = next.len();
@@ -290,15 +288,11 @@ impl Connected<'_> {
             if samples.len() >= MOST_AT_A_TIME {
                 self.outlet.told_late(std::mem::take(&mut samples)).await?;
             }
-            let (told, unsupported) = value::told(value, Some(&self.state.types));
-            self.note(place, unsupported);
-            let Some(item) = self.plan.items().get(place as usize) else {
-                continue;
-            };
-            samples.extend(self.plan.tags_of(item).iter().map(|tag| Sample {
-                source_time: Some(time),
-                ..told.sample(tag.id, tag.field.as_ref())
-            }));
+            let before = samples.len();
+            self.tell(place, value, &mut samples);
+            for sample in &mut samples[before..] {
+                sample.source_time = Some(time);
+            }
         }
         self.outlet.told_late(samples).await?;
         Ok(count)

@@ -4,8 +4,9 @@ use floorgate_adapter_api::Sample;
 use opcua::client::UARequest;
 use opcua::client::services::Call;
 use opcua::types::{
-    CallMethodRequest, DataChangeNotification, EventFieldList, EventNotificationList, ExtensionObject,
-    MethodId, MonitoredItemNotification, ObjectTypeId, StatusChangeNotification, StatusCode, Variant,
+    CallMethodRequest, DataChangeNotification, DataValue, EventFieldList, EventNotificationList,
+    ExtensionObject, MethodId, MonitoredItemNotification, ObjectTypeId, StatusChangeNotification, StatusCode,
+    Variant,
 };
 
 use crate::event::{self, Refresh};
@@ -22,19 +23,18 @@ struct Refused(usize);
 impl Connected<'_> {
     /// Asks for the server's types where a message holds the first structure.
     pub async fn know_types_of(&mut self, objects: &[ExtensionObject]) -> Result<(), Halt> {
-        let types = &self.state.types;
-        let lacks = objects.iter().any(|object| {
-            let changes = object.inner_as::<DataChangeNotification>();
-            let mut values = changes
-                .iter()
-                .flat_map(|changes| changes.monitored_items.iter().flatten());
-            let events = object.inner_as::<EventNotificationList>();
-            let events = events.iter().flat_map(|events| events.events.iter().flatten());
-            let mut fields = events.flat_map(|event| event.event_fields.iter().flatten());
-            values.any(|item| types.lacks(item.value.value.as_ref()))
-                || fields.any(|field| types.lacks(Some(field)))
+        let values = objects.iter().flat_map(|object| {
+            let changes = object.inner_as::<DataChangeNotification>().into_iter();
+            let changes = changes.flat_map(|changes| changes.monitored_items.iter().flatten());
+            let events = object.inner_as::<EventNotificationList>().into_iter();
+            let events = events.flat_map(|events| events.events.iter().flatten());
+            let fields = events.flat_map(|event| event.event_fields.iter().flatten());
+            changes.filter_map(|item| item.value.value.as_ref()).chain(fields)
         });
-        if lacks { self.ask_types().await } else { Ok(()) }
+        if self.state.types.lack(values) {
+            self.ask_types().await?;
+        }
+        Ok(())
     }
 
     /// Asks for the server's types.
@@ -124,16 +124,25 @@ impl Connected<'_> {
         } else if !self.state.refused.is_empty() {
             readmitted = self.state.refused.remove(&place).is_some();
         }
-        let (told, unsupported) = value::told(item.value, Some(&self.state.types));
-        for tag in self.plan.tags_of(of) {
-            let mut sample = told.sample(tag.id, tag.field.as_ref());
+        let before = samples.len();
+        self.tell(place, item.value, samples);
+        for sample in &mut samples[before..] {
             // Nobody saw what it did while it was refused.
             sample.gap |= readmitted;
             if sample.gap {
                 self.outlet.metrics.gaps.inc();
             }
-            samples.push(sample);
         }
+    }
+
+    /// The samples of the tags that come of an item, of a value of it.
+    pub fn tell(&mut self, place: u32, data: DataValue, samples: &mut Vec<Sample>) {
+        let Some(item) = self.plan.items().get(place as usize) else {
+            return;
+        };
+        let (told, unsupported) = value::told(data, Some(&self.state.types));
+        let tags = self.plan.tags_of(item).iter();
+        samples.extend(tags.map(|tag| told.sample(tag.id, tag.field.as_ref())));
         self.note(place, unsupported);
     }
 

@@ -54,29 +54,23 @@ impl Outlet {
         bookmarks: Vec<Bookmark>,
         receipt: impl Into<Option<Receipt>>,
     ) -> Result<(), Halt> {
-        let count = samples.len() as u64;
         self.send(Batch {
             samples,
             bookmarks,
             receipt: receipt.into(),
             ..self.batch()
         })
-        .await?;
-        self.metrics.samples.inc_by(count);
-        Ok(())
+        .await
     }
 
     /// Hands on samples with what is to be said of them.
     pub async fn with_notice(&self, notice: Notice, samples: Vec<Sample>) -> Result<(), Halt> {
-        let count = samples.len() as u64;
         self.send(Batch {
             notices: vec![notice],
             samples,
             ..self.batch()
         })
-        .await?;
-        self.metrics.samples.inc_by(count);
-        Ok(())
+        .await
     }
 
     /// Says that changes may have been missed.
@@ -139,11 +133,14 @@ impl Outlet {
     }
 
     async fn send(&self, batch: Batch) -> Result<(), Halt> {
+        let count = batch.samples.len() as u64;
         // A gateway that takes nothing any more is about to stop the source; both end it.
         tokio::select! {
             biased;
-            sent = self.intake.send(batch) => sent.map_err(|_| Halt::Stop),
-            () = self.stop.cancelled() => Err(Halt::Stop),
+            sent = self.intake.send(batch) => sent.map_err(|_| Halt::Stop)?,
+            () = self.stop.cancelled() => return Err(Halt::Stop),
         }
+        self.metrics.samples.inc_by(count);
+        Ok(())
     }
 }

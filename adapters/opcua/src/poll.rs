@@ -10,7 +10,6 @@ use crate::items::is_node_refused;
 use crate::outlet::Halt;
 use crate::publish::{Connected, is_lost};
 use crate::server::read;
-use crate::value;
 
 impl Connected<'_> {
     /// Reads all tags every poll interval until the connection is lost or the source is to stop.
@@ -130,10 +129,8 @@ impl Connected<'_> {
             .metrics
             .request_seconds
             .observe(begun.elapsed().as_secs_f64());
-        if values
-            .iter()
-            .any(|value| self.state.types.lacks(value.value.as_ref()))
-        {
+        let read = values.iter().filter_map(|value| value.value.as_ref());
+        if self.state.types.lack(read) {
             self.ask_types().await?;
         }
         for (number, value) in asked.into_iter().zip(values) {
@@ -162,16 +159,14 @@ impl Connected<'_> {
         } else {
             readmitted = told.remove(&place).is_some_and(is_node_refused);
         }
-        let (told, unsupported) = value::told(data, Some(&self.state.types));
-        for tag in tags {
-            let mut sample = told.sample(tag.id, tag.field.as_ref());
-            if readmitted {
+        let before = samples.len();
+        self.tell(place, data, samples);
+        if readmitted {
+            for sample in &mut samples[before..] {
                 // Nobody saw what it did while it was refused.
                 sample.gap = true;
                 self.outlet.metrics.gaps.inc();
             }
-            samples.push(sample);
         }
-        self.note(place, unsupported);
     }
 }

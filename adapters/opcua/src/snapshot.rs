@@ -160,7 +160,7 @@ impl Snapshots {
                     return Err(failed("reading", &error));
                 }
             };
-            if values.iter().any(|value| types.lacks(value.value.as_ref())) {
+            if types.lack(values.iter().filter_map(|value| value.value.as_ref())) {
                 let asked = types.ask(session, most, &self.plan.name).await;
                 asked.map_err(|error| failed("reading the data types", &error))?;
             }

@@ -82,8 +82,8 @@ impl Types {
         self.0.get_or_try_init(ask).await.map(|_| ())
     }
 
-    /// Whether a value cannot be told before the server's types are known.
-    pub fn lacks(&self, value: Option<&Variant>) -> bool {
+    /// Whether one of the values cannot be told before the server's types are known.
+    pub fn lack<'v>(&self, mut values: impl Iterator<Item = &'v Variant>) -> bool {
         fn is_structure(value: &Variant) -> bool {
             match value {
                 Variant::ExtensionObject(object) => object.body.is_some(),
@@ -92,7 +92,7 @@ impl Types {
                 _ => false,
             }
         }
-        self.0.get().is_none() && value.is_some_and(is_structure)
+        self.0.get().is_none() && values.any(is_structure)
     }
 
     /// A structure as a record; `None` for a null.

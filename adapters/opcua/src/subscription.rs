@@ -125,7 +125,7 @@ pub struct State {
     /// The types of the server.
     pub types: Types,
     /// Conditions that refreshes have told so far, by the item that tells them.
-    pub told: HashMap<u32, event::Told>,
+    pub told: HashMap<u32, event::Telling>,
     /// The server is to tell all conditions.
     pub refresh: bool,
     /// Whether that is stored as well: when the last message was sent.

@@ -202,9 +202,6 @@ fn is_to_end(plan: &Plan, certificates: &Certificates) -> Option<String> {
 
 /// Warns of certificates that end soon, once a day, and shows when they do.
 pub async fn warn_of_expiry(plan: &Plan, certificates: &Certificates, metrics: &SourceMetrics) {
-    if plan.settings.security.policy == Policy::None {
-        return;
-    }
     let both = [
         (
             "gateway",

@@ -8,12 +8,13 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::detect::Cause;
+use crate::json::Object;
 use crate::plan::AlarmBit;
 
 use super::{Context, Draft};
 
-/// Severity of a bit that the mapping does not name: the middle of 1 to 1000.
-const UNMAPPED_SEVERITY: u16 = 500;
+/// Severity of an alarm of which nobody says one: the middle of 1 to 1000.
+pub(super) const UNMAPPED_SEVERITY: u16 = 500;
 
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Memory {
@@ -118,6 +119,49 @@ fn code(context: &Context<'_>, bit: u8, alarm: Option<&AlarmBit>) -> Arc<str> {
     )
 }
 
+/// What both events of an alarm say of it.
+pub(super) struct Told<'a> {
+    pub(super) id: &'a str,
+    pub(super) code: &'a str,
+    pub(super) severity: u16,
+    pub(super) text: Option<&'a str>,
+    pub(super) category: Option<&'a str>,
+}
+
+impl Told<'_> {
+    pub(super) fn write(&self, occurrence: Uuid, object: &mut Object<'_>) {
+        object.field("alarmId", self.id);
+        object.field("occurrenceId", &occurrence);
+        object.field("code", self.code);
+        object.field("severity", &self.severity);
+        for (name, text) in [("text", self.text), ("category", self.category)] {
+            if let Some(text) = text {
+                object.field(name, text);
+            }
+        }
+    }
+}
+
+/// Writes when an alarm that is cleared was raised, as far as that is known, and how long it was until then.
+pub(super) fn write_past(raised_at: Option<Timestamp>, until: Option<Timestamp>, object: &mut Object<'_>) {
+    if let Some(raised_at) = raised_at {
+        object.field("raisedAt", &raised_at);
+    }
+    if let Some((from, until)) = raised_at.zip(until) {
+        object.field("durationMs", &until.since(from).as_millis());
+    }
+}
+
+fn told<'a>(id: &'a str, code: &'a str, alarm: Option<&'a AlarmBit>) -> Told<'a> {
+    Told {
+        id,
+        code,
+        severity: alarm.map_or(UNMAPPED_SEVERITY, |alarm| alarm.severity),
+        text: alarm.and_then(|alarm| alarm.text.as_deref()),
+        category: alarm.and_then(|alarm| alarm.category.as_deref()),
+    }
+}
+
 fn raise(context: &mut Context<'_>, memory: &mut Memory, bit: u8, alarm: Option<&AlarmBit>) {
     let code = code(context, bit, alarm);
     let id = format!("{}/{code}", context.equipment());
@@ -128,19 +172,7 @@ fn raise(context: &mut Context<'_>, memory: &mut Memory, bit: u8, alarm: Option<
         ..Draft::new("AlarmRaised", subject)
     };
     context.emit_with_id(&draft, occurrence, |object| {
-        object.field("alarmId", &id);
-        object.field("occurrenceId", &occurrence);
-        object.field("code", &*code);
-        object.field(
-            "severity",
-            &alarm.map_or(UNMAPPED_SEVERITY, |alarm| alarm.severity),
-        );
-        if let Some(text) = alarm.and_then(|alarm| alarm.text.as_deref()) {
-            object.field("text", text);
-        }
-        if let Some(category) = alarm.and_then(|alarm| alarm.category.as_deref()) {
-            object.field("category", category);
-        }
+        told(&id, &code, alarm).write(occurrence, object);
         if alarm.is_none() {
             object.field("unmapped", &true);
         }
@@ -154,36 +186,17 @@ fn clear(context: &mut Context<'_>, raised: &Raised, bit: u8, alarm: Option<&Ala
     let id = format!("{}/{code}", context.equipment());
     let subject = format!("alarm/{code}");
     let raised_at = raised.at.map(Timestamp::from_nanos);
-    let duration = raised_at
-        .zip(context.change.source_time)
-        .map(|(from, to)| to.since(from).as_millis());
+    let until = context.change.source_time;
     let draft = Draft {
         part: u32::from(bit),
         ..Draft::new("AlarmCleared", subject)
     };
     context.emit(&draft, |object| {
-        object.field("alarmId", &id);
-        object.field("occurrenceId", &raised.occurrence);
-        object.field("code", &*code);
-        object.field(
-            "severity",
-            &alarm.map_or(UNMAPPED_SEVERITY, |alarm| alarm.severity),
-        );
-        if let Some(text) = alarm.and_then(|alarm| alarm.text.as_deref()) {
-            object.field("text", text);
-        }
-        if let Some(category) = alarm.and_then(|alarm| alarm.category.as_deref()) {
-            object.field("category", category);
-        }
+        told(&id, &code, alarm).write(raised.occurrence, object);
         if alarm.is_none() {
             object.field("unmapped", &true);
         }
-        if let Some(raised_at) = raised_at {
-            object.field("raisedAt", &raised_at);
-        }
-        if let Some(milliseconds) = duration {
-            object.field("durationMs", &milliseconds);
-        }
+        write_past(raised_at, until, object);
     });
 }
 

@@ -11,13 +11,13 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::detect::{Cause, Change};
+use crate::json::Object;
 
+use super::alarm::{self, UNMAPPED_SEVERITY};
 use super::{Context, Draft};
 
 /// Conditions of one rule that are remembered as raised, so that its cell is bounded.
 const MOST_RAISED: usize = 10_000;
-/// Severity of a condition that says none: the middle of 1 to 1000.
-const UNKNOWN_SEVERITY: u16 = 500;
 
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Memory {
@@ -87,8 +87,8 @@ impl Condition {
                 name: text("name").unwrap_or_else(|| Arc::clone(&id)),
                 source: text("source"),
                 // OPC 10000-5 §6.4.2: 1 to 1000.
-                severity: severity.map_or(UNKNOWN_SEVERITY, |severity| {
-                    u16::try_from(severity.clamp(1, 1000)).unwrap_or(UNKNOWN_SEVERITY)
+                severity: severity.map_or(UNMAPPED_SEVERITY, |severity| {
+                    u16::try_from(severity.clamp(1, 1000)).unwrap_or(UNMAPPED_SEVERITY)
                 }),
                 text: text("message"),
                 category: text("type"),
@@ -222,19 +222,17 @@ impl Told {
         }
     }
 
-    fn write(&self, equipment: &str, occurrence: Uuid, object: &mut crate::json::Object<'_>) {
-        object.field("alarmId", &self.id(equipment));
-        object.field("occurrenceId", &occurrence);
-        object.field("code", &*self.name);
-        object.field("severity", &self.severity);
-        for (name, text) in [
-            ("text", &self.text),
-            ("category", &self.category),
-            ("source", &self.source),
-        ] {
-            if let Some(text) = text {
-                object.field(name, &**text);
-            }
+    fn write(&self, equipment: &str, occurrence: Uuid, object: &mut Object<'_>) {
+        let told = alarm::Told {
+            id: &self.id(equipment),
+            code: &self.name,
+            severity: self.severity,
+            text: self.text.as_deref(),
+            category: self.category.as_deref(),
+        };
+        told.write(occurrence, object);
+        if let Some(source) = &self.source {
+            object.field("source", &**source);
         }
     }
 }
@@ -258,7 +256,8 @@ fn raise(context: &mut Context<'_>, condition: &Condition, part: u32) -> Uuid {
 fn clear(context: &mut Context<'_>, raised: &Raised, part: u32) {
     let equipment = Arc::clone(context.equipment());
     let at = raised.at.map(Timestamp::from_nanos);
-    let lasted = at.zip(context.change.source_time).filter(|_| !context.change.gap);
+    // Nobody saw the end of one that is found cleared.
+    let until = context.change.source_time.filter(|_| !context.change.gap);
     let draft = Draft {
         // A condition may be cleared and raised again in what one record tells.
         part: part | 1 << 31,
@@ -266,12 +265,7 @@ fn clear(context: &mut Context<'_>, raised: &Raised, part: u32) {
     };
     context.emit(&draft, |object| {
         raised.told.write(&equipment, raised.occurrence, object);
-        if let Some(at) = at {
-            object.field("raisedAt", &at);
-        }
-        if let Some((from, to)) = lasted {
-            object.field("durationMs", &to.since(from).as_millis());
-        }
+        alarm::write_past(at, until, object);
         if let Some(at) = raised.acknowledged_at {
             object.field("ackAt", &Timestamp::from_nanos(at));
         }

@@ -15,7 +15,6 @@ const {
     VariantArrayType,
     coerceLocalizedText,
     nodesets,
-    resolveNodeId,
 } = require("node-opcua");
 
 const PLANT = "urn:floorgate:test:plant";
@@ -79,13 +78,12 @@ class Plant {
     operations() {
         return {
             add: (request) => void this.add(request),
-            set: ({ node, value, time }) => {
+            set: ({ node, value }) => {
                 const variable = this.variables[node];
                 const type = variable.readValue().value.dataType;
                 // A history takes each time once.
                 this.last = Math.max(Date.now(), (this.last ?? 0) + 1);
-                const source = time ? new Date(time) : new Date(this.last);
-                variable.setValueFromSource({ dataType: type, value }, StatusCodes.Good, source);
+                variable.setValueFromSource({ dataType: type, value }, StatusCodes.Good, new Date(this.last));
             },
             // The job orders' own event, as a machine reports it.
             job: ({ order, state }) => {
@@ -129,7 +127,6 @@ class Plant {
                 condition.acknowledgeAndAutoConfirmBranch(branch, branch.getEventId(), "seen", "operator", "floor");
             },
             historize: ({ node }) => void this.space.installHistoricalDataNode(this.variables[node], { maxOnlineValues: 10000 }),
-            sessions: () => ({ value: this.server.engine.currentSessionCount }),
             subscriptions: () => ({ value: this.server.engine.currentSubscriptionCount }),
         };
     }

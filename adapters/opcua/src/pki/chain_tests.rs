@@ -1,13 +1,17 @@
 use std::fs;
 
 use rcgen::{
-    BasicConstraints, CertificateParams, CertificateRevocationListParams, DnType, ExtendedKeyUsagePurpose,
-    IsCa, Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose, RevokedCertParams, SanType, SerialNumber,
+    CertificateParams, ExtendedKeyUsagePurpose, Issuer, KeyPair, KeyUsagePurpose, SanType, SerialNumber,
     date_time_ymd,
 };
 
 use super::super::tests::Folder;
 use super::super::{Acceptance, Accepted, PkiError, Trusted, check_server, own, reject, show, trust};
+
+#[path = "../../tests/opcua/authority.rs"]
+mod authority;
+
+use authority::{authority_params, list_params, params};
 
 /// The application of all servers here.
 const PLC: &str = "urn:plc";
@@ -16,20 +20,6 @@ const PLC: &str = "urn:plc";
 struct Signer {
     issuer: Issuer<'static, KeyPair>,
     der: Vec<u8>,
-}
-
-fn params(name: &str) -> CertificateParams {
-    let mut params = CertificateParams::default();
-    params.distinguished_name = rcgen::DistinguishedName::new();
-    params.distinguished_name.push(DnType::CommonName, name);
-    params
-}
-
-fn authority_params(name: &str) -> CertificateParams {
-    let mut params = params(name);
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-    params
 }
 
 /// An authority that signed itself.
@@ -65,20 +55,8 @@ impl Signer {
 
     /// A revocation list with these serial numbers, which is to be replaced in that year.
     fn list(&self, revoked: &[u64], until: i32) -> Vec<u8> {
-        let revoked = revoked.iter().map(|serial| RevokedCertParams {
-            serial_number: SerialNumber::from(*serial),
-            revocation_time: date_time_ymd(2024, 1, 1),
-            reason_code: None,
-            invalidity_date: None,
-        });
-        let params = CertificateRevocationListParams {
-            this_update: date_time_ymd(2024, 1, 1),
-            next_update: date_time_ymd(until, 1, 1),
-            crl_number: SerialNumber::from(1_u64),
-            issuing_distribution_point: None,
-            revoked_certs: revoked.collect(),
-            key_identifier_method: KeyIdMethod::Sha256,
-        };
+        let revoked = revoked.iter().copied().map(SerialNumber::from);
+        let params = list_params(1, revoked, until);
         params.signed_by(&self.issuer).unwrap().der().to_vec()
     }
 }
@@ -229,20 +207,7 @@ fn an_issuer_completes_chains_and_is_not_trusted_by_that() {
     let number = x509_cert::der::Decode::from_der(&between.der);
     let number: x509_cert::Certificate = number.unwrap();
     let serial = number.tbs_certificate.serial_number.as_bytes().to_vec();
-    let mut params = CertificateRevocationListParams {
-        this_update: date_time_ymd(2024, 1, 1),
-        next_update: date_time_ymd(2100, 1, 1),
-        crl_number: SerialNumber::from(2_u64),
-        issuing_distribution_point: None,
-        revoked_certs: Vec::new(),
-        key_identifier_method: KeyIdMethod::Sha256,
-    };
-    params.revoked_certs.push(RevokedCertParams {
-        serial_number: SerialNumber::from(serial),
-        revocation_time: date_time_ymd(2024, 1, 1),
-        reason_code: None,
-        invalidity_date: None,
-    });
+    let params = list_params(2, [SerialNumber::from(serial)], 2100);
     let list = params.signed_by(&top.issuer).unwrap().der().to_vec();
     trust.take("list.crl", &list, false).unwrap();
     let checked = trust.check(&server);

@@ -6,11 +6,9 @@ use std::path::{Path, PathBuf};
 use floorgate_adapter_api::Notice;
 use floorgate_adapter_opcua::pki;
 use opcua::crypto::PrivateKey;
-use rcgen::{
-    BasicConstraints, CertificateParams, CertificateRevocationListParams, DistinguishedName, DnType, IsCa,
-    Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose, RevokedCertParams, SanType, SerialNumber, date_time_ymd,
-};
+use rcgen::{Issuer, KeyPair, SanType, SerialNumber};
 
+use crate::authority::{authority_params, list_params, params};
 use crate::run::{Folder, Run, Seen, addresses};
 use crate::server::{Manner, TestServer};
 
@@ -41,22 +39,13 @@ async fn is_told(run: &mut Run, words: &str) {
     .await;
 }
 
-fn params(name: &str) -> CertificateParams {
-    let mut params = CertificateParams::default();
-    params.distinguished_name = DistinguishedName::new();
-    params.distinguished_name.push(DnType::CommonName, name);
-    params
-}
-
 /// A plant's authority.
 struct Authority(Issuer<'static, KeyPair>);
 
 impl Authority {
     /// Makes one, with its certificate in this file.
     fn new(file: &Path) -> Self {
-        let mut params = params("Plant CA");
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        let params = authority_params("Plant CA");
         let key = KeyPair::generate().unwrap();
         fs::write(file, params.self_signed(&key).unwrap().pem()).unwrap();
         Self(Issuer::new(params, key))
@@ -78,20 +67,8 @@ impl Authority {
     }
 
     fn list(&self, file: &Path, revoked: &[u64]) {
-        let revoked = revoked.iter().map(|serial| RevokedCertParams {
-            serial_number: SerialNumber::from(*serial),
-            revocation_time: date_time_ymd(2024, 1, 1),
-            reason_code: None,
-            invalidity_date: None,
-        });
-        let params = CertificateRevocationListParams {
-            this_update: date_time_ymd(2024, 1, 1),
-            next_update: date_time_ymd(2100, 1, 1),
-            crl_number: SerialNumber::from(1_u64),
-            issuing_distribution_point: None,
-            revoked_certs: revoked.collect(),
-            key_identifier_method: KeyIdMethod::Sha256,
-        };
+        let revoked = revoked.iter().copied().map(SerialNumber::from);
+        let params = list_params(1, revoked, 2100);
         fs::write(file, params.signed_by(&self.0).unwrap().der()).unwrap();
     }
 }

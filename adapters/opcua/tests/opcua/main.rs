@@ -1,5 +1,6 @@
 //! The adapter against a real server on the loopback interface.
 
+mod authority;
 mod browse;
 mod certificates;
 mod conformance;
