@@ -7,7 +7,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio_modbus::bytes::Bytes;
 use tokio_modbus::client::Client;
 use tokio_modbus::slave::{Slave, SlaveContext};
-use tokio_modbus::{ProtocolError, Request, Response};
+use tokio_modbus::{Request, Response};
 
 use crate::pdu;
 
@@ -49,13 +49,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin + Send> Client for Ascii<T> {
                 let Some(message) = collected.take(*byte)? else {
                     continue;
                 };
-                let (unit, pdu) = (message[0], message.slice(1..));
-                if unit != self.unit {
-                    let message = format!("unit {unit} instead of {}", self.unit);
-                    let result = pdu::answer(pdu)?;
-                    return Err(ProtocolError::HeaderMismatch { message, result }.into());
-                }
-                return pdu::take(asked, pdu);
+                return pdu::take((self.unit, asked), message[0], message.slice(1..));
             }
         }
     }

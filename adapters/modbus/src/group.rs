@@ -55,6 +55,8 @@ struct Reading {
     table: Table,
     extent: Extent,
     items: Vec<usize>,
+    /// The values in it that have to be read twice.
+    doubts: Doubts,
     /// The last answer, where everything in it was told; empty otherwise.
     last: Vec<u16>,
     /// A part of a refused read that has not been answered yet.
@@ -178,11 +180,9 @@ impl Group {
 
     /// The values of a request that have to be read twice.
     pub(crate) fn doubts(&self, index: usize) -> Doubts {
-        let Some(read) = self.reads.get(index) else {
-            return Doubts::default();
-        };
-        let points = read.items.iter().map(|&item| (item, &*self.points[item]));
-        Doubts::of(points, read.extent)
+        self.reads
+            .get(index)
+            .map_or_else(Doubts::default, |read| read.doubts.clone())
     }
 
     /// The answer to a request, and the values in it that no two reads agreed on. Values that are the same as those last
@@ -321,15 +321,22 @@ impl Group {
             .map(|&item| self.points[item].extent.end())
             .max()
             .unwrap_or(0);
+        let extent = Extent {
+            start,
+            len: end - start,
+        };
+        self.reading(table, extent, items, true)
+    }
+
+    fn reading(&self, table: Table, extent: Extent, items: Vec<usize>, open: bool) -> Reading {
+        let points = items.iter().map(|&item| (item, &*self.points[item]));
         Reading {
             table,
-            extent: Extent {
-                start,
-                len: end - start,
-            },
+            extent,
+            doubts: Doubts::of(points, extent),
             items,
             last: Vec::new(),
-            open: true,
+            open,
             failing: None,
         }
     }
@@ -409,15 +416,13 @@ impl Group {
         } else {
             plan(&wanted, &never, self.tables[table as usize].limits)
         };
+        let reads = reads.into_iter().map(|read| {
+            let items = read.items.into_iter().map(|index| items[index]).collect();
+            self.reading(table, read.extent, items, false)
+        });
+        let reads: Vec<Reading> = reads.collect();
         self.reads.retain(|read| read.table != table);
-        self.reads.extend(reads.into_iter().map(|read| Reading {
-            table,
-            extent: read.extent,
-            items: read.items.into_iter().map(|index| items[index]).collect(),
-            last: Vec::new(),
-            open: false,
-            failing: None,
-        }));
+        self.reads.extend(reads);
     }
 
     /// The unit does not answer: every tag is bad. Refused ones are so already.

@@ -30,9 +30,17 @@ pub(crate) fn put(request: &Request<'_>, frame: &mut Vec<u8>) -> io::Result<()> 
     Ok(())
 }
 
-/// The answer to a request of this function.
-pub(crate) fn take(asked: FunctionCode, pdu: Bytes) -> tokio_modbus::Result<Response> {
+/// The answer to a request of this function to a unit, from what a unit said.
+pub(crate) fn take(
+    (wanted, asked): (u8, FunctionCode),
+    unit: u8,
+    pdu: Bytes,
+) -> tokio_modbus::Result<Response> {
     let result = answer(pdu)?;
+    if unit != wanted {
+        let message = format!("unit {unit} instead of {wanted}");
+        return Err(ProtocolError::HeaderMismatch { message, result }.into());
+    }
     let function = match &result {
         Ok(response) => response.function_code(),
         Err(exception) => exception.function,

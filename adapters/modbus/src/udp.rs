@@ -8,7 +8,7 @@ use tokio::net::{UdpSocket, lookup_host};
 use tokio_modbus::bytes::Bytes;
 use tokio_modbus::client::Client;
 use tokio_modbus::slave::{Slave, SlaveContext};
-use tokio_modbus::{ProtocolError, Request, Response};
+use tokio_modbus::{Request, Response};
 use tracing::debug;
 
 use crate::pdu;
@@ -72,12 +72,7 @@ impl Client for Datagrams {
                 debug!(transaction, "a late or repeated datagram thrown away");
                 continue;
             }
-            if unit != self.unit {
-                let message = format!("unit {unit} instead of {}", self.unit);
-                let result = pdu::answer(pdu)?;
-                return Err(ProtocolError::HeaderMismatch { message, result }.into());
-            }
-            return pdu::take(asked, pdu);
+            return pdu::take((self.unit, asked), unit, pdu);
         }
         let message = format!("{MOST_OTHERS} datagrams that answer nothing that was asked");
         Err(io::Error::new(io::ErrorKind::InvalidData, message).into())
