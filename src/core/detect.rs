@@ -213,11 +213,11 @@ pub(crate) fn detect(
 /// Something happened: nothing is compared, and nothing that is bad or missing takes a state away.
 fn happen(state: &mut TagState, sample: &Sample, value: Option<&Value>) -> Option<Change> {
     state.latest = value.cloned();
-    let value = value?;
-    if state.changed_at.is_none() {
-        // Of what never happened nothing was missed.
-        state.gap = false;
-    }
+    let Some(value) = value else {
+        // What it was is not known, and cannot be asked for again.
+        state.dirty |= !std::mem::replace(&mut state.gap, true);
+        return None;
+    };
     let gap = state.gap;
     Some(Change {
         tag: sample.tag,

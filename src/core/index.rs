@@ -19,6 +19,8 @@ pub(crate) struct OfSource {
     pub(crate) gated: Vec<TagId>,
     /// Tags whose values may have to settle.
     pub(crate) settling: Vec<TagId>,
+    /// Tags that tell what happens.
+    pub(crate) happening: Vec<TagId>,
     /// Rules that tell a state of equipment.
     pub(crate) states: Vec<RuleId>,
     /// Rules that read from it when they are triggered.
@@ -111,6 +113,7 @@ impl Index {
                 (spec.heartbeat.is_some(), &mut of.heartbeats),
                 (tag.valid.is_some(), &mut of.gated),
                 (spec.debounce.is_some(), &mut of.settling),
+                (spec.happens.is_some(), &mut of.happening),
             ];
             lists
                 .into_iter()

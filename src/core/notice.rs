@@ -53,8 +53,7 @@ impl Core {
                 if *continuity == Continuity::New {
                     source.session = source.session.wrapping_add(1);
                     source.note_gap();
-                }
-                if *continuity == Continuity::New {
+                    self.begin_to_watch(id);
                     self.drop_held(id);
                     self.give_up_waiting(id);
                 }
@@ -91,6 +90,19 @@ impl Core {
                 self.sources[id.index()].online = false;
                 self.tell_connection(id, Connection::Stale, Some(reason), events);
                 self.for_state_tags(id, true, events);
+            }
+        }
+    }
+
+    /// Of what was never watched nothing was missed: a tag that tells what happens is from here on, whether or not anything does.
+    fn begin_to_watch(&mut self, id: SourceId) {
+        let (index, source) = (Arc::clone(&self.index), &self.sources[id.index()]);
+        let (gaps, session) = (source.gaps, source.session);
+        for tag in &index.source(id).happening {
+            let state = &mut self.tags[tag.index()];
+            if !state.has_cell() {
+                (state.gaps_seen, state.session, state.gap) = (gaps, session, false);
+                self.touch(*tag);
             }
         }
     }

@@ -406,13 +406,18 @@ impl TagState {
         (!latest.same(counted)).then_some(latest)
     }
 
-    /// Whether anything is stored of it: nothing is while nothing was ever told of the tag.
+    /// Whether anything is stored of it: nothing is while nothing was ever told of the tag, and none was watched that happens.
     pub(crate) fn has_cell(&self) -> bool {
         // A heartbeat is waited for before it was ever received.
         let waits =
             |waiting: &Waiting| waiting.held.is_some() || waiting.heartbeat.is_some() || waiting.stopped;
         let happened = self.changed_at.is_some();
-        self.counted.is_some() || self.lost || happened || self.waiting.as_deref().is_some_and(waits)
+        let was_watched = self.session != 0;
+        self.counted.is_some()
+            || self.lost
+            || happened
+            || was_watched
+            || self.waiting.as_deref().is_some_and(waits)
     }
 
     /// The cell's text; `None` while nothing was ever told of the tag.

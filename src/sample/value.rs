@@ -36,6 +36,19 @@ pub enum Value {
 const EXACT_IN_JSON: u64 = (1 << 53) - 1;
 
 impl Value {
+    /// How deep lists and records may be within one another: adapters hand on none that is deeper, and recordings hold none.
+    pub const DEEPEST: usize = 32;
+
+    /// How many lists and records are within one another; 0 of what is neither.
+    #[must_use]
+    pub fn levels(&self) -> usize {
+        match self {
+            Self::List(items) => 1 + items.iter().map(Self::levels).max().unwrap_or(0),
+            Self::Record(parts) => 1 + parts.iter().map(|(_, part)| part.levels()).max().unwrap_or(0),
+            _ => 0,
+        }
+    }
+
     /// Text.
     pub fn text(text: impl Into<Arc<str>>) -> Self {
         Self::Text(text.into())

@@ -1,5 +1,7 @@
 //! What a notification message comes to.
 
+use std::time::Instant;
+
 use floorgate_adapter_api::Sample;
 use opcua::client::UARequest;
 use opcua::client::services::Call;
@@ -14,6 +16,7 @@ use crate::item::What;
 use crate::items::{MOST_NAMED, failed, is_node_refused};
 use crate::outlet::Halt;
 use crate::publish::{Connected, is_lost};
+use crate::server::reason;
 use crate::value::{self, Unsupported};
 
 /// Tags of a message that were refused with it, of which some are named.
@@ -37,20 +40,33 @@ impl Connected<'_> {
         Ok(())
     }
 
-    /// Asks for the server's types.
+    /// Asks for the server's types. One that answers all but this is taken not to tell them: the values beside structures must not wait for ever.
     pub async fn ask_types(&mut self) -> Result<(), Halt> {
         let types = self.state.types.clone();
-        let stop = self.outlet.stop.clone();
-        let asked = tokio::select! {
+        let begun = Instant::now();
+        let lost = tokio::select! {
             biased;
-            () = stop.cancelled() => return Err(Halt::Stop),
-            asked = types.ask(self.session, self.facts.nodes_per_read, &self.plan.name) => asked,
+            () = self.outlet.stop.cancelled() => return Err(Halt::Stop),
+            reason = self.link.lost() => Some(Halt::Lost(reason)),
+            asked = types.ask(self.session, self.facts.nodes_per_read, &self.plan.name) => match asked {
+                Err(error) if error.status() == StatusCode::BadTimeout
+                    && self.link.answered().is_some_and(|answered| answered > begun) =>
+                {
+                    types.give_up(&self.plan.name, &reason(&error));
+                    None
+                }
+                asked => asked.err().map(|error| self.lost_with("reading the data types", &error)),
+            },
         };
         // The server was not asked for messages meanwhile.
         for subscription in &mut self.state.subscriptions {
-            subscription.heard = std::time::Instant::now();
+            subscription.heard = Instant::now();
         }
-        asked.map_err(|error| self.lost_with("reading the data types", &error))
+        let Some(lost) = lost else { return Ok(()) };
+        if types.was_lost() {
+            types.give_up(&self.plan.name, "the connection was lost each time it was asked");
+        }
+        Err(lost)
     }
 
     /// The samples of a message, and the status with which it ends its subscription, if it does.

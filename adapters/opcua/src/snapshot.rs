@@ -125,7 +125,7 @@ impl Snapshots {
     /// Reads the nodes in one request, or in the fewest that the server's limit allows.
     async fn read_nodes(
         &self,
-        (session, types): (&Session, &Types),
+        (session, types): (&Arc<Session>, &Types),
         namespaces: &[Option<u16>],
         mut most: usize,
         request: &Request,
@@ -161,8 +161,12 @@ impl Snapshots {
                 }
             };
             if types.lack(values.iter().filter_map(|value| value.value.as_ref())) {
-                let asked = types.ask(session, most, &self.plan.name).await;
-                asked.map_err(|error| failed("reading the data types", &error))?;
+                let (session, types, plan) = (Arc::clone(session), types.clone(), Arc::clone(&self.plan));
+                // It goes on for the next request where this one does not wait so long.
+                let asked = tokio::spawn(async move { types.ask(&session, most, &plan.name).await });
+                if let Ok(Err(error)) = asked.await {
+                    return Err(failed("reading the data types", &error));
+                }
             }
             for ((tag, _), data) in now.iter().zip(values) {
                 let (told, unsupported) = value::told(data, Some(types));

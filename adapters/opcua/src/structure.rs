@@ -4,8 +4,9 @@
 //! values, as both are in the server's hands.
 
 use std::borrow::Cow;
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Duration, Instant};
 
 use floorgate_adapter_api::Value;
 use opcua::client::Session;
@@ -17,92 +18,156 @@ use opcua::types::{
     DiagnosticInfo, Error, ExpandedNodeId, ExtensionObject, Guid, LocalizedText, NamespaceMap, NodeId,
     QualifiedName, StatusCode, StructureType, UAString, Variant, VariantScalarTypeId, XmlElement,
 };
-use tokio::sync::OnceCell;
+use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use crate::value::{Unsupported, value_of};
 
-/// Structures within one another.
-const DEEPEST: usize = 32;
+/// Dimensions of an array.
+const MOST_DIMENSIONS: i32 = 16;
 /// Values that one structure may hold, of all structures within it.
 const MOST_VALUES: usize = 100_000;
 /// How long the server may take to tell its types.
 const WITHIN: Duration = Duration::from_mins(1);
+/// After so many connections that were lost in a row while the server was asked it is the question that ends them.
+const MOST_LOSSES: u32 = 3;
+/// After this time a server that did not tell its types is asked again.
+const AGAIN: Duration = Duration::from_hours(1);
 
 /// The types of a server, which are asked for when the first structure comes that needs them.
 #[derive(Clone, Debug, Default)]
-pub struct Types(Arc<OnceCell<Known>>);
+pub struct Types(Arc<Inner>);
+
+#[derive(Debug, Default)]
+struct Inner {
+    known: RwLock<Option<Arc<Known>>>,
+    /// Held while the server is asked.
+    asking: Mutex<()>,
+    /// How often in a row the connection was lost over the question.
+    losses: Arc<AtomicU32>,
+}
 
 /// What is known of them.
 #[derive(Debug)]
 struct Known {
     tree: DataTypeTree,
     context: ContextOwned,
+    /// When the server may be asked again, where it did not tell them.
+    again: Option<Instant>,
+}
+
+impl Known {
+    fn of(tree: DataTypeTree, again: Option<Instant>) -> Arc<Self> {
+        let context = ContextOwned::new_default(NamespaceMap::new(), DecodingOptions::default());
+        Arc::new(Self { tree, context, again })
+    }
 }
 
 impl Types {
-    /// Asks the server for its types, where that was not done yet. An error where the connection is lost; a server that does not tell them
-    /// is not asked again.
-    pub async fn ask(&self, session: &Session, nodes_per_read: usize, source: &str) -> Result<(), Error> {
-        let ask = async || {
-            let begun = std::time::Instant::now();
-            let config = BrowserConfig::new()
-                .max_nodes_per_request(nodes_per_read.min(100))
-                .max_concurrent_requests(2);
-            let token = CancellationToken::new();
-            let _end = token.clone().drop_guard();
-            let telling = DataTypeTreeBuilder::new(|_: &NodeId| true)
-                .config(config)
-                .token(token)
-                .values_per_read(nodes_per_read)
-                .build(session);
-            let built = tokio::time::timeout(WITHIN, telling).await.unwrap_or_else(|_| {
-                Err(Error::new(
-                    StatusCode::BadTimeout,
-                    "the types were not told in time",
-                ))
-            });
-            let tree = match built {
-                Ok(tree) => tree,
-                Err(error) if crate::publish::is_lost(error.status()) => return Err(error),
-                Err(error) => {
-                    let reason = crate::server::reason(&error);
-                    tracing::warn!(
-                        source,
-                        "the server does not tell its data types, and structures cannot be read: {reason}"
-                    );
-                    DataTypeTree::new(opcua::types::custom::ParentIds::new())
-                }
-            };
-            let took = begun.elapsed().as_secs_f64();
-            tracing::debug!(source, "the server told its data types in {took:.1} s");
-            let context = ContextOwned::new_default(NamespaceMap::new(), DecodingOptions::default());
-            Ok(Known { tree, context })
-        };
-        self.0.get_or_try_init(ask).await.map(|_| ())
+    /// Those of a server that was started anew.
+    #[must_use]
+    pub fn anew(&self) -> Self {
+        Self(Arc::new(Inner {
+            losses: Arc::clone(&self.0.losses),
+            ..Inner::default()
+        }))
     }
 
-    /// Whether one of the values cannot be told before the server's types are known.
+    fn known(&self) -> Option<Arc<Known>> {
+        self.0
+            .known
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    fn know(&self, known: Arc<Known>) {
+        *self.0.known.write().unwrap_or_else(PoisonError::into_inner) = Some(known);
+    }
+
+    /// Whether they are known, also as not told.
+    fn are_known(&self) -> bool {
+        let again = |known: &Known| known.again.is_some_and(|again| Instant::now() >= again);
+        self.known().is_some_and(|known| !again(&known))
+    }
+
+    /// Asks the server for its types, where that was not done yet. An error where the connection is lost, or an answer did not come in time.
+    pub async fn ask(&self, session: &Session, nodes_per_read: usize, source: &str) -> Result<(), Error> {
+        let _asking = self.0.asking.lock().await;
+        if self.are_known() {
+            return Ok(());
+        }
+        let begun = Instant::now();
+        let config = BrowserConfig::new()
+            .max_nodes_per_request(nodes_per_read.min(100))
+            .max_concurrent_requests(2);
+        let token = CancellationToken::new();
+        let _end = token.clone().drop_guard();
+        let telling = DataTypeTreeBuilder::new(|_: &NodeId| true)
+            .config(config)
+            .token(token)
+            .values_per_read(nodes_per_read)
+            .build(session);
+        let built = tokio::time::timeout(WITHIN, telling).await.unwrap_or_else(|_| {
+            Err(Error::new(
+                StatusCode::BadTimeout,
+                "the types were not told in time",
+            ))
+        });
+        match built {
+            Ok(tree) => {
+                let took = begun.elapsed().as_secs_f64();
+                tracing::debug!(source, "the server told its data types in {took:.1} s");
+                self.0.losses.store(0, Ordering::Relaxed);
+                self.know(Known::of(tree, None));
+                Ok(())
+            }
+            Err(error) if crate::publish::is_lost(error.status()) => Err(error),
+            Err(error) => {
+                self.give_up(source, &crate::server::reason(&error));
+                Ok(())
+            }
+        }
+    }
+
+    /// The connection was lost while the server was asked; whether that was too often to be an accident.
+    pub fn was_lost(&self) -> bool {
+        self.0.losses.fetch_add(1, Ordering::Relaxed) + 1 >= MOST_LOSSES
+    }
+
+    /// Takes it that the server does not tell its types, for as long as [`AGAIN`] says.
+    pub fn give_up(&self, source: &str, reason: &str) {
+        tracing::warn!(
+            source,
+            "the server does not tell its data types, and structures cannot be read: {reason}; it is asked again in {} min",
+            AGAIN.as_secs() / 60
+        );
+        self.0.losses.store(0, Ordering::Relaxed);
+        let none = DataTypeTree::new(opcua::types::custom::ParentIds::new());
+        self.know(Known::of(none, Some(Instant::now() + AGAIN)));
+    }
+
+    /// Whether one of the values cannot be told before the server is asked for its types.
     pub fn lack<'v>(&self, mut values: impl Iterator<Item = &'v Variant>) -> bool {
         fn is_structure(value: &Variant) -> bool {
             match value {
                 Variant::ExtensionObject(object) => object.body.is_some(),
                 Variant::Variant(inner) => is_structure(inner),
-                Variant::Array(array) => array.values.first().is_some_and(is_structure),
+                Variant::Array(array) => array.values.iter().any(is_structure),
                 _ => false,
             }
         }
-        self.0.get().is_none() && values.any(is_structure)
+        values.any(is_structure) && !self.are_known()
     }
 
     /// A structure as a record; `None` for a null.
     pub fn record(&self, object: &ExtensionObject) -> Result<Option<Value>, Unsupported> {
-        let Some(known) = self.0.get() else {
+        let Some(known) = self.known() else {
             return Err(nameless(object));
         };
         let context = known.context.context();
         let mut decoder = Decoder {
-            known,
+            known: &known,
             context: &context,
             left: MOST_VALUES,
         };
@@ -175,7 +240,7 @@ impl Decoder<'_> {
         bytes: &mut &[u8],
         depth: usize,
     ) -> Result<Value, Unsupported> {
-        if depth >= DEEPEST {
+        if depth >= Value::DEEPEST {
             return Err(broken("it is too deep"));
         }
         let is_with_subtypes = matches!(
@@ -238,10 +303,16 @@ impl Decoder<'_> {
         } else {
             // OPC 10000-6 §5.2.2.16: the lengths of the dimensions, then all values.
             let dimensions = i32::decode(bytes, self.context).map_err(broken)?;
-            let mut length = 1_i32;
-            for _ in 0..dimensions.clamp(0, 16) {
+            if dimensions > MOST_DIMENSIONS {
+                return Err(broken(format_args!("it has an array of {dimensions} dimensions")));
+            }
+            let mut length: i32 = if dimensions > 0 { 1 } else { -1 };
+            for _ in 0..dimensions {
                 let dimension = i32::decode(bytes, self.context).map_err(broken)?;
-                length = length.saturating_mul(dimension.max(0));
+                if dimension < 0 {
+                    return Err(broken(format_args!("it has a dimension of {dimension} values")));
+                }
+                length = length.saturating_mul(dimension);
             }
             length
         };

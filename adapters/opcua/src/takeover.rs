@@ -19,7 +19,6 @@ use crate::recovery::FirstMissed;
 use crate::revised::Revised;
 use crate::server::reason;
 use crate::settings::SecurityMode;
-use crate::structure::Types;
 use crate::subscription::{Heritage, NOTIFICATIONS_PER_MESSAGE, State, Subscription, duration};
 
 /// How long a subscription on trial may be silent beside its intervals.
@@ -67,7 +66,7 @@ impl Connected<'_> {
             return Ok(Some(first));
         }
         if !same_server {
-            self.state.types = Types::default();
+            self.state.types = self.state.types.anew();
             (self.state.gives_over, self.state.silences) = (None, 0);
         }
         // What the server says of them may be wrong; to delete one that it does not have is no harm.

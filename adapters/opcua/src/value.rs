@@ -29,13 +29,14 @@ pub fn told(data: DataValue, types: Option<&Types>) -> (Told, Option<Unsupported
     let mut quality = Quality(status.bits());
     let mut unsupported = None;
     let value = match data.value.map_or(Ok(None), |value| value_of(value, types)) {
-        Ok(value) => value,
-        Err(kind) => {
+        Ok(value) if value.as_ref().map_or(0, Value::levels) <= Value::DEEPEST => value,
+        other => {
             // What cannot be shown must not look as if it were there and good.
             if !quality.is_bad() {
                 quality = Quality::BAD_DECODING_ERROR;
             }
-            unsupported = Some(kind);
+            let is_deep = || Unsupported("list or structure that is too deep".into());
+            unsupported = Some(other.err().unwrap_or_else(is_deep));
             None
         }
     };

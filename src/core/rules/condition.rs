@@ -2,6 +2,9 @@
 //!
 //! The tag happens. Each of its values is a record of one condition, or `{refresh: [record, …]}`: all that the source has to say of its
 //! conditions now, after it could not be heard. What is raised and does not stand in it was cleared unseen.
+//!
+//! The guard and the fields of an event see the record of its own condition, also where all are told; of one that was cleared unseen there is none. The guard is asked
+//! when a condition begins: what was raised is cleared, whatever it says by then.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,12 +15,15 @@ use uuid::Uuid;
 
 use crate::detect::{Cause, Change};
 use crate::json::Object;
+use crate::plan::Slot;
 
 use super::alarm::{self, UNMAPPED_SEVERITY};
-use super::{Context, Draft};
+use super::{Context, Draft, View};
 
 /// Conditions of one rule that are remembered as raised, so that its cell is bounded.
 const MOST_RAISED: usize = 10_000;
+/// The input that tells of the conditions.
+const TRIGGER: Slot = Slot(0);
 
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Memory {
@@ -123,21 +129,15 @@ pub(super) fn evaluate(context: &mut Context<'_>, memory: &mut Memory, dirty: &m
         return;
     };
     let Some(all) = refreshed(value) else {
-        match Condition::read(value) {
-            Some(condition) => see(context, memory, dirty, condition, 0),
-            None => context.fail(|| format!("no event: {value} is no condition")),
-        }
+        see(context, memory, dirty, value, 0);
         return;
     };
     *dirty = true;
     let mut part = 0;
     let mut active = Vec::with_capacity(all.len());
-    for condition in all.iter().filter_map(Condition::read) {
-        if condition.active {
-            active.push(Arc::clone(&condition.id));
-        }
+    for record in all {
         part += 1;
-        see(context, memory, dirty, condition, part);
+        active.extend(see(context, memory, dirty, record, part));
     }
     active.sort_unstable();
     let gone = memory
@@ -147,14 +147,41 @@ pub(super) fn evaluate(context: &mut Context<'_>, memory: &mut Memory, dirty: &m
     for id in gone.cloned().collect::<Vec<_>>() {
         part += 1;
         if let Some(raised) = memory.raised.remove(&id) {
-            clear(context, &raised, part);
+            let hidden = [TRIGGER];
+            let view = View {
+                hidden: &hidden,
+                ..context.view
+            };
+            clear(&mut context.seeing(view), &raised, part);
         }
     }
     memory.seen = true;
 }
 
-/// Takes what is told of a condition; `part` is 0 where that is its own record, and not one of all.
-fn see(context: &mut Context<'_>, memory: &mut Memory, dirty: &mut bool, condition: Condition, part: u32) {
+/// Takes a record, `part` is 0 where it came alone and not with all; the condition's id where it is active.
+fn see(
+    context: &mut Context<'_>,
+    memory: &mut Memory,
+    dirty: &mut bool,
+    record: &Value,
+    part: u32,
+) -> Option<Arc<str>> {
+    let Some(condition) = Condition::read(record) else {
+        context.fail(|| format!("no event: {record} is no condition"));
+        return None;
+    };
+    let active = condition.active.then(|| Arc::clone(&condition.id));
+    let read = [(TRIGGER, Some(record.clone()))];
+    let view = View {
+        read: &read,
+        ..context.view
+    };
+    take(&mut context.seeing(view), memory, dirty, condition, part);
+    active
+}
+
+/// Takes what is told of a condition.
+fn take(context: &mut Context<'_>, memory: &mut Memory, dirty: &mut bool, condition: Condition, part: u32) {
     let Condition { id, active, .. } = &condition;
     let since = condition.since.map(Timestamp::as_nanos);
     // After a time in which nobody looked it may be another occurrence of the same.
@@ -181,13 +208,15 @@ fn see(context: &mut Context<'_>, memory: &mut Memory, dirty: &mut bool, conditi
         *dirty |= raised.acknowledge(&condition, seen);
         return;
     }
-    let occurrence = raise(context, &condition, part);
-    if memory.raised.len() >= MOST_RAISED {
-        context.fail(|| {
-            format!("{MOST_RAISED} conditions are raised: the end of one more, {id}, will not be told")
-        });
+    if !context.is_let() {
         return;
     }
+    if memory.raised.len() >= MOST_RAISED {
+        // Its end could not be told, and it would begin again with each of its records.
+        context.fail(|| format!("no event: {MOST_RAISED} conditions are raised, and {id} is one more"));
+        return;
+    }
+    let occurrence = raise(context, &condition, part);
     *dirty = true;
     // Of one that is found nobody knows since when, unless it says so.
     let seen = context.change.source_time.filter(|_| part == 0);

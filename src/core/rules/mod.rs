@@ -164,11 +164,16 @@ impl RuleState {
     }
 }
 
-/// Whether a rule's guard lets it look at a change. One that fails, or is neither true nor false, is a failure.
+/// Whether a rule's guard lets it look at a change.
 fn is_let(rule: &Rule, state: &RuleState, change: &Change, view: View<'_>, failures: &mut Failures) -> bool {
-    let Some(guard) = rule.spec.when.as_ref().filter(|_| !state.takes_back(change)) else {
-        return true;
-    };
+    // Of conditions it is asked for each of them, and only when it begins.
+    let is_of_each = matches!(rule.spec.kind, RuleKind::Conditions);
+    is_of_each || state.takes_back(change) || guards(rule, view, failures)
+}
+
+/// What a rule's guard says. One that fails, or is neither true nor false, is a failure.
+fn guards(rule: &Rule, view: View<'_>, failures: &mut Failures) -> bool {
+    let Some(guard) = &rule.spec.when else { return true };
     match guard.evaluate(|slot| view.operand(rule, slot)) {
         Ok(serde_json::Value::Bool(is_let)) => is_let,
         Ok(other) => {
@@ -387,6 +392,23 @@ impl<'a> Context<'a> {
             events,
             failures,
         }
+    }
+
+    /// The same, with what is seen of its own.
+    fn seeing<'b>(&'b mut self, view: View<'b>) -> Context<'b> {
+        Context {
+            view,
+            labels: self.labels,
+            emitter: self.emitter,
+            events: self.events,
+            failures: self.failures,
+            ..*self
+        }
+    }
+
+    /// Whether the rule's guard lets it tell what is seen.
+    fn is_let(&mut self) -> bool {
+        guards(self.rule, self.view, self.failures)
     }
 
     /// Says why the change made no event.

@@ -14,9 +14,6 @@ use super::columns::{
 };
 use super::{Call, Entry};
 
-/// How deep lists may be in each other.
-const DEEPEST: u8 = 16;
-
 type Read<T> = Result<T, &'static str>;
 
 /// What a block holds, as long as it takes no more than `most` bytes beside texts: in a block a thing may take a byte.
@@ -239,7 +236,7 @@ impl Unpacker<'_> {
         Ok(Timestamp::from_nanos(self.stamp))
     }
 
-    fn value(&mut self, tag: TagId, form: u64, depth: u8) -> Read<Value> {
+    fn value(&mut self, tag: TagId, form: u64, depth: usize) -> Read<Value> {
         let values = &mut self.values;
         let place = (tag.0, 0);
         Ok(match u8::try_from(form & 0xf).unwrap_or(0) {
@@ -278,7 +275,7 @@ impl Unpacker<'_> {
             form::TEXT => Value::text(self.texts.text()?),
             form::BYTES => Value::Bytes(self.texts.bytes()?.into()),
             form::TIME => Value::Time(Timestamp::from_nanos(values.signed()?)),
-            form::LIST if depth < DEEPEST => {
+            form::LIST if depth < Value::DEEPEST => {
                 let count = values.count(values.0.len())?;
                 // The value is a list's own, and stands in one that is made on the way.
                 self.take::<Value>(2 * count)?;
@@ -288,7 +285,7 @@ impl Unpacker<'_> {
                 };
                 Value::List((0..count).map(item).collect::<Read<_>>()?)
             }
-            form::RECORD if depth < DEEPEST => {
+            form::RECORD if depth < Value::DEEPEST => {
                 let count = values.count(values.0.len())?;
                 self.take::<(Arc<str>, Value)>(2 * count)?;
                 let part = |_| {
