@@ -235,3 +235,63 @@ fn a_history_fills_the_gap() -> Result<()> {
     );
     Ok(())
 }
+
+/// A connection that breaks while a history is read costs nothing: the next one goes on where it was.
+#[test]
+fn a_history_is_read_on_after_a_broken_connection() -> Result<()> {
+    let mut boiler = Boiler::new("\n    session_timeout: 3s\n    keep_alive: 500ms\n    backfill: 1h")?;
+    boiler.plc.keep_history("Good")?;
+    let mut reader = boiler.reader("production-count")?;
+    boiler.start_and_watch()?;
+    boiler.plc.set("Good", 10)?;
+    reader.at_least(1, Patience::Long)?;
+    boiler.gateway.kill()?;
+    until("the end of the subscription", Patience::Long, || {
+        Ok((boiler.plc.subscriptions()? == 0).then_some(()))
+    })?;
+    // It is told in three answers.
+    let missed: Vec<Value> = (11..2_511).map(Value::from).collect();
+    boiler.plc.set_all("Good", &missed)?;
+    boiler.plc.cut("HistoryReadRequest", 1)?;
+    boiler.gateway.start()?;
+    reader.at_least(2_501, Patience::Long)?;
+    boiler.plc.set("Good", 3_000)?;
+    let counts = told(reader.at_least(2_502, Patience::Long)?)?;
+    let of = |(_, emission, data): &(String, String, Value)| {
+        let count = data["rawValue"].as_u64().unwrap_or_default();
+        (count, emission.clone(), data["gap"] == true)
+    };
+    let seen: Vec<_> = counts.iter().map(of).collect();
+    let mut expected = vec![(10, "live".to_owned(), false)];
+    expected.extend((11..2_511).map(|count| (count, "backfill".to_owned(), count == 11)));
+    expected.push((3_000, "live".to_owned(), false));
+    let differs = seen
+        .iter()
+        .zip(&expected)
+        .position(|(seen, expected)| seen != expected);
+    let at = differs.unwrap_or(0);
+    assert!(
+        differs.is_none() && seen.len() == expected.len(),
+        "{} of {}, from {at}: {:?}",
+        seen.len(),
+        expected.len(),
+        &seen[at..seen.len().min(at + 5)]
+    );
+    let line = "floorgate_source_connects_total{source=\"plc\"}";
+    let connects = boiler.gateway.metric(line)?;
+    assert!(connects >= Some(2.0), "the connection was cut: {connects:?}");
+    Ok(())
+}
+
+/// Conditions are asked for again where the connection broke over it.
+#[test]
+fn conditions_are_asked_for_until_they_are_told() -> Result<()> {
+    let mut boiler = Boiler::new("")?;
+    let mut reader = boiler.reader("alarm")?;
+    boiler.plc.set("Boiler.Level", 92.0)?;
+    boiler.plc.cut("CallRequest", 0)?;
+    boiler.gateway.start()?;
+    let alarms = told(reader.at_least(1, Patience::Long)?)?;
+    assert_eq!(alarms[0].2["code"], "LevelHigh");
+    Ok(())
+}

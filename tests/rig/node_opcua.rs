@@ -55,7 +55,18 @@ impl NodePeer {
 
     /// Sets a variable; those of the boiler, `Boiler.Level` and `Boiler.Pressure`, are high above 90.
     pub fn set(&mut self, node: &str, value: impl Into<Value>) -> Result<()> {
-        self.ask(&json!({"op": "set", "node": node, "value": value.into()}))
+        self.set_all(node, &[value.into()])
+    }
+
+    /// Sets a variable to one value after the other, each with a time of its own.
+    pub fn set_all(&mut self, node: &str, values: &[Value]) -> Result<()> {
+        self.ask(&json!({"op": "set", "node": node, "values": values}))
+            .map(drop)
+    }
+
+    /// Has it end the connection when a request of a kind comes (`HistoryReadRequest`), after so many that it answers.
+    pub fn cut(&mut self, request: &str, after: u32) -> Result<()> {
+        self.ask(&json!({"op": "cut", "request": request, "after": after}))
             .map(drop)
     }
 

@@ -118,7 +118,7 @@ impl State {
         }
         bookmarks.extend(bookmark(POSITION, &position));
         if self.tells_heard {
-            bookmarks.extend(bookmark(HEARD, &self.heard.map(Timestamp::as_nanos)));
+            bookmarks.extend(bookmark(HEARD, &self.stored_up_to().map(Timestamp::as_nanos)));
         }
         bookmarks
     }

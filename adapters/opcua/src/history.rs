@@ -1,81 +1,111 @@
-//! What happened while the server could not be reached, from its history (OPC 10000-11).
-//!
-//! Read between the making of the items and the first message, so that nothing lies between what was kept and what is sent. The histories of all
-//! nodes are handed on as one, in the order of time, and no more of them is held than some thousand values at a time.
+//! Histories of nodes as a server tells them, page by page (OPC 10000-11), and what is known of those that were told.
 
 use std::collections::{HashMap, VecDeque};
-use std::time::Duration;
 
-use floorgate_adapter_api::{Notice, Sample, Timestamp};
-use opcua::client::services::HistoryRead;
-use opcua::client::{HistoryReadAction, UARequest};
-use opcua::types::{
-    ByteString, DataValue, DateTime, Error, HistoryData, HistoryReadResult, HistoryReadValueId, NodeId,
-    NotificationMessage, NumericRange, QualifiedName, ReadRawModifiedDetails, StatusCode, TimestampsToReturn,
-};
+use floorgate_adapter_api::Timestamp;
+use opcua::types::{ByteString, DataValue, HistoryData, HistoryReadResult, NodeId, StatusCode};
 
-use crate::item::What;
-use crate::items::{failed, is_too_large};
-use crate::outlet::Halt;
-use crate::publish::{Connected, is_lost};
-use crate::subscription::State;
 use crate::value::time_of;
 
-/// Values that are held at a time, of all nodes.
-const MOST_HELD: usize = 200_000;
-/// Values of one node in one answer, at least and at most.
-const OF_A_NODE: (usize, usize) = (10, 1_000);
-/// Values that are handed on at a time.
-const MOST_AT_A_TIME: usize = 5_000;
-/// Nodes in one request; the limits of servers are small here.
-const NODES_PER_REQUEST: usize = 100;
-/// How long the server may take for one answer: it may have to look into an archive.
-const WITHIN: Duration = Duration::from_secs(30);
-/// From so long before the last message on it is read: a device's clock may be behind the server's.
-const BEFORE: Duration = Duration::from_secs(10);
+/// Pages of one node that tell nothing, one after the other, and say that there is more.
+const MOST_EMPTY: u8 = 100;
+/// Values that are remembered as told, since they may be sent again; of more it is not known.
+const MOST_REMEMBERED: usize = 1_000_000;
 
-/// The history of one item.
-struct History {
-    place: u32,
-    node: NodeId,
+/// The time of the last value that was taken, and how many were of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Last {
+    pub time: Timestamp,
+    count: usize,
+}
+
+/// The history of one item, as far as it is read.
+#[derive(Debug)]
+pub struct History {
+    pub place: u32,
+    pub node: NodeId,
     /// What was read and not handed on.
-    values: VecDeque<(Timestamp, DataValue)>,
-    continuation: ByteString,
-    /// The time of the last value that was read.
-    last: Option<Timestamp>,
-    /// The server has lost where it was: it is asked for what is after the last value.
-    begins_again: bool,
-    is_done: bool,
+    pub values: VecDeque<(Timestamp, DataValue)>,
+    /// Where the server goes on; null where it is asked by time.
+    pub continuation: ByteString,
+    /// The last value that was read.
+    pub last: Option<Last>,
+    /// The server has lost where it was: it is asked for what is after the last value, and of no other node with it.
+    pub begins_again: bool,
+    /// Nothing more is read of it.
+    pub is_done: bool,
+    /// It is not told to its end.
+    pub is_part: bool,
+    /// The server keeps none.
+    pub is_none: bool,
+    /// What was read before, as long as it comes again.
+    known: Option<Last>,
+    empty: u8,
 }
 
 impl History {
-    /// Up to when nothing more of it can come before: `None` where all is read.
-    fn horizon(&self) -> Option<Timestamp> {
-        if self.is_done {
-            None
-        } else {
-            self.values.back().map(|(time, _)| *time)
+    /// One that is to be read, what was read of it before aside.
+    pub fn new(place: u32, node: NodeId, last: Option<Last>) -> Self {
+        Self {
+            place,
+            node,
+            values: VecDeque::new(),
+            continuation: ByteString::null(),
+            last,
+            begins_again: false,
+            is_done: false,
+            is_part: false,
+            is_none: false,
+            known: None,
+            empty: 0,
         }
     }
 
-    /// Takes an answer over; whether the server keeps a history of the node.
-    fn take(&mut self, result: HistoryReadResult) -> bool {
+    /// Whether more of it has to be read before anything later can be handed on.
+    pub fn is_lacking(&self) -> bool {
+        self.values.is_empty() && !self.is_done
+    }
+
+    /// Up to when nothing more of it can come before: `None` where all is read. It is read from `from` on.
+    pub fn horizon(&self, from: Timestamp) -> Option<Timestamp> {
+        let read = self.values.back().map(|(time, _)| *time);
+        let known = read.or(self.last.map(|last| last.time));
+        (!self.is_done).then(|| known.map_or(from, |known| known.max(from)))
+    }
+
+    /// From when on it is asked for where the others are from `from` on.
+    pub fn begin(&self, from: Timestamp) -> Timestamp {
+        let last = self.last.filter(|_| self.begins_again);
+        last.map_or(from, |last| last.time)
+    }
+
+    /// It ends before its end.
+    pub fn break_off(&mut self) {
+        (self.is_done, self.is_part) = (true, true);
+    }
+
+    /// Takes an answer to the question for `most` values over.
+    pub fn take(&mut self, result: HistoryReadResult, most: usize) {
         let status = result.status_code;
+        let (is_by_time, was_read) = (self.continuation.is_null(), self.last.is_some());
         if matches!(
             status,
             StatusCode::BadNoContinuationPoints | StatusCode::BadContinuationPointInvalid
-        ) && self.last.is_some()
-        {
+        ) {
             self.continuation = ByteString::null();
             // Twice in a row it would be for ever.
-            self.is_done = std::mem::replace(&mut self.begins_again, true);
-            return true;
+            if std::mem::replace(&mut self.begins_again, true) {
+                self.break_off();
+            }
+            return;
         }
         let data = result.history_data.into_inner_as::<HistoryData>();
         let values = data.and_then(|data| data.data_values).unwrap_or_default();
-        let before = self.values.len();
-        // What was read before comes again only where it is asked for by its time.
-        let known = self.last.filter(|_| self.begins_again);
+        let (before, given) = (self.values.len(), values.len());
+        if is_by_time {
+            // It begins with what was read of that time before.
+            self.known = self.last;
+        }
         for value in values {
             // A bound that there is none of is no value.
             if matches!(
@@ -84,234 +114,144 @@ impl History {
             ) {
                 continue;
             }
-            let time = time_of(value.source_timestamp.or(value.server_timestamp), None);
-            if let Some(time) = time.filter(|time| known.is_none_or(|known| *time > known)) {
-                self.last = Some(time);
-                self.values.push_back((time, value));
+            let Some(time) = time_of(value.source_timestamp.or(value.server_timestamp), None) else {
+                continue;
+            };
+            if let Some(known) = &mut self.known
+                && (time < known.time || time == known.time && known.count > 0)
+            {
+                known.count -= usize::from(time == known.time);
+                continue;
             }
+            self.known = None;
+            self.note(time);
+            self.values.push_back((time, value));
         }
         self.begins_again = false;
         self.continuation = result.continuation_point;
-        // One that goes on and tells nothing more would be asked for ever.
-        self.is_done = status.is_bad() || self.continuation.is_null() || self.values.len() == before;
-        status.is_good() || status.is_uncertain()
+        let is_new = self.values.len() > before;
+        self.empty = if is_new { 0 } else { self.empty + 1 };
+        if status.is_bad() {
+            self.is_done = true;
+            // What was never told has its gap from the connection.
+            (self.is_part, self.is_none) = (was_read, !was_read);
+        } else if self.continuation.is_null() {
+            // A server that cannot go on where it was may have more than it was asked for.
+            let may_have_more = is_by_time && given >= most;
+            self.begins_again = is_new && may_have_more;
+            self.is_done = !self.begins_again;
+            self.is_part = !is_new && may_have_more;
+        } else if self.empty >= MOST_EMPTY {
+            self.break_off();
+        }
+    }
+
+    fn note(&mut self, time: Timestamp) {
+        match &mut self.last {
+            Some(last) if last.time == time => last.count += 1,
+            Some(last) if last.time > time => {}
+            last => *last = Some(Last { time, count: 1 }),
+        }
     }
 }
 
-/// What was read of histories, so that what is sent again is known.
+/// What is to be read of histories, and what was: it goes on over connections.
 #[derive(Debug)]
-pub struct Backfilled {
-    /// Of each item the time of the last value that was read.
-    last: HashMap<u32, Timestamp>,
+pub struct Backfill {
+    /// From here on it is to be read: all that is older was handed on, or is not to be.
+    pub from: Timestamp,
+    /// Whether there is anything left to be read.
+    pub is_due: bool,
+    /// How often the connection was lost meanwhile.
+    pub losses: u32,
+    /// Of each item the last value that was handed on.
+    pub last: HashMap<u32, Last>,
     /// When it was read, by the server's clock.
-    until: Timestamp,
+    pub until: Timestamp,
+    /// What is from here on may be sent again, as a change.
+    overlap: Timestamp,
+    /// The times of what was handed on since, and of the last one before, of each item in milliseconds.
+    remembered: HashMap<u32, Vec<i64>>,
+    count: usize,
 }
 
-impl Backfilled {
-    /// Whether a value that is sent was told with the history already, and newer ones of its item.
-    pub fn has(&self, place: u32, value: &DataValue) -> bool {
-        let time = |time| time_of(time, None);
-        let last = self.last.get(&place).copied();
-        let is_before = last
-            .zip(time(value.source_timestamp))
-            .is_some_and(|(last, time)| time < last);
-        is_before && time(value.server_timestamp).is_some_and(|taken| taken <= self.until)
-    }
+/// What a value that is sent is beside what was handed on of the history.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Beside {
+    /// It is newer.
+    New,
+    /// It was handed on.
+    Told,
+    /// It is older than what was handed on, and was not among it: the historian did not keep it.
+    Missed,
 }
 
-impl State {
-    /// A message came: from its time on a history would be read. Some servers do not say when they sent it.
-    pub fn hear(&mut self, message: &NotificationMessage) {
-        self.heard = time_of(Some(message.publish_time), None).or_else(|| Some(Timestamp::now()));
-    }
-}
-
-impl Connected<'_> {
-    /// Reads what the server kept since it was last heard, and hands it on.
-    pub async fn backfill(&mut self) -> Result<(), Halt> {
-        let (Some(longest), Some(heard)) = (self.plan.settings.backfill, self.state.heard) else {
-            return Ok(());
-        };
-        let now = Timestamp::now();
-        let from = heard.before(BEFORE).max(now.before(longest.get()));
-        let mut histories = self.histories();
-        let most = (MOST_HELD / histories.len().max(1)).clamp(OF_A_NODE.0, OF_A_NODE.1);
-        let mut until = now;
-        let (mut told, mut without) = (0_usize, 0_usize);
-        loop {
-            let lacking = |history: &History| history.values.is_empty() && !history.is_done;
-            let mut lacks: Vec<&mut History> =
-                histories.iter_mut().filter(|history| lacking(history)).collect();
-            let mut batch = NODES_PER_REQUEST;
-            let mut first = 0;
-            while first < lacks.len() {
-                let again = lacks[first].last.filter(|_| lacks[first].begins_again);
-                let rest = lacks[first..].iter().take(batch);
-                let alike = rest.take_while(|history| !history.begins_again).count();
-                let end = first + alike.max(1);
-                match self
-                    .ask_history(&lacks[first..end], again.unwrap_or(from), most)
-                    .await
-                {
-                    Ok((results, at)) => {
-                        until = until.max(at);
-                        for (history, result) in lacks[first..end].iter_mut().zip(results) {
-                            without += usize::from(!history.take(result));
-                        }
-                        first = end;
-                    }
-                    Err(error) if is_too_large(error.status()) && batch > 1 => batch /= 2,
-                    Err(error) if is_lost(error.status()) => {
-                        return Err(self.lost_with("reading the history", &error));
-                    }
-                    Err(error) => {
-                        let reason = failed("the history cannot be read", &error);
-                        tracing::warn!(source = self.plan.name, "{reason}");
-                        return Ok(());
-                    }
-                }
-            }
-            let horizon = histories.iter().filter_map(History::horizon).min();
-            told += self.hand_on_history(&mut histories, horizon).await?;
-            if histories
-                .iter()
-                .all(|history| history.is_done && history.values.is_empty())
-            {
-                break;
-            }
+impl Backfill {
+    /// What is to be read from a time on.
+    pub fn due(from: Timestamp) -> Self {
+        Self {
+            from,
+            is_due: true,
+            losses: 0,
+            last: HashMap::new(),
+            until: from,
+            overlap: from,
+            remembered: HashMap::new(),
+            count: 0,
         }
-        tracing::info!(
-            source = self.plan.name,
-            values = told,
-            nodes_without = without,
-            "what happened since {from} was read from the server's history"
-        );
-        let last = histories
-            .iter()
-            .filter_map(|history| Some((history.place, history.last?)));
-        self.state.backfilled = Some(Backfilled {
-            last: last.collect(),
-            until,
-        });
-        for subscription in &mut self.state.subscriptions {
-            subscription.heard = std::time::Instant::now();
+    }
+
+    /// Items are made anew: what is from `overlap` on they may send again.
+    pub fn remember_from(&mut self, overlap: Timestamp) {
+        self.overlap = overlap;
+        self.remembered.clear();
+        self.count = 0;
+    }
+
+    /// A value was handed on.
+    pub fn tell(&mut self, place: u32, time: Timestamp) {
+        let last = self.last.entry(place).or_insert(Last { time, count: 0 });
+        if last.time < time {
+            *last = Last { time, count: 0 };
         }
-        Ok(())
+        last.count += usize::from(last.time == time);
+        if self.count >= MOST_REMEMBERED {
+            return;
+        }
+        let (time, overlap) = (millis(time), millis(self.overlap));
+        let times = self.remembered.entry(place).or_default();
+        if time < overlap && times.last().is_some_and(|last| *last < overlap) {
+            times.pop();
+            self.count -= 1;
+        }
+        let at = times.partition_point(|before| *before <= time);
+        times.insert(at, time);
+        self.count += 1;
     }
 
-    /// An empty history of each node that is monitored.
-    fn histories(&self) -> Vec<History> {
-        let places = self
-            .state
-            .subscriptions
-            .iter()
-            .flat_map(|s| s.tags.iter().copied());
-        let of = |place: u32| {
-            let item = self.plan.items().get(place as usize)?;
-            let node = item.node_id(&self.facts.namespaces)?;
-            matches!(item.what, What::Value).then(|| History {
-                place,
-                node,
-                values: VecDeque::new(),
-                continuation: ByteString::null(),
-                last: None,
-                begins_again: false,
-                is_done: false,
-            })
+    /// What a value that an item sends is.
+    pub fn beside(&self, place: u32, value: &DataValue) -> Beside {
+        let (Some(last), Some(time)) = (self.last.get(&place), time_of(value.source_timestamp, None)) else {
+            return Beside::New;
         };
-        places.filter_map(of).collect()
-    }
-
-    /// Asks for histories; with them when that was, by the server's clock.
-    async fn ask_history(
-        &self,
-        histories: &[&mut History],
-        from: Timestamp,
-        most: usize,
-    ) -> Result<(Vec<HistoryReadResult>, Timestamp), Error> {
-        let details = ReadRawModifiedDetails {
-            is_read_modified: false,
-            start_time: date_time(from),
-            // Nothing is newer; an open end would turn the order around.
-            end_time: date_time(Timestamp::now().after(Duration::from_hours(1))),
-            num_values_per_node: u32::try_from(most).unwrap_or(u32::MAX),
-            return_bounds: true,
-        };
-        let nodes = histories.iter().map(|history| HistoryReadValueId {
-            node_id: history.node.clone(),
-            index_range: NumericRange::None,
-            data_encoding: QualifiedName::null(),
-            continuation_point: history.continuation.clone(),
-        });
-        self.outlet.metrics.requests.inc();
-        let response = HistoryRead::new(HistoryReadAction::ReadRawModifiedDetails(details), self.session)
-            .timestamps_to_return(TimestampsToReturn::Both)
-            .nodes_to_read(nodes.collect())
-            .timeout(WITHIN)
-            .send(self.session.channel())
-            .await?;
-        let at = time_of(Some(response.response_header.timestamp), None);
-        let results = response.results.unwrap_or_default();
-        if results.len() == histories.len() {
-            Ok((results, at.unwrap_or_else(Timestamp::now)))
+        let taken = time_of(value.server_timestamp, None);
+        if time >= last.time || taken.is_some_and(|taken| taken > self.until) {
+            return Beside::New;
+        }
+        // Some historians round the times of what they keep.
+        let is_known = |times: &Vec<i64>| times.binary_search(&millis(time)).is_ok();
+        if self.remembered.get(&place).is_some_and(is_known) {
+            Beside::Told
         } else {
-            Err(Error::new(
-                StatusCode::BadUnknownResponse,
-                format!("asked for {} histories, got {}", histories.len(), results.len()),
-            ))
+            Beside::Missed
         }
-    }
-
-    /// Hands on what is known to come next; how many values.
-    async fn hand_on_history(
-        &mut self,
-        histories: &mut [History],
-        horizon: Option<Timestamp>,
-    ) -> Result<usize, Halt> {
-        let mut next: Vec<(Timestamp, u32, DataValue)> = Vec::new();
-        for history in histories {
-            while let Some((time, _)) = history.values.front()
-                && horizon.is_none_or(|horizon| *time <= horizon)
-                && let Some((time, value)) = history.values.pop_front()
-            {
-                next.push((time, history.place, value));
-            }
-        }
-        next.sort_by_key(|(time, ..)| *time);
-        let told = next.iter().filter_map(|(.., value)| value.value.as_ref());
-        if self.state.types.lack(told) {
-            self.ask_types().await?;
-        }
-        let count = next.len();
-        let mut samples: Vec<Sample> = Vec::with_capacity(count.min(MOST_AT_A_TIME));
-        for (time, place, value) in next {
-            if samples.len() >= MOST_AT_A_TIME {
-                self.outlet.told_late(std::mem::take(&mut samples)).await?;
-            }
-            let before = samples.len();
-            self.tell(place, value, &mut samples);
-            for sample in &mut samples[before..] {
-                sample.source_time = Some(time);
-            }
-        }
-        self.outlet.told_late(samples).await?;
-        Ok(count)
     }
 }
 
-impl crate::outlet::Outlet {
-    /// Hands on samples that are from a history.
-    async fn told_late(&self, samples: Vec<Sample>) -> Result<(), Halt> {
-        if samples.is_empty() {
-            return Ok(());
-        }
-        self.with_notice(Notice::History, samples).await
-    }
+fn millis(time: Timestamp) -> i64 {
+    time.as_nanos().div_euclid(1_000_000)
 }
 
-/// From 1601, where OPC UA's times begin, to 1970, in the units of 100 ns in which they are counted (OPC 10000-6 §5.2.2.5).
-const BEGINNING: i64 = 116_444_736_000_000_000;
-
-fn date_time(time: Timestamp) -> DateTime {
-    DateTime::from(time.as_nanos() / 100 + BEGINNING)
-}
+#[cfg(test)]
+#[path = "history_tests.rs"]
+mod tests;

@@ -1,6 +1,6 @@
 //! Monitored items: which tag goes into which subscription, and which tags the server refuses.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use floorgate_adapter_api::Sample;
 use opcua::client::UARequest;
@@ -122,13 +122,18 @@ impl Connected<'_> {
                     subscription.tags.push(tag);
                     subscription.items.push(created.result.monitored_item_id);
                     let what = &self.plan.items()[tag as usize].what;
-                    self.state.refresh |= matches!(what, What::Conditions);
+                    if matches!(what, What::Conditions) {
+                        let standing = self.state.conditions.entry(tag).or_default();
+                        standing.want(Instant::now());
+                    }
                     // Of events none need ever happen.
                     if !matches!(what, What::Events(..)) {
                         self.state.unseen.insert(tag);
                     }
                     self.state.faulty.remove(&tag);
-                    if let Some(revisions) = &mut subscription.revisions {
+                    if let Some(revisions) = subscription.revisions.as_mut()
+                        && matches!(what, What::Value)
+                    {
                         revisions.add(&created.requested_parameters, &created.result);
                     }
                 }

@@ -18,10 +18,12 @@
 //! Certificates and trust are in [`pki`].
 
 mod address;
+mod backfill;
 mod batches;
 mod bookmark;
 pub mod browse;
 mod call;
+mod condition;
 mod connection;
 mod drive;
 mod event;
@@ -38,6 +40,7 @@ mod profile;
 mod publish;
 mod recovery;
 mod redundancy;
+mod refresh;
 mod revised;
 mod server;
 mod settings;

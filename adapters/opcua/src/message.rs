@@ -3,19 +3,18 @@
 use std::time::Instant;
 
 use floorgate_adapter_api::Sample;
-use opcua::client::UARequest;
-use opcua::client::services::Call;
 use opcua::types::{
-    CallMethodRequest, DataChangeNotification, DataValue, EventFieldList, EventNotificationList,
-    ExtensionObject, MethodId, MonitoredItemNotification, ObjectTypeId, StatusChangeNotification, StatusCode,
-    Variant,
+    DataChangeNotification, DataValue, EventFieldList, EventNotificationList, ExtensionObject,
+    MonitoredItemNotification, StatusChangeNotification, StatusCode,
 };
 
-use crate::event::{self, Refresh};
-use crate::item::What;
-use crate::items::{MOST_NAMED, failed, is_node_refused};
+use crate::condition::Told;
+use crate::event::{self, Fields, Happened};
+use crate::history::Beside;
+use crate::item::{Tag, What};
+use crate::items::{MOST_NAMED, is_node_refused};
 use crate::outlet::Halt;
-use crate::publish::{Connected, is_lost};
+use crate::publish::Connected;
 use crate::server::reason;
 use crate::value::{self, Unsupported};
 
@@ -48,10 +47,8 @@ impl Connected<'_> {
             biased;
             () = self.outlet.stop.cancelled() => return Err(Halt::Stop),
             reason = self.link.lost() => Some(Halt::Lost(reason)),
-            asked = types.ask(self.session, self.facts.nodes_per_read, &self.plan.name) => match asked {
-                Err(error) if error.status() == StatusCode::BadTimeout
-                    && self.link.answered().is_some_and(|answered| answered > begun) =>
-                {
+            asked = types.ask(self.session, self.facts.nodes_per_read, self.plan) => match asked {
+                Err(error) if self.is_alone(&error, begun) => {
                     types.give_up(&self.plan.name, &reason(&error));
                     None
                 }
@@ -121,10 +118,15 @@ impl Connected<'_> {
             return;
         };
         self.see(place);
-        if let Some(backfilled) = &self.state.backfilled
-            && backfilled.has(place, &item.value)
-        {
-            return;
+        if let Some(backfill) = &self.state.backfill {
+            let beside = backfill.beside(place, &item.value);
+            // What a historian leaves out, or its queue at the server, is missing before what comes next.
+            if beside == Beside::Missed || beside == Beside::Told && item.value.status().overflow() {
+                self.state.lossy.insert(place);
+            }
+            if beside != Beside::New {
+                return;
+            }
         }
         let status = item.value.status();
         let mut readmitted = false;
@@ -158,7 +160,12 @@ impl Connected<'_> {
         };
         let (told, unsupported) = value::told(data, Some(&self.state.types));
         let tags = self.plan.tags_of(item).iter();
-        samples.extend(tags.map(|tag| told.sample(tag.id, tag.field.as_ref())));
+        let of = |tag: &Tag| told.sample(tag.id, tag.field.as_ref());
+        if self.state.lossy.is_empty() {
+            samples.extend(tags.map(of));
+        } else {
+            self.hand_over(place, tags.map(of).collect(), samples);
+        }
         self.note(place, unsupported);
     }
 
@@ -168,38 +175,59 @@ impl Connected<'_> {
         let Some(of) = self.plan.items().get(place as usize) else {
             return;
         };
-        let fields = event.event_fields.unwrap_or_default();
+        let fields = Fields(event.event_fields.unwrap_or_default());
         let tags = self.plan.tags_of(of);
         // Something came of it, so that it is not refused any more.
         if !self.state.refused.is_empty() && self.state.refused.remove(&place).is_some() {
             self.state.layout_told = false;
         }
-        let happened = match of.what {
-            What::Value => return,
-            What::Events(..) => event::happened(tags, fields, &self.state.types),
+        match of.what {
+            What::Value => {}
+            What::Events(..) => match event::happened(tags, fields, &self.state.types) {
+                Happened::Lost => {
+                    let (source, first) = (&self.plan.name, tags.first());
+                    let tag = first.map_or("", |tag| &tag.name);
+                    tracing::warn!(source, tag, "the server lost events: its queue was full");
+                    self.state.lossy.insert(place);
+                }
+                Happened::Told(told, unsupported) => {
+                    self.hand_over(place, told, samples);
+                    self.note(place, unsupported);
+                }
+            },
             What::Conditions => {
-                let mut told = self.state.told.remove(&place);
-                let happened = event::condition(tags, fields, &mut told);
-                self.state.told.extend(told.map(|told| (place, told)));
-                happened
+                let standing = self.state.conditions.entry(place).or_default();
+                match standing.take(tags, fields, Instant::now()) {
+                    Told::Nothing => {}
+                    // Until all is told the next process could not go on from here.
+                    Told::Begun => {
+                        self.state.unseen.insert(place);
+                        self.state.layout_told = false;
+                    }
+                    Told::All(told) => {
+                        self.see(place);
+                        samples.extend(told);
+                    }
+                    Told::Part(told) | Told::One(told) => samples.extend(told),
+                }
             }
-        };
-        match happened.conditions {
-            // Until all is told the next process could not go on from here.
-            Some(Refresh::Begun) => {
-                self.state.unseen.insert(place);
-                self.state.layout_told = false;
-            }
-            Some(Refresh::Done) => self.see(place),
-            Some(Refresh::Wanted) => self.state.refresh = true,
-            None => {}
         }
-        samples.extend(happened.samples);
-        self.note(place, happened.unsupported);
+    }
+
+    /// Adds samples of an item, the first after something was lost with a gap.
+    fn hand_over(&mut self, place: u32, told: Vec<Sample>, samples: &mut Vec<Sample>) {
+        let before = samples.len();
+        samples.extend(told);
+        if !self.state.lossy.is_empty() && self.state.lossy.remove(&place) {
+            for sample in &mut samples[before..] {
+                sample.gap = true;
+            }
+            self.outlet.metrics.gaps.inc();
+        }
     }
 
     /// Something was told of an item.
-    fn see(&mut self, place: u32) {
+    pub fn see(&mut self, place: u32) {
         if !self.state.unseen.is_empty() && self.state.unseen.remove(&place) && self.state.unseen.is_empty() {
             self.state.layout_told = false;
         }
@@ -215,55 +243,5 @@ impl Connected<'_> {
             let name = self.plan.tags_of(item).first().map_or("", |tag| &tag.name);
             tracing::warn!(source, tag = %name, "values of type {} are not supported; the tag stays bad", kind.0);
         }
-    }
-
-    /// Has the server tell how all conditions stand (OPC 10000-9 §5.5.7), as far as it does.
-    pub async fn refresh_conditions(&mut self) -> Result<(), Halt> {
-        let tells = |place: &u32| {
-            let item = self.plan.items().get(*place as usize);
-            item.is_some_and(|item| matches!(item.what, What::Conditions))
-        };
-        let subscriptions = &self.state.subscriptions;
-        let told = subscriptions.iter().filter(|s| s.tags.iter().any(tells));
-        let told: Vec<(u32, Vec<u32>)> = told
-            .map(|s| (s.id, s.tags.iter().copied().filter(tells).collect()))
-            .collect();
-        for (id, places) in told {
-            let method = CallMethodRequest {
-                object_id: ObjectTypeId::ConditionType.into(),
-                method_id: MethodId::ConditionType_ConditionRefresh.into(),
-                input_arguments: Some(vec![Variant::UInt32(id)]),
-            };
-            self.outlet.metrics.requests.inc();
-            let called = Call::new(self.session)
-                .methods_to_call(vec![method])
-                .timeout(self.plan.settings.request_timeout.get())
-                .send(self.session.channel())
-                .await;
-            let refusal = match called {
-                Ok(response) => {
-                    let result = response.results.unwrap_or_default();
-                    let status = result
-                        .first()
-                        .map_or(StatusCode::BadUnknownResponse, |result| result.status_code);
-                    let goes_on = status.is_good() || status == StatusCode::BadRefreshInProgress;
-                    (!goes_on).then(|| status.to_string())
-                }
-                Err(error) if is_lost(error.status()) => {
-                    return Err(self.lost_with("asking for conditions", &error));
-                }
-                Err(error) => Some(failed("asking for conditions", &error)),
-            };
-            if let Some(refusal) = refusal {
-                tracing::warn!(
-                    source = self.plan.name,
-                    "the server does not tell how its conditions stand ({refusal}): what is raised now is told when it changes"
-                );
-                for place in places {
-                    self.see(place);
-                }
-            }
-        }
-        Ok(())
     }
 }

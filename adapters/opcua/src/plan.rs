@@ -37,6 +37,9 @@ const CHECKED: [&str; 17] = [
     "items_per_subscription",
 ];
 
+/// Events of one item that the server is asked to keep, where the tag does not say.
+const EVENTS_QUEUED: u32 = 10_000;
+
 /// Everything a running source needs to know.
 #[derive(Debug)]
 pub struct Plan {
@@ -170,9 +173,13 @@ impl Plan {
         item.sampling_millis.map_or(millis(source), f64::from)
     }
 
-    /// The queue size that is asked for.
+    /// The queue size that is asked for. Events come in bursts, and a refresh tells all conditions at once.
     pub fn queue_size(&self, item: &Item) -> u32 {
-        item.queue_size.unwrap_or(self.settings.queue_size)
+        let of_kind = match item.what {
+            What::Value => self.settings.queue_size,
+            What::Events(..) | What::Conditions => self.settings.queue_size.max(EVENTS_QUEUED),
+        };
+        item.queue_size.unwrap_or(of_kind)
     }
 }
 

@@ -115,9 +115,7 @@ impl Connected<'_> {
                 }
             }
             self.end_trials().await?;
-            if std::mem::take(&mut self.state.refresh) {
-                self.refresh_conditions().await?;
-            }
+            self.look_after_conditions().await?;
             if !self.state.discarded.is_empty() {
                 self.replace_discarded().await?;
             }
@@ -187,7 +185,6 @@ impl Connected<'_> {
         }
         if is_keep_alive {
             self.state.hear(&message);
-            self.state.backfilled = None;
         }
         // The place may have changed only if the subscription was lost, and then nothing is left to do here.
         if is_keep_alive || self.state.subscriptions.get(place).is_none_or(|s| s.id != id) {

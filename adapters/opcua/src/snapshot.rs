@@ -163,7 +163,7 @@ impl Snapshots {
             if types.lack(values.iter().filter_map(|value| value.value.as_ref())) {
                 let (session, types, plan) = (Arc::clone(session), types.clone(), Arc::clone(&self.plan));
                 // It goes on for the next request where this one does not wait so long.
-                let asked = tokio::spawn(async move { types.ask(&session, most, &plan.name).await });
+                let asked = tokio::spawn(async move { types.ask(&session, most, &plan).await });
                 if let Ok(Err(error)) = asked.await {
                     return Err(failed("reading the data types", &error));
                 }

@@ -375,7 +375,9 @@ impl Connected<'_> {
             "connected to {}",
             self.session.endpoint_info().endpoint.endpoint_url
         );
+        let begun = Instant::now();
         if continuity == Continuity::New {
+            self.state.owe_history(self.plan);
             self.break_off(None).await?;
         }
         let reach = self.reach();
@@ -384,20 +386,17 @@ impl Connected<'_> {
             return Ok(());
         }
         if let Some(first) = first_missed {
+            if self.state.owes_history() {
+                // Before what is live, as the connection before would have.
+                self.place(false).await?;
+                self.backfill(None).await?;
+            }
             self.catch_up(first).await?;
         }
         if let Err(error) = self.state.delete_discarded(self.session).await {
             return Err(self.lost_with("deleting a subscription", &error));
         }
         self.place(false).await?;
-        if continuity == Continuity::New {
-            let stop = self.outlet.stop.clone();
-            tokio::select! {
-                biased;
-                () = stop.cancelled() => return Err(Halt::Stop),
-                read = self.backfill() => read?,
-            }
-        }
-        Ok(())
+        self.backfill(Some(begun)).await
     }
 }

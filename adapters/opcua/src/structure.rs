@@ -21,14 +21,15 @@ use opcua::types::{
 use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
+use crate::plan::Plan;
 use crate::value::{Unsupported, value_of};
 
 /// Dimensions of an array.
 const MOST_DIMENSIONS: i32 = 16;
 /// Values that one structure may hold, of all structures within it.
 const MOST_VALUES: usize = 100_000;
-/// How long the server may take to tell its types.
-const WITHIN: Duration = Duration::from_mins(1);
+/// The time in which a server tells its types, in times for an answer: it takes dozens of requests, and nothing else is handed on meanwhile.
+const ANSWERS: u32 = 5;
 /// After so many connections that were lost in a row while the server was asked it is the question that ends them.
 const MOST_LOSSES: u32 = 3;
 /// After this time a server that did not tell its types is asked again.
@@ -92,12 +93,12 @@ impl Types {
     }
 
     /// Asks the server for its types, where that was not done yet. An error where the connection is lost, or an answer did not come in time.
-    pub async fn ask(&self, session: &Session, nodes_per_read: usize, source: &str) -> Result<(), Error> {
+    pub async fn ask(&self, session: &Session, nodes_per_read: usize, plan: &Plan) -> Result<(), Error> {
         let _asking = self.0.asking.lock().await;
         if self.are_known() {
             return Ok(());
         }
-        let begun = Instant::now();
+        let (begun, source) = (Instant::now(), &plan.name);
         let config = BrowserConfig::new()
             .max_nodes_per_request(nodes_per_read.min(100))
             .max_concurrent_requests(2);
@@ -108,7 +109,8 @@ impl Types {
             .token(token)
             .values_per_read(nodes_per_read)
             .build(session);
-        let built = tokio::time::timeout(WITHIN, telling).await.unwrap_or_else(|_| {
+        let within = plan.settings.request_timeout.get() * ANSWERS;
+        let built = tokio::time::timeout(within, telling).await.unwrap_or_else(|_| {
             Err(Error::new(
                 StatusCode::BadTimeout,
                 "the types were not told in time",

@@ -9,8 +9,8 @@ use opcua::client::{Session, UARequest};
 use opcua::types::{Error, NotificationMessage, StatusCode, TransferResult};
 use tokio::sync::mpsc;
 
-use crate::event;
-use crate::history::Backfilled;
+use crate::condition::Standing;
+use crate::history::Backfill;
 use crate::plan::Plan;
 use crate::publish::is_lost;
 use crate::revised::{Revised, Revisions};
@@ -124,16 +124,16 @@ pub struct State {
     pub tags: usize,
     /// The types of the server.
     pub types: Types,
-    /// Conditions that refreshes have told so far, by the item that tells them.
-    pub told: HashMap<u32, event::Telling>,
-    /// The server is to tell all conditions.
-    pub refresh: bool,
+    /// The items that tell conditions.
+    pub conditions: HashMap<u32, Standing>,
+    /// Items of which something was lost before what is told next.
+    pub lossy: HashSet<u32>,
     /// Whether that is stored as well: when the last message was sent.
     pub tells_heard: bool,
     /// When the last message was sent, by the server's clock.
     pub heard: Option<Timestamp>,
-    /// What was read of the server's history, while what it sends may have been told with it.
-    pub backfilled: Option<Backfilled>,
+    /// What is to be read of the server's histories, or was, while what it sends may have been told with it.
+    pub backfill: Option<Backfill>,
     /// Whose the subscriptions are.
     pub heritage: Heritage,
     /// How many times in a row one that it said to have given over stayed silent.
@@ -165,11 +165,11 @@ impl Default for State {
             plan: 0,
             tags: 0,
             types: Types::default(),
-            told: HashMap::new(),
-            refresh: false,
+            conditions: HashMap::new(),
+            lossy: HashSet::new(),
             tells_heard: false,
             heard: None,
-            backfilled: None,
+            backfill: None,
             heritage: Heritage::Own,
             silences: 0,
             reported: None,
@@ -222,7 +222,8 @@ impl State {
         self.discarded.push(lost.id);
         for tag in &lost.tags {
             self.unseen.remove(tag);
-            self.told.remove(tag);
+            self.lossy.remove(tag);
+            self.conditions.remove(tag);
         }
         let scope = if self.subscriptions.is_empty() {
             GapScope::Source
@@ -247,7 +248,8 @@ impl State {
     pub fn lose_all(&mut self, held: Vec<u32>) {
         self.subscriptions.clear();
         self.unseen.clear();
-        self.told.clear();
+        self.lossy.clear();
+        self.conditions.clear();
         self.heritage = Heritage::Own;
         self.reported = None;
         self.layout_told = false;

@@ -31,6 +31,19 @@ class Plant {
         this.plant = this.space.registerNamespace(PLANT);
         this.variables = {};
         this.alarms = {};
+        this.cuts = {};
+        server.on("request", (request, channel) => this.meddle(request.schema.name, channel));
+    }
+
+    // Ends the connection instead of answering a request, where that was asked for.
+    meddle(request, channel) {
+        const left = this.cuts[request];
+        if (left === undefined) return;
+        this.cuts[request] = left - 1;
+        if (left === 0) {
+            delete this.cuts[request];
+            channel.abruptlyInterrupt();
+        }
     }
 
     build() {
@@ -78,13 +91,16 @@ class Plant {
     operations() {
         return {
             add: (request) => void this.add(request),
-            set: ({ node, value }) => {
+            set: ({ node, values }) => {
                 const variable = this.variables[node];
                 const type = variable.readValue().value.dataType;
-                // A history takes each time once.
-                this.last = Math.max(Date.now(), (this.last ?? 0) + 1);
-                variable.setValueFromSource({ dataType: type, value }, StatusCodes.Good, new Date(this.last));
+                for (const value of values) {
+                    // A history takes each time once.
+                    this.last = Math.max(Date.now(), (this.last ?? 0) + 1);
+                    variable.setValueFromSource({ dataType: type, value }, StatusCodes.Good, new Date(this.last));
+                }
             },
+            cut: ({ request, after }) => void (this.cuts[request] = after),
             // The job orders' own event, as a machine reports it.
             job: ({ order, state }) => {
                 const index = this.space.getNamespaceIndex(JOBS);

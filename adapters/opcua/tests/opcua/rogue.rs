@@ -4,16 +4,19 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use floorgate_adapter_api::Notice;
+use floorgate_adapter_api::{Notice, Value};
+use opcua::types::{ExtensionObject, Range};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
-use crate::run::{Folder, Run, addresses, settings};
+use crate::run::{Folder, Run, Seen, addresses, settings};
 use crate::server::{Manner, TestServer};
 
 /// The number of a `PublishResponse` in the binary encoding.
 const PUBLISH_RESPONSE: u16 = 829;
+/// The number of a `BrowseResponse`.
+const BROWSE_RESPONSE: u16 = 530;
 /// Before the body of a chunk of a message: type, size, channel, token, number, request.
 const HEADER: usize = 24;
 
@@ -31,6 +34,10 @@ enum Trick {
     Raw(Vec<u8>),
     /// The next one never ends.
     Endless,
+    /// No answer of another kind arrives.
+    Deaf(u16),
+    /// An answer of another kind ends the connection.
+    Cut(u16),
 }
 
 struct Rogue {
@@ -121,7 +128,15 @@ impl Answers {
             let kind = chunk
                 .get(HEADER + 2..HEADER + 4)
                 .map(|id| u16::from_le_bytes([id[0], id[1]]));
-            if chunk.starts_with(b"MSGF") && kind == Some(PUBLISH_RESPONSE) {
+            let trick = self.tricks.borrow().clone();
+            let is_meant = |of: u16| chunk.starts_with(b"MSG") && kind == Some(of);
+            if matches!(trick, Trick::Deaf(of) | Trick::Cut(of) if is_meant(of)) {
+                self.plays.fetch_add(1, Ordering::SeqCst);
+                if matches!(trick, Trick::Cut(_)) {
+                    return Ok(());
+                }
+                self.left_out += 1;
+            } else if is_meant(PUBLISH_RESPONSE) && chunk[3] == b'F' {
                 self.play(chunk).await?;
             } else {
                 self.to.write_all(&chunk).await?;
@@ -131,7 +146,7 @@ impl Answers {
 
     async fn play(&mut self, mut chunk: Vec<u8>) -> std::io::Result<()> {
         let trick = self.tricks.borrow().clone();
-        if matches!(trick, Trick::None) {
+        if matches!(trick, Trick::None | Trick::Deaf(_) | Trick::Cut(_)) {
             return self.to.write_all(&chunk).await;
         }
         self.plays.fetch_add(1, Ordering::SeqCst);
@@ -314,6 +329,39 @@ async fn a_subscription_that_is_silent_while_its_server_answers_is_rebuilt() {
     assert_eq!(run.metrics.connects.get(), 1, "the session was good all the time");
     server.holds_subscriptions(1).await;
     run.stop().await;
+}
+
+/// A server that does not tell its types: the structure is bad, and all else goes on.
+async fn types_that_are_not_told(trick: Trick, connects: u64) {
+    let mut server = TestServer::started(Manner::default()).await;
+    let rogue = Rogue::before(server.port).await;
+    let folder = Folder::new();
+    let mut run = Run::new(&folder, &settings(rogue.port, ""), &addresses(2));
+    run.shows(0, 0).await;
+    rogue.plays(trick);
+    let range = Range { low: 1.0, high: 2.0 };
+    server.set(0, ExtensionObject::from_message(range));
+    rogue.has_played(1).await;
+    server.set(1, 7);
+    let mut is_bad = false;
+    run.until("what is beside the structure", |seen| {
+        is_bad |= matches!(seen, Seen::Sample(s) if s.tag.0 == 0 && s.quality.is_bad());
+        seen.shows(1, &Value::Int(7))
+    })
+    .await;
+    assert!(is_bad, "a structure of which nothing is known is not good");
+    assert_eq!(run.metrics.connects.get(), connects);
+    run.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn types_that_a_server_does_not_tell_hold_nothing_else_up() {
+    types_that_are_not_told(Trick::Deaf(BROWSE_RESPONSE), 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_breaks_when_asked_for_its_types_is_not_asked_for_ever() {
+    types_that_are_not_told(Trick::Cut(BROWSE_RESPONSE), 4).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,0 +1,238 @@
+//! Conditions (OPC 10000-9): what their events come to, and when a server is asked how all of them stand.
+//!
+//! Between a `RefreshStartEvent` and its end the server tells all conditions, among them changes of the moment. Only the whole says which of those that were
+//! raised are not any more. Whatever keeps it from being whole, a lost start, a queue that was too short, an end that does not come, has what was told handed on
+//! one by one, with a gap, and the server asked again, after pauses that grow.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use floorgate_adapter_api::{Quality, Sample, Value};
+use opcua::types::{NodeId, ObjectTypeId, Variant};
+
+use crate::event::{Fields, Of};
+use crate::item::Tag;
+use crate::value::time_of;
+
+/// Conditions that one refresh may tell; a server with more is not believed to have told all.
+const MOST_CONDITIONS: usize = 20_000;
+/// A refresh that has not ended by then has no end.
+const WITHIN: Duration = Duration::from_mins(1);
+/// The pauses between refreshes that were not whole: the first, and the longest.
+const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_mins(1));
+/// After so long without one the next refresh is asked for at once.
+const CALM: Duration = Duration::from_mins(10);
+
+/// How an item that tells conditions stands.
+#[derive(Debug, Default)]
+pub struct Standing {
+    /// What a refresh has told so far, where one goes on.
+    telling: Option<Telling>,
+    /// When the server is to be asked for all conditions.
+    due: Option<Instant>,
+    /// Until when the refresh that was asked for has to end.
+    until: Option<Instant>,
+    /// When the server was last asked.
+    asked: Option<Instant>,
+    /// How long was waited before that.
+    pause: Duration,
+}
+
+impl Standing {
+    /// All conditions are to be asked for.
+    pub fn want(&mut self, now: Instant) {
+        if self.due.is_some() {
+            return;
+        }
+        let is_calm = |asked: Instant| now.saturating_duration_since(asked) > CALM;
+        self.pause = if self.asked.is_none_or(is_calm) {
+            Duration::ZERO
+        } else {
+            (self.pause * 2).clamp(PAUSES.0, PAUSES.1)
+        };
+        self.due = Some(now + self.pause);
+    }
+
+    /// Whether the server is to be asked now.
+    pub fn is_due(&self, now: Instant) -> bool {
+        self.due.is_some_and(|due| due <= now)
+    }
+
+    /// The server was asked, and has agreed or not.
+    pub fn was_asked(&mut self, now: Instant, agreed: bool) {
+        (self.due, self.asked) = (None, Some(now));
+        self.until = agreed.then(|| now + WITHIN);
+    }
+
+    /// Whether a refresh should have ended by now.
+    pub fn is_overdue(&self, now: Instant) -> bool {
+        self.until.is_some_and(|until| until <= now)
+    }
+
+    /// Gives up a refresh that does not end: what it told so far, for tags.
+    pub fn give_up(&mut self, tags: &[Tag]) -> Vec<Sample> {
+        self.until = None;
+        let told = self.telling.take().map(Telling::into_records);
+        let now = Times::default();
+        told.into_iter()
+            .flatten()
+            .flat_map(|record| now.samples(tags, &record, true))
+            .collect()
+    }
+
+    /// What an event comes to, for tags.
+    pub fn take(&mut self, tags: &[Tag], mut fields: Fields, now: Instant) -> Told {
+        let times = Times(fields.times());
+        let of = match fields.of(Of::EventType) {
+            Variant::NodeId(of) => *of,
+            _ => NodeId::null(),
+        };
+        let is = |id: ObjectTypeId| of == id;
+        if is(ObjectTypeId::RefreshStartEventType) {
+            self.telling = Some(Telling::default());
+            return Told::Begun;
+        }
+        if is(ObjectTypeId::RefreshEndEventType) {
+            self.until = None;
+            let Some(telling) = self.telling.take() else {
+                // Its start was lost, and what came before: all that it told was taken one by one.
+                self.want(now);
+                return Told::Nothing;
+            };
+            if telling.is_part {
+                self.want(now);
+                let all = telling.into_records().into_iter();
+                return Told::Part(
+                    all.flat_map(|record| times.samples(tags, &record, true))
+                        .collect(),
+                );
+            }
+            let all = Value::List(telling.into_records().into());
+            return Told::All(times.samples(tags, &Value::Record([("refresh".into(), all)].into()), false));
+        }
+        let is_overflow = is(ObjectTypeId::EventQueueOverflowEventType);
+        if is_overflow || is(ObjectTypeId::RefreshRequiredEventType) {
+            if let Some(telling) = self.telling.as_mut().filter(|_| is_overflow) {
+                telling.is_part = true;
+            }
+            self.want(now);
+            return Told::Nothing;
+        }
+        let Some((id, record)) = record(&of, &mut fields) else {
+            return Told::Nothing;
+        };
+        match &mut self.telling {
+            Some(telling) => {
+                telling.add(id, record);
+                Told::Nothing
+            }
+            None => Told::One(times.samples(tags, &record, false)),
+        }
+    }
+}
+
+/// What an event comes to.
+#[derive(Debug)]
+pub enum Told {
+    /// Nothing that is to be handed on.
+    Nothing,
+    /// All conditions are told from here on.
+    Begun,
+    /// All conditions.
+    All(Vec<Sample>),
+    /// Some of all, of which others may be raised as well.
+    Part(Vec<Sample>),
+    /// A change of one.
+    One(Vec<Sample>),
+}
+
+/// The conditions that a refresh has told so far, by id.
+#[derive(Debug, Default)]
+struct Telling {
+    all: HashMap<Arc<str>, Value>,
+    /// There were more.
+    is_part: bool,
+}
+
+impl Telling {
+    fn add(&mut self, id: Arc<str>, record: Value) {
+        if self.all.len() < MOST_CONDITIONS || self.all.contains_key(&id) {
+            self.all.insert(id, record);
+        } else {
+            self.is_part = true;
+        }
+    }
+
+    /// The records, in an order that is no meaning of its own and the same each time.
+    fn into_records(self) -> Vec<Value> {
+        let mut all: Vec<(Arc<str>, Value)> = self.all.into_iter().collect();
+        all.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
+        all.into_iter().map(|(_, record)| record).collect()
+    }
+}
+
+/// When an event happened, and when the server took it.
+#[derive(Clone, Copy, Default)]
+struct Times([Option<opcua::types::DateTime>; 2]);
+
+impl Times {
+    fn samples(self, tags: &[Tag], value: &Value, gap: bool) -> Vec<Sample> {
+        let [source_time, server_time] = self.0.map(|time| time_of(time, None));
+        let of = move |tag: &Tag| Sample {
+            tag: tag.id,
+            value: Some(value.clone()),
+            quality: Quality::GOOD,
+            source_time,
+            server_time,
+            gap,
+        };
+        tags.iter().map(of).collect()
+    }
+}
+
+/// The record of a condition, and its id; `None` where the event is of none, or of one of its former states.
+fn record(of: &NodeId, fields: &mut Fields) -> Option<(Arc<str>, Value)> {
+    let id: Arc<str> = match fields.of(Of::Condition) {
+        Variant::NodeId(id) if !id.is_null() => id.to_string().into(),
+        _ => return None,
+    };
+    // A branch is a former state that waits to be acknowledged, beside the present one (OPC 10000-9 §5.5.2).
+    if matches!(fields.of(Of::Branch), Variant::NodeId(branch) if !branch.is_null()) {
+        return None;
+    }
+    // One that is disabled is not looked at any more; one without a state of activity is active while it is of interest.
+    let retain = fields.is(Of::Retain);
+    let is_enabled = fields.is(Of::Enabled) != Some(false);
+    let active = fields.is(Of::Active).or(retain)? && is_enabled;
+    let kind = match of.as_u32() {
+        Some(number) if of.namespace == 0 => ObjectTypeId::try_from(number).map(|id| format!("{id:?}")),
+        _ => Err(()),
+    };
+    let mut parts: Vec<(Arc<str>, Value)> = vec![
+        ("condition".into(), Value::Text(Arc::clone(&id))),
+        ("active".into(), Value::Bool(active)),
+        (
+            "type".into(),
+            Value::text(kind.unwrap_or_else(|()| of.to_string())),
+        ),
+    ];
+    let mut put = |name: &str, value: Option<Value>| parts.extend(value.map(|value| (name.into(), value)));
+    put("name", fields.value(Of::Name));
+    put("source", fields.value(Of::SourceName));
+    put("message", fields.value(Of::Message));
+    put("severity", fields.value(Of::Severity));
+    let acknowledged = fields.value(Of::Acknowledged);
+    let is_acknowledged = acknowledged == Some(Value::Bool(true));
+    put("acknowledged", acknowledged);
+    put(
+        "acknowledgedAt",
+        fields.value(Of::AcknowledgedAt).filter(|_| is_acknowledged),
+    );
+    put("since", fields.value(Of::ActiveSince).filter(|_| active));
+    Some((id, Value::Record(parts.into())))
+}
+
+#[cfg(test)]
+#[path = "condition_tests.rs"]
+mod tests;

@@ -1,0 +1,143 @@
+//! What becomes of refreshes that are whole and of those that are not.
+
+use floorgate_adapter_api::TagId;
+use opcua::types::DateTime;
+
+use super::*;
+
+const RAISED: ObjectTypeId = ObjectTypeId::OffNormalAlarmType;
+
+fn tags() -> [Tag; 1] {
+    [Tag {
+        id: TagId(0),
+        name: "alarms".into(),
+        field: None,
+    }]
+}
+
+/// An event of a type, of a condition where it is one's.
+fn event(of: ObjectTypeId, condition: Option<(&str, bool)>) -> Fields {
+    let mut fields = vec![Variant::Empty; Of::AcknowledgedAt as usize + 1];
+    fields[0] = DateTime::now().into();
+    fields[Of::EventType as usize] = NodeId::from(of).into();
+    if let Some((id, active)) = condition {
+        fields[Of::Condition as usize] = NodeId::new(2, id).into();
+        fields[Of::Active as usize] = active.into();
+    }
+    Fields(fields)
+}
+
+/// What is told of events, the ids of conditions that are active in brackets where all are told together.
+fn told(standing: &mut Standing, now: Instant, events: Vec<Fields>) -> Vec<String> {
+    let mut seen = Vec::new();
+    for event in events {
+        let (samples, is_all) = match standing.take(&tags(), event, now) {
+            Told::Nothing | Told::Begun => continue,
+            Told::All(samples) => (samples, true),
+            Told::Part(samples) | Told::One(samples) => (samples, false),
+        };
+        for sample in samples {
+            seen.push(text(&sample, is_all));
+        }
+    }
+    seen
+}
+
+fn text(sample: &Sample, is_all: bool) -> String {
+    let value = sample.value.as_ref().unwrap();
+    let id = |record: &Value| match record.part("condition") {
+        Some(Value::Text(id)) => id.to_string(),
+        other => panic!("{other:?}"),
+    };
+    let gap = if sample.gap { " gap" } else { "" };
+    match value.part("refresh") {
+        Some(Value::List(all)) => {
+            assert!(is_all);
+            format!("{:?}{gap}", all.iter().map(id).collect::<Vec<_>>())
+        }
+        _ => format!("{}{gap}", id(value)),
+    }
+}
+
+fn start() -> Fields {
+    event(ObjectTypeId::RefreshStartEventType, None)
+}
+
+fn end() -> Fields {
+    event(ObjectTypeId::RefreshEndEventType, None)
+}
+
+fn overflow() -> Fields {
+    event(ObjectTypeId::EventQueueOverflowEventType, None)
+}
+
+fn alarm(id: &str) -> Fields {
+    event(RAISED, Some((id, true)))
+}
+
+#[test]
+fn a_whole_refresh_tells_all_and_changes_between_are_among_them() {
+    let (mut standing, now) = (Standing::default(), Instant::now());
+    let events = vec![start(), alarm("b"), alarm("a"), end(), alarm("c")];
+    let seen = told(&mut standing, now, events);
+    assert_eq!(seen, [r#"["ns=2;s=a", "ns=2;s=b"]"#, "ns=2;s=c"]);
+    assert!(!standing.is_due(now + CALM));
+}
+
+#[test]
+fn a_refresh_of_which_something_was_lost_is_not_taken_for_all() {
+    let now = Instant::now();
+    for (name, events) in [
+        ("in the middle", vec![start(), alarm("a"), overflow(), end()]),
+        ("with its start", vec![overflow(), alarm("a"), end()]),
+        ("with its start, unsaid", vec![alarm("a"), end()]),
+    ] {
+        let mut standing = Standing::default();
+        let seen = told(&mut standing, now, events);
+        assert_eq!(seen.len(), 1, "{name}");
+        assert!(seen[0].starts_with("ns=2;s=a"), "{name}: {seen:?}");
+        assert_eq!(seen[0].ends_with("gap"), name == "in the middle");
+        assert!(standing.is_due(now), "{name}: all are to be told again");
+    }
+}
+
+#[test]
+fn what_is_never_whole_is_asked_for_after_pauses_that_grow() {
+    let (mut standing, begun) = (Standing::default(), Instant::now());
+    standing.want(begun);
+    let (mut now, mut pauses) = (begun, Vec::new());
+    for _ in 0..9 {
+        while !standing.is_due(now) {
+            now += Duration::from_millis(500);
+        }
+        standing.was_asked(now, true);
+        let asked = now;
+        let _ = told(&mut standing, now, vec![start(), alarm("a"), overflow(), end()]);
+        while !standing.is_due(now) {
+            now += Duration::from_millis(500);
+        }
+        pauses.push((now - asked).as_secs());
+    }
+    assert_eq!(pauses, [1, 2, 4, 8, 16, 32, 60, 60, 60]);
+    standing.was_asked(now, true);
+    let later = now + CALM + Duration::from_secs(1);
+    standing.want(later);
+    assert!(standing.is_due(later));
+}
+
+#[test]
+fn a_refresh_without_an_end_holds_nothing_back() {
+    let (mut standing, now) = (Standing::default(), Instant::now());
+    standing.want(now);
+    standing.was_asked(now, true);
+    assert!(told(&mut standing, now, vec![start(), alarm("a")]).is_empty());
+    assert!(!standing.is_overdue(now + WITHIN / 2));
+    assert!(standing.is_overdue(now + WITHIN));
+    let given: Vec<String> = standing
+        .give_up(&tags())
+        .iter()
+        .map(|sample| text(sample, false))
+        .collect();
+    assert_eq!(given, ["ns=2;s=a gap"]);
+    assert_eq!(told(&mut standing, now, vec![alarm("b")]), ["ns=2;s=b"]);
+}

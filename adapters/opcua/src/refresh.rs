@@ -1,0 +1,130 @@
+//! Has servers tell how all conditions stand (OPC 10000-9 §5.5.7).
+
+use std::time::Instant;
+
+use opcua::client::UARequest;
+use opcua::client::services::Call;
+use opcua::types::{CallMethodRequest, Error, MethodId, ObjectTypeId, StatusCode, Variant};
+
+use crate::items::failed;
+use crate::outlet::Halt;
+use crate::publish::{Connected, is_lost};
+
+impl Connected<'_> {
+    /// Asks where that is due, and gives up what does not end.
+    pub async fn look_after_conditions(&mut self) -> Result<(), Halt> {
+        if self.state.conditions.is_empty() {
+            return Ok(());
+        }
+        let now = Instant::now();
+        let standings = self.state.conditions.iter();
+        let overdue = standings.filter(|(_, standing)| standing.is_overdue(now));
+        let overdue: Vec<u32> = overdue.map(|(place, _)| *place).collect();
+        for place in overdue {
+            self.give_up_refresh(place, now).await?;
+        }
+        let is_due = |place: &u32| {
+            let standing = self.state.conditions.get(place);
+            standing.is_some_and(|standing| standing.is_due(now))
+        };
+        let subscriptions = self.state.subscriptions.iter();
+        let due = subscriptions.filter(|s| s.tags.iter().any(is_due));
+        let due: Vec<u32> = due.map(|s| s.id).collect();
+        for id in due {
+            self.refresh(id).await?;
+        }
+        Ok(())
+    }
+
+    /// Hands on what a refresh has told that does not end.
+    async fn give_up_refresh(&mut self, place: u32, now: Instant) -> Result<(), Halt> {
+        let Some(item) = self.plan.items().get(place as usize) else {
+            return Ok(());
+        };
+        let Some(standing) = self.state.conditions.get_mut(&place) else {
+            return Ok(());
+        };
+        tracing::warn!(
+            source = self.plan.name,
+            "the server has not told how all its conditions stand within a minute; it is asked again"
+        );
+        let told = standing.give_up(self.plan.tags_of(item));
+        standing.want(now);
+        if told.is_empty() {
+            return Ok(());
+        }
+        let bookmarks = self.state.no_bookmarks();
+        self.outlet.message(told, bookmarks, None).await
+    }
+
+    /// Asks for all conditions of a subscription's items.
+    async fn refresh(&mut self, subscription: u32) -> Result<(), Halt> {
+        let method = CallMethodRequest {
+            object_id: ObjectTypeId::ConditionType.into(),
+            method_id: MethodId::ConditionType_ConditionRefresh.into(),
+            input_arguments: Some(vec![Variant::UInt32(subscription)]),
+        };
+        self.outlet.metrics.requests.inc();
+        let begun = Instant::now();
+        let called = Call::new(self.session)
+            .methods_to_call(vec![method])
+            .timeout(self.plan.settings.request_timeout.get())
+            .send(self.session.channel())
+            .await;
+        let answer = called.map(|response| {
+            let result = response.results.unwrap_or_default();
+            result
+                .first()
+                .map_or(StatusCode::BadUnknownResponse, |result| result.status_code)
+        });
+        match answer {
+            Ok(status) if status.is_good() => self.refresh_was_asked(subscription, true, false),
+            // It tells them for a question before, of which something may have been lost.
+            Ok(StatusCode::BadRefreshInProgress) => self.refresh_was_asked(subscription, true, true),
+            Ok(status) => {
+                self.warn_of_refresh(&status.to_string());
+                self.refresh_was_asked(subscription, false, false);
+            }
+            Err(error) if is_lost(error.status()) && !self.is_alone(&error, begun) => {
+                // It is due still.
+                return Err(self.lost_with("asking for conditions", &error));
+            }
+            Err(error) => {
+                self.warn_of_refresh(&failed("asking for conditions", &error));
+                self.refresh_was_asked(subscription, false, error.status() == StatusCode::BadTimeout);
+            }
+        }
+        Ok(())
+    }
+
+    fn refresh_was_asked(&mut self, subscription: u32, agreed: bool, again: bool) {
+        let now = Instant::now();
+        let of = self.state.subscriptions.iter().find(|s| s.id == subscription);
+        let places: Vec<u32> = of.map(|s| s.tags.clone()).unwrap_or_default();
+        for place in places {
+            let Some(standing) = self.state.conditions.get_mut(&place) else {
+                continue;
+            };
+            standing.was_asked(now, agreed);
+            if again {
+                standing.want(now);
+            }
+            if !agreed {
+                self.see(place);
+            }
+        }
+    }
+
+    fn warn_of_refresh(&self, refusal: &str) {
+        tracing::warn!(
+            source = self.plan.name,
+            "the server does not tell how its conditions stand ({refusal}): what is raised now is told when it changes"
+        );
+    }
+
+    /// Whether it is one request alone that was not answered in time, and the server is there.
+    pub fn is_alone(&self, error: &Error, begun: Instant) -> bool {
+        let answered = self.link.answered();
+        error.status() == StatusCode::BadTimeout && answered.is_some_and(|answered| answered > begun)
+    }
+}
