@@ -16,7 +16,7 @@ use opcua::types::{
     QualifiedName, ReadRawModifiedDetails, ReadValueId, StatusCode, TimestampsToReturn, VariableId, Variant,
 };
 
-use crate::history::{Backfill, History};
+use crate::history::{Backfill, End, History};
 use crate::item::What;
 use crate::items::is_too_large;
 use crate::outlet::{Halt, Outlet};
@@ -122,7 +122,10 @@ impl Connected<'_> {
                 tracing::info!(
                     source = self.plan.name,
                     nodes = backfill.last.len(),
-                    nodes_without = histories.iter().filter(|history| history.is_none).count(),
+                    nodes_without = histories
+                        .iter()
+                        .filter(|history| history.end == Some(End::None))
+                        .count(),
                     "what happened since {begin} was read from the server's history"
                 );
                 self.end_backfill(backfill, &histories, None).await
@@ -155,7 +158,9 @@ impl Connected<'_> {
         backfill.is_due = false;
         let up_to = backfill.from;
         self.state.backfill = Some(backfill);
-        let is_part = |history: &&History| history.is_part || !history.is_done || !history.values.is_empty();
+        let is_told =
+            |history: &History| history.end.is_some_and(|end| end != End::Part) && history.values.is_empty();
+        let is_part = |history: &&History| !is_told(history);
         let parts = histories.iter().filter(is_part).map(|history| history.place);
         let items = parts.filter_map(|place| self.plan.items().get(place as usize));
         let tags: Vec<_> = items
@@ -320,8 +325,9 @@ impl Connected<'_> {
         for (time, place, value) in next {
             if told.len() >= MOST_AT_A_TIME {
                 self.outlet.told_late(std::mem::take(&mut samples)).await?;
-                told.drain(..)
-                    .for_each(|(place, time)| backfill.tell(place, time));
+                for (place, time) in told.drain(..) {
+                    backfill.tell(place, time);
+                }
             }
             let before = samples.len();
             self.tell(place, value, &mut samples);
@@ -331,8 +337,9 @@ impl Connected<'_> {
             told.push((place, time));
         }
         self.outlet.told_late(samples).await?;
-        told.into_iter()
-            .for_each(|(place, time)| backfill.tell(place, time));
+        for (place, time) in told {
+            backfill.tell(place, time);
+        }
         Ok(())
     }
 }

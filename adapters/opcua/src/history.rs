@@ -19,6 +19,17 @@ pub struct Last {
     count: usize,
 }
 
+/// How a history ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// It was told to its end.
+    Whole,
+    /// The server did not tell all of it.
+    Part,
+    /// The server keeps none.
+    None,
+}
+
 /// The history of one item, as far as it is read.
 #[derive(Debug)]
 pub struct History {
@@ -32,12 +43,8 @@ pub struct History {
     pub last: Option<Last>,
     /// The server has lost where it was: it is asked for what is after the last value, and of no other node with it.
     pub begins_again: bool,
-    /// Nothing more is read of it.
-    pub is_done: bool,
-    /// It is not told to its end.
-    pub is_part: bool,
-    /// The server keeps none.
-    pub is_none: bool,
+    /// How it ended, where nothing more is read of it.
+    pub end: Option<End>,
     /// What was read before, as long as it comes again.
     known: Option<Last>,
     empty: u8,
@@ -53,9 +60,7 @@ impl History {
             continuation: ByteString::null(),
             last,
             begins_again: false,
-            is_done: false,
-            is_part: false,
-            is_none: false,
+            end: None,
             known: None,
             empty: 0,
         }
@@ -63,25 +68,22 @@ impl History {
 
     /// Whether more of it has to be read before anything later can be handed on.
     pub fn is_lacking(&self) -> bool {
-        self.values.is_empty() && !self.is_done
+        self.values.is_empty() && self.end.is_none()
     }
 
     /// Up to when nothing more of it can come before: `None` where all is read. It is read from `from` on.
     pub fn horizon(&self, from: Timestamp) -> Option<Timestamp> {
         let read = self.values.back().map(|(time, _)| *time);
         let known = read.or(self.last.map(|last| last.time));
-        (!self.is_done).then(|| known.map_or(from, |known| known.max(from)))
+        self.end
+            .is_none()
+            .then(|| known.map_or(from, |known| known.max(from)))
     }
 
     /// From when on it is asked for where the others are from `from` on.
     pub fn begin(&self, from: Timestamp) -> Timestamp {
         let last = self.last.filter(|_| self.begins_again);
         last.map_or(from, |last| last.time)
-    }
-
-    /// It ends before its end.
-    pub fn break_off(&mut self) {
-        (self.is_done, self.is_part) = (true, true);
     }
 
     /// Takes an answer to the question for `most` values over.
@@ -95,7 +97,7 @@ impl History {
             self.continuation = ByteString::null();
             // Twice in a row it would be for ever.
             if std::mem::replace(&mut self.begins_again, true) {
-                self.break_off();
+                self.end = Some(End::Part);
             }
             return;
         }
@@ -132,17 +134,16 @@ impl History {
         let is_new = self.values.len() > before;
         self.empty = if is_new { 0 } else { self.empty + 1 };
         if status.is_bad() {
-            self.is_done = true;
             // What was never told has its gap from the connection.
-            (self.is_part, self.is_none) = (was_read, !was_read);
+            self.end = Some(if was_read { End::Part } else { End::None });
         } else if self.continuation.is_null() {
             // A server that cannot go on where it was may have more than it was asked for.
             let may_have_more = is_by_time && given >= most;
             self.begins_again = is_new && may_have_more;
-            self.is_done = !self.begins_again;
-            self.is_part = !is_new && may_have_more;
+            let end = if may_have_more { End::Part } else { End::Whole };
+            self.end = (!self.begins_again).then_some(end);
         } else if self.empty >= MOST_EMPTY {
-            self.break_off();
+            self.end = Some(End::Part);
         }
     }
 

@@ -60,7 +60,7 @@ fn read_from(per_page: usize, loses: impl Fn(usize) -> bool, has_points: bool) -
     let (mut goes_on_at, from) = (0, at(0));
     for asked in 0.. {
         assert!(asked < 100, "it is asked for ever");
-        if history.is_done {
+        if history.end.is_some() {
             break;
         }
         if !history.continuation.is_null() && loses(asked) {
@@ -90,7 +90,7 @@ fn a_history_is_read_page_by_page_to_its_end() {
     for per_page in 1..10 {
         let (all, history) = read_from(per_page, |_| false, true);
         assert_eq!(all, [0, 1, 2, 3, 4, 5, 6], "{per_page} a page");
-        assert!(!history.is_part);
+        assert_eq!(history.end, Some(End::Whole));
     }
 }
 
@@ -100,7 +100,7 @@ fn a_server_that_loses_where_it_was_is_asked_again_and_nothing_comes_twice_or_no
         // Of three values of one time two were read, or one, or all.
         let (all, history) = read_from(per_page, |asked| asked % 3 == 1, true);
         assert_eq!(all, [0, 1, 2, 3, 4, 5, 6], "{per_page} a page");
-        assert!(!history.is_part);
+        assert_eq!(history.end, Some(End::Whole));
     }
 }
 
@@ -109,12 +109,12 @@ fn a_server_that_cannot_go_on_is_asked_for_what_is_after_the_last() {
     for per_page in 4..10 {
         let (all, history) = read_from(per_page, |_| false, false);
         assert_eq!(all, [0, 1, 2, 3, 4, 5, 6], "{per_page} a page");
-        assert!(!history.is_part);
+        assert_eq!(history.end, Some(End::Whole));
     }
     // More of one time than it tells at a time can never be had, and that is said.
     let (all, history) = read_from(2, |_| false, false);
     assert_eq!(all, [0, 1, 2, 3]);
-    assert!(history.is_part);
+    assert_eq!(history.end, Some(End::Part));
 }
 
 #[test]
@@ -140,17 +140,17 @@ fn what_ends_before_its_end_is_told_as_a_part() {
     for (name, pages) in cases {
         let mut history = history();
         for page in pages {
-            assert!(!history.is_done, "{name}");
+            assert_eq!(history.end, None, "{name}");
             history.take(page, 1_000);
         }
-        assert!(history.is_done && history.is_part, "{name}");
+        assert_eq!(history.end, Some(End::Part), "{name}");
     }
     let mut none = history();
     none.take(
         page(StatusCode::BadHistoryOperationUnsupported, false, vec![]),
         1_000,
     );
-    assert!(none.is_done && none.is_none && !none.is_part);
+    assert_eq!(none.end, Some(End::None));
 }
 
 #[test]

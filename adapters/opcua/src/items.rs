@@ -7,8 +7,8 @@ use opcua::client::UARequest;
 use opcua::client::services::{CreateMonitoredItems, DeleteMonitoredItems};
 use opcua::types::{
     AttributeId, DataChangeFilter, DataChangeTrigger, DeadbandType, Error, ExtensionObject,
-    MonitoredItemCreateRequest, MonitoringMode, MonitoringParameters, ReadValueId, StatusCode,
-    TimestampsToReturn,
+    MonitoredItemCreateRequest, MonitoredItemCreateResult, MonitoringMode, MonitoringParameters, ReadValueId,
+    StatusCode, TimestampsToReturn,
 };
 
 use crate::address::ServerDeadband;
@@ -117,25 +117,7 @@ impl Connected<'_> {
                 } else if status.is_bad() {
                     self.refuse(tag, status, refusals);
                 } else {
-                    // A tag that was refused stays so until a value of it comes: the item may only repeat the refusal.
-                    let subscription = &mut self.state.subscriptions[place];
-                    subscription.tags.push(tag);
-                    subscription.items.push(created.result.monitored_item_id);
-                    let what = &self.plan.items()[tag as usize].what;
-                    if matches!(what, What::Conditions) {
-                        let standing = self.state.conditions.entry(tag).or_default();
-                        standing.want(Instant::now());
-                    }
-                    // Of events none need ever happen.
-                    if !matches!(what, What::Events(..)) {
-                        self.state.unseen.insert(tag);
-                    }
-                    self.state.faulty.remove(&tag);
-                    if let Some(revisions) = subscription.revisions.as_mut()
-                        && matches!(what, What::Value)
-                    {
-                        revisions.add(&created.requested_parameters, &created.result);
-                    }
+                    self.has_item(place, tag, (&created.requested_parameters, &created.result));
                 }
             }
             waiting.extend(returned.into_iter().rev());
@@ -143,6 +125,34 @@ impl Connected<'_> {
         }
         self.report(refusals.named);
         Ok(())
+    }
+
+    /// A tag has its item in a subscription. One that was refused stays so until a value of it comes: the item may only repeat the refusal.
+    fn has_item(
+        &mut self,
+        place: usize,
+        tag: u32,
+        (asked, made): (&MonitoringParameters, &MonitoredItemCreateResult),
+    ) {
+        let subscription = &mut self.state.subscriptions[place];
+        subscription.tags.push(tag);
+        subscription.items.push(made.monitored_item_id);
+        match self.plan.items()[tag as usize].what {
+            What::Value => {
+                if let Some(revisions) = &mut subscription.revisions {
+                    revisions.add(asked, made);
+                }
+                self.state.unseen.insert(tag);
+            }
+            What::Conditions => {
+                let standing = self.state.conditions.entry(tag).or_default();
+                standing.want(Instant::now());
+                self.state.unseen.insert(tag);
+            }
+            // Of events none need ever happen.
+            What::Events(..) => {}
+        }
+        self.state.faulty.remove(&tag);
     }
 
     /// What a full subscription tells: how many the next one takes, or that the session takes no more.
