@@ -42,6 +42,8 @@ mod lane_fail_points;
 mod layering;
 #[path = "floor/mapping_tests.rs"]
 mod mapping_tests;
+#[path = "floor/milo.rs"]
+mod milo;
 #[path = "floor/modbus.rs"]
 mod modbus;
 #[path = "floor/modbus_transports.rs"]

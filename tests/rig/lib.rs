@@ -5,6 +5,7 @@
 //! | [`Kafka`] | Apache Kafka nodes (`KRaft`), mostly one, and [`Reader`], a real consumer; [`Proxy`] loses a broker's answers |
 //! | [`OpcUaPeer`] | an asyncua server whose variables a test sets |
 //! | [`NodePeer`] | a node-opcua server with alarms, job orders, structures and a history |
+//! | [`MiloPeer`] | an Eclipse Milo server, encrypted, with variables of all types and structures of its own |
 //! | [`ModbusPeer`] | a pymodbus server whose registers a test sets |
 //! | [`LibmodbusPeer`] | the same with libmodbus, also on a serial line |
 //! | [`Authority`] | certificates, made with Python's `cryptography`, which asyncua brings along |
@@ -27,6 +28,7 @@ mod installation;
 mod kafka;
 mod listeners;
 mod machine;
+mod milo;
 mod modbus;
 mod node_opcua;
 mod opcua;
@@ -48,6 +50,7 @@ pub use installation::{binary, example, repository, target};
 pub use kafka::Kafka;
 pub use listeners::Listener;
 pub use machine::Machine;
+pub use milo::{Counts, MiloPeer};
 pub use modbus::{Framing, LibmodbusPeer, ModbusPeer, Table};
 pub use node_opcua::NodePeer;
 pub use opcua::{OpcUaOptions, OpcUaPeer};

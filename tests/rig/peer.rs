@@ -1,4 +1,4 @@
-//! A peer written in Python or for Node.js: a process and the line protocol of `tests/peers/line_protocol.py`.
+//! A peer written in Python, Java or for Node.js: a process and the line protocol of `tests/peers/line_protocol.py`.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
@@ -36,6 +36,21 @@ fn node_command(script: &str) -> Result<Command> {
     Ok(command)
 }
 
+/// The command that runs a source file of `tests/peers/milo`; its arguments are still to be added.
+fn java_command(source: &str) -> Result<Command> {
+    let jars = target()?.join("test/milo");
+    if !jars.is_dir() {
+        bail!("{} is missing: run `make setup`", jars.display());
+    }
+    let mut command = Command::new("java");
+    command
+        // It is to start fast.
+        .args(["-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp"])
+        .arg(jars.join("*"))
+        .arg(repository().join("tests/peers/milo").join(source));
+    Ok(command)
+}
+
 /// The command that runs a script of `examples`; its arguments are still to be added.
 pub fn example_script(script: &str) -> Result<Command> {
     let mut command = Command::new(python()?);
@@ -58,13 +73,11 @@ impl Peer {
     /// Starts a script of `tests/peers` and waits until it is ready; its errors are appended to `log`.
     pub(crate) fn start(script: &str, arguments: &[String], log: &Path) -> Result<Self> {
         let errors = File::options().create(true).append(true).open(log)?;
-        let is_of_node = Path::new(script)
-            .extension()
-            .is_some_and(|extension| extension == "js");
-        let mut command = if is_of_node {
-            node_command(script)?
-        } else {
-            peer_command(script)?
+        let extension = Path::new(script).extension();
+        let mut command = match extension.and_then(|extension| extension.to_str()) {
+            Some("js") => node_command(script)?,
+            Some("java") => java_command(script)?,
+            _ => peer_command(script)?,
         };
         let mut child = command
             .args(arguments)
