@@ -76,6 +76,8 @@ mod room;
 mod security;
 #[path = "floor/sources.rs"]
 mod sources;
+#[path = "floor/standing.rs"]
+mod standing;
 #[path = "floor/stubs.rs"]
 mod stubs;
 #[path = "floor/survival.rs"]

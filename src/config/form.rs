@@ -158,6 +158,11 @@ pub(crate) struct TagForm {
     /// (`SourceConnectionChanged`) and its equipment's states are unknown, until it changes again.
     #[serde(default)]
     pub heartbeat: Option<Spanned<Duration>>,
+    /// The tag is late when it has not changed for this long, such as `10m`, counted from the start where it never did: the
+    /// log, `floorgate tags` and `floorgate_tags_late` say so. Nothing else changes, no quality and no event: to make its source stale
+    /// is for `heartbeat`.
+    #[serde(default)]
+    pub late_after: Option<Spanned<Duration>>,
     /// The tag of the same source that says whether this one's values hold (true, or not 0). While it does not, this one is
     /// unknown; what was received last counts when it does.
     #[serde(default)]
@@ -183,6 +188,7 @@ pub(crate) const TAG_KEYS: &[&str] = &[
     "shift",
     "debounce",
     "heartbeat",
+    "late_after",
     "valid",
     "initial",
 ];

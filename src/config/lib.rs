@@ -54,6 +54,7 @@ pub mod settings;
 mod shape;
 mod skip;
 mod snapshot;
+mod source_keys;
 mod standard;
 mod states;
 mod tag;
@@ -67,6 +68,7 @@ mod vocabulary;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use floorgate_adapter_api::{Adapter, SnapshotSpec, Source, SourceSpec, TagSpec};
 use floorgate_core::plan::{Plan, SourceRow};
@@ -114,6 +116,8 @@ pub struct LoadedSource {
     pub tags: usize,
     /// Whether its device says when a value came to be.
     pub has_source_time: bool,
+    /// Without a good value of any tag for this long, it is told as late.
+    pub late_after: Option<Duration>,
     /// The source itself.
     pub source: Box<dyn Source>,
 }
@@ -287,6 +291,7 @@ struct SourceEntry<'n> {
     name: &'n str,
     span: Span,
     adapter: Option<&'n dyn Adapter>,
+    late_after: Option<Duration>,
     /// The adapter's own settings.
     settings: Node,
 }
@@ -339,21 +344,12 @@ fn read_sources<'n>(
                 found.copied()
             }
         };
-        let own = source
-            .entries()
-            .iter()
-            .filter(|(key, ..)| key != "adapter")
-            .cloned()
-            .collect();
-        let settings = Node {
-            span: source.span,
-            kind: NodeKind::Map(own),
-        };
         read.push(SourceEntry {
             name,
             span: *span,
             adapter,
-            settings,
+            late_after: source_keys::late_after(name, source, problems),
+            settings: source_keys::of_adapter(source),
         });
     }
     read
@@ -434,6 +430,7 @@ fn plan_sources(
                 adapter: adapter.name(),
                 tags: count,
                 has_source_time: adapter.has_source_time(),
+                late_after: entry.late_after,
                 source,
             });
         }

@@ -26,7 +26,7 @@ pub(crate) fn check_companions(tags: &[TagPlan<'_>], problems: &mut Problems) {
 /// Marks the tags that others need, and reports those that cannot say what they are needed for.
 pub(crate) fn mark_used(tags: &[TagPlan<'_>], used: &mut [bool], problems: &mut Problems) {
     for (place, tag) in tags.iter().enumerate() {
-        used[place] |= tag.is_heartbeat;
+        used[place] |= tag.is_watched;
         if let Some(reset) = tag.reset.as_ref().filter(|reset| reset.value == tag.name) {
             problems
                 .error(
@@ -118,7 +118,7 @@ pub(crate) fn mark_on_demand(tags: &mut [TagPlan<'_>], events: &[Rc<EventPlan<'_
         watched[companion] = true;
     }
     for (place, tag) in tags.iter_mut().enumerate() {
-        tag.on_demand = used[place] && !watched[place] && !tag.is_heartbeat;
+        tag.on_demand = used[place] && !watched[place] && !tag.is_watched;
     }
 }
 

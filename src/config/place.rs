@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use floorgate_yaml::{Node, NodeKind, Problems, closest};
+use floorgate_yaml::{Node, Problems, closest};
 
 use crate::environment;
 use crate::files;
 use crate::settings::default_state_dir;
+use crate::source_keys;
 
 /// Where a gateway is at home.
 #[derive(Debug)]
@@ -77,16 +78,12 @@ fn find(node: &Node, name: &str, problems: &mut Problems) -> Option<PlacedSource
         };
         return None;
     };
-    let own = source.entries().iter().filter(|(key, ..)| key != "adapter");
     Some(PlacedSource {
         adapter: source
             .get("adapter")
             .and_then(Node::as_text)
             .unwrap_or_default()
             .to_owned(),
-        settings: Node {
-            span: source.span,
-            kind: NodeKind::Map(own.cloned().collect()),
-        },
+        settings: source_keys::of_adapter(source),
     })
 }

@@ -11,6 +11,7 @@ use crate::event_form::EventForm;
 use crate::form::{MappingForm, TagForm};
 use crate::overrides;
 use crate::settings::Settings;
+use crate::source_keys;
 
 /// JSON Schema (2020-12) of the settings' file, with the settings of the given adapters.
 #[must_use]
@@ -21,7 +22,11 @@ pub fn settings_schema(adapters: &[&dyn Adapter]) -> String {
     for adapter in adapters {
         let mut variant = resolved(adapter.settings_schema(&mut generator), &generator);
         let word = json!({ "const": adapter.name(), "description": "The protocol." });
-        add_properties(&mut variant, Map::from_iter([("adapter".to_owned(), word)]));
+        let mut late_after = generator.subschema_for::<floorgate_yaml::Duration>().to_value();
+        late_after["description"] = json!(source_keys::LATE_AFTER);
+        let own = [("adapter", word), ("late_after", late_after)];
+        let own = own.map(|(key, schema)| (key.to_owned(), schema));
+        add_properties(&mut variant, Map::from_iter(own));
         required(&mut variant, "adapter");
         variants.push(variant);
     }

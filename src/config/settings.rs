@@ -29,7 +29,7 @@ pub struct Settings {
     pub state_dir: PathBuf,
     /// Mapping files; `*` and `?` in the last part of a path stand for any characters. Files of tests (`*.test.yaml`) are passed over.
     pub mappings: Spanned<Vec<Spanned<String>>>,
-    /// What the gateway reads from, by name. Each source names its `adapter`; the other keys are the adapter's.
+    /// What the gateway reads from, by name. Each source names its `adapter` and may say `late_after`; the other keys are the adapter's.
     #[schemars(with = "BTreeMap<String, serde_json::Value>")]
     #[allow(dead_code, reason = "it is read from the tree, piece by piece")]
     pub(crate) sources: Skip,
@@ -272,10 +272,10 @@ impl Default for Outbox {
 #[derive(Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Http {
-    /// Address and port of `/metrics`, `/healthz` and `/readyz`.
+    /// Address and port of `/metrics`, `/status`, `/healthz` and `/readyz`.
     #[schemars(with = "String")]
     pub listen: Spanned<SocketAddr>,
-    /// Let `listen` be an address that other machines reach. Metrics are then open to whoever reaches it.
+    /// Let `listen` be an address that other machines reach. Metrics and status are then open to whoever reaches it.
     pub allow_remote: bool,
 }
 

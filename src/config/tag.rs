@@ -40,8 +40,8 @@ pub(crate) struct TagPlan<'n> {
     pub on_demand: bool,
     /// Whether the instance has no such tag.
     pub left_out: bool,
-    /// Whether it is a heartbeat, which needs no event.
-    pub is_heartbeat: bool,
+    /// Whether it is watched for itself, as a heartbeat or since it may be late, and needs no event.
+    pub is_watched: bool,
     /// Where its longest silence stands.
     pub at_least_every: Option<Span>,
     pub address: Option<NodeTemplate<'n>>,
@@ -188,7 +188,7 @@ pub(crate) fn read<'n>(
         resetter: None,
         on_demand: false,
         left_out: false,
-        is_heartbeat: node.get("heartbeat").is_some(),
+        is_watched: is_watched(node),
         at_least_every: node.get("at_least_every").map(|every| every.span),
         address: None,
         range: None,
@@ -280,6 +280,10 @@ pub(crate) fn read<'n>(
     plan
 }
 
+fn is_watched(node: &Node) -> bool {
+    node.get("heartbeat").is_some() || node.get("late_after").is_some()
+}
+
 fn spec_of(name: &str, form: TagForm, tables: &mut Tables, problems: &mut Problems) -> Option<TagSpec> {
     // What a wrong table leaves is looked at as well.
     let table = form.values.as_ref().map(|table| tables.find(table, problems));
@@ -360,6 +364,7 @@ fn spec_of(name: &str, form: TagForm, tables: &mut Tables, problems: &mut Proble
         field,
         debounce: form.debounce.map(|debounce| debounce.get()),
         heartbeat: form.heartbeat.map(|heartbeat| heartbeat.get()),
+        late_after: form.late_after.map(|late_after| late_after.get()),
         happens: None,
     })
 }

@@ -6,8 +6,12 @@ use crate::form::TagForm;
 
 /// Reports times that are none, and what keeps a tag from being seen in time.
 pub(crate) fn check(name: &str, form: &TagForm, problems: &mut Problems) {
-    let given = [("debounce", &form.debounce), ("heartbeat", &form.heartbeat)];
-    for (key, time) in given {
+    let given = [
+        ("debounce", &form.debounce, "500ms"),
+        ("heartbeat", &form.heartbeat, "500ms"),
+        ("late_after", &form.late_after, "10m"),
+    ];
+    for (key, time, such_as) in given {
         if let Some(time) = time
             && time.as_millis() == 0
         {
@@ -16,7 +20,7 @@ pub(crate) fn check(name: &str, form: &TagForm, problems: &mut Problems) {
                     time.span,
                     format!("`{key}` of tag `{name}`: {} is no time", time.value),
                 )
-                .hint(format!("such as `{key}: 500ms`"));
+                .hint(format!("such as `{key}: {such_as}`"));
         }
     }
     if let (Some(debounce), Some(_)) = (&form.debounce, &form.counter) {

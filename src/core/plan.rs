@@ -6,9 +6,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use floorgate_sample::{Happening, SourceId, TagId};
+use floorgate_sample::{Happening, SourceId, TagId, Value};
 use serde::{Deserialize, Serialize};
 
+use crate::detect::bits_of;
 use crate::expression::Expression;
 use crate::table::{Transitions, ValueTable};
 
@@ -85,6 +86,8 @@ pub struct TagSpec {
     pub debounce: Option<Duration>,
     /// While the value does not change for this long, the source is stale.
     pub heartbeat: Option<Duration>,
+    /// While it does not change for this long, it is told as late. No rule sees that: whoever runs the core watches it.
+    pub late_after: Option<Duration>,
     /// Each value is something that happened: there is no state, and so none to compare with.
     pub happens: Option<Happening>,
 }
@@ -96,6 +99,14 @@ pub struct BitField {
     pub mask: u64,
     /// How many places they are moved to the right.
     pub shift: u8,
+}
+
+impl BitField {
+    /// These bits of a value; `None` where it is no integer.
+    #[must_use]
+    pub fn of(self, value: &Value) -> Option<Value> {
+        bits_of(self, value)
+    }
 }
 
 /// Smallest change that counts, compared with the last value that counted.

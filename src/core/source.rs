@@ -4,9 +4,10 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use floorgate_sample::{TagId, Timestamp};
+use floorgate_sample::{SourceId, TagId, Timestamp};
 use serde::{Deserialize, Serialize};
 
+use crate::machine::Core;
 use crate::state::is_zero;
 
 /// State of a source's connection, as `SourceConnectionChanged` shows it.
@@ -22,6 +23,35 @@ pub(crate) enum Connection {
 
 /// How often the time of the last good value is stored while the connection stays as it is.
 const LAST_GOOD_EVERY: Duration = Duration::from_mins(1);
+
+impl Core {
+    /// When the last good value of a source was received; of an earlier process up to a minute before that.
+    #[must_use]
+    pub fn last_good(&self, source: SourceId) -> Option<Timestamp> {
+        self.sources.get(source.index())?.last_good
+    }
+
+    /// A heartbeat of a source that has stopped while the source is connected, so that it is stale: its tag.
+    #[must_use]
+    pub fn stopped_heartbeat(&self, source: SourceId) -> Option<TagId> {
+        let has_stopped = |tag: &TagId| {
+            let waiting = self
+                .tags
+                .get(tag.index())
+                .and_then(|state| state.waiting.as_ref());
+            waiting.is_some_and(|waiting| waiting.stopped)
+        };
+        if self.sources.get(source.index())?.stopped == 0 {
+            return None;
+        }
+        self.index
+            .source(source)
+            .heartbeats
+            .iter()
+            .copied()
+            .find(has_stopped)
+    }
+}
 
 /// State of a source.
 #[derive(Debug)]

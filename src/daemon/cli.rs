@@ -14,6 +14,7 @@ use crate::pki::PkiCommand;
 use crate::probe::ProbeOptions;
 use crate::record::RecordOptions;
 use crate::simulate::SimulateOptions;
+use crate::sources::SourcesOptions;
 use crate::tags::TagsOptions;
 use crate::test::TestArgs;
 
@@ -100,6 +101,11 @@ Exit codes: 0 compared, 1 with --exit-code where they differ, 3 one of them is w
     /// The gateway's own key and certificate, and the servers it trusts (OPC UA).
     #[command(subcommand)]
     Pki(PkiCommand),
+    /// Show how sources stand: state and since when, the device's own words, what flows and how fast.
+    ///
+    /// As the gateway that runs knows them.
+    #[command(after_help = crate::sources::EXAMPLES)]
+    Sources(SourcesOptions),
     /// Show the values of tags, as the gateway that runs knows them.
     ///
     /// Each with its quality, how old it is, how often it comes and which rules it feeds. What is not known is `unknown`.

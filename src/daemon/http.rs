@@ -1,4 +1,4 @@
-//! `/metrics`, `/healthz` and `/readyz`.
+//! `/metrics`, `/status`, `/healthz` and `/readyz`.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -13,11 +13,13 @@ use floorgate_core::plan::Priority;
 use floorgate_metrics::Metrics;
 use floorgate_publisher::Status;
 use prometheus::{Encoder, TextEncoder};
+use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::engine::{Pulse, Standing};
+use crate::standing::Standings;
 
 /// What the pages tell about.
 #[derive(Clone)]
@@ -26,6 +28,8 @@ pub struct Pages {
     pub pulse: Arc<Pulse>,
     /// How publishing stands.
     pub publishing: Arc<dyn Fn() -> Status + Send + Sync>,
+    /// How sources and tags stand.
+    pub standings: Arc<Standings>,
     /// What became of a damaged outbox at this start.
     pub salvaged: Option<String>,
 }
@@ -105,6 +109,7 @@ impl Front {
 async fn serve(listener: TcpListener, source: Source, stop: CancellationToken) {
     let router = Router::new()
         .route("/metrics", get(metrics))
+        .route("/status", get(status))
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
         .with_state(source);
@@ -127,6 +132,29 @@ async fn metrics(State(source): State<Source>) -> Response {
         Ok(()) => ([(header::CONTENT_TYPE, prometheus::TEXT_FORMAT)], text).into_response(),
         Err(problem) => (StatusCode::INTERNAL_SERVER_ERROR, problem.to_string()).into_response(),
     }
+}
+
+/// How sources stand, as `floorgate sources --json` has them, and the tags that are late.
+async fn status(State(source): State<Source>) -> Response {
+    let stage = source.stage.borrow().clone();
+    match stage {
+        Stage::Runs(pages) => {
+            let (sources, late_tags) = (pages.standings.rows(), pages.standings.late());
+            json_page(
+                StatusCode::OK,
+                &json!({ "sources": sources, "late_tags": late_tags }),
+            )
+        }
+        Stage::Waits(reason) => {
+            let waits = json!({ "waits_for_outbox": reason });
+            json_page(StatusCode::SERVICE_UNAVAILABLE, &waits)
+        }
+    }
+}
+
+fn json_page(status: StatusCode, page: &serde_json::Value) -> Response {
+    let text = format!("{page}\n");
+    (status, [(header::CONTENT_TYPE, "application/json")], text).into_response()
 }
 
 /// The process is fit to go on: restarting it would not help.

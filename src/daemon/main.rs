@@ -7,11 +7,13 @@ mod control;
 mod demo;
 mod diff;
 mod draft_file;
+mod ending;
 mod engine;
 mod event_line;
 mod events;
 mod exit;
 mod explain;
+mod figures;
 #[cfg(test)]
 mod hostile_tests;
 mod http;
@@ -28,6 +30,8 @@ mod registry;
 mod reload;
 mod run;
 mod simulate;
+mod sources;
+mod standing;
 mod supervisor;
 mod table;
 mod tags;
@@ -87,6 +91,7 @@ fn dispatch(command: Command, audience: Audience) -> anyhow::Result<()> {
         Command::Record(options) => record::record(&options),
         Command::Events(options) => events::events(&options),
         Command::Explain(options) => explain::explain(&options),
+        Command::Sources(options) => sources::sources(&options),
         Command::Tags(options) => tags::tags(&options),
         Command::Simulate(options) => simulate::simulate(&options),
         Command::Schema { of } => {

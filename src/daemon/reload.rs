@@ -15,6 +15,7 @@ use tracing::{info, warn};
 use crate::check::read_to_run;
 use crate::engine::{Message, Replacement, intake_of};
 use crate::run::{Gateway, SOURCES_PATIENCE, core, notify};
+use crate::standing::Configured;
 
 /// How long a reload waits for what sources left to be stored.
 const BOOKMARKS_PATIENCE: Duration = Duration::from_secs(2);
@@ -62,6 +63,7 @@ impl Gateway {
         let (of_core, identity) = (Arc::clone(&self.settings), self.identity);
         self.generation = self.generation.next();
         let (bookmarks, told) = oneshot::channel();
+        let configured = sources.iter().map(Configured::from).collect();
         let to_start = (0..).map(SourceId).zip(sources);
         let to_start: Vec<_> = to_start
             .filter(|(_, source)| !kept.contains(&source.name))
@@ -69,6 +71,7 @@ impl Gateway {
         let replacement = Replacement {
             generation: self.generation,
             bookmarks,
+            sources: configured,
             core: Box::new(move |stored| core(&of_core, identity, plan, stored)),
             kept,
         };

@@ -21,6 +21,7 @@ use floorgate_sample::Timestamp;
 use floorgate_workbench::recording::Header;
 use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::oneshot;
 use tracing::{error, info, warn};
 use uuid::Uuid;
 
@@ -34,6 +35,7 @@ use crate::http::{Front, Pages};
 use crate::kafka;
 use crate::logging::Audience;
 use crate::opening::{self, Ends, Opened};
+use crate::standing::{Configured, Standings};
 use crate::supervisor::Sources;
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -137,7 +139,7 @@ struct Assembled {
 fn assemble(
     settings: &Settings,
     kafka: &KafkaSettings,
-    plan: Arc<Plan>,
+    (plan, sources): (Arc<Plan>, Vec<Configured>),
     opened: Opened,
     metrics: Metrics,
     started: Instant,
@@ -160,6 +162,7 @@ fn assemble(
         "floorgate {VERSION} starts"
     );
     let topics = plan.topics();
+    let standings = Arc::new(Standings::new(started, &metrics, sources, &plan));
     let mut core = core(settings, identity, plan, &|key| restored.cells.get(key).cloned());
     let mut shelf = of_sources(&restored.cells);
     let mut forgotten = Commit {
@@ -205,6 +208,7 @@ fn assemble(
         metrics,
         dead_letter_topic: dead_letter_topic(settings),
         pulse,
+        standings,
         started,
     };
     Ok(Assembled {
@@ -310,6 +314,7 @@ async fn serve(path: &Path, loaded: Loaded, audience: Audience, started: Instant
         ..
     } = loaded;
     let settings = Arc::new(settings);
+    let configured = sources.iter().map(Configured::from).collect();
     let kafka = kafka::settings(&settings.kafka, &folders.base)?;
     let metrics = Metrics::new().context("cannot register metrics")?;
     metrics.build_info.with_label_values(&[VERSION]).set(1.0);
@@ -334,21 +339,22 @@ async fn serve(path: &Path, loaded: Loaded, audience: Audience, started: Instant
         identity,
         salvaged,
         shelf,
-    } = assemble(&settings, &kafka, plan, opened, metrics.clone(), started)?;
+    } = assemble(
+        &settings,
+        &kafka,
+        (plan, configured),
+        opened,
+        metrics.clone(),
+        started,
+    )?;
     let pulse = Arc::clone(&engine.pulse);
     let publishing = engine.publisher.status_handle();
-    let (ended, mut engine_ended) = tokio::sync::oneshot::channel();
-    let thread = std::thread::Builder::new()
-        .name("engine".to_owned())
-        .spawn(move || {
-            let result = engine.run(&inbox);
-            let _ = ended.send(());
-            result
-        })
-        .context("cannot start the engine's thread")?;
+    let standings = Arc::clone(&engine.standings);
+    let (thread, mut engine_ended) = start(engine, inbox)?;
     let pages = Pages {
         pulse: Arc::clone(&pulse),
         publishing: Arc::clone(&publishing),
+        standings: Arc::clone(&standings),
         salvaged,
     };
     let mut gateway = Gateway {
@@ -363,21 +369,14 @@ async fn serve(path: &Path, loaded: Loaded, audience: Audience, started: Instant
         metrics,
     };
     gateway.start((0..).map(SourceId).zip(sources), shelf);
-    let socket = control::socket(&folders.state);
     let tools = control::Server {
         store: options.path,
         publishing,
+        standings,
         engine: gateway.engine.clone(),
         header: identity.header(&gateway.settings),
     };
-    match control::bind(&socket) {
-        Ok(listener) => drop(tokio::spawn(tools.serve(listener, socket, stop.clone()))),
-        // A path may be too long for a socket; events flow without it.
-        Err(problem) => warn!(
-            problem = format!("{problem:#}"),
-            "tools such as `floorgate outbox` only work while the gateway is stopped"
-        ),
-    }
+    serve_tools(tools, control::socket(&folders.state), stop.clone());
     // Whoever sees that it is ready finds the socket.
     front.run(pages);
     waiting.cancel();
@@ -396,6 +395,34 @@ async fn serve(path: &Path, loaded: Loaded, audience: Audience, started: Instant
     shut_down(gateway, thread).await
 }
 
+type Thread = JoinHandle<Result<Engine, EngineError>>;
+
+/// Runs the engine on a thread of its own; when that ends is told.
+fn start(engine: Engine, inbox: Receiver<Message>) -> anyhow::Result<(Thread, oneshot::Receiver<()>)> {
+    let (ended, engine_ended) = oneshot::channel();
+    let thread = std::thread::Builder::new()
+        .name("engine".to_owned())
+        .spawn(move || {
+            let result = engine.run(&inbox);
+            let _ = ended.send(());
+            result
+        })
+        .context("cannot start the engine's thread")?;
+    Ok((thread, engine_ended))
+}
+
+/// Answers tools until `stop`.
+fn serve_tools(tools: control::Server, socket: PathBuf, stop: CancellationToken) {
+    match control::bind(&socket) {
+        Ok(listener) => drop(tokio::spawn(tools.serve(listener, socket, stop))),
+        // A path may be too long for a socket; events flow without it.
+        Err(problem) => warn!(
+            problem = format!("{problem:#}"),
+            "tools such as `floorgate outbox` only work while the gateway is stopped"
+        ),
+    }
+}
+
 impl Gateway {
     /// Starts sources of the plan that is at work.
     pub fn start(&mut self, planned: impl IntoIterator<Item = (SourceId, LoadedSource)>, left_off: Shelf) {
@@ -408,7 +435,7 @@ impl Gateway {
 }
 
 /// Sources first, then the engine with everything that is in the intake, then the publisher with what it can still deliver.
-async fn shut_down(gateway: Gateway, thread: JoinHandle<Result<Engine, EngineError>>) -> anyhow::Result<()> {
+async fn shut_down(gateway: Gateway, thread: Thread) -> anyhow::Result<()> {
     let deadline = Instant::now() + Duration::from(gateway.settings.limits.stop_within.value);
     gateway.sources.stop(SOURCES_PATIENCE).await;
     let _ = gateway.engine.send(Message::Stop);

@@ -187,6 +187,7 @@ mod tests {
             adapter: "fragile",
             tags: 0,
             has_source_time: true,
+            late_after: None,
             source: Box::new(Fragile::default()),
         };
         let intake = intake(9, sender, |batch, _| batch);
@@ -255,6 +256,7 @@ mod tests {
             adapter: "talker",
             tags: 0,
             has_source_time: true,
+            late_after: None,
             source: Box::new(Talker {
                 panics_first,
                 runs: AtomicUsize::new(0),
@@ -313,6 +315,7 @@ mod tests {
             adapter: "deaf",
             tags: 0,
             has_source_time: true,
+            late_after: None,
             source: Box::new(Deaf(news)),
         };
         let (sender, _inbox) = channel();

@@ -4,36 +4,23 @@
 
 use std::collections::HashMap;
 
-use prometheus::core::{Collector, MetricVec, MetricVecBuilder};
-use prometheus::proto::{Metric, MetricFamily};
-use prometheus::{
-    Gauge, GaugeVec, Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry,
-};
+use prometheus::{Gauge, GaugeVec, Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, Registry};
 
 mod families;
+mod reading;
+mod source;
 
-use families::{
-    LATENCY_BUCKETS, counter, counter_vec, float_vec, forecast, gauge, gauge_vec, histogram, histogram_vec,
-};
+use families::{LATENCY_BUCKETS, counter, counter_vec, float_vec, forecast, gauge, histogram, histogram_vec};
+pub use reading::{Reading, RoundTrips};
+use source::SourceFamilies;
+pub use source::{Setting, SourceMetrics, Traffic, Words};
 
 /// All metric families, registered.
 #[derive(Clone)]
 pub struct Metrics {
     /// Where `/metrics` gathers from.
     pub registry: Registry,
-    source_up: IntGaugeVec,
-    source_connects: IntCounterVec,
-    source_samples: IntCounterVec,
-    source_requests: IntCounterVec,
-    source_errors: IntCounterVec,
-    source_gaps: IntCounterVec,
-    source_restarts: IntCounterVec,
-    source_failed_tags: IntGaugeVec,
-    source_revised: GaugeVec,
-    source_server_state: GaugeVec,
-    source_service_level: GaugeVec,
-    certificate_expires: GaugeVec,
-    source_request_seconds: HistogramVec,
+    sources: SourceFamilies,
     /// Events committed to the outbox, by type.
     pub events: IntCounterVec,
     /// Failures of rules: a guard that made no event of a change, a value that the rule cannot read, a field that is null
@@ -79,64 +66,6 @@ pub struct Metrics {
     pub build_info: GaugeVec,
 }
 
-/// The handles of one source.
-#[derive(Clone, Debug)]
-pub struct SourceMetrics {
-    source: String,
-    /// 1 while the source is connected.
-    pub up: IntGauge,
-    /// Connections made, the first included.
-    pub connects: IntCounter,
-    /// Samples handed on.
-    pub samples: IntCounter,
-    /// Requests sent to the device (polls, publishes).
-    pub requests: IntCounter,
-    /// Times where something may have been missed.
-    pub gaps: IntCounter,
-    /// Times the source's task ended unexpectedly and was started again.
-    pub restarts: IntCounter,
-    /// Tags that the device refuses.
-    pub failed_tags: IntGauge,
-    /// Round-trip time of a request.
-    pub request_seconds: Histogram,
-    errors: IntCounterVec,
-    revised: GaugeVec,
-    server_state: GaugeVec,
-    service_level: GaugeVec,
-    certificate_expires: GaugeVec,
-}
-
-impl SourceMetrics {
-    /// Counts an error of a kind (`timeout`, `link`, `protocol`, `exception`, `status`).
-    pub fn error(&self, kind: &str) {
-        self.errors.with_label_values(&[self.source.as_str(), kind]).inc();
-    }
-
-    /// Shows what the server made of a requested setting (`publishing_interval`, `sampling_interval`, in
-    /// seconds; `queue_size` in values).
-    pub fn revised(&self, setting: &str, value: f64) {
-        self.revised
-            .with_label_values(&[self.source.as_str(), setting])
-            .set(value);
-    }
-
-    /// Shows what an OPC UA server says of itself: its state (0 is running) and its service level (0 to 255).
-    pub fn server(&self, state: i32, service_level: u8) {
-        let source = &[self.source.as_str()];
-        self.server_state.with_label_values(source).set(f64::from(state));
-        self.service_level
-            .with_label_values(source)
-            .set(f64::from(service_level));
-    }
-
-    /// Shows when a certificate ends (`gateway` or `server`), in seconds since 1970.
-    pub fn certificate_expires(&self, whose: &str, seconds: f64) {
-        self.certificate_expires
-            .with_label_values(&[self.source.as_str(), whose])
-            .set(seconds);
-    }
-}
-
 /// The stages of an event's way that are measured.
 #[derive(Clone, Debug)]
 pub struct StageMetrics {
@@ -157,85 +86,7 @@ impl Metrics {
     pub fn new() -> Result<Self, prometheus::Error> {
         let registry = Registry::new();
         let metrics = Self {
-            source_up: gauge_vec(
-                &registry,
-                "source_up",
-                "1 while the source is connected",
-                &["source"],
-            )?,
-            source_connects: counter_vec(
-                &registry,
-                "source_connects_total",
-                "Connections made to the source, the first included",
-                &["source"],
-            )?,
-            source_samples: counter_vec(
-                &registry,
-                "source_samples_total",
-                "Samples received from the source",
-                &["source"],
-            )?,
-            source_requests: counter_vec(
-                &registry,
-                "source_requests_total",
-                "Requests sent to the source",
-                &["source"],
-            )?,
-            source_errors: counter_vec(
-                &registry,
-                "source_errors_total",
-                "Errors of the source by kind",
-                &["source", "kind"],
-            )?,
-            source_gaps: counter_vec(
-                &registry,
-                "source_gaps_total",
-                "Times where changes of the source may have been missed",
-                &["source"],
-            )?,
-            source_restarts: counter_vec(
-                &registry,
-                "source_restarts_total",
-                "Times the source's task ended unexpectedly and was started again",
-                &["source"],
-            )?,
-            source_failed_tags: gauge_vec(
-                &registry,
-                "source_failed_tags",
-                "Tags that the source refuses",
-                &["source"],
-            )?,
-            source_revised: float_vec(
-                &registry,
-                "source_revised",
-                "Settings as the server revised them (intervals in seconds, queue sizes in values)",
-                &["source", "setting"],
-            )?,
-            source_server_state: float_vec(
-                &registry,
-                "source_server_state",
-                "State of the OPC UA server as it says (0 running, 1 failed, 2 no configuration, 3 suspended, 4 shutdown, 5 test, \
-                 6 communication fault, 7 unknown)",
-                &["source"],
-            )?,
-            source_service_level: float_vec(
-                &registry,
-                "source_service_level",
-                "Service level of the OPC UA server as it says (0 to 255; 200 and more is healthy)",
-                &["source"],
-            )?,
-            certificate_expires: float_vec(
-                &registry,
-                "certificate_expires_timestamp_seconds",
-                "End of the validity of a certificate in seconds since 1970 (whose: gateway, server)",
-                &["source", "whose"],
-            )?,
-            source_request_seconds: histogram_vec(
-                &registry,
-                "source_request_seconds",
-                "Round-trip time of requests to the source",
-                &["source"],
-            )?,
+            sources: SourceFamilies::new(&registry)?,
             events: counter_vec(
                 &registry,
                 "events_total",
@@ -350,52 +201,24 @@ impl Metrics {
     /// The handles of one source.
     #[must_use]
     pub fn source(&self, source: &str) -> SourceMetrics {
-        let label = &[source];
-        SourceMetrics {
-            source: source.to_owned(),
-            up: self.source_up.with_label_values(label),
-            connects: self.source_connects.with_label_values(label),
-            samples: self.source_samples.with_label_values(label),
-            requests: self.source_requests.with_label_values(label),
-            gaps: self.source_gaps.with_label_values(label),
-            restarts: self.source_restarts.with_label_values(label),
-            failed_tags: self.source_failed_tags.with_label_values(label),
-            request_seconds: self.source_request_seconds.with_label_values(label),
-            errors: self.source_errors.clone(),
-            revised: self.source_revised.clone(),
-            server_state: self.source_server_state.clone(),
-            service_level: self.source_service_level.clone(),
-            certificate_expires: self.certificate_expires.clone(),
-        }
+        self.sources.of(source)
     }
 
     /// Removes what is shown of a source that is no longer configured.
     pub fn forget_source(&self, source: &str) {
-        forget(&self.source_up, source);
-        forget(&self.source_connects, source);
-        forget(&self.source_samples, source);
-        forget(&self.source_requests, source);
-        forget(&self.source_errors, source);
-        forget(&self.source_gaps, source);
-        forget(&self.source_restarts, source);
-        forget(&self.source_failed_tags, source);
-        forget(&self.source_revised, source);
-        forget(&self.source_server_state, source);
-        forget(&self.source_service_level, source);
-        forget(&self.certificate_expires, source);
-        forget(&self.source_request_seconds, source);
+        self.sources.forget(source);
+    }
+
+    /// What is told of each source by words. It looks through all series: for when somebody asks.
+    #[must_use]
+    pub fn source_words(&self) -> HashMap<String, Words> {
+        self.sources.words()
     }
 
     /// The names of the sources that are not connected.
     #[must_use]
     pub fn disconnected(&self) -> Vec<String> {
-        let families = self.source_up.collect();
-        let shown = families.iter().flat_map(MetricFamily::get_metric);
-        shown
-            .filter(|metric| metric.get_gauge().get_value() < 1.0)
-            .flat_map(Metric::get_label)
-            .map(|label| label.value().to_owned())
-            .collect()
+        self.sources.disconnected()
     }
 
     /// The handles of the stages.
@@ -406,21 +229,6 @@ impl Metrics {
             source_to_received: stage("source_to_received"),
             received_to_committed: stage("received_to_committed"),
             committed_to_acknowledged: stage("committed_to_acknowledged"),
-        }
-    }
-}
-
-/// Removes every series with that `source`, whatever its other labels are.
-fn forget<B: MetricVecBuilder>(family: &MetricVec<B>, source: &str) {
-    for metric in family.collect().iter().flat_map(MetricFamily::get_metric) {
-        let labels: HashMap<&str, &str> = metric
-            .get_label()
-            .iter()
-            .map(|label| (label.name(), label.value()))
-            .collect();
-        if labels.get("source") == Some(&source) {
-            // It is there: it was just collected.
-            let _ = family.remove(&labels);
         }
     }
 }

@@ -29,6 +29,7 @@ mod intake;
 mod request;
 mod secret;
 mod survey;
+mod traffic;
 
 pub use adapter::{Adapter, NamedFile, RunFuture, SnapshotSpec, Source, SourceContext, SourceSpec, TagSpec};
 pub use batch::{Batch, Bookmark, Bookmarks, Receipt};
@@ -37,8 +38,9 @@ pub use intake::{Admission, Closed, Intake, intake};
 pub use request::{Request, Requester, Requests, Unsent, requests};
 pub use secret::{NoCredentials, SecretFile};
 pub use survey::{Point, PointKind, Role, Scalar, Survey};
+pub use traffic::Counted;
 
-pub use floorgate_metrics::SourceMetrics;
+pub use floorgate_metrics::{SourceMetrics, Traffic};
 pub use floorgate_sample::{
     Answer, Continuity, GapScope, Happening, Notice, Quality, QualityClass, RequestId, Sample, SourceId,
     TagId, Timestamp, Value,

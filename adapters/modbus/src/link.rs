@@ -3,6 +3,7 @@
 use std::io;
 use std::time::Duration;
 
+use floorgate_adapter_api::Traffic;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_modbus::client::{Client, Context};
 use tokio_modbus::prelude::{ReadCode, ReadDeviceIdentificationResponse};
@@ -89,6 +90,8 @@ pub(crate) struct Link {
     /// Where the device is: the one that is tried first, and perhaps another one.
     endpoints: Vec<Endpoint>,
     identity: Option<Identity>,
+    /// Where the bytes of its connections are counted.
+    traffic: Option<Traffic>,
     timeout: Duration,
     /// Least time between a connection and the first request.
     settle: Duration,
@@ -121,6 +124,7 @@ impl Link {
         Self {
             endpoints: [settings.endpoint.clone()].into_iter().chain(backup).collect(),
             identity: settings.identity.clone(),
+            traffic: None,
             timeout: settings.timeout,
             settle: settings.pause_after_connect.max(settle),
             pause: settings.request_pause.max(silence),
@@ -147,12 +151,21 @@ impl Link {
         Self {
             endpoints: vec![self.endpoints[0].clone()],
             identity: self.identity.clone(),
+            traffic: self.traffic.clone(),
             context: None,
             last: None,
             answered: None,
             unit: None,
             ready: Instant::now(),
             ..*self
+        }
+    }
+
+    /// The same, and the bytes of its connections are counted from now on.
+    pub(crate) fn counted(self, traffic: Traffic) -> Self {
+        Self {
+            traffic: Some(traffic),
+            ..self
         }
     }
 
@@ -177,7 +190,8 @@ impl Link {
         let mut reasons = Vec::new();
         for turns in 0..self.endpoints.len() {
             let endpoint = &self.endpoints[turns];
-            match transport::open(endpoint, self.identity.as_ref(), self.timeout).await {
+            let (identity, traffic) = (self.identity.as_ref(), self.traffic.clone());
+            match transport::open(endpoint, identity, traffic, self.timeout).await {
                 Ok(context) => {
                     let last = self.last.replace(endpoint.clone());
                     self.endpoints.rotate_left(turns);

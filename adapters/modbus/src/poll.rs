@@ -90,7 +90,7 @@ impl Poller {
         ids.sort_unstable();
         ids.dedup();
         Self {
-            link: Link::new(&settings),
+            link: Link::new(&settings).counted(context.metrics.traffic()),
             link_pauses: pauses(settings.backoff_max),
             link_retry: now,
             groups,

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use floorgate_adapter_api::{NoCredentials, SecretFile};
 use schemars::JsonSchema;
 use serde::Deserialize;
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tokio_rustls::rustls::crypto::ring;
@@ -52,7 +52,11 @@ impl Identity {
     }
 
     /// Shakes hands on a connection to a host.
-    pub(crate) async fn secure(&self, stream: TcpStream, host: &str) -> io::Result<TlsStream<TcpStream>> {
+    pub(crate) async fn secure<T: AsyncRead + AsyncWrite + Unpin>(
+        &self,
+        stream: T,
+        host: &str,
+    ) -> io::Result<TlsStream<T>> {
         let wanted = self.server_name.as_deref().unwrap_or(host);
         let name = ServerName::try_from(wanted.to_owned()).map_err(|_| {
             let message = format!("`{wanted}` is no name of a host; set `tls.server_name`");

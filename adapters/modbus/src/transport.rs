@@ -5,6 +5,7 @@ use std::pin::Pin;
 use std::task::{Context as TaskContext, Poll, ready};
 use std::time::Duration;
 
+use floorgate_adapter_api::{Counted, Traffic};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -17,13 +18,14 @@ use crate::endpoint::{Endpoint, Line, Parity, host};
 use crate::tls::{Identity, explained};
 use crate::udp::Datagrams;
 
-/// Opens what leads to a device; the identity is for TLS.
+/// Opens what leads to a device; the identity is for TLS. Its bytes are counted where there are counters.
 pub(crate) async fn open(
     endpoint: &Endpoint,
     identity: Option<&Identity>,
+    traffic: Option<Traffic>,
     within: Duration,
 ) -> io::Result<Context> {
-    timeout(within, open_at_leisure(endpoint, identity))
+    timeout(within, open_at_leisure(endpoint, identity, traffic))
         .await
         .map_err(|_| {
             let message = format!("no connection within {within:?}");
@@ -31,19 +33,23 @@ pub(crate) async fn open(
         })?
 }
 
-async fn open_at_leisure(endpoint: &Endpoint, identity: Option<&Identity>) -> io::Result<Context> {
+async fn open_at_leisure(
+    endpoint: &Endpoint,
+    identity: Option<&Identity>,
+    traffic: Option<Traffic>,
+) -> io::Result<Context> {
     Ok(match endpoint {
-        Endpoint::Tcp(address) => tcp::attach(Wire::new(connect(address).await?, false)),
+        Endpoint::Tcp(address) => tcp::attach(Wire::new(connect(address, traffic).await?, false)),
         Endpoint::Tls(address) => {
             let identity = identity.ok_or_else(|| io::Error::other("there are no certificates"))?;
-            let stream = connect(address).await?;
+            let stream = connect(address, traffic).await?;
             tcp::attach(Wire::new(identity.secure(stream, host(address)).await?, false))
         }
-        Endpoint::Udp(address) => own(Datagrams::open(address).await?),
-        Endpoint::RtuOverTcp(address) => rtu::attach(Wire::new(connect(address).await?, true)),
-        Endpoint::AsciiOverTcp(address) => own(Ascii::new(Wire::new(connect(address).await?, true))),
-        Endpoint::Rtu { path, line } => rtu::attach(Wire::new(serial(path, *line)?, true)),
-        Endpoint::Ascii { path, line } => own(Ascii::new(Wire::new(serial(path, *line)?, true))),
+        Endpoint::Udp(address) => own(Datagrams::open(address, traffic).await?),
+        Endpoint::RtuOverTcp(address) => rtu::attach(Wire::new(connect(address, traffic).await?, true)),
+        Endpoint::AsciiOverTcp(address) => own(Ascii::new(Wire::new(connect(address, traffic).await?, true))),
+        Endpoint::Rtu { path, line } => rtu::attach(Wire::new(serial(path, *line, traffic)?, true)),
+        Endpoint::Ascii { path, line } => own(Ascii::new(Wire::new(serial(path, *line, traffic)?, true))),
     })
 }
 
@@ -53,13 +59,13 @@ fn own(client: impl Client + 'static) -> Context {
     client.into()
 }
 
-async fn connect(address: &str) -> io::Result<TcpStream> {
+async fn connect(address: &str, traffic: Option<Traffic>) -> io::Result<Counted<TcpStream>> {
     let stream = TcpStream::connect(address).await?;
     stream.set_nodelay(true)?;
-    Ok(stream)
+    Ok(Counted::new(stream, traffic))
 }
 
-fn serial(path: &str, line: Line) -> io::Result<SerialStream> {
+fn serial(path: &str, line: Line, traffic: Option<Traffic>) -> io::Result<Counted<SerialStream>> {
     let port = tokio_serial::new(path, line.baud)
         .data_bits(if line.data_bits == 7 {
             DataBits::Seven
@@ -79,7 +85,7 @@ fn serial(path: &str, line: Line) -> io::Result<SerialStream> {
         .open_native_async()?;
     // What arrived while nobody listened answers nothing that will be asked.
     port.clear(tokio_serial::ClearBuffer::Input)?;
-    Ok(port)
+    Ok(Counted::new(port, traffic))
 }
 
 /// A transport that says when the other side has closed it (the library reports the last error of the system

@@ -4,6 +4,7 @@ use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
 use std::io;
 
+use floorgate_adapter_api::Traffic;
 use tokio::net::{UdpSocket, lookup_host};
 use tokio_modbus::bytes::Bytes;
 use tokio_modbus::client::Client;
@@ -22,13 +23,14 @@ const MOST_OTHERS: usize = 64;
 #[derive(Debug)]
 pub(crate) struct Datagrams {
     socket: UdpSocket,
+    traffic: Option<Traffic>,
     unit: u8,
     transaction: u16,
 }
 
 impl Datagrams {
     /// A socket that takes datagrams of the device only. Nothing is sent.
-    pub(crate) async fn open(address: &str) -> io::Result<Self> {
+    pub(crate) async fn open(address: &str, traffic: Option<Traffic>) -> io::Result<Self> {
         let device = lookup_host(address).await?.next();
         let device =
             device.ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "the host has no address"))?;
@@ -43,6 +45,7 @@ impl Datagrams {
         let [low, high, ..] = RandomState::new().build_hasher().finish().to_le_bytes();
         Ok(Self {
             socket,
+            traffic,
             unit: 0,
             transaction: u16::from_le_bytes([low, high]),
         })
@@ -60,13 +63,20 @@ impl Client for Datagrams {
     async fn call(&mut self, request: Request<'_>) -> tokio_modbus::Result<Response> {
         let asked = request.function_code();
         self.transaction = self.transaction.wrapping_add(1);
-        self.socket
+        let sent = self
+            .socket
             .send(&frame(self.transaction, self.unit, &request)?)
             .await?;
+        if let Some(traffic) = &self.traffic {
+            traffic.sent.inc_by(sent as u64);
+        }
         // A byte more than any frame has, so that a longer one is noticed.
         let mut bytes = [0; HEADER + pdu::LONGEST + 1];
         for _ in 0..MOST_OTHERS {
             let len = self.socket.recv(&mut bytes).await?;
+            if let Some(traffic) = &self.traffic {
+                traffic.received.inc_by(len as u64);
+            }
             let (transaction, unit, pdu) = open(&bytes[..len])?;
             if transaction != self.transaction {
                 debug!(transaction, "a late or repeated datagram thrown away");

@@ -7,21 +7,21 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use floorgate_adapter_api::{Counted, Traffic};
 use opcua::client::transport::{
-    Connector, RequestRecv, SecureChannelState, StreamConnection, StreamConnector, TcpTransport,
-    TransportConfiguration, wait_for_reverse_hello,
+    Connector, RequestRecv, SecureChannelState, StreamConnection, StreamConnector, TransportConfiguration,
+    wait_for_reverse_hello,
 };
 use opcua::core::comms::tcp_codec::TcpCodec;
 use opcua::types::{DecodingOptions, Error, StatusCode};
-use tokio::io::{ReadHalf, WriteHalf};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::sync::Mutex;
 use tokio_util::codec::FramedRead;
 
+use crate::transport::{CountedTransport, Stream};
+
 /// How long a caller may take to say who it is.
 const INTRODUCTION: Duration = Duration::from_secs(5);
-
-type Stream = StreamConnection<ReadHalf<TcpStream>, WriteHalf<TcpStream>>;
 
 /// Where a server calls.
 #[derive(Clone, Debug)]
@@ -49,11 +49,11 @@ impl Call {
     /// Waits for the server, and makes its connection one of ours.
     pub async fn connect(
         &self,
-        url: &str,
+        (url, traffic): (&str, Option<Traffic>),
         channel: Arc<SecureChannelState>,
         outgoing: RequestRecv,
         configuration: TransportConfiguration,
-    ) -> Result<TcpTransport, Error> {
+    ) -> Result<CountedTransport, Error> {
         let mut open = self.listener.lock().await;
         let listener = match open.take() {
             Some(listener) => listener,
@@ -62,7 +62,7 @@ impl Call {
                 Error::new(StatusCode::BadCommunicationError, what)
             })?,
         };
-        let answer = |_: String, options: DecodingOptions| self.answer(&listener, options);
+        let answer = |_: String, options: DecodingOptions| self.answer(&listener, options, traffic.clone());
         let connector = StreamConnector::new(answer, url.to_owned());
         let connected = connector.connect(channel, outgoing, configuration).await;
         if self.goes_on {
@@ -72,7 +72,12 @@ impl Call {
     }
 
     /// The first caller that is the server.
-    async fn answer(&self, listener: &TcpListener, options: DecodingOptions) -> Result<Stream, Error> {
+    async fn answer(
+        &self,
+        listener: &TcpListener,
+        options: DecodingOptions,
+        traffic: Option<Traffic>,
+    ) -> Result<Stream, Error> {
         loop {
             let (stream, from) = listener.accept().await.map_err(|error| {
                 Error::new(
@@ -80,7 +85,7 @@ impl Call {
                     format!("cannot take a call: {error}"),
                 )
             })?;
-            let (reader, writer) = tokio::io::split(stream);
+            let (reader, writer) = tokio::io::split(Counted::new(stream, traffic.clone()));
             let mut reader = FramedRead::new(reader, TcpCodec::new(options.clone()));
             let hello = tokio::time::timeout(INTRODUCTION, wait_for_reverse_hello(&mut reader)).await;
             let Ok(Ok(hello)) = hello else {

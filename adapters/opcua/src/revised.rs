@@ -109,7 +109,9 @@ impl Connected<'_> {
         let Some(publishing) = subscriptions.iter().map(|s| s.publishing).max() else {
             return;
         };
-        metrics.revised("publishing_interval", publishing.as_secs_f64());
+        let asked = &plan.settings;
+        let interval = asked.publishing_interval.get().as_secs_f64();
+        metrics.revised("publishing_interval", interval, publishing.as_secs_f64());
         let Some(revisions) = self.state.revisions() else {
             return;
         };
@@ -117,8 +119,13 @@ impl Connected<'_> {
             return;
         };
         let sampling = revisions.slowest_sampling;
-        metrics.revised("sampling_interval", sampling.as_secs_f64());
-        metrics.revised("queue_size", f64::from(queue));
+        let interval = asked
+            .sampling_interval
+            .unwrap_or(asked.publishing_interval)
+            .get()
+            .as_secs_f64();
+        metrics.revised("sampling_interval", interval, sampling.as_secs_f64());
+        metrics.revised("queue_size", f64::from(asked.queue_size), f64::from(queue));
         let millis = sampling.as_secs_f64() * 1e3;
         tracing::info!(
             source = plan.name,

@@ -197,6 +197,7 @@ async fn serve(
     let (level, levels) = watch::channel(u8::MAX);
     let done = CancellationToken::new();
     let metrics = outlet.metrics.clone();
+    cutter.count(metrics.traffic());
     let (target, rivals, is_alone) = (servers.target(), servers.rivals(), servers.is_alone());
 
     let drive = async {

@@ -4,15 +4,29 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use floorgate_adapter_api::{Counted, Traffic};
 use opcua::client::ConnectionSource;
 use opcua::client::transport::{
-    Connector, RequestRecv, SecureChannelState, TcpConnector, TcpTransport, Transport,
-    TransportConfiguration, TransportPollResult,
+    Connector, RequestRecv, SecureChannelState, StreamConnection, StreamConnector, StreamTransport,
+    Transport, TransportConfiguration, TransportPollResult,
 };
-use opcua::types::{EndpointDescription, Error, StatusCode};
+use opcua::core::comms::tcp_codec::TcpCodec;
+use opcua::core::comms::url::hostname_port_from_url;
+use opcua::core::constants::DEFAULT_OPC_UA_SERVER_PORT;
+use opcua::types::{DecodingOptions, EndpointDescription, Error, StatusCode};
+use tokio::io::{ReadHalf, WriteHalf};
+use tokio::net::TcpStream;
+use tokio_util::codec::FramedRead;
 use tokio_util::sync::CancellationToken;
 
 use crate::call::Call;
+
+type Reader = ReadHalf<Counted<TcpStream>>;
+type Writer = WriteHalf<Counted<TcpStream>>;
+/// A connection on which nothing was said.
+pub type Stream = StreamConnection<Reader, Writer>;
+/// A connection of which the bytes are counted.
+pub type CountedTransport = StreamTransport<Reader, Writer>;
 
 /// Cuts the connection that is up at the time.
 #[derive(Clone, Debug, Default)]
@@ -23,6 +37,8 @@ pub struct Cutter(Arc<Mutex<Cut>>);
 struct Cut {
     token: CancellationToken,
     reason: Option<String>,
+    /// Where the bytes of connections are counted that are made from now on.
+    traffic: Option<Traffic>,
 }
 
 impl Cutter {
@@ -31,6 +47,17 @@ impl Cutter {
         let mut cut = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         cut.reason = Some(reason);
         cut.token.cancel();
+    }
+
+    /// Counts the bytes of each connection that is made from now on.
+    pub fn count(&self, traffic: Traffic) {
+        let mut cut = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        cut.traffic = Some(traffic);
+    }
+
+    fn traffic(&self) -> Option<Traffic> {
+        let cut = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        cut.traffic.clone()
     }
 
     /// Why the last connection was cut, if it was.
@@ -46,10 +73,8 @@ impl Cutter {
     fn renew(&self) -> CancellationToken {
         let token = CancellationToken::new();
         let mut cut = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        *cut = Cut {
-            token: token.clone(),
-            reason: None,
-        };
+        cut.token = token.clone();
+        cut.reason = None;
         token
     }
 }
@@ -70,16 +95,14 @@ impl ConnectionSource for Limited {
 
     fn get_connector(&self, endpoint: &EndpointDescription) -> Result<Self::Builder, Error> {
         Ok(LimitedConnector {
-            direct: TcpConnector::new(endpoint.endpoint_url.as_ref())?,
             endpoint: endpoint.clone(),
             limits: self.clone(),
         })
     }
 }
 
-/// A [`TcpConnector`] under [`Limited`], or one that waits for the server's call.
+/// A connector under [`Limited`]: to the server, or one that waits for its call.
 pub struct LimitedConnector {
-    direct: TcpConnector,
     endpoint: EndpointDescription,
     limits: Limited,
 }
@@ -94,12 +117,18 @@ impl Connector for LimitedConnector {
         configuration: TransportConfiguration,
     ) -> Result<CuttableTransport, Error> {
         let limit = self.limits.timeout;
+        let url = self.endpoint.endpoint_url.as_ref();
+        let traffic = self.limits.cutter.traffic();
         let connecting = async {
             match &self.limits.call {
-                None => self.direct.connect(channel, outgoing, configuration).await,
+                None => {
+                    let open = |url: String, options: DecodingOptions| direct(url, options, traffic.clone());
+                    let connector = StreamConnector::new(open, url.to_owned());
+                    connector.connect(channel, outgoing, configuration).await
+                }
                 Some(call) => {
-                    let url = self.endpoint.endpoint_url.as_ref();
-                    call.connect(url, channel, outgoing, configuration).await
+                    call.connect((url, traffic.clone()), channel, outgoing, configuration)
+                        .await
                 }
             }
         };
@@ -118,13 +147,28 @@ impl Connector for LimitedConnector {
     }
 
     fn default_endpoint(&self) -> EndpointDescription {
-        self.direct.default_endpoint()
+        EndpointDescription::from(self.endpoint.endpoint_url.as_ref())
     }
 }
 
-/// A [`TcpTransport`] that ends when it is cut.
+/// Connects to a server.
+async fn direct(url: String, options: DecodingOptions, traffic: Option<Traffic>) -> Result<Stream, Error> {
+    let (host, port) = hostname_port_from_url(&url, DEFAULT_OPC_UA_SERVER_PORT)
+        .map_err(|status| Error::new(status, format!("{url} names no host")))?;
+    // A host that is an address of IPv6 has its brackets.
+    let address = format!("{host}:{port}");
+    let socket = TcpStream::connect(&address).await.map_err(|error| {
+        let what = format!("cannot connect to {address}: {error}");
+        Error::new(StatusCode::BadCommunicationError, what)
+    })?;
+    let (reader, writer) = tokio::io::split(Counted::new(socket, traffic));
+    let reader = FramedRead::new(reader, TcpCodec::new(options));
+    Ok(StreamConnection::new(reader, writer, url))
+}
+
+/// A [`CountedTransport`] that ends when it is cut.
 pub struct CuttableTransport {
-    inner: TcpTransport,
+    inner: CountedTransport,
     cut: CancellationToken,
 }
 

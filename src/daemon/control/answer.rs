@@ -59,7 +59,7 @@ impl From<Fault> for Stop {
 /// Takes rows; false when nobody listens any more.
 pub type Rows<'a> = &'a mut dyn FnMut(serde_json::Value) -> bool;
 
-fn give(rows: Rows<'_>, row: &impl Serialize) -> Result<(), Stop> {
+pub(super) fn give(rows: Rows<'_>, row: &impl Serialize) -> Result<(), Stop> {
     let row = serde_json::to_value(row).map_err(|error| Fault {
         text: error.to_string(),
         code: exit::UNEXPECTED,
@@ -97,11 +97,13 @@ impl Desk<'_> {
             Request::SettleLetters { numbers, replay } => self.settle_letters(&numbers, replay, rows),
             Request::Replay { which, topic } => self.replay(&which, &topic, rows),
             Request::Repartition { topic } => self.repartition(&topic, rows),
-            // The server streams it itself.
-            Request::Record | Request::Watch => Err(Stop::Fault(Fault {
-                text: "no gateway runs whose tags could be seen".to_owned(),
-                code: exit::UNEXPECTED,
-            })),
+            // The server answers it itself.
+            Request::Record | Request::Watch | Request::Sources | Request::LateTags => {
+                Err(Stop::Fault(Fault {
+                    text: "no gateway runs whose sources could be seen".to_owned(),
+                    code: exit::UNEXPECTED,
+                }))
+            }
         }
     }
 

@@ -72,6 +72,10 @@ pub enum Request {
     Record,
     /// The same without the core's own state, a few times a second.
     Watch,
+    /// How each source stands.
+    Sources,
+    /// The tags that are late.
+    LateTags,
 }
 
 /// A line of an answer.

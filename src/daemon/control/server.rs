@@ -16,10 +16,11 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use super::answer::{Desk, Stop};
+use super::answer::{Desk, Stop, give};
 use super::{Fault, Line, Request};
 use crate::engine::{Message, Order};
 use crate::exit;
+use crate::standing::Standings;
 
 /// Tools that are served at a time.
 const MOST_TOOLS: usize = 4;
@@ -36,6 +37,8 @@ pub struct Server {
     pub store: PathBuf,
     /// How publishing stands.
     pub publishing: Arc<dyn Fn() -> Status + Send + Sync>,
+    /// How sources and tags stand.
+    pub standings: Arc<Standings>,
     /// The engine, for orders.
     pub engine: Sender<Message>,
     /// What a recording begins with.
@@ -136,6 +139,18 @@ impl Server {
             ),
             code: exit::UNEXPECTED,
         })?;
+        let mut give_row = |row| rows.blocking_send(Line::Row(row)).is_ok();
+        match request {
+            Request::Sources => {
+                let mut standing = self.standings.rows().into_iter();
+                return standing.try_for_each(|row| give(&mut give_row, &row));
+            }
+            Request::LateTags => {
+                let mut late = self.standings.late().into_iter();
+                return late.try_for_each(|row| give(&mut give_row, &row));
+            }
+            _ => {}
+        }
         let wal = floorgate_outbox::log_of(&self.store);
         let size = |path: &Path| std::fs::metadata(path).map_or(0, |file| file.len());
         let mut desk = Desk {
@@ -144,7 +159,7 @@ impl Server {
             sizes: (size(&self.store), size(&wal)),
             order: &mut |order| self.order(order),
         };
-        desk.answer(request, &mut |row| rows.blocking_send(Line::Row(row)).is_ok())
+        desk.answer(request, &mut give_row)
     }
 
     /// Waits until the engine has stored it.

@@ -9,6 +9,7 @@ use floorgate_core::Core;
 use tokio::sync::oneshot;
 
 use super::{Requesters, Shelf, Tap};
+use crate::standing::Configured;
 
 /// Which plan a batch's numbers of sources and tags belong to: it rises with each reload.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -30,6 +31,8 @@ pub struct Replacement {
     pub generation: Generation,
     /// Builds the core.
     pub core: MakeCore,
+    /// What the configuration says of its sources.
+    pub sources: Vec<Configured>,
     /// The names of the sources that run on: they are the same in both plans.
     pub kept: HashSet<Arc<str>>,
     /// Told the bookmarks of the sources that have ended, when all that came from them is durable.

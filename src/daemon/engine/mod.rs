@@ -39,6 +39,7 @@ use prometheus::local::LocalHistogram;
 use tokio::sync::oneshot;
 use tracing::{debug, error, warn};
 
+use crate::standing::Standings;
 use kept::Outliving;
 use storing::{Counts, Refused};
 use telling::Told;
@@ -92,6 +93,8 @@ pub struct Engine {
     pub dead_letter_topic: Option<Arc<str>>,
     /// Shows that the engine lives.
     pub pulse: Arc<Pulse>,
+    /// How sources and tags stand.
+    pub standings: Arc<Standings>,
     /// When the process started: the origin of the monotonic clock.
     pub started: Instant,
 }
@@ -245,6 +248,7 @@ impl Running {
         }
         self.checkpoint()?;
         self.maintain()?;
+        self.look();
         self.engine.pulse.beat();
         Ok(())
     }
@@ -399,6 +403,8 @@ impl Running {
         let kept = core.go_on_from(&mut self.engine.core, is_kept, now);
         self.engine.core = core;
         let plan = Arc::clone(self.engine.core.plan());
+        let (sources, names) = (replacement.sources, &replacement.kept);
+        self.engine.standings.replace(sources, &plan, names, self.now());
         self.taps.each(|tap| tap.rename(&plan, now));
         let least = self.engine.pulse.left_out();
         self.taps.each(|tap| tap.leave_out_below(least, now));
@@ -426,6 +432,7 @@ impl Running {
             );
             return;
         }
+        self.engine.standings.take(&batch, self.now());
         match &batch.answer {
             Some(answer) => self.answered(batch.source, answer, batch.received, &batch.samples),
             None => self.evaluate(&batch),

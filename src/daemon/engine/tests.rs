@@ -135,6 +135,7 @@ impl Rig {
         };
         let pulse = Arc::new(Pulse::new(started));
         let engine = Engine {
+            standings: Arc::new(Standings::new(started, &metrics, Vec::new(), &plan)),
             core: core(plan, &|key| restored.cells.get(key).cloned()),
             publisher: Publisher::start(&kafka, wiring).expect("publishing starts"),
             checkpoints: Checkpoints::start(store.checkpointer().expect("it opens"), sender.clone())

@@ -96,6 +96,16 @@ impl Running {
         Ok(())
     }
 
+    /// Looks at how sources and tags stand, where it is time.
+    pub(super) fn look(&mut self) {
+        let now = self.now();
+        let standings = &self.engine.standings;
+        if standings.wait(now.monotonic).is_zero() {
+            let is_held_up = self.refused.is_some() || !self.held.is_empty();
+            standings.look(&self.engine.core, now, is_held_up);
+        }
+    }
+
     /// Cleans the store up in small steps.
     pub(super) fn maintain(&mut self) -> Result<(), EngineError> {
         if !self.upkeep.wait().is_zero() {

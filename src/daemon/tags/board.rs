@@ -1,6 +1,6 @@
 //! What is known of tags, kept up by copies of what the core is given.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -8,6 +8,7 @@ use floorgate_sample::{Notice, QualityClass, Sample, SourceId, TagId, Timestamp}
 use floorgate_workbench::recording::{Call, Entry, Names};
 use globset::GlobSet;
 
+use crate::figures::span;
 use crate::plain::plain;
 
 /// How far back values are counted for the rate.
@@ -27,6 +28,8 @@ pub struct Row {
     pub sample: Option<Sample>,
     /// When it was received, or changed.
     pub at: Option<Timestamp>,
+    /// Since when it has not changed, where it is late.
+    pub late_since: Option<String>,
     /// The rules that read it.
     pub rules: Vec<Arc<str>>,
     /// How many values came in each of the last steps.
@@ -62,9 +65,14 @@ impl Row {
             .is_some_and(|sample| sample.quality.class() == QualityClass::Good)
     }
 
-    /// How long ago it was received or changed.
+    /// How long ago it was received or changed, and whether it is late.
     pub fn age(&self, now: Timestamp) -> String {
-        self.at.map_or_else(|| "-".to_owned(), |at| span(now.since(at)))
+        let age = self.at.map_or_else(|| "-".to_owned(), |at| span(now.since(at)));
+        if self.late_since.is_some() {
+            format!("{age}, late")
+        } else {
+            age
+        }
     }
 
     /// Values a second, lately.
@@ -125,6 +133,19 @@ impl Board {
         let mut rows: Vec<&Row> = self.rows.iter().collect();
         rows.sort_by(|a, b| a.key.cmp(&b.key));
         rows
+    }
+
+    /// Takes which tags are late, each with since when. Returns where those stand of which that is another than before.
+    pub fn take_late(&mut self, mut late: HashMap<String, String>) -> Vec<usize> {
+        let mut changed = Vec::new();
+        for (place, row) in self.rows.iter_mut().enumerate() {
+            let since = late.remove(&*row.key);
+            if since.is_some() != row.late_since.is_some() {
+                changed.push(place);
+            }
+            row.late_since = since;
+        }
+        changed
     }
 
     /// Takes an entry. Returns where the tags stand of which a value came.
@@ -196,7 +217,7 @@ impl Board {
 
     /// Numbers mean other tags from here on; what is known is kept by name.
     fn rename(&mut self, names: Names) {
-        let mut before: std::collections::HashMap<Arc<str>, Row> = self
+        let mut before: HashMap<Arc<str>, Row> = self
             .rows
             .drain(..)
             .map(|row| (Arc::clone(&row.key), row))
@@ -216,6 +237,7 @@ impl Board {
             self.rows.push(Row {
                 key: Arc::clone(&tag.key),
                 source,
+                late_since: known.as_ref().and_then(|row| row.late_since.clone()),
                 rules: Vec::new(),
                 source_number: SourceId(tag.source),
                 sample: known.as_ref().and_then(|row| row.sample.clone()),
@@ -243,17 +265,5 @@ fn text(value: &floorgate_sample::Value) -> String {
     match json(value) {
         serde_json::Value::String(text) => text,
         other => other.to_string(),
-    }
-}
-
-/// A duration as people read it.
-fn span(duration: Duration) -> String {
-    let seconds = duration.as_secs();
-    match seconds {
-        0..10 => format!("{:.1} s", duration.as_secs_f64()),
-        10..120 => format!("{seconds} s"),
-        120..7200 => format!("{} min", seconds / 60),
-        7200..172_800 => format!("{} h", seconds / 3600),
-        _ => format!("{} d", seconds / 86_400),
     }
 }

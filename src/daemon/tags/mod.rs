@@ -3,9 +3,14 @@
 mod board;
 mod screen;
 
+pub use board::json;
+
+use std::collections::HashMap;
 use std::io::{self, IsTerminal as _, Write};
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use clap::Args;
@@ -16,9 +21,10 @@ use serde_json::json;
 
 use crate::check;
 use crate::cli::ConfigArgs;
-use crate::control::{self, Request};
+use crate::control::{self, Client, Request};
 use crate::plain::plain;
 use crate::printing::goes_on;
+use crate::standing::LateRow;
 use crate::table::write_table;
 use board::{Board, Row};
 
@@ -36,6 +42,33 @@ pub struct TagsOptions {
     /// Print one JSON object a line.
     #[arg(long)]
     json: bool,
+}
+
+/// Asks the gateway now and then which tags are late.
+struct LateTags {
+    socket: PathBuf,
+    asked: Option<Instant>,
+}
+
+impl LateTags {
+    /// How often.
+    const EVERY: Duration = Duration::from_secs(1);
+
+    /// Tells the board, where it is time. Returns where those stand of which it is another than before.
+    fn tell(&mut self, board: &mut Board) -> anyhow::Result<Vec<usize>> {
+        if self.asked.is_some_and(|asked| asked.elapsed() < Self::EVERY) {
+            return Ok(Vec::new());
+        }
+        let mut late = HashMap::new();
+        let mut gateway = Client::Gateway(self.socket.clone());
+        control::ask(&mut gateway, &Request::LateTags, |row| {
+            let row: LateRow = serde_json::from_value(row)?;
+            late.insert(row.tag, row.since);
+            Ok(true)
+        })?;
+        self.asked = Some(Instant::now());
+        Ok(board.take_late(late))
+    }
 }
 
 /// Shows tags.
@@ -59,9 +92,10 @@ pub fn tags(options: &TagsOptions) -> anyhow::Result<()> {
         )
     })?;
     control::begin_stream(&mut stream, &socket, &Request::Watch)?;
+    let mut late = LateTags { socket, asked: None };
     let is_full_screen = options.watch && !options.json && io::stdout().is_terminal();
     if is_full_screen {
-        return screen::show(&stream, board);
+        return screen::show(&stream, board, late);
     }
     let mut recording = Recording::open(stream.try_clone()?).context("the gateway sent no tags")?;
     let mut out = io::stdout().lock();
@@ -75,6 +109,12 @@ pub fn tags(options: &TagsOptions) -> anyhow::Result<()> {
                 if !goes_on(written)? {
                     return Ok(());
                 }
+            }
+        }
+        if has_begun {
+            let changed = late.tell(&mut board)?;
+            if options.watch && !goes_on(print_lines(&mut out, &board, &changed, options.json))? {
+                return Ok(());
             }
         }
         if has_begun && !options.watch {
@@ -92,13 +132,10 @@ fn print_lines(out: &mut dyn Write, board: &Board, fresh: &[usize], json: bool) 
             writeln!(out, "{}", object(row))?;
         } else {
             let time = row.at.map_or_else(String::new, |time| time.to_string());
-            writeln!(
-                out,
-                "{time}  {}  {}  {}",
-                plain(&row.key),
-                row.value(),
-                row.quality()
-            )?;
+            let late = row.late_since.as_ref();
+            let late = late.map_or_else(String::new, |since| format!("  late since {since}"));
+            let (key, value, quality) = (plain(&row.key), row.value(), row.quality());
+            writeln!(out, "{time}  {key}  {value}  {quality}{late}")?;
         }
     }
     out.flush()
@@ -142,6 +179,7 @@ fn object(row: &Row) -> serde_json::Value {
         "quality": row.quality(),
         "status": sample.map(|sample| sample.quality.to_string()),
         "at": row.at.map(|time| time.to_string()),
+        "late_since": row.late_since,
         "rules": row.rules,
     })
 }

@@ -16,11 +16,12 @@ use ratatui::text::Line;
 use ratatui::widgets::{Cell, Paragraph, Row as Cells, Table, TableState};
 
 use super::board::{Board, Row};
-use super::follow;
+use super::{LateTags, follow};
+use crate::ending::{Ending, LONGEST_WAIT};
 use crate::plain::plain;
 
 /// How often it is drawn: calm enough to be read.
-const FRAME: Duration = Duration::from_millis(250);
+const FRAME: Duration = LONGEST_WAIT;
 
 /// What the user sees beside the tags.
 #[derive(Default)]
@@ -36,9 +37,10 @@ struct View {
 }
 
 /// Shows tags until `q`, or until the gateway stops.
-pub fn show(stream: &UnixStream, mut board: Board) -> anyhow::Result<()> {
+pub fn show(stream: &UnixStream, mut board: Board, mut late: LateTags) -> anyhow::Result<()> {
     let (sender, entries) = channel::<Vec<Entry>>();
     let reading = follow(stream.try_clone()?, move |block| sender.send(block).is_ok())?;
+    let ending = Ending::heed()?;
     let mut terminal = ratatui::try_init().inspect_err(|_| ratatui::restore())?;
     let mut view = View::default();
     let mut has_ended = false;
@@ -54,12 +56,15 @@ pub fn show(stream: &UnixStream, mut board: Board) -> anyhow::Result<()> {
                 }
             }
         }
+        // Where it does not answer, the stream ends and says so.
+        let _ = late.tell(&mut board);
         if let Err(error) = terminal.draw(|frame| draw(frame, &board, &mut view)) {
             break Err(error);
         }
         if let Err(error) = keys(&mut view, &mut drawn) {
             break Err(error);
         }
+        view.is_over |= ending.is_told();
         if view.is_over || has_ended {
             break Ok(());
         }
@@ -155,7 +160,7 @@ fn draw(frame: &mut Frame<'_>, board: &Board, view: &mut View) {
         Constraint::Fill(3),
         Constraint::Fill(2),
         Constraint::Length(9),
-        Constraint::Length(8),
+        Constraint::Length(13),
         Constraint::Length(8),
         Constraint::Fill(4),
     ];

@@ -241,6 +241,7 @@ impl About<'_> {
         put("at_least_every", spec.at_least_every.map(words::time));
         put("debounce", spec.debounce.map(words::time));
         put("heartbeat", spec.heartbeat.map(words::time));
+        put("late_after", spec.late_after.map(words::time));
         put("values", spec.values.as_ref().map(|table| words::table(table)));
         put("counter", spec.counter.map(words::counter));
         let bits = spec.bits.as_ref().map(|bits| {

@@ -18,6 +18,7 @@ impl Rig {
         let replacement = Replacement {
             generation,
             bookmarks,
+            sources: Vec::new(),
             core: Box::new(move |stored| core(plan, stored)),
             kept: kept.iter().copied().map(Arc::from).collect(),
         };

@@ -1,0 +1,239 @@
+//! `floorgate sources`: how sources stand, once or as it changes.
+
+mod screen;
+
+use std::collections::HashMap;
+use std::fmt::Write as _;
+use std::io::{self, IsTerminal as _, Write};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use clap::Args;
+use floorgate_sample::Timestamp;
+use globset::{Glob, GlobSet, GlobSetBuilder};
+
+use crate::check;
+use crate::cli::ConfigArgs;
+use crate::control::{self, Client, Request};
+use crate::figures::{bytes, millis, span};
+use crate::plain::plain;
+use crate::printing::goes_on;
+use crate::standing::SourceRow;
+use crate::table::write_table;
+
+pub const EXAMPLES: &str = "\
+Examples:
+  floorgate sources
+  floorgate sources 'line2-*' --watch
+  floorgate sources --json | jq 'select(.state != \"online\")'
+
+Rates and round trips are those of the last 10 seconds. P50 and P99 say what half and 99 of a hundred requests took at most, \
+as well as the buckets of floorgate_source_request_seconds tell it; of an OPC UA source these are the gateway's own looks at \
+the server (`keep_alive`), since an answer with values waits for values. IN and OUT are bytes on the source's connections. \
+`-` is what is not known. What is late is said by `late_after` in the settings and in mappings.";
+
+/// How often it is asked when it is watched.
+const EVERY: Duration = Duration::from_secs(1);
+
+/// Which sources are shown, and how.
+#[derive(Debug, Args)]
+pub struct SourcesOptions {
+    /// Only sources whose names match one of these, such as `line2-*`; `*` stands for any text.
+    #[arg(value_name = "GLOB")]
+    names: Vec<Glob>,
+    #[command(flatten)]
+    config: ConfigArgs,
+    /// Go on: a view of the whole terminal each second, or a line for each change where the output is no terminal.
+    #[arg(short, long)]
+    watch: bool,
+    /// Print one JSON object a source and line, with totals, and settings as they were asked for and revised.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Asks the gateway that runs.
+struct Asker {
+    socket: PathBuf,
+    wanted: GlobSet,
+    /// No pattern was given.
+    wants_all: bool,
+}
+
+impl Asker {
+    fn rows(&self) -> anyhow::Result<Vec<SourceRow>> {
+        let mut rows = Vec::new();
+        let mut gateway = Client::Gateway(self.socket.clone());
+        control::ask(&mut gateway, &Request::Sources, |row| {
+            let row: SourceRow =
+                serde_json::from_value(row).context("the gateway may be of another version")?;
+            if self.wants_all || self.wanted.is_match(&row.source) {
+                rows.push(row);
+            }
+            Ok(true)
+        })?;
+        Ok(rows)
+    }
+}
+
+/// Shows sources.
+pub fn sources(options: &SourcesOptions) -> anyhow::Result<()> {
+    let state = check::read(&options.config.config)?.state_dir();
+    let socket = control::socket(&state);
+    control::connect(&socket)?.with_context(|| {
+        format!(
+            "no gateway runs at {}; start it with `floorgate run`, or `systemctl start floorgate`",
+            state.display()
+        )
+    })?;
+    let mut wanted = GlobSetBuilder::new();
+    for name in &options.names {
+        wanted.add(name.clone());
+    }
+    let asker = Asker {
+        socket,
+        wanted: wanted
+            .build()
+            .context("the names cannot be looked for together")?,
+        wants_all: options.names.is_empty(),
+    };
+    let mut out = io::stdout();
+    if !options.watch {
+        let rows = asker.rows()?;
+        let written = if options.json {
+            rows.iter().try_for_each(|row| write_json(&mut out, row))
+        } else {
+            write_rows(&mut out, &rows)
+        };
+        return goes_on(written).map(drop).map_err(Into::into);
+    }
+    if !options.json && out.is_terminal() {
+        return screen::show(&asker);
+    }
+    follow(&asker, &mut out, options.json)
+}
+
+/// A line for each source whose standing is another than it was.
+fn follow(asker: &Asker, out: &mut dyn Write, json: bool) -> anyhow::Result<()> {
+    let mut known: HashMap<String, serde_json::Value> = HashMap::new();
+    loop {
+        for row in asker.rows().context("the gateway has stopped")? {
+            let now = what_counts(&row);
+            if known.insert(row.source.clone(), now.clone()) == Some(now) {
+                continue;
+            }
+            let written = if json {
+                write_json(out, &row)
+            } else {
+                let name = plain(&row.source);
+                let words = words(&row);
+                writeln!(out, "{}  {name}  {}  {words}", Timestamp::now(), row.state)
+            };
+            if !goes_on(written.and_then(|()| out.flush()))? {
+                return Ok(());
+            }
+        }
+        std::thread::sleep(EVERY);
+    }
+}
+
+/// What is told when it changes: not what flows on.
+fn what_counts(row: &SourceRow) -> serde_json::Value {
+    serde_json::json!([
+        row.state,
+        row.since,
+        row.reason,
+        row.failed_tags,
+        row.late_tags,
+        row.late,
+        row.last_gap,
+        row.total.restarts,
+    ])
+}
+
+fn write_json(out: &mut dyn Write, row: &SourceRow) -> io::Result<()> {
+    writeln!(out, "{}", serde_json::to_string(row)?)
+}
+
+const HEAD: [&str; 13] = [
+    "SOURCE",
+    "ADAPTER",
+    "STATE",
+    "SINCE",
+    "TAGS",
+    "SAMPLES/S",
+    "REQUESTS/S",
+    "IN/S",
+    "OUT/S",
+    "P50",
+    "P99",
+    "GAPS",
+    "REASON",
+];
+
+/// All of them, as a table.
+fn write_rows(out: &mut dyn Write, rows: &[SourceRow]) -> io::Result<()> {
+    let mut table = vec![HEAD.map(str::to_owned)];
+    let now = Timestamp::now();
+    table.extend(rows.iter().map(|row| cells(row, now)));
+    write_table(out, &table)?;
+    writeln!(out, "\n{}", summary(rows))
+}
+
+/// How many there are, and how many are not online.
+fn summary(rows: &[SourceRow]) -> String {
+    let not_online = rows.iter().filter(|row| row.state != "online").count();
+    let late: usize = rows.iter().map(|row| row.late_tags).sum();
+    let late = match late {
+        0 => String::new(),
+        1 => ", 1 tag late".to_owned(),
+        _ => format!(", {late} tags late"),
+    };
+    format!("{} sources, {not_online} not online{late}", rows.len())
+}
+
+fn cells(row: &SourceRow, now: Timestamp) -> [String; 13] {
+    let none = || "-".to_owned();
+    let flow = row.flow.as_ref();
+    let rate = |rate: Option<f64>| rate.map_or_else(none, |rate| format!("{rate:.1}"));
+    let size = |size: Option<f64>| size.map_or_else(none, bytes);
+    let trips = flow.and_then(|flow| flow.round_trip_ms.as_ref());
+    let mut tags = row.tags.to_string();
+    for (count, what) in [(row.failed_tags, "failed"), (row.late_tags as u64, "late")] {
+        if count > 0 {
+            // Writing to text does not fail.
+            let _ = write!(tags, ", {count} {what}");
+        }
+    }
+    [
+        row.source.clone(),
+        row.adapter.clone(),
+        row.state.clone(),
+        age(&row.since, now).unwrap_or_else(none),
+        tags,
+        rate(flow.map(|flow| flow.samples_per_s)),
+        rate(flow.map(|flow| flow.requests_per_s)),
+        size(flow.and_then(|flow| flow.received_bytes_per_s)),
+        size(flow.and_then(|flow| flow.sent_bytes_per_s)),
+        trips.map_or_else(none, |trips| millis(trips.p50)),
+        trips.map_or_else(none, |trips| millis(trips.p99)),
+        row.total.gaps.to_string(),
+        words(row),
+    ]
+}
+
+/// How long ago a time of the gateway's was.
+fn age(time: &str, now: Timestamp) -> Option<String> {
+    let time: jiff::Timestamp = time.parse().ok()?;
+    let nanos = i64::try_from(time.as_nanosecond()).ok()?;
+    Some(span(now.since(Timestamp::from_nanos(nanos))))
+}
+
+/// The reason for a state that is not online; else why changes may have been missed.
+fn words(row: &SourceRow) -> String {
+    if let Some(reason) = &row.reason {
+        return plain(reason).into_owned();
+    }
+    let gap = row.last_gap.as_ref();
+    gap.map_or_else(String::new, |gap| format!("gap: {}", plain(&gap.reason)))
+}

@@ -1,0 +1,115 @@
+//! A source as it is told: to `floorgate sources`, as JSON, and by `/status`.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// A source.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SourceRow {
+    pub source: String,
+    pub adapter: String,
+    /// `connecting`, `online`, `stale`, `offline`; `late` is one that is online and of which no good value came for its `late_after_s`.
+    pub state: String,
+    pub since: String,
+    /// Why, in the device's or the system's own words.
+    pub reason: Option<String>,
+    pub tags: usize,
+    /// Tags that the device refuses.
+    pub failed_tags: u64,
+    /// Tags that have not changed for their `late_after`.
+    pub late_tags: usize,
+    /// No good value came for `late_after_s`, whatever the state is.
+    pub late: bool,
+    pub late_after_s: Option<f64>,
+    pub last_good: Option<String>,
+    pub last_sample: Option<String>,
+    pub last_connect: Option<String>,
+    pub last_gap: Option<GapRow>,
+    /// Null in the first moments after the start.
+    pub flow: Option<FlowRow>,
+    pub total: TotalRow,
+    /// Settings that the device had the last word on.
+    pub settings: BTreeMap<String, SettingRow>,
+    /// What an OPC UA server says of itself.
+    pub server: Option<ServerRow>,
+}
+
+/// Changes may have been missed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GapRow {
+    pub at: String,
+    pub reason: String,
+}
+
+/// What flowed in the last seconds.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FlowRow {
+    /// For how long it was counted.
+    pub over_s: f64,
+    pub samples_per_s: f64,
+    pub requests_per_s: f64,
+    /// Null where the adapter does not see them.
+    pub received_bytes_per_s: Option<f64>,
+    pub sent_bytes_per_s: Option<f64>,
+    /// Null where no answer came meanwhile.
+    pub round_trip_ms: Option<RoundTripRow>,
+}
+
+/// How long requests took, estimated from the buckets of `floorgate_source_request_seconds`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RoundTripRow {
+    pub count: u64,
+    pub p50: f64,
+    pub p99: f64,
+}
+
+/// Since the start of the gateway.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TotalRow {
+    pub samples: u64,
+    pub requests: u64,
+    pub received_bytes: Option<u64>,
+    pub sent_bytes: Option<u64>,
+    pub connects: u64,
+    pub gaps: u64,
+    pub restarts: u64,
+    /// By kind.
+    pub errors: BTreeMap<String, u64>,
+}
+
+/// Intervals in seconds, queue sizes in values.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SettingRow {
+    pub asked: f64,
+    pub revised: f64,
+}
+
+/// What an OPC UA server says of itself.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ServerRow {
+    /// 0 is running.
+    pub state: i64,
+    /// 0 to 255; 200 and more is healthy.
+    pub service_level: i64,
+}
+
+/// A tag that is late.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LateRow {
+    pub tag: String,
+    pub source: String,
+    /// Since when it has not changed.
+    pub since: String,
+    pub late_after_s: f64,
+    /// The last value that was received; null where none was since the start.
+    pub value: serde_json::Value,
+}

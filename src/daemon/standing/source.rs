@@ -1,0 +1,259 @@
+//! How one source stands, from what it says of itself and what comes of it.
+
+use std::time::Duration;
+
+use floorgate_adapter_api::{Notice, Sample};
+use floorgate_sample::Timestamp;
+
+use super::Moment;
+
+/// How a source stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// It was started, and has not said anything yet.
+    Connecting,
+    /// Values flow.
+    Online,
+    /// It is connected and silent for longer than it should be, or its heartbeat has stopped.
+    Stale,
+    /// It is lost.
+    Offline,
+}
+
+impl State {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Connecting => "connecting",
+            Self::Online => "online",
+            Self::Stale => "stale",
+            Self::Offline => "offline",
+        }
+    }
+}
+
+/// A state, since when, and why.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Stands {
+    pub state: State,
+    pub since: Timestamp,
+    /// In the device's or the system's own words.
+    pub reason: Option<String>,
+}
+
+/// A source, as it stands.
+#[derive(Clone, Debug)]
+pub struct Standing {
+    /// What it said last.
+    said: Stands,
+    /// What the gateway sees of it that it has not said: that a heartbeat stopped, or that its task has ended.
+    seen: Option<Stands>,
+    pub last_connect: Option<Timestamp>,
+    pub last_gap: Option<(Timestamp, String)>,
+    pub last_sample: Option<Timestamp>,
+    /// When the last good value came; of an earlier process up to a minute before that.
+    pub last_good: Option<Timestamp>,
+    /// Without a good value for this long it is late.
+    pub late_after: Option<Duration>,
+    /// When the last good value came, or it began to be waited for, on the clock of what is watched.
+    good: Duration,
+    /// When that was by the wall clock.
+    good_since: Timestamp,
+    pub is_late: bool,
+}
+
+impl Standing {
+    /// A source that starts now.
+    pub fn new(late_after: Option<Duration>, now: Moment) -> Self {
+        Self {
+            said: Stands {
+                state: State::Connecting,
+                since: now.wall,
+                reason: None,
+            },
+            seen: None,
+            last_connect: None,
+            last_gap: None,
+            last_sample: None,
+            last_good: None,
+            late_after,
+            good: now.watched,
+            good_since: now.wall,
+            is_late: false,
+        }
+    }
+
+    /// How it stands: what the gateway sees counts before what the source said.
+    pub fn stands(&self) -> &Stands {
+        self.seen.as_ref().unwrap_or(&self.said)
+    }
+
+    /// Since when no good value has come.
+    pub fn quiet_since(&self) -> Timestamp {
+        self.good_since
+    }
+
+    /// It says something of itself.
+    pub fn take(&mut self, notice: &Notice, received: Timestamp) {
+        match notice {
+            Notice::Online(_) => {
+                self.last_connect = Some(received);
+                self.say(State::Online, None, received);
+            }
+            Notice::Offline { reason } => self.say(State::Offline, Some(reason), received),
+            Notice::Stale { reason } => self.say(State::Stale, Some(reason), received),
+            Notice::Gap { reason, .. } => self.last_gap = Some((received, reason.clone())),
+            Notice::CaughtUp | Notice::History => {}
+        }
+    }
+
+    fn say(&mut self, state: State, reason: Option<&String>, since: Timestamp) {
+        // What was seen was of the time before.
+        self.seen = None;
+        if self.said.state != state {
+            self.said.since = since;
+        }
+        self.said.state = state;
+        self.said.reason = reason.cloned();
+    }
+
+    /// What the gateway sees of it that it has not said; `None` where all is as it said.
+    pub fn see(&mut self, seen: Option<(State, String)>, now: Timestamp) {
+        let seen = seen.filter(|_| self.said.state == State::Online);
+        self.seen = seen.map(|(state, reason)| {
+            let before = self.seen.take().filter(|before| before.state == state);
+            Stands {
+                state,
+                since: before.map_or(now, |before| before.since),
+                reason: Some(reason),
+            }
+        });
+    }
+
+    /// Values came. Returns whether it was late until now.
+    pub fn receive(&mut self, samples: &[Sample], received: Timestamp, now: Moment) -> bool {
+        if samples.is_empty() {
+            return false;
+        }
+        self.last_sample = Some(received);
+        if !samples.iter().any(|sample| sample.quality.is_good()) {
+            return false;
+        }
+        self.last_good = Some(received);
+        self.good = now.watched;
+        self.good_since = received;
+        std::mem::take(&mut self.is_late)
+    }
+
+    /// Whether it becomes late by now.
+    pub fn becomes_late(&mut self, now: Moment) -> bool {
+        let is_late = self
+            .late_after
+            .is_some_and(|late_after| now.watched.saturating_sub(self.good) >= late_after);
+        is_late && !std::mem::replace(&mut self.is_late, true)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use floorgate_adapter_api::{Continuity, GapScope, Quality, TagId, Value};
+
+    use super::*;
+
+    fn at(seconds: u32) -> Moment {
+        Moment {
+            wall: Timestamp::from_nanos(i64::from(seconds) * 1_000_000_000),
+            watched: Duration::from_secs(seconds.into()),
+        }
+    }
+
+    fn lost(reason: &str) -> Notice {
+        Notice::Offline {
+            reason: reason.to_owned(),
+        }
+    }
+
+    fn sample(quality: Quality) -> Sample {
+        Sample {
+            tag: TagId(0),
+            value: quality.is_good().then_some(Value::Int(1)),
+            quality,
+            source_time: None,
+            server_time: None,
+            gap: false,
+        }
+    }
+
+    #[test]
+    fn what_it_says_is_told_with_since_when_and_why() {
+        let mut source = Standing::new(None, at(1));
+        let told = |source: &Standing| {
+            let Stands { state, since, reason } = source.stands().clone();
+            (state, since, reason)
+        };
+        assert_eq!(told(&source), (State::Connecting, at(1).wall, None));
+        source.take(&lost("connection refused"), at(2).wall);
+        source.take(&lost("no route to host"), at(3).wall);
+        let reason = Some("no route to host".to_owned());
+        assert_eq!(told(&source), (State::Offline, at(2).wall, reason));
+        source.take(&Notice::Online(Continuity::New), at(4).wall);
+        assert_eq!(told(&source), (State::Online, at(4).wall, None));
+        assert_eq!(source.last_connect, Some(at(4).wall));
+        let gap = Notice::Gap {
+            scope: GapScope::Source,
+            reason: "the queue overflowed".to_owned(),
+        };
+        source.take(&gap, at(5).wall);
+        assert_eq!(told(&source), (State::Online, at(4).wall, None));
+        assert_eq!(
+            source.last_gap,
+            Some((at(5).wall, "the queue overflowed".to_owned()))
+        );
+    }
+
+    #[test]
+    fn what_the_gateway_sees_counts_until_the_source_says_something() {
+        let mut source = Standing::new(None, at(0));
+        let stopped = || Some((State::Stale, "its heartbeat stopped".to_owned()));
+        source.see(stopped(), at(1).wall);
+        assert_eq!(source.stands().state, State::Connecting, "it was never there");
+        source.take(&Notice::Online(Continuity::New), at(2).wall);
+        source.see(stopped(), at(3).wall);
+        source.see(stopped(), at(4).wall);
+        assert_eq!(
+            (source.stands().state, source.stands().since),
+            (State::Stale, at(3).wall)
+        );
+        source.see(None, at(5).wall);
+        assert_eq!(
+            (source.stands().state, source.stands().since),
+            (State::Online, at(2).wall)
+        );
+        source.see(stopped(), at(6).wall);
+        source.take(&lost("connection reset"), at(7).wall);
+        assert_eq!(
+            (source.stands().state, source.stands().since),
+            (State::Offline, at(7).wall)
+        );
+    }
+
+    #[test]
+    fn it_is_late_once_until_a_good_value_comes() {
+        let mut source = Standing::new(Some(Duration::from_secs(10)), at(100));
+        assert!(!source.becomes_late(at(109)));
+        assert!(source.becomes_late(at(110)), "it never had a value");
+        assert!(!source.becomes_late(at(111)), "it is late already");
+        assert!(!source.receive(&[sample(Quality::BAD)], at(112).wall, at(112)));
+        assert!(source.is_late, "a bad value is none");
+        assert_eq!((source.last_sample, source.last_good), (Some(at(112).wall), None));
+        assert!(source.receive(
+            &[sample(Quality::BAD), sample(Quality::GOOD)],
+            at(113).wall,
+            at(113)
+        ));
+        assert!(!source.is_late);
+        assert!(!source.becomes_late(at(122)));
+        assert!(source.becomes_late(at(123)));
+        assert_eq!(source.quiet_since(), at(113).wall);
+        assert!(!Standing::new(None, at(0)).becomes_late(at(9_999)));
+    }
+}

@@ -1,0 +1,187 @@
+//! How sources and tags stand: the table, `/status`, and what is told as late.
+
+use anyhow::{Context, Result};
+use floorgate_tests::{Framing, Gateway, Kafka, ModbusPeer, OpcUaOptions, OpcUaPeer, Patience, Table, until};
+use serde_json::{Value, json};
+
+use crate::plant::{NO_SECURITY, settings, unique_site};
+
+const MAPPING: &str = r#"
+mapping: hall
+source: plc
+equipment: acme/{site}/filling/line1/filler
+tags:
+  speed: {node: "nsu=urn:floorgate:test:plant;s=Line1.Speed", unit: MTS}
+  total: {source: drive, holding: 100, type: u16, counter: {width: 16}, late_after: 2s}
+events:
+  - {type: MeasurementRecorded, trigger: speed}
+  - {type: ProductionCountRecorded, trigger: total, kind: total}
+"#;
+
+/// A gateway that reads a PLC over OPC UA and a drive over Modbus.
+struct Hall {
+    gateway: Gateway,
+    plc: OpcUaPeer,
+    drive: ModbusPeer,
+}
+
+impl Hall {
+    fn start() -> Result<Self> {
+        let mut plc = OpcUaPeer::start(OpcUaOptions::default())?;
+        plc.add("Line1.Speed", "Double", 1.5)?;
+        let mut drive = ModbusPeer::start(Framing::Tcp, &[1])?;
+        drive.set_registers(1, Table::Holding, 100, &[7])?;
+        let site = unique_site();
+        let sources = format!(
+            "adapter: opcua\n    endpoint: {}\n    queue_size: 20\n    {NO_SECURITY}\n  drive:\n    adapter: modbus\n    \
+             connect: tcp://127.0.0.1:{}\n    poll_interval: 20ms\n    backoff_max: 1s\n    late_after: 1h",
+            plc.url(),
+            drive.port()
+        );
+        let mut gateway = Gateway::new(
+            &settings(&site, &Kafka::shared()?.bootstrap(), &sources),
+            &[("hall.yaml", &MAPPING.replace("{site}", &site))],
+        )?;
+        gateway.start()?;
+        Ok(Self { gateway, plc, drive })
+    }
+
+    /// What a command of the gateway prints.
+    fn print(&self, words: &[&str]) -> Result<String> {
+        let output = self.gateway.command(words)?.output()?;
+        let text = String::from_utf8(output.stdout)?;
+        let problem = String::from_utf8_lossy(&output.stderr);
+        anyhow::ensure!(output.status.success(), "{words:?}: {text}{problem}");
+        Ok(text)
+    }
+
+    /// A source as `floorgate sources --json` has it.
+    fn source(&self, name: &str) -> Result<Value> {
+        let text = self.print(&["sources", name, "--json"])?;
+        serde_json::from_str(text.trim()).with_context(|| text.clone())
+    }
+
+    /// Waits until a source is as it is to be.
+    fn wait_for(&self, name: &str, what: &str, is: impl Fn(&Value) -> bool) -> Result<Value> {
+        let mut last = Value::Null;
+        until(&format!("source {name}: {what}"), Patience::Long, || {
+            last = self.source(name)?;
+            Ok(is(&last).then(|| last.clone()))
+        })
+        .with_context(|| last.to_string())
+    }
+}
+
+#[test]
+fn the_table_tells_state_reason_and_what_flows_of_each_source() -> Result<()> {
+    let mut hall = Hall::start()?;
+    let flows = |row: &Value| {
+        row["state"] == "online"
+            && ["received_bytes_per_s", "sent_bytes_per_s", "requests_per_s"]
+                .iter()
+                .all(|figure| row["flow"][figure].as_f64().is_some_and(|figure| figure > 0.0))
+            && row["flow"]["round_trip_ms"]["p50"].as_f64() > Some(0.0)
+    };
+    let drive = hall.wait_for("drive", "online, and bytes flow", flows)?;
+    assert_eq!((&drive["adapter"], &drive["tags"]), (&json!("modbus"), &json!(1)));
+    assert_eq!(
+        (&drive["late_after_s"], &drive["late"]),
+        (&json!(3600.0), &json!(false))
+    );
+    let plc = hall.wait_for("plc", "online, and bytes flow", flows)?;
+    assert_eq!(plc["reason"], Value::Null);
+    assert_eq!(
+        plc["settings"]["queue_size"],
+        json!({"asked": 20.0, "revised": 20.0})
+    );
+    hall.wait_for("plc", "its server runs", |row| row["server"]["state"] == 0)?;
+    hall.wait_for("drive", "12 bytes sent with each request", |row| {
+        let requests = row["total"]["requests"].as_u64();
+        row["total"]["sent_bytes"].as_u64() == requests.map(|requests| 12 * requests)
+    })?;
+
+    hall.drive.kill();
+    let lost = hall.wait_for("drive", "offline", |row| row["state"] == "offline")?;
+    let reason = lost["reason"].as_str().unwrap_or_default();
+    assert!(!reason.is_empty(), "{lost}");
+    assert!(lost["since"].as_str() > drive["since"].as_str(), "{lost}");
+    assert_eq!(hall.source("plc")?["state"], "online");
+    let table = hall.print(&["sources"])?;
+    let line = table
+        .lines()
+        .find(|line| line.starts_with("drive"))
+        .context("no line")?;
+    assert!(line.contains("offline") && line.contains(reason), "{table}");
+    assert!(table.contains("2 sources, 1 not online"), "{table}");
+
+    let page = hall.gateway.get("/status")?;
+    assert_eq!(page.status, 200);
+    assert!(page.head.contains("application/json"), "{}", page.head);
+    let page: Value = serde_json::from_str(&page.body)?;
+    for row in page["sources"].as_array().context("no sources")? {
+        let printed = hall.source(row["source"].as_str().unwrap_or_default())?;
+        for fact in [
+            "adapter",
+            "state",
+            "since",
+            "reason",
+            "tags",
+            "settings",
+            "last_connect",
+            "late",
+        ] {
+            assert_eq!(row[fact], printed[fact], "{fact}");
+        }
+    }
+    assert_eq!(page["sources"].as_array().map(Vec::len), Some(2));
+
+    hall.drive.resume()?;
+    let back = hall.wait_for("drive", "online again", |row| row["state"] == "online")?;
+    assert_eq!(
+        (&back["reason"], &back["total"]["gaps"]),
+        (&Value::Null, &json!(1))
+    );
+    Ok(())
+}
+
+#[test]
+fn a_tag_that_does_not_change_is_late_until_it_does() -> Result<()> {
+    let mut hall = Hall::start()?;
+    let late = "floorgate_tags_late{source=\"drive\"}";
+    hall.gateway.wait_for_metric(late, 1.0..=1.0, Patience::Long)?;
+    let row = hall.source("drive")?;
+    assert_eq!((&row["late_tags"], &row["state"]), (&json!(1), &json!("online")));
+    let page: Value = serde_json::from_str(&hall.gateway.get("/status")?.body)?;
+    let told = &page["late_tags"][0];
+    assert_eq!((&told["tag"], &told["value"]), (&json!("hall/total"), &json!(7)));
+    let tag = |hall: &Hall| -> Result<Value> {
+        let text = hall.print(&["tags", "hall/total", "--json"])?;
+        Ok(serde_json::from_str(text.trim())?)
+    };
+    let shown = tag(&hall)?;
+    assert_eq!(shown["late_since"], told["since"]);
+    assert_eq!(
+        (&shown["value"], &shown["quality"]),
+        (&json!(7), &json!("good")),
+        "it is late and no worse"
+    );
+    assert!(hall.print(&["tags"])?.contains("late"));
+    let log = hall.gateway.output()?;
+    assert_eq!(log.matches("the tag is late").count(), 1, "{log}");
+
+    hall.drive.set_registers(1, Table::Holding, 100, &[8])?;
+    until("the log says that it changes", Patience::Long, || {
+        Ok(hall
+            .gateway
+            .output()?
+            .contains("the tag changes again")
+            .then_some(()))
+    })?;
+    hall.gateway.wait_for_metric(late, 0.0..=0.0, Patience::Long)?;
+    // The other one has none of it.
+    hall.plc.set("Line1.Speed", 2.5)?;
+    assert_eq!(hall.source("plc")?["late_tags"], 0);
+    let (status, _) = hall.gateway.stop()?;
+    assert!(status.success(), "{status}");
+    Ok(())
+}
