@@ -30,9 +30,13 @@ pub struct Address {
     /// field and a part of that: `JobState[0].StateNumber`, or `ActiveState/Id` of a field's field.
     #[serde(default)]
     pub field: Option<String>,
-    /// How often the server looks at this node, in place of the source's setting.
+    /// How often the server looks at this node, in place of the source's setting; without either, the tag's publishing interval.
     #[serde(default)]
     pub sampling_interval: Option<Duration>,
+    /// How often the server sends what changed of this node, in place of the source's setting. Tags of one interval share subscriptions; those of different intervals
+    /// come in messages of their own, so that what changed together is not seen together.
+    #[serde(default)]
+    pub publishing_interval: Option<Duration>,
     /// How many values of this node the server keeps, in place of the source's setting.
     #[serde(default)]
     pub queue_size: Option<u32>,

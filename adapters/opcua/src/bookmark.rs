@@ -68,6 +68,7 @@ pub fn fingerprint(plan: &Plan) -> u64 {
         }
         item.text().hash(&mut hasher);
         plan.sampling_millis(item).to_bits().hash(&mut hasher);
+        plan.publishing(item).hash(&mut hasher);
         plan.queue_size(item).hash(&mut hasher);
     }
     hasher.finish()
@@ -198,13 +199,18 @@ impl State {
                 placed(&runs, plan.items().len())?
             };
             let generation = state.next_generation();
+            let first = tags.first().and_then(|tag| plan.items().get(*tag as usize));
+            let asked = first.map_or(plan.settings.publishing_interval.get(), |item| {
+                plan.publishing(item)
+            });
             state.subscriptions.push(Subscription {
                 id,
                 generation,
                 last: position.get(&id).copied().unwrap_or_default(),
                 tags,
                 items,
-                publishing: plan.settings.publishing_interval.get(),
+                asked,
+                publishing: asked,
                 revisions,
                 full: false,
                 behind: Behind::Unheard,
@@ -236,6 +242,7 @@ mod tests {
             last: 0,
             tags: vec![0, 1, 2, 5, 6, 3],
             items: vec![10, 11, 12, 13, 14, 20],
+            asked: Duration::ZERO,
             publishing: Duration::ZERO,
             revisions: None,
             full: false,

@@ -33,6 +33,8 @@ pub struct Item {
     pub tags: Range<u32>,
     /// The sampling interval that is asked for, in milliseconds, where that is not the source's.
     pub sampling_millis: Option<f32>,
+    /// The publishing interval that is asked for, in milliseconds, where that is not the source's.
+    pub publishing_millis: Option<f32>,
     /// The queue size that is asked for, where that is not the source's.
     pub queue_size: Option<u32>,
     /// The smallest change that the server is to report.
@@ -122,6 +124,7 @@ struct Read {
     node: Place,
     of: Of,
     sampling_millis: Option<f32>,
+    publishing_millis: Option<f32>,
     queue_size: Option<u32>,
     deadband: Option<ServerDeadband>,
     on_demand: bool,
@@ -142,6 +145,7 @@ struct Common {
     is_of_events: bool,
     event_type: Option<Place>,
     sampling_millis: Option<u32>,
+    publishing_millis: Option<u32>,
     queue_size: Option<u32>,
     deadband: Option<(bool, u64)>,
 }
@@ -202,6 +206,7 @@ impl LaidOut {
                 },
                 tags: start..start,
                 sampling_millis: read.sampling_millis,
+                publishing_millis: read.publishing_millis,
                 queue_size: read.queue_size,
                 deadband: read.deadband,
             });
@@ -275,7 +280,8 @@ impl LaidOut {
             _ => (Of::Value, field),
         };
         #[allow(clippy::cast_possible_truncation)] // milliseconds in the precision of a float are enough
-        let sampling_millis = address.sampling_interval.map(|interval| millis(interval) as f32);
+        let [sampling_millis, publishing_millis] = [address.sampling_interval, address.publishing_interval]
+            .map(|interval| interval.map(|interval| millis(interval) as f32));
         Some(Read {
             tag: Tag {
                 id: spec.id,
@@ -285,6 +291,7 @@ impl LaidOut {
             node,
             of,
             sampling_millis,
+            publishing_millis,
             queue_size: address.queue_size,
             deadband: address.server_deadband,
             on_demand: spec.on_demand,
@@ -346,6 +353,7 @@ impl Read {
                 Of::Value | Of::Conditions => None,
             },
             sampling_millis: self.sampling_millis.map(f32::to_bits),
+            publishing_millis: self.publishing_millis.map(f32::to_bits),
             queue_size: self.queue_size,
             deadband: self.deadband.map(|deadband| match deadband {
                 ServerDeadband::Absolute(absolute) => (false, absolute.to_bits()),
@@ -363,6 +371,17 @@ fn check(address: &Address, spec: &TagSpec<'_>, problems: &mut Problems) {
         problems
             .error(at("queue_size"), format!("`queue_size` of tag {name} is 0"))
             .hint("it is at least 1");
+    }
+    if address
+        .publishing_interval
+        .is_some_and(|interval| interval.get().is_zero())
+    {
+        problems
+            .error(
+                at("publishing_interval"),
+                format!("`publishing_interval` of tag {name} is 0"),
+            )
+            .hint("such as `publishing_interval: 1s`");
     }
     let kinds = [
         ("node", address.node.is_some()),

@@ -1,5 +1,6 @@
 //! Monitored items: which tag goes into which subscription, and which tags the server refuses.
 
+use std::cmp::Reverse;
 use std::time::{Duration, Instant};
 
 use floorgate_adapter_api::Sample;
@@ -18,6 +19,7 @@ use crate::item::{Item, What};
 use crate::outlet::Halt;
 use crate::publish::{Connected, is_lost};
 use crate::server::reason;
+use crate::subscription::Subscription;
 use crate::value;
 
 /// How long the server may take to make a batch of items. Some look each node up in a device.
@@ -47,7 +49,8 @@ impl Connected<'_> {
                 self.refuse(last, StatusCode::BadNodeIdUnknown, refusals);
                 continue;
             }
-            let place = match self.subscription_with_room(capacity).await {
+            let publishing = self.plan.publishing(&self.plan.items()[last as usize]);
+            let place = match self.subscription_with_room(capacity, publishing).await {
                 Ok(place) => place,
                 Err(error) if is_refusal(error.status()) => {
                     self.refuse_all(std::mem::take(&mut waiting), error.status(), refusals);
@@ -218,16 +221,23 @@ impl Connected<'_> {
             .rev()
             .filter(|tag| !placed[*tag as usize] && (again || !self.state.refused.contains_key(tag)))
             .collect();
-        unplaced.sort_by_key(|tag| !self.state.faulty.contains(tag));
+        // Those of one interval come one after the other, since they share a subscription.
+        unplaced.sort_by_key(|tag| {
+            let publishing = self.plan.publishing(&self.plan.items()[*tag as usize]);
+            (!self.state.faulty.contains(tag), Reverse(publishing))
+        });
         unplaced
     }
 
     fn take(&self, waiting: &mut Vec<u32>, most: usize) -> (Vec<u32>, Vec<MonitoredItemCreateRequest>) {
         let (mut tags, mut requests) = (Vec::with_capacity(most), Vec::with_capacity(most));
+        let publishing = |tag: u32| self.plan.publishing(&self.plan.items()[tag as usize]);
+        let all = waiting.last().map(|first| publishing(*first));
         while tags.len() < most {
             let Some(tag) = waiting.pop() else { break };
-            let Some(request) = self.request(tag) else {
-                // It is refused when it is the next one.
+            let request = self.request(tag).filter(|_| Some(publishing(tag)) == all);
+            let Some(request) = request else {
+                // It is for another subscription, or is refused when it is the next one.
                 waiting.push(tag);
                 break;
             };
@@ -266,12 +276,12 @@ impl Connected<'_> {
         })
     }
 
-    async fn subscription_with_room(&mut self, most: usize) -> Result<usize, Error> {
-        let has_room = |s: &crate::subscription::Subscription| !s.full && s.tags.len() < most;
+    async fn subscription_with_room(&mut self, most: usize, publishing: Duration) -> Result<usize, Error> {
+        let has_room = |s: &Subscription| !s.full && s.tags.len() < most && s.asked == publishing;
         if let Some(place) = self.state.subscriptions.iter().position(has_room) {
             return Ok(place);
         }
-        let revised = self.state.create(self.session, self.plan).await?;
+        let revised = self.state.create(self.session, self.plan, publishing).await?;
         revised.log("made", self.plan);
         Ok(self.state.subscriptions.len() - 1)
     }

@@ -82,6 +82,7 @@ impl Adapter for OpcUa {
             "node",
             "queue_size",
             "sampling_interval",
+            "publishing_interval",
             "server_deadband",
         ]
     }

@@ -166,11 +166,18 @@ impl Plan {
 
     /// The sampling interval that is asked for, in milliseconds.
     pub fn sampling_millis(&self, item: &Item) -> f64 {
-        let source = self
-            .settings
-            .sampling_interval
-            .unwrap_or(self.settings.publishing_interval);
-        item.sampling_millis.map_or(millis(source), f64::from)
+        let source = self.settings.sampling_interval.map(millis);
+        let own = item.sampling_millis.map(f64::from);
+        own.or(source)
+            .unwrap_or_else(|| self.publishing(item).as_secs_f64() * 1e3)
+    }
+
+    /// The publishing interval that is asked for.
+    pub fn publishing(&self, item: &Item) -> std::time::Duration {
+        let own = item
+            .publishing_millis
+            .map(|millis| std::time::Duration::from_secs_f32(millis / 1e3));
+        own.unwrap_or_else(|| self.settings.publishing_interval.get())
     }
 
     /// The queue size that is asked for. Events come in bursts, and a refresh tells all conditions at once.

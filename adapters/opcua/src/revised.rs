@@ -7,7 +7,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::plan::{Plan, SLOW};
 use crate::publish::Connected;
-use crate::settings::millis;
 use crate::subscription::{State, duration};
 
 /// How much slower than asked, in milliseconds, is still as asked: servers round.
@@ -16,6 +15,8 @@ const ROUNDING: f64 = 0.5;
 /// What the server made of the requested subscription.
 #[derive(Clone, Copy, Debug)]
 pub struct Revised {
+    /// The publishing interval that was asked for.
+    pub asked: Duration,
     /// The publishing interval.
     pub publishing: Duration,
     /// Publishing intervals between two signs of life.
@@ -54,20 +55,25 @@ impl Revised {
             lifetime_count = self.lifetime,
             "{what} a subscription"
         );
-        let asked = plan.settings.publishing_interval;
-        if (millis - self::millis(asked)).abs() > ROUNDING {
+        let asked = self.asked.as_secs_f64() * 1e3;
+        if (millis - asked).abs() > ROUNDING {
             tracing::warn!(
                 source = plan.name,
-                "the server revised the publishing interval from {asked} to {millis}ms"
+                "the server revised the publishing interval from {asked}ms to {millis}ms"
             );
         }
-        if self.publishing >= SLOW {
+        if self.publishing >= SLOW && !is_slow_on_purpose(plan, self.asked) {
             tracing::warn!(
                 source = plan.name,
                 "the publishing interval of {millis}ms alone makes changes late by 200 ms and more"
             );
         }
     }
+}
+
+/// Whether the tags of a subscription were given a slow interval of their own: what is late then is meant to be.
+fn is_slow_on_purpose(plan: &Plan, asked: Duration) -> bool {
+    asked >= SLOW && asked != plan.settings.publishing_interval.get()
 }
 
 impl Revisions {
@@ -106,12 +112,15 @@ impl Connected<'_> {
     pub fn report_revisions(&mut self) {
         let (plan, metrics) = (self.plan, &self.outlet.metrics);
         let subscriptions = &self.state.subscriptions;
-        let Some(publishing) = subscriptions.iter().map(|s| s.publishing).max() else {
+        let Some(slowest) = subscriptions.iter().max_by_key(|s| s.publishing) else {
             return;
         };
-        let asked = &plan.settings;
-        let interval = asked.publishing_interval.get().as_secs_f64();
-        metrics.revised("publishing_interval", interval, publishing.as_secs_f64());
+        let (asked, publishing) = (slowest.asked, slowest.publishing);
+        metrics.revised(
+            "publishing_interval",
+            asked.as_secs_f64(),
+            publishing.as_secs_f64(),
+        );
         let Some(revisions) = self.state.revisions() else {
             return;
         };
@@ -119,13 +128,16 @@ impl Connected<'_> {
             return;
         };
         let sampling = revisions.slowest_sampling;
-        let interval = asked
+        let settings = &plan.settings;
+        let interval = settings
             .sampling_interval
-            .unwrap_or(asked.publishing_interval)
-            .get()
-            .as_secs_f64();
-        metrics.revised("sampling_interval", interval, sampling.as_secs_f64());
-        metrics.revised("queue_size", f64::from(asked.queue_size), f64::from(queue));
+            .map_or(asked, floorgate_yaml::Duration::get);
+        metrics.revised(
+            "sampling_interval",
+            interval.as_secs_f64(),
+            sampling.as_secs_f64(),
+        );
+        metrics.revised("queue_size", f64::from(settings.queue_size), f64::from(queue));
         let millis = sampling.as_secs_f64() * 1e3;
         tracing::info!(
             source = plan.name,
@@ -144,8 +156,11 @@ impl Connected<'_> {
                 "the server revised sampling interval or queue size: the slowest sampling is {millis}ms, the smallest queue {queue}"
             );
         }
-        let both = sampling.saturating_add(publishing);
-        if both > SLOW {
+        let each = subscriptions
+            .iter()
+            .filter(|s| !is_slow_on_purpose(plan, s.asked));
+        let both = each.filter_map(|s| Some(s.publishing.saturating_add(s.revisions?.slowest_sampling)));
+        if let Some(both) = both.max().filter(|both| *both > SLOW) {
             let both = both.as_secs_f64() * 1e3;
             tracing::warn!(
                 source = plan.name,
@@ -188,6 +203,7 @@ mod tests {
                 last: 0,
                 tags: Vec::new(),
                 items: Vec::new(),
+                asked: Duration::ZERO,
                 publishing: Duration::ZERO,
                 revisions: *revisions,
                 full: false,

@@ -35,6 +35,8 @@ pub struct Subscription {
     pub tags: Vec<u32>,
     /// The server's numbers of their items, in the same order.
     pub items: Vec<u32>,
+    /// The publishing interval that was asked for, which all of its tags have.
+    pub asked: Duration,
     /// The publishing interval as the server revised it; as it was asked for while that is not known.
     pub publishing: Duration,
     /// What the server made of what was asked for its items, those that were deleted since included; `None` where an earlier process
@@ -195,15 +197,15 @@ impl State {
     }
 
     /// Publishing intervals between two signs of life.
-    pub fn keep_alive_periods(plan: &Plan) -> u32 {
-        periods(plan, plan.settings.keep_alive.get())
+    pub fn keep_alive_periods(plan: &Plan, publishing: Duration) -> u32 {
+        periods(publishing, plan.settings.keep_alive.get())
     }
 
     /// Publishing intervals until the server deletes a subscription that nobody asks for. It outlives its session, so that another can take it
     /// over. OPC 10000-4 §5.14.2: the lifetime is at least three keep-alives.
-    pub fn lifetime_periods(plan: &Plan) -> u32 {
-        let session = periods(plan, plan.settings.session_timeout.get() * 2);
-        session.max(Self::keep_alive_periods(plan).saturating_mul(3))
+    pub fn lifetime_periods(plan: &Plan, publishing: Duration) -> u32 {
+        let session = periods(publishing, plan.settings.session_timeout.get() * 2);
+        session.max(Self::keep_alive_periods(plan, publishing).saturating_mul(3))
     }
 
     /// A receipt that has a message acknowledged.
@@ -257,16 +259,22 @@ impl State {
         self.refused.clear();
     }
 
-    /// Makes a subscription; it is the last one afterwards.
-    pub async fn create(&mut self, session: &Session, plan: &Plan) -> Result<Revised, Error> {
+    /// Makes a subscription with a publishing interval; it is the last one afterwards.
+    pub async fn create(
+        &mut self,
+        session: &Session,
+        plan: &Plan,
+        publishing: Duration,
+    ) -> Result<Revised, Error> {
         let response = CreateSubscription::new(session)
-            .publishing_interval(plan.settings.publishing_interval.get())
-            .max_keep_alive_count(Self::keep_alive_periods(plan))
-            .max_lifetime_count(Self::lifetime_periods(plan))
+            .publishing_interval(publishing)
+            .max_keep_alive_count(Self::keep_alive_periods(plan, publishing))
+            .max_lifetime_count(Self::lifetime_periods(plan, publishing))
             .max_notifications_per_publish(NOTIFICATIONS_PER_MESSAGE)
             .send(session.channel())
             .await?;
         let revised = Revised {
+            asked: publishing,
             publishing: duration(response.revised_publishing_interval),
             keep_alive: response.revised_max_keep_alive_count,
             lifetime: response.revised_lifetime_count,
@@ -278,6 +286,7 @@ impl State {
             last: 0,
             tags: Vec::new(),
             items: Vec::new(),
+            asked: publishing,
             publishing: revised.publishing,
             revisions: Some(Revisions::default()),
             full: false,
@@ -327,8 +336,7 @@ impl State {
 }
 
 /// How many publishing intervals a time is, at least one.
-fn periods(plan: &Plan, span: Duration) -> u32 {
-    let interval = plan.settings.publishing_interval.get();
+fn periods(interval: Duration, span: Duration) -> u32 {
     let periods = (span.as_secs_f64() / interval.as_secs_f64()).ceil();
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // clamped to the type's range
     let periods = periods.clamp(1.0, f64::from(u32::MAX / 4)) as u32;

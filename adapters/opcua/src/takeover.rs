@@ -78,8 +78,7 @@ impl Connected<'_> {
     /// Has subscriptions that were taken over give a sign of life at each interval. Returns false where the server does not know one.
     async fn put_on_trial(&mut self) -> Result<bool, Halt> {
         for place in 0..self.state.subscriptions.len() {
-            let id = self.state.subscriptions[place].id;
-            match modify(self.session, self.plan, id, 1).await {
+            match modify(self.session, self.plan, &self.state.subscriptions[place], 1).await {
                 Ok(revised) => {
                     let subscription = &mut self.state.subscriptions[place];
                     subscription.trial = Trial::Silent;
@@ -108,9 +107,9 @@ impl Connected<'_> {
             return Ok(());
         }
         while let Some(place) = self.state.subscriptions.iter().position(passed) {
-            let id = self.state.subscriptions[place].id;
-            let periods = State::keep_alive_periods(self.plan);
-            let revised = match modify(self.session, self.plan, id, periods).await {
+            let subscription = &self.state.subscriptions[place];
+            let periods = State::keep_alive_periods(self.plan, subscription.asked);
+            let revised = match modify(self.session, self.plan, subscription, periods).await {
                 Ok(revised) => revised,
                 Err(error) if is_lost(error.status()) => {
                     return Err(self.lost_with("taking a subscription over", &error));
@@ -187,16 +186,22 @@ impl State {
 }
 
 /// Changes how often a subscription has to give a sign of life.
-async fn modify(session: &Session, plan: &Plan, id: u32, keep_alive: u32) -> Result<Revised, Error> {
-    let settings = &plan.settings;
-    let response = ModifySubscription::new(id, session)
-        .publishing_interval(settings.publishing_interval.get())
+async fn modify(
+    session: &Session,
+    plan: &Plan,
+    subscription: &Subscription,
+    keep_alive: u32,
+) -> Result<Revised, Error> {
+    let asked = subscription.asked;
+    let response = ModifySubscription::new(subscription.id, session)
+        .publishing_interval(asked)
         .max_keep_alive_count(keep_alive)
-        .max_lifetime_count(State::lifetime_periods(plan))
+        .max_lifetime_count(State::lifetime_periods(plan, asked))
         .max_notifications_per_publish(NOTIFICATIONS_PER_MESSAGE)
         .send(session.channel())
         .await?;
     Ok(Revised {
+        asked,
         publishing: duration(response.revised_publishing_interval),
         keep_alive: response.revised_max_keep_alive_count,
         lifetime: response.revised_lifetime_count,

@@ -226,3 +226,45 @@ async fn a_server_that_gives_nothing_over_is_subscribed_to_anew() {
     assert!(seen.contains(&Seen::Notice(Notice::Online(Continuity::New))));
     second.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tags_with_intervals_of_their_own_share_subscriptions_which_the_next_process_takes_over() {
+    let folder = Folder::new();
+    let mut server = server(&folder).await;
+    let settings = of_user(server.port);
+    let mut tags = addresses(3);
+    // The first and the last are slow.
+    for slow in [0, 2] {
+        tags[slow].push_str("\npublishing_interval: 1s");
+    }
+    let mut first = Run::new(&folder, &settings, &tags);
+    let mut values = 0;
+    first
+        .until("all values", |seen| {
+            values += usize::from(matches!(seen, Seen::Sample(_)));
+            values == 3
+        })
+        .await;
+    server.holds_subscriptions(2).await;
+    assert_eq!(first.revised("publishing_interval"), Some(1.0));
+    // The slow ones come with all that happened to them, and the fast one does not wait for them.
+    for value in 1..=5 {
+        server.set(0, value);
+        server.set(1, value);
+        server.set(2, value);
+        first.shows(1, value).await;
+    }
+    first.shows(2, 5).await;
+    assert_eq!(first.shown(0), [0, 1, 2, 3, 4, 5]);
+    assert_eq!(first.shown(2), [0, 1, 2, 3, 4, 5]);
+    let stored = first.bookmarks.clone();
+    first.stop().await;
+    server.set(2, 6);
+    server.set(1, 6);
+    let mut second = Run::after(stored, &folder, &settings, &tags);
+    let seen = second.shows(2, 6).await;
+    assert!(is_resumed(&seen), "{seen:#?}");
+    assert_eq!(second.shown(1), [6]);
+    server.holds_subscriptions(2).await;
+    second.stop().await;
+}
