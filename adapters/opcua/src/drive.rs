@@ -20,6 +20,9 @@ use crate::transport::{Cutter, LimitedConnector};
 
 /// The first pause between two attempts to connect.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
+/// How often it is looked whether an attempt to connect stands still.
+const LOOK: Duration = Duration::from_millis(250);
+
 /// Pauses between attempts: doubling, each lengthened by a random part of itself, for ever.
 pub fn pauses(longest: Duration) -> ExponentialBackoff {
     ExponentialBuilder::new()
@@ -51,9 +54,21 @@ impl Driver<'_> {
         let mut lost_since: Option<Instant> = None;
         let mut connected_since = Instant::now();
         let mut pauses = pauses(plan.settings.reconnect_limit.get());
-        while let Some(event) = events.next().await {
+        // The channel is opened, the session made and activated, each in the time for an answer.
+        let limit = plan.settings.request_timeout.get() * 3;
+        loop {
+            let event = tokio::select! {
+                event = events.next() => event,
+                () = tokio::time::sleep(LOOK) => {
+                    // The next event is that it failed.
+                    self.cutter.cut_opening(limit);
+                    continue;
+                }
+            };
+            let Some(event) = event else { break };
             match event {
                 Ok(SessionPollResult::Reconnected(mode)) => {
+                    self.cutter.opened();
                     self.metrics.connects.inc();
                     connected_since = Instant::now();
                     let resumed = matches!(mode, SessionConnectMode::ReactivatedSession(_));
@@ -81,6 +96,7 @@ impl Driver<'_> {
                     }
                 }
                 Ok(SessionPollResult::ReconnectFailed(status)) => {
+                    self.cutter.opened();
                     self.metrics.error("link");
                     let told = self.told(status);
                     // After the session's time the server has none to re-activate: begin with its endpoints again.

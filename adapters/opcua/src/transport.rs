@@ -2,7 +2,7 @@
 //! connection may take to be made, and a way to cut it at once when the peer is frozen.
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use floorgate_adapter_api::{Counted, Traffic};
 use opcua::client::ConnectionSource;
@@ -37,6 +37,8 @@ pub struct Cutter(Arc<Mutex<Cut>>);
 struct Cut {
     token: CancellationToken,
     reason: Option<String>,
+    /// Since when it is there, while the session is not.
+    opening: Option<Instant>,
     /// Where the bytes of connections are counted that are made from now on.
     traffic: Option<Traffic>,
 }
@@ -46,7 +48,24 @@ impl Cutter {
     pub fn cut(&self, reason: String) {
         let mut cut = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         cut.reason = Some(reason);
+        cut.opening = None;
         cut.token.cancel();
+    }
+
+    /// Cuts a connection on which the session does not come about in time.
+    pub fn cut_opening(&self, limit: Duration) {
+        let opening = self.0.lock().unwrap_or_else(PoisonError::into_inner).opening;
+        if opening.is_some_and(|since| since.elapsed() > limit) {
+            let waited = limit.as_secs_f64();
+            self.cut(format!(
+                "the server took the connection and made no session within {waited} s"
+            ));
+        }
+    }
+
+    /// The session is there, or the attempt is over.
+    pub fn opened(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).opening = None;
     }
 
     /// Counts the bytes of each connection that is made from now on.
@@ -75,6 +94,7 @@ impl Cutter {
         let mut cut = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         cut.token = token.clone();
         cut.reason = None;
+        cut.opening = Some(Instant::now());
         token
     }
 }

@@ -38,6 +38,8 @@ enum Trick {
     Deaf(u16),
     /// An answer of another kind ends the connection.
     Cut(u16),
+    /// The next one ends the connection, and others that are made have a greeting and nothing else.
+    Dumb,
 }
 
 struct Rogue {
@@ -129,6 +131,11 @@ impl Answers {
                 .get(HEADER + 2..HEADER + 4)
                 .map(|id| u16::from_le_bytes([id[0], id[1]]));
             let trick = self.tricks.borrow().clone();
+            if matches!(trick, Trick::Dumb) && chunk.starts_with(b"ACK") {
+                self.to.write_all(&chunk).await?;
+                self.plays.fetch_add(1, Ordering::SeqCst);
+                return std::future::pending().await;
+            }
             let is_meant = |of: u16| chunk.starts_with(b"MSG") && kind == Some(of);
             if matches!(trick, Trick::Deaf(of) | Trick::Cut(of) if is_meant(of)) {
                 self.plays.fetch_add(1, Ordering::SeqCst);
@@ -148,6 +155,9 @@ impl Answers {
         let trick = self.tricks.borrow().clone();
         if matches!(trick, Trick::None | Trick::Deaf(_) | Trick::Cut(_)) {
             return self.to.write_all(&chunk).await;
+        }
+        if matches!(trick, Trick::Dumb) {
+            return Err(std::io::ErrorKind::ConnectionAborted.into());
         }
         self.plays.fetch_add(1, Ordering::SeqCst);
         if matches!(trick, Trick::Swallow) {
@@ -362,6 +372,22 @@ async fn types_that_a_server_does_not_tell_hold_nothing_else_up() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_that_breaks_when_asked_for_its_types_is_not_asked_for_ever() {
     types_that_are_not_told(Trick::Cut(BROWSE_RESPONSE), 4).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_takes_connections_and_goes_no_further_is_tried_again() {
+    let mut server = TestServer::started(Manner::default()).await;
+    let rogue = Rogue::before(server.port).await;
+    let folder = Folder::new();
+    let mut run = Run::new(&folder, &settings(rogue.port, ""), &addresses(1));
+    run.shows(0, 0).await;
+    rogue.plays(Trick::Dumb);
+    // The library would wait for half a minute.
+    rogue.has_played(2).await;
+    rogue.plays(Trick::None);
+    server.set(0, 1);
+    run.shows(0, 1).await;
+    run.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
