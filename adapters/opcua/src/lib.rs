@@ -32,6 +32,7 @@ mod history;
 mod item;
 mod items;
 mod message;
+mod nonce;
 mod outlet;
 pub mod pki;
 mod plan;
