@@ -29,6 +29,8 @@ mod drive;
 mod event;
 mod field;
 mod history;
+#[cfg(test)]
+mod hostile_tests;
 mod item;
 mod items;
 mod message;
