@@ -10,12 +10,14 @@ use crate::counting::{compare, read_to};
 use crate::plant::{settings, topic, unique_site};
 
 const UP: &str = "floorgate_source_up{source=\"plc\"}";
-/// Tags and events of a counter.
+/// Tags and events of a counter, and of what tells that it is watched.
 const COUNTING: &str = r#"
 tags:
   good: {node: "nsu=urn:floorgate:test:plant;s=Good", counter: {width: 32}}
+  mode: {node: "nsu=urn:floorgate:test:plant;s=Mode"}
 events:
   - {type: ProductionCountRecorded, trigger: good, kind: good}
+  - {type: ModeSeen, trigger: mode}
 "#;
 
 /// A server and a gateway that trust one another; the gateway is not started.
@@ -56,6 +58,17 @@ impl Cell {
             site,
             bootstrap,
         })
+    }
+
+    /// A server with a counter, and a gateway that has seen it at 0.
+    fn counting(user: Option<(&str, &str)>, special: &str) -> Result<Self> {
+        let variables = [("Good", "UInt32", json!(0)), ("Mode", "Int32", json!(1))];
+        let mut cell = Self::with(MiloPeer::start(&variables, user)?, COUNTING, special)?;
+        cell.gateway.write("plc.password", "s3cret\n")?;
+        cell.gateway.start()?;
+        // All items are made before a first value is told.
+        cell.reader("mode-seen")?.at_least(1, Patience::Long)?;
+        Ok(cell)
     }
 
     fn reader(&self, entity: &str) -> Result<Reader> {
@@ -322,17 +335,12 @@ events:
 
 #[test]
 fn a_server_that_was_killed_is_read_again_and_what_was_missed_is_said() -> Result<()> {
-    const USER: (&str, &str) = ("line-gateway", "s3cret");
-    let plc = MiloPeer::start(&[("Good", "UInt32", json!(0))], Some(USER))?;
     let login = "\n    login: {user: line-gateway, password_file: plc.password}";
-    let mut cell = Cell::with(plc, COUNTING, login)?;
-    cell.gateway.write("plc.password", "s3cret\n")?;
+    let mut cell = Cell::counting(Some(("line-gateway", "s3cret")), login)?;
     let (mut reader, mut connection) = (
         cell.reader("production-count")?,
         cell.reader("source-connection")?,
     );
-    cell.gateway.start()?;
-    cell.is_alone(1)?;
     cell.plc.count_up("Good", 1, 50, 5)?;
     read_to(&mut reader, 50)?;
     cell.plc.kill();
@@ -348,7 +356,7 @@ fn a_server_that_was_killed_is_read_again_and_what_was_missed_is_said() -> Resul
         "the step to 60, and no other"
     );
     assert_eq!(delivery.repeated, 0);
-    let counts = cell.is_alone(1)?;
+    let counts = cell.is_alone(2)?;
     assert_eq!(counts.sessions_ever, 1, "none was made and left");
     let records = connection.at_least(3, Patience::Long)?;
     let states: Vec<Value> = records
@@ -361,11 +369,9 @@ fn a_server_that_was_killed_is_read_again_and_what_was_missed_is_said() -> Resul
 
 #[test]
 fn a_server_that_stood_still_goes_on_and_no_change_is_missed() -> Result<()> {
-    let plc = MiloPeer::start(&[("Good", "UInt32", json!(0))], None)?;
-    let mut cell = Cell::with(plc, COUNTING, "\n    queue_size: 5000")?;
+    let login = "\n    login: {user: line-gateway, password_file: plc.password}\n    queue_size: 5000";
+    let mut cell = Cell::counting(Some(("line-gateway", "s3cret")), login)?;
     let mut reader = cell.reader("production-count")?;
-    cell.gateway.start()?;
-    cell.is_alone(1)?;
     // It catches up by itself with what it did not count while it stood still.
     cell.plc.count_up("Good", 1, 600, 5)?;
     read_to(&mut reader, 20)?;
@@ -375,5 +381,7 @@ fn a_server_that_stood_still_goes_on_and_no_change_is_missed() -> Result<()> {
     let delivery = Delivery::of(read_to(&mut reader, 600)?)?;
     assert_eq!(compare(&delivery.accepted, &(1..=600))?, 0);
     assert_eq!(delivery.repeated, 0);
+    let counts = cell.is_alone(2)?;
+    assert_eq!(counts.sessions_ever, 1, "the session was re-activated");
     Ok(())
 }

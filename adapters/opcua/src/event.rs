@@ -12,7 +12,7 @@ use crate::structure::Types;
 use crate::value::{Unsupported, told, value_of};
 
 /// The fields that come first in each event: its time, when the server took it, and what it is.
-const FIRST: [&str; 3] = ["Time", "ReceiveTime", "EventType"];
+pub const FIRST: [&str; 3] = ["Time", "ReceiveTime", "EventType"];
 /// Fields of every event (OPC 10000-5 §6.4.2); others are of the namespace of their type.
 const OF_ALL: [&str; 14] = [
     "ConditionClassId",

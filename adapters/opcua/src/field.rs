@@ -39,8 +39,8 @@ impl Field {
                 continue;
             }
             let named = match rest.strip_prefix('.') {
+                _ if steps.is_empty() => rest,
                 Some(named) => named,
-                None if steps.is_empty() => rest,
                 None => return Err(FieldError::Empty(text.to_owned())),
             };
             let end = named.find(['.', '[']).unwrap_or(named.len());
@@ -114,7 +114,7 @@ mod tests {
 
     #[test]
     fn what_is_no_field_is_said() {
-        for wrong in ["", "A..B", ".", "A[x]", "A[1", "A[1]B", "A."] {
+        for wrong in ["", "A..B", ".", ".A", "A[x]", "A[1", "A[1]B", "A."] {
             assert!(Field::parse(wrong).is_err(), "{wrong}");
         }
         let (name, rest) = Field::parse("JobState[0].StateNumber").unwrap().split_first();

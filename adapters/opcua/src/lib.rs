@@ -29,9 +29,12 @@ mod drive;
 mod event;
 mod field;
 mod history;
+#[cfg(test)]
+mod hostile_tests;
 mod item;
 mod items;
 mod message;
+mod nonce;
 mod outlet;
 pub mod pki;
 mod plan;

@@ -22,7 +22,7 @@ use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use crate::plan::Plan;
-use crate::value::{Unsupported, value_of};
+use crate::value::{Unsupported, value_with};
 
 /// Dimensions of an array.
 const MOST_DIMENSIONS: i32 = 16;
@@ -80,6 +80,14 @@ impl Types {
             .read()
             .unwrap_or_else(PoisonError::into_inner)
             .clone()
+    }
+
+    /// Those that a test made up.
+    #[cfg(test)]
+    pub fn made(tree: DataTypeTree) -> Self {
+        let types = Self::default();
+        types.know(Known::of(tree, None));
+        types
     }
 
     fn know(&self, known: Arc<Known>) {
@@ -162,10 +170,10 @@ impl Types {
         values.any(is_structure) && !self.are_known()
     }
 
-    /// A structure as a record; `None` for a null.
-    pub fn record(&self, object: &ExtensionObject) -> Result<Option<Value>, Unsupported> {
+    /// A value with its structures as records; `None` for a null. What it holds is bounded together, also where it is an array of structures.
+    pub fn value(&self, variant: Variant) -> Result<Option<Value>, Unsupported> {
         let Some(known) = self.known() else {
-            return Err(nameless(object));
+            return value_with(variant, &mut |object| Err(nameless(object)));
         };
         let context = known.context.context();
         let mut decoder = Decoder {
@@ -173,7 +181,7 @@ impl Types {
             context: &context,
             left: MOST_VALUES,
         };
-        decoder.object(object, 0)
+        value_with(variant, &mut |object| decoder.object(object, 0))
     }
 }
 
@@ -189,7 +197,8 @@ fn broken(error: impl std::fmt::Display) -> Unsupported {
     Unsupported(format!("structure that does not fit its definition: {error}").into())
 }
 
-fn nameless(object: &ExtensionObject) -> Unsupported {
+/// What stands for a structure of which nothing is known.
+pub fn nameless(object: &ExtensionObject) -> Unsupported {
     Unsupported(Cow::Borrowed(object.type_name().unwrap_or("structure")))
 }
 
@@ -211,11 +220,7 @@ impl Decoder<'_> {
 
     /// A value of any type.
     fn any(&mut self, variant: Variant, depth: usize) -> Result<Option<Value>, Unsupported> {
-        match variant {
-            Variant::ExtensionObject(object) => self.object(&object, depth + 1),
-            Variant::Variant(inner) => self.any(*inner, depth),
-            other => value_of(other, None),
-        }
+        value_with(variant, &mut |object| self.object(object, depth + 1))
     }
 
     /// A structure by the id of its encoding, or of its type. All of the bytes are its own.

@@ -1,5 +1,6 @@
-//! The TCP connection, with the two things that a daemon needs beyond the library's: a limit on the time a
-//! connection may take to be made, and a way to cut it at once when the peer is frozen.
+//! The TCP connection, with the three things that a daemon needs beyond the library's: a limit on the time a
+//! connection may take to be made, a way to cut it at once when the peer is frozen, and the [nonces](Nonces) that let a
+//! session go on over another one.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -20,6 +21,7 @@ use tokio_util::codec::FramedRead;
 use tokio_util::sync::CancellationToken;
 
 use crate::call::Call;
+use crate::nonce::Nonces;
 
 type Reader = ReadHalf<Counted<TcpStream>>;
 type Writer = WriteHalf<Counted<TcpStream>>;
@@ -117,6 +119,7 @@ impl ConnectionSource for Limited {
         Ok(LimitedConnector {
             endpoint: endpoint.clone(),
             limits: self.clone(),
+            nonces: Arc::default(),
         })
     }
 }
@@ -125,6 +128,8 @@ impl ConnectionSource for Limited {
 pub struct LimitedConnector {
     endpoint: EndpointDescription,
     limits: Limited,
+    /// Those of the session that is made over its connections.
+    nonces: Arc<Mutex<Nonces>>,
 }
 
 impl Connector for LimitedConnector {
@@ -137,6 +142,8 @@ impl Connector for LimitedConnector {
         configuration: TransportConfiguration,
     ) -> Result<CuttableTransport, Error> {
         let limit = self.limits.timeout;
+        look(&self.nonces, &channel);
+        let state = Arc::clone(&channel);
         let url = self.endpoint.endpoint_url.as_ref();
         let traffic = self.limits.cutter.traffic();
         let connecting = async {
@@ -144,10 +151,10 @@ impl Connector for LimitedConnector {
                 None => {
                     let open = |url: String, options: DecodingOptions| direct(url, options, traffic.clone());
                     let connector = StreamConnector::new(open, url.to_owned());
-                    connector.connect(channel, outgoing, configuration).await
+                    connector.connect(state, outgoing, configuration).await
                 }
                 Some(call) => {
-                    call.connect((url, traffic.clone()), channel, outgoing, configuration)
+                    call.connect((url, traffic.clone()), state, outgoing, configuration)
                         .await
                 }
             }
@@ -163,6 +170,8 @@ impl Connector for LimitedConnector {
         Ok(CuttableTransport {
             inner,
             cut: self.limits.cutter.renew(),
+            channel,
+            nonces: Arc::clone(&self.nonces),
         })
     }
 
@@ -190,16 +199,28 @@ async fn direct(url: String, options: DecodingOptions, traffic: Option<Traffic>)
 pub struct CuttableTransport {
     inner: CountedTransport,
     cut: CancellationToken,
+    channel: Arc<SecureChannelState>,
+    nonces: Arc<Mutex<Nonces>>,
+}
+
+fn look(nonces: &Mutex<Nonces>, channel: &SecureChannelState) {
+    nonces
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .look(channel);
 }
 
 impl Transport for CuttableTransport {
     async fn poll(&mut self) -> TransportPollResult {
+        look(&self.nonces, &self.channel);
         // Both branches are cancel safe, which the trait asks for; the cut is looked at first, as a cut connection may still be readable.
-        tokio::select! {
+        let result = tokio::select! {
             biased;
             () = self.cut.cancelled() => TransportPollResult::Closed(StatusCode::BadConnectionClosed),
             result = self.inner.poll() => result,
-        }
+        };
+        look(&self.nonces, &self.channel);
+        result
     }
 
     fn connected_url(&self) -> &str {

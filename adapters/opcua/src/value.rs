@@ -4,10 +4,10 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use floorgate_adapter_api::{Quality, Sample, TagId, Timestamp, Value};
-use opcua::types::{DataValue, DateTime, StatusCode, Variant};
+use opcua::types::{DataValue, DateTime, ExtensionObject, StatusCode, UaNullable as _, Variant};
 
 use crate::field::Field;
-use crate::structure::Types;
+use crate::structure::{Types, nameless};
 
 /// A value that the gateway has no type for: a structure that the server does not define, for example.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -102,6 +102,17 @@ fn text(text: &opcua::types::UAString) -> Option<Value> {
 
 /// A value of ours; `None` for a null. Structures need the server's types.
 pub fn value_of(variant: Variant, types: Option<&Types>) -> Result<Option<Value>, Unsupported> {
+    match types {
+        Some(types) => types.value(variant),
+        None => value_with(variant, &mut |object| Err(nameless(object))),
+    }
+}
+
+/// A value of ours, with what reads a structure.
+pub fn value_with(
+    variant: Variant,
+    structure: &mut dyn FnMut(&ExtensionObject) -> Result<Option<Value>, Unsupported>,
+) -> Result<Option<Value>, Unsupported> {
     Ok(Some(match variant {
         Variant::Empty => return Ok(None),
         Variant::Boolean(v) => Value::Bool(v),
@@ -117,6 +128,7 @@ pub fn value_of(variant: Variant, types: Option<&Types>) -> Result<Option<Value>
         Variant::Float(v) => Value::Float32(v),
         Variant::Double(v) => Value::Float64(v),
         Variant::String(v) => return Ok(text(&v)),
+        Variant::XmlElement(v) if v.is_ua_null() => return Ok(None),
         Variant::XmlElement(v) => Value::text(v.to_string()),
         Variant::LocalizedText(v) => return Ok(text(&v.text)),
         Variant::QualifiedName(v) => return Ok(text(&v.name)),
@@ -125,21 +137,16 @@ pub fn value_of(variant: Variant, types: Option<&Types>) -> Result<Option<Value>
         Variant::NodeId(v) => Value::text(v.to_string()),
         Variant::ExpandedNodeId(v) => Value::text(v.to_string()),
         Variant::ByteString(v) => return Ok(v.value.map(|bytes| Value::Bytes(bytes.into()))),
-        Variant::Variant(v) => return value_of(*v, types),
+        Variant::Variant(v) => return value_with(*v, structure),
         Variant::Array(array) => {
             // An element that is null has no place in a list of values: the list would lie about its length.
-            let values = array.values.into_iter().map(|value| value_of(value, types));
+            let values = array.values.into_iter().map(|value| value_with(value, structure));
             let items: Option<Vec<Value>> = values.collect::<Result<_, _>>()?;
             Value::List(Arc::from(
                 items.ok_or(Unsupported("array with null elements".into()))?,
             ))
         }
-        Variant::ExtensionObject(object) => {
-            return match types {
-                Some(types) => types.record(&object),
-                None => Err(Unsupported(object.type_name().unwrap_or("structure").into())),
-            };
-        }
+        Variant::ExtensionObject(object) => return structure(&object),
         Variant::DataValue(_) => return Err(Unsupported("DataValue".into())),
         Variant::DiagnosticInfo(_) => return Err(Unsupported("DiagnosticInfo".into())),
     }))
@@ -148,7 +155,7 @@ pub fn value_of(variant: Variant, types: Option<&Types>) -> Result<Option<Value>
 #[cfg(test)]
 mod tests {
     use opcua::types::{
-        Argument, ByteString, ExtensionObject, Guid, LocalizedText, NodeId, QualifiedName, UAString,
+        Argument, ByteString, Guid, LocalizedText, NodeId, QualifiedName, UAString, XmlElement,
     };
 
     use super::*;
@@ -191,6 +198,7 @@ mod tests {
         assert_eq!(value(ByteString::null()), None);
         assert_eq!(value(DateTime::null()), None);
         assert_eq!(value(LocalizedText::null()), None);
+        assert_eq!(value(Variant::XmlElement(XmlElement::null())), None);
     }
 
     #[test]

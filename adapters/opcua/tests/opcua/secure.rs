@@ -5,6 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use floorgate_adapter_api::Notice;
 use floorgate_adapter_opcua::pki;
 
+use crate::proxy::Proxy;
 use crate::run::{Folder, Run, addresses};
 use crate::server::{Manner, TestServer};
 
@@ -102,5 +103,28 @@ async fn a_wrong_password_is_told() {
         seen.contains("BadUserAccessDenied") || seen.contains("BadIdentityToken"),
         "{seen}"
     );
+    run.stop().await;
+}
+
+/// The server checks what each activation is signed over, and what the password was encrypted with.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_encrypted_session_is_re_activated_over_another_connection() {
+    let folder = Folder::new();
+    let mut server = secure_server(&folder).await;
+    let proxy = Proxy::to(server.port).await;
+    std::fs::write(folder.0.join("password"), "s3cret\n").unwrap();
+    let more = "trust_any_server_certificate: true\nlogin: {user: operator, password_file: password}\n";
+    let mut run = Run::new(&folder, &settings(proxy.port, more), &addresses(1));
+    run.shows(0, 0).await;
+    for value in 1..=3 {
+        proxy.cut();
+        run.notice("the connection's end", |notice| {
+            matches!(notice, Notice::Offline { .. })
+        })
+        .await;
+        server.set(0, value);
+        run.shows(0, value).await;
+    }
+    server.has_sessions(1).await;
     run.stop().await;
 }
