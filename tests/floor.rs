@@ -68,6 +68,8 @@ mod promises;
 mod reconnects;
 #[path = "floor/recording.rs"]
 mod recording;
+#[path = "floor/recovery.rs"]
+mod recovery;
 #[path = "floor/reload.rs"]
 mod reload;
 #[path = "floor/room.rs"]

@@ -207,6 +207,7 @@ async def secure(server, folder):
 async def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--namespace", default="urn:floorgate:test:plant")
     parser.add_argument("--before", action="append", default=[], help="a namespace registered before the plant's")
     parser.add_argument("--policy", action="append", choices=POLICIES, help="default: None")
@@ -224,7 +225,7 @@ async def main():
     server = Server(user_manager=OneUser(options.user, password, certificate))
     await server.init()
     await server.set_application_uri("urn:floorgate:test:server")
-    server.set_endpoint(f"opc.tcp://127.0.0.1:{options.port}/")
+    server.set_endpoint(f"opc.tcp://{options.host}:{options.port}/")
     if options.pki:
         await secure(server, options.pki)
     server.set_security_policy([POLICIES[name] for name in options.policy or ["None"]])

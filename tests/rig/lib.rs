@@ -38,6 +38,7 @@ mod process;
 mod proxy;
 mod reader;
 mod wait;
+mod wire;
 
 pub use authority::Authority;
 pub use delivery::Delivery;
@@ -60,3 +61,4 @@ pub use process::{Process, Signal};
 pub use proxy::Proxy;
 pub use reader::{Reader, Record};
 pub use wait::{Patience, until};
+pub use wire::Wire;

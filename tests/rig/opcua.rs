@@ -1,6 +1,7 @@
 //! An OPC UA server.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
@@ -9,6 +10,7 @@ use crate::folder::Folder;
 use crate::peer::Peer;
 use crate::ports::free_port;
 use crate::process::Signal;
+use crate::wire::Wire;
 
 /// What is special about a server; the default is no security and nobody asked for a name.
 #[derive(Clone, Debug, Default)]
@@ -23,6 +25,8 @@ pub struct OpcUaOptions {
     pub user_certificate: Option<PathBuf>,
     /// Whether only clients are let in whose certificates were given to [`OpcUaPeer::trust`].
     pub checks_clients: bool,
+    /// The wire that it is at the far end of; without one it is on this machine.
+    pub behind: Option<Arc<Wire>>,
 }
 
 /// An asyncua server. Its variables lie in the namespace [`OpcUaPeer::NAMESPACE`].
@@ -58,7 +62,14 @@ impl OpcUaPeer {
     /// The server's URL.
     #[must_use]
     pub fn url(&self) -> String {
-        format!("opc.tcp://127.0.0.1:{}/", self.port)
+        format!("opc.tcp://{}:{}/", self.host(), self.port)
+    }
+
+    fn host(&self) -> &str {
+        self.options
+            .behind
+            .as_ref()
+            .map_or("127.0.0.1", |wire| wire.address())
     }
 
     /// A variable's address by namespace URI.
@@ -229,6 +240,7 @@ impl OpcUaPeer {
     /// as `set` set them). Namespaces registered before the plant's are as the options say now.
     pub fn resume(&mut self) -> Result<()> {
         let mut arguments = vec!["--port".to_owned(), self.port.to_string()];
+        arguments.extend(["--host".to_owned(), self.host().to_owned()]);
         for (name, values) in [
             ("--before", &self.options.namespaces_before),
             ("--policy", &self.options.policies),
@@ -257,7 +269,8 @@ impl OpcUaPeer {
             arguments.push("--check-clients".to_owned());
         }
         let log = self.folder.path().join("opcua.log");
-        let mut peer = Peer::start("opcua_server.py", &arguments, &log)?;
+        let wire = self.options.behind.as_deref();
+        let mut peer = Peer::start_behind(wire, "opcua_server.py", &arguments, &log)?;
         for (node, kind, value) in &self.variables {
             peer.ask(&json!({"op": "add", "node": node, "type": kind, "value": value}))?;
         }

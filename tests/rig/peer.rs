@@ -12,6 +12,7 @@ use serde_json::Value;
 use crate::installation::{python, repository, target};
 use crate::process::Signal;
 use crate::wait::Patience;
+use crate::wire::Wire;
 
 /// The command that runs a script of `tests/peers`; its arguments are still to be added.
 pub fn peer_command(script: &str) -> Result<Command> {
@@ -60,6 +61,23 @@ pub fn example_script(script: &str) -> Result<Command> {
     Ok(command)
 }
 
+/// A command as it runs at the far end of a wire.
+fn behind(wire: &Wire, command: &Command) -> Command {
+    let [program, arguments @ ..] = wire.prefix();
+    let mut there = Command::new(program);
+    there
+        .args(arguments)
+        .arg(command.get_program())
+        .args(command.get_args());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => there.env(name, value),
+            None => there.env_remove(name),
+        };
+    }
+    there
+}
+
 /// A running peer. It ends by itself when its standard input is closed, so also when the test process dies.
 #[derive(Debug)]
 pub(crate) struct Peer {
@@ -72,6 +90,16 @@ pub(crate) struct Peer {
 impl Peer {
     /// Starts a script of `tests/peers` and waits until it is ready; its errors are appended to `log`.
     pub(crate) fn start(script: &str, arguments: &[String], log: &Path) -> Result<Self> {
+        Self::start_behind(None, script, arguments, log)
+    }
+
+    /// The same, at the far end of a wire where there is one.
+    pub(crate) fn start_behind(
+        wire: Option<&Wire>,
+        script: &str,
+        arguments: &[String],
+        log: &Path,
+    ) -> Result<Self> {
         let errors = File::options().create(true).append(true).open(log)?;
         let extension = Path::new(script).extension();
         let mut command = match extension.and_then(|extension| extension.to_str()) {
@@ -79,8 +107,11 @@ impl Peer {
             Some("java") => java_command(script)?,
             _ => peer_command(script)?,
         };
+        command.args(arguments);
+        if let Some(wire) = wire {
+            command = behind(wire, &command);
+        }
         let mut child = command
-            .args(arguments)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(errors)
