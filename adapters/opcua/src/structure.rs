@@ -100,6 +100,16 @@ impl Types {
         self.known().is_some_and(|known| !again(&known))
     }
 
+    /// Whether somebody asks the server for them at present.
+    pub fn are_asked(&self) -> bool {
+        self.0.asking.try_lock().is_err()
+    }
+
+    /// Waits for whoever asks.
+    pub async fn await_asked(&self) {
+        let _asking = self.0.asking.lock().await;
+    }
+
     /// Asks the server for its types, where that was not done yet. An error where the connection is lost, or an answer did not come in time.
     pub async fn ask(&self, session: &Session, nodes_per_read: usize, plan: &Plan) -> Result<(), Error> {
         let _asking = self.0.asking.lock().await;

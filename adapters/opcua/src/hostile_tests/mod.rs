@@ -216,7 +216,7 @@ fn whatever_an_event_has_for_fields_is_told_or_left_out() {
                 assert_eq!(samples.len(), tags.len(), "each tag is told of");
                 samples.iter().for_each(|sample| is_sound(sample, LONGEST));
             }
-            let _ = standing.take(&tags, Fields(fields), Instant::now());
+            let _ = standing.take(&tags, Fields(fields), &[], Instant::now());
         }
     });
 }
