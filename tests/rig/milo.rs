@@ -23,7 +23,7 @@ pub struct Counts {
     pub items: u64,
 }
 
-/// An Eclipse Milo server. It talks encrypted only (Basic256Sha256), to clients that it was told to trust; its variables lie in the namespace
+/// An Eclipse Milo server. It talks encrypted only (`Basic256Sha256`), to clients that it was told to trust; its variables lie in the namespace
 /// [`crate::OpcUaPeer::NAMESPACE`] and keep what they were set to over a restart.
 #[derive(Debug)]
 pub struct MiloPeer {
