@@ -120,6 +120,11 @@ impl MiloPeer {
             .map(drop)
     }
 
+    /// Says of a structure that it is a subtype of itself, as no server should.
+    pub fn twist_types(&mut self) -> Result<()> {
+        self.ask(&json!({"op": "twist"})).map(drop)
+    }
+
     /// What it has of its clients.
     pub fn counts(&mut self) -> Result<Counts> {
         let answer = self.ask(&json!({"op": "count"}))?;
