@@ -1,7 +1,9 @@
 //! How sources and tags stand: the table, `/status`, and what is told as late.
 
 use anyhow::{Context, Result};
-use floorgate_tests::{Framing, Gateway, Kafka, ModbusPeer, OpcUaOptions, OpcUaPeer, Patience, Table, until};
+use floorgate_tests::{
+    Framing, Gateway, Kafka, ModbusPeer, OpcUaOptions, OpcUaPeer, Patience, Table, peer_command, until,
+};
 use serde_json::{Value, json};
 
 use crate::plant::{NO_SECURITY, settings, unique_site};
@@ -106,6 +108,10 @@ fn the_table_tells_state_reason_and_what_flows_of_each_source() -> Result<()> {
     assert!(!reason.is_empty(), "{lost}");
     assert!(lost["since"].as_str() > drive["since"].as_str(), "{lost}");
     assert_eq!(hall.source("plc")?["state"], "online");
+    let tag: Value = serde_json::from_str(hall.print(&["tags", "hall/total", "--json"])?.trim())?;
+    assert_eq!((&tag["value"], &tag["quality"]), (&Value::Null, &json!("bad")));
+    assert_eq!(tag["last_good"]["value"], 7);
+    assert!(hall.print(&["tags"])?.contains("unknown, was 7"));
     let table = hall.print(&["sources"])?;
     let line = table
         .lines()
@@ -141,6 +147,25 @@ fn the_table_tells_state_reason_and_what_flows_of_each_source() -> Result<()> {
         (&back["reason"], &back["total"]["gaps"]),
         (&Value::Null, &json!(1))
     );
+    Ok(())
+}
+
+#[test]
+fn a_view_that_is_told_to_end_gives_the_terminal_back() -> Result<()> {
+    let hall = Hall::start()?;
+    for (command, text) in [("tags", "hall/total"), ("sources", "REQUESTS/S")] {
+        let watch = hall.gateway.command(&[command, "--watch"])?;
+        let output = peer_command("terminal.py")?
+            .arg(text)
+            .arg(watch.get_program())
+            .args(watch.get_args())
+            .current_dir(hall.gateway.folder())
+            .output()?;
+        let told: Value = serde_json::from_slice(&output.stdout)
+            .with_context(|| String::from_utf8_lossy(&output.stderr).into_owned())?;
+        let expected = json!({"ended": 0, "taken": true, "given_back": true});
+        assert_eq!(told, expected, "{command}");
+    }
     Ok(())
 }
 

@@ -21,9 +21,10 @@ use floorgate_metrics::{Metrics, SourceMetrics};
 use floorgate_sample::Timestamp;
 
 use rates::Looks;
-pub use row::{LateRow, SourceRow};
+pub use row::{LastGoodRow, LateRow, SourceRow};
 use source::{Standing, State};
 use tags::WatchedTags;
+pub use telling::last_good_rows;
 use telling::{News, tell};
 
 /// How often clocks and counters are looked at.

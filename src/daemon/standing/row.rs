@@ -101,6 +101,17 @@ pub struct ServerRow {
     pub service_level: i64,
 }
 
+/// A tag that is unknown now.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LastGoodRow {
+    pub tag: String,
+    /// The last good value that counted.
+    pub value: serde_json::Value,
+    /// When it came to be, where the device says that.
+    pub at: Option<String>,
+}
+
 /// A tag that is late.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -3,12 +3,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use floorgate_adapter_api::TagId;
+use floorgate_core::Core;
 use floorgate_metrics::Words;
 use floorgate_sample::{Timestamp, Value};
 use tracing::{info, warn};
 
 use super::rates::Flow;
-use super::row::{FlowRow, GapRow, LateRow, RoundTripRow, ServerRow, SettingRow, SourceRow, TotalRow};
+use super::row::{
+    FlowRow, GapRow, LastGoodRow, LateRow, RoundTripRow, ServerRow, SettingRow, SourceRow, TotalRow,
+};
 use super::source::{Standing, State};
 use super::tags::Watched;
 use super::{Configured, Row};
@@ -151,6 +155,19 @@ pub fn late_row(tag: &Watched, source: &str) -> LateRow {
             .as_ref()
             .map_or(serde_json::Value::Null, crate::tags::json),
     }
+}
+
+/// The tags that are unknown now, with what was known of them.
+pub fn last_good_rows(core: &Core) -> Vec<LastGoodRow> {
+    let row = |(tag, value, at): (TagId, &Value, Option<Timestamp>)| {
+        let key = &core.plan().tags.get(tag.index())?.key;
+        Some(LastGoodRow {
+            tag: key.to_string(),
+            value: crate::tags::json(value),
+            at: at.map(|at| at.to_string()),
+        })
+    };
+    core.last_good_values().filter_map(row).collect()
 }
 
 impl Row {
