@@ -29,14 +29,19 @@ struct Hall {
 
 impl Hall {
     fn start() -> Result<Self> {
+        Self::late_after("1h")
+    }
+
+    /// Both sources are late when nothing good comes of them for so long.
+    fn late_after(late_after: &str) -> Result<Self> {
         let mut plc = OpcUaPeer::start(OpcUaOptions::default())?;
         plc.add("Line1.Speed", "Double", 1.5)?;
         let mut drive = ModbusPeer::start(Framing::Tcp, &[1])?;
         drive.set_registers(1, Table::Holding, 100, &[7])?;
         let site = unique_site();
         let sources = format!(
-            "adapter: opcua\n    endpoint: {}\n    queue_size: 20\n    {NO_SECURITY}\n  drive:\n    adapter: modbus\n    \
-             connect: tcp://127.0.0.1:{}\n    poll_interval: 20ms\n    backoff_max: 1s\n    late_after: 1h",
+            "adapter: opcua\n    endpoint: {}\n    queue_size: 20\n    {NO_SECURITY}\n    late_after: {late_after}\n  drive:\n    adapter: modbus\n    \
+             connect: tcp://127.0.0.1:{}\n    poll_interval: 20ms\n    backoff_max: 1s\n    late_after: {late_after}",
             plc.url(),
             drive.port()
         );
@@ -147,6 +152,32 @@ fn the_table_tells_state_reason_and_what_flows_of_each_source() -> Result<()> {
         (&back["reason"], &back["total"]["gaps"]),
         (&Value::Null, &json!(1))
     );
+    Ok(())
+}
+
+#[test]
+fn a_source_of_which_nothing_good_comes_is_late_and_one_that_answers_is_not() -> Result<()> {
+    let mut hall = Hall::late_after("2s")?;
+    let late = |source: &str| format!("floorgate_source_late{{source=\"{source}\"}}");
+    hall.gateway
+        .wait_for_metric(&late("plc"), 1.0..=1.0, Patience::Long)?;
+    let row = hall.source("plc")?;
+    assert_eq!((&row["state"], &row["late"]), (&json!("late"), &json!(true)));
+    assert_eq!(row["since"], row["last_good"]);
+    // Its tag has not changed for as long, but each poll is answered.
+    hall.gateway
+        .wait_for_metric("floorgate_tags_late{source=\"drive\"}", 1.0..=1.0, Patience::Long)?;
+    assert_eq!(hall.source("drive")?["late"], false);
+    assert_eq!(hall.gateway.metric(&late("drive"))?, Some(0.0));
+
+    hall.plc.set("Line1.Speed", 2.5)?;
+    until("the log says that it is late no more", Patience::Long, || {
+        let log = hall.gateway.output()?;
+        Ok(log.contains("the source is late no more").then_some(()))
+    })?;
+    let log = hall.gateway.output()?;
+    let line = log.lines().find(|line| line.contains("the source is late:"));
+    assert!(line.is_some_and(|line| line.contains("plc")), "{log}");
     Ok(())
 }
 

@@ -187,7 +187,12 @@ impl Standings {
         let moment = table.moment(now);
         let Table { sources, tags, .. } = &mut *table;
         for (number, row) in (0..).map(SourceId).zip(sources.iter_mut()) {
-            row.looks.note(now.monotonic, row.metrics.reading());
+            let reading = row.metrics.reading();
+            let quiet = row.standing.quiet_since();
+            if row.looks.are_confirmed(&reading) && row.standing.confirm(moment) {
+                news.push(News::source_is_back(&row.configured.name, quiet));
+            }
+            row.looks.note(now.monotonic, reading);
             row.standing.see(seen(core, number, &row.metrics), now.wall);
             if row.standing.last_good.is_none() {
                 row.standing.last_good = core.last_good(number);

@@ -203,6 +203,23 @@ fn what_the_gateway_does_not_take_is_not_late() {
 }
 
 #[test]
+fn a_source_whose_values_are_read_and_stay_is_not_late() {
+    let rig = Rig::new(&["plc"]);
+    rig.online(1);
+    rig.send(2, Vec::new(), Some(5));
+    for seconds in 3..30 {
+        rig.metrics.source("plc").confirm();
+        rig.look(seconds);
+    }
+    assert_eq!(rig.told(), is("online", 1), "the tag has not changed");
+    rig.look(39);
+    assert_eq!(rig.told(), is("late", 1));
+    rig.metrics.source("plc").confirm();
+    rig.look(40);
+    assert_eq!(rig.told(), is("online", 1));
+}
+
+#[test]
 fn what_a_historian_kept_is_no_news_of_now() {
     let rig = Rig::new(&["plc"]);
     rig.online(1);
