@@ -2,7 +2,8 @@
 
 use anyhow::{Context, Result};
 use floorgate_tests::{
-    Framing, Gateway, Kafka, ModbusPeer, OpcUaOptions, OpcUaPeer, Patience, Table, peer_command, until,
+    Framing, Gateway, Kafka, ModbusPeer, OpcUaOptions, OpcUaPeer, Patience, Process, Table, peer_command,
+    until,
 };
 use serde_json::{Value, json};
 
@@ -224,6 +225,14 @@ fn a_tag_that_does_not_change_is_late_until_it_does() -> Result<()> {
     assert!(hall.print(&["tags"])?.contains("late"));
     let log = hall.gateway.output()?;
     assert_eq!(log.matches("the tag is late").count(), 1, "{log}");
+    let watch = |words: &[&str]| {
+        let log = hall.gateway.folder().join(format!("{}.log", words[0]));
+        Process::start(words[0], &hall.gateway.command(words)?, &log)
+    };
+    let mut tags = watch(&["tags", "*/total", "--watch"])?;
+    tags.wait_for_output("hall/total  7  good  late since", Patience::Long)?;
+    let mut sources = watch(&["sources", "drive", "--watch", "--json"])?;
+    sources.wait_for_output("\"late_tags\":1,", Patience::Long)?;
 
     hall.drive.set_registers(1, Table::Holding, 100, &[8])?;
     until("the log says that it changes", Patience::Long, || {
@@ -234,6 +243,8 @@ fn a_tag_that_does_not_change_is_late_until_it_does() -> Result<()> {
             .then_some(()))
     })?;
     hall.gateway.wait_for_metric(late, 0.0..=0.0, Patience::Long)?;
+    sources.wait_for_output("\"late_tags\":0,", Patience::Long)?;
+    tags.wait_for_output("hall/total  8  good\n", Patience::Long)?;
     // The other one has none of it.
     hall.plc.set("Line1.Speed", 2.5)?;
     assert_eq!(hall.source("plc")?["late_tags"], 0);

@@ -213,6 +213,11 @@ impl Board {
             if let Some(row) = self.at(sample.tag) {
                 row.note();
                 row.was = row.last_good();
+                let before = row.sample.as_ref().and_then(|sample| sample.value.as_ref());
+                if sample.value.is_some() && before != sample.value.as_ref() {
+                    // The gateway is asked later than this is shown.
+                    row.late_since = None;
+                }
                 row.at = Some(received);
                 row.sample = Some(sample);
                 fresh.extend(place);
