@@ -17,9 +17,9 @@ pub struct SourceRow {
     pub reason: Option<String>,
     pub tags: usize,
     /// Tags that the device refuses.
-    pub failed_tags: u64,
+    pub failed_tags: i64,
     /// Tags that have not changed for their `late_after`.
-    pub late_tags: usize,
+    pub late_tags: i64,
     /// No good value came for `late_after_s`, whatever the state is.
     pub late: bool,
     pub late_after_s: Option<f64>,

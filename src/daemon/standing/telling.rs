@@ -172,7 +172,7 @@ pub fn last_good_rows(core: &Core) -> Vec<LastGoodRow> {
 
 impl Row {
     /// The source as it is told.
-    pub(super) fn told(&self, monotonic: Duration, late_tags: usize, words: Words) -> SourceRow {
+    pub(super) fn told(&self, monotonic: Duration, late_tags: i64, words: Words) -> SourceRow {
         let (configured, standing, metrics) = (&self.configured, &self.standing, &self.metrics);
         let stands = standing.stands();
         let reading = metrics.reading();
@@ -196,7 +196,7 @@ impl Row {
                 stands.reason.clone()
             },
             tags: configured.tags,
-            failed_tags: metrics.failed_tags.get().try_into().unwrap_or_default(),
+            failed_tags: metrics.failed_tags.get(),
             late_tags,
             late: standing.is_late,
             late_after_s: configured.late_after.map(|after| after.as_secs_f64()),

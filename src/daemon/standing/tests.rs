@@ -106,7 +106,7 @@ impl Rig {
     }
 
     /// State and late tags of the first source by name.
-    fn told(&self) -> (String, usize) {
+    fn told(&self) -> (String, i64) {
         let row = self.standings.rows().swap_remove(0);
         (row.state, row.late_tags)
     }
@@ -120,7 +120,7 @@ fn at(seconds: u64) -> Now {
     }
 }
 
-fn is(state: &str, late_tags: usize) -> (String, usize) {
+fn is(state: &str, late_tags: i64) -> (String, i64) {
     (state.to_owned(), late_tags)
 }
 
