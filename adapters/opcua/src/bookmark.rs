@@ -23,6 +23,9 @@ const POSITION: &str = "position";
 /// When the last message that is stored was sent: from there on a history is read.
 const HEARD: &str = "heard";
 
+/// Counts up where what subscriptions hold is divided in another way.
+const LAYOUTS: u8 = 2;
+
 /// What the server holds.
 #[derive(Serialize, Deserialize)]
 struct Layout {
@@ -57,6 +60,7 @@ struct Run(u32, u32, u32);
 /// Tells plans apart whose subscriptions are not the same.
 pub fn fingerprint(plan: &Plan) -> u64 {
     let mut hasher = DefaultHasher::new();
+    LAYOUTS.hash(&mut hasher);
     let settings = &plan.settings;
     settings.endpoint.hash(&mut hasher);
     (settings.mode == Mode::Poll).hash(&mut hasher);
@@ -173,6 +177,10 @@ impl State {
         state.heard = heard.flatten().map(Timestamp::from_nanos);
         for subscription in &mut state.subscriptions {
             subscription.told = state.heard;
+            // What the process before was told of them is not known to have been all.
+            for place in subscription.tags.iter().filter(|_| subscription.is_of_conditions) {
+                state.conditions.entry(*place).or_default().want(Instant::now());
+            }
         }
         state
     }

@@ -35,6 +35,8 @@ pub struct Standing {
     until: Option<Instant>,
     /// The question is on its way.
     is_asking: bool,
+    /// A refresh has ended since it was asked for.
+    has_ended: bool,
     /// When the server was last asked.
     asked: Option<Instant>,
     /// How long was waited before that.
@@ -62,15 +64,23 @@ impl Standing {
         !is_busy && self.due.is_some_and(|due| due <= now)
     }
 
-    /// The server is asked now. On a new connection nothing that was asked on the one before is answered.
-    pub fn ask(&mut self, is_asking: bool) {
-        self.is_asking = is_asking;
+    /// The server is asked now.
+    pub fn ask(&mut self) {
+        (self.is_asking, self.has_ended, self.due) = (true, false, None);
     }
 
-    /// The server was asked, and has agreed or not.
+    /// The connection is another: what was asked on the one before is not answered.
+    pub fn ask_again(&mut self, now: Instant) {
+        if std::mem::take(&mut self.is_asking) {
+            self.due = Some(now);
+        }
+    }
+
+    /// The server was asked, and has agreed or not. It may have told all before it said so.
     pub fn was_asked(&mut self, now: Instant, agreed: bool) {
-        (self.is_asking, self.due, self.asked) = (false, None, Some(now));
-        self.until = agreed.then(|| now + WITHIN);
+        (self.is_asking, self.asked) = (false, Some(now));
+        let goes_on = self.telling.is_some() || agreed && !self.has_ended;
+        self.until = goes_on.then(|| now + WITHIN);
     }
 
     /// Whether a refresh should have ended by now.
@@ -105,10 +115,10 @@ impl Standing {
                 ..before.unwrap_or_default()
             });
             self.until.get_or_insert(now + WITHIN);
-            return Told::Begun;
+            return Told::Nothing;
         }
         if is(ObjectTypeId::RefreshEndEventType) {
-            self.until = None;
+            (self.until, self.has_ended) = (None, true);
             let Some(telling) = self.telling.take() else {
                 // Its start was lost, and what came before: all that it told was taken one by one.
                 self.want(now);
@@ -134,7 +144,7 @@ impl Standing {
             return if is_overflow {
                 Told::Lost(lost(tags))
             } else {
-                Told::Begun
+                Told::Nothing
             };
         }
         let Some((id, record)) = record(&of, &mut fields, uris) else {
@@ -155,8 +165,6 @@ impl Standing {
 pub enum Told {
     /// Nothing that is to be handed on.
     Nothing,
-    /// All conditions are told from here on, or are to be asked for.
-    Begun,
     /// Something was lost, and all conditions are to be asked for.
     Lost(Vec<Sample>),
     /// All conditions.

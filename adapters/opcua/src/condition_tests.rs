@@ -33,7 +33,7 @@ fn told(standing: &mut Standing, now: Instant, events: Vec<Fields>) -> Vec<Strin
     let mut seen = Vec::new();
     for event in events {
         let (samples, is_all) = match standing.take(&tags(), event, &uris, now) {
-            Told::Nothing | Told::Begun => continue,
+            Told::Nothing => continue,
             Told::All(samples) => (samples, true),
             Told::Lost(samples) => {
                 assert!(samples.iter().all(|sample| sample.gap && sample.value.is_none()));
@@ -159,6 +159,7 @@ fn what_is_never_whole_is_asked_for_after_pauses_that_grow() {
         while !standing.is_due(now) {
             now += Duration::from_millis(500);
         }
+        standing.ask();
         standing.was_asked(now, true);
         let asked = now;
         let _ = told(&mut standing, now, vec![start(), alarm("a"), overflow(), end()]);
@@ -168,6 +169,7 @@ fn what_is_never_whole_is_asked_for_after_pauses_that_grow() {
         pauses.push((now - asked).as_secs());
     }
     assert_eq!(pauses, [1, 2, 4, 8, 16, 32, 60, 60, 60]);
+    standing.ask();
     standing.was_asked(now, true);
     let _ = told(&mut standing, now, vec![start(), alarm("a"), end()]);
     let later = now + CALM + Duration::from_secs(1);
@@ -193,4 +195,42 @@ fn a_refresh_without_an_end_holds_nothing_back() {
     // Nobody asked for this one.
     assert!(told(&mut standing, now, vec![start(), alarm("a")]).is_empty());
     assert!(standing.is_overdue(now + WITHIN));
+}
+
+#[test]
+fn a_refresh_that_ends_before_it_is_answered_is_not_waited_for() {
+    let (mut standing, now) = (Standing::default(), Instant::now());
+    standing.want(now);
+    standing.ask();
+    assert_eq!(
+        told(&mut standing, now, vec![start(), alarm("a"), end()]).len(),
+        1
+    );
+    standing.was_asked(now, true);
+    assert!(!standing.is_overdue(now + WITHIN) && !standing.is_due(now + WITHIN));
+    // What is wanted while it is asked is not forgotten.
+    standing.ask();
+    let _ = told(&mut standing, now, vec![overflow(), start(), end()]);
+    standing.was_asked(now, true);
+    assert!(standing.is_due(now + WITHIN));
+}
+
+#[test]
+fn a_refused_refresh_that_begins_all_the_same_holds_nothing_back() {
+    let (mut standing, now) = (Standing::default(), Instant::now());
+    standing.want(now);
+    standing.ask();
+    assert!(told(&mut standing, now, vec![start(), alarm("a")]).is_empty());
+    standing.was_asked(now, false);
+    assert!(standing.is_overdue(now + WITHIN));
+}
+
+#[test]
+fn what_was_asked_on_a_connection_that_is_lost_is_asked_again() {
+    let (mut standing, now) = (Standing::default(), Instant::now());
+    standing.want(now);
+    standing.ask();
+    assert!(!standing.is_due(now));
+    standing.ask_again(now);
+    assert!(standing.is_due(now));
 }

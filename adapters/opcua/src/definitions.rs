@@ -12,12 +12,14 @@ use opcua::types::custom::{DataTypeTree, DataTypeVariant, EncodingIds, ParentIds
 use opcua::types::{
     AttributeId, BrowseDescription, BrowseDirection, BrowseResultMaskFlags, DataTypeDefinition, DataValue,
     EnumDefinition, Error, NodeClass, NodeClassMask, NodeId, ObjectId, ReadValueId, ReferenceTypeId,
-    StructureDefinition, TimestampsToReturn, Variant,
+    StatusCode, StructureDefinition, TimestampsToReturn, Variant,
 };
 use tokio_util::sync::CancellationToken;
 
 /// Types below one another.
 const DEEPEST: usize = 64;
+/// Types that a server may have.
+const MOST_TYPES: usize = 100_000;
 
 /// What the server says of one type.
 #[derive(Debug, Default)]
@@ -34,6 +36,10 @@ struct Hierarchy(HashMap<NodeId, (NodeId, usize)>);
 
 impl Hierarchy {
     fn found(&mut self, parent: &NodeId, child: NodeId) {
+        if *parent != root() {
+            // One that was not found below another is at the top, and stays there.
+            self.0.entry(parent.clone()).or_insert_with(|| (root(), 0));
+        }
         let depth = self.0.get(parent).map_or(0, |(_, depth)| *depth) + 1;
         if depth <= DEEPEST && child != root() && child != *parent {
             self.0.entry(child).or_insert_with(|| (parent.clone(), depth));
@@ -74,6 +80,12 @@ pub async fn ask(session: &Session, nodes_per_read: usize) -> Result<DataTypeTre
         for reference in references {
             let is_subtype = reference.reference_type_id == ReferenceTypeId::HasSubtype
                 && reference.node_class == NodeClass::DataType;
+            if hierarchy.0.len() >= MOST_TYPES {
+                return Err(Error::new(
+                    StatusCode::BadEncodingLimitsExceeded,
+                    format!("it has more than {MOST_TYPES} data types"),
+                ));
+            }
             if is_subtype && reference.node_id.server_index == 0 {
                 hierarchy.found(&parent, reference.node_id.node_id);
             }
@@ -210,12 +222,23 @@ mod tests {
     }
 
     #[test]
+    fn types_that_were_found_below_nothing_are_no_circle() {
+        let mut hierarchy = Hierarchy::default();
+        hierarchy.found(&id("A"), id("B"));
+        hierarchy.found(&id("B"), id("A"));
+        let parents = hierarchy.parents();
+        for name in ["A", "B"] {
+            assert!(parents.get_data_type_variant(&id(name)).is_none(), "{name}");
+        }
+    }
+
+    #[test]
     fn a_type_that_is_too_deep_is_none() {
         let mut hierarchy = Hierarchy::default();
         for depth in 0..100_000 {
             hierarchy.found(&id(&depth.to_string()), id(&(depth + 1).to_string()));
         }
-        assert_eq!(hierarchy.0.len(), DEEPEST);
+        assert!(hierarchy.0.values().all(|(_, depth)| *depth <= DEEPEST));
         let parents = hierarchy.parents();
         assert!(parents.get_data_type_variant(&id(&DEEPEST.to_string())).is_none());
     }

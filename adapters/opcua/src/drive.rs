@@ -54,8 +54,8 @@ impl Driver<'_> {
         let mut lost_since: Option<Instant> = None;
         let mut connected_since = Instant::now();
         let mut pauses = pauses(plan.settings.reconnect_limit.get());
-        // The channel is opened, the session made and activated, each in the time for an answer.
-        let limit = plan.settings.request_timeout.get() * 3;
+        // The channel is opened, which is hard work for small servers, the session made and activated, once more where it was another's.
+        let limit = plan.settings.request_timeout.get() * 5;
         loop {
             let event = tokio::select! {
                 event = events.next() => event,
@@ -98,7 +98,13 @@ impl Driver<'_> {
                 Ok(SessionPollResult::ReconnectFailed(status)) => {
                     self.cutter.opened();
                     self.metrics.error("link");
-                    let told = self.told(status);
+                    let told = match self.cutter.take_reason() {
+                        Some(reason) => {
+                            link.send_modify(|link| link.reason.clone_from(&reason));
+                            reason
+                        }
+                        None => self.told(status),
+                    };
                     // After the session's time the server has none to re-activate: begin with its endpoints again.
                     let hopeless =
                         lost_since.is_none_or(|since| since.elapsed() > plan.settings.session_timeout.get());

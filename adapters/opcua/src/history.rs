@@ -236,8 +236,8 @@ impl Backfill {
         self.count += 1;
     }
 
-    /// What a value that an item sends is.
-    pub fn beside(&self, place: u32, value: &DataValue) -> Beside {
+    /// What a value that an item sends is; `is_last` where it is the last that its message has of the item.
+    pub fn beside(&self, place: u32, value: &DataValue, is_last: bool) -> Beside {
         let (Some(last), Some(time)) = (self.last.get(&place), time_of_one(value)) else {
             return Beside::New;
         };
@@ -245,7 +245,7 @@ impl Backfill {
         if time >= last.time || taken.is_some_and(|taken| taken > self.until) {
             return Beside::New;
         }
-        if taken.is_some_and(|taken| taken >= last.time) {
+        if is_last && taken.is_none_or(|taken| taken >= last.time) {
             return Beside::Present;
         }
         // Some historians round the times of what they keep.

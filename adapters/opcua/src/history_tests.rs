@@ -174,7 +174,7 @@ fn what_is_sent_again_is_known_and_what_a_historian_left_out_is_missed() {
         backfill.tell(0, at(time));
     }
     backfill.until = at(1_400);
-    let beside = |time| backfill.beside(0, &value(0, time));
+    let beside = |time| backfill.beside(0, &value(0, time), false);
     // The value that was there when the item was made, and changes since.
     assert_eq!(beside(900), Beside::Told);
     assert_eq!(beside(1_000), Beside::Told);
@@ -186,17 +186,27 @@ fn what_is_sent_again_is_known_and_what_a_historian_left_out_is_missed() {
         server_timestamp: Some(DateTime::from(EPOCH + 1_500 * 10_000)),
         ..value(0, 1_200)
     };
-    assert_eq!(backfill.beside(0, &late), Beside::New, "taken after it was read");
-    assert_eq!(backfill.beside(1, &value(0, 1)), Beside::New);
+    assert_eq!(
+        backfill.beside(0, &late, false),
+        Beside::New,
+        "taken after it was read"
+    );
+    assert_eq!(backfill.beside(1, &value(0, 1), true), Beside::New);
     // The historian's own mark of the outage is newer than the value that has stood since before.
     let standing = DataValue {
         server_timestamp: Some(DateTime::from(EPOCH + 1_350 * 10_000)),
         ..value(0, 50)
     };
-    assert_eq!(backfill.beside(0, &standing), Beside::Present);
+    assert_eq!(backfill.beside(0, &standing, true), Beside::Present);
+    // One of several that wait, of a device whose clock is behind, is not.
+    let taken_later = DataValue {
+        server_timestamp: Some(DateTime::from(EPOCH + 1_350 * 10_000)),
+        ..value(0, 1_100)
+    };
+    assert_eq!(backfill.beside(0, &taken_later, false), Beside::Told);
     let mut rounded = value(0, 1_100);
     rounded.source_timestamp = Some(DateTime::from(EPOCH + 1_100 * 10_000 + 123));
-    assert_eq!(backfill.beside(0, &rounded), Beside::Told);
+    assert_eq!(backfill.beside(0, &rounded, false), Beside::Told);
 }
 
 #[test]

@@ -14,7 +14,7 @@ use crate::field::Field;
 use crate::settings::millis;
 
 /// The longest publishing interval of a tag's own: until a subscription was heard it is not known whether anything was missed.
-const SLOWEST: Duration = Duration::from_mins(1);
+const SLOWEST: Duration = Duration::from_secs(10);
 
 /// A tag.
 #[derive(Debug)]
@@ -389,7 +389,7 @@ fn check(address: &Address, spec: &TagSpec<'_>, problems: &mut Problems) {
                 at("publishing_interval"),
                 format!("`publishing_interval` of tag {name} is {interval}"),
             )
-            .hint("it is above 0 and at most `1min`; how often the server looks at the node is `sampling_interval`");
+            .hint("it is above 0 and at most `10s`; how often the server looks at the node is `sampling_interval`");
     }
     let kinds = [
         ("node", address.node.is_some()),

@@ -1,6 +1,7 @@
 //! Monitored items: which tag goes into which subscription, and which tags the server refuses.
 
 use std::cmp::Reverse;
+use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use floorgate_adapter_api::Sample;
@@ -41,19 +42,24 @@ impl Connected<'_> {
     pub async fn place_tags(&mut self, again: bool, refusals: &mut Refusals) -> Result<(), Halt> {
         let mut waiting = self.unplaced(again);
         let mut batches = Batches::of(self.facts.items_per_call);
-        let mut capacity = self.plan.settings.items_per_subscription as usize;
+        let most = self.plan.settings.items_per_subscription as usize;
+        // How many a subscription of each group takes, as far as that is known.
+        let mut capacities: HashMap<Group, usize> = HashMap::new();
 
         while let Some(last) = waiting.last().copied() {
+            let group = self.group(last);
+            let capacity = capacities.get(&group).copied().unwrap_or(most);
             if self.request(last).is_none() {
                 waiting.pop();
                 self.refuse(last, StatusCode::BadNodeIdUnknown, refusals);
                 continue;
             }
-            let place = match self.subscription_with_room(capacity, self.group(last)).await {
+            let place = match self.subscription_with_room(capacity, group).await {
                 Ok(place) => place,
                 Err(error) if is_refusal(error.status()) => {
-                    self.refuse_all(std::mem::take(&mut waiting), error.status(), refusals);
-                    break;
+                    let refused = self.of_group(&mut waiting, group);
+                    self.refuse_all(refused, error.status(), refusals);
+                    continue;
                 }
                 Err(error) => return Err(self.lost_with("making a subscription", &error)),
             };
@@ -81,7 +87,7 @@ impl Connected<'_> {
                         batches = Batches::of(self.facts.items_per_call);
                     }
                     waiting.extend(tags.into_iter().rev());
-                    capacity = self.after_full(place, capacity, &mut waiting, refusals);
+                    capacities.insert(group, self.after_full(place, capacity, &mut waiting, refusals));
                     continue;
                 }
                 Err(error) if is_lost(error.status()) => {
@@ -123,7 +129,7 @@ impl Connected<'_> {
                 }
             }
             waiting.extend(returned.into_iter().rev());
-            capacity = self.after_full(place, capacity, &mut waiting, refusals);
+            capacities.insert(group, self.after_full(place, capacity, &mut waiting, refusals));
         }
         self.report(refusals.named);
         Ok(())
@@ -149,14 +155,14 @@ impl Connected<'_> {
             What::Conditions => {
                 let standing = self.state.conditions.entry(tag).or_default();
                 standing.want(Instant::now());
-                self.state.unseen.insert(tag);
             }
-            // Of events none need ever happen, so that nothing else would say that it is taken back.
-            What::Events(..) => {
-                if self.state.refused.remove(&tag).is_some() {
-                    self.state.layout_told = false;
-                }
-            }
+            What::Events(..) => {}
+        }
+        // Of events none need ever happen, so that nothing else would say that it is taken back.
+        if !matches!(self.plan.items()[tag as usize].what, What::Value)
+            && self.state.refused.remove(&tag).is_some()
+        {
+            self.state.layout_told = false;
         }
         self.state.faulty.remove(&tag);
     }
@@ -176,7 +182,8 @@ impl Connected<'_> {
                 let lost = self.state.subscriptions.swap_remove(place);
                 self.state.discarded.push(lost.id);
                 let status = StatusCode::BadTooManyMonitoredItems;
-                self.refuse_all(std::mem::take(waiting), status, refusals);
+                let refused = self.of_group(waiting, (lost.asked, lost.is_of_conditions));
+                self.refuse_all(refused, status, refusals);
                 capacity
             }
             taken => capacity.min(taken),
@@ -187,6 +194,15 @@ impl Connected<'_> {
     fn group(&self, tag: u32) -> Group {
         let item = &self.plan.items()[tag as usize];
         (self.plan.publishing(item), item.is_of_conditions())
+    }
+
+    /// Takes the tags of a group out of those that wait.
+    fn of_group(&self, waiting: &mut Vec<u32>, group: Group) -> Vec<u32> {
+        let (own, others) = std::mem::take(waiting)
+            .into_iter()
+            .partition(|tag| self.group(*tag) == group);
+        *waiting = others;
+        own
     }
 
     /// Deletes the items of tags that the server took and then called unknown, so that they can be made anew.

@@ -13,6 +13,10 @@
 //! - **Node addresses** (`address`): the namespace index is looked up by its URI on every new session, as a server may
 //!   number its namespaces anew at every start.
 //! - **A look** ([`browse`]): what a server has, for a first mapping.
+//! - **Conditions** (`condition`, `refresh`): alarms of a server are asked for as a whole after each connection that missed something, in a
+//!   subscription of their own; only a whole answer clears any.
+//! - **History** (`history`, `backfill`): what a server kept in an outage is read before anything live is handed on, over as many connections as that takes.
+//! - **Strangers** (`stranger`): what a server says before it has proved who it is is short, and cannot end the process.
 //! - **Requests** (`snapshot`): tags that the gateway asks for are read in one request, beside the above and not through it.
 //!
 //! Certificates and trust are in [`pki`].

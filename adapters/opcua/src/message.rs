@@ -1,5 +1,6 @@
 //! What a notification message comes to.
 
+use std::collections::HashMap;
 use std::time::Instant;
 
 use floorgate_adapter_api::{GapScope, Notice, Sample};
@@ -92,8 +93,18 @@ impl Connected<'_> {
             };
             let items = changes.monitored_items.unwrap_or_default();
             samples.reserve(items.len());
-            for item in items {
-                self.change(item, &mut samples, &mut refused);
+            // Asked for only beside a history.
+            let last = self.state.backfill.is_some().then(|| {
+                let places = items.iter().enumerate();
+                places
+                    .map(|(at, item)| (item.client_handle, at))
+                    .collect::<HashMap<u32, usize>>()
+            });
+            for (at, item) in items.into_iter().enumerate() {
+                let is_last = last
+                    .as_ref()
+                    .is_some_and(|last| last.get(&item.client_handle) == Some(&at));
+                self.change(item, is_last, &mut samples, &mut refused);
             }
         }
         let Refused(refused) = refused;
@@ -112,14 +123,20 @@ impl Connected<'_> {
     }
 
     /// A change of a node's value.
-    fn change(&mut self, item: MonitoredItemNotification, samples: &mut Vec<Sample>, refused: &mut Refused) {
+    fn change(
+        &mut self,
+        item: MonitoredItemNotification,
+        is_last: bool,
+        samples: &mut Vec<Sample>,
+        refused: &mut Refused,
+    ) {
         let place = item.client_handle.wrapping_sub(1);
         let Some(of) = self.plan.items().get(place as usize) else {
             return;
         };
         self.see(place);
         if let Some(backfill) = &self.state.backfill {
-            let beside = backfill.beside(place, &item.value);
+            let beside = backfill.beside(place, &item.value, is_last);
             // What a historian left out, or a queue at the server, is missing.
             if matches!(beside, Beside::Missed | Beside::Present)
                 || beside == Beside::Told && item.value.status().overflow()
@@ -195,17 +212,11 @@ impl Connected<'_> {
                 let standing = self.state.conditions.entry(place).or_default();
                 match standing.take(tags, fields, &self.facts.uris, Instant::now()) {
                     Told::Nothing => {}
-                    Told::Begun => self.await_conditions(place),
                     Told::Lost(lost) => {
                         self.warn_of_overflow(tags);
-                        self.await_conditions(place);
                         samples.extend(lost);
                     }
-                    Told::All(told) => {
-                        self.see(place);
-                        samples.extend(told);
-                    }
-                    Told::Part(told) | Told::One(told) => samples.extend(told),
+                    Told::All(told) | Told::Part(told) | Told::One(told) => samples.extend(told),
                 }
             }
         }
@@ -228,12 +239,6 @@ impl Connected<'_> {
         self.outlet.gap(notice).await
     }
 
-    /// Until all conditions are told the next process could not go on from here.
-    pub fn await_conditions(&mut self, place: u32) {
-        self.state.unseen.insert(place);
-        self.state.layout_told = false;
-    }
-
     fn warn_of_overflow(&self, tags: &[Tag]) {
         let (source, tag) = (&self.plan.name, tags.first().map_or("", |tag| &tag.name));
         tracing::warn!(source, tag, "the server lost events: its queue was full");
@@ -241,7 +246,7 @@ impl Connected<'_> {
     }
 
     /// Something was told of an item.
-    pub fn see(&mut self, place: u32) {
+    fn see(&mut self, place: u32) {
         if !self.state.unseen.is_empty() && self.state.unseen.remove(&place) && self.state.unseen.is_empty() {
             self.state.layout_told = false;
         }

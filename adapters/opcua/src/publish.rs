@@ -69,7 +69,7 @@ impl Connected<'_> {
         let session = self.session;
         let (mut in_flight, mut refreshes) = (FuturesUnordered::new(), FuturesUnordered::new());
         for standing in self.state.conditions.values_mut() {
-            standing.ask(false);
+            standing.ask_again(Instant::now());
         }
         let mut most = MOST_REQUESTS;
         let mut check = tokio::time::interval(CHECK);
@@ -187,6 +187,10 @@ impl Connected<'_> {
         if sequence != next(last) {
             // A keep-alive has the number of the next message (OPC 10000-4 §5.14.1), so `last` repeated is a message that came twice.
             if !is_newer(sequence, last) {
+                if is_keep_alive {
+                    // Some servers number these as they like.
+                    self.state.hear(place, sent);
+                }
                 return Ok(());
             }
             if !self.recover(place, sequence).await? {

@@ -60,7 +60,7 @@ impl Connected<'_> {
         }
         for id in &due {
             for standing in self.standings(*id) {
-                standing.ask(true);
+                standing.ask();
             }
         }
         Ok(due)
@@ -135,8 +135,6 @@ impl Connected<'_> {
             standing.was_asked(now, agreed);
             if again {
                 standing.want(now);
-            } else if !agreed {
-                self.see(place);
             }
         }
     }

@@ -163,12 +163,15 @@ impl Snapshots {
             if types.lack(values.iter().filter_map(|value| value.value.as_ref())) {
                 if types.are_asked() {
                     types.await_asked().await;
+                    if !types.are_known() {
+                        return Err("the server does not tell its data types".to_owned());
+                    }
                 } else {
                     let (session, types, plan) = (Arc::clone(session), types.clone(), Arc::clone(&self.plan));
                     // It goes on for the next request where this one does not wait so long.
                     let ask = async move {
                         match types.ask(&session, most, &plan).await {
-                            Err(error) if error.status() == StatusCode::BadTimeout => {
+                            Err(error) if types.was_lost() => {
                                 types.give_up(&plan.name, &failed("reading the data types", &error));
                                 Ok(())
                             }

@@ -41,7 +41,12 @@ where
         };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let result = match runtime {
-            Ok(runtime) => runtime.block_on(work),
+            Ok(runtime) => {
+                let heard = runtime.block_on(work);
+                // A name that is being looked up is not waited for.
+                runtime.shutdown_background();
+                heard
+            }
             Err(error) => Err(failed(error)),
         };
         // Whoever waits no longer is not told.

@@ -93,7 +93,7 @@ impl Types {
     }
 
     /// Whether they are known, also as not told.
-    fn are_known(&self) -> bool {
+    pub fn are_known(&self) -> bool {
         let again = |known: &Known| known.again.is_some_and(|again| Instant::now() >= again);
         self.known().is_some_and(|known| !again(&known))
     }
