@@ -100,6 +100,7 @@ impl Connected<'_> {
         if refused > MOST_NAMED {
             tracing::warn!(
                 source = self.plan.name,
+                see = "opcua-node-refused",
                 "the server refuses {} more tags",
                 refused - MOST_NAMED
             );
@@ -187,7 +188,12 @@ impl Connected<'_> {
                 Happened::Lost => {
                     let (source, first) = (&self.plan.name, tags.first());
                     let tag = first.map_or("", |tag| &tag.name);
-                    tracing::warn!(source, tag, "the server lost events: its queue was full");
+                    tracing::warn!(
+                        source,
+                        tag,
+                        see = "opcua-changes-missed",
+                        "the server lost events: its queue was full"
+                    );
                     self.state.lossy.insert(place);
                 }
                 Happened::Told(told, unsupported) => {
@@ -241,7 +247,7 @@ impl Connected<'_> {
         {
             let source = &self.plan.name;
             let name = self.plan.tags_of(item).first().map_or("", |tag| &tag.name);
-            tracing::warn!(source, tag = %name, "values of type {} are not supported; the tag stays bad", kind.0);
+            tracing::warn!(source, tag = %name, see = "opcua-type-not-supported", "values of type {} are not supported; the tag stays bad", kind.0);
         }
     }
 }

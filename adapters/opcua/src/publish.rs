@@ -21,6 +21,7 @@ use opcua::types::{Error, NotificationMessage, PublishResponse, StatusCode, Subs
 use crate::items::{Refusals, failed};
 use crate::outlet::{Halt, Outlet};
 use crate::plan::Plan;
+use crate::reason::Reason;
 use crate::server::Facts;
 use crate::source::LinkWatch;
 use crate::subscription::{State, Stored, Subscription, is_newer, next};
@@ -350,6 +351,7 @@ impl Connected<'_> {
                 self.outlet.metrics.error("status");
                 tracing::warn!(
                     source = self.plan.name,
+                    see = "opcua-publishing-failed",
                     "{}",
                     failed("a publish request failed", error)
                 );
@@ -370,7 +372,7 @@ impl Connected<'_> {
             "status"
         };
         self.outlet.metrics.error(kind);
-        Halt::Lost(failed(what, error))
+        Halt::Lost(Reason::failed(what, error))
     }
 }
 
