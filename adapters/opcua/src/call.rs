@@ -32,7 +32,8 @@ pub struct Call {
     pub server_uri: Option<String>,
     /// Whether another connection is wanted right after this one, so that the port stays open until then.
     pub goes_on: bool,
-    listener: Arc<Mutex<Option<TcpListener>>>,
+    /// The open port; it belongs to no runtime while nobody waits at it.
+    listener: Arc<Mutex<Option<std::net::TcpListener>>>,
 }
 
 impl Call {
@@ -56,17 +57,18 @@ impl Call {
     ) -> Result<CountedTransport, Error> {
         let mut open = self.listener.lock().await;
         let listener = match open.take() {
-            Some(listener) => listener,
-            None => TcpListener::bind(self.listen).await.map_err(|error| {
-                let what = format!("cannot wait for the server at {}: {error}", self.listen);
-                Error::new(StatusCode::BadCommunicationError, what)
-            })?,
+            Some(listener) => TcpListener::from_std(listener),
+            None => TcpListener::bind(self.listen).await,
         };
+        let listener = listener.map_err(|error| {
+            let what = format!("cannot wait for the server at {}: {error}", self.listen);
+            Error::new(StatusCode::BadCommunicationError, what)
+        })?;
         let answer = |_: String, options: DecodingOptions| self.answer(&listener, options, traffic.clone());
         let connector = StreamConnector::new(answer, url.to_owned());
         let connected = connector.connect(channel, outgoing, configuration).await;
         if self.goes_on {
-            *open = Some(listener);
+            *open = listener.into_std().ok();
         }
         connected
     }

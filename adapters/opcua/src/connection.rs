@@ -19,6 +19,7 @@ use crate::plan::{Credentials, Plan};
 use crate::profile::WAIT_FOR_CALL;
 use crate::reason;
 use crate::settings::{Policy, SecurityMode};
+use crate::stranger;
 use crate::transport::{Cutter, Limited, LimitedConnector};
 
 /// Binary encoding over UA TCP (OPC 10000-7), the only transport spoken here.
@@ -198,7 +199,8 @@ pub async fn prepare(plan: &Arc<Plan>, target: &Target) -> Result<Connection, Co
         }
     }
 
-    let client = client(plan, &certificates.own, -1, is_kept_apart)?;
+    let limits = (MOST_MESSAGE_BYTES, MOST_CHUNKS);
+    let client = client(plan, &certificates.own, -1, is_kept_apart, limits)?;
     let (session, event_loop) = client
         .session_builder()
         .with_connector(limited.clone())
@@ -251,8 +253,14 @@ pub async fn is_exchanged(plan: &Plan, target: &Target, certificates: &Certifica
 }
 
 /// `is_kept_apart`: the library does not look whether it knows the server's certificate, which was checked when the endpoint was chosen; the session has to
-/// present the same one.
-fn client(plan: &Plan, own: &Own, attempts: i32, is_kept_apart: bool) -> Result<Client, ConnectError> {
+/// present the same one. At last how large a message may be, in bytes and in chunks.
+fn client(
+    plan: &Plan,
+    own: &Own,
+    attempts: i32,
+    is_kept_apart: bool,
+    (most_bytes, most_chunks): (usize, usize),
+) -> Result<Client, ConnectError> {
     let settings = &plan.settings;
     let store = if is_kept_apart {
         plan.pki.join("unverified")
@@ -282,8 +290,8 @@ fn client(plan: &Plan, own: &Own, attempts: i32, is_kept_apart: bool) -> Result<
         .session_timeout(millis(settings.session_timeout.get()))
         .recreate_subscriptions(false)
         .channel_lifetime(CHANNEL_LIFETIME_MILLIS)
-        .max_message_size(MOST_MESSAGE_BYTES)
-        .max_chunk_count(MOST_CHUNKS)
+        .max_message_size(most_bytes)
+        .max_chunk_count(most_chunks)
         .max_array_length(MOST_ELEMENTS)
         .max_string_length(1 << 20)
         .max_byte_string_length(16 << 20)
@@ -303,15 +311,13 @@ async fn endpoint(
         source,
     };
     // One attempt only: the library's own retries would know neither pause nor end.
-    let client = client(plan, own, 0, true)?;
+    let client = client(plan, own, 0, true, (stranger::MOST_BYTES, stranger::MOST_CHUNKS))?;
     let connector = limited
         .get_connector(&EndpointDescription::from(target.endpoint.as_str()))
         .map_err(unreachable)?;
-    let asked = client.get_server_endpoints_from_url(connector);
-    let endpoints = tokio::time::timeout(limited.timeout * 2, asked)
+    let ask = move || async move { client.get_server_endpoints_from_url(connector).await };
+    let endpoints = stranger::listen(limited.timeout * 2, ask)
         .await
-        .map_err(|_| Error::new(opcua::types::StatusCode::BadTimeout, "no answer in time"))
-        .and_then(|result| result)
         .map_err(unreachable)?;
 
     let (policy, mode) = security(plan);

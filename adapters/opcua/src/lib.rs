@@ -50,6 +50,7 @@ mod server;
 mod settings;
 mod snapshot;
 mod source;
+mod stranger;
 mod structure;
 mod subscription;
 mod supervision;

@@ -15,6 +15,8 @@ use crate::server::{Manner, TestServer};
 
 /// The number of a `PublishResponse` in the binary encoding.
 const PUBLISH_RESPONSE: u16 = 829;
+/// The number of a `GetEndpointsResponse`.
+const GET_ENDPOINTS_RESPONSE: u16 = 431;
 /// The number of a `BrowseResponse`.
 const BROWSE_RESPONSE: u16 = 530;
 /// Before the body of a chunk of a message: type, size, channel, token, number, request.
@@ -38,6 +40,8 @@ enum Trick {
     Deaf(u16),
     /// An answer of another kind ends the connection.
     Cut(u16),
+    /// An answer of another kind has this body instead, in chunks.
+    Chunks(u16, Vec<u8>),
     /// The next one ends the connection, and others that are made have a greeting and nothing else.
     Dumb,
 }
@@ -137,7 +141,22 @@ impl Answers {
                 return std::future::pending().await;
             }
             let is_meant = |of: u16| chunk.starts_with(b"MSG") && kind == Some(of);
-            if matches!(trick, Trick::Deaf(of) | Trick::Cut(of) if is_meant(of)) {
+            if let Trick::Chunks(of, body) = &trick
+                && is_meant(*of)
+            {
+                let mut number = u32::from_le_bytes(chunk[16..20].try_into().unwrap());
+                let mut parts = body.chunks(60_000).peekable();
+                while let Some(part) = parts.next() {
+                    chunk.truncate(HEADER);
+                    chunk.extend(part);
+                    chunk[3] = if parts.peek().is_some() { b'C' } else { b'F' };
+                    chunk[16..20].copy_from_slice(&number.to_le_bytes());
+                    number += 1;
+                    chunk = sized(chunk);
+                    self.to.write_all(&chunk).await?;
+                }
+                self.plays.fetch_add(1, Ordering::SeqCst);
+            } else if matches!(trick, Trick::Deaf(of) | Trick::Cut(of) if is_meant(of)) {
                 self.plays.fetch_add(1, Ordering::SeqCst);
                 if matches!(trick, Trick::Cut(_)) {
                     return Ok(());
@@ -153,7 +172,10 @@ impl Answers {
 
     async fn play(&mut self, mut chunk: Vec<u8>) -> std::io::Result<()> {
         let trick = self.tricks.borrow().clone();
-        if matches!(trick, Trick::None | Trick::Deaf(_) | Trick::Cut(_)) {
+        if matches!(
+            trick,
+            Trick::None | Trick::Deaf(_) | Trick::Cut(_) | Trick::Chunks(..)
+        ) {
             return self.to.write_all(&chunk).await;
         }
         if matches!(trick, Trick::Dumb) {
@@ -388,6 +410,47 @@ async fn a_server_that_takes_connections_and_goes_no_further_is_tried_again() {
     server.set(0, 1);
     run.shows(0, 1).await;
     run.stop().await;
+}
+
+/// What a stranger may answer at most, as deep as it can be nested: neither is bounded by the library, and each level is a call.
+fn as_deep_as_can_be() -> [Vec<u8>; 2] {
+    let most = 2 * 60_000;
+    let mut header = vec![0x01, 0x00];
+    header.extend(GET_ENDPOINTS_RESPONSE.to_le_bytes());
+    header.extend([0; 16]); // time, handle, good
+    // Diagnostic information that has an inner one and nothing else.
+    let diagnostics = [header.clone(), vec![0x40; most - header.len()]].concat();
+    // An additional header that holds a data value, of a variant, of a data value.
+    let mut value = header;
+    value.push(0); // no diagnostics
+    value.extend((-1_i32).to_le_bytes()); // no texts
+    value.extend([0x01, 0x00, 0x28, 0x03, 0x01]); // a MonitoredItemNotification, in bytes
+    let inner = [0x01, 0x17].repeat((most - value.len() - 8) / 2);
+    value.extend(i32::try_from(inner.len() + 4).unwrap().to_le_bytes());
+    value.extend([0; 4]); // its handle
+    value.extend(inner);
+    [diagnostics, value]
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stranger_cannot_end_the_gateway_with_what_it_says_of_its_endpoints() {
+    let mut server = TestServer::started(Manner::default()).await;
+    for body in as_deep_as_can_be() {
+        let rogue = Rogue::before(server.port).await;
+        rogue.plays(Trick::Chunks(GET_ENDPOINTS_RESPONSE, body));
+        let folder = Folder::new();
+        let mut run = Run::new(&folder, &settings(rogue.port, ""), &addresses(1));
+        rogue.has_played(1).await;
+        run.notice(
+            "it is told",
+            |notice| matches!(notice, Notice::Offline { reason } if reason.contains("does not answer")),
+        )
+        .await;
+        rogue.plays(Trick::None);
+        server.set(0, 5);
+        run.shows(0, 5).await;
+        run.stop().await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
