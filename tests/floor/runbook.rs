@@ -149,7 +149,7 @@ fn names_in_the_sources_are_the_headings_of_the_runbook() -> Result<()> {
 
 #[test]
 fn commands_and_settings_that_a_runbook_names_are_there() -> Result<()> {
-    let known = fs::read_to_string(repository().join("config/REFERENCE.md"))?;
+    let known = fs::read_to_string(repository().join("config/floorgate.schema.json"))?;
     let mut commands = BTreeSet::new();
     let mut settings = 0;
     for adapter in Adapter::all()? {
@@ -164,7 +164,7 @@ fn commands_and_settings_that_a_runbook_names_are_there() -> Result<()> {
             {
                 settings += 1;
                 assert!(
-                    known.contains(&format!("`{key}`")),
+                    known.contains(&format!("\"{key}\"")),
                     "{}: no setting `{code}`",
                     adapter.name
                 );
