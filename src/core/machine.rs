@@ -299,8 +299,8 @@ impl Core {
             source.held.push(sample.tag);
         }
         let is_held = tag.valid.is_some() || waits;
-        let is_told = self.emitter.from_history && state.is_older(sample.source_time);
         let is_first = std::mem::replace(&mut state.session, source.session) != source.session;
+        let is_told = self.emitter.from_history && state.is_older(sample.source_time);
         if is_first {
             // Another process has to know that it was sent.
             self.touch(sample.tag);
@@ -337,6 +337,13 @@ impl Core {
         };
         let before = self.pending.len();
         detect(&tag.spec, state, sample, arrival, &mut self.pending);
+        if self.pending.len() > before {
+            state.history = if self.emitter.from_history {
+                state.session
+            } else {
+                0
+            };
+        }
         let beats = self.pending[before..]
             .iter()
             .any(|change| change.cause == Cause::Value);

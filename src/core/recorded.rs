@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use floorgate_sample::{Quality, RequestId, Sample, SourceId, TagId, Timestamp};
+use floorgate_sample::{Quality, RequestId, Sample, SourceId, TagId, Timestamp, Value};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -117,6 +117,19 @@ impl Core {
                 server_time: None,
                 gap: state.gap,
             }
+        })
+    }
+
+    /// The last good value that counted, of each tag that is unknown now, and when the device says that it came to be.
+    pub fn last_good_values(&self) -> impl Iterator<Item = (TagId, &Value, Option<Timestamp>)> {
+        let tags = (0..).map(TagId).zip(&self.tags);
+        tags.filter_map(|(tag, state)| {
+            let value = state
+                .counted
+                .as_ref()
+                .filter(|_| state.counted_quality.is_good())?;
+            let is_unknown = self.view().value(tag).is_none();
+            is_unknown.then_some((tag, value, state.changed_at))
         })
     }
 

@@ -274,6 +274,8 @@ pub(crate) struct TagState {
     pub(crate) ordinal: u32,
     /// The session of the source that last delivered a value.
     pub(crate) session: u32,
+    /// The session of the source whose history the last change was read from, in this process; 0 where it came as it happened.
+    pub(crate) history: u32,
     /// The moment that last touched the tag.
     pub(crate) moment: u32,
     /// The state is to be stored with the next commit.
@@ -381,9 +383,14 @@ impl TagState {
         }
     }
 
-    /// Whether a value of this source time is not newer than the last change.
+    /// Whether a value of a history, of this source time, is not newer than the last change. Values of one time follow one another within a history; where
+    /// the last change is from elsewhere, it may be one of them.
     pub(crate) fn is_older(&self, source_time: Option<Timestamp>) -> bool {
-        self.changed_at >= source_time
+        if self.history == self.session {
+            self.changed_at > source_time
+        } else {
+            self.changed_at >= source_time
+        }
     }
 
     /// Counts a change of this source time, and returns how many before it had the same.

@@ -9,6 +9,8 @@ pub struct Reading {
     pub samples: u64,
     /// Requests sent.
     pub requests: u64,
+    /// How often good values were seen to be as they were.
+    pub confirmed: u64,
     /// Bytes received and sent; `None` where the adapter does not see them.
     pub bytes: Option<(u64, u64)>,
     /// How long requests took.

@@ -1,6 +1,7 @@
 //! What is measured of each source.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use prometheus::core::{Collector, Metric as _, MetricVec, MetricVecBuilder};
@@ -35,6 +36,8 @@ pub(crate) struct SourceFamilies {
     request_seconds: HistogramVec,
     /// The sources that count their bytes: of the others there is no series, since they have more than none.
     with_traffic: Arc<Mutex<BTreeSet<String>>>,
+    /// How often good values of sources were seen to be as they were.
+    confirmed: Arc<Mutex<HashMap<String, Arc<AtomicU64>>>>,
 }
 
 /// The handles of one source.
@@ -65,6 +68,7 @@ pub struct SourceMetrics {
     received_bytes: IntCounterVec,
     sent_bytes: IntCounterVec,
     with_traffic: Arc<Mutex<BTreeSet<String>>>,
+    confirmed: Arc<AtomicU64>,
     asked: GaugeVec,
     revised: GaugeVec,
     server_state: GaugeVec,
@@ -131,6 +135,11 @@ impl SourceMetrics {
             .set(seconds);
     }
 
+    /// Good values came that need not be handed on, since they are as they were: the source is not late.
+    pub fn confirm(&self) {
+        self.confirmed.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// The counters of the bytes on its connections, for an adapter that sees all of them. From then on they are shown.
     #[must_use]
     pub fn traffic(&self) -> Traffic {
@@ -163,6 +172,7 @@ impl SourceMetrics {
         Reading {
             samples: self.samples.get(),
             requests: self.requests.get(),
+            confirmed: self.confirmed.load(Ordering::Relaxed),
             bytes,
             round_trips: RoundTrips {
                 count: histogram.get_histogram().get_sample_count(),
@@ -288,12 +298,17 @@ impl SourceFamilies {
                 of_source,
             )?,
             with_traffic: Arc::default(),
+            confirmed: Arc::default(),
         })
     }
 
     /// The handles of one source.
     pub(crate) fn of(&self, source: &str) -> SourceMetrics {
         let label = &[source];
+        let confirmed = {
+            let mut confirmed = self.confirmed.lock().unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(confirmed.entry(source.to_owned()).or_default())
+        };
         SourceMetrics {
             source: source.to_owned(),
             up: self.up.with_label_values(label),
@@ -310,6 +325,7 @@ impl SourceFamilies {
             received_bytes: self.received_bytes.clone(),
             sent_bytes: self.sent_bytes.clone(),
             with_traffic: Arc::clone(&self.with_traffic),
+            confirmed,
             asked: self.asked.clone(),
             revised: self.revised.clone(),
             server_state: self.server_state.clone(),
@@ -340,6 +356,8 @@ impl SourceFamilies {
         forget(&self.request_seconds, source);
         let mut counted = self.with_traffic.lock().unwrap_or_else(PoisonError::into_inner);
         counted.remove(source);
+        let mut confirmed = self.confirmed.lock().unwrap_or_else(PoisonError::into_inner);
+        confirmed.remove(source);
     }
 
     /// What is told of each source by words.

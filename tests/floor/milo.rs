@@ -259,6 +259,7 @@ events:
         ("Reject", "Reject", json!({"Code": 7})),
     ];
     let mut cell = Cell::new(&variables, MAPPING)?;
+    cell.plc.twist_types()?;
     let mut shown = full.clone();
     shown["Due"] = json!("2026-05-01T00:00:00.000Z");
     let part = |reader: &mut Reader, count: usize, name: &str| -> Result<Value> {

@@ -308,6 +308,7 @@ fn every_command_and_every_argument_is_explained() -> Result<()> {
             "pki trust",
             "pki reject",
             "pki renew",
+            "sources",
             "tags",
             "events",
             "explain",

@@ -1,7 +1,10 @@
 //! How sources and tags stand: the table, `/status`, and what is told as late.
 
 use anyhow::{Context, Result};
-use floorgate_tests::{Framing, Gateway, Kafka, ModbusPeer, OpcUaOptions, OpcUaPeer, Patience, Table, until};
+use floorgate_tests::{
+    Framing, Gateway, Kafka, ModbusPeer, OpcUaOptions, OpcUaPeer, Patience, Process, Table, peer_command,
+    until,
+};
 use serde_json::{Value, json};
 
 use crate::plant::{NO_SECURITY, settings, unique_site};
@@ -27,14 +30,19 @@ struct Hall {
 
 impl Hall {
     fn start() -> Result<Self> {
+        Self::late_after("1h")
+    }
+
+    /// Both sources are late when nothing good comes of them for so long.
+    fn late_after(late_after: &str) -> Result<Self> {
         let mut plc = OpcUaPeer::start(OpcUaOptions::default())?;
         plc.add("Line1.Speed", "Double", 1.5)?;
         let mut drive = ModbusPeer::start(Framing::Tcp, &[1])?;
         drive.set_registers(1, Table::Holding, 100, &[7])?;
         let site = unique_site();
         let sources = format!(
-            "adapter: opcua\n    endpoint: {}\n    queue_size: 20\n    {NO_SECURITY}\n  drive:\n    adapter: modbus\n    \
-             connect: tcp://127.0.0.1:{}\n    poll_interval: 20ms\n    backoff_max: 1s\n    late_after: 1h",
+            "adapter: opcua\n    endpoint: {}\n    queue_size: 20\n    {NO_SECURITY}\n    late_after: {late_after}\n  drive:\n    adapter: modbus\n    \
+             connect: tcp://127.0.0.1:{}\n    poll_interval: 20ms\n    backoff_max: 1s\n    late_after: {late_after}",
             plc.url(),
             drive.port()
         );
@@ -106,6 +114,10 @@ fn the_table_tells_state_reason_and_what_flows_of_each_source() -> Result<()> {
     assert!(!reason.is_empty(), "{lost}");
     assert!(lost["since"].as_str() > drive["since"].as_str(), "{lost}");
     assert_eq!(hall.source("plc")?["state"], "online");
+    let tag: Value = serde_json::from_str(hall.print(&["tags", "hall/total", "--json"])?.trim())?;
+    assert_eq!((&tag["value"], &tag["quality"]), (&Value::Null, &json!("bad")));
+    assert_eq!(tag["last_good"]["value"], 7);
+    assert!(hall.print(&["tags"])?.contains("unknown, was 7"));
     let table = hall.print(&["sources"])?;
     let line = table
         .lines()
@@ -145,6 +157,51 @@ fn the_table_tells_state_reason_and_what_flows_of_each_source() -> Result<()> {
 }
 
 #[test]
+fn a_source_of_which_nothing_good_comes_is_late_and_one_that_answers_is_not() -> Result<()> {
+    let mut hall = Hall::late_after("2s")?;
+    let late = |source: &str| format!("floorgate_source_late{{source=\"{source}\"}}");
+    hall.gateway
+        .wait_for_metric(&late("plc"), 1.0..=1.0, Patience::Long)?;
+    let row = hall.source("plc")?;
+    assert_eq!((&row["state"], &row["late"]), (&json!("late"), &json!(true)));
+    assert_eq!(row["since"], row["last_good"]);
+    // Its tag has not changed for as long, but each poll is answered.
+    hall.gateway
+        .wait_for_metric("floorgate_tags_late{source=\"drive\"}", 1.0..=1.0, Patience::Long)?;
+    assert_eq!(hall.source("drive")?["late"], false);
+    assert_eq!(hall.gateway.metric(&late("drive"))?, Some(0.0));
+
+    hall.plc.set("Line1.Speed", 2.5)?;
+    until("the log says that it is late no more", Patience::Long, || {
+        let log = hall.gateway.output()?;
+        Ok(log.contains("the source is late no more").then_some(()))
+    })?;
+    let log = hall.gateway.output()?;
+    let line = log.lines().find(|line| line.contains("the source is late:"));
+    assert!(line.is_some_and(|line| line.contains("plc")), "{log}");
+    Ok(())
+}
+
+#[test]
+fn a_view_that_is_told_to_end_gives_the_terminal_back() -> Result<()> {
+    let hall = Hall::start()?;
+    for (command, text) in [("tags", "hall/total"), ("sources", "REQUESTS/S")] {
+        let watch = hall.gateway.command(&[command, "--watch"])?;
+        let output = peer_command("terminal.py")?
+            .arg(text)
+            .arg(watch.get_program())
+            .args(watch.get_args())
+            .current_dir(hall.gateway.folder())
+            .output()?;
+        let told: Value = serde_json::from_slice(&output.stdout)
+            .with_context(|| String::from_utf8_lossy(&output.stderr).into_owned())?;
+        let expected = json!({"ended": 0, "taken": true, "given_back": true});
+        assert_eq!(told, expected, "{command}");
+    }
+    Ok(())
+}
+
+#[test]
 fn a_tag_that_does_not_change_is_late_until_it_does() -> Result<()> {
     let mut hall = Hall::start()?;
     let late = "floorgate_tags_late{source=\"drive\"}";
@@ -168,6 +225,14 @@ fn a_tag_that_does_not_change_is_late_until_it_does() -> Result<()> {
     assert!(hall.print(&["tags"])?.contains("late"));
     let log = hall.gateway.output()?;
     assert_eq!(log.matches("the tag is late").count(), 1, "{log}");
+    let watch = |words: &[&str]| {
+        let log = hall.gateway.folder().join(format!("{}.log", words[0]));
+        Process::start(words[0], &hall.gateway.command(words)?, &log)
+    };
+    let mut tags = watch(&["tags", "*/total", "--watch"])?;
+    tags.wait_for_output("hall/total  7  good  late since", Patience::Long)?;
+    let mut sources = watch(&["sources", "drive", "--watch", "--json"])?;
+    sources.wait_for_output("\"late_tags\":1,", Patience::Long)?;
 
     hall.drive.set_registers(1, Table::Holding, 100, &[8])?;
     until("the log says that it changes", Patience::Long, || {
@@ -178,6 +243,8 @@ fn a_tag_that_does_not_change_is_late_until_it_does() -> Result<()> {
             .then_some(()))
     })?;
     hall.gateway.wait_for_metric(late, 0.0..=0.0, Patience::Long)?;
+    sources.wait_for_output("\"late_tags\":0,", Patience::Long)?;
+    tags.wait_for_output("hall/total  8  good\n", Patience::Long)?;
     // The other one has none of it.
     hall.plc.set("Line1.Speed", 2.5)?;
     assert_eq!(hall.source("plc")?["late_tags"], 0);

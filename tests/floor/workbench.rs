@@ -174,6 +174,12 @@ fn the_way_from_an_unknown_machine_to_a_proven_mapping_is_as_the_readme_says() -
                 Reader::new(&kafka.bootstrap(), &topic(&bench.site, "measurement"))?
                     .at_least(3, Patience::Long)?;
             }
+            "sources" => {
+                let mut shown = Process::start(&name, &bench.command(line)?, &folder.join("sources.log"))?;
+                for source in ["plc  online", "conveyors  online"] {
+                    shown.wait_for_output(source, Patience::Long)?;
+                }
+            }
             "tags" => {
                 let mut shown = Process::start(&name, &bench.command(line)?, &folder.join("tags.log"))?;
                 bench.plc.count_up("Line1.Good", 1, 100_000, 20)?;
@@ -219,7 +225,7 @@ fn the_way_from_an_unknown_machine_to_a_proven_mapping_is_as_the_readme_says() -
         }
         done.push(name);
     }
-    ensure!(done.len() == 13, "{done:?}");
+    ensure!(done.len() == 14, "{done:?}");
     ensure!(
         text(&folder, "mappings/conveyor.yaml")?.contains("f32"),
         "the meter's float"

@@ -23,7 +23,7 @@ pub struct Counts {
     pub items: u64,
 }
 
-/// An Eclipse Milo server. It talks encrypted only (Basic256Sha256), to clients that it was told to trust; its variables lie in the namespace
+/// An Eclipse Milo server. It talks encrypted only (`Basic256Sha256`), to clients that it was told to trust; its variables lie in the namespace
 /// [`crate::OpcUaPeer::NAMESPACE`] and keep what they were set to over a restart.
 #[derive(Debug)]
 pub struct MiloPeer {
@@ -118,6 +118,11 @@ impl MiloPeer {
     pub fn tell(&mut self, message: &str, severity: u16) -> Result<()> {
         self.ask(&json!({"op": "tell", "message": message, "severity": severity}))
             .map(drop)
+    }
+
+    /// Says of a structure that it is a subtype of itself, as no server should.
+    pub fn twist_types(&mut self) -> Result<()> {
+        self.ask(&json!({"op": "twist"})).map(drop)
     }
 
     /// What it has of its clients.

@@ -74,3 +74,30 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Counted<T> {
         Pin::new(&mut self.transport).poll_shutdown(cx)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use floorgate_metrics::Metrics;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_passes_is_counted_each_way() {
+        let metrics = Metrics::new().expect("metrics are registered").source("plc");
+        let (near, mut far) = tokio::io::duplex(16);
+        let mut near = Counted::new(near, Some(metrics.traffic()));
+        // More than the other side takes at a time.
+        let sent = tokio::join!(near.write_all(&[7; 40]), async {
+            far.read_exact(&mut [0; 40]).await?;
+            far.write_all(&[1; 5]).await
+        });
+        assert!(sent.0.is_ok() && sent.1.is_ok(), "{sent:?}");
+        near.read_exact(&mut [0; 5]).await.expect("it is there");
+        assert_eq!(metrics.reading().bytes, Some((5, 40)));
+        drop(far);
+        let ended = near.read(&mut [0; 5]).await;
+        assert!(matches!(ended, Ok(0)), "{ended:?}");
+        assert_eq!(metrics.reading().bytes, Some((5, 40)));
+    }
+}

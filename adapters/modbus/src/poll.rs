@@ -235,6 +235,7 @@ impl Poller {
             match self.ask_surely((unit, table, extent), doubts).await {
                 Ok((words, torn)) => {
                     self.heard(unit, cycle);
+                    self.context.metrics.confirm();
                     let missed = self.groups[index].answered(request, words, &torn, &mut cycle.samples);
                     if !missed.is_empty() {
                         cycle.missed.extend(missed);

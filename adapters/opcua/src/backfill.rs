@@ -12,8 +12,8 @@ use floorgate_adapter_api::{GapScope, Notice, Sample, Timestamp};
 use opcua::client::services::HistoryRead;
 use opcua::client::{HistoryReadAction, UARequest};
 use opcua::types::{
-    DataValue, DateTime, Error, HistoryReadResult, HistoryReadValueId, NotificationMessage, NumericRange,
-    QualifiedName, ReadRawModifiedDetails, ReadValueId, StatusCode, TimestampsToReturn, VariableId, Variant,
+    DataValue, DateTime, Error, HistoryReadResult, HistoryReadValueId, NumericRange, QualifiedName,
+    ReadRawModifiedDetails, ReadValueId, StatusCode, TimestampsToReturn, VariableId, Variant,
 };
 
 use crate::history::{Backfill, End, History};
@@ -23,7 +23,7 @@ use crate::outlet::{Halt, Outlet};
 use crate::plan::Plan;
 use crate::publish::{Connected, is_lost};
 use crate::server::read;
-use crate::subscription::State;
+use crate::subscription::{Behind, State, Subscription};
 use crate::value::time_of;
 
 /// Values that are held at a time, of all nodes.
@@ -41,20 +41,29 @@ const BEFORE: Duration = Duration::from_secs(10);
 /// Nothing is newer; an open end would turn the order around.
 const AFTER: Duration = Duration::from_hours(1);
 /// After so many connections that were lost in a row it is the reading that ends them.
-const MOST_LOSSES: u32 = 3;
+const MOST_LOSSES: u32 = 5;
 
 impl State {
-    /// A message came: from its time on a history would be read. Some servers do not say when they sent it.
-    pub fn hear(&mut self, message: &NotificationMessage) {
-        self.heard = time_of(Some(message.publish_time), None).or_else(|| Some(Timestamp::now()));
-        // What waited to be sent when the history was read is long through.
-        let is_over = |backfill: &Backfill| {
-            !backfill.is_due
-                && self
-                    .heard
-                    .is_some_and(|heard| heard > backfill.until.after(Duration::from_mins(1)))
+    /// A subscription has said all that it had to say when its message was sent: from then on a history would be read. Some servers do not say when
+    /// that was.
+    pub fn hear(&mut self, place: usize, sent: DateTime) {
+        let sent = time_of(Some(sent), None).unwrap_or_else(Timestamp::now);
+        if let Some(subscription) = self.subscriptions.get_mut(place) {
+            subscription.told = Some(sent);
+        }
+        // One of which nothing is known yet comes first.
+        self.heard = self.subscriptions.iter().map(|s| s.told).min().flatten();
+    }
+
+    /// Forgets what was read of histories, once all that was sent meanwhile was handed on.
+    pub fn forget_history(&mut self) {
+        let Some(backfill) = self.backfill.as_ref().filter(|backfill| !backfill.is_due) else {
+            return;
         };
-        self.backfill.take_if(|backfill| is_over(backfill));
+        let is_through = |s: &Subscription| s.behind == Behind::Not;
+        if self.heard > Some(backfill.until) && self.subscriptions.iter().all(is_through) {
+            self.backfill = None;
+        }
     }
 
     /// Everything begins anew: what happened since the last message is to be read from histories, where that is wanted.
@@ -194,6 +203,9 @@ impl Connected<'_> {
         let begun = Instant::now();
         let mut batch = NODES_PER_REQUEST;
         loop {
+            if begun.elapsed() > longest {
+                return Err(Early::Reason(format!("it takes longer than {longest:?}")));
+            }
             let mut lacks: Vec<&mut History> = histories.iter_mut().filter(|h| h.is_lacking()).collect();
             let mut first = 0;
             while first < lacks.len() {
@@ -311,20 +323,27 @@ impl Connected<'_> {
         histories: &mut [History],
         horizon: Option<Timestamp>,
     ) -> Result<(), Halt> {
+        let is_next = |time: Timestamp| horizon.is_none_or(|horizon| time <= horizon);
+        // Before any is taken: what is asked for may cost the connection.
+        let told = histories.iter().flat_map(|history| &history.values);
+        let told = told.filter(|(time, _)| is_next(*time));
+        if self
+            .state
+            .types
+            .lack(told.filter_map(|(_, value)| value.value.as_ref()))
+        {
+            self.ask_types().await?;
+        }
         let mut next: Vec<(Timestamp, u32, DataValue)> = Vec::new();
         for history in histories {
             while let Some((time, _)) = history.values.front()
-                && horizon.is_none_or(|horizon| *time <= horizon)
+                && is_next(*time)
                 && let Some((time, value)) = history.values.pop_front()
             {
                 next.push((time, history.place, value));
             }
         }
         next.sort_by_key(|(time, ..)| *time);
-        let told = next.iter().filter_map(|(.., value)| value.value.as_ref());
-        if self.state.types.lack(told) {
-            self.ask_types().await?;
-        }
         let mut samples: Vec<Sample> = Vec::with_capacity(next.len().min(MOST_AT_A_TIME));
         let mut told: Vec<(u32, Timestamp)> = Vec::with_capacity(samples.capacity());
         for (time, place, value) in next {

@@ -11,6 +11,7 @@ use floorgate_adapter_api::{Bookmark, Bookmarks, Timestamp};
 use opcua::types::StatusCode;
 use serde::{Deserialize, Serialize};
 
+use crate::item::Item;
 use crate::plan::Plan;
 use crate::revised::Revisions;
 use crate::settings::Mode;
@@ -170,6 +171,9 @@ impl State {
             .get(HEARD)
             .and_then(|text| serde_json::from_str(text).ok());
         state.heard = heard.flatten().map(Timestamp::from_nanos);
+        for subscription in &mut state.subscriptions {
+            subscription.told = state.heard;
+        }
         state
     }
 
@@ -210,6 +214,8 @@ impl State {
                 tags,
                 items,
                 asked,
+                is_of_conditions: first.is_some_and(Item::is_of_conditions),
+                told: None,
                 publishing: asked,
                 revisions,
                 full: false,
@@ -243,6 +249,8 @@ mod tests {
             tags: vec![0, 1, 2, 5, 6, 3],
             items: vec![10, 11, 12, 13, 14, 20],
             asked: Duration::ZERO,
+            is_of_conditions: false,
+            told: None,
             publishing: Duration::ZERO,
             revisions: None,
             full: false,

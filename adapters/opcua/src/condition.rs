@@ -8,10 +8,10 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use floorgate_adapter_api::{Quality, Sample, Value};
+use floorgate_adapter_api::{Quality, Sample, Timestamp, Value};
 use opcua::types::{NodeId, ObjectTypeId, Variant};
 
-use crate::event::{Fields, Of};
+use crate::event::{self, Fields, Of};
 use crate::item::Tag;
 use crate::value::time_of;
 
@@ -33,6 +33,8 @@ pub struct Standing {
     due: Option<Instant>,
     /// Until when the refresh that was asked for has to end.
     until: Option<Instant>,
+    /// The question is on its way.
+    is_asking: bool,
     /// When the server was last asked.
     asked: Option<Instant>,
     /// How long was waited before that.
@@ -54,14 +56,20 @@ impl Standing {
         self.due = Some(now + self.pause);
     }
 
-    /// Whether the server is to be asked now.
+    /// Whether the server is to be asked now: not while it tells all conditions, or is asked.
     pub fn is_due(&self, now: Instant) -> bool {
-        self.due.is_some_and(|due| due <= now)
+        let is_busy = self.is_asking || self.telling.is_some() || self.until.is_some();
+        !is_busy && self.due.is_some_and(|due| due <= now)
+    }
+
+    /// The server is asked now. On a new connection nothing that was asked on the one before is answered.
+    pub fn ask(&mut self, is_asking: bool) {
+        self.is_asking = is_asking;
     }
 
     /// The server was asked, and has agreed or not.
     pub fn was_asked(&mut self, now: Instant, agreed: bool) {
-        (self.due, self.asked) = (None, Some(now));
+        (self.is_asking, self.due, self.asked) = (false, None, Some(now));
         self.until = agreed.then(|| now + WITHIN);
     }
 
@@ -81,8 +89,8 @@ impl Standing {
             .collect()
     }
 
-    /// What an event comes to, for tags.
-    pub fn take(&mut self, tags: &[Tag], mut fields: Fields, now: Instant) -> Told {
+    /// What an event comes to, for tags. `uris` are the server's namespaces.
+    pub fn take(&mut self, tags: &[Tag], mut fields: Fields, uris: &[String], now: Instant) -> Told {
         let times = Times(fields.times());
         let of = match fields.of(Of::EventType) {
             Variant::NodeId(of) => *of,
@@ -90,7 +98,13 @@ impl Standing {
         };
         let is = |id: ObjectTypeId| of == id;
         if is(ObjectTypeId::RefreshStartEventType) {
-            self.telling = Some(Telling::default());
+            let before = self.telling.take();
+            // One that begins while another goes on takes over what was told: neither is whole.
+            self.telling = Some(Telling {
+                is_part: before.is_some(),
+                ..before.unwrap_or_default()
+            });
+            self.until.get_or_insert(now + WITHIN);
             return Told::Begun;
         }
         if is(ObjectTypeId::RefreshEndEventType) {
@@ -98,7 +112,7 @@ impl Standing {
             let Some(telling) = self.telling.take() else {
                 // Its start was lost, and what came before: all that it told was taken one by one.
                 self.want(now);
-                return Told::Nothing;
+                return Told::Lost(times.lost(tags));
             };
             if telling.is_part {
                 self.want(now);
@@ -117,14 +131,18 @@ impl Standing {
                 telling.is_part = true;
             }
             self.want(now);
-            return Told::Nothing;
+            return if is_overflow {
+                Told::Lost(times.lost(tags))
+            } else {
+                Told::Begun
+            };
         }
-        let Some((id, record)) = record(&of, &mut fields) else {
+        let Some((id, record)) = record(&of, &mut fields, uris) else {
             return Told::Nothing;
         };
         match &mut self.telling {
             Some(telling) => {
-                telling.add(id, record);
+                telling.add(id, times.of_event(), record);
                 Told::Nothing
             }
             None => Told::One(times.samples(tags, &record, false)),
@@ -137,8 +155,10 @@ impl Standing {
 pub enum Told {
     /// Nothing that is to be handed on.
     Nothing,
-    /// All conditions are told from here on.
+    /// All conditions are told from here on, or are to be asked for.
     Begun,
+    /// Something was lost, and all conditions are to be asked for.
+    Lost(Vec<Sample>),
     /// All conditions.
     All(Vec<Sample>),
     /// Some of all, of which others may be raised as well.
@@ -150,25 +170,27 @@ pub enum Told {
 /// The conditions that a refresh has told so far, by id.
 #[derive(Debug, Default)]
 struct Telling {
-    all: HashMap<Arc<str>, Value>,
+    /// With when each was told.
+    all: HashMap<Arc<str>, (Option<Timestamp>, Value)>,
     /// There were more.
     is_part: bool,
 }
 
 impl Telling {
-    fn add(&mut self, id: Arc<str>, record: Value) {
-        if self.all.len() < MOST_CONDITIONS || self.all.contains_key(&id) {
-            self.all.insert(id, record);
-        } else {
-            self.is_part = true;
+    /// A change of the moment may stand before the state that it changed (OPC 10000-9 §5.5.7).
+    fn add(&mut self, id: Arc<str>, at: Option<Timestamp>, record: Value) {
+        match self.all.get(&id) {
+            Some((before, _)) if *before > at => {}
+            None if self.all.len() >= MOST_CONDITIONS => self.is_part = true,
+            _ => drop(self.all.insert(id, (at, record))),
         }
     }
 
     /// The records, in an order that is no meaning of its own and the same each time.
     fn into_records(self) -> Vec<Value> {
-        let mut all: Vec<(Arc<str>, Value)> = self.all.into_iter().collect();
+        let mut all: Vec<_> = self.all.into_iter().collect();
         all.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
-        all.into_iter().map(|(_, record)| record).collect()
+        all.into_iter().map(|(_, (_, record))| record).collect()
     }
 }
 
@@ -177,6 +199,15 @@ impl Telling {
 struct Times([Option<opcua::types::DateTime>; 2]);
 
 impl Times {
+    fn of_event(self) -> Option<Timestamp> {
+        time_of(self.0[0], None)
+    }
+
+    /// That something was lost.
+    fn lost(self, tags: &[Tag]) -> Vec<Sample> {
+        tags.iter().map(|tag| event::lost(tag.id)).collect()
+    }
+
     fn samples(self, tags: &[Tag], value: &Value, gap: bool) -> Vec<Sample> {
         let [source_time, server_time] = self.0.map(|time| time_of(time, None));
         let of = move |tag: &Tag| Sample {
@@ -192,9 +223,13 @@ impl Times {
 }
 
 /// The record of a condition, and its id; `None` where the event is of none, or of one of its former states.
-fn record(of: &NodeId, fields: &mut Fields) -> Option<(Arc<str>, Value)> {
+fn record(of: &NodeId, fields: &mut Fields, uris: &[String]) -> Option<(Arc<str>, Value)> {
     let id: Arc<str> = match fields.of(Of::Condition) {
-        Variant::NodeId(id) if !id.is_null() => id.to_string().into(),
+        // The number of a namespace may be another after the server was started anew.
+        Variant::NodeId(id) if !id.is_null() => match uris.get(usize::from(id.namespace)) {
+            Some(uri) if id.namespace > 0 => format!("nsu={uri};{}", id.identifier).into(),
+            _ => id.to_string().into(),
+        },
         _ => return None,
     };
     // A branch is a former state that waits to be acknowledged, beside the present one (OPC 10000-9 §5.5.2).

@@ -29,11 +29,17 @@ fn event(of: ObjectTypeId, condition: Option<(&str, bool)>) -> Fields {
 
 /// What is told of events, the ids of conditions that are active in brackets where all are told together.
 fn told(standing: &mut Standing, now: Instant, events: Vec<Fields>) -> Vec<String> {
+    let uris = ["http://opcfoundation.org/UA/", "urn:server", "urn:plant"].map(str::to_owned);
     let mut seen = Vec::new();
     for event in events {
-        let (samples, is_all) = match standing.take(&tags(), event, now) {
+        let (samples, is_all) = match standing.take(&tags(), event, &uris, now) {
             Told::Nothing | Told::Begun => continue,
             Told::All(samples) => (samples, true),
+            Told::Lost(samples) => {
+                assert!(samples.iter().all(|sample| sample.gap && sample.value.is_none()));
+                seen.push("lost".to_owned());
+                continue;
+            }
             Told::Part(samples) | Told::One(samples) => (samples, false),
         };
         for sample in samples {
@@ -80,25 +86,68 @@ fn a_whole_refresh_tells_all_and_changes_between_are_among_them() {
     let (mut standing, now) = (Standing::default(), Instant::now());
     let events = vec![start(), alarm("b"), alarm("a"), end(), alarm("c")];
     let seen = told(&mut standing, now, events);
-    assert_eq!(seen, [r#"["ns=2;s=a", "ns=2;s=b"]"#, "ns=2;s=c"]);
+    assert_eq!(
+        seen,
+        [
+            r#"["nsu=urn:plant;s=a", "nsu=urn:plant;s=b"]"#,
+            "nsu=urn:plant;s=c"
+        ]
+    );
     assert!(!standing.is_due(now + CALM));
 }
 
 #[test]
 fn a_refresh_of_which_something_was_lost_is_not_taken_for_all() {
     let now = Instant::now();
-    for (name, events) in [
-        ("in the middle", vec![start(), alarm("a"), overflow(), end()]),
-        ("with its start", vec![overflow(), alarm("a"), end()]),
-        ("with its start, unsaid", vec![alarm("a"), end()]),
+    let (one, gap) = ("nsu=urn:plant;s=a", "nsu=urn:plant;s=a gap");
+    for (name, events, expected) in [
+        (
+            "in the middle",
+            vec![start(), alarm("a"), overflow(), end()],
+            vec!["lost", gap],
+        ),
+        (
+            "with its start",
+            vec![overflow(), alarm("a"), end()],
+            vec!["lost", one, "lost"],
+        ),
+        (
+            "with its start, unsaid",
+            vec![alarm("a"), end()],
+            vec![one, "lost"],
+        ),
+        (
+            "one in another",
+            vec![start(), alarm("a"), start(), end()],
+            vec![gap],
+        ),
     ] {
         let mut standing = Standing::default();
-        let seen = told(&mut standing, now, events);
-        assert_eq!(seen.len(), 1, "{name}");
-        assert!(seen[0].starts_with("ns=2;s=a"), "{name}: {seen:?}");
-        assert_eq!(seen[0].ends_with("gap"), name == "in the middle");
+        assert_eq!(told(&mut standing, now, events), expected, "{name}");
         assert!(standing.is_due(now), "{name}: all are to be told again");
     }
+}
+
+#[test]
+fn a_change_of_the_moment_is_not_undone_by_the_state_before_it() {
+    let (mut standing, now) = (Standing::default(), Instant::now());
+    let at = |seconds: u16, active: bool| {
+        let mut fields = event(RAISED, Some(("a", active)));
+        fields.0[0] = DateTime::ymd_hms(2026, 1, 1, 0, 0, seconds).into();
+        fields
+    };
+    let uris = [const { String::new() }; 3];
+    let mut all = None;
+    for event in [start(), at(9, false), at(5, true), end()] {
+        if let Told::All(samples) = standing.take(&tags(), event, &uris, now) {
+            all = Some(samples);
+        }
+    }
+    let value = all.unwrap().remove(0).value.unwrap();
+    let Some(Value::List(records)) = value.part("refresh") else {
+        panic!("{value}")
+    };
+    assert_eq!(records[0].part("active"), Some(&Value::Bool(false)));
 }
 
 #[test]
@@ -120,6 +169,7 @@ fn what_is_never_whole_is_asked_for_after_pauses_that_grow() {
     }
     assert_eq!(pauses, [1, 2, 4, 8, 16, 32, 60, 60, 60]);
     standing.was_asked(now, true);
+    let _ = told(&mut standing, now, vec![start(), alarm("a"), end()]);
     let later = now + CALM + Duration::from_secs(1);
     standing.want(later);
     assert!(standing.is_due(later));
@@ -138,6 +188,9 @@ fn a_refresh_without_an_end_holds_nothing_back() {
         .iter()
         .map(|sample| text(sample, false))
         .collect();
-    assert_eq!(given, ["ns=2;s=a gap"]);
-    assert_eq!(told(&mut standing, now, vec![alarm("b")]), ["ns=2;s=b"]);
+    assert_eq!(given, ["nsu=urn:plant;s=a gap"]);
+    assert_eq!(told(&mut standing, now, vec![alarm("b")]), ["nsu=urn:plant;s=b"]);
+    // Nobody asked for this one.
+    assert!(told(&mut standing, now, vec![start(), alarm("a")]).is_empty());
+    assert!(standing.is_overdue(now + WITHIN));
 }

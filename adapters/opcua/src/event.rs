@@ -1,15 +1,15 @@
 //! Events: which fields of them are asked for, and what they come to (OPC 10000-4 §7.22.3, OPC 10000-9).
 
-use floorgate_adapter_api::{Sample, Value};
+use floorgate_adapter_api::{Sample, TagId, Value};
 use opcua::types::{
     AttributeId, ContentFilter, ContentFilterElement, DataValue, DateTime, EventFilter, ExtensionObject,
     FilterOperator, LiteralOperand, NodeId, NumericRange, ObjectTypeId, QualifiedName,
-    SimpleAttributeOperand, Variant,
+    SimpleAttributeOperand, StatusCode, Variant,
 };
 
 use crate::item::{Item, Tag, What};
 use crate::structure::Types;
-use crate::value::{Unsupported, told, value_of};
+use crate::value::{Unsupported, refusal, told, value_of};
 
 /// The fields that come first in each event: its time, when the server took it, and what it is.
 pub const FIRST: [&str; 3] = ["Time", "ReceiveTime", "EventType"];
@@ -158,8 +158,10 @@ impl Fields {
 /// What an event comes to.
 #[derive(Debug)]
 pub enum Happened {
+    /// Nothing: it is about a refresh of conditions.
+    Nothing,
     /// The server lost events of the item.
-    Lost,
+    Lost(Vec<Sample>),
     /// Samples of its tags, and a type that could not be taken over.
     Told(Vec<Sample>, Option<Unsupported>),
 }
@@ -167,9 +169,18 @@ pub enum Happened {
 /// What an event of a type that is asked for by its fields comes to.
 pub fn happened(tags: &[Tag], mut fields: Fields, types: &Types) -> Happened {
     let [source_timestamp, server_timestamp] = fields.times();
-    let overflow = NodeId::from(ObjectTypeId::EventQueueOverflowEventType);
-    if matches!(fields.of(Of::EventType), Variant::NodeId(of) if *of == overflow) {
-        return Happened::Lost;
+    if let Variant::NodeId(of) = fields.of(Of::EventType) {
+        let is = |id: ObjectTypeId| *of == id;
+        if is(ObjectTypeId::EventQueueOverflowEventType) {
+            return Happened::Lost(tags.iter().map(|tag| lost(tag.id)).collect());
+        }
+        // These come whatever is asked for (OPC 10000-9 §4.5).
+        if is(ObjectTypeId::RefreshStartEventType)
+            || is(ObjectTypeId::RefreshEndEventType)
+            || is(ObjectTypeId::RefreshRequiredEventType)
+        {
+            return Happened::Nothing;
+        }
     }
     let (mut samples, mut unsupported) = (Vec::with_capacity(tags.len()), None);
     for (place, tag) in (FIRST.len()..).zip(tags) {
@@ -184,4 +195,12 @@ pub fn happened(tags: &[Tag], mut fields: Fields, types: &Types) -> Happened {
         unsupported = kind.or(unsupported);
     }
     Happened::Told(samples, unsupported)
+}
+
+/// Says of a tag that something of it was lost: what comes next has a gap.
+pub fn lost(tag: TagId) -> Sample {
+    Sample {
+        gap: true,
+        ..refusal(tag, StatusCode::BadDataLost)
+    }
 }

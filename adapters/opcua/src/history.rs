@@ -47,6 +47,8 @@ pub struct History {
     pub end: Option<End>,
     /// What was read before, as long as it comes again.
     known: Option<Last>,
+    /// Values without any time were left out.
+    is_untimed: bool,
     empty: u8,
 }
 
@@ -62,6 +64,7 @@ impl History {
             begins_again: false,
             end: None,
             known: None,
+            is_untimed: false,
             empty: 0,
         }
     }
@@ -73,8 +76,7 @@ impl History {
 
     /// Up to when nothing more of it can come before: `None` where all is read. It is read from `from` on.
     pub fn horizon(&self, from: Timestamp) -> Option<Timestamp> {
-        let read = self.values.back().map(|(time, _)| *time);
-        let known = read.or(self.last.map(|last| last.time));
+        let known = self.last.map(|last| last.time);
         self.end
             .is_none()
             .then(|| known.map_or(from, |known| known.max(from)))
@@ -116,7 +118,8 @@ impl History {
             ) {
                 continue;
             }
-            let Some(time) = time_of(value.source_timestamp.or(value.server_timestamp), None) else {
+            let Some(time) = time_of_one(&value) else {
+                self.is_untimed = true;
                 continue;
             };
             if let Some(known) = &mut self.known
@@ -140,7 +143,8 @@ impl History {
             // A server that cannot go on where it was may have more than it was asked for.
             let may_have_more = is_by_time && given >= most;
             self.begins_again = is_new && may_have_more;
-            let end = if may_have_more { End::Part } else { End::Whole };
+            let is_part = may_have_more || self.is_untimed;
+            let end = if is_part { End::Part } else { End::Whole };
             self.end = (!self.begins_again).then_some(end);
         } else if self.empty >= MOST_EMPTY {
             self.end = Some(End::Part);
@@ -183,6 +187,8 @@ pub enum Beside {
     New,
     /// It was handed on.
     Told,
+    /// Its time is before that of what was handed on, and the server took it after that: it is what holds now.
+    Present,
     /// It is older than what was handed on, and was not among it: the historian did not keep it.
     Missed,
 }
@@ -232,12 +238,15 @@ impl Backfill {
 
     /// What a value that an item sends is.
     pub fn beside(&self, place: u32, value: &DataValue) -> Beside {
-        let (Some(last), Some(time)) = (self.last.get(&place), time_of(value.source_timestamp, None)) else {
+        let (Some(last), Some(time)) = (self.last.get(&place), time_of_one(value)) else {
             return Beside::New;
         };
         let taken = time_of(value.server_timestamp, None);
         if time >= last.time || taken.is_some_and(|taken| taken > self.until) {
             return Beside::New;
+        }
+        if taken.is_some_and(|taken| taken >= last.time) {
+            return Beside::Present;
         }
         // Some historians round the times of what they keep.
         let is_known = |times: &Vec<i64>| times.binary_search(&millis(time)).is_ok();
@@ -247,6 +256,11 @@ impl Backfill {
             Beside::Missed
         }
     }
+}
+
+/// When a value came to be, or was taken where it does not say so.
+fn time_of_one(value: &DataValue) -> Option<Timestamp> {
+    time_of(value.source_timestamp.or(value.server_timestamp), None)
 }
 
 fn millis(time: Timestamp) -> i64 {

@@ -188,6 +188,12 @@ fn what_is_sent_again_is_known_and_what_a_historian_left_out_is_missed() {
     };
     assert_eq!(backfill.beside(0, &late), Beside::New, "taken after it was read");
     assert_eq!(backfill.beside(1, &value(0, 1)), Beside::New);
+    // The historian's own mark of the outage is newer than the value that has stood since before.
+    let standing = DataValue {
+        server_timestamp: Some(DateTime::from(EPOCH + 1_350 * 10_000)),
+        ..value(0, 50)
+    };
+    assert_eq!(backfill.beside(0, &standing), Beside::Present);
     let mut rounded = value(0, 1_100);
     rounded.source_timestamp = Some(DateTime::from(EPOCH + 1_100 * 10_000 + 123));
     assert_eq!(backfill.beside(0, &rounded), Beside::Told);
@@ -206,4 +212,20 @@ fn a_history_goes_on_where_the_connection_before_left_it() {
     let later = kept().split_off(2);
     history.take(page(StatusCode::Good, false, later), 1_000);
     assert_eq!(read(&mut history), [4, 5, 6]);
+}
+
+#[test]
+fn a_page_that_is_not_in_the_order_of_time_holds_nothing_up() {
+    let mut history = history();
+    history.take(page(StatusCode::Good, true, vec![value(0, 10), value(1, 5)]), 7);
+    let horizon = history.horizon(at(0)).unwrap();
+    assert!(history.values.iter().all(|(time, _)| *time <= horizon));
+}
+
+#[test]
+fn what_has_no_time_is_missing() {
+    let mut history = history();
+    let untimed = DataValue::value_only(1);
+    history.take(page(StatusCode::Good, false, vec![value(0, 10), untimed]), 7);
+    assert_eq!(history.end, Some(End::Part));
 }

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::ops::Range;
+use std::time::Duration;
 
 use floorgate_adapter_api::{Node, Problems, Span, TagId, TagSpec};
 use floorgate_yaml::{Draft, draft};
@@ -11,6 +12,9 @@ use opcua::types::{Identifier, NodeId};
 use crate::address::{Address, NamespaceName, NodeAddress, ServerDeadband};
 use crate::field::Field;
 use crate::settings::millis;
+
+/// The longest publishing interval of a tag's own: until a subscription was heard it is not known whether anything was missed.
+const SLOWEST: Duration = Duration::from_mins(1);
 
 /// A tag.
 #[derive(Debug)]
@@ -97,6 +101,11 @@ impl Item {
     /// The place of its namespace's URI, where it is named by URI.
     pub fn uri(&self) -> Option<usize> {
         self.node.uri()
+    }
+
+    /// Whether it tells conditions. These have subscriptions of their own: a refresh is of a subscription, and tells all of its events again.
+    pub fn is_of_conditions(&self) -> bool {
+        matches!(self.what, What::Conditions)
     }
 
     /// What tells it apart from others: where it is, and what it tells.
@@ -372,16 +381,15 @@ fn check(address: &Address, spec: &TagSpec<'_>, problems: &mut Problems) {
             .error(at("queue_size"), format!("`queue_size` of tag {name} is 0"))
             .hint("it is at least 1");
     }
-    if address
-        .publishing_interval
-        .is_some_and(|interval| interval.get().is_zero())
+    if let Some(interval) = address.publishing_interval
+        && (interval.get().is_zero() || interval.get() > SLOWEST)
     {
         problems
             .error(
                 at("publishing_interval"),
-                format!("`publishing_interval` of tag {name} is 0"),
+                format!("`publishing_interval` of tag {name} is {interval}"),
             )
-            .hint("such as `publishing_interval: 1s`");
+            .hint("it is above 0 and at most `1min`; how often the server looks at the node is `sampling_interval`");
     }
     let kinds = [
         ("node", address.node.is_some()),

@@ -19,7 +19,7 @@ use crate::item::{Item, What};
 use crate::outlet::Halt;
 use crate::publish::{Connected, is_lost};
 use crate::server::reason;
-use crate::subscription::Subscription;
+use crate::subscription::{Group, Subscription};
 use crate::value;
 
 /// How long the server may take to make a batch of items. Some look each node up in a device.
@@ -49,8 +49,7 @@ impl Connected<'_> {
                 self.refuse(last, StatusCode::BadNodeIdUnknown, refusals);
                 continue;
             }
-            let publishing = self.plan.publishing(&self.plan.items()[last as usize]);
-            let place = match self.subscription_with_room(capacity, publishing).await {
+            let place = match self.subscription_with_room(capacity, self.group(last)).await {
                 Ok(place) => place,
                 Err(error) if is_refusal(error.status()) => {
                     self.refuse_all(std::mem::take(&mut waiting), error.status(), refusals);
@@ -152,8 +151,12 @@ impl Connected<'_> {
                 standing.want(Instant::now());
                 self.state.unseen.insert(tag);
             }
-            // Of events none need ever happen.
-            What::Events(..) => {}
+            // Of events none need ever happen, so that nothing else would say that it is taken back.
+            What::Events(..) => {
+                if self.state.refused.remove(&tag).is_some() {
+                    self.state.layout_told = false;
+                }
+            }
         }
         self.state.faulty.remove(&tag);
     }
@@ -178,6 +181,12 @@ impl Connected<'_> {
             }
             taken => capacity.min(taken),
         }
+    }
+
+    /// What the tags of its subscription have in common.
+    fn group(&self, tag: u32) -> Group {
+        let item = &self.plan.items()[tag as usize];
+        (self.plan.publishing(item), item.is_of_conditions())
     }
 
     /// Deletes the items of tags that the server took and then called unknown, so that they can be made anew.
@@ -221,21 +230,17 @@ impl Connected<'_> {
             .rev()
             .filter(|tag| !placed[*tag as usize] && (again || !self.state.refused.contains_key(tag)))
             .collect();
-        // Those of one interval come one after the other, since they share a subscription.
-        unplaced.sort_by_key(|tag| {
-            let publishing = self.plan.publishing(&self.plan.items()[*tag as usize]);
-            (!self.state.faulty.contains(tag), Reverse(publishing))
-        });
+        // Those that share a subscription come one after the other.
+        unplaced.sort_by_key(|tag| (!self.state.faulty.contains(tag), Reverse(self.group(*tag))));
         unplaced
     }
 
     fn take(&self, waiting: &mut Vec<u32>, most: usize) -> (Vec<u32>, Vec<MonitoredItemCreateRequest>) {
         let (mut tags, mut requests) = (Vec::with_capacity(most), Vec::with_capacity(most));
-        let publishing = |tag: u32| self.plan.publishing(&self.plan.items()[tag as usize]);
-        let all = waiting.last().map(|first| publishing(*first));
+        let all = waiting.last().map(|first| self.group(*first));
         while tags.len() < most {
             let Some(tag) = waiting.pop() else { break };
-            let request = self.request(tag).filter(|_| Some(publishing(tag)) == all);
+            let request = self.request(tag).filter(|_| Some(self.group(tag)) == all);
             let Some(request) = request else {
                 // It is for another subscription, or is refused when it is the next one.
                 waiting.push(tag);
@@ -276,12 +281,13 @@ impl Connected<'_> {
         })
     }
 
-    async fn subscription_with_room(&mut self, most: usize, publishing: Duration) -> Result<usize, Error> {
-        let has_room = |s: &Subscription| !s.full && s.tags.len() < most && s.asked == publishing;
+    async fn subscription_with_room(&mut self, most: usize, group: Group) -> Result<usize, Error> {
+        let is_of = |s: &Subscription| (s.asked, s.is_of_conditions) == group;
+        let has_room = |s: &Subscription| !s.full && s.tags.len() < most && is_of(s);
         if let Some(place) = self.state.subscriptions.iter().position(has_room) {
             return Ok(place);
         }
-        let revised = self.state.create(self.session, self.plan, publishing).await?;
+        let revised = self.state.create(self.session, self.plan, group).await?;
         revised.log("made", self.plan);
         Ok(self.state.subscriptions.len() - 1)
     }

@@ -25,6 +25,7 @@ pub mod browse;
 mod call;
 mod condition;
 mod connection;
+mod definitions;
 mod drive;
 mod event;
 mod field;

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use floorgate_adapter_api::Sample;
+use floorgate_adapter_api::{GapScope, Notice, Sample};
 use opcua::types::{
     DataChangeNotification, DataValue, EventFieldList, EventNotificationList, ExtensionObject,
     MonitoredItemNotification, StatusChangeNotification, StatusCode,
@@ -121,11 +121,13 @@ impl Connected<'_> {
         self.see(place);
         if let Some(backfill) = &self.state.backfill {
             let beside = backfill.beside(place, &item.value);
-            // What a historian leaves out, or its queue at the server, is missing before what comes next.
-            if beside == Beside::Missed || beside == Beside::Told && item.value.status().overflow() {
-                self.state.lossy.insert(place);
+            // What a historian left out, or a queue at the server, is missing.
+            if matches!(beside, Beside::Missed | Beside::Present)
+                || beside == Beside::Told && item.value.status().overflow()
+            {
+                self.state.lossy.push(place);
             }
-            if beside != Beside::New {
+            if matches!(beside, Beside::Told | Beside::Missed) {
                 return;
             }
         }
@@ -161,12 +163,7 @@ impl Connected<'_> {
         };
         let (told, unsupported) = value::told(data, Some(&self.state.types));
         let tags = self.plan.tags_of(item).iter();
-        let of = |tag: &Tag| told.sample(tag.id, tag.field.as_ref());
-        if self.state.lossy.is_empty() {
-            samples.extend(tags.map(of));
-        } else {
-            self.hand_over(place, tags.map(of).collect(), samples);
-        }
+        samples.extend(tags.map(|tag| told.sample(tag.id, tag.field.as_ref())));
         self.note(place, unsupported);
     }
 
@@ -185,30 +182,25 @@ impl Connected<'_> {
         match of.what {
             What::Value => {}
             What::Events(..) => match event::happened(tags, fields, &self.state.types) {
-                Happened::Lost => {
-                    let (source, first) = (&self.plan.name, tags.first());
-                    let tag = first.map_or("", |tag| &tag.name);
-                    tracing::warn!(
-                        source,
-                        tag,
-                        see = "opcua-changes-missed",
-                        "the server lost events: its queue was full"
-                    );
-                    self.state.lossy.insert(place);
+                Happened::Nothing => {}
+                Happened::Lost(lost) => {
+                    self.warn_of_overflow(tags);
+                    samples.extend(lost);
                 }
                 Happened::Told(told, unsupported) => {
-                    self.hand_over(place, told, samples);
+                    samples.extend(told);
                     self.note(place, unsupported);
                 }
             },
             What::Conditions => {
                 let standing = self.state.conditions.entry(place).or_default();
-                match standing.take(tags, fields, Instant::now()) {
+                match standing.take(tags, fields, &self.facts.uris, Instant::now()) {
                     Told::Nothing => {}
-                    // Until all is told the next process could not go on from here.
-                    Told::Begun => {
-                        self.state.unseen.insert(place);
-                        self.state.layout_told = false;
+                    Told::Begun => self.await_conditions(place),
+                    Told::Lost(lost) => {
+                        self.warn_of_overflow(tags);
+                        self.await_conditions(place);
+                        samples.extend(lost);
                     }
                     Told::All(told) => {
                         self.see(place);
@@ -220,16 +212,38 @@ impl Connected<'_> {
         }
     }
 
-    /// Adds samples of an item, the first after something was lost with a gap.
-    fn hand_over(&mut self, place: u32, told: Vec<Sample>, samples: &mut Vec<Sample>) {
-        let before = samples.len();
-        samples.extend(told);
-        if !self.state.lossy.is_empty() && self.state.lossy.remove(&place) {
-            for sample in &mut samples[before..] {
-                sample.gap = true;
-            }
-            self.outlet.metrics.gaps.inc();
+    /// Says of which tags a message showed that something was lost.
+    pub async fn tell_losses(&mut self) -> Result<(), Halt> {
+        let lossy = std::mem::take(&mut self.state.lossy);
+        if lossy.is_empty() {
+            return Ok(());
         }
+        let items = lossy
+            .iter()
+            .filter_map(|place| self.plan.items().get(*place as usize));
+        let tags = items.flat_map(|item| self.plan.tags_of(item)).map(|tag| tag.id);
+        let notice = Notice::Gap {
+            scope: GapScope::Tags(tags.collect()),
+            reason: "the server sent what its history did not have".to_owned(),
+        };
+        self.outlet.gap(notice).await
+    }
+
+    /// Until all conditions are told the next process could not go on from here.
+    pub fn await_conditions(&mut self, place: u32) {
+        self.state.unseen.insert(place);
+        self.state.layout_told = false;
+    }
+
+    fn warn_of_overflow(&self, tags: &[Tag]) {
+        let (source, tag) = (&self.plan.name, tags.first().map_or("", |tag| &tag.name));
+        tracing::warn!(
+            source,
+            tag,
+            see = "opcua-changes-missed",
+            "the server lost events: its queue was full"
+        );
+        self.outlet.metrics.gaps.inc();
     }
 
     /// Something was told of an item.

@@ -1,6 +1,6 @@
 //! The nonce that the next activation of a session is signed over, and that a password is encrypted with.
 //!
-//! It is that of the server's last answer to CreateSession or ActivateSession (OPC 10000-4 §5.7.3). The library keeps it in the place of the
+//! It is that of the server's last answer to `CreateSession` or `ActivateSession` (OPC 10000-4 §5.7.3). The library keeps it in the place of the
 //! secure channel's own, so that each channel that is opened or renewed writes over it: a server that checks signatures would then never
 //! re-activate a session on another connection, and keep the old one beside a new one until its time is over.
 

@@ -176,7 +176,7 @@ impl Plan {
     pub fn publishing(&self, item: &Item) -> std::time::Duration {
         let own = item
             .publishing_millis
-            .map(|millis| std::time::Duration::from_secs_f32(millis / 1e3));
+            .map(|millis| std::time::Duration::from_secs_f64(f64::from(millis) / 1e3));
         own.unwrap_or_else(|| self.settings.publishing_interval.get())
     }
 

@@ -22,6 +22,7 @@ use crate::items::{Refusals, failed};
 use crate::outlet::{Halt, Outlet};
 use crate::plan::Plan;
 use crate::reason::Reason;
+use crate::refresh;
 use crate::server::Facts;
 use crate::source::LinkWatch;
 use crate::subscription::{State, Stored, Subscription, is_newer, next};
@@ -67,7 +68,10 @@ impl Connected<'_> {
 
     async fn publish_until_halt(&mut self) -> Result<std::convert::Infallible, Halt> {
         let session = self.session;
-        let mut in_flight = FuturesUnordered::new();
+        let (mut in_flight, mut refreshes) = (FuturesUnordered::new(), FuturesUnordered::new());
+        for standing in self.state.conditions.values_mut() {
+            standing.ask(false);
+        }
         let mut most = MOST_REQUESTS;
         let mut check = tokio::time::interval(CHECK);
         check.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
@@ -85,10 +89,16 @@ impl Connected<'_> {
                 asked += 1;
                 self.outlet.metrics.requests.inc();
             }
+            for subscription in self.look_after_conditions().await? {
+                self.outlet.metrics.requests.inc();
+                let timeout = self.plan.settings.request_timeout.get();
+                refreshes.push(refresh::ask(session, subscription, timeout));
+            }
             tokio::select! {
                 biased;
                 () = self.outlet.stop.cancelled() => return Err(Halt::Stop),
                 lost = self.link.lost() => return Err(Halt::Lost(lost)),
+                Some(answer) = refreshes.next() => self.refresh_answered(answer)?,
                 Some((answer, tag)) = in_flight.next() => match answer {
                     Ok(response) => {
                         let (id, more) = (response.subscription_id, response.more_notifications);
@@ -116,11 +126,11 @@ impl Connected<'_> {
                 }
             }
             self.end_trials().await?;
-            self.look_after_conditions().await?;
             if !self.state.discarded.is_empty() {
                 self.replace_discarded().await?;
             }
             self.tell_caught_up().await?;
+            self.state.forget_history();
         }
     }
 
@@ -161,8 +171,8 @@ impl Connected<'_> {
             .position(|s| s.id == response.subscription_id);
         // A subscription that was deleted may still have had an answer on its way.
         let Some(place) = known else { return Ok(()) };
-        let message = response.notification_message;
-        let sequence = message.sequence_number;
+        let (message, has_more) = (response.notification_message, response.more_notifications);
+        let (sequence, sent) = (message.sequence_number, message.publish_time);
         let is_keep_alive = is_keep_alive(&message);
         let subscription = &mut self.state.subscriptions[place];
         let (id, last) = (subscription.id, subscription.last);
@@ -184,23 +194,24 @@ impl Connected<'_> {
                 return Ok(());
             }
         }
-        if is_keep_alive {
-            self.state.hear(&message);
-        }
+        let is_there = |state: &State| state.subscriptions.get(place).is_some_and(|s| s.id == id);
         // The place may have changed only if the subscription was lost, and then nothing is left to do here.
-        if is_keep_alive || self.state.subscriptions.get(place).is_none_or(|s| s.id != id) {
-            return Ok(());
+        if !is_keep_alive && is_there(self.state) {
+            self.hand_on(place, message).await?;
         }
-        self.hand_on(place, message).await
+        if is_there(self.state) && !has_more {
+            self.state.hear(place, sent);
+        }
+        Ok(())
     }
 
     /// Hands on what a message holds.
     pub async fn hand_on(&mut self, place: usize, message: NotificationMessage) -> Result<(), Halt> {
         let sequence = message.sequence_number;
-        self.state.hear(&message);
         let objects = message.notification_data.unwrap_or_default();
         self.know_types_of(&objects).await?;
         let (mut samples, ended) = self.samples(objects);
+        self.tell_losses().await?;
         let stored = Stored {
             generation: self.state.subscriptions[place].generation,
             sequence,

@@ -111,7 +111,10 @@ impl Connected<'_> {
 
     /// Says that what is known holds, once no subscription can have anything from before.
     pub async fn tell_caught_up(&mut self) -> Result<(), Halt> {
-        let behind = |s: &crate::subscription::Subscription| s.behind != Behind::Not;
+        let settings = &self.plan.settings;
+        let longest = settings.keep_alive.get().max(settings.publishing_interval.get());
+        // Tags that are slow on purpose hold up nobody else.
+        let behind = |s: &crate::subscription::Subscription| s.behind != Behind::Not && s.asked <= longest;
         if self.catching_up && !self.state.subscriptions.iter().any(behind) {
             self.catching_up = false;
             self.outlet.notice(Notice::CaughtUp).await?;

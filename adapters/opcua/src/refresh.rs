@@ -1,20 +1,47 @@
 //! Has servers tell how all conditions stand (OPC 10000-9 §5.5.7).
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use opcua::client::UARequest;
 use opcua::client::services::Call;
+use opcua::client::{Session, UARequest};
 use opcua::types::{CallMethodRequest, Error, MethodId, ObjectTypeId, StatusCode, Variant};
 
+use crate::condition::Standing;
 use crate::items::failed;
 use crate::outlet::Halt;
 use crate::publish::{Connected, is_lost};
+use crate::subscription::State;
+
+/// A subscription, when its conditions were asked for, and what the server says to that.
+pub type Asked = (u32, Instant, Result<StatusCode, Error>);
+
+/// Asks for all conditions of a subscription's items.
+pub async fn ask(session: &Session, subscription: u32, timeout: Duration) -> Asked {
+    let method = CallMethodRequest {
+        object_id: ObjectTypeId::ConditionType.into(),
+        method_id: MethodId::ConditionType_ConditionRefresh.into(),
+        input_arguments: Some(vec![Variant::UInt32(subscription)]),
+    };
+    let begun = Instant::now();
+    let called = Call::new(session)
+        .methods_to_call(vec![method])
+        .timeout(timeout)
+        .send(session.channel())
+        .await;
+    let answer = called.map(|response| {
+        let result = response.results.unwrap_or_default();
+        result
+            .first()
+            .map_or(StatusCode::BadUnknownResponse, |result| result.status_code)
+    });
+    (subscription, begun, answer)
+}
 
 impl Connected<'_> {
-    /// Asks where that is due, and gives up what does not end.
-    pub async fn look_after_conditions(&mut self) -> Result<(), Halt> {
+    /// Gives up what does not end; the numbers of the subscriptions whose conditions are to be asked for now.
+    pub async fn look_after_conditions(&mut self) -> Result<Vec<u32>, Halt> {
         if self.state.conditions.is_empty() {
-            return Ok(());
+            return Ok(Vec::new());
         }
         let now = Instant::now();
         let standings = self.state.conditions.iter();
@@ -23,17 +50,35 @@ impl Connected<'_> {
         for place in overdue {
             self.give_up_refresh(place, now).await?;
         }
-        let is_due = |place: &u32| {
-            let standing = self.state.conditions.get(place);
-            standing.is_some_and(|standing| standing.is_due(now))
-        };
-        let subscriptions = self.state.subscriptions.iter();
-        let due = subscriptions.filter(|s| s.tags.iter().any(is_due));
-        let due: Vec<u32> = due.map(|s| s.id).collect();
-        for id in due {
-            self.refresh(id).await?;
+        let mut due = Vec::new();
+        for subscription in self.state.subscriptions.iter().filter(|s| s.is_of_conditions) {
+            let conditions = &self.state.conditions;
+            let is_due = |place: &u32| conditions.get(place).is_some_and(|standing| standing.is_due(now));
+            if subscription.tags.iter().any(is_due) {
+                due.push(subscription.id);
+            }
         }
-        Ok(())
+        for id in &due {
+            for standing in self.standings(*id) {
+                standing.ask(true);
+            }
+        }
+        Ok(due)
+    }
+
+    /// The items of a subscription that tell conditions.
+    fn standings(&mut self, subscription: u32) -> impl Iterator<Item = &mut Standing> {
+        let State {
+            subscriptions,
+            conditions,
+            ..
+        } = &mut *self.state;
+        let of = subscriptions.iter().find(|s| s.id == subscription);
+        let of = move |place: &u32| of.is_some_and(|s| s.tags.contains(place));
+        conditions
+            .iter_mut()
+            .filter(move |(place, _)| of(place))
+            .map(|(_, standing)| standing)
     }
 
     /// Hands on what a refresh has told that does not end.
@@ -58,26 +103,8 @@ impl Connected<'_> {
         self.outlet.message(told, bookmarks, None).await
     }
 
-    /// Asks for all conditions of a subscription's items.
-    async fn refresh(&mut self, subscription: u32) -> Result<(), Halt> {
-        let method = CallMethodRequest {
-            object_id: ObjectTypeId::ConditionType.into(),
-            method_id: MethodId::ConditionType_ConditionRefresh.into(),
-            input_arguments: Some(vec![Variant::UInt32(subscription)]),
-        };
-        self.outlet.metrics.requests.inc();
-        let begun = Instant::now();
-        let called = Call::new(self.session)
-            .methods_to_call(vec![method])
-            .timeout(self.plan.settings.request_timeout.get())
-            .send(self.session.channel())
-            .await;
-        let answer = called.map(|response| {
-            let result = response.results.unwrap_or_default();
-            result
-                .first()
-                .map_or(StatusCode::BadUnknownResponse, |result| result.status_code)
-        });
+    /// What the server says to the question for all conditions of a subscription.
+    pub fn refresh_answered(&mut self, (subscription, begun, answer): Asked) -> Result<(), Halt> {
         match answer {
             Ok(status) if status.is_good() => self.refresh_was_asked(subscription, true, false),
             // It tells them for a question before, of which something may have been lost.
@@ -109,8 +136,7 @@ impl Connected<'_> {
             standing.was_asked(now, agreed);
             if again {
                 standing.want(now);
-            }
-            if !agreed {
+            } else if !agreed {
                 self.see(place);
             }
         }

@@ -208,6 +208,8 @@ mod tests {
                 tags: Vec::new(),
                 items: Vec::new(),
                 asked: Duration::ZERO,
+                is_of_conditions: false,
+                told: None,
                 publishing: Duration::ZERO,
                 revisions: *revisions,
                 full: false,

@@ -19,6 +19,8 @@ const DEFAULT_BATCH: usize = 1_000;
 pub struct Facts {
     /// For each URI of the plan its index on this server, as of this session.
     pub namespaces: Vec<Option<u16>>,
+    /// All of its namespaces.
+    pub uris: Vec<String>,
     /// When the server started, in ticks of 100 ns; tells a server from its successor after a restart.
     pub started: Option<i64>,
     /// Most monitored items in one request.
@@ -76,8 +78,10 @@ impl Facts {
             Some(Variant::DateTime(time)) => Some(time.ticks()),
             _ => None,
         };
+        let uris = uris.into_iter().map(str::to_owned).collect();
         Ok(Self {
             namespaces,
+            uris,
             started,
             items_per_call: limit(next().as_ref()),
             nodes_per_read: limit(next().as_ref()),

@@ -161,11 +161,23 @@ impl Snapshots {
                 }
             };
             if types.lack(values.iter().filter_map(|value| value.value.as_ref())) {
-                let (session, types, plan) = (Arc::clone(session), types.clone(), Arc::clone(&self.plan));
-                // It goes on for the next request where this one does not wait so long.
-                let asked = tokio::spawn(async move { types.ask(&session, most, &plan).await });
-                if let Ok(Err(error)) = asked.await {
-                    return Err(failed("reading the data types", &error));
+                if types.are_asked() {
+                    types.await_asked().await;
+                } else {
+                    let (session, types, plan) = (Arc::clone(session), types.clone(), Arc::clone(&self.plan));
+                    // It goes on for the next request where this one does not wait so long.
+                    let ask = async move {
+                        match types.ask(&session, most, &plan).await {
+                            Err(error) if error.status() == StatusCode::BadTimeout => {
+                                types.give_up(&plan.name, &failed("reading the data types", &error));
+                                Ok(())
+                            }
+                            asked => asked,
+                        }
+                    };
+                    if let Ok(Err(error)) = tokio::spawn(ask).await {
+                        return Err(failed("reading the data types", &error));
+                    }
                 }
             }
             for ((tag, _), data) in now.iter().zip(values) {

@@ -10,8 +10,6 @@ use std::time::{Duration, Instant};
 
 use floorgate_adapter_api::Value;
 use opcua::client::Session;
-use opcua::client::browser::BrowserConfig;
-use opcua::client::custom_types::DataTypeTreeBuilder;
 use opcua::types::custom::{DataTypeTree, ParsedStructureField, StructTypeInfo};
 use opcua::types::{
     BinaryDecodable, ByteString, ByteStringBody, Context, ContextOwned, DataValue, DateTime, DecodingOptions,
@@ -19,8 +17,8 @@ use opcua::types::{
     QualifiedName, StatusCode, StructureType, UAString, Variant, VariantScalarTypeId, XmlElement,
 };
 use tokio::sync::Mutex;
-use tokio_util::sync::CancellationToken;
 
+use crate::definitions;
 use crate::plan::Plan;
 use crate::value::{Unsupported, value_with};
 
@@ -100,6 +98,16 @@ impl Types {
         self.known().is_some_and(|known| !again(&known))
     }
 
+    /// Whether somebody asks the server for them at present.
+    pub fn are_asked(&self) -> bool {
+        self.0.asking.try_lock().is_err()
+    }
+
+    /// Waits for whoever asks.
+    pub async fn await_asked(&self) {
+        let _asking = self.0.asking.lock().await;
+    }
+
     /// Asks the server for its types, where that was not done yet. An error where the connection is lost, or an answer did not come in time.
     pub async fn ask(&self, session: &Session, nodes_per_read: usize, plan: &Plan) -> Result<(), Error> {
         let _asking = self.0.asking.lock().await;
@@ -107,16 +115,7 @@ impl Types {
             return Ok(());
         }
         let (begun, source) = (Instant::now(), &plan.name);
-        let config = BrowserConfig::new()
-            .max_nodes_per_request(nodes_per_read.min(100))
-            .max_concurrent_requests(2);
-        let token = CancellationToken::new();
-        let _end = token.clone().drop_guard();
-        let telling = DataTypeTreeBuilder::new(|_: &NodeId| true)
-            .config(config)
-            .token(token)
-            .values_per_read(nodes_per_read)
-            .build(session);
+        let telling = definitions::ask(session, nodes_per_read);
         let within = plan.settings.request_timeout.get() * ANSWERS;
         let built = tokio::time::timeout(within, telling).await.unwrap_or_else(|_| {
             Err(Error::new(

@@ -22,6 +22,9 @@ pub const NOTIFICATIONS_PER_MESSAGE: u32 = 5_000;
 /// Missed messages that are asked for at most; a server keeps far fewer.
 const MOST_REPUBLISHED: usize = 10_000;
 
+/// What the tags of a subscription have in common: the publishing interval that is asked for, and whether they tell conditions.
+pub type Group = (Duration, bool);
+
 /// A subscription on the server.
 #[derive(Debug)]
 pub struct Subscription {
@@ -37,6 +40,10 @@ pub struct Subscription {
     pub items: Vec<u32>,
     /// The publishing interval that was asked for, which all of its tags have.
     pub asked: Duration,
+    /// Whether its tags tell conditions; all do, or none.
+    pub is_of_conditions: bool,
+    /// Up to when it was heard, by the server's clock; of one that is new, up to when all were.
+    pub told: Option<Timestamp>,
     /// The publishing interval as the server revised it; as it was asked for while that is not known.
     pub publishing: Duration,
     /// What the server made of what was asked for its items, those that were deleted since included; `None` where an earlier process
@@ -128,11 +135,11 @@ pub struct State {
     pub types: Types,
     /// The items that tell conditions.
     pub conditions: HashMap<u32, Standing>,
-    /// Items of which something was lost before what is told next.
-    pub lossy: HashSet<u32>,
+    /// Items of which a message that is being taken over shows that something was lost.
+    pub lossy: Vec<u32>,
     /// Whether that is stored as well: when the last message was sent.
     pub tells_heard: bool,
-    /// When the last message was sent, by the server's clock.
+    /// Up to when all subscriptions were heard, by the server's clock.
     pub heard: Option<Timestamp>,
     /// What is to be read of the server's histories, or was, while what it sends may have been told with it.
     pub backfill: Option<Backfill>,
@@ -168,7 +175,7 @@ impl Default for State {
             tags: 0,
             types: Types::default(),
             conditions: HashMap::new(),
-            lossy: HashSet::new(),
+            lossy: Vec::new(),
             tells_heard: false,
             heard: None,
             backfill: None,
@@ -224,7 +231,6 @@ impl State {
         self.discarded.push(lost.id);
         for tag in &lost.tags {
             self.unseen.remove(tag);
-            self.lossy.remove(tag);
             self.conditions.remove(tag);
         }
         let scope = if self.subscriptions.is_empty() {
@@ -251,7 +257,6 @@ impl State {
     pub fn lose_all(&mut self, held: Vec<u32>) {
         self.subscriptions.clear();
         self.unseen.clear();
-        self.lossy.clear();
         self.conditions.clear();
         self.heritage = Heritage::Own;
         self.reported = None;
@@ -260,12 +265,12 @@ impl State {
         self.refused.clear();
     }
 
-    /// Makes a subscription with a publishing interval; it is the last one afterwards.
+    /// Makes a subscription for tags of a group; it is the last one afterwards.
     pub async fn create(
         &mut self,
         session: &Session,
         plan: &Plan,
-        publishing: Duration,
+        (publishing, is_of_conditions): Group,
     ) -> Result<Revised, Error> {
         let response = CreateSubscription::new(session)
             .publishing_interval(publishing)
@@ -288,6 +293,8 @@ impl State {
             tags: Vec::new(),
             items: Vec::new(),
             asked: publishing,
+            is_of_conditions,
+            told: self.heard,
             publishing: revised.publishing,
             revisions: Some(Revisions::default()),
             full: false,

@@ -98,7 +98,7 @@ impl Desk<'_> {
             Request::Replay { which, topic } => self.replay(&which, &topic, rows),
             Request::Repartition { topic } => self.repartition(&topic, rows),
             // The server answers it itself.
-            Request::Record | Request::Watch | Request::Sources | Request::LateTags => {
+            Request::Record | Request::Watch | Request::Sources | Request::LateTags | Request::LastGood => {
                 Err(Stop::Fault(Fault {
                     text: "no gateway runs whose sources could be seen".to_owned(),
                     code: exit::UNEXPECTED,

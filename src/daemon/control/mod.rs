@@ -76,6 +76,8 @@ pub enum Request {
     Sources,
     /// The tags that are late.
     LateTags,
+    /// The last good values of tags that are unknown now.
+    LastGood,
 }
 
 /// A line of an answer.

@@ -149,6 +149,12 @@ impl Server {
                 let mut late = self.standings.late().into_iter();
                 return late.try_for_each(|row| give(&mut give_row, &row));
             }
+            Request::LastGood => {
+                let (told, values) = oneshot::channel();
+                self.engine.send(Message::LastGood(told)).map_err(|_| stops())?;
+                let mut values = values.blocking_recv().map_err(|_| stops())?.into_iter();
+                return values.try_for_each(|row| give(&mut give_row, &row));
+            }
             _ => {}
         }
         let wal = floorgate_outbox::log_of(&self.store);
@@ -164,14 +170,18 @@ impl Server {
 
     /// Waits until the engine has stored it.
     fn order(&self, order: Order) -> Result<(), Fault> {
-        let gone = || Fault {
-            text: "the gateway stops; what was not confirmed is not done".to_owned(),
-            code: exit::UNEXPECTED,
-        };
         let (done, stored) = oneshot::channel();
         self.engine
             .send(Message::Order(order, done))
-            .map_err(|_| gone())?;
-        stored.blocking_recv().map_err(|_| gone())
+            .map_err(|_| stops())?;
+        stored.blocking_recv().map_err(|_| stops())
+    }
+}
+
+/// Nobody is there any more who could answer.
+fn stops() -> Fault {
+    Fault {
+        text: "the gateway stops; what was not confirmed is not done".to_owned(),
+        code: exit::UNEXPECTED,
     }
 }

@@ -9,7 +9,7 @@ use floorgate_core::Core;
 use tokio::sync::oneshot;
 
 use super::{Requesters, Shelf, Tap};
-use crate::standing::Configured;
+use crate::standing::{Configured, LastGoodRow};
 
 /// Which plan a batch's numbers of sources and tags belong to: it rises with each reload.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -73,6 +73,8 @@ pub enum Message {
     Order(Order, oneshot::Sender<()>),
     /// Give copies of what the core is given to one more.
     Tap(Tap),
+    /// Tell the last good values of tags that are unknown now.
+    LastGood(oneshot::Sender<Vec<LastGoodRow>>),
     /// Store what is there and end.
     Stop,
 }

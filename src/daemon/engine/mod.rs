@@ -39,7 +39,7 @@ use prometheus::local::LocalHistogram;
 use tokio::sync::oneshot;
 use tracing::{debug, error, warn};
 
-use crate::standing::Standings;
+use crate::standing::{Standings, last_good_rows};
 use kept::Outliving;
 use storing::{Counts, Refused};
 use telling::Told;
@@ -324,6 +324,7 @@ impl Running {
                 Message::Checkpointed(result) => self.upkeep.checkpointed(result),
                 // It is given what is evaluated from here on: what is held is not.
                 Message::Tap(tap) => self.taps.add(tap),
+                Message::LastGood(told) => drop(told.send(last_good_rows(&self.engine.core))),
                 next if self.refused.is_some() || !self.held.is_empty() => self.held.push_back(next),
                 next => samples += self.take(next)?,
             }
@@ -377,6 +378,7 @@ impl Running {
             Message::Order(Order::Repartition(topic), done) => self.unpins.push((topic, done)),
             Message::Checkpointed(result) => self.upkeep.checkpointed(result),
             Message::Tap(tap) => self.taps.add(tap),
+            Message::LastGood(told) => drop(told.send(last_good_rows(&self.engine.core))),
             Message::Sources(..) | Message::Wake | Message::Stop => {}
         }
         Ok(0)

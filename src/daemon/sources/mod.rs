@@ -183,7 +183,7 @@ fn write_rows(out: &mut dyn Write, rows: &[SourceRow]) -> io::Result<()> {
 /// How many there are, and how many are not online.
 fn summary(rows: &[SourceRow]) -> String {
     let not_online = rows.iter().filter(|row| row.state != "online").count();
-    let late: usize = rows.iter().map(|row| row.late_tags).sum();
+    let late: i64 = rows.iter().map(|row| row.late_tags).sum();
     let late = match late {
         0 => String::new(),
         1 => ", 1 tag late".to_owned(),
@@ -199,7 +199,7 @@ fn cells(row: &SourceRow, now: Timestamp) -> [String; 13] {
     let size = |size: Option<f64>| size.map_or_else(none, bytes);
     let trips = flow.and_then(|flow| flow.round_trip_ms.as_ref());
     let mut tags = row.tags.to_string();
-    for (count, what) in [(row.failed_tags, "failed"), (row.late_tags as u64, "late")] {
+    for (count, what) in [(row.failed_tags, "failed"), (row.late_tags, "late")] {
         if count > 0 {
             // Writing to text does not fail.
             let _ = write!(tags, ", {count} {what}");

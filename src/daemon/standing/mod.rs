@@ -21,9 +21,10 @@ use floorgate_metrics::{Metrics, SourceMetrics};
 use floorgate_sample::Timestamp;
 
 use rates::Looks;
-pub use row::{LateRow, SourceRow};
+pub use row::{LastGoodRow, LateRow, SourceRow};
 use source::{Standing, State};
 use tags::WatchedTags;
+pub use telling::last_good_rows;
 use telling::{News, tell};
 
 /// How often clocks and counters are looked at.
@@ -186,7 +187,12 @@ impl Standings {
         let moment = table.moment(now);
         let Table { sources, tags, .. } = &mut *table;
         for (number, row) in (0..).map(SourceId).zip(sources.iter_mut()) {
-            row.looks.note(now.monotonic, row.metrics.reading());
+            let reading = row.metrics.reading();
+            let quiet = row.standing.quiet_since();
+            if row.looks.are_confirmed(&reading) && row.standing.confirm(moment) {
+                news.push(News::source_is_back(&row.configured.name, quiet));
+            }
+            row.looks.note(now.monotonic, reading);
             row.standing.see(seen(core, number, &row.metrics), now.wall);
             if row.standing.last_good.is_none() {
                 row.standing.last_good = core.last_good(number);
@@ -200,10 +206,8 @@ impl Standings {
             let name = sources.get(tag.source.index()).map(|row| &row.configured.name);
             news.extend(name.map(|name| News::tag_is_late(tag, name)));
         });
-        for (number, row) in (0..).map(SourceId).zip(sources.iter()) {
-            row.metrics
-                .tags_late
-                .set(late_tags(tags, number).try_into().unwrap_or(i64::MAX));
+        for (row, late) in sources.iter().zip(tags.late_by_source(sources.len())) {
+            row.metrics.tags_late.set(late);
         }
         drop(table);
         tell(news);
@@ -213,10 +217,8 @@ impl Standings {
     pub fn rows(&self) -> Vec<SourceRow> {
         let now = self.now();
         let table = self.table();
-        let rows = (0..).map(SourceId).zip(&table.sources);
-        let rows: Vec<_> = rows
-            .map(|(number, row)| (row.clone(), late_tags(&table.tags, number)))
-            .collect();
+        let late = table.tags.late_by_source(table.sources.len());
+        let rows: Vec<_> = table.sources.iter().cloned().zip(late).collect();
         drop(table);
         let mut words = self.metrics.source_words();
         let rows = rows.iter().map(|(row, late_tags)| {
@@ -251,10 +253,6 @@ impl Standings {
     fn table(&self) -> MutexGuard<'_, Table> {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-fn late_tags(tags: &WatchedTags, source: SourceId) -> usize {
-    tags.late().filter(|tag| tag.source == source).count()
 }
 
 /// What the gateway sees of a source that it has not said.

@@ -39,6 +39,12 @@ impl Looks {
         self.0.push_back((now, reading));
     }
 
+    /// Whether values were seen to be as they were since the last look.
+    pub fn are_confirmed(&self, reading: &Reading) -> bool {
+        let last = self.0.back();
+        last.is_some_and(|(_, last)| reading.confirmed != last.confirmed)
+    }
+
     /// What flowed up to now. `None` where no time has passed since the first look.
     pub fn flow(&self, now: Duration, reading: &Reading) -> Option<Flow> {
         let (at, before) = self.0.front()?;

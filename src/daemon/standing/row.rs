@@ -17,9 +17,9 @@ pub struct SourceRow {
     pub reason: Option<String>,
     pub tags: usize,
     /// Tags that the device refuses.
-    pub failed_tags: u64,
+    pub failed_tags: i64,
     /// Tags that have not changed for their `late_after`.
-    pub late_tags: usize,
+    pub late_tags: i64,
     /// No good value came for `late_after_s`, whatever the state is.
     pub late: bool,
     pub late_after_s: Option<f64>,
@@ -99,6 +99,17 @@ pub struct ServerRow {
     pub state: i64,
     /// 0 to 255; 200 and more is healthy.
     pub service_level: i64,
+}
+
+/// A tag that is unknown now.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LastGoodRow {
+    pub tag: String,
+    /// The last good value that counted.
+    pub value: serde_json::Value,
+    /// When it came to be, where the device says that.
+    pub at: Option<String>,
 }
 
 /// A tag that is late.

@@ -138,9 +138,18 @@ impl Standing {
         if !samples.iter().any(|sample| sample.quality.is_good()) {
             return false;
         }
-        self.last_good = Some(received);
+        self.be_good(received, now)
+    }
+
+    /// Values were read that are as they were, and were not handed on. Returns whether it was late until now.
+    pub fn confirm(&mut self, now: Moment) -> bool {
+        self.said.state == State::Online && self.be_good(now.wall, now)
+    }
+
+    fn be_good(&mut self, at: Timestamp, now: Moment) -> bool {
+        self.last_good = Some(at);
         self.good = now.watched;
-        self.good_since = received;
+        self.good_since = at;
         std::mem::take(&mut self.is_late)
     }
 
@@ -255,5 +264,15 @@ mod tests {
         assert!(source.becomes_late(at(123)));
         assert_eq!(source.quiet_since(), at(113).wall);
         assert!(!Standing::new(None, at(0)).becomes_late(at(9_999)));
+        assert!(
+            !source.confirm(at(124)),
+            "nothing is read of a source that is not there"
+        );
+        source.take(&Notice::Online(Continuity::New), at(125).wall);
+        assert!(
+            source.confirm(at(125)),
+            "what is read and as it was is a good value"
+        );
+        assert_eq!((source.is_late, source.last_good), (false, Some(at(125).wall)));
     }
 }

@@ -136,6 +136,17 @@ impl WatchedTags {
         }
     }
 
+    /// How many of each source are late, of so many sources.
+    pub fn late_by_source(&self, sources: usize) -> Vec<i64> {
+        let mut counts = vec![0; sources];
+        for tag in self.late() {
+            if let Some(count) = counts.get_mut(tag.source.index()) {
+                *count += 1;
+            }
+        }
+        counts
+    }
+
     /// Those that are late.
     pub fn late(&self) -> impl Iterator<Item = &Watched> {
         self.tags.iter().filter(|tag| tag.is_late)
@@ -203,7 +214,8 @@ mod tests {
 
     #[test]
     fn only_another_value_is_a_change() {
-        let plan = plan(&[("a", None), ("b", Some(10)), ("c", Some(20))]);
+        let mut plan = plan(&[("a", None), ("b", Some(10)), ("c", Some(20))]);
+        plan.tags[2].source = SourceId(1);
         let mut watched = WatchedTags::of(&plan, at(0));
         assert!(judged(&mut watched, at(9)).is_empty());
         assert_eq!(judged(&mut watched, at(10)), ["b"], "it never had a value");
@@ -219,7 +231,7 @@ mod tests {
             ["b", "c"],
             "the same value is no change"
         );
-        assert_eq!(watched.late().count(), 2);
+        assert_eq!(watched.late_by_source(3), [1, 1, 0]);
         let bad = Sample {
             quality: Quality::BAD,
             ..sample(1, Value::Int(5))

@@ -3,12 +3,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use floorgate_adapter_api::TagId;
+use floorgate_core::Core;
 use floorgate_metrics::Words;
 use floorgate_sample::{Timestamp, Value};
 use tracing::{info, warn};
 
 use super::rates::Flow;
-use super::row::{FlowRow, GapRow, LateRow, RoundTripRow, ServerRow, SettingRow, SourceRow, TotalRow};
+use super::row::{
+    FlowRow, GapRow, LastGoodRow, LateRow, RoundTripRow, ServerRow, SettingRow, SourceRow, TotalRow,
+};
 use super::source::{Standing, State};
 use super::tags::Watched;
 use super::{Configured, Row};
@@ -153,9 +157,22 @@ pub fn late_row(tag: &Watched, source: &str) -> LateRow {
     }
 }
 
+/// The tags that are unknown now, with what was known of them.
+pub fn last_good_rows(core: &Core) -> Vec<LastGoodRow> {
+    let row = |(tag, value, at): (TagId, &Value, Option<Timestamp>)| {
+        let key = &core.plan().tags.get(tag.index())?.key;
+        Some(LastGoodRow {
+            tag: key.to_string(),
+            value: crate::tags::json(value),
+            at: at.map(|at| at.to_string()),
+        })
+    };
+    core.last_good_values().filter_map(row).collect()
+}
+
 impl Row {
     /// The source as it is told.
-    pub(super) fn told(&self, monotonic: Duration, late_tags: usize, words: Words) -> SourceRow {
+    pub(super) fn told(&self, monotonic: Duration, late_tags: i64, words: Words) -> SourceRow {
         let (configured, standing, metrics) = (&self.configured, &self.standing, &self.metrics);
         let stands = standing.stands();
         let reading = metrics.reading();
@@ -179,7 +196,7 @@ impl Row {
                 stands.reason.clone()
             },
             tags: configured.tags,
-            failed_tags: metrics.failed_tags.get().try_into().unwrap_or_default(),
+            failed_tags: metrics.failed_tags.get(),
             late_tags,
             late: standing.is_late,
             late_after_s: configured.late_after.map(|after| after.as_secs_f64()),

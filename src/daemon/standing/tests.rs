@@ -106,7 +106,7 @@ impl Rig {
     }
 
     /// State and late tags of the first source by name.
-    fn told(&self) -> (String, usize) {
+    fn told(&self) -> (String, i64) {
         let row = self.standings.rows().swap_remove(0);
         (row.state, row.late_tags)
     }
@@ -120,7 +120,7 @@ fn at(seconds: u64) -> Now {
     }
 }
 
-fn is(state: &str, late_tags: usize) -> (String, usize) {
+fn is(state: &str, late_tags: i64) -> (String, i64) {
     (state.to_owned(), late_tags)
 }
 
@@ -200,6 +200,23 @@ fn what_the_gateway_does_not_take_is_not_late() {
     );
     rig.look(70);
     assert_eq!(rig.told(), is("late", 1));
+}
+
+#[test]
+fn a_source_whose_values_are_read_and_stay_is_not_late() {
+    let rig = Rig::new(&["plc"]);
+    rig.online(1);
+    rig.send(2, Vec::new(), Some(5));
+    for seconds in 3..30 {
+        rig.metrics.source("plc").confirm();
+        rig.look(seconds);
+    }
+    assert_eq!(rig.told(), is("online", 1), "the tag has not changed");
+    rig.look(39);
+    assert_eq!(rig.told(), is("late", 1));
+    rig.metrics.source("plc").confirm();
+    rig.look(40);
+    assert_eq!(rig.told(), is("online", 1));
 }
 
 #[test]

@@ -10,6 +10,7 @@ use globset::GlobSet;
 
 use crate::figures::span;
 use crate::plain::plain;
+use crate::standing::LastGoodRow;
 
 /// How far back values are counted for the rate.
 const RATE_OVER: Duration = Duration::from_secs(10);
@@ -28,6 +29,8 @@ pub struct Row {
     pub sample: Option<Sample>,
     /// When it was received, or changed.
     pub at: Option<Timestamp>,
+    /// The last good value before what is known now, and when.
+    pub was: Option<(serde_json::Value, Option<String>)>,
     /// Since when it has not changed, where it is late.
     pub late_since: Option<String>,
     /// The rules that read it.
@@ -40,16 +43,20 @@ impl Row {
     /// The value as text, as much of it as fits; `unknown` where it is not known.
     pub fn value(&self) -> String {
         let value = self.sample.as_ref().and_then(|sample| sample.value.as_ref());
-        let Some(value) = value else {
-            return "unknown".to_owned();
-        };
-        let whole = text(value);
-        let mut characters = whole.chars();
-        let mut start: String = characters.by_ref().take(LONGEST_VALUE).collect();
-        if characters.next().is_some() {
-            start.push('…');
+        match (value, &self.was) {
+            (Some(value), _) => shortened(&json(value)),
+            (None, Some((was, _))) => format!("unknown, was {}", shortened(was)),
+            (None, None) => "unknown".to_owned(),
         }
-        plain(&start).into_owned()
+    }
+
+    /// The last good value, and when it was received, or came to be.
+    pub fn last_good(&self) -> Option<(serde_json::Value, Option<String>)> {
+        let good = self.sample.as_ref().filter(|_| self.is_good());
+        match good.and_then(|sample| sample.value.as_ref()) {
+            Some(value) => Some((json(value), self.at.map(|at| at.to_string()))),
+            None => self.was.clone(),
+        }
     }
 
     /// `good`, `uncertain`, `bad`, or `-` where nothing was ever received.
@@ -135,6 +142,14 @@ impl Board {
         rows
     }
 
+    /// Takes the last good values of tags that are unknown now.
+    pub fn take_last_good(&mut self, mut values: HashMap<String, LastGoodRow>) {
+        for row in self.rows.iter_mut().filter(|row| row.was.is_none()) {
+            let known = values.remove(&*row.key);
+            row.was = known.map(|known| (known.value, known.at));
+        }
+    }
+
     /// Takes which tags are late, each with since when. Returns where those stand of which that is another than before.
     pub fn take_late(&mut self, mut late: HashMap<String, String>) -> Vec<usize> {
         let mut changed = Vec::new();
@@ -197,6 +212,12 @@ impl Board {
             let place = self.places.get(sample.tag.index()).copied().flatten();
             if let Some(row) = self.at(sample.tag) {
                 row.note();
+                row.was = row.last_good();
+                let before = row.sample.as_ref().and_then(|sample| sample.value.as_ref());
+                if sample.value.is_some() && before != sample.value.as_ref() {
+                    // The gateway is asked later than this is shown.
+                    row.late_since = None;
+                }
                 row.at = Some(received);
                 row.sample = Some(sample);
                 fresh.extend(place);
@@ -208,6 +229,7 @@ impl Board {
     /// A source is lost: what was known of its tags does not hold any more.
     fn lose(&mut self, source: SourceId) {
         for row in self.rows.iter_mut().filter(|row| row.source_number == source) {
+            row.was = row.last_good();
             if let Some(sample) = &mut row.sample {
                 sample.value = None;
                 sample.quality = floorgate_sample::Quality::BAD_NO_COMMUNICATION;
@@ -237,6 +259,7 @@ impl Board {
             self.rows.push(Row {
                 key: Arc::clone(&tag.key),
                 source,
+                was: known.as_ref().and_then(|row| row.was.clone()),
                 late_since: known.as_ref().and_then(|row| row.late_since.clone()),
                 rules: Vec::new(),
                 source_number: SourceId(tag.source),
@@ -261,9 +284,16 @@ pub fn json(value: &floorgate_sample::Value) -> serde_json::Value {
     serde_json::from_str(&text).unwrap_or_default()
 }
 
-fn text(value: &floorgate_sample::Value) -> String {
-    match json(value) {
-        serde_json::Value::String(text) => text,
+/// As much of a value as fits, as a terminal may be given it.
+fn shortened(value: &serde_json::Value) -> String {
+    let whole = match value {
+        serde_json::Value::String(text) => text.clone(),
         other => other.to_string(),
+    };
+    let mut characters = whole.chars();
+    let mut start: String = characters.by_ref().take(LONGEST_VALUE).collect();
+    if characters.next().is_some() {
+        start.push('…');
     }
+    plain(&start).into_owned()
 }

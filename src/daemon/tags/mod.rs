@@ -24,7 +24,7 @@ use crate::cli::ConfigArgs;
 use crate::control::{self, Client, Request};
 use crate::plain::plain;
 use crate::printing::goes_on;
-use crate::standing::LateRow;
+use crate::standing::{LastGoodRow, LateRow};
 use crate::table::write_table;
 use board::{Board, Row};
 
@@ -44,13 +44,13 @@ pub struct TagsOptions {
     json: bool,
 }
 
-/// Asks the gateway now and then which tags are late.
-struct LateTags {
+/// Asks the gateway for what its copies do not tell: now and then which tags are late, and once what was known of those that are unknown.
+struct Asker {
     socket: PathBuf,
     asked: Option<Instant>,
 }
 
-impl LateTags {
+impl Asker {
     /// How often.
     const EVERY: Duration = Duration::from_secs(1);
 
@@ -59,8 +59,17 @@ impl LateTags {
         if self.asked.is_some_and(|asked| asked.elapsed() < Self::EVERY) {
             return Ok(Vec::new());
         }
-        let mut late = HashMap::new();
         let mut gateway = Client::Gateway(self.socket.clone());
+        if self.asked.is_none() {
+            let mut values = HashMap::new();
+            control::ask(&mut gateway, &Request::LastGood, |row| {
+                let row: LastGoodRow = serde_json::from_value(row)?;
+                values.insert(row.tag.clone(), row);
+                Ok(true)
+            })?;
+            board.take_last_good(values);
+        }
+        let mut late = HashMap::new();
         control::ask(&mut gateway, &Request::LateTags, |row| {
             let row: LateRow = serde_json::from_value(row)?;
             late.insert(row.tag, row.since);
@@ -92,10 +101,10 @@ pub fn tags(options: &TagsOptions) -> anyhow::Result<()> {
         )
     })?;
     control::begin_stream(&mut stream, &socket, &Request::Watch)?;
-    let mut late = LateTags { socket, asked: None };
+    let mut asker = Asker { socket, asked: None };
     let is_full_screen = options.watch && !options.json && io::stdout().is_terminal();
     if is_full_screen {
-        return screen::show(&stream, board, late);
+        return screen::show(&stream, board, asker);
     }
     let mut recording = Recording::open(stream.try_clone()?).context("the gateway sent no tags")?;
     let mut out = io::stdout().lock();
@@ -112,7 +121,7 @@ pub fn tags(options: &TagsOptions) -> anyhow::Result<()> {
             }
         }
         if has_begun {
-            let changed = late.tell(&mut board)?;
+            let changed = asker.tell(&mut board)?;
             if options.watch && !goes_on(print_lines(&mut out, &board, &changed, options.json))? {
                 return Ok(());
             }
@@ -179,6 +188,7 @@ fn object(row: &Row) -> serde_json::Value {
         "quality": row.quality(),
         "status": sample.map(|sample| sample.quality.to_string()),
         "at": row.at.map(|time| time.to_string()),
+        "last_good": row.last_good().map(|(value, at)| json!({ "value": value, "at": at })),
         "late_since": row.late_since,
         "rules": row.rules,
     })

@@ -16,7 +16,7 @@ use ratatui::text::Line;
 use ratatui::widgets::{Cell, Paragraph, Row as Cells, Table, TableState};
 
 use super::board::{Board, Row};
-use super::{LateTags, follow};
+use super::{Asker, follow};
 use crate::ending::{Ending, LONGEST_WAIT};
 use crate::plain::plain;
 
@@ -37,7 +37,7 @@ struct View {
 }
 
 /// Shows tags until `q`, or until the gateway stops.
-pub fn show(stream: &UnixStream, mut board: Board, mut late: LateTags) -> anyhow::Result<()> {
+pub fn show(stream: &UnixStream, mut board: Board, mut asker: Asker) -> anyhow::Result<()> {
     let (sender, entries) = channel::<Vec<Entry>>();
     let reading = follow(stream.try_clone()?, move |block| sender.send(block).is_ok())?;
     let ending = Ending::heed()?;
@@ -57,7 +57,7 @@ pub fn show(stream: &UnixStream, mut board: Board, mut late: LateTags) -> anyhow
             }
         }
         // Where it does not answer, the stream ends and says so.
-        let _ = late.tell(&mut board);
+        let _ = asker.tell(&mut board);
         if let Err(error) = terminal.draw(|frame| draw(frame, &board, &mut view)) {
             break Err(error);
         }

@@ -27,12 +27,38 @@ fn heartbeat_that_was_bad_returns() {
         ["SourceConnectionChanged", "EquipmentStateChanged"],
         "stale"
     );
+    assert_eq!(gateway.core.stopped_heartbeat(SourceId(0)), Some(GOOD));
     let mut all = Vec::new();
     for n in 0..20 {
         gateway.time += S;
         all.extend(send(&mut gateway, &[(GOOD, Value::UInt(10 + n))]));
     }
     assert!(!all.is_empty(), "it beats for 20 s and the source is Stale still");
+    assert_eq!(gateway.core.stopped_heartbeat(SourceId(0)), None);
+    assert_eq!(gateway.core.stopped_heartbeat(SourceId(9)), None, "there is none");
+}
+
+#[test]
+fn what_was_last_known_of_a_lost_source_can_be_told() {
+    let mut gateway = beating();
+    send(&mut gateway, &[(GOOD, Value::UInt(1)), (STATE, Value::Int(6))]);
+    let told = |gateway: &Gateway| -> Vec<_> {
+        let values = gateway.core.last_good_values();
+        values.map(|(tag, value, _)| (tag, value.clone())).collect()
+    };
+    assert!(told(&gateway).is_empty(), "it is known");
+    let good_at = gateway.core.last_good(SourceId(0));
+    assert!(good_at.is_some());
+    gateway.time = S;
+    bad(&mut gateway, GOOD);
+    assert_eq!(told(&gateway), [(GOOD, Value::UInt(1))]);
+    let reason = "connection refused".to_owned();
+    gateway.batch(&[Notice::Offline { reason }], &[]);
+    assert_eq!(told(&gateway), [(STATE, Value::Int(6)), (GOOD, Value::UInt(1))]);
+    assert_eq!(gateway.core.last_good(SourceId(0)), good_at);
+    // Another process knows it, too.
+    let gateway = gateway.restart();
+    assert_eq!(told(&gateway), [(STATE, Value::Int(6)), (GOOD, Value::UInt(1))]);
 }
 
 #[test]

@@ -1,0 +1,222 @@
+//! The data types of a server with their definitions (OPC 10000-3 §5.8.3, §8.48).
+//!
+//! The library asks for them as well. It follows a type's parents without an end, so that a server whose types are subtypes of themselves ends the
+//! process with a stack overflow. Here a type's parent is the one that it was found below first, and no type is deeper than [`DEEPEST`].
+
+use std::collections::HashMap;
+
+use futures_util::TryStreamExt as _;
+use opcua::client::Session;
+use opcua::client::browser::{BrowseFilter, BrowserConfig, NoneBrowserPolicy};
+use opcua::types::custom::{DataTypeTree, DataTypeVariant, EncodingIds, ParentIds, TypeInfo};
+use opcua::types::{
+    AttributeId, BrowseDescription, BrowseDirection, BrowseResultMaskFlags, DataTypeDefinition, DataValue,
+    EnumDefinition, Error, NodeClass, NodeClassMask, NodeId, ObjectId, ReadValueId, ReferenceTypeId,
+    StructureDefinition, TimestampsToReturn, Variant,
+};
+use tokio_util::sync::CancellationToken;
+
+/// Types below one another.
+const DEEPEST: usize = 64;
+
+/// What the server says of one type.
+#[derive(Debug, Default)]
+struct Told {
+    is_abstract: bool,
+    definition: Option<DataTypeDefinition>,
+    /// Of structures alone.
+    encodings: Option<EncodingIds>,
+}
+
+/// Each type with the one that it was first found below, and how deep that is.
+#[derive(Debug, Default)]
+struct Hierarchy(HashMap<NodeId, (NodeId, usize)>);
+
+impl Hierarchy {
+    fn found(&mut self, parent: &NodeId, child: NodeId) {
+        let depth = self.0.get(parent).map_or(0, |(_, depth)| *depth) + 1;
+        if depth <= DEEPEST && child != root() && child != *parent {
+            self.0.entry(child).or_insert_with(|| (parent.clone(), depth));
+        }
+    }
+
+    fn parents(&self) -> ParentIds {
+        let mut parents = ParentIds::new();
+        for (child, (parent, _)) in &self.0 {
+            parents.add_type(child.clone(), parent.clone());
+        }
+        parents
+    }
+}
+
+fn root() -> NodeId {
+    ObjectId::DataTypesFolder.into()
+}
+
+/// Asks a server for its structures and enumerations.
+pub async fn ask(session: &Session, nodes_per_read: usize) -> Result<DataTypeTree, Error> {
+    let config = BrowserConfig::new()
+        .max_nodes_per_request(nodes_per_read.min(100))
+        .max_concurrent_requests(2);
+    let token = CancellationToken::new();
+    let _end = token.clone().drop_guard();
+    let browser = || session.browser().config(config.clone()).token(token.clone());
+
+    let mut hierarchy = Hierarchy::default();
+    let policy = BrowseFilter::new_hierarchical()
+        .max_depth(DEEPEST + 1)
+        .node_class_mask(NodeClassMask::DATA_TYPE)
+        .result_mask(BrowseResultMaskFlags::ReferenceTypeId | BrowseResultMaskFlags::NodeClass);
+    let below_root = policy.new_description_from_node(root());
+    let mut results = std::pin::pin!(browser().handler(policy).run(vec![below_root]));
+    while let Some(result) = results.try_next().await? {
+        let (parent, references) = result.into_results();
+        for reference in references {
+            let is_subtype = reference.reference_type_id == ReferenceTypeId::HasSubtype
+                && reference.node_class == NodeClass::DataType;
+            if is_subtype && reference.node_id.server_index == 0 {
+                hierarchy.found(&parent, reference.node_id.node_id);
+            }
+        }
+    }
+
+    let parents = hierarchy.parents();
+    let mut told: HashMap<NodeId, Told> = HashMap::new();
+    let mut structures = Vec::new();
+    for id in hierarchy.0.into_keys() {
+        match parents.get_data_type_variant(&id) {
+            Some(DataTypeVariant::Structure) => {
+                structures.push(encodings_of(id.clone()));
+                told.insert(id, Told::default());
+            }
+            Some(DataTypeVariant::Enumeration) => drop(told.insert(id, Told::default())),
+            _ => {}
+        }
+    }
+    read(session, nodes_per_read, &mut told).await?;
+
+    let mut results = std::pin::pin!(browser().handler(NoneBrowserPolicy).run(structures));
+    while let Some(result) = results.try_next().await? {
+        let (id, references) = result.into_results();
+        let Some(told) = told.get_mut(&id) else { continue };
+        let encodings = told.encodings.get_or_insert_default();
+        for reference in references {
+            if reference.browse_name.name.as_ref() == "Default Binary" {
+                encodings.binary_id = reference.node_id.node_id;
+            }
+        }
+    }
+    Ok(tree(parents, told))
+}
+
+/// Reads the definitions.
+async fn read(
+    session: &Session,
+    nodes_per_read: usize,
+    told: &mut HashMap<NodeId, Told>,
+) -> Result<(), Error> {
+    const ATTRIBUTES: [AttributeId; 2] = [AttributeId::IsAbstract, AttributeId::DataTypeDefinition];
+    let of = |id: &NodeId| ATTRIBUTES.map(|attribute| ReadValueId::new(id.clone(), attribute));
+    let all: Vec<ReadValueId> = told.keys().flat_map(of).collect();
+    for some in all.chunks(nodes_per_read.max(1)) {
+        let values = session.read(some, TimestampsToReturn::Neither, 0.0).await?;
+        for (DataValue { value, .. }, asked) in values.into_iter().zip(some) {
+            let Some(told) = told.get_mut(&asked.node_id) else {
+                continue;
+            };
+            match value {
+                Some(Variant::Boolean(is_abstract)) => told.is_abstract = is_abstract,
+                Some(Variant::ExtensionObject(object)) if object.inner_is::<StructureDefinition>() => {
+                    told.definition = object
+                        .into_inner_as()
+                        .map(|definition| DataTypeDefinition::Structure(*definition));
+                }
+                Some(Variant::ExtensionObject(object)) => {
+                    told.definition = object
+                        .into_inner_as::<EnumDefinition>()
+                        .map(|definition| DataTypeDefinition::Enum(*definition));
+                }
+                _ => {}
+            }
+        }
+    }
+    Ok(())
+}
+
+fn encodings_of(structure: NodeId) -> BrowseDescription {
+    BrowseDescription {
+        node_id: structure,
+        browse_direction: BrowseDirection::Forward,
+        reference_type_id: ReferenceTypeId::HasEncoding.into(),
+        include_subtypes: false,
+        node_class_mask: NodeClassMask::OBJECT.bits(),
+        result_mask: BrowseResultMaskFlags::BrowseName.bits(),
+    }
+}
+
+/// What is defined wholly; a type with a part of an unknown type is left out.
+fn tree(parents: ParentIds, told: HashMap<NodeId, Told>) -> DataTypeTree {
+    let mut tree = DataTypeTree::new(parents);
+    for (id, told) in told {
+        let Some(definition) = told.definition else {
+            continue;
+        };
+        let info = TypeInfo::from_type_definition(
+            definition,
+            String::new(),
+            told.encodings,
+            told.is_abstract,
+            &id,
+            tree.parent_ids(),
+        );
+        match info {
+            Ok(info) => tree.add_type(id, info),
+            Err(reason) => tracing::debug!("data type {id} cannot be used: {reason}"),
+        }
+    }
+    tree
+}
+
+#[cfg(test)]
+mod tests {
+    use opcua::types::DataTypeId;
+
+    use super::*;
+
+    fn id(name: &str) -> NodeId {
+        NodeId::new(2, name)
+    }
+
+    #[test]
+    fn types_below_themselves_are_below_what_they_were_found_at_first() {
+        let mut hierarchy = Hierarchy::default();
+        let structure = NodeId::from(DataTypeId::Structure);
+        for (parent, child) in [
+            (root(), structure.clone()),
+            (structure, id("A")),
+            (id("A"), id("A")),
+            (id("A"), id("B")),
+            (id("B"), id("A")),
+            (id("B"), root()),
+        ] {
+            hierarchy.found(&parent, child);
+        }
+        let parents = hierarchy.parents();
+        for name in ["A", "B"] {
+            let variant = parents.get_data_type_variant(&id(name));
+            assert!(matches!(variant, Some(DataTypeVariant::Structure)), "{name}");
+        }
+        assert!(parents.get_data_type_variant(&root()).is_none());
+    }
+
+    #[test]
+    fn a_type_that_is_too_deep_is_none() {
+        let mut hierarchy = Hierarchy::default();
+        for depth in 0..100_000 {
+            hierarchy.found(&id(&depth.to_string()), id(&(depth + 1).to_string()));
+        }
+        assert_eq!(hierarchy.0.len(), DEEPEST);
+        let parents = hierarchy.parents();
+        assert!(parents.get_data_type_variant(&id(&DEEPEST.to_string())).is_none());
+    }
+}
