@@ -1,5 +1,7 @@
 //! `floorgate runbook`: what to do about a message of the log, by the name that it carries as `see`.
 
+use std::fmt::Write as _;
+
 use clap::Args;
 use floorgate_yaml::closest;
 use serde_json::json;
@@ -20,7 +22,7 @@ Examples:
 const WIDTH: usize = 100;
 /// What is said below each paragraph: the page says it at its top.
 const HOW: &str = "Commands are run as the gateway's user: \
-sudo -u floorgate floorgate sources --config /etc/floorgate/floorgate.yaml\n";
+sudo -u floorgate floorgate sources --config /etc/floorgate/floorgate.yaml";
 
 /// Which paragraph is printed.
 #[derive(Debug, Args)]
@@ -117,15 +119,11 @@ pub fn runbook(options: &RunbookOptions) -> anyhow::Result<()> {
             } = paragraph;
             let row =
                 json!({"name": name, "adapter": adapter, "meaning": paragraph.meaning(), "text": markdown});
-            text.push_str(&format!("{row}\n"));
+            writeln!(text, "{row}")?;
         }
     } else if options.name.is_some() {
         for paragraph in found {
-            text.push_str(&format!(
-                "{}\n\n{}\n\n{HOW}",
-                paragraph.name,
-                shown(paragraph.text)
-            ));
+            writeln!(text, "{}\n\n{}\n\n{HOW}", paragraph.name, shown(paragraph.text))?;
         }
     } else {
         let mut table = vec![["NAME".to_owned(), "MEANING".to_owned()]];
