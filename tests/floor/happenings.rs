@@ -295,3 +295,41 @@ fn conditions_are_asked_for_until_they_are_told() -> Result<()> {
     assert_eq!(alarms[0].2["code"], "LevelHigh");
     Ok(())
 }
+
+/// That all conditions are told again is nothing that happened: tags of events beside them hear of what happens once.
+#[test]
+fn a_refresh_of_conditions_is_no_event() -> Result<()> {
+    let mut boiler = Boiler::new("")?;
+    let mapping = boiler.gateway.folder().join("mappings/boiler.yaml");
+    let text = std::fs::read_to_string(&mapping)?
+        .replace(
+            "run: {}",
+            "  seen: {events: i=2253, event_type: i=2915, field: Message}\nrun: {}",
+        )
+        .replace(
+            "  - {type: Alarm, trigger: alarms}",
+            "  - {type: Alarm, trigger: alarms}\n  - {type: AlarmSeen, trigger: seen, data: {message: seen}}",
+        );
+    std::fs::write(&mapping, text)?;
+    let (mut alarms, mut seen) = (boiler.reader("alarm")?, boiler.reader("alarm-seen")?);
+    boiler.plc.set("Boiler.Level", 92.0)?;
+    boiler.start_and_watch()?;
+    alarms.at_least(1, Patience::Long)?;
+    for (pressure, told) in [(93.0, 2), (50.0, 3)] {
+        boiler.plc.set("Boiler.Pressure", pressure)?;
+        alarms.at_least(told, Patience::Long)?;
+    }
+    // The rise, and the end of it; the level that stands was told to those who ask how conditions stand.
+    let is_back = |record: &Record| {
+        record
+            .json()
+            .is_ok_and(|data| data["message"] == "Back to normal")
+    };
+    let events = seen.until("the end", Patience::Long, |records| records.iter().any(is_back))?;
+    for (_, _, data) in told(events)? {
+        let message = data["message"].as_str().unwrap_or_default();
+        assert!(!message.contains("92"), "{data}");
+        assert_ne!(data["gap"], true, "{data}");
+    }
+    Ok(())
+}

@@ -21,6 +21,7 @@
 
 mod harness;
 mod promises;
+mod remains;
 mod requests;
 
 use std::future::Future;
@@ -36,6 +37,7 @@ pub use promises::{
     refused_tag_is_bad_alone, returns_after_a_loss_with_the_hole_marked, runs_again_after_it_ended,
     stops_within_two_seconds, tells_a_loss_once_with_a_reason, waits_for_a_peer_that_is_not_there_yet,
 };
+pub use remains::{nothing_runs_on_after_its_end, times_are_the_devices};
 pub use requests::{
     a_request_is_answered_once_with_all_its_tags, a_request_while_the_peer_is_away_fails,
     a_tag_on_demand_is_read_only_when_asked_for,
@@ -103,6 +105,8 @@ macro_rules! conformance_tests {
             receipts_may_be_dropped,
             runs_again_after_it_ended,
             stops_within_two_seconds,
+            times_are_the_devices,
+            nothing_runs_on_after_its_end,
             a_request_is_answered_once_with_all_its_tags,
             a_request_while_the_peer_is_away_fails,
             a_tag_on_demand_is_read_only_when_asked_for,

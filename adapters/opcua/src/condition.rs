@@ -112,7 +112,7 @@ impl Standing {
             let Some(telling) = self.telling.take() else {
                 // Its start was lost, and what came before: all that it told was taken one by one.
                 self.want(now);
-                return Told::Lost(times.lost(tags));
+                return Told::Lost(lost(tags));
             };
             if telling.is_part {
                 self.want(now);
@@ -132,7 +132,7 @@ impl Standing {
             }
             self.want(now);
             return if is_overflow {
-                Told::Lost(times.lost(tags))
+                Told::Lost(lost(tags))
             } else {
                 Told::Begun
             };
@@ -203,11 +203,6 @@ impl Times {
         time_of(self.0[0], None)
     }
 
-    /// That something was lost.
-    fn lost(self, tags: &[Tag]) -> Vec<Sample> {
-        tags.iter().map(|tag| event::lost(tag.id)).collect()
-    }
-
     fn samples(self, tags: &[Tag], value: &Value, gap: bool) -> Vec<Sample> {
         let [source_time, server_time] = self.0.map(|time| time_of(time, None));
         let of = move |tag: &Tag| Sample {
@@ -220,6 +215,11 @@ impl Times {
         };
         tags.iter().map(of).collect()
     }
+}
+
+/// That something was lost.
+fn lost(tags: &[Tag]) -> Vec<Sample> {
+    tags.iter().map(|tag| event::lost(tag.id)).collect()
 }
 
 /// The record of a condition, and its id; `None` where the event is of none, or of one of its former states.

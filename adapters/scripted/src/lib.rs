@@ -88,6 +88,10 @@ impl Adapter for Scripted {
         Address::json_schema(generator)
     }
 
+    fn has_source_time(&self) -> bool {
+        false
+    }
+
     fn address_keys(&self) -> &'static [&'static str] {
         &["signal"]
     }
