@@ -116,7 +116,7 @@ Exit codes: 0 compared, 1 with --exit-code where they differ, 3 one of them is w
     Tags(TagsOptions),
     /// Say what to do about a message of the log.
     ///
-    /// Warnings and errors about sources carry a name, `see="opcua-server-not-trusted"`: what it means, what it mostly comes from, and what to
+    /// Warnings and errors carry a name, `see="opcua-server-not-trusted"`: what it means, what it mostly comes from, and what to
     /// do, step by step, in words for who is called at night.
     #[command(after_help = crate::runbook::EXAMPLES)]
     Runbook(RunbookOptions),

@@ -20,6 +20,8 @@ Examples:
 
 /// Longest line of what is printed, in characters.
 const WIDTH: usize = 100;
+/// What the gateway says of itself. Its names begin with `gateway`.
+const OWN: (&str, &str) = ("gateway", include_str!("RUNBOOK.md"));
 /// What is said below each paragraph: the page says it at its top.
 const HOW: &str = "Commands are run as the gateway's user: \
 sudo -u floorgate floorgate sources --config /etc/floorgate/floorgate.yaml";
@@ -37,7 +39,8 @@ pub struct RunbookOptions {
 /// What a page says of one name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Paragraph<'a> {
-    adapter: &'a str,
+    /// An adapter's name, or `gateway`.
+    of: &'a str,
     name: &'a str,
     text: &'a str,
 }
@@ -52,11 +55,11 @@ impl Paragraph<'_> {
 }
 
 /// The paragraphs of a page, in its order.
-fn paragraphs<'a>(adapter: &'a str, page: &'a str) -> impl Iterator<Item = Paragraph<'a>> {
+fn paragraphs<'a>(of: &'a str, page: &'a str) -> impl Iterator<Item = Paragraph<'a>> {
     page.split("\n## ").skip(1).map(move |part| {
         let (name, text) = part.split_once('\n').unwrap_or((part, ""));
         let (name, text) = (name.trim(), text.trim());
-        Paragraph { adapter, name, text }
+        Paragraph { of, name, text }
     })
 }
 
@@ -91,10 +94,11 @@ fn shown(text: &str) -> String {
 
 /// Prints a paragraph, or names them all.
 pub fn runbook(options: &RunbookOptions) -> anyhow::Result<()> {
-    let pages = ADAPTERS.iter().map(|adapter| (adapter.name(), adapter.runbook()));
-    let all: Vec<Paragraph<'_>> = pages
-        .flat_map(|(adapter, page)| paragraphs(adapter, page))
-        .collect();
+    let pages = ADAPTERS
+        .iter()
+        .map(|adapter| (adapter.name(), adapter.runbook()))
+        .chain([OWN]);
+    let all: Vec<Paragraph<'_>> = pages.flat_map(|(of, page)| paragraphs(of, page)).collect();
     let mut found = all.clone();
     if let Some(name) = &options.name {
         found.retain(|paragraph| paragraph.name == name);
@@ -113,12 +117,11 @@ pub fn runbook(options: &RunbookOptions) -> anyhow::Result<()> {
     if options.json {
         for paragraph in found {
             let Paragraph {
-                adapter,
+                of,
                 name,
                 text: markdown,
             } = paragraph;
-            let row =
-                json!({"name": name, "adapter": adapter, "meaning": paragraph.meaning(), "text": markdown});
+            let row = json!({"name": name, "of": of, "meaning": paragraph.meaning(), "text": markdown});
             writeln!(text, "{row}")?;
         }
     } else if options.name.is_some() {

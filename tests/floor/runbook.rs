@@ -1,4 +1,4 @@
-//! The runbook: each warning of an adapter leads to a paragraph, and each paragraph is led to.
+//! The runbook: each warning leads to a paragraph, and each paragraph is led to.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -9,14 +9,17 @@ use floorgate_tests::{binary, repository};
 
 use crate::sources::{Source, rust_files};
 
-/// An adapter's name, its sources, and its page; an empty one where there is none.
-struct Adapter {
+/// What is printed with a way out beside it: mistakes in settings, and why the program ends.
+const WITHOUT: [&str; 2] = ["src/daemon/check.rs", "src/daemon/main.rs"];
+
+/// An adapter's name, or that of the gateway's own messages, with the sources, and the page; an empty one where there is none.
+struct Part {
     name: String,
     sources: Vec<Source>,
     page: String,
 }
 
-impl Adapter {
+impl Part {
     fn all() -> Result<Vec<Self>> {
         let mut all = Vec::new();
         for entry in fs::read_dir(repository().join("adapters"))? {
@@ -26,6 +29,13 @@ impl Adapter {
             let page = fs::read_to_string(entry.path().join("RUNBOOK.md")).unwrap_or_default();
             all.push(Self { name, sources, page });
         }
+        let mut sources = rust_files("src/daemon")?;
+        sources.extend(rust_files("src/publisher")?);
+        sources.extend(rust_files("src/outbox")?);
+        sources.retain(|source| !WITHOUT.contains(&source.path.as_str()));
+        let page = fs::read_to_string(repository().join("src/daemon/RUNBOOK.md"))?;
+        let name = "gateway".to_owned();
+        all.push(Self { name, sources, page });
         Ok(all)
     }
 
@@ -67,9 +77,9 @@ fn has_name(message: &str) -> bool {
         .any(|field| field == "see" || field.starts_with("see = "))
 }
 
-/// All texts of a source that are names of an adapter's paragraphs.
-fn names<'a>(adapter: &str, code: &'a str) -> impl Iterator<Item = &'a str> {
-    let begin = format!("{adapter}-");
+/// All texts of a source that are names of a part's paragraphs.
+fn names<'a>(part: &str, code: &'a str) -> impl Iterator<Item = &'a str> {
+    let begin = format!("{part}-");
     let is_name = move |text: &&str| {
         text.starts_with(&begin)
             && text
@@ -92,17 +102,17 @@ fn printed(words: &[&str]) -> Result<String> {
 }
 
 #[test]
-fn each_warning_of_an_adapter_names_its_paragraph() -> Result<()> {
+fn each_warning_names_its_paragraph() -> Result<()> {
     let mut count = 0;
-    for adapter in Adapter::all()? {
-        for source in &adapter.sources {
+    for part in Part::all()? {
+        for source in &part.sources {
             for message in warnings(&source.text) {
                 count += 1;
                 assert!(has_name(message), "{}: no `see` in {message}", source.path);
             }
         }
     }
-    assert!(count > 30, "{count} warnings");
+    assert!(count > 60, "{count} warnings");
 
     let code =
         r#"warn!(a, see = b.see(), "one (of \") two"); error!("{}", told("see = ")); warn!(a, see, "b")"#;
@@ -115,20 +125,20 @@ fn each_warning_of_an_adapter_names_its_paragraph() -> Result<()> {
 #[test]
 fn names_in_the_sources_are_the_headings_of_the_runbook() -> Result<()> {
     let mut count = 0;
-    for adapter in Adapter::all()? {
-        let sources = adapter.sources.iter();
+    for part in Part::all()? {
+        let sources = part.sources.iter();
         let named: BTreeSet<&str> = sources
-            .flat_map(|source| names(&adapter.name, &source.text))
+            .flat_map(|source| names(&part.name, &source.text))
             .collect();
-        let found = adapter.paragraphs();
+        let found = part.paragraphs();
         let headings: BTreeSet<&str> = found.iter().map(|(name, _)| *name).collect();
         assert_eq!(
             found.len(),
             headings.len(),
             "{}: a heading stands twice",
-            adapter.name
+            part.name
         );
-        assert_eq!(named, headings, "{}: the sources and RUNBOOK.md", adapter.name);
+        assert_eq!(named, headings, "{}: the sources and RUNBOOK.md", part.name);
         for (name, text) in found {
             count += 1;
             let parts = [
@@ -143,7 +153,7 @@ fn names_in_the_sources_are_the_headings_of_the_runbook() -> Result<()> {
             );
         }
     }
-    assert!(count > 30, "{count} paragraphs");
+    assert!(count > 60, "{count} paragraphs");
     Ok(())
 }
 
@@ -152,8 +162,8 @@ fn commands_and_settings_that_a_runbook_names_are_there() -> Result<()> {
     let known = fs::read_to_string(repository().join("config/floorgate.schema.json"))?;
     let mut commands = BTreeSet::new();
     let mut settings = 0;
-    for adapter in Adapter::all()? {
-        for code in adapter.page.split('`').skip(1).step_by(2) {
+    for part in Part::all()? {
+        for code in part.page.split('`').skip(1).step_by(2) {
             let code = code.trim_start_matches("sudo -u floorgate ");
             if let Some(command) = code.strip_prefix("floorgate ") {
                 commands.insert(command.to_owned());
@@ -166,7 +176,7 @@ fn commands_and_settings_that_a_runbook_names_are_there() -> Result<()> {
                 assert!(
                     known.contains(&format!("\"{key}\"")),
                     "{}: no setting `{code}`",
-                    adapter.name
+                    part.name
                 );
             }
         }
@@ -200,8 +210,8 @@ fn the_runbook_is_printed_by_name() -> Result<()> {
             .collect()
     };
     let listed = printed(&["runbook"])?;
-    for adapter in Adapter::all()? {
-        let all = adapter.paragraphs();
+    for part in Part::all()? {
+        let all = part.paragraphs();
         for (name, _) in &all {
             assert!(
                 listed.lines().any(|line| line.starts_with(&format!("{name} "))),
@@ -216,7 +226,7 @@ fn the_runbook_is_printed_by_name() -> Result<()> {
     }
     let json = printed(&["runbook", "opcua-server-not-trusted", "--json"])?;
     let row: serde_json::Value = serde_json::from_str(&json)?;
-    assert_eq!(row["adapter"], "opcua");
+    assert_eq!(row["of"], "opcua");
     let text = row["text"].as_str().context("a text")?;
     assert!(text.contains("`floorgate pki trust THUMBPRINT`"), "{json}");
 
