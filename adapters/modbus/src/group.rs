@@ -63,6 +63,8 @@ struct Reading {
     open: bool,
     /// Since when the unit fails with it.
     failing: Option<Instant>,
+    /// Since when, and how often in a row, there was no answer to it, or none that can be read.
+    broken: Option<(Instant, u32)>,
 }
 
 /// A point that the device refuses.
@@ -198,6 +200,7 @@ impl Group {
             return Vec::new();
         };
         let state = &mut self.tables[read.table as usize];
+        read.broken = None;
         let was_away = read.failing.take().is_some() || read.open;
         let missed = read
             .items
@@ -338,6 +341,7 @@ impl Group {
             last: Vec::new(),
             open,
             failing: None,
+            broken: None,
         }
     }
 

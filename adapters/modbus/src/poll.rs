@@ -28,6 +28,8 @@ use trial::Trials;
 
 /// Most missed polls that are counted one by one.
 const MOST_COUNTED: u32 = 10_000;
+/// After so many requests in a row, and the retries, that were not answered while the unit answered others the request is taken for the reason.
+const MOST_BROKEN: u32 = 3;
 /// Most refused tags that are taken back in one poll.
 const MOST_READMITTED: usize = 16;
 
@@ -245,23 +247,25 @@ impl Poller {
                 }
                 Err(failure) => {
                     let now = Instant::now();
-                    match (refusal(&failure), &failure) {
-                        (Some((quality, divisible)), Failure::Exception(exception)) => {
-                            if let Reaction::Failing(_) = reaction(*exception) {
-                                let last_answer = self.unit(unit).and_then(|known| known.last_answer);
-                                if !self.groups[index].failed(request, now, last_answer) {
-                                    failing.get_or_insert((failure, table, extent));
-                                    request += 1;
-                                    continue;
-                                }
-                            } else {
-                                self.heard(unit, cycle);
-                            }
-                            let samples = &mut cycle.samples;
-                            request += self.groups[index].refused(request, quality, divisible, now, samples);
+                    let (Some((quality, divisible)), Failure::Exception(exception)) =
+                        (refusal(&failure), &failure)
+                    else {
+                        // The unit is there: this poll ends with the request, and nothing is left alone for it.
+                        let is_alone = self.blame_request(index, request, &failure, cycle);
+                        return (!is_alone).then_some((failure, table, extent));
+                    };
+                    if let Reaction::Failing(_) = reaction(*exception) {
+                        let last_answer = self.unit(unit).and_then(|known| known.last_answer);
+                        if !self.groups[index].failed(request, now, last_answer) {
+                            failing.get_or_insert((failure, table, extent));
+                            request += 1;
+                            continue;
                         }
-                        _ => return Some((failure, table, extent)),
+                    } else {
+                        self.heard(unit, cycle);
                     }
+                    let samples = &mut cycle.samples;
+                    request += self.groups[index].refused(request, quality, divisible, now, samples);
                 }
             }
         }
@@ -280,6 +284,22 @@ impl Poller {
             }
         }
         self.retry_refused(index, cycle).await
+    }
+
+    /// A request that is not answered again and again, while the unit answers others, is what is wrong, and not the unit: it is found out what of it.
+    /// Whether others were answered since.
+    fn blame_request(&mut self, index: usize, request: usize, failure: &Failure, cycle: &mut Cycle) -> bool {
+        let (now, group) = (Instant::now(), &self.groups[index]);
+        let last_answer = self.unit(group.unit).and_then(|known| known.last_answer);
+        let group = &mut self.groups[index];
+        let most = u32::from(self.settings.retries) + MOST_BROKEN;
+        let times = group.broke(request, now, last_answer);
+        if times >= most {
+            let quality = silence(failure);
+            group.doubt(request, quality, &mut cycle.samples);
+            group.refused(request, quality, true, now, &mut cycle.samples);
+        }
+        times > 0
     }
 
     /// Asks for one tag alone.
@@ -315,7 +335,11 @@ impl Poller {
                     own.for_each(|group| group.retry_soon(now));
                 }
                 Err(failure) => {
-                    let Some((quality, _)) = refusal(&failure) else {
+                    let refused = refusal(&failure).map(|(quality, _)| quality);
+                    // One that was never answered is not the unit's fault now either.
+                    let silent = Some(silence(&failure));
+                    let is_silent = refused.is_none() && self.groups[index].retried() == silent;
+                    let Some(quality) = refused.or(silent.filter(|_| is_silent)) else {
                         return Some((failure, table, extent));
                     };
                     self.groups[index].still_refused(quality, Instant::now(), &mut cycle.samples);
@@ -464,5 +488,13 @@ impl Poller {
                 trouble.costs_link = !matches!(failure, Failure::Exception(_));
             }
         }
+    }
+}
+
+/// What tags are while there is no answer to a request for them.
+fn silence(failure: &Failure) -> Quality {
+    match failure {
+        Failure::Timeout(_) => Quality::BAD_TIMEOUT,
+        _ => Quality::BAD_COMMUNICATION_ERROR,
     }
 }

@@ -46,6 +46,33 @@ impl Group {
         }
     }
 
+    /// There was no answer to a request. How often in a row, where the unit has answered something else since the first time.
+    pub(crate) fn broke(&mut self, index: usize, now: Instant, last_answer: Option<Instant>) -> u32 {
+        let Some(read) = self.reads.get_mut(index) else {
+            return 0;
+        };
+        let (since, times) = read.broken.unwrap_or((now, 0));
+        read.broken = Some((since, times + 1));
+        let is_alone = last_answer.is_some_and(|answer| answer > since);
+        if is_alone { times + 1 } else { 0 }
+    }
+
+    /// Why the tag that is tried again next is refused.
+    pub(crate) fn retried(&self) -> Option<Quality> {
+        self.refused.front().map(|refused| refused.quality)
+    }
+
+    /// What a request was for is not known any more.
+    pub(crate) fn doubt(&mut self, index: usize, quality: Quality, samples: &mut Vec<Sample>) {
+        let Some(read) = self.reads.get_mut(index) else {
+            return;
+        };
+        read.last.clear();
+        for &item in &read.items {
+            tell_bad(&self.points[item], &mut self.told[item], quality, samples);
+        }
+    }
+
     /// The device still refuses the tag.
     pub(crate) fn still_refused(&mut self, quality: Quality, now: Instant, samples: &mut Vec<Sample>) {
         let Some(refused) = self.refused.pop_front() else {

@@ -36,6 +36,8 @@ pub struct Unit {
     pub exception: Option<ExceptionCode>,
     /// It does not answer.
     pub silent: bool,
+    /// Registers to which it does not answer, where others would be refused.
+    pub mute: HashSet<u16>,
 }
 
 /// A request as the device saw it: unit, function, first register, count.
@@ -159,6 +161,9 @@ impl Device {
             return Err(ExceptionCode::IllegalDataAddress);
         }
         let places = start..=start + (count - 1);
+        if places.clone().any(|place| unit.mute.contains(&place)) {
+            return Ok(None);
+        }
         if unit.most.is_some_and(|most| count > most)
             || places.clone().any(|place| unit.missing.contains(&place))
         {
