@@ -17,7 +17,7 @@ SYSUSERSDIR ?= $(PREFIX)/lib/sysusers.d
 DOCDIR ?= $(PREFIX)/share/doc/floorgate
 
 # Pages and what they link to lie in DOCDIR as they lie here.
-DOCUMENTS := README.md ARCHITECTURE.md LICENSE NOTICE config/REFERENCE.md adapters/api/README.md adapters/opcua/README.md adapters/modbus/README.md \
+DOCUMENTS := README.md ARCHITECTURE.md LICENSE NOTICE config/REFERENCE.md adapters/api/README.md $(foreach adapter,opcua modbus,adapters/$(adapter)/README.md adapters/$(adapter)/RUNBOOK.md) src/daemon/RUNBOOK.md \
 	simulator/README.md tests/README.md $(addprefix examples/consumer/,README.md consumer.py consumer.rs)
 
 # Optimised, the C libraries too: without it the release profile is what is built fast (Cargo.toml, .cargo/config.toml).

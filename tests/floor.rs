@@ -74,6 +74,8 @@ mod recovery;
 mod reload;
 #[path = "floor/room.rs"]
 mod room;
+#[path = "floor/runbook.rs"]
+mod runbook;
 #[path = "floor/security.rs"]
 mod security;
 #[path = "floor/sources.rs"]

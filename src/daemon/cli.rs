@@ -13,6 +13,7 @@ use crate::logging::LogFormat;
 use crate::pki::PkiCommand;
 use crate::probe::ProbeOptions;
 use crate::record::RecordOptions;
+use crate::runbook::RunbookOptions;
 use crate::simulate::SimulateOptions;
 use crate::sources::SourcesOptions;
 use crate::tags::TagsOptions;
@@ -113,6 +114,12 @@ Exit codes: 0 compared, 1 with --exit-code where they differ, 3 one of them is w
         after_help = "Examples:\n  floorgate tags\n  floorgate tags 'filling-line/2/*' --watch\n  floorgate tags '*/status' --watch | tee status.txt"
     )]
     Tags(TagsOptions),
+    /// Say what to do about a message of the log.
+    ///
+    /// Warnings and errors carry a name, `see="opcua-server-not-trusted"`: what it means, what it mostly comes from, and what to
+    /// do, step by step, in words for who is called at night.
+    #[command(after_help = crate::runbook::EXAMPLES)]
+    Runbook(RunbookOptions),
     /// Show events as they come.
     ///
     /// From the outbox, in which each event is before it is published; or from Kafka, as a consumer gets it.

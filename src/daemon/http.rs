@@ -117,7 +117,7 @@ async fn serve(listener: TcpListener, source: Source, stop: CancellationToken) {
         .with_graceful_shutdown(stop.cancelled_owned())
         .await;
     if let Err(problem) = served {
-        tracing::error!(%problem, "HTTP ended");
+        tracing::error!(%problem, see = "gateway-side-door", "HTTP ended");
     }
 }
 

@@ -29,6 +29,7 @@ mod record;
 mod registry;
 mod reload;
 mod run;
+mod runbook;
 mod simulate;
 mod sources;
 mod standing;
@@ -93,6 +94,7 @@ fn dispatch(command: Command, audience: Audience) -> anyhow::Result<()> {
         Command::Explain(options) => explain::explain(&options),
         Command::Sources(options) => sources::sources(&options),
         Command::Tags(options) => tags::tags(&options),
+        Command::Runbook(options) => runbook::runbook(&options),
         Command::Simulate(options) => simulate::simulate(&options),
         Command::Schema { of } => {
             print!(

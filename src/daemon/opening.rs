@@ -79,6 +79,7 @@ pub async fn open(
                 if told != problem {
                     warn!(
                         problem,
+                        see = "gateway-cannot-store",
                         "the outbox cannot be opened yet; nothing is read from sources until it is"
                     );
                     told.clone_from(&problem);

@@ -29,7 +29,10 @@ impl Gateway {
         notify(&[NotifyState::Reloading]);
         let result = match read_to_run(path, self.audience) {
             Err(_) => {
-                warn!("the configuration is wrong, the old one stays");
+                warn!(
+                    see = "gateway-configuration-refused",
+                    "the configuration is wrong, the old one stays"
+                );
                 "refused"
             }
             Ok(loaded) => {
@@ -50,7 +53,11 @@ impl Gateway {
             ..
         } = loaded;
         for setting in settings.that_need_a_restart(&self.settings) {
-            warn!(setting, "this setting is taken over at the next start only");
+            warn!(
+                setting,
+                see = "gateway-setting-at-start",
+                "this setting is taken over at the next start only"
+            );
         }
         let difference = outline.difference(&self.outline);
         let kept: HashSet<Arc<str>> = difference.sources_kept.iter().cloned().collect();

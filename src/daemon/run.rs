@@ -268,7 +268,7 @@ fn tell_salvage(salvage: &Salvage, metrics: &Metrics) -> String {
         cells,
         state_is_incomplete,
         dead_letters,
-        "the outbox was damaged; it is moved aside, and what could be read of it goes on in a new one"
+        see = "gateway-outbox-damaged", "the outbox was damaged; it is moved aside, and what could be read of it goes on in a new one"
     );
     metrics.outbox_salvaged.set(1);
     let mut text = format!(
@@ -418,6 +418,7 @@ fn serve_tools(tools: control::Server, socket: PathBuf, stop: CancellationToken)
         // A path may be too long for a socket; events flow without it.
         Err(problem) => warn!(
             problem = format!("{problem:#}"),
+            see = "gateway-side-door",
             "tools such as `floorgate outbox` only work while the gateway is stopped"
         ),
     }
@@ -488,6 +489,6 @@ async fn watchdog(is_alive: impl Fn() -> bool, stop: CancellationToken) {
 /// Tells systemd, where it listens.
 pub fn notify(state: &[NotifyState<'_>]) {
     if let Err(problem) = sd_notify::notify(state) {
-        warn!(%problem, "cannot tell systemd");
+        warn!(%problem, see = "gateway-side-door", "cannot tell systemd");
     }
 }

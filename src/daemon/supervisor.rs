@@ -74,7 +74,10 @@ impl Sources {
             }
         };
         if tokio::time::timeout(patience, ended).await.is_err() {
-            warn!("some sources did not end in {patience:?} and are broken off");
+            warn!(
+                see = "gateway-source-failed",
+                "some sources did not end in {patience:?} and are broken off"
+            );
             for running in &ending {
                 running.task.abort();
             }
@@ -100,8 +103,14 @@ async fn supervise(source: Box<dyn Source>, mut context: SourceContext) {
             return;
         }
         match ended {
-            Ok(()) => error!(source = context.name, "source ended by itself, starting it again"),
-            Err(problem) => error!(source = context.name, %problem, "source failed, starting it again"),
+            Ok(()) => error!(
+                source = context.name,
+                see = "gateway-source-failed",
+                "source ended by itself, starting it again"
+            ),
+            Err(problem) => {
+                error!(source = context.name, %problem, see = "gateway-source-failed", "source failed, starting it again");
+            }
         }
         context.metrics.restarts.inc();
         context.metrics.up.set(0);

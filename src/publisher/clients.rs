@@ -129,7 +129,7 @@ impl Clients {
             match make(&config, &self.shared) {
                 Ok(producer) => self.gathering = Some(producer),
                 Err(error) => {
-                    tracing::error!(%error, "no kafka producer for large bursts; they cost more CPU now");
+                    tracing::error!(%error, see = "gateway-producer-replaced", "no kafka producer for large bursts; they cost more CPU now");
                     self.gathers = false;
                     return Way::AtOnce;
                 }

@@ -119,7 +119,7 @@ impl Membership {
             let end = match self.join() {
                 Ok(client) => self.watch(&client),
                 Err(error) => {
-                    tracing::warn!(%error, "cannot look out for a gateway of the same name");
+                    tracing::warn!(%error, see = "gateway-name-not-watched", "cannot look out for a gateway of the same name");
                     End::Lost
                 }
             };
@@ -202,7 +202,11 @@ impl Membership {
                 Some((RDKafkaErrorCode::FencedInstanceId, _)) => return End::Lost,
                 // A broker older than 2.3 knows no such members.
                 Some((_, reason)) => {
-                    tracing::warn!(reason, "a gateway of the same name would not be noticed");
+                    tracing::warn!(
+                        reason,
+                        see = "gateway-name-not-watched",
+                        "a gateway of the same name would not be noticed"
+                    );
                     return End::Stopped;
                 }
                 None => {}
@@ -214,6 +218,7 @@ impl Membership {
                 told = true;
                 tracing::warn!(
                     group = group(&self.gateway),
+                    see = "gateway-name-not-watched",
                     "the gateway may not join its group, which needs READ on it: another gateway of the same name would not be noticed"
                 );
             }
@@ -233,7 +238,7 @@ impl Membership {
                 }
                 Err(error) if !told => {
                     told = true;
-                    tracing::warn!(%error, "cannot find out whether another gateway of this name publishes");
+                    tracing::warn!(%error, see = "gateway-name-not-watched", "cannot find out whether another gateway of this name publishes");
                 }
                 Err(_) => {}
             }

@@ -105,6 +105,7 @@ impl Worker {
                         topic = &*topic.name,
                         partitions,
                         pinned = topic.pinned,
+                        see = "gateway-partitions-added",
                         "partitions were added to the topic, and get nothing yet"
                     );
                 }
@@ -121,7 +122,7 @@ impl Worker {
                 };
                 let text = problem.to_string();
                 if topic.problem.as_ref() != Some(&text) && !short {
-                    tracing::error!(topic = &*topic.name, "{text}");
+                    tracing::error!(topic = &*topic.name, see = "gateway-topic-unusable", "{text}");
                 }
                 topic.problem = Some(text);
             }

@@ -151,7 +151,10 @@ impl Worker {
 
     pub(crate) fn lost(&mut self) {
         if self.reachable != Some(false) {
-            tracing::warn!("no broker is reachable; events wait in the store");
+            tracing::warn!(
+                see = "gateway-kafka-unreachable",
+                "no broker is reachable; events wait in the store"
+            );
         }
         self.reachable = Some(false);
         self.metrics.kafka_up.set(0);
@@ -171,9 +174,17 @@ impl Worker {
         let reason = self.must_rebuild.take().unwrap_or_default();
         let fatal = self.fatal_error();
         if self.transactions.is_some() && fatal.is_none() {
-            tracing::warn!(reason, "a transaction failed; its events are sent again");
+            tracing::warn!(
+                reason,
+                see = "gateway-producer-replaced",
+                "a transaction failed; its events are sent again"
+            );
         } else {
-            tracing::error!(reason, "the kafka producer is of no more use and is replaced");
+            tracing::error!(
+                reason,
+                see = "gateway-producer-replaced",
+                "the kafka producer is of no more use and is replaced"
+            );
             self.metrics.publish_errors.with_label_values(&["Fatal"]).inc();
         }
         for producer in self.clients.iter().flat_map(Clients::iter) {
@@ -224,6 +235,7 @@ impl Worker {
                 sequence = failure.sequence,
                 reason = failure.reason,
                 again_in = pause.as_secs(),
+                see = "gateway-record-refused",
                 "kafka refuses a record; its lane is held, the others flow"
             );
         }

@@ -183,7 +183,7 @@ impl Publisher {
     fn end(&mut self, within: Duration) {
         self.shared.stop(Instant::now() + within);
         if let Some(Err(_)) = self.thread.take().map(JoinHandle::join) {
-            tracing::error!("the publisher's thread panicked");
+            tracing::error!(see = "gateway-publisher-ended", "the publisher's thread panicked");
         }
     }
 }

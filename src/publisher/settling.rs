@@ -162,7 +162,7 @@ impl Worker {
                 let problem = format!("{problem}; events wait until it is known which of them the log has");
                 // That no broker is there is told already.
                 if self.reachable == Some(true) && slot.log_problem.as_ref() != Some(&problem) {
-                    tracing::warn!(topic = &**topic, "{problem}");
+                    tracing::warn!(topic = &**topic, see = "gateway-log-unknown", "{problem}");
                     slot.log_problem = Some(problem);
                 }
                 slot.looking = Looking::NotBefore(Some(Instant::now() + LOG_PAUSE));
@@ -200,6 +200,7 @@ impl Worker {
                         partition,
                         doubtful,
                         reason = result,
+                        see = "gateway-log-unknown",
                         "it cannot be known which events the log has; what may have been sent is sent again, marked as a possible duplicate"
                     );
                 }
@@ -222,7 +223,13 @@ impl Worker {
              copy; it goes on in a new epoch"
         };
         let topic = self.topics.get(slot.lane.topic).map_or("", |topic| &*topic.name);
-        tracing::error!(topic, partition = slot.lane.partition, seen_epoch, "{what}");
+        tracing::error!(
+            topic,
+            partition = slot.lane.partition,
+            seen_epoch,
+            see = "gateway-log-disagrees",
+            "{what}"
+        );
         slot.looking = Looking::Renewing;
         let renewal = Renewal {
             lane: slot.lane.id,

@@ -355,7 +355,7 @@ impl Worker {
             match self.make_clients() {
                 Ok(clients) => self.clients = Some(clients),
                 Err(error) => {
-                    tracing::error!(%error, "no new kafka producer");
+                    tracing::error!(%error, see = "gateway-producer-replaced", "no new kafka producer");
                     self.rebuild_at = now + PROBE_PAUSE;
                 }
             }

@@ -138,19 +138,29 @@ fn certificates_that_do_not_fit_are_refused_with_the_reason() -> Result<()> {
         (
             certificates(&authority, "gateway", "other.example"),
             "the device's certificate is not accepted",
+            "modbus-device-not-accepted",
         ),
         (
             certificates(&stranger, "gateway", "plc.example"),
             "the device's certificate is not accepted",
+            "modbus-device-not-accepted",
         ),
-        (by_stranger, "does not accept the gateway"),
+        (
+            by_stranger,
+            "does not accept the gateway",
+            "modbus-gateway-not-accepted",
+        ),
     ];
-    for (special, reason) in cases {
+    for (special, reason, see) in cases {
         let mut press = Press::start(&connect, &special)?;
         press
             .gateway
             .process()?
             .wait_for_output(reason, Patience::Short)?;
+        let output = press.gateway.output()?;
+        let told = output.lines().find(|line| line.contains(reason));
+        let end = format!(" see=\"{see}\"");
+        assert!(told.is_some_and(|line| line.ends_with(&end)), "no{end}: {output}");
         assert_eq!(
             press.gateway.metric("floorgate_source_up{source=\"plc\"}")?,
             Some(0.0)

@@ -310,6 +310,7 @@ fn every_command_and_every_argument_is_explained() -> Result<()> {
             "pki renew",
             "sources",
             "tags",
+            "runbook",
             "events",
             "explain",
             "record",

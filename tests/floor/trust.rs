@@ -30,12 +30,15 @@ fn trust(plant: &Plant) -> Result<()> {
     Ok(())
 }
 
-/// Waits until the log tells why there is no connection.
-fn is_told(plant: &mut Plant, reason: &str) -> Result<()> {
+/// Waits until the log tells why there is no connection, and which paragraph of the runbook is about it.
+fn is_told(plant: &mut Plant, reason: &str, see: &str) -> Result<()> {
     plant
         .gateway
         .process()?
         .wait_for_output(reason, Patience::Short)?;
+    let (output, end) = (plant.gateway.output()?, format!(" see=\"{see}\""));
+    let told = output.lines().find(|line| line.contains(reason));
+    assert!(told.is_some_and(|line| line.ends_with(&end)), "no{end}: {output}");
     assert_eq!(
         plant.gateway.metric("floorgate_source_up{source=\"plc\"}")?,
         Some(0.0)
@@ -62,7 +65,7 @@ fn values_arrive(plant: &mut Plant) -> Result<()> {
 fn an_unknown_plc_is_named_and_let_in_once_it_is_trusted() -> Result<()> {
     let mut plant = plant(OpcUaOptions::default(), "anonymous")?;
     plant.gateway.start()?;
-    is_told(&mut plant, "is not trusted")?;
+    is_told(&mut plant, "is not trusted", "opcua-server-not-trusted")?;
     let shown = pki(&plant, &["show"])?;
     let refused = shown
         .lines()
@@ -95,6 +98,7 @@ fn a_plc_that_refuses_the_gateway_is_told_and_lets_it_in_once_it_is_trusted() ->
     is_told(
         &mut plant,
         "BadCertificateUntrusted: the server does not trust the gateway's certificate; have it trust ",
+        "opcua-gateway-not-trusted",
     )?;
     let output = plant.gateway.output()?;
     let advice = output
@@ -128,7 +132,7 @@ fn a_user_is_known_by_the_password() -> Result<()> {
     trust(&plant)?;
     plant.gateway.write("plc.password", "guessed\n")?;
     plant.gateway.start()?;
-    is_told(&mut plant, "BadUserAccessDenied")?;
+    is_told(&mut plant, "BadUserAccessDenied", "opcua-login-refused")?;
 
     // The file is read for each attempt: no restart is needed.
     plant.gateway.write("plc.password", "s3cret-Of-The-Line\n")?;
@@ -163,7 +167,7 @@ fn a_user_is_known_by_the_certificate() -> Result<()> {
     };
     hand_out(&plant, "somebody")?;
     plant.gateway.start()?;
-    is_told(&mut plant, "BadUserAccessDenied")?;
+    is_told(&mut plant, "BadUserAccessDenied", "opcua-login-refused")?;
 
     hand_out(&plant, "line-gateway")?;
     values_arrive(&mut plant)

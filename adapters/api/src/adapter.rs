@@ -45,6 +45,12 @@ pub trait Adapter: Send + Sync {
         None
     }
 
+    /// The paragraphs for whoever is called at night, in Markdown: a heading `## NAME` for each message of the log, named by its field `see`. Empty where
+    /// nothing is logged.
+    fn runbook(&self) -> &'static str {
+        ""
+    }
+
     /// Checks settings and addresses and lays out the work, without opening anything. Everything wrong is
     /// recorded; `None` where anything was.
     fn plan(&self, spec: SourceSpec<'_>, problems: &mut Problems) -> Option<Box<dyn Source>>;

@@ -288,7 +288,7 @@ impl Group {
             state.replan = true;
             for item in read.items {
                 let point = &self.points[item];
-                warn!(source = self.source, unit = self.unit, tag = point.name, %quality, "the device refuses a tag");
+                warn!(source = self.source, unit = self.unit, tag = point.name, %quality, see = "modbus-tag-refused", "the device refuses a tag");
                 self.refused.push_back(Refused {
                     item,
                     quality,
@@ -381,6 +381,7 @@ impl Group {
                         source = self.source,
                         unit = self.unit,
                         table = table.name(),
+                        see = "modbus-requests-limited",
                         "the device refuses to be read over registers that no tag names; set `max_gap: 0`"
                     );
                 } else {
@@ -390,6 +391,7 @@ impl Group {
                         unit = self.unit,
                         table = table.name(),
                         most = state.limits.most,
+                        see = "modbus-requests-limited",
                         "the device refuses longer requests; set `max_registers` (`max_bits`)"
                     );
                 }

@@ -65,6 +65,10 @@ impl Adapter for Modbus {
         "modbus"
     }
 
+    fn runbook(&self) -> &'static str {
+        include_str!("../RUNBOOK.md")
+    }
+
     fn settings_schema(&self, generator: &mut SchemaGenerator) -> Schema {
         settings::Settings::json_schema(generator)
     }

@@ -14,8 +14,9 @@ use crate::address::Table;
 use crate::endpoint::Endpoint;
 use crate::planner::Extent;
 use crate::settings::Checked;
-use crate::tls::Identity;
+use crate::tls::{Fault, Identity};
 use crate::transport;
+use crate::unit::{Reaction, reaction};
 
 /// How long a new connection with frames of a serial line is left alone: what a terminal server kept for the one before arrives meanwhile, and
 /// is thrown away when the first request is sent.
@@ -56,6 +57,21 @@ pub(crate) enum Failure {
 }
 
 impl Failure {
+    /// The paragraph of `RUNBOOK.md` that is about it.
+    pub(crate) fn see(&self) -> &'static str {
+        match self {
+            Self::Exception(exception) => match reaction(*exception) {
+                Reaction::Refused { .. } => "modbus-tag-refused",
+                Reaction::Failing(_) => "modbus-device-failure",
+                Reaction::Busy(_) => "modbus-device-busy",
+                Reaction::Unreachable(_) => "modbus-unit-behind-gateway",
+            },
+            Self::Timeout(_) => "modbus-no-answer",
+            Self::Protocol(_) => "modbus-answer-wrong",
+            Self::Transport(error) => fault(error).map_or("modbus-connection-closed", Fault::see),
+        }
+    }
+
     /// Whether the other side has closed the connection.
     pub(crate) fn is_closed(&self) -> bool {
         use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
@@ -71,7 +87,26 @@ impl Failure {
 
 /// The ways to the device, and why none of them could be taken.
 #[derive(Debug)]
-pub(crate) struct Unreachable(Vec<(String, io::Error)>);
+pub(crate) struct Unreachable(Vec<(Endpoint, io::Error)>);
+
+impl Unreachable {
+    /// The paragraph of `RUNBOOK.md` that is about the first of them.
+    pub(crate) fn see(&self) -> &'static str {
+        let first = self.0.first();
+        if let Some(fault) = first.and_then(|(_, error)| fault(error)) {
+            return fault.see();
+        }
+        match first {
+            Some((Endpoint::Rtu { .. } | Endpoint::Ascii { .. }, _)) => "modbus-serial-line-not-opened",
+            _ => "modbus-device-unreachable",
+        }
+    }
+}
+
+/// What is wrong with TLS, where it is that.
+fn fault(error: &io::Error) -> Option<&Fault> {
+    error.get_ref()?.downcast_ref()
+}
 
 impl std::fmt::Display for Unreachable {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -201,7 +236,7 @@ impl Link {
                     self.ready = Instant::now() + self.settle;
                     return Ok(last.map_or(turns > 0, |last| last != self.endpoints[0]));
                 }
-                Err(error) => reasons.push((endpoint.to_string(), error)),
+                Err(error) => reasons.push((endpoint.clone(), error)),
             }
         }
         Err(Unreachable(reasons))
@@ -280,16 +315,13 @@ impl Link {
         taken
     }
 
-    /// Why the connection broke. With TLS 1.3 it is made before the device has looked at the gateway's certificate, and the alert
-    /// that says why that was not taken is lost where the device closes at once.
+    /// Why the connection broke.
     fn broken(&self, error: io::Error) -> Failure {
         let failure = Failure::Transport(error);
         if self.answered.is_some() || !failure.is_closed() || !matches!(self.endpoints[0], Endpoint::Tls(_)) {
             return failure;
         }
-        let message = "the device closed the connection without an answer, as one does that does not accept the gateway: see \
-                       `tls.certificate_file` and its role";
-        io::Error::new(io::ErrorKind::ConnectionReset, message).into()
+        io::Error::new(io::ErrorKind::ConnectionReset, Fault::GatewayPerhaps).into()
     }
 
     /// Whether the connection is open and was used last so long ago that the device may have closed it for that.

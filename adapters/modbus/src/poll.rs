@@ -182,7 +182,7 @@ impl Poller {
                 self.context.metrics.error("link");
                 self.link_retry =
                     Instant::now() + self.link_pauses.next().unwrap_or(self.settings.backoff_max);
-                self.lose(error.to_string()).await?;
+                self.lose(error.to_string(), error.see()).await?;
                 Ok(false)
             }
         }
@@ -197,6 +197,7 @@ impl Poller {
         if is_elsewhere {
             warn!(
                 source = self.context.name,
+                see = "modbus-other-address",
                 "the connection leads to {} now",
                 self.link.endpoint()
             );
@@ -469,9 +470,20 @@ impl Poller {
         let source = self.context.name.clone();
         if let Some(known) = self.unit_mut(unit) {
             if known.trouble.is_none() {
-                warn!(source, unit, "the unit is left alone for a while: {reason}");
+                warn!(
+                    source,
+                    unit,
+                    see = failure.see(),
+                    "the unit is left alone for a while: {reason}"
+                );
             }
-            known.failed(Instant::now(), (quality, reason), patience, least, longest);
+            known.failed(
+                Instant::now(),
+                (quality, reason, failure.see()),
+                patience,
+                least,
+                longest,
+            );
             if let Some(trouble) = &mut known.trouble {
                 trouble.costs_link = !matches!(failure, Failure::Exception(_));
             }

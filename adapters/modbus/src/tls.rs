@@ -32,6 +32,47 @@ pub(crate) struct Tls {
     pub server_name: Option<String>,
 }
 
+/// What is wrong with TLS.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Fault {
+    /// The device's certificate is not for us.
+    #[error("the device's certificate is not accepted: {0}; see `tls.ca_file` and `tls.server_name`")]
+    Device(Error),
+    /// The device has said why it does not take the gateway's.
+    #[error("the device does not accept the gateway: {0}; see `tls.certificate_file` and its role")]
+    Gateway(Error),
+    /// The device has not said why. With TLS 1.3 a connection is made before the device has looked at the gateway's certificate, and the alert
+    /// that says why that was not taken is lost where the device closes at once.
+    #[error(
+        "the device closed the connection without an answer, as one does that does not accept the gateway: see \
+         `tls.certificate_file` and its role"
+    )]
+    GatewayPerhaps,
+    /// The two sides do not understand each other.
+    #[error("no TLS with the device: {0}")]
+    Other(Error),
+    /// A file of the settings is not what it is to be.
+    #[error("{} cannot be used: {why}", file.display())]
+    File { file: PathBuf, why: String },
+    /// The key is a credential that this process was not given.
+    #[error(transparent)]
+    Credential(#[from] NoCredentials),
+    /// The name that the device's certificate is to have is none.
+    #[error("`{0}` is no name of a host; set `tls.server_name`")]
+    Name(String),
+}
+
+impl Fault {
+    /// The paragraph of `RUNBOOK.md` that is about it.
+    pub(crate) fn see(&self) -> &'static str {
+        match self {
+            Self::Device(_) | Self::Other(_) => "modbus-device-not-accepted",
+            Self::Gateway(_) | Self::GatewayPerhaps => "modbus-gateway-not-accepted",
+            Self::File { .. } | Self::Credential(_) | Self::Name(_) => "modbus-tls-files",
+        }
+    }
+}
+
 /// Where the certificates are.
 #[derive(Clone, Debug)]
 pub(crate) struct Identity {
@@ -58,10 +99,8 @@ impl Identity {
         host: &str,
     ) -> io::Result<TlsStream<T>> {
         let wanted = self.server_name.as_deref().unwrap_or(host);
-        let name = ServerName::try_from(wanted.to_owned()).map_err(|_| {
-            let message = format!("`{wanted}` is no name of a host; set `tls.server_name`");
-            io::Error::new(io::ErrorKind::InvalidInput, message)
-        })?;
+        let name = ServerName::try_from(wanted.to_owned())
+            .map_err(|_| io::Error::new(io::ErrorKind::InvalidInput, Fault::Name(wanted.to_owned())))?;
         let connector = TlsConnector::from(Arc::new(self.config()?));
         connector.connect(name, stream).await.map_err(explained)
     }
@@ -76,7 +115,7 @@ impl Identity {
         let key = self
             .key
             .as_ref()
-            .map_err(|missing| io::Error::other(missing.to_string()))?;
+            .map_err(|missing| io::Error::other(Fault::from(missing.clone())))?;
         let private = PrivateKeyDer::from_pem_file(key).map_err(|error| unusable(key, &error))?;
         ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_safe_default_protocol_versions()
@@ -100,7 +139,8 @@ fn certificates(file: &Path) -> io::Result<Vec<CertificateDer<'static>>> {
 }
 
 fn unusable(file: &Path, why: &dyn std::fmt::Display) -> io::Error {
-    io::Error::other(format!("{} cannot be used: {why}", file.display()))
+    let (file, why) = (file.to_owned(), why.to_string());
+    io::Error::other(Fault::File { file, why })
 }
 
 /// The same error, with what it means where it comes from TLS: such are told as malformed data, which they are not.
@@ -108,17 +148,10 @@ pub(crate) fn explained(error: io::Error) -> io::Error {
     let Some(inner) = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>()) else {
         return error;
     };
+    let inner = inner.clone();
     io::Error::other(match inner {
-        Error::InvalidCertificate(_) => {
-            format!(
-                "the device's certificate is not accepted: {inner}; see `tls.ca_file` and `tls.server_name`"
-            )
-        }
-        Error::AlertReceived(_) => {
-            format!(
-                "the device does not accept the gateway: {inner}; see `tls.certificate_file` and its role"
-            )
-        }
-        _ => format!("no TLS with the device: {inner}"),
+        Error::InvalidCertificate(_) => Fault::Device(inner),
+        Error::AlertReceived(_) => Fault::Gateway(inner),
+        _ => Fault::Other(inner),
     })
 }

@@ -107,6 +107,8 @@ pub(crate) struct Trouble {
     pub quality: Quality,
     /// Why, for people.
     pub reason: String,
+    /// The paragraph of `RUNBOOK.md` that is about it.
+    pub see: &'static str,
     /// Whether its tags are bad: when it has failed often or long enough.
     pub told: bool,
     /// The failure ended the connection, which costs the other units of the link time.
@@ -119,7 +121,7 @@ impl Unit {
     pub(crate) fn failed(
         &mut self,
         now: Instant,
-        (quality, reason): (Quality, String),
+        (quality, reason, see): (Quality, String, &'static str),
         patience: Patience,
         least: Duration,
         longest: Duration,
@@ -131,6 +133,7 @@ impl Unit {
             pauses: pauses(longest),
             quality,
             reason: String::new(),
+            see,
             told: false,
             costs_link: false,
         });
@@ -139,6 +142,7 @@ impl Unit {
         trouble.next_try = now + pause;
         trouble.quality = quality;
         trouble.reason = reason;
+        trouble.see = see;
         trouble.told |= match patience {
             Patience::Retries(retries) => trouble.failures > u32::from(retries),
             Patience::Lasting(time) => now.saturating_duration_since(trouble.since) >= time,

@@ -181,7 +181,12 @@ impl Connected<'_> {
         }
         let why = early.unwrap_or_else(|| "the server did not tell it to its end".to_owned());
         let reason = format!("the history was read up to {up_to} and no further: {why}");
-        tracing::warn!(source = self.plan.name, tags = tags.len(), "{reason}");
+        tracing::warn!(
+            source = self.plan.name,
+            tags = tags.len(),
+            see = "opcua-history-incomplete",
+            "{reason}"
+        );
         let scope = GapScope::Tags(tags);
         self.outlet.gap(Notice::Gap { scope, reason }).await
     }

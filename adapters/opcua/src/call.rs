@@ -96,7 +96,10 @@ impl Call {
             };
             let uri = hello.server_uri.as_ref();
             if self.server_uri.as_ref().is_some_and(|wanted| wanted != uri) {
-                tracing::warn!("{from} called as `{uri}`, which is not the server that is waited for");
+                tracing::warn!(
+                    see = "opcua-caller-unknown",
+                    "{from} called as `{uri}`, which is not the server that is waited for"
+                );
                 continue;
             }
             return Ok(StreamConnection::new(

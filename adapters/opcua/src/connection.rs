@@ -17,6 +17,7 @@ use crate::call::Call;
 use crate::pki::{self, Own, PkiError};
 use crate::plan::{Credentials, Plan};
 use crate::profile::WAIT_FOR_CALL;
+use crate::reason;
 use crate::settings::{Policy, SecurityMode};
 use crate::stranger;
 use crate::transport::{Cutter, Limited, LimitedConnector};
@@ -82,6 +83,19 @@ pub enum ConnectError {
 }
 
 impl ConnectError {
+    /// The paragraph of `RUNBOOK.md` that is about it.
+    pub fn see(&self) -> &'static str {
+        match self {
+            Self::Pki(error) => error.see(),
+            Self::Endpoints { source, .. } => reason::see(source.status()),
+            Self::NoEndpoint { .. } => "opcua-no-endpoint",
+            Self::Secret { .. } | Self::Credential(_) | Self::UserCertificate { .. } => {
+                "opcua-login-unreadable"
+            }
+            Self::Session(_) => "opcua-session-not-made",
+        }
+    }
+
     /// The error and its causes, each said once.
     pub fn with_causes(&self) -> String {
         let mut text = self.to_string();

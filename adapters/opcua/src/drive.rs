@@ -14,6 +14,7 @@ use tokio::sync::watch;
 
 use crate::connection::{self, Certificates, Target};
 use crate::plan::Plan;
+use crate::reason::{self, Reason};
 use crate::settings::Policy;
 use crate::source::Link;
 use crate::transport::{Cutter, LimitedConnector};
@@ -48,7 +49,7 @@ pub struct Driver<'a> {
 
 impl Driver<'_> {
     /// Polls the event loop, which connects, and reconnects; returns why the session is given up.
-    pub async fn drive(&self, event_loop: SessionEventLoop<LimitedConnector>) -> String {
+    pub async fn drive(&self, event_loop: SessionEventLoop<LimitedConnector>) -> Reason {
         let (plan, link) = (self.plan, self.link);
         let mut events = pin!(event_loop.enter());
         let mut lost_since: Option<Instant> = None;
@@ -81,7 +82,7 @@ impl Driver<'_> {
                 Ok(SessionPollResult::ConnectionLost(status)) => {
                     self.metrics.error("link");
                     lost_since = Some(Instant::now());
-                    let reason = self.cutter.take_reason().unwrap_or_else(|| status.to_string());
+                    let reason = self.cutter.take_reason().unwrap_or_else(|| Reason::ended(status));
                     link.send_modify(|link| {
                         link.up = false;
                         link.reason = reason;
@@ -118,6 +119,7 @@ impl Driver<'_> {
                     let pause = pauses.next().unwrap_or(plan.settings.reconnect_limit.get());
                     tracing::warn!(
                         source = plan.name,
+                        see = told.see,
                         "cannot reconnect: {told}; next attempt in {:.1} s",
                         pause.as_secs_f64()
                     );
@@ -131,8 +133,8 @@ impl Driver<'_> {
     }
 
     /// A status that a connection was not made with, in words.
-    fn told(&self, status: StatusCode) -> String {
-        let told = told(self.plan, status);
+    fn told(&self, status: StatusCode) -> Reason {
+        let told = Reason::new(told(self.plan, status), reason::see(status));
         self.link.send_modify(|link| {
             link.reason.clone_from(&told);
             link.refused = is_refused(status);

@@ -335,10 +335,12 @@ impl Connected<'_> {
         let source = &self.plan.name;
         let name = self.plan.tags_of(item).first().map_or("", |tag| &tag.name);
         match (item.node_id(&self.facts.namespaces), self.plan.uri(item)) {
-            (Some(node), _) => tracing::warn!(source, tag = %name, "the server refuses {node}: {status}"),
+            (Some(node), _) => {
+                tracing::warn!(source, tag = %name, see = "opcua-node-refused", "the server refuses {node}: {status}");
+            }
             (None, uri) => {
                 let uri = uri.unwrap_or_default();
-                tracing::warn!(source, tag = %name, "the server has no namespace `{uri}`");
+                tracing::warn!(source, tag = %name, see = "opcua-namespace-missing", "the server has no namespace `{uri}`");
             }
         }
     }
@@ -354,6 +356,7 @@ impl Connected<'_> {
         if refused > MOST_NAMED {
             tracing::warn!(
                 source = self.plan.name,
+                see = "opcua-node-refused",
                 "the server refuses {} more tags",
                 refused - MOST_NAMED
             );

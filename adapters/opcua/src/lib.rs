@@ -46,6 +46,7 @@ mod plan;
 mod poll;
 mod profile;
 mod publish;
+mod reason;
 mod recovery;
 mod redundancy;
 mod refresh;
@@ -72,6 +73,10 @@ pub struct OpcUa;
 impl Adapter for OpcUa {
     fn name(&self) -> &'static str {
         "opcua"
+    }
+
+    fn runbook(&self) -> &'static str {
+        include_str!("../RUNBOOK.md")
     }
 
     fn settings_schema(&self, generator: &mut SchemaGenerator) -> Schema {

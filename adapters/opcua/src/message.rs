@@ -111,6 +111,7 @@ impl Connected<'_> {
         if refused > MOST_NAMED {
             tracing::warn!(
                 source = self.plan.name,
+                see = "opcua-node-refused",
                 "the server refuses {} more tags",
                 refused - MOST_NAMED
             );
@@ -241,7 +242,12 @@ impl Connected<'_> {
 
     fn warn_of_overflow(&self, tags: &[Tag]) {
         let (source, tag) = (&self.plan.name, tags.first().map_or("", |tag| &tag.name));
-        tracing::warn!(source, tag, "the server lost events: its queue was full");
+        tracing::warn!(
+            source,
+            tag,
+            see = "opcua-changes-missed",
+            "the server lost events: its queue was full"
+        );
         self.outlet.metrics.gaps.inc();
     }
 
@@ -260,7 +266,7 @@ impl Connected<'_> {
         {
             let source = &self.plan.name;
             let name = self.plan.tags_of(item).first().map_or("", |tag| &tag.name);
-            tracing::warn!(source, tag = %name, "values of type {} are not supported; the tag stays bad", kind.0);
+            tracing::warn!(source, tag = %name, see = "opcua-type-not-supported", "values of type {} are not supported; the tag stays bad", kind.0);
         }
     }
 }

@@ -6,6 +6,7 @@ use floorgate_adapter_api::{
 };
 use tokio::sync::watch;
 
+use crate::reason::Reason;
 use crate::snapshot::Reach;
 
 /// Why a connection is not served any longer.
@@ -14,7 +15,7 @@ pub enum Halt {
     /// The source is to stop.
     Stop,
     /// The connection, or the server's use of it, failed.
-    Lost(String),
+    Lost(Reason),
 }
 
 /// Where samples and notices go.

@@ -62,6 +62,7 @@ impl Connected<'_> {
                 let took = begun.elapsed().as_secs_f64() * 1e3;
                 tracing::warn!(
                     source = self.plan.name,
+                    see = "opcua-reading-too-slow",
                     "reading all tags took {took:.0}ms, longer than the poll interval"
                 );
             }
@@ -155,7 +156,7 @@ impl Connected<'_> {
                 return;
             }
             let name = tags.first().map_or("", |tag| &tag.name);
-            tracing::warn!(source = self.plan.name, tag = %name, "the server refuses the node: {status}");
+            tracing::warn!(source = self.plan.name, tag = %name, see = "opcua-node-refused", "the server refuses the node: {status}");
         } else {
             readmitted = told.remove(&place).is_some_and(is_node_refused);
         }

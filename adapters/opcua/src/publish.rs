@@ -21,6 +21,7 @@ use opcua::types::{Error, NotificationMessage, PublishResponse, StatusCode, Subs
 use crate::items::{Refusals, failed};
 use crate::outlet::{Halt, Outlet};
 use crate::plan::Plan;
+use crate::reason::Reason;
 use crate::refresh;
 use crate::server::Facts;
 use crate::source::LinkWatch;
@@ -365,6 +366,7 @@ impl Connected<'_> {
                 self.outlet.metrics.error("status");
                 tracing::warn!(
                     source = self.plan.name,
+                    see = "opcua-publishing-failed",
                     "{}",
                     failed("a publish request failed", error)
                 );
@@ -385,7 +387,7 @@ impl Connected<'_> {
             "status"
         };
         self.outlet.metrics.error(kind);
-        Halt::Lost(failed(what, error))
+        Halt::Lost(Reason::failed(what, error))
     }
 }
 

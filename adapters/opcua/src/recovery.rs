@@ -68,6 +68,7 @@ impl Connected<'_> {
                     tracing::warn!(
                         source = self.plan.name,
                         subscription = subscription.id,
+                        see = "opcua-changes-missed",
                         "{reason}"
                     );
                     return Ok(None);

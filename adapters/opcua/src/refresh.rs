@@ -91,6 +91,7 @@ impl Connected<'_> {
         };
         tracing::warn!(
             source = self.plan.name,
+            see = "opcua-conditions-not-told",
             "the server has not told how all its conditions stand within a minute; it is asked again"
         );
         let told = standing.give_up(self.plan.tags_of(item));
@@ -142,6 +143,7 @@ impl Connected<'_> {
     fn warn_of_refresh(&self, refusal: &str) {
         tracing::warn!(
             source = self.plan.name,
+            see = "opcua-conditions-not-told",
             "the server does not tell how its conditions stand ({refusal}): what is raised now is told when it changes"
         );
     }

@@ -59,12 +59,14 @@ impl Revised {
         if (millis - asked).abs() > ROUNDING {
             tracing::warn!(
                 source = plan.name,
+                see = "opcua-intervals-revised",
                 "the server revised the publishing interval from {asked}ms to {millis}ms"
             );
         }
         if self.publishing >= SLOW && !is_slow_on_purpose(plan, self.asked) {
             tracing::warn!(
                 source = plan.name,
+                see = "opcua-intervals-revised",
                 "the publishing interval of {millis}ms alone makes changes late by 200 ms and more"
             );
         }
@@ -153,6 +155,7 @@ impl Connected<'_> {
         if revisions.differ {
             tracing::warn!(
                 source = plan.name,
+                see = "opcua-intervals-revised",
                 "the server revised sampling interval or queue size: the slowest sampling is {millis}ms, the smallest queue {queue}"
             );
         }
@@ -164,6 +167,7 @@ impl Connected<'_> {
             let both = both.as_secs_f64() * 1e3;
             tracing::warn!(
                 source = plan.name,
+                see = "opcua-intervals-revised",
                 "sampling and publishing together take up to {both}ms, more than 200 ms"
             );
         }

@@ -214,7 +214,7 @@ impl Snapshots {
         for (id, kind) in remarks.unsupported {
             if warned.insert(id) {
                 let name = self.plan.name_of(id);
-                tracing::warn!(source, tag = %name, "values of type {} are not supported; the tag stays bad", kind.0);
+                tracing::warn!(source, tag = %name, see = "opcua-type-not-supported", "values of type {} are not supported; the tag stays bad", kind.0);
             }
         }
         if let Some(most) = remarks.divided
@@ -222,6 +222,7 @@ impl Snapshots {
         {
             tracing::warn!(
                 source,
+                see = "opcua-snapshot-divided",
                 "the server reads {most} nodes in one request: a snapshot of more takes several requests, and its values may be of different moments"
             );
         }

@@ -15,6 +15,7 @@ use crate::outlet::{Halt, Outlet};
 use crate::pki;
 use crate::plan::Plan;
 use crate::publish::Connected;
+use crate::reason::Reason;
 use crate::redundancy::Servers;
 use crate::server::Facts;
 use crate::settings::{Mode, Policy};
@@ -69,7 +70,7 @@ pub struct Link {
     /// Whether it goes on with the session of the one before.
     pub resumed: bool,
     /// Why the last one was lost, or could not be made.
-    pub reason: String,
+    pub reason: Reason,
     /// Whether the server refuses the gateway's certificate.
     pub refused: bool,
     /// Why the gateway leaves the server, where it does.
@@ -79,7 +80,7 @@ pub struct Link {
 /// The gateway leaves a server on purpose.
 #[derive(Clone, Debug)]
 pub struct Leave {
-    reason: String,
+    reason: Reason,
     /// The place of the server to go to, where it is another.
     to: Option<usize>,
 }
@@ -98,7 +99,7 @@ impl LinkWatch {
     }
 
     /// Waits until the connection is lost, or is to be left; why.
-    pub async fn lost(&mut self) -> String {
+    pub async fn lost(&mut self) -> Reason {
         let number = self.number;
         let is_over = |link: &Link| link.number != number || !link.up || link.leaving.is_some();
         match self.link.wait_for(is_over).await {
@@ -106,7 +107,7 @@ impl LinkWatch {
                 Some(leave) => leave.reason.clone(),
                 None => link.reason.clone(),
             },
-            Err(_) => "the session was given up".to_owned(),
+            Err(_) => Reason::given_up(),
         }
     }
 }
@@ -142,7 +143,10 @@ async fn run(plan: Arc<Plan>, mut outlet: Outlet, mut state: State) {
             }
             Err(error) => {
                 outlet.metrics.error("link");
-                (error.with_causes(), servers.failed(false, false))
+                (
+                    Reason::new(error.with_causes(), error.see()),
+                    servers.failed(false, false),
+                )
             }
         };
         let pause = if at_once {
@@ -152,12 +156,13 @@ async fn run(plan: Arc<Plan>, mut outlet: Outlet, mut state: State) {
         };
         tracing::warn!(
             source = plan.name,
+            see = reason.see,
             "not connected to {}: {reason}; next attempt, at {}, in {:.1} s",
             target.endpoint,
             servers.target().endpoint,
             pause.as_secs_f64()
         );
-        if outlet.offline(reason).await.is_err() {
+        if outlet.offline(reason.told).await.is_err() {
             break;
         }
         tokio::select! {
@@ -225,7 +230,7 @@ async fn serve(
     let leave = async {
         let wish = tokio::select! {
             reason = watch_certificates(plan, &certificates, &target) => Leave { reason, to: None },
-            (to, reason) = rivals.better(plan, levels) => Leave { reason, to: Some(to) },
+            (to, told) = rivals.better(plan, levels) => Leave { reason: Reason::on_purpose(told), to: Some(to) },
             () = done.cancelled() => return,
         };
         link.send_modify(|link| link.leaving = Some(wish));
@@ -287,7 +292,7 @@ async fn work(
             }) => return (Halt::Lost(leave.reason), served > 0),
             Ok(link) if link.up => link,
             Ok(link) => return (Halt::Lost(link.reason), served > 0),
-            Err(_) => return (Halt::Lost("the session was given up".to_owned()), served > 0),
+            Err(_) => return (Halt::Lost(Reason::given_up()), served > 0),
         };
         served = link.number;
         if is_another.take().is_some_and(|is_another| is_another()) {
@@ -313,8 +318,12 @@ async fn work(
         if is_up {
             cutter.cut(reason.clone());
         }
-        tracing::warn!(source = plan.name, "the connection is lost: {reason}");
-        if outlet.offline(reason).await.is_err() {
+        tracing::warn!(
+            source = plan.name,
+            see = reason.see,
+            "the connection is lost: {reason}"
+        );
+        if outlet.offline(reason.told).await.is_err() {
             return (Halt::Stop, true);
         }
     }
@@ -330,7 +339,7 @@ async fn serve_connection(
 ) -> Halt {
     let facts = match Facts::read(session, plan).await {
         Ok(facts) => facts,
-        Err(error) => return Halt::Lost(crate::items::failed("reading namespaces and limits", &error)),
+        Err(error) => return Halt::Lost(Reason::failed("reading namespaces and limits", &error)),
     };
     let mut connected = Connected {
         plan,

@@ -148,6 +148,7 @@ impl Types {
     pub fn give_up(&self, source: &str, reason: &str) {
         tracing::warn!(
             source,
+            see = "opcua-data-types-not-told",
             "the server does not tell its data types, and structures cannot be read: {reason}; it is asked again in {} min",
             AGAIN.as_secs() / 60
         );

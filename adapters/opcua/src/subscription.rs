@@ -246,6 +246,7 @@ impl State {
         tracing::warn!(
             source = plan.name,
             subscription = lost.id,
+            see = "opcua-changes-missed",
             "changes may have been missed: {reason}"
         );
         Notice::Gap { scope, reason }

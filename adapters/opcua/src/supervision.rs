@@ -12,6 +12,7 @@ use crate::connection::{self, Certificates, Target};
 use crate::pki;
 use crate::plan::Plan;
 use crate::publish::is_lost;
+use crate::reason::Reason;
 use crate::redundancy::{self, HEALTHY, level_of};
 use crate::server::{read, reason};
 use crate::settings::Policy;
@@ -75,7 +76,8 @@ pub async fn keep_alive(
                 let same = { link.borrow().number == number && link.borrow().up };
                 if same {
                     metrics.error("timeout");
-                    cutter.cut(format!("the server gives no sign of life: {}", reason(&error)));
+                    let told = format!("the server gives no sign of life: {}", reason(&error));
+                    cutter.cut(Reason::new(told, "opcua-server-silent"));
                     if link
                         .wait_for(|link| link.number != number || !link.up)
                         .await
@@ -112,6 +114,7 @@ fn tell_health(plan: &Plan, before: (i32, u8), now: (i32, u8)) {
             tracing::warn!(
                 source,
                 state = now.0,
+                see = "opcua-server-not-healthy",
                 "the server's state is {name}, and not Running: what it tells may be old"
             );
         }
@@ -120,6 +123,7 @@ fn tell_health(plan: &Plan, before: (i32, u8), now: (i32, u8)) {
         (false, true) => tracing::warn!(
             source,
             level = now.1,
+            see = "opcua-server-not-healthy",
             "the server's service level is below {HEALTHY}"
         ),
         (true, false) => tracing::info!(
@@ -132,7 +136,7 @@ fn tell_health(plan: &Plan, before: (i32, u8), now: (i32, u8)) {
 }
 
 /// Waits until the connection has to be made anew for a certificate's sake: the gateway's is another, or the server's is accepted no more; why.
-pub async fn watch_certificates(plan: &Arc<Plan>, certificates: &Certificates, target: &Target) -> String {
+pub async fn watch_certificates(plan: &Arc<Plan>, certificates: &Certificates, target: &Target) -> Reason {
     if plan.settings.security.policy == Policy::None {
         return std::future::pending().await;
     }
@@ -160,10 +164,11 @@ pub async fn watch_certificates(plan: &Arc<Plan>, certificates: &Certificates, t
                 ..target.clone()
             };
             match Box::pin(redundancy::ask(plan, &with_new)).await {
-                Ok(_) => return "the server takes the gateway's new certificate".to_owned(),
+                Ok(_) => return Reason::on_purpose("the server takes the gateway's new certificate"),
                 Err(reason) => {
                     tracing::warn!(
                         source = plan.name,
+                        see = "opcua-gateway-not-trusted",
                         "the server does not take the gateway's new certificate yet: {reason}"
                     );
                 }
@@ -174,7 +179,7 @@ pub async fn watch_certificates(plan: &Arc<Plan>, certificates: &Certificates, t
     }
 }
 
-fn is_to_end(plan: &Plan, certificates: &Certificates) -> Option<String> {
+fn is_to_end(plan: &Plan, certificates: &Certificates) -> Option<Reason> {
     let known = [pki::own(&plan.pki, false).ok(), pki::previous(&plan.pki)];
     // While the file is being replaced there may be none; that is no change.
     if known[0].is_some()
@@ -183,21 +188,21 @@ fn is_to_end(plan: &Plan, certificates: &Certificates) -> Option<String> {
             .flatten()
             .any(|own| own.thumbprint == certificates.own.thumbprint)
     {
-        return Some("the gateway has another certificate".to_owned());
+        return Some(Reason::on_purpose("the gateway has another certificate"));
     }
     let is_renewed = known[1]
         .as_ref()
         .is_some_and(|before| before.thumbprint == certificates.own.thumbprint)
         && certificates.is_present;
     if is_renewed {
-        return Some("the gateway has a new certificate".to_owned());
+        return Some(Reason::on_purpose("the gateway has a new certificate"));
     }
     if plan.settings.trust_any_server_certificate {
         return None;
     }
     connection::check(plan, certificates)
         .err()
-        .map(|error| error.to_string())
+        .map(|error| Reason::new(error.to_string(), error.see()))
 }
 
 /// Warns of certificates that end soon, once a day, and shows when they do.
@@ -225,12 +230,14 @@ pub async fn warn_of_expiry(plan: &Plan, certificates: &Certificates, metrics: &
                 tracing::error!(
                     source,
                     days_left,
+                    see = "opcua-certificate-expires",
                     "the {whose}'s certificate ends at {valid_to}: {cure}"
                 );
             } else if days_left < pki::WARN_DAYS {
                 tracing::warn!(
                     source,
                     days_left,
+                    see = "opcua-certificate-expires",
                     "the {whose}'s certificate ends at {valid_to}: {cure}"
                 );
             }

@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::call::Call;
 use crate::nonce::Nonces;
+use crate::reason::Reason;
 
 type Reader = ReadHalf<Counted<TcpStream>>;
 type Writer = WriteHalf<Counted<TcpStream>>;
@@ -38,7 +39,7 @@ pub struct Cutter(Arc<Mutex<Cut>>);
 #[derive(Debug, Default)]
 struct Cut {
     token: CancellationToken,
-    reason: Option<String>,
+    reason: Option<Reason>,
     /// Since when it is there, while the session is not.
     opening: Option<Instant>,
     /// Where the bytes of connections are counted that are made from now on.
@@ -47,7 +48,7 @@ struct Cut {
 
 impl Cutter {
     /// Drops the TCP connection without a word to the peer, so that the session can be re-activated on another.
-    pub fn cut(&self, reason: String) {
+    pub fn cut(&self, reason: Reason) {
         let mut cut = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         cut.reason = Some(reason);
         cut.opening = None;
@@ -59,9 +60,8 @@ impl Cutter {
         let opening = self.0.lock().unwrap_or_else(PoisonError::into_inner).opening;
         if opening.is_some_and(|since| since.elapsed() > limit) {
             let waited = limit.as_secs_f64();
-            self.cut(format!(
-                "the server took the connection and made no session within {waited} s"
-            ));
+            let told = format!("the server took the connection and made no session within {waited} s");
+            self.cut(Reason::new(told, "opcua-server-silent"));
         }
     }
 
@@ -82,7 +82,7 @@ impl Cutter {
     }
 
     /// Why the last connection was cut, if it was.
-    pub fn take_reason(&self) -> Option<String> {
+    pub fn take_reason(&self) -> Option<Reason> {
         self.0
             .lock()
             .unwrap_or_else(PoisonError::into_inner)

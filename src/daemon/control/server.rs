@@ -73,7 +73,7 @@ impl Server {
                 accepted = listener.accept() => match accepted {
                     Ok((stream, _)) => stream,
                     Err(problem) => {
-                        tracing::warn!(%problem, "a tool could not connect");
+                        tracing::warn!(%problem, see = "gateway-side-door", "a tool could not connect");
                         tokio::time::sleep(Duration::from_millis(100)).await;
                         continue;
                     }

@@ -56,7 +56,7 @@ impl Server {
         let mut packed = match pump(taken, stop.clone(), longest) {
             Ok((packed, _)) => packed,
             Err(problem) => {
-                tracing::warn!(%problem, "cannot start the recorder's thread");
+                tracing::warn!(%problem, see = "gateway-side-door", "cannot start the recorder's thread");
                 return;
             }
         };

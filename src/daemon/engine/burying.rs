@@ -22,6 +22,7 @@ impl Running {
                 let problem = chain(&problem);
                 warn!(
                     problem,
+                    see = "gateway-dead-letter",
                     "the event that is refused cannot be read, it is not copied to the dead-letter topic"
                 );
                 None
@@ -32,6 +33,7 @@ impl Running {
             id = event.as_ref().map(|event| &*event.id),
             subject = event.as_ref().map(|event| &*event.subject),
             reason = burial.reason,
+            see = "gateway-dead-letter",
             "kafka refuses an event for good; it is kept as a dead letter, and a stub goes out in its place"
         );
         let copy_to = self.engine.dead_letter_topic.as_ref();
@@ -51,7 +53,11 @@ impl Running {
                 .metrics
                 .dead_letters
                 .set(i64::try_from(count).unwrap_or(i64::MAX)),
-            Err(problem) => warn!(problem = chain(&problem), "the dead letters cannot be counted"),
+            Err(problem) => warn!(
+                problem = chain(&problem),
+                see = "gateway-outbox-upkeep",
+                "the dead letters cannot be counted"
+            ),
         }
     }
 }

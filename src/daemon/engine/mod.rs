@@ -166,6 +166,7 @@ impl Engine {
                 let problem = chain(&problem);
                 warn!(
                     problem,
+                    see = "gateway-stopped-unstored",
                     "the last deliveries are not stored, their events will be sent again"
                 );
                 Ok(())
@@ -284,6 +285,7 @@ impl Running {
         error!(
             samples,
             events,
+            see = "gateway-stopped-unstored",
             "stopped while nothing could be stored: this is not stored, and what sources cannot send again is a gap"
         );
     }
@@ -430,6 +432,7 @@ impl Running {
                 .inc_by(batch.samples.len() as u64);
             warn!(
                 samples = batch.samples.len(),
+                see = "gateway-source-failed",
                 "a source of the replaced configuration sent values after its end; they are not taken"
             );
             return;

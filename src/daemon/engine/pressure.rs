@@ -59,10 +59,12 @@ impl Running {
         match least {
             Some(Priority::High) => warn!(
                 percent,
+                see = "gateway-outbox-full",
                 "the outbox is nearly full of waiting events: only changes of high priority make events"
             ),
             Some(_) => warn!(
                 percent,
+                see = "gateway-outbox-full",
                 "the outbox is nearly full of waiting events: changes of low priority make no events"
             ),
             None => info!(

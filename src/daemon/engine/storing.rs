@@ -95,7 +95,11 @@ impl Running {
                 Report::StoreFailed(problem) if !problem.can_be_retried() => return Err(problem.into()),
                 // The publisher tries again; while it cannot read, events are stored and wait.
                 Report::StoreFailed(problem) => {
-                    warn!(problem = chain(&problem), "the publisher cannot read the outbox");
+                    warn!(
+                        problem = chain(&problem),
+                        see = "gateway-outbox-upkeep",
+                        "the publisher cannot read the outbox"
+                    );
                 }
             }
         }
@@ -126,6 +130,7 @@ impl Running {
                     partition = lane.partition,
                     epoch = lane.epoch,
                     to_send = lane.depth(),
+                    see = "gateway-log-disagrees",
                     "the lane goes on in a new epoch"
                 ),
                 Err(problem) => return self.refuse(problem),
@@ -204,6 +209,7 @@ impl Running {
                 if deleted > 0 {
                     warn!(
                         deleted,
+                        see = "gateway-outbox-full",
                         "no space left, delivered events were deleted before their time"
                     );
                 }
@@ -246,6 +252,7 @@ impl Running {
         {
             error!(
                 problem = chain(&problem),
+                see = "gateway-cannot-store",
                 "cannot store: sources wait, and it is tried again"
             );
         }

@@ -11,7 +11,7 @@ impl Running {
         let failures = self.engine.core.take_failures();
         self.engine.metrics.rule_errors.inc_by(failures.count);
         for failure in failures.first {
-            warn!(rule = %failure.rule, reason = failure.reason, "a rule failed");
+            warn!(rule = %failure.rule, reason = failure.reason, see = "gateway-rule-failed", "a rule failed");
         }
     }
 }

@@ -77,7 +77,11 @@ impl Running {
                     .and_then(|()| store.finish_checkpoint())
             }) {
                 Err(problem) if !problem.can_be_retried() => return Err(problem.into()),
-                Err(problem) => warn!(problem = chain(&problem), "cannot copy the outbox's log"),
+                Err(problem) => warn!(
+                    problem = chain(&problem),
+                    see = "gateway-outbox-upkeep",
+                    "cannot copy the outbox's log"
+                ),
                 Ok(()) => {}
             }
         }
@@ -89,7 +93,11 @@ impl Running {
             Ok(true) => self.engine.checkpoints.ask(),
             Ok(false) => {}
             Err(problem) if problem.can_be_retried() => {
-                warn!(problem = chain(&problem), "cannot measure the outbox's log");
+                warn!(
+                    problem = chain(&problem),
+                    see = "gateway-outbox-upkeep",
+                    "cannot measure the outbox's log"
+                );
             }
             Err(problem) => return Err(problem.into()),
         }
@@ -119,7 +127,11 @@ impl Running {
         if self.refused.is_none() {
             match self.engine.store.maintain(Timestamp::now(), BUDGET) {
                 Err(problem) if !problem.can_be_retried() => return Err(problem.into()),
-                Err(problem) => warn!(problem = chain(&problem), "cannot clean the outbox up"),
+                Err(problem) => warn!(
+                    problem = chain(&problem),
+                    see = "gateway-outbox-upkeep",
+                    "cannot clean the outbox up"
+                ),
                 Ok(progress) => self.upkeep.more = progress.more,
             }
         }
@@ -130,7 +142,11 @@ impl Running {
         self.upkeep.stated = Instant::now();
         let stats = match self.engine.store.stats() {
             Err(problem) if problem.can_be_retried() => {
-                warn!(problem = chain(&problem), "cannot measure the outbox");
+                warn!(
+                    problem = chain(&problem),
+                    see = "gateway-outbox-upkeep",
+                    "cannot measure the outbox"
+                );
                 return Ok(());
             }
             stats => stats?,

@@ -97,7 +97,7 @@ pub fn tell(news: Vec<News>) {
                 %since,
                 late_after = ?after,
                 state,
-                "the source is late: no good value of any of its tags came"
+                see = "gateway-source-late", "the source is late: no good value of any of its tags came"
             ),
             News::SourceIsBack { source, since } => {
                 info!(source = &*source, quiet_since = %since, "the source is late no more");
@@ -117,7 +117,7 @@ pub fn tell(news: Vec<News>) {
                         %since,
                         late_after = ?after,
                         value = value.as_ref().map(value_text),
-                        "the tag is late: it has not changed"
+                        see = "gateway-tag-late", "the tag is late: it has not changed"
                     );
                 }
             }
@@ -131,7 +131,11 @@ pub fn tell(news: Vec<News>) {
     }
     if late > MOST_TOLD {
         let more = late - MOST_TOLD;
-        warn!(more, "more tags are late; `floorgate tags` shows them");
+        warn!(
+            more,
+            see = "gateway-tag-late",
+            "more tags are late; `floorgate tags` shows them"
+        );
     }
     if moving > MOST_TOLD {
         let more = moving - MOST_TOLD;

@@ -35,7 +35,8 @@ impl Poller {
         self.deliver(unit, cycle, lost).await?;
         if lost {
             let reason = self.unit(unit).and_then(|unit| unit.trouble.as_ref());
-            let mut reason = reason.map(|trouble| trouble.reason.clone()).unwrap_or_default();
+            let reason = reason.map(|trouble| (trouble.reason.clone(), trouble.see));
+            let (mut reason, see) = reason.unwrap_or((String::new(), "modbus-no-answer"));
             if self.settings.backup.is_some() || self.link.endpoint().is_unproven() {
                 reason = format!("{}: {reason}", self.link.endpoint());
             }
@@ -43,7 +44,7 @@ impl Poller {
                 // Somebody is there who does not answer: the other way may lead further.
                 self.link.turn_away().await;
             }
-            self.lose(reason).await?;
+            self.lose(reason, see).await?;
         }
         Ok(())
     }
@@ -107,12 +108,12 @@ impl Poller {
         }
     }
 
-    /// Says once that the source is lost.
-    pub(super) async fn lose(&mut self, reason: String) -> Result<(), Closed> {
+    /// Says once that the source is lost, and which paragraph of `RUNBOOK.md` is about it.
+    pub(super) async fn lose(&mut self, reason: String, see: &'static str) -> Result<(), Closed> {
         if self.presence == Presence::Offline {
             return Ok(());
         }
-        warn!(source = self.context.name, "the source is offline: {reason}");
+        warn!(source = self.context.name, see, "the source is offline: {reason}");
         self.presence = Presence::Offline;
         self.context.metrics.up.set(0);
         self.loss = Some(reason.clone());

@@ -125,6 +125,7 @@ impl Poller {
             Tried::Alone(reason) => {
                 info!(
                     source = self.context.name,
+                    see = "modbus-second-connection",
                     "the device takes no second connection, so that units that do not answer are tried between the polls of the \
                      others: {reason}"
                 );

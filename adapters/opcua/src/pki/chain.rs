@@ -193,7 +193,11 @@ fn usable_lists(dir: &Path) -> Result<Vec<CertRevocationList<'static>>, PkiError
         match der_of(bytes, LIST).map(|der| OwnedCertRevocationList::from_der(&der)) {
             Some(Ok(list)) => usable.push(list.into()),
             // It was usable when it was put there, or somebody copied it by hand.
-            Some(Err(error)) => tracing::warn!("{} cannot be used: {error:?}", list.path.display()),
+            Some(Err(error)) => tracing::warn!(
+                see = "opcua-revocation-list-missing",
+                "{} cannot be used: {error:?}",
+                list.path.display()
+            ),
             None => {}
         }
     }

@@ -152,3 +152,31 @@ pub enum PkiError {
         uris: String,
     },
 }
+
+impl PkiError {
+    /// The paragraph of `RUNBOOK.md` that is about it.
+    #[must_use]
+    pub fn see(&self) -> &'static str {
+        match self {
+            Self::File { .. }
+            | Self::Exists(_)
+            | Self::NoCertificate(_)
+            | Self::Making(_)
+            | Self::Unknown(_)
+            | Self::NotTrusted(_)
+            | Self::Ambiguous(_)
+            | Self::Nothing(_)
+            | Self::NoAuthority(_)
+            | Self::Validity {
+                whose: "gateway's", ..
+            } => "opcua-gateway-certificate-unusable",
+            Self::Untrusted { .. } => "opcua-server-not-trusted",
+            Self::Revoked { .. } => "opcua-server-certificate-revoked",
+            Self::List { .. } | Self::NoList { .. } | Self::OldList { .. } => "opcua-revocation-list-missing",
+            Self::Unreadable | Self::Chain { .. } | Self::Along { .. } | Self::Application { .. } => {
+                "opcua-server-certificate-wrong"
+            }
+            Self::Validity { .. } => "opcua-server-certificate-expired",
+        }
+    }
+}

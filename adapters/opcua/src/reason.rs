@@ -1,0 +1,147 @@
+//! Why a connection is not there, and which paragraph of the runbook says what to do about it.
+
+use std::fmt;
+
+use opcua::types::{Error, StatusCode};
+
+use crate::items::failed;
+
+/// The connection broke, and what broke it has no better name.
+const CONNECTION_LOST: &str = "opcua-connection-lost";
+/// Nobody is there who takes a connection.
+const UNREACHABLE: &str = "opcua-server-unreachable";
+
+/// Why a connection was lost, was left, or could not be made.
+#[derive(Clone, Debug)]
+pub struct Reason {
+    /// In the server's or the system's own words.
+    pub told: String,
+    /// The paragraph of `RUNBOOK.md` that is about it.
+    pub see: &'static str,
+}
+
+impl Default for Reason {
+    fn default() -> Self {
+        Self::new(String::new(), CONNECTION_LOST)
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.told)
+    }
+}
+
+impl Reason {
+    /// A reason of which it is known what to do.
+    pub fn new(told: impl Into<String>, see: &'static str) -> Self {
+        let told = told.into();
+        Self { told, see }
+    }
+
+    /// A request failed that the connection cannot do without.
+    pub fn failed(what: &str, error: &Error) -> Self {
+        Self::new(failed(what, error), see(error.status()))
+    }
+
+    /// The session ended without a word.
+    pub fn given_up() -> Self {
+        Self::new("the session was given up", CONNECTION_LOST)
+    }
+
+    /// A connection that was there ended with this status.
+    pub fn ended(status: StatusCode) -> Self {
+        let see = match see(status) {
+            // Whoever was there can be reached.
+            UNREACHABLE => CONNECTION_LOST,
+            see => see,
+        };
+        Self::new(status.to_string(), see)
+    }
+
+    /// The gateway goes on purpose: to another server, or to come back with other certificates.
+    pub fn on_purpose(told: impl Into<String>) -> Self {
+        Self::new(told, "opcua-connection-left")
+    }
+}
+
+/// The paragraph about a status with which a server, or the way to it, refused what a connection cannot do without.
+pub fn see(status: StatusCode) -> &'static str {
+    use StatusCode as S;
+    match status {
+        S::BadCertificateUntrusted
+        | S::BadSecurityChecksFailed
+        | S::BadCertificateInvalid
+        | S::BadCertificateTimeInvalid
+        | S::BadCertificateIssuerTimeInvalid
+        | S::BadCertificateHostNameInvalid
+        | S::BadCertificateUriInvalid
+        | S::BadCertificateUseNotAllowed
+        | S::BadCertificateChainIncomplete
+        | S::BadCertificateRevocationUnknown
+        | S::BadCertificateRevoked
+        | S::BadCertificateIssuerRevoked
+        | S::BadCertificatePolicyCheckFailed
+        | S::BadApplicationSignatureInvalid => "opcua-gateway-not-trusted",
+        S::BadUserAccessDenied
+        | S::BadIdentityTokenRejected
+        | S::BadIdentityTokenInvalid
+        | S::BadUserSignatureInvalid => "opcua-login-refused",
+        S::BadSecurityPolicyRejected | S::BadSecurityModeRejected | S::BadSecurityModeInsufficient => {
+            "opcua-no-endpoint"
+        }
+        S::BadTooManySessions
+        | S::BadTooManySubscriptions
+        | S::BadTooManyMonitoredItems
+        | S::BadTooManyOperations
+        | S::BadTooManyPublishRequests
+        | S::BadMaxConnectionsReached
+        | S::BadTcpServerTooBusy
+        | S::BadTcpNotEnoughResources
+        | S::BadServerTooBusy
+        | S::BadResourceUnavailable
+        | S::BadOutOfMemory => "opcua-server-full",
+        S::BadTimeout | S::BadRequestTimeout => "opcua-server-silent",
+        S::BadCommunicationError
+        | S::BadNotConnected
+        | S::BadTcpEndpointUrlInvalid
+        | S::BadServerUriInvalid => UNREACHABLE,
+        S::BadConnectionClosed
+        | S::BadConnectionRejected
+        | S::BadSecureChannelClosed
+        | S::BadSecureChannelIdInvalid
+        | S::BadSecureChannelTokenUnknown
+        | S::BadSessionIdInvalid
+        | S::BadSessionClosed
+        | S::BadSessionNotActivated
+        | S::BadShutdown
+        | S::BadServerHalted
+        | S::BadTcpInternalError => CONNECTION_LOST,
+        S::BadEncodingLimitsExceeded
+        | S::BadRequestTooLarge
+        | S::BadResponseTooLarge
+        | S::BadTcpMessageTooLarge
+        | S::BadDecodingError => "opcua-message-too-large",
+        _ => "opcua-server-refuses",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_broke_a_connection_is_told_apart_from_what_let_none_come_about() {
+        assert_eq!(see(StatusCode::BadCommunicationError), UNREACHABLE);
+        assert_eq!(
+            Reason::ended(StatusCode::BadCommunicationError).see,
+            CONNECTION_LOST
+        );
+        let full = Reason::ended(StatusCode::BadTooManySessions);
+        assert_eq!(
+            (full.to_string(), full.see),
+            ("BadTooManySessions".to_owned(), "opcua-server-full")
+        );
+        assert_eq!(see(StatusCode::BadInternalError), "opcua-server-refuses");
+    }
+}
