@@ -8,6 +8,8 @@ mod device;
 mod faults;
 #[path = "modbus/isolation.rs"]
 mod isolation;
+#[path = "modbus/mute.rs"]
+mod mute;
 #[path = "modbus/probe.rs"]
 mod probe;
 #[path = "modbus/promises.rs"]
