@@ -124,7 +124,7 @@ impl<'a> Schema<'a> {
             hold_union(&members)?;
             members.remove(0);
             StructureType::Union
-        } else if let Some(member) = members.iter().find(|member| member.switch_field.is_some()) {
+        } else if let Some(member) = members.iter().find(|member| member.switched_by.is_some()) {
             return unusable(format!(
                 "field {:?} is switched by a field that is no bit",
                 member.name
@@ -143,7 +143,7 @@ impl<'a> Schema<'a> {
                 name: member.name.into(),
                 data_type,
                 value_rank,
-                is_optional: is_with_optional && member.switch_field.is_some(),
+                is_optional: is_with_optional && member.switched_by.is_some(),
                 ..StructureField::default()
             })
         };
@@ -178,9 +178,9 @@ struct Field<'a> {
     /// How many bits it has, of a field of bits.
     bits: u32,
     /// Of an array, the field with its length.
-    length_field: Option<&'a str>,
+    length_in: Option<&'a str>,
     /// The field that says whether this one is there.
-    switch_field: Option<&'a str>,
+    switched_by: Option<&'a str>,
     /// What it says then, where it is more than a bit.
     switch_value: Option<&'a str>,
 }
@@ -203,8 +203,8 @@ impl<'a> Field<'a> {
             namespace,
             kind,
             bits: 1,
-            length_field: node.attribute("LengthField"),
-            switch_field: node.attribute("SwitchField"),
+            length_in: node.attribute("LengthField"),
+            switched_by: node.attribute("SwitchField"),
             switch_value: node.attribute("SwitchValue"),
         };
         let length = node.attribute("Length");
@@ -233,7 +233,7 @@ impl<'a> Field<'a> {
 
     /// Its type and value rank.
     fn data_type(&self, find: &dyn Fn(&str, &str) -> Option<NodeId>) -> Result<(NodeId, i32), Unusable> {
-        let is_array = self.length_field.is_some();
+        let is_array = self.length_in.is_some();
         // Characters with their number before them are a text.
         if self.is("Char") && is_array {
             return Ok((DataTypeId::String.into(), -1));
@@ -289,11 +289,11 @@ fn built_in(name: &str) -> Option<DataTypeId> {
 fn members<'a>(fields: &[Field<'a>]) -> Result<Vec<Field<'a>>, Unusable> {
     let mut members: Vec<Field<'a>> = Vec::with_capacity(fields.len());
     for field in fields {
-        if let Some(length) = field.length_field {
+        if let Some(length) = field.length_in {
             let is_length = |before: &Field<'_>| {
-                let is_number = before.is("Int32") && before.length_field.is_none();
+                let is_number = before.is("Int32") && before.length_in.is_none();
                 let is_switched_alike =
-                    (before.switch_field, before.switch_value) == (field.switch_field, field.switch_value);
+                    (before.switched_by, before.switch_value) == (field.switched_by, field.switch_value);
                 before.name == length && is_number && is_switched_alike
             };
             if !members.pop().is_some_and(|before| is_length(&before)) {
@@ -322,7 +322,7 @@ fn hold_optional(mask: &[Field<'_>], members: &[Field<'_>]) -> Result<(), Unusab
     }
     let mut next = 0;
     for member in members {
-        let Some(switch) = member.switch_field else {
+        let Some(switch) = member.switched_by else {
             continue;
         };
         if places.get(switch) != Some(&next) || !matches!(member.switch_value, None | Some("1")) {
@@ -341,7 +341,7 @@ fn hold_union(members: &[Field<'_>]) -> Result<(), Unusable> {
     let Some((switch, choices)) = members.split_first() else {
         return unusable("it has no field");
     };
-    if !switch.is("UInt32") || switch.length_field.is_some() || switch.switch_field.is_some() {
+    if !switch.is("UInt32") || switch.length_in.is_some() || switch.switched_by.is_some() {
         return unusable(format!(
             "field {:?} is no UInt32 that says the choice",
             switch.name
@@ -349,7 +349,7 @@ fn hold_union(members: &[Field<'_>]) -> Result<(), Unusable> {
     }
     for (place, choice) in choices.iter().enumerate() {
         let value = choice.switch_value.and_then(|value| value.parse::<usize>().ok());
-        if choice.switch_field != Some(switch.name) || value != Some(place + 1) {
+        if choice.switched_by != Some(switch.name) || value != Some(place + 1) {
             return unusable(format!("field {:?} is not choice {}", choice.name, place + 1));
         }
     }

@@ -100,8 +100,8 @@ pub async fn ask(
             Err(error) => tracing::debug!("type dictionary {id} cannot be read: {error}"),
         }
     }
-    let dictionaries = dictionaries.into_values().collect();
-    tokio::task::spawn_blocking(move || define(dictionaries, &structures, &standard))
+    let dictionaries: Vec<Dictionary> = dictionaries.into_values().collect();
+    tokio::task::spawn_blocking(move || define(&dictionaries, &structures, &standard))
         .await
         .map_err(|error| Error::new(StatusCode::BadInternalError, error.to_string()))
 }
@@ -176,27 +176,26 @@ async fn values(session: &Session, nodes: &[NodeId]) -> Result<Vec<DataValue>, E
 
 /// The text of a dictionary; empty where there is none that can be used.
 fn text(id: &NodeId, answer: Vec<DataValue>) -> Vec<u8> {
-    match answer.into_iter().next().and_then(|value| value.value) {
-        Some(Variant::ByteString(bytes)) => {
-            let bytes = bytes.value.unwrap_or_default();
-            if bytes.len() <= MOST_BYTES {
-                return bytes;
-            }
-            tracing::debug!("type dictionary {id} is too large: {} bytes", bytes.len());
-        }
-        _ => tracing::debug!("type dictionary {id} has no value that is a ByteString"),
+    let Some(Variant::ByteString(bytes)) = answer.into_iter().next().and_then(|value| value.value) else {
+        tracing::debug!("type dictionary {id} has no value that is a ByteString");
+        return Vec::new();
+    };
+    let bytes = bytes.value.unwrap_or_default();
+    if bytes.len() <= MOST_BYTES {
+        return bytes;
     }
+    tracing::debug!("type dictionary {id} is too large: {} bytes", bytes.len());
     Vec::new()
 }
 
 /// The definitions of what is defined wholly.
 fn define(
-    dictionaries: Vec<Dictionary>,
+    dictionaries: &[Dictionary],
     structures: &[Structure],
     standard: &HashMap<String, NodeId>,
 ) -> HashMap<NodeId, StructureDefinition> {
     let mut schemas = Vec::new();
-    for Dictionary { text, described } in &dictionaries {
+    for Dictionary { text, described } in dictionaries {
         match Schema::parse(text) {
             Ok(schema) => schemas.push((schema, described)),
             Err(reason) => tracing::debug!("type dictionary that cannot be used: {reason}"),

@@ -88,7 +88,7 @@ fn definitions() -> HashMap<NodeId, StructureDefinition> {
     let limits = NodeId::new(0, 884);
     structures.push(structure(limits.clone(), true));
     let standard = HashMap::from([("Limits".to_owned(), limits)]);
-    define(vec![plant, other, broken], &structures, &standard)
+    define(&[plant, other, broken], &structures, &standard)
 }
 
 /// What the structure of these bytes is, as JSON; an error's text where it is none.
@@ -225,7 +225,7 @@ fn only_a_server_that_lacks_definitions_is_asked() {
     assert!(asked(&[of(&mine, true), of(&standard, false), of(&other, true)]).is_empty());
     assert_eq!(
         asked(&[of(&mine, false), of(&standard, false), of(&other, true)]),
-        [mine.clone()]
+        std::slice::from_ref(&mine)
     );
     // A part that is defined is known by its description.
     let part = NodeId::new(3, "Part");
