@@ -20,6 +20,8 @@ mod counting;
 mod delivery;
 #[path = "floor/demo.rs"]
 mod demo;
+#[path = "floor/dictionary.rs"]
+mod dictionary;
 #[path = "floor/disk_and_clock.rs"]
 mod disk_and_clock;
 #[path = "floor/examples.rs"]

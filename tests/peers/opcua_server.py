@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 import line_protocol
+from opcua_dictionary import Dictionary
 from opcua_structure import Structure, Walks
 
 POLICIES = {
@@ -240,6 +241,7 @@ async def main():
         await server.register_namespace(namespace)
     plant = Plant(server, await server.register_namespace(options.namespace))
     structure, walks = Structure(server, plant), Walks()
+    dictionary = Dictionary(server, plant)
     async with server:
         await line_protocol.serve(
             {
@@ -254,6 +256,8 @@ async def main():
                 "drop": plant.drop,
                 "hall": structure.hall,
                 "many": structure.many,
+                "add_batch": dictionary.add,
+                "set_batch": dictionary.set,
                 "limit_requests": walks.limit,
                 "hold_browse": walks.hold,
                 "holding_browse": walks.holding,

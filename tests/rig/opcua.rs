@@ -103,6 +103,16 @@ impl OpcUaPeer {
             .map(drop)
     }
 
+    /// Adds a variable `Batch` of a structure that only a type dictionary describes (`opcua_dictionary.py`). It is gone when the server is started anew.
+    pub fn add_batch(&mut self, value: &Value) -> Result<()> {
+        self.ask(&json!({"op": "add_batch", "value": value})).map(drop)
+    }
+
+    /// Sets the variable of [`OpcUaPeer::add_batch`].
+    pub fn set_batch(&mut self, value: &Value) -> Result<()> {
+        self.ask(&json!({"op": "set_batch", "value": value})).map(drop)
+    }
+
     /// Refuses requests of more nodes than this, which its limits do not tell.
     pub fn limit_requests(&mut self, most: u32) -> Result<()> {
         self.ask(&json!({"op": "limit_requests", "most": most})).map(drop)

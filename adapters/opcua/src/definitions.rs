@@ -3,7 +3,7 @@
 //! The library asks for them as well. It follows a type's parents without an end, so that a server whose types are subtypes of themselves ends the
 //! process with a stack overflow. Here a type's parent is the one that it was found below first, and no type is deeper than [`DEEPEST`].
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use futures_util::TryStreamExt as _;
 use opcua::client::Session;
@@ -15,6 +15,8 @@ use opcua::types::{
     StatusCode, StructureDefinition, TimestampsToReturn, Variant,
 };
 use tokio_util::sync::CancellationToken;
+
+use crate::dictionary::{self, Structure};
 
 /// Types below one another.
 const DEEPEST: usize = 64;
@@ -30,25 +32,34 @@ struct Told {
     encodings: Option<EncodingIds>,
 }
 
-/// Each type with the one that it was first found below, and how deep that is.
+/// Each type with the one that it was first found below, and how deep that is; and the types that are too deep, with which all below them are.
 #[derive(Debug, Default)]
-struct Hierarchy(HashMap<NodeId, (NodeId, usize)>);
+struct Hierarchy {
+    above: HashMap<NodeId, (NodeId, usize)>,
+    too_deep: HashSet<NodeId>,
+}
 
 impl Hierarchy {
     fn found(&mut self, parent: &NodeId, child: NodeId) {
-        if *parent != root() {
+        if *parent != root() && !self.too_deep.contains(parent) {
             // One that was not found below another is at the top, and stays there.
-            self.0.entry(parent.clone()).or_insert_with(|| (root(), 0));
+            self.above.entry(parent.clone()).or_insert_with(|| (root(), 0));
         }
-        let depth = self.0.get(parent).map_or(0, |(_, depth)| *depth) + 1;
-        if depth <= DEEPEST && child != root() && child != *parent {
-            self.0.entry(child).or_insert_with(|| (parent.clone(), depth));
+        let depth = match self.above.get(parent) {
+            Some((_, depth)) => depth + 1,
+            None if self.too_deep.contains(parent) => DEEPEST + 1,
+            None => 1,
+        };
+        if depth > DEEPEST {
+            self.too_deep.insert(child);
+        } else if child != root() && child != *parent {
+            self.above.entry(child).or_insert_with(|| (parent.clone(), depth));
         }
     }
 
     fn parents(&self) -> ParentIds {
         let mut parents = ParentIds::new();
-        for (child, (parent, _)) in &self.0 {
+        for (child, (parent, _)) in &self.above {
             parents.add_type(child.clone(), parent.clone());
         }
         parents
@@ -69,10 +80,16 @@ pub async fn ask(session: &Session, nodes_per_read: usize) -> Result<DataTypeTre
     let browser = || session.browser().config(config.clone()).token(token.clone());
 
     let mut hierarchy = Hierarchy::default();
+    // The standard's own types by their names, which type dictionaries refer to.
+    let mut standard = HashMap::new();
     let policy = BrowseFilter::new_hierarchical()
         .max_depth(DEEPEST + 1)
         .node_class_mask(NodeClassMask::DATA_TYPE)
-        .result_mask(BrowseResultMaskFlags::ReferenceTypeId | BrowseResultMaskFlags::NodeClass);
+        .result_mask(
+            BrowseResultMaskFlags::ReferenceTypeId
+                | BrowseResultMaskFlags::NodeClass
+                | BrowseResultMaskFlags::BrowseName,
+        );
     let below_root = policy.new_description_from_node(root());
     let mut results = std::pin::pin!(browser().handler(policy).run(vec![below_root]));
     while let Some(result) = results.try_next().await? {
@@ -80,13 +97,17 @@ pub async fn ask(session: &Session, nodes_per_read: usize) -> Result<DataTypeTre
         for reference in references {
             let is_subtype = reference.reference_type_id == ReferenceTypeId::HasSubtype
                 && reference.node_class == NodeClass::DataType;
-            if hierarchy.0.len() >= MOST_TYPES {
+            if hierarchy.above.len() >= MOST_TYPES {
                 return Err(Error::new(
                     StatusCode::BadEncodingLimitsExceeded,
                     format!("it has more than {MOST_TYPES} data types"),
                 ));
             }
             if is_subtype && reference.node_id.server_index == 0 {
+                if reference.node_id.node_id.namespace == 0 {
+                    let name = reference.browse_name.name.as_ref().to_owned();
+                    standard.insert(name, reference.node_id.node_id.clone());
+                }
                 hierarchy.found(&parent, reference.node_id.node_id);
             }
         }
@@ -95,7 +116,7 @@ pub async fn ask(session: &Session, nodes_per_read: usize) -> Result<DataTypeTre
     let parents = hierarchy.parents();
     let mut told: HashMap<NodeId, Told> = HashMap::new();
     let mut structures = Vec::new();
-    for id in hierarchy.0.into_keys() {
+    for id in hierarchy.above.into_keys() {
         match parents.get_data_type_variant(&id) {
             Some(DataTypeVariant::Structure) => {
                 structures.push(encodings_of(id.clone()));
@@ -118,7 +139,41 @@ pub async fn ask(session: &Session, nodes_per_read: usize) -> Result<DataTypeTre
             }
         }
     }
+    add_described(session, nodes_per_read, standard, &mut told).await?;
     Ok(tree(parents, told))
+}
+
+/// Adds what a server of before OPC UA 1.04 says of its structures. One that tells nothing of them loses no others by it.
+async fn add_described(
+    session: &Session,
+    nodes_per_read: usize,
+    standard: HashMap<String, NodeId>,
+    told: &mut HashMap<NodeId, Told>,
+) -> Result<(), Error> {
+    let structures = told.iter().filter_map(|(id, told)| {
+        Some(Structure {
+            id: id.clone(),
+            encoding: told.encodings.as_ref()?.binary_id.clone(),
+            is_defined: told.definition.is_some(),
+        })
+    });
+    match dictionary::ask(session, nodes_per_read, structures.collect(), standard).await {
+        Ok(definitions) => {
+            for (id, definition) in definitions {
+                let told = told.entry(id).or_default();
+                // In a dictionary a field is of the very type that it names, also where the server calls that abstract: one that may be of
+                // any subtype is an `ExtensionObject` there.
+                told.is_abstract = false;
+                told.definition = Some(DataTypeDefinition::Structure(definition));
+            }
+            Ok(())
+        }
+        Err(error) if crate::publish::is_lost(error.status()) => Err(error),
+        Err(error) => {
+            tracing::debug!("the server does not tell its type dictionaries: {error}");
+            Ok(())
+        }
+    }
 }
 
 /// Reads the definitions.
@@ -238,7 +293,8 @@ mod tests {
         for depth in 0..100_000 {
             hierarchy.found(&id(&depth.to_string()), id(&(depth + 1).to_string()));
         }
-        assert!(hierarchy.0.values().all(|(_, depth)| *depth <= DEEPEST));
+        // The first of them stands at the top.
+        assert_eq!(hierarchy.above.len(), DEEPEST + 1);
         let parents = hierarchy.parents();
         assert!(parents.get_data_type_variant(&id(&DEEPEST.to_string())).is_none());
     }

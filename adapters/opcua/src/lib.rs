@@ -24,12 +24,14 @@
 mod address;
 mod backfill;
 mod batches;
+mod binary_schema;
 mod bookmark;
 pub mod browse;
 mod call;
 mod condition;
 mod connection;
 mod definitions;
+mod dictionary;
 mod drive;
 mod event;
 mod field;
