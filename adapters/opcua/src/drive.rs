@@ -22,7 +22,7 @@ use crate::transport::{Cutter, LimitedConnector};
 /// The first pause between two attempts to connect.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 /// How often it is looked whether an attempt to connect stands still.
-const LOOK: Duration = Duration::from_millis(250);
+const LOOK: Duration = Duration::from_secs(1);
 
 /// Pauses between attempts: doubling, each lengthened by a random part of itself, for ever.
 pub fn pauses(longest: Duration) -> ExponentialBackoff {

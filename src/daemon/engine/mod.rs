@@ -301,7 +301,8 @@ impl Running {
         let timer = self.engine.core.next_deadline().map_or(HEARTBEAT, |deadline| {
             deadline.saturating_sub(self.engine.started.elapsed())
         });
-        let flush = IDLE_FLUSH
+        let flush = self
+            .idle_flush()
             .saturating_sub(self.flushed.elapsed())
             .max(Duration::from_millis(1));
         timer.min(HEARTBEAT).min(flush).min(self.upkeep.wait())
