@@ -444,7 +444,10 @@ impl Group {
     /// The source is lost: nothing that was told holds any longer.
     pub(crate) fn forget(&mut self) {
         self.told.fill(Told::Nothing);
-        self.reads.iter_mut().for_each(|read| read.last.clear());
+        for read in &mut self.reads {
+            read.last.clear();
+            read.broken = None;
+        }
     }
 }
 

@@ -22,7 +22,7 @@ use crate::planner::Extent;
 use crate::settings::Checked;
 use crate::snapshot::Points;
 use crate::torn::{Doubts, MOST_AGAIN};
-use crate::unit::{Patience, Reaction, Unit, pauses, reaction, refusal};
+use crate::unit::{Patience, Reaction, Unit, pauses, reaction, refusal, silence};
 use requests::Next;
 use trial::Trials;
 
@@ -250,9 +250,12 @@ impl Poller {
                     let (Some((quality, divisible)), Failure::Exception(exception)) =
                         (refusal(&failure), &failure)
                     else {
-                        // The unit is there: this poll ends with the request, and nothing is left alone for it.
-                        let is_alone = self.blame_request(index, request, &failure, cycle);
-                        return (!is_alone).then_some((failure, table, extent));
+                        // An answer, of a unit that is busy or not reached, is about the unit.
+                        let is_alone = !matches!(failure, Failure::Exception(_))
+                            && self.blame_request(index, request, &failure, cycle);
+                        // The unit is there: this poll ends with the request, and nothing is left alone for it. Without transaction numbers a late answer has to pass first.
+                        let goes_on = is_alone && !self.settings.endpoint.is_serial();
+                        return (!goes_on).then_some((failure, table, extent));
                     };
                     if let Reaction::Failing(_) = reaction(*exception) {
                         let last_answer = self.unit(unit).and_then(|known| known.last_answer);
@@ -336,14 +339,15 @@ impl Poller {
                 }
                 Err(failure) => {
                     let refused = refusal(&failure).map(|(quality, _)| quality);
-                    // One that was never answered is not the unit's fault now either.
-                    let silent = Some(silence(&failure));
-                    let is_silent = refused.is_none() && self.groups[index].retried() == silent;
-                    let Some(quality) = refused.or(silent.filter(|_| is_silent)) else {
+                    // What was not answered now, while the rest of the poll was, is this tag's matter and not the unit's.
+                    let is_alone = cycle.answered && !matches!(failure, Failure::Exception(_));
+                    if refused.is_none() && !is_alone {
                         return Some((failure, table, extent));
-                    };
+                    }
+                    let quality = refused.unwrap_or_else(|| silence(&failure));
                     self.groups[index].still_refused(quality, Instant::now(), &mut cycle.samples);
-                    return None;
+                    let has_to_pass = refused.is_none() && self.settings.endpoint.is_serial();
+                    return has_to_pass.then_some((failure, table, extent));
                 }
             }
         }
@@ -488,13 +492,5 @@ impl Poller {
                 trouble.costs_link = !matches!(failure, Failure::Exception(_));
             }
         }
-    }
-}
-
-/// What tags are while there is no answer to a request for them.
-fn silence(failure: &Failure) -> Quality {
-    match failure {
-        Failure::Timeout(_) => Quality::BAD_TIMEOUT,
-        _ => Quality::BAD_COMMUNICATION_ERROR,
     }
 }

@@ -66,6 +66,14 @@ pub(crate) fn refusal(failure: &Failure) -> Option<(Quality, bool)> {
     }
 }
 
+/// What tags are while there is no answer to a request for them.
+pub(crate) fn silence(failure: &Failure) -> Quality {
+    match failure {
+        Failure::Timeout(_) => Quality::BAD_TIMEOUT,
+        _ => Quality::BAD_COMMUNICATION_ERROR,
+    }
+}
+
 /// Growing pauses, spread by chance, none longer than `longest`.
 pub(crate) fn pauses(longest: Duration) -> ExponentialBackoff {
     // The chance adds up to the pause itself, so that half of the longest is the base of the last one.

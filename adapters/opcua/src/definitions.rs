@@ -221,11 +221,13 @@ fn encodings_of(structure: NodeId) -> BrowseDescription {
     }
 }
 
-/// What is defined wholly; a type with a part of an unknown type is left out.
+/// What is defined. An abstract structure need not be: which one it is, is told with each.
 fn tree(parents: ParentIds, told: HashMap<NodeId, Told>) -> DataTypeTree {
     let mut tree = DataTypeTree::new(parents);
     for (id, told) in told {
-        let Some(definition) = told.definition else {
+        let is_abstract_structure = told.is_abstract && told.encodings.is_some();
+        let without = || DataTypeDefinition::Structure(StructureDefinition::default());
+        let Some(definition) = told.definition.or_else(|| is_abstract_structure.then(without)) else {
             continue;
         };
         let info = TypeInfo::from_type_definition(

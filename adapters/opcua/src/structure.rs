@@ -12,9 +12,10 @@ use floorgate_adapter_api::Value;
 use opcua::client::Session;
 use opcua::types::custom::{DataTypeTree, ParsedStructureField, StructTypeInfo};
 use opcua::types::{
-    BinaryDecodable, ByteString, ByteStringBody, Context, ContextOwned, DataValue, DateTime, DecodingOptions,
-    DiagnosticInfo, Error, ExpandedNodeId, ExtensionObject, Guid, LocalizedText, NamespaceMap, NodeId,
-    QualifiedName, StatusCode, StructureType, UAString, Variant, VariantScalarTypeId, XmlElement,
+    BinaryDecodable, ByteString, ByteStringBody, Context, ContextOwned, DataTypeId, DataValue, DateTime,
+    DecodingOptions, DiagnosticInfo, Error, ExpandedNodeId, ExtensionObject, Guid, LocalizedText,
+    NamespaceMap, NodeId, QualifiedName, StatusCode, StructureType, UAString, Variant, VariantScalarTypeId,
+    XmlElement,
 };
 use tokio::sync::Mutex;
 
@@ -225,9 +226,10 @@ impl Decoder<'_> {
 
     /// A structure by the id of its encoding, or of its type. All of the bytes are its own.
     fn whole(&mut self, id: &NodeId, bytes: &[u8], depth: usize) -> Result<Value, Unsupported> {
-        let tree = &self.known.tree;
+        // Types without an encoding of a kind stand under the null id.
+        let (tree, is_null) = (&self.known.tree, id.is_null());
         let id = tree.encoding_to_data_type().get(id).unwrap_or(id);
-        let Some(info) = tree.get_struct_type(id) else {
+        let Some(info) = tree.get_struct_type(id).filter(|_| !is_null) else {
             return Err(Unsupported(
                 format!("structure {id}, which the server does not define").into(),
             ));
@@ -352,10 +354,22 @@ impl Decoder<'_> {
             .ok_or_else(|| broken("it has too many values"))?;
         if field.scalar_type == VariantScalarTypeId::ExtensionObject {
             let info = self.known.tree.get_struct_type(&field.type_id).cloned();
-            return match info.filter(|info| !info.is_abstract && !of_any) {
-                Some(info) => self.structure(&info, bytes, depth + 1).map(Some),
+            let is_base = field.type_id.is_null() || field.type_id == NodeId::from(DataTypeId::Structure);
+            return match info {
+                Some(info) if !info.is_abstract && !of_any => {
+                    self.structure(&info, bytes, depth + 1).map(Some)
+                }
                 // Which structure it is, is told with it.
-                None => self.told(bytes, depth),
+                Some(_) => self.told(bytes, depth),
+                None if of_any || is_base => self.told(bytes, depth),
+                // How many of the bytes are its own is not known.
+                None => {
+                    let what = format!(
+                        "structure with a part of {}, which the server does not define",
+                        field.type_id
+                    );
+                    Err(Unsupported(what.into()))
+                }
             };
         }
         if of_any {

@@ -301,8 +301,7 @@ impl Running {
         let timer = self.engine.core.next_deadline().map_or(HEARTBEAT, |deadline| {
             deadline.saturating_sub(self.engine.started.elapsed())
         });
-        let flush = self
-            .idle_flush()
+        let flush = IDLE_FLUSH
             .saturating_sub(self.flushed.elapsed())
             .max(Duration::from_millis(1));
         timer.min(HEARTBEAT).min(flush).min(self.upkeep.wait())

@@ -13,7 +13,7 @@ use foldhash::fast::RandomState;
 use prometheus::IntCounter;
 use tracing::{error, info, warn};
 
-use super::{EngineError, HEARTBEAT, IDLE_FLUSH, Running, Standing, chain};
+use super::{EngineError, IDLE_FLUSH, Running, Standing, chain};
 
 /// How long to wait before the store is tried again that took nothing.
 const RETRY: Duration = Duration::from_millis(500);
@@ -63,17 +63,8 @@ impl Running {
                     || !self.commit.burials.is_empty()
                     || !self.ordered.is_empty()
                     || !self.replaced.is_empty()
-                    || self.flushed.elapsed() >= self.idle_flush()
+                    || self.flushed.elapsed() >= IDLE_FLUSH
             }
-        }
-    }
-
-    /// How long may pass until all is stored that has no hurry. Where nothing waits for Kafka no delivery can come.
-    pub(super) fn idle_flush(&self) -> Duration {
-        if self.engine.store.is_drained() {
-            HEARTBEAT
-        } else {
-            IDLE_FLUSH
         }
     }
 

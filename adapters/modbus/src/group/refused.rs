@@ -57,11 +57,6 @@ impl Group {
         if is_alone { times + 1 } else { 0 }
     }
 
-    /// Why the tag that is tried again next is refused.
-    pub(crate) fn retried(&self) -> Option<Quality> {
-        self.refused.front().map(|refused| refused.quality)
-    }
-
     /// What a request was for is not known any more.
     pub(crate) fn doubt(&mut self, index: usize, quality: Quality, samples: &mut Vec<Sample>) {
         let Some(read) = self.reads.get_mut(index) else {
