@@ -354,7 +354,7 @@ impl Decoder<'_> {
             .ok_or_else(|| broken("it has too many values"))?;
         if field.scalar_type == VariantScalarTypeId::ExtensionObject {
             let info = self.known.tree.get_struct_type(&field.type_id).cloned();
-            let is_base = field.type_id.is_null() || field.type_id == NodeId::from(DataTypeId::Structure);
+            let is_base = field.type_id.is_null() || field.type_id == DataTypeId::Structure;
             return match info {
                 Some(info) if !info.is_abstract && !of_any => {
                     self.structure(&info, bytes, depth + 1).map(Some)
