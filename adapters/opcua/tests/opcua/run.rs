@@ -113,6 +113,8 @@ pub struct Run {
     all_metrics: Metrics,
     stop: CancellationToken,
     task: JoinHandle<()>,
+    /// The certificate that the source makes before it connects for the first time.
+    certificate: PathBuf,
 }
 
 impl Run {
@@ -178,6 +180,7 @@ impl Run {
             all_metrics,
             stop,
             task,
+            certificate: folder.0.join("pki/own/cert.der"),
         }
     }
 
@@ -273,12 +276,22 @@ impl Run {
     }
 
     /// Ends it without a word.
+    /// Waits until no key is made any more: a thread of its own does that, which would go on in a folder that is gone.
+    async fn has_key(&self) {
+        let deadline = tokio::time::Instant::now() + PATIENCE;
+        while !self.certificate.exists() && tokio::time::Instant::now() < deadline {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
     pub async fn kill(self) {
+        self.has_key().await;
         self.task.abort();
         let _ = self.task.await;
     }
 
     pub async fn stop(self) {
+        self.has_key().await;
         self.stop.cancel();
         tokio::time::timeout(Duration::from_secs(5), self.task)
             .await
