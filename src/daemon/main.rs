@@ -30,6 +30,7 @@ mod registry;
 mod reload;
 mod run;
 mod runbook;
+mod scroll;
 mod simulate;
 mod sources;
 mod standing;
@@ -37,6 +38,7 @@ mod supervisor;
 mod table;
 mod tags;
 mod test;
+mod wanted;
 
 use clap::{CommandFactory as _, Parser};
 

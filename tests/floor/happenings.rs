@@ -66,6 +66,20 @@ impl Boiler {
         self.reader("recipe")?.at_least(1, Patience::Long).map(drop)
     }
 
+    /// Counts to ten with a server that keeps a history, and leaves it until it has forgotten the gateway.
+    fn leave_a_historian(&mut self) -> Result<Reader> {
+        self.plc.keep_history("Good")?;
+        let mut reader = self.reader("production-count")?;
+        self.start_and_watch()?;
+        self.plc.set("Good", 10)?;
+        reader.at_least(1, Patience::Long)?;
+        self.gateway.kill()?;
+        until("the end of the subscription", Patience::Long, || {
+            Ok((self.plc.subscriptions()? == 0).then_some(()))
+        })?;
+        Ok(reader)
+    }
+
     fn reader(&self, entity: &str) -> Result<Reader> {
         Reader::new(&self.bootstrap, &topic(&self.site, entity))
     }
@@ -83,6 +97,17 @@ fn told(records: &[Record]) -> Result<Vec<(String, String, Value)>> {
         Ok((kind, record.header("ce_emission")?.to_owned(), record.json()?))
     };
     records.iter().map(of).collect()
+}
+
+/// The count, the emission and the gap of each.
+fn counted(counts: &[(String, String, Value)]) -> Vec<(u64, &str, bool)> {
+    counts
+        .iter()
+        .map(|(_, emission, data)| {
+            let count = data["rawValue"].as_u64().unwrap_or_default();
+            (count, &**emission, data["gap"] == true)
+        })
+        .collect()
 }
 
 /// An alarm is told from its rise to its end, also where both are seen only by asking for all of them after a restart.
@@ -200,15 +225,7 @@ fn job_orders_come_of_events_and_parts_of_structures() -> Result<()> {
 #[test]
 fn a_history_fills_the_gap() -> Result<()> {
     let mut boiler = Boiler::new("\n    session_timeout: 1s\n    keep_alive: 500ms\n    backfill: 1h")?;
-    boiler.plc.keep_history("Good")?;
-    let mut reader = boiler.reader("production-count")?;
-    boiler.start_and_watch()?;
-    boiler.plc.set("Good", 10)?;
-    reader.at_least(1, Patience::Long)?;
-    boiler.gateway.kill()?;
-    until("the end of the subscription", Patience::Long, || {
-        Ok((boiler.plc.subscriptions()? == 0).then_some(()))
-    })?;
+    let mut reader = boiler.leave_a_historian()?;
     for count in [12, 15, 16] {
         boiler.plc.set("Good", count)?;
     }
@@ -216,13 +233,7 @@ fn a_history_fills_the_gap() -> Result<()> {
     reader.at_least(4, Patience::Long)?;
     boiler.plc.set("Good", 20)?;
     let counts = told(reader.at_least(5, Patience::Long)?)?;
-    let seen: Vec<(u64, &str, bool)> = counts
-        .iter()
-        .map(|(_, emission, data)| {
-            let count = data["rawValue"].as_u64().unwrap_or_default();
-            (count, &**emission, data["gap"] == true)
-        })
-        .collect();
+    let seen = counted(&counts);
     assert_eq!(
         seen,
         [
@@ -240,15 +251,7 @@ fn a_history_fills_the_gap() -> Result<()> {
 #[test]
 fn a_history_is_read_on_after_a_broken_connection() -> Result<()> {
     let mut boiler = Boiler::new("\n    session_timeout: 3s\n    keep_alive: 500ms\n    backfill: 1h")?;
-    boiler.plc.keep_history("Good")?;
-    let mut reader = boiler.reader("production-count")?;
-    boiler.start_and_watch()?;
-    boiler.plc.set("Good", 10)?;
-    reader.at_least(1, Patience::Long)?;
-    boiler.gateway.kill()?;
-    until("the end of the subscription", Patience::Long, || {
-        Ok((boiler.plc.subscriptions()? == 0).then_some(()))
-    })?;
+    let mut reader = boiler.leave_a_historian()?;
     // It is told in three answers.
     let missed: Vec<Value> = (11..2_511).map(Value::from).collect();
     boiler.plc.set_all("Good", &missed)?;
@@ -257,14 +260,10 @@ fn a_history_is_read_on_after_a_broken_connection() -> Result<()> {
     reader.at_least(2_501, Patience::Long)?;
     boiler.plc.set("Good", 3_000)?;
     let counts = told(reader.at_least(2_502, Patience::Long)?)?;
-    let of = |(_, emission, data): &(String, String, Value)| {
-        let count = data["rawValue"].as_u64().unwrap_or_default();
-        (count, emission.clone(), data["gap"] == true)
-    };
-    let seen: Vec<_> = counts.iter().map(of).collect();
-    let mut expected = vec![(10, "live".to_owned(), false)];
-    expected.extend((11..2_511).map(|count| (count, "backfill".to_owned(), count == 11)));
-    expected.push((3_000, "live".to_owned(), false));
+    let seen = counted(&counts);
+    let mut expected = vec![(10, "live", false)];
+    expected.extend((11..2_511).map(|count| (count, "backfill", count == 11)));
+    expected.push((3_000, "live", false));
     let differs = seen
         .iter()
         .zip(&expected)

@@ -23,6 +23,7 @@ mod harness;
 mod promises;
 mod remains;
 mod requests;
+mod seeds;
 
 use std::future::Future;
 use std::path::PathBuf;
@@ -42,6 +43,7 @@ pub use requests::{
     a_request_is_answered_once_with_all_its_tags, a_request_while_the_peer_is_away_fails,
     a_tag_on_demand_is_read_only_when_asked_for,
 };
+pub use seeds::with_seeds;
 
 /// A peer that the adapter under test is pointed at, and how the adapter is told to reach it.
 ///

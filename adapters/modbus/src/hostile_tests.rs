@@ -1,9 +1,7 @@
 //! What comes over the wire as no device sends it: it is an answer of the right length or a failure, and nothing panics.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::time::{Duration, Instant};
-
 use fastrand::Rng;
+use floorgate_adapter_api::conformance::with_seeds;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
 use tokio_modbus::bytes::Bytes;
 use tokio_modbus::client::{Client, Context, rtu, tcp};
@@ -22,19 +20,6 @@ use crate::{pdu, udp};
 const SEEDS: u64 = 3_000;
 /// How many tests share the time.
 const TESTS: u32 = 3;
-
-fn with_seeds(mut test: impl FnMut(&mut Rng)) {
-    let others = std::env::var("FUZZ_SECONDS").ok().map(|seconds| {
-        let seconds = Duration::from_secs(seconds.parse().expect("seconds")) / TESTS;
-        let until = Instant::now() + seconds;
-        let first = fastrand::u64(SEEDS..u64::MAX / 2);
-        (first..).take_while(move |_| Instant::now() < until)
-    });
-    for seed in (0..SEEDS).chain(others.into_iter().flatten()) {
-        let tried = catch_unwind(AssertUnwindSafe(|| test(&mut Rng::with_seed(seed))));
-        assert!(tried.is_ok(), "the seed was {seed}");
-    }
-}
 
 /// The bytes with some places changed, cut, doubled or made up; now and then left as they are.
 fn spoil(bytes: &[u8], random: &mut Rng) -> Vec<u8> {
@@ -166,7 +151,7 @@ fn whatever_comes_on_a_connection_is_an_answer_or_a_failure() {
         .enable_all()
         .build()
         .expect("a runtime");
-    with_seeds(|random| {
+    with_seeds(SEEDS, TESTS, |random| {
         for framing in [Framing::Tcp, Framing::Rtu, Framing::Ascii] {
             runtime.block_on(read(framing, random));
         }
@@ -175,7 +160,7 @@ fn whatever_comes_on_a_connection_is_an_answer_or_a_failure() {
 
 #[test]
 fn whatever_comes_in_a_datagram_is_an_answer_or_a_failure() {
-    with_seeds(|random| {
+    with_seeds(SEEDS, TESTS, |random| {
         let message = [vec![1], answer(Table::Holding, random.u32(1..=125), random)].concat();
         let right = Framing::Tcp.frame(&[0, 7, 0, 0], &message);
         let sent = spoil(&right, random);
@@ -193,7 +178,7 @@ fn whatever_comes_in_a_datagram_is_an_answer_or_a_failure() {
 #[test]
 fn whatever_is_in_the_registers_is_a_value_or_none() {
     const ORDERS: [WordOrder; 4] = [WordOrder::Abcd, WordOrder::Cdab, WordOrder::Badc, WordOrder::Dcba];
-    with_seeds(|random| {
+    with_seeds(SEEDS, TESTS, |random| {
         let words: Vec<u16> = (0..random.usize(..130)).map(|_| random.u16(..)).collect();
         let encoding = *random
             .choice([Encoding::Ascii, Encoding::Latin1, Encoding::Utf8].iter())

@@ -228,7 +228,7 @@ impl Connected<'_> {
                         first = after;
                     }
                     Err(error) if is_too_large(error.status()) && batch > 1 => batch /= 2,
-                    Err(error) if is_lost(error.status()) && !self.is_alone(&error, asked) => {
+                    Err(error) if self.ends_connection(&error, asked) => {
                         return Err(Early::Halt(self.lost_with("reading the history", &error)));
                     }
                     Err(error) => return Err(Early::Reason(crate::server::reason(&error))),

@@ -70,14 +70,23 @@ fn root() -> NodeId {
     ObjectId::DataTypesFolder.into()
 }
 
+/// How much is browsed at a time: the server has other things to do.
+pub fn in_batches(nodes_per_read: usize) -> BrowserConfig {
+    BrowserConfig::new()
+        .max_nodes_per_request(nodes_per_read.min(100))
+        .max_concurrent_requests(2)
+}
+
 /// Asks a server for its structures and enumerations.
 pub async fn ask(session: &Session, nodes_per_read: usize) -> Result<DataTypeTree, Error> {
-    let config = BrowserConfig::new()
-        .max_nodes_per_request(nodes_per_read.min(100))
-        .max_concurrent_requests(2);
     let token = CancellationToken::new();
     let _end = token.clone().drop_guard();
-    let browser = || session.browser().config(config.clone()).token(token.clone());
+    let browser = || {
+        session
+            .browser()
+            .config(in_batches(nodes_per_read))
+            .token(token.clone())
+    };
 
     let mut hierarchy = Hierarchy::default();
     // The standard's own types by their names, which type dictionaries refer to.

@@ -8,7 +8,7 @@ use std::collections::{HashMap, HashSet};
 
 use futures_util::TryStreamExt as _;
 use opcua::client::Session;
-use opcua::client::browser::{BrowserConfig, NoneBrowserPolicy};
+use opcua::client::browser::NoneBrowserPolicy;
 use opcua::types::{
     AttributeId, BrowseDescription, BrowseDirection, DataTypeId, DataValue, Error, NodeId, ReadValueId,
     ReferenceTypeId, StatusCode, StructureDefinition, TimestampsToReturn, Variant,
@@ -16,6 +16,7 @@ use opcua::types::{
 use tokio_util::sync::CancellationToken;
 
 use crate::binary_schema::Schema;
+use crate::definitions::in_batches;
 
 /// Dictionaries of one server.
 const MOST_DICTIONARIES: usize = 16;
@@ -149,9 +150,7 @@ impl References<'_> {
             node_class_mask: 0,
             result_mask: 0,
         };
-        let config = BrowserConfig::new()
-            .max_nodes_per_request(self.nodes_per_request.min(100))
-            .max_concurrent_requests(2);
+        let config = in_batches(self.nodes_per_request);
         let token = CancellationToken::new();
         let _end = token.clone().drop_guard();
         let browser = self.session.browser().config(config).token(token);

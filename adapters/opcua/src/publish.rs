@@ -379,6 +379,13 @@ impl Connected<'_> {
         Ok(())
     }
 
+    /// Whether a failed request says that the connection is lost. One that alone is not answered in time, while the server is there, does not.
+    pub fn ends_connection(&self, error: &Error, begun: Instant) -> bool {
+        let answered = || self.link.answered().is_some_and(|answered| answered > begun);
+        let is_alone = error.status() == StatusCode::BadTimeout && answered();
+        is_lost(error.status()) && !is_alone
+    }
+
     /// The connection is not to be used any longer, because of a failed request.
     pub fn lost_with(&self, what: &str, error: &Error) -> Halt {
         let kind = if error.status() == StatusCode::BadTimeout {

@@ -9,7 +9,7 @@ use opcua::types::{CallMethodRequest, Error, MethodId, ObjectTypeId, StatusCode,
 use crate::condition::Standing;
 use crate::items::failed;
 use crate::outlet::Halt;
-use crate::publish::{Connected, is_lost};
+use crate::publish::Connected;
 use crate::subscription::State;
 
 /// A subscription, when its conditions were asked for, and what the server says to that.
@@ -99,8 +99,7 @@ impl Connected<'_> {
         if told.is_empty() {
             return Ok(());
         }
-        let bookmarks = self.state.no_bookmarks();
-        self.outlet.message(told, bookmarks, None).await
+        self.outlet.samples(told).await
     }
 
     /// What the server says to the question for all conditions of a subscription.
@@ -113,7 +112,7 @@ impl Connected<'_> {
                 self.warn_of_refresh(&status.to_string());
                 self.refresh_was_asked(subscription, false, false);
             }
-            Err(error) if is_lost(error.status()) && !self.is_alone(&error, begun) => {
+            Err(error) if self.ends_connection(&error, begun) => {
                 // It is due still.
                 return Err(self.lost_with("asking for conditions", &error));
             }
@@ -146,11 +145,5 @@ impl Connected<'_> {
             see = "opcua-conditions-not-told",
             "the server does not tell how its conditions stand ({refusal}): what is raised now is told when it changes"
         );
-    }
-
-    /// Whether it is one request alone that was not answered in time, and the server is there.
-    pub fn is_alone(&self, error: &Error, begun: Instant) -> bool {
-        let answered = self.link.answered();
-        error.status() == StatusCode::BadTimeout && answered.is_some_and(|answered| answered > begun)
     }
 }

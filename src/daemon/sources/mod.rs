@@ -11,7 +11,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use clap::Args;
 use floorgate_sample::Timestamp;
-use globset::{Glob, GlobSet, GlobSetBuilder};
+use globset::Glob;
 
 use crate::check;
 use crate::cli::ConfigArgs;
@@ -21,6 +21,7 @@ use crate::plain::plain;
 use crate::printing::goes_on;
 use crate::standing::SourceRow;
 use crate::table::write_table;
+use crate::wanted::Wanted;
 
 pub const EXAMPLES: &str = "\
 Examples:
@@ -55,9 +56,7 @@ pub struct SourcesOptions {
 /// Asks the gateway that runs.
 struct Asker {
     socket: PathBuf,
-    wanted: GlobSet,
-    /// No pattern was given.
-    wants_all: bool,
+    wanted: Wanted,
 }
 
 impl Asker {
@@ -67,7 +66,7 @@ impl Asker {
         control::ask(&mut gateway, &Request::Sources, |row| {
             let row: SourceRow =
                 serde_json::from_value(row).context("the gateway may be of another version")?;
-            if self.wants_all || self.wanted.is_match(&row.source) {
+            if self.wanted.has(&row.source) {
                 rows.push(row);
             }
             Ok(true)
@@ -86,16 +85,9 @@ pub fn sources(options: &SourcesOptions) -> anyhow::Result<()> {
             state.display()
         )
     })?;
-    let mut wanted = GlobSetBuilder::new();
-    for name in &options.names {
-        wanted.add(name.clone());
-    }
     let asker = Asker {
         socket,
-        wanted: wanted
-            .build()
-            .context("the names cannot be looked for together")?,
-        wants_all: options.names.is_empty(),
+        wanted: Wanted::of(&options.names)?,
     };
     let mut out = io::stdout();
     if !options.watch {

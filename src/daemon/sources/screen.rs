@@ -12,6 +12,7 @@ use ratatui::widgets::{Cell, Paragraph, Row as Cells, Table, TableState};
 use super::{Asker, EVERY, HEAD, cells, summary};
 use crate::ending::{Ending, LONGEST_WAIT};
 use crate::plain::plain;
+use crate::scroll::scroll;
 use crate::standing::SourceRow;
 
 /// Shows sources until `q`, or until the gateway stops.
@@ -55,13 +56,7 @@ fn key(looked: Instant, table: &mut TableState) -> std::io::Result<bool> {
         _ if key.kind == KeyEventKind::Release => {}
         KeyCode::Char('c') if key.modifiers.contains(KeyModifiers::CONTROL) => return Ok(false),
         KeyCode::Char('q') | KeyCode::Esc => return Ok(false),
-        KeyCode::Down | KeyCode::Char('j') => table.select_next(),
-        KeyCode::Up | KeyCode::Char('k') => table.select_previous(),
-        KeyCode::PageDown => table.scroll_down_by(20),
-        KeyCode::PageUp => table.scroll_up_by(20),
-        KeyCode::Home => table.select_first(),
-        KeyCode::End => table.select_last(),
-        _ => {}
+        code => drop(scroll(table, code)),
     }
     Ok(true)
 }

@@ -37,6 +37,17 @@ pub struct Moment {
     pub watched: Duration,
 }
 
+#[cfg(test)]
+impl Moment {
+    /// So many seconds after 1970, all of them watched.
+    fn at(seconds: u32) -> Self {
+        Self {
+            wall: Timestamp::from_nanos(i64::from(seconds) * 1_000_000_000),
+            watched: Duration::from_secs(seconds.into()),
+        }
+    }
+}
+
 /// What the configuration says of a source.
 #[derive(Clone, Debug)]
 pub struct Configured {
@@ -235,10 +246,14 @@ impl Standings {
         let table = self.table();
         let late = table.tags.late().map(|tag| {
             let source = table.sources.get(tag.source.index());
-            telling::late_row(tag, source.map_or("", |row| &row.configured.name))
+            (tag.clone(), source.map(|row| Arc::clone(&row.configured.name)))
         });
-        let mut late: Vec<_> = late.collect();
+        let late: Vec<_> = late.collect();
         drop(table);
+        let rows = late
+            .iter()
+            .map(|(tag, source)| telling::late_row(tag, source.as_deref().unwrap_or_default()));
+        let mut late: Vec<_> = rows.collect();
         late.sort_by(|a, b| a.tag.cmp(&b.tag));
         late
     }

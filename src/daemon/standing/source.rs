@@ -168,13 +168,6 @@ mod tests {
 
     use super::*;
 
-    fn at(seconds: u32) -> Moment {
-        Moment {
-            wall: Timestamp::from_nanos(i64::from(seconds) * 1_000_000_000),
-            watched: Duration::from_secs(seconds.into()),
-        }
-    }
-
     fn lost(reason: &str) -> Notice {
         Notice::Offline {
             reason: reason.to_owned(),
@@ -194,85 +187,91 @@ mod tests {
 
     #[test]
     fn what_it_says_is_told_with_since_when_and_why() {
-        let mut source = Standing::new(None, at(1));
+        let mut source = Standing::new(None, Moment::at(1));
         let told = |source: &Standing| {
             let Stands { state, since, reason } = source.stands().clone();
             (state, since, reason)
         };
-        assert_eq!(told(&source), (State::Connecting, at(1).wall, None));
-        source.take(&lost("connection refused"), at(2).wall);
-        source.take(&lost("no route to host"), at(3).wall);
+        assert_eq!(told(&source), (State::Connecting, Moment::at(1).wall, None));
+        source.take(&lost("connection refused"), Moment::at(2).wall);
+        source.take(&lost("no route to host"), Moment::at(3).wall);
         let reason = Some("no route to host".to_owned());
-        assert_eq!(told(&source), (State::Offline, at(2).wall, reason));
-        source.take(&Notice::Online(Continuity::New), at(4).wall);
-        assert_eq!(told(&source), (State::Online, at(4).wall, None));
-        assert_eq!(source.last_connect, Some(at(4).wall));
+        assert_eq!(told(&source), (State::Offline, Moment::at(2).wall, reason));
+        source.take(&Notice::Online(Continuity::New), Moment::at(4).wall);
+        assert_eq!(told(&source), (State::Online, Moment::at(4).wall, None));
+        assert_eq!(source.last_connect, Some(Moment::at(4).wall));
         let gap = Notice::Gap {
             scope: GapScope::Source,
             reason: "the queue overflowed".to_owned(),
         };
-        source.take(&gap, at(5).wall);
-        assert_eq!(told(&source), (State::Online, at(4).wall, None));
+        source.take(&gap, Moment::at(5).wall);
+        assert_eq!(told(&source), (State::Online, Moment::at(4).wall, None));
         assert_eq!(
             source.last_gap,
-            Some((at(5).wall, "the queue overflowed".to_owned()))
+            Some((Moment::at(5).wall, "the queue overflowed".to_owned()))
         );
     }
 
     #[test]
     fn what_the_gateway_sees_counts_until_the_source_says_something() {
-        let mut source = Standing::new(None, at(0));
+        let mut source = Standing::new(None, Moment::at(0));
         let stopped = || Some((State::Stale, "its heartbeat stopped".to_owned()));
-        source.see(stopped(), at(1).wall);
+        source.see(stopped(), Moment::at(1).wall);
         assert_eq!(source.stands().state, State::Connecting, "it was never there");
-        source.take(&Notice::Online(Continuity::New), at(2).wall);
-        source.see(stopped(), at(3).wall);
-        source.see(stopped(), at(4).wall);
+        source.take(&Notice::Online(Continuity::New), Moment::at(2).wall);
+        source.see(stopped(), Moment::at(3).wall);
+        source.see(stopped(), Moment::at(4).wall);
         assert_eq!(
             (source.stands().state, source.stands().since),
-            (State::Stale, at(3).wall)
+            (State::Stale, Moment::at(3).wall)
         );
-        source.see(None, at(5).wall);
+        source.see(None, Moment::at(5).wall);
         assert_eq!(
             (source.stands().state, source.stands().since),
-            (State::Online, at(2).wall)
+            (State::Online, Moment::at(2).wall)
         );
-        source.see(stopped(), at(6).wall);
-        source.take(&lost("connection reset"), at(7).wall);
+        source.see(stopped(), Moment::at(6).wall);
+        source.take(&lost("connection reset"), Moment::at(7).wall);
         assert_eq!(
             (source.stands().state, source.stands().since),
-            (State::Offline, at(7).wall)
+            (State::Offline, Moment::at(7).wall)
         );
     }
 
     #[test]
     fn it_is_late_once_until_a_good_value_comes() {
-        let mut source = Standing::new(Some(Duration::from_secs(10)), at(100));
-        assert!(!source.becomes_late(at(109)));
-        assert!(source.becomes_late(at(110)), "it never had a value");
-        assert!(!source.becomes_late(at(111)), "it is late already");
-        assert!(!source.receive(&[sample(Quality::BAD)], at(112).wall, at(112)));
+        let mut source = Standing::new(Some(Duration::from_secs(10)), Moment::at(100));
+        assert!(!source.becomes_late(Moment::at(109)));
+        assert!(source.becomes_late(Moment::at(110)), "it never had a value");
+        assert!(!source.becomes_late(Moment::at(111)), "it is late already");
+        assert!(!source.receive(&[sample(Quality::BAD)], Moment::at(112).wall, Moment::at(112)));
         assert!(source.is_late, "a bad value is none");
-        assert_eq!((source.last_sample, source.last_good), (Some(at(112).wall), None));
+        assert_eq!(
+            (source.last_sample, source.last_good),
+            (Some(Moment::at(112).wall), None)
+        );
         assert!(source.receive(
             &[sample(Quality::BAD), sample(Quality::GOOD)],
-            at(113).wall,
-            at(113)
+            Moment::at(113).wall,
+            Moment::at(113)
         ));
         assert!(!source.is_late);
-        assert!(!source.becomes_late(at(122)));
-        assert!(source.becomes_late(at(123)));
-        assert_eq!(source.quiet_since(), at(113).wall);
-        assert!(!Standing::new(None, at(0)).becomes_late(at(9_999)));
+        assert!(!source.becomes_late(Moment::at(122)));
+        assert!(source.becomes_late(Moment::at(123)));
+        assert_eq!(source.quiet_since(), Moment::at(113).wall);
+        assert!(!Standing::new(None, Moment::at(0)).becomes_late(Moment::at(9_999)));
         assert!(
-            !source.confirm(at(124)),
+            !source.confirm(Moment::at(124)),
             "nothing is read of a source that is not there"
         );
-        source.take(&Notice::Online(Continuity::New), at(125).wall);
+        source.take(&Notice::Online(Continuity::New), Moment::at(125).wall);
         assert!(
-            source.confirm(at(125)),
+            source.confirm(Moment::at(125)),
             "what is read and as it was is a good value"
         );
-        assert_eq!((source.is_late, source.last_good), (false, Some(at(125).wall)));
+        assert_eq!(
+            (source.is_late, source.last_good),
+            (false, Some(Moment::at(125).wall))
+        );
     }
 }

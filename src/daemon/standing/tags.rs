@@ -160,13 +160,6 @@ mod tests {
 
     use super::*;
 
-    fn at(seconds: u32) -> Moment {
-        Moment {
-            wall: Timestamp::from_nanos(i64::from(seconds) * 1_000_000_000),
-            watched: Duration::from_secs(seconds.into()),
-        }
-    }
-
     /// A plan of tags, each with the seconds after which it is late.
     fn plan(tags: &[(&str, Option<u64>)]) -> Plan {
         let tags = tags.iter().map(|(name, seconds)| Tag {
@@ -216,18 +209,22 @@ mod tests {
     fn only_another_value_is_a_change() {
         let mut plan = plan(&[("a", None), ("b", Some(10)), ("c", Some(20))]);
         plan.tags[2].source = SourceId(1);
-        let mut watched = WatchedTags::of(&plan, at(0));
-        assert!(judged(&mut watched, at(9)).is_empty());
-        assert_eq!(judged(&mut watched, at(10)), ["b"], "it never had a value");
-        assert!(judged(&mut watched, at(11)).is_empty(), "it is told once");
+        let mut watched = WatchedTags::of(&plan, Moment::at(0));
+        assert!(judged(&mut watched, Moment::at(9)).is_empty());
+        assert_eq!(
+            judged(&mut watched, Moment::at(10)),
+            ["b"],
+            "it never had a value"
+        );
+        assert!(judged(&mut watched, Moment::at(11)).is_empty(), "it is told once");
         let came = |value| [sample(0, Value::Int(value)), sample(1, Value::Int(value))];
         assert_eq!(
-            moved(&mut watched, &came(1), at(12)),
-            [("b".to_owned(), at(0).wall)]
+            moved(&mut watched, &came(1), Moment::at(12)),
+            [("b".to_owned(), Moment::at(0).wall)]
         );
-        assert!(moved(&mut watched, &came(1), at(20)).is_empty());
+        assert!(moved(&mut watched, &came(1), Moment::at(20)).is_empty());
         assert_eq!(
-            judged(&mut watched, at(22)),
+            judged(&mut watched, Moment::at(22)),
             ["b", "c"],
             "the same value is no change"
         );
@@ -237,12 +234,12 @@ mod tests {
             ..sample(1, Value::Int(5))
         };
         assert!(
-            moved(&mut watched, &[bad], at(23)).is_empty(),
+            moved(&mut watched, &[bad], Moment::at(23)).is_empty(),
             "a bad value is none"
         );
         assert_eq!(
-            moved(&mut watched, &came(2), at(24)),
-            [("b".to_owned(), at(12).wall)]
+            moved(&mut watched, &came(2), Moment::at(24)),
+            [("b".to_owned(), Moment::at(12).wall)]
         );
         let late: Vec<_> = watched.late().map(|tag| (&*tag.key, tag.value.clone())).collect();
         assert_eq!(late, [("c", None)]);
@@ -261,30 +258,30 @@ mod tests {
             happens: Some(floorgate_sample::Happening::Event),
             ..TagSpec::default()
         });
-        let mut watched = WatchedTags::of(&plan, at(0));
+        let mut watched = WatchedTags::of(&plan, Moment::at(0));
         for (now, word) in [(1, 0x1F), (5, 0x11), (11, 0x10)] {
             moved(
                 &mut watched,
                 &[sample(0, Value::Int(word)), sample(1, Value::Int(1))],
-                at(now),
+                Moment::at(now),
             );
         }
-        assert_eq!(judged(&mut watched, at(20)), ["bits"]);
+        assert_eq!(judged(&mut watched, Moment::at(20)), ["bits"]);
     }
 
     #[test]
     fn a_tag_of_a_source_that_runs_on_is_known_under_its_new_number() {
         let before = plan(&[("a", Some(10)), ("b", Some(10))]);
-        let mut watched = WatchedTags::of(&before, at(0));
+        let mut watched = WatchedTags::of(&before, Moment::at(0));
         moved(
             &mut watched,
             &[sample(0, Value::Int(1)), sample(1, Value::Int(1))],
-            at(5),
+            Moment::at(5),
         );
-        judged(&mut watched, at(15));
+        judged(&mut watched, Moment::at(15));
         let after = plan(&[("x", None), ("b", Some(30)), ("a", Some(10))]);
         for (is_kept, late) in [(true, &["a"][..]), (false, &[])] {
-            let mut next = WatchedTags::of(&after, at(16));
+            let mut next = WatchedTags::of(&after, Moment::at(16));
             let known = WatchedTags {
                 places: watched.places.clone(),
                 tags: watched.tags.clone(),
@@ -293,9 +290,16 @@ mod tests {
             let found: Vec<_> = next.late().map(|tag| &*tag.key).collect();
             assert_eq!(found, late);
             // The value is known, and no change.
-            assert_eq!(judged(&mut next, at(26)), if is_kept { &[][..] } else { &["a"] });
-            moved(&mut next, &[sample(1, Value::Int(1))], at(27));
-            assert_eq!(judged(&mut next, at(35)).len(), usize::from(is_kept), "b since 5");
+            assert_eq!(
+                judged(&mut next, Moment::at(26)),
+                if is_kept { &[][..] } else { &["a"] }
+            );
+            moved(&mut next, &[sample(1, Value::Int(1))], Moment::at(27));
+            assert_eq!(
+                judged(&mut next, Moment::at(35)).len(),
+                usize::from(is_kept),
+                "b since 5"
+            );
         }
     }
 }

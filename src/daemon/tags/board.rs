@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 
 use floorgate_sample::{Notice, QualityClass, Sample, SourceId, TagId, Timestamp};
 use floorgate_workbench::recording::{Call, Entry, Names};
-use globset::GlobSet;
 
 use crate::figures::span;
 use crate::plain::plain;
 use crate::standing::LastGoodRow;
+use crate::wanted::Wanted;
 
 /// How far back values are counted for the rate.
 const RATE_OVER: Duration = Duration::from_secs(10);
@@ -107,9 +107,7 @@ impl Row {
 
 /// All tags that are wanted.
 pub struct Board {
-    wanted: GlobSet,
-    /// No pattern was given.
-    wants_all: bool,
+    wanted: Wanted,
     rows: Vec<Row>,
     /// Where the tag of a number stands.
     places: Vec<Option<usize>>,
@@ -120,10 +118,9 @@ pub struct Board {
 }
 
 impl Board {
-    pub fn new(wanted: GlobSet, wants_all: bool) -> Self {
+    pub fn new(wanted: Wanted) -> Self {
         Self {
             wanted,
-            wants_all,
             rows: Vec::new(),
             places: Vec::new(),
             begun: Instant::now(),
@@ -246,7 +243,7 @@ impl Board {
             .collect();
         self.places = vec![None; names.tags.len()];
         for (number, tag) in (0..).map(TagId).zip(&names.tags) {
-            if !self.wants_all && !self.wanted.is_match(&*tag.key) {
+            if !self.wanted.has(&tag.key) {
                 continue;
             }
             let source = names

@@ -16,7 +16,7 @@ use anyhow::Context as _;
 use clap::Args;
 use floorgate_sample::Timestamp;
 use floorgate_workbench::recording::{Entry, Recording};
-use globset::{Glob, GlobSetBuilder};
+use globset::Glob;
 use serde_json::json;
 
 use crate::check;
@@ -26,6 +26,7 @@ use crate::plain::plain;
 use crate::printing::goes_on;
 use crate::standing::{LastGoodRow, LateRow};
 use crate::table::write_table;
+use crate::wanted::Wanted;
 use board::{Board, Row};
 
 /// Which tags are shown, and how.
@@ -84,16 +85,7 @@ impl Asker {
 pub fn tags(options: &TagsOptions) -> anyhow::Result<()> {
     let loaded = check::read(&options.config.config)?;
     let socket = control::socket(&loaded.state_dir());
-    let mut wanted = GlobSetBuilder::new();
-    for name in &options.names {
-        wanted.add(name.clone());
-    }
-    let mut board = Board::new(
-        wanted
-            .build()
-            .context("the names cannot be looked for together")?,
-        options.names.is_empty(),
-    );
+    let mut board = Board::new(Wanted::of(&options.names)?);
     let mut stream = control::connect(&socket)?.with_context(|| {
         format!(
             "no gateway runs at {}; start it, or record its sources with `floorgate record`",

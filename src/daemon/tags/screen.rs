@@ -19,6 +19,7 @@ use super::board::{Board, Row};
 use super::{Asker, follow};
 use crate::ending::{Ending, LONGEST_WAIT};
 use crate::plain::plain;
+use crate::scroll::scroll;
 
 /// How often it is drawn: calm enough to be read.
 const FRAME: Duration = LONGEST_WAIT;
@@ -105,12 +106,7 @@ fn keys(view: &mut View, drawn: &mut Instant) -> std::io::Result<()> {
             KeyCode::Char('q') | KeyCode::Esc => view.is_over = true,
             KeyCode::Char('/') => view.is_typing = true,
             KeyCode::Char('r') => view.by_rate = !view.by_rate,
-            KeyCode::Down | KeyCode::Char('j') => view.table.select_next(),
-            KeyCode::Up | KeyCode::Char('k') => view.table.select_previous(),
-            KeyCode::PageDown => view.table.scroll_down_by(20),
-            KeyCode::PageUp => view.table.scroll_up_by(20),
-            KeyCode::Home => view.table.select_first(),
-            KeyCode::End => view.table.select_last(),
+            code if scroll(&mut view.table, code) => {}
             _ => continue,
         }
         return Ok(());

@@ -3,10 +3,10 @@
 mod made;
 mod written;
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use fastrand::Rng;
+use floorgate_adapter_api::conformance::with_seeds;
 use floorgate_adapter_api::{Sample, TagId, Value};
 use opcua::types::{BinaryDecodable, ContextOwned, DataValue, DecodingOptions, NamespaceMap, Variant};
 
@@ -24,19 +24,6 @@ const SEEDS: u64 = 2_000;
 const TESTS: u32 = 4;
 /// Longer than this the library's own limits of depth are tried, which are known to be missing in places.
 const LONGEST: usize = 600;
-
-fn with_seeds(mut test: impl FnMut(&mut Rng)) {
-    let others = std::env::var("FUZZ_SECONDS").ok().map(|seconds| {
-        let seconds = Duration::from_secs(seconds.parse().expect("seconds")) / TESTS;
-        let until = Instant::now() + seconds;
-        let first = fastrand::u64(SEEDS..u64::MAX / 2);
-        (first..).take_while(move |_| Instant::now() < until)
-    });
-    for seed in (0..SEEDS).chain(others.into_iter().flatten()) {
-        let tried = catch_unwind(AssertUnwindSafe(|| test(&mut Rng::with_seed(seed))));
-        assert!(tried.is_ok(), "the seed was {seed}");
-    }
-}
 
 fn decoded<T: BinaryDecodable>(mut bytes: &[u8]) -> Option<T> {
     let context = ContextOwned::new_default(NamespaceMap::new(), DecodingOptions::default());
@@ -142,7 +129,7 @@ fn part<'v>(value: &'v Value, random: &mut Rng) -> (String, &'v Value) {
 
 #[test]
 fn what_is_written_by_its_definition_is_read_as_it_was() {
-    with_seeds(|random| {
+    with_seeds(SEEDS, TESTS, |random| {
         let made = Made::sound(random);
         let types = Types::made(made.tree());
         let (bytes, expected) = made.variant(random);
@@ -168,7 +155,7 @@ fn what_is_written_by_its_definition_is_read_as_it_was() {
 
 #[test]
 fn whatever_comes_is_a_value_or_bad() {
-    with_seeds(|random| {
+    with_seeds(SEEDS, TESTS, |random| {
         let written_by = Made::sound(random);
         let (right, _) = written_by.variant(random);
         // Mostly the bytes are nearly right; else they are another type's, or nobody's.
@@ -197,7 +184,7 @@ fn whatever_comes_is_a_value_or_bad() {
 
 #[test]
 fn whatever_an_event_has_for_fields_is_told_or_left_out() {
-    with_seeds(|random| {
+    with_seeds(SEEDS, TESTS, |random| {
         let made = Made::sound(random);
         let types = Types::made(made.tree());
         let field = |random: &mut Rng| {
@@ -227,7 +214,7 @@ fn whatever_an_event_has_for_fields_is_told_or_left_out() {
 #[test]
 fn whatever_is_given_as_a_field_is_one_or_is_refused() {
     const LETTERS: [&str; 9] = ["A", "é", ".", "[", "]", "0", "18446744073709551616", "-1", " "];
-    with_seeds(|random| {
+    with_seeds(SEEDS, TESTS, |random| {
         let text: String = (0..random.usize(..8))
             .map(|_| LETTERS[random.usize(..LETTERS.len())])
             .collect();
