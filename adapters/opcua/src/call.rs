@@ -7,18 +7,15 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use floorgate_adapter_api::{Counted, Traffic};
 use opcua::client::transport::{
     Connector, RequestRecv, SecureChannelState, StreamConnection, StreamConnector, TransportConfiguration,
     wait_for_reverse_hello,
 };
-use opcua::core::comms::tcp_codec::TcpCodec;
 use opcua::types::{DecodingOptions, Error, StatusCode};
 use tokio::net::TcpListener;
 use tokio::sync::Mutex;
-use tokio_util::codec::FramedRead;
 
-use crate::transport::{CountedTransport, Stream};
+use crate::transport::{CountedTransport, Stream, Wire};
 
 /// How long a caller may take to say who it is.
 const INTRODUCTION: Duration = Duration::from_secs(5);
@@ -50,7 +47,7 @@ impl Call {
     /// Waits for the server, and makes its connection one of ours.
     pub async fn connect(
         &self,
-        (url, traffic): (&str, Option<Traffic>),
+        (url, wire): (&str, &Wire),
         channel: Arc<SecureChannelState>,
         outgoing: RequestRecv,
         configuration: TransportConfiguration,
@@ -64,7 +61,7 @@ impl Call {
             let what = format!("cannot wait for the server at {}: {error}", self.listen);
             Error::new(StatusCode::BadCommunicationError, what)
         })?;
-        let answer = |_: String, options: DecodingOptions| self.answer(&listener, options, traffic.clone());
+        let answer = |_: String, options: DecodingOptions| self.answer(&listener, options, wire);
         let connector = StreamConnector::new(answer, url.to_owned());
         let connected = connector.connect(channel, outgoing, configuration).await;
         if self.goes_on {
@@ -78,7 +75,7 @@ impl Call {
         &self,
         listener: &TcpListener,
         options: DecodingOptions,
-        traffic: Option<Traffic>,
+        wire: &Wire,
     ) -> Result<Stream, Error> {
         loop {
             let (stream, from) = listener.accept().await.map_err(|error| {
@@ -87,8 +84,7 @@ impl Call {
                     format!("cannot take a call: {error}"),
                 )
             })?;
-            let (reader, writer) = tokio::io::split(Counted::new(stream, traffic.clone()));
-            let mut reader = FramedRead::new(reader, TcpCodec::new(options.clone()));
+            let (mut reader, writer) = wire.of(stream, options.clone());
             let hello = tokio::time::timeout(INTRODUCTION, wait_for_reverse_hello(&mut reader)).await;
             let Ok(Ok(hello)) = hello else {
                 tracing::debug!("{from} called and did not say who it is");

@@ -11,7 +11,7 @@ use opcua::client::{
     Client, ClientBuilder, ConnectionSource, IdentityToken, Password, Session, SessionEventLoop,
 };
 use opcua::crypto::SecurityPolicy;
-use opcua::types::{ByteString, EndpointDescription, Error, MessageSecurityMode, UAString};
+use opcua::types::{ByteString, EndpointDescription, Error, MessageSecurityMode, StatusCode, UAString};
 
 use crate::call::Call;
 use crate::pki::{self, Own, PkiError};
@@ -19,7 +19,6 @@ use crate::plan::{Credentials, Plan};
 use crate::profile::WAIT_FOR_CALL;
 use crate::reason;
 use crate::settings::{Policy, SecurityMode};
-use crate::stranger;
 use crate::transport::{Cutter, Limited, LimitedConnector};
 
 /// Binary encoding over UA TCP (OPC 10000-7), the only transport spoken here.
@@ -28,6 +27,8 @@ const BINARY_TRANSPORT: &str = "uatcp-uasc-uabinary";
 const MOST_MESSAGE_BYTES: usize = 16 << 20;
 /// Most chunks of 64 KiB in a message.
 const MOST_CHUNKS: usize = 256;
+/// The same of the list of endpoints, which comes before the server has proved who it is.
+const MOST_OF_ENDPOINTS: (usize, usize) = (2 << 16, 2);
 /// Longest array: the notifications of a message, the results of a request, values.
 const MOST_ELEMENTS: usize = 100_000;
 /// How long a secure channel's keys are used. The library renews them after three quarters of it.
@@ -311,14 +312,19 @@ async fn endpoint(
         source,
     };
     // One attempt only: the library's own retries would know neither pause nor end.
-    let client = client(plan, own, 0, true, (stranger::MOST_BYTES, stranger::MOST_CHUNKS))?;
+    let client = client(plan, own, 0, true, MOST_OF_ENDPOINTS)?;
     let connector = limited
         .get_connector(&EndpointDescription::from(target.endpoint.as_str()))
         .map_err(unreachable)?;
-    let ask = move || async move { client.get_server_endpoints_from_url(connector).await };
-    let endpoints = stranger::listen(limited.timeout * 2, ask)
-        .await
-        .map_err(unreachable)?;
+    let asking = client.get_server_endpoints_from_url(connector);
+    let told = tokio::time::timeout(limited.timeout * 2, asking).await;
+    let told = told.unwrap_or_else(|_| Err(Error::new(StatusCode::BadTimeout, "no answer in time")));
+    let endpoints = told.map_err(|error| {
+        let refused = limited.cutter.take_reason();
+        unreachable(refused.map_or(error, |reason| {
+            Error::new(StatusCode::BadDecodingError, reason.told)
+        }))
+    })?;
 
     let (policy, mode) = security(plan);
     let fits = |endpoint: &&EndpointDescription| {

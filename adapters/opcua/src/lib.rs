@@ -16,7 +16,8 @@
 //! - **Conditions** (`condition`, `refresh`): alarms of a server are asked for as a whole after each connection that missed something, in a
 //!   subscription of their own; only a whole answer clears any.
 //! - **History** (`history`, `backfill`): what a server kept in an outage is read before anything live is handed on, over as many connections as that takes.
-//! - **Strangers** (`stranger`): what a server says before it has proved who it is is short, and cannot end the process.
+//! - **Nesting** (`gate`, `nesting`, `bodies`): a message is looked at before the library reads it, so that none is deeper than the stack; of structures the
+//!   library reads only what the protocol itself needs.
 //! - **Requests** (`snapshot`): tags that the gateway asks for are read in one request, beside the above and not through it.
 //!
 //! Certificates and trust are in [`pki`].
@@ -25,6 +26,7 @@ mod address;
 mod backfill;
 mod batches;
 mod binary_schema;
+mod bodies;
 mod bookmark;
 pub mod browse;
 mod call;
@@ -35,12 +37,14 @@ mod dictionary;
 mod drive;
 mod event;
 mod field;
+mod gate;
 mod history;
 #[cfg(test)]
 mod hostile_tests;
 mod item;
 mod items;
 mod message;
+mod nesting;
 mod nonce;
 mod outlet;
 pub mod pki;
@@ -57,7 +61,6 @@ mod server;
 mod settings;
 mod snapshot;
 mod source;
-mod stranger;
 mod structure;
 mod subscription;
 mod supervision;

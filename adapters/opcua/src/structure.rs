@@ -19,7 +19,9 @@ use opcua::types::{
 };
 use tokio::sync::Mutex;
 
+use crate::bodies;
 use crate::definitions;
+use crate::nesting::{self, Part};
 use crate::plan::Plan;
 use crate::value::{Unsupported, value_with};
 
@@ -58,7 +60,7 @@ struct Known {
 
 impl Known {
     fn of(tree: DataTypeTree, again: Option<Instant>) -> Arc<Self> {
-        let context = ContextOwned::new_default(NamespaceMap::new(), DecodingOptions::default());
+        let context = ContextOwned::new(NamespaceMap::new(), bodies::loaders(), DecodingOptions::default());
         Arc::new(Self { tree, context, again })
     }
 }
@@ -200,7 +202,11 @@ fn broken(error: impl std::fmt::Display) -> Unsupported {
 
 /// What stands for a structure of which nothing is known.
 pub fn nameless(object: &ExtensionObject) -> Unsupported {
-    Unsupported(Cow::Borrowed(object.type_name().unwrap_or("structure")))
+    let raw = object.inner_as::<ByteStringBody>();
+    Unsupported(match raw {
+        Some(raw) => format!("structure {}", raw.encoding_id()).into(),
+        None => Cow::Borrowed(object.type_name().unwrap_or("structure")),
+    })
 }
 
 impl Decoder<'_> {
@@ -373,8 +379,8 @@ impl Decoder<'_> {
             };
         }
         if of_any {
-            let variant = Variant::decode(bytes, self.context).map_err(broken)?;
-            return self.any(variant, depth);
+            let variant = self.built_in(VariantScalarTypeId::Variant, bytes);
+            return self.any(variant.map_err(broken)?, depth);
         }
         let variant = self.built_in(field.scalar_type, bytes).map_err(broken)?;
         self.any(variant, depth)
@@ -407,6 +413,17 @@ impl Decoder<'_> {
             T::decode(bytes, context).map(Into::into)
         }
         let context = self.context;
+        // The library bounds none of these.
+        let nested = match kind {
+            VariantScalarTypeId::DataValue => Some(Part::DataValue),
+            VariantScalarTypeId::DiagnosticInfo => Some(Part::Diagnostics),
+            VariantScalarTypeId::Variant => Some(Part::Variant),
+            VariantScalarTypeId::ExtensionObject => Some(Part::Structure),
+            _ => None,
+        };
+        if let Some(part) = nested {
+            nesting::look_at(&[part], bytes).map_err(Error::decoding)?;
+        }
         match kind {
             VariantScalarTypeId::Boolean => of::<bool>(bytes, context),
             VariantScalarTypeId::SByte => of::<i8>(bytes, context),

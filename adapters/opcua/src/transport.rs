@@ -1,5 +1,5 @@
-//! The TCP connection, with the three things that a daemon needs beyond the library's: a limit on the time a
-//! connection may take to be made, a way to cut it at once when the peer is frozen, and the [nonces](Nonces) that let a
+//! The TCP connection, with the four things that a daemon needs beyond the library's: a limit on the time a
+//! connection may take to be made, a way to cut it at once when the peer is frozen, a [gate](Gate) for what comes, and the [nonces](Nonces) that let a
 //! session go on over another one.
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -20,11 +20,13 @@ use tokio::net::TcpStream;
 use tokio_util::codec::FramedRead;
 use tokio_util::sync::CancellationToken;
 
+use crate::bodies;
 use crate::call::Call;
+use crate::gate::Gate;
 use crate::nonce::Nonces;
 use crate::reason::Reason;
 
-type Reader = ReadHalf<Counted<TcpStream>>;
+type Reader = Gate<ReadHalf<Counted<TcpStream>>>;
 type Writer = WriteHalf<Counted<TcpStream>>;
 /// A connection on which nothing was said.
 pub type Stream = StreamConnection<Reader, Writer>;
@@ -63,6 +65,12 @@ impl Cutter {
             let told = format!("the server took the connection and made no session within {waited} s");
             self.cut(Reason::new(told, "opcua-server-silent"));
         }
+    }
+
+    /// The peer said what cannot be taken: its connection ends by that.
+    pub fn refuse(&self, reason: Reason) {
+        let mut cut = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        cut.reason.get_or_insert(reason);
     }
 
     /// The session is there, or the attempt is over.
@@ -142,21 +150,25 @@ impl Connector for LimitedConnector {
         configuration: TransportConfiguration,
     ) -> Result<CuttableTransport, Error> {
         let limit = self.limits.timeout;
+        let context = channel.secure_channel().read().context_arc();
+        *context.write().loaders_mut() = bodies::loaders();
         look(&self.nonces, &channel);
         let state = Arc::clone(&channel);
         let url = self.endpoint.endpoint_url.as_ref();
-        let traffic = self.limits.cutter.traffic();
+        let wire = Wire {
+            traffic: self.limits.cutter.traffic(),
+            channel: Arc::clone(&channel),
+            cutter: self.limits.cutter.clone(),
+            most: configuration.max_message_size,
+        };
         let connecting = async {
             match &self.limits.call {
                 None => {
-                    let open = |url: String, options: DecodingOptions| direct(url, options, traffic.clone());
+                    let open = |url: String, options: DecodingOptions| direct(url, options, &wire);
                     let connector = StreamConnector::new(open, url.to_owned());
                     connector.connect(state, outgoing, configuration).await
                 }
-                Some(call) => {
-                    call.connect((url, traffic.clone()), state, outgoing, configuration)
-                        .await
-                }
+                Some(call) => call.connect((url, &wire), state, outgoing, configuration).await,
             }
         };
         let inner = tokio::time::timeout(limit, connecting).await.map_err(|_| {
@@ -180,8 +192,27 @@ impl Connector for LimitedConnector {
     }
 }
 
+/// What a connection goes through on its way to the library.
+#[derive(Clone)]
+pub struct Wire {
+    traffic: Option<Traffic>,
+    channel: Arc<SecureChannelState>,
+    cutter: Cutter,
+    /// Largest message, in bytes.
+    most: usize,
+}
+
+impl Wire {
+    /// The two sides of a connection: its bytes are counted, and what comes passes the [gate](Gate).
+    pub fn of(&self, socket: TcpStream, options: DecodingOptions) -> (FramedRead<Reader, TcpCodec>, Writer) {
+        let (reader, writer) = tokio::io::split(Counted::new(socket, self.traffic.clone()));
+        let gate = Gate::new(reader, Arc::clone(&self.channel), self.cutter.clone(), self.most);
+        (FramedRead::new(gate, TcpCodec::new(options)), writer)
+    }
+}
+
 /// Connects to a server.
-async fn direct(url: String, options: DecodingOptions, traffic: Option<Traffic>) -> Result<Stream, Error> {
+async fn direct(url: String, options: DecodingOptions, wire: &Wire) -> Result<Stream, Error> {
     let (host, port) = hostname_port_from_url(&url, DEFAULT_OPC_UA_SERVER_PORT)
         .map_err(|status| Error::new(status, format!("{url} names no host")))?;
     // A host that is an address of IPv6 has its brackets.
@@ -190,8 +221,7 @@ async fn direct(url: String, options: DecodingOptions, traffic: Option<Traffic>)
         let what = format!("cannot connect to {address}: {error}");
         Error::new(StatusCode::BadCommunicationError, what)
     })?;
-    let (reader, writer) = tokio::io::split(Counted::new(socket, traffic));
-    let reader = FramedRead::new(reader, TcpCodec::new(options));
+    let (reader, writer) = wire.of(socket, options);
     Ok(StreamConnection::new(reader, writer, url))
 }
 

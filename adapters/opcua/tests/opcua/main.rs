@@ -4,6 +4,7 @@ mod authority;
 mod browse;
 mod certificates;
 mod conformance;
+mod hostile;
 mod proxy;
 mod reconnect;
 mod redundant;

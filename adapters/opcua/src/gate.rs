@@ -1,0 +1,187 @@
+//! What comes from a server, chunk by chunk (OPC 10000-6 §6.7.2), before the library takes it.
+//!
+//! A chunk passes when it is there as a whole, and the last one of a message when the message was [looked at](crate::nesting). For that each is decrypted here and again in the
+//! library, which offers no other place. What is wrong with a chunk itself is left to the library, which names it. Of a message no more is kept than it may be large.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use opcua::client::transport::SecureChannelState;
+use opcua::core::comms::message_chunk::{MessageChunk, MessageIsFinalType};
+use opcua::core::comms::security_header::SecurityHeader;
+use tokio::io::{AsyncRead, ReadBuf};
+use tokio_util::bytes::{Buf as _, Bytes, BytesMut};
+use tokio_util::io::poll_read_buf;
+
+use crate::nesting;
+use crate::reason::Reason;
+use crate::transport::Cutter;
+
+/// Kind, whether it is the last, and size.
+const HEADER: usize = 8;
+/// With the channel, its token, and the numbers of sequence and request.
+const LEAST: usize = HEADER + 16;
+/// What is read in one go at most.
+const READ: usize = 16 << 10;
+
+/// A stream of which only that is read which the library can take.
+pub struct Gate<S> {
+    stream: S,
+    channel: Arc<SecureChannelState>,
+    cutter: Cutter,
+    /// Largest message.
+    most: usize,
+    /// What came.
+    came: BytesMut,
+    /// How much of it may pass.
+    passes: usize,
+    /// A message that is not there as a whole.
+    begun: Option<Begun>,
+}
+
+/// The chunks of a message up to now.
+struct Begun {
+    request: u32,
+    /// Of the last chunk.
+    sequence: u32,
+    bytes: Vec<u8>,
+}
+
+impl<S> Gate<S> {
+    /// Nothing has come yet.
+    pub fn new(stream: S, channel: Arc<SecureChannelState>, cutter: Cutter, most: usize) -> Self {
+        Self {
+            stream,
+            channel,
+            cutter,
+            most,
+            came: BytesMut::new(),
+            passes: 0,
+            begun: None,
+        }
+    }
+
+    /// How large the chunk is that comes first, where it is there as a whole and may pass.
+    fn first(&mut self) -> Result<Option<usize>, String> {
+        let Some(header) = self.came.first_chunk::<HEADER>() else {
+            return Ok(None);
+        };
+        let is_of_channel = match &header[..3] {
+            b"MSG" | b"OPN" | b"CLO" => true,
+            b"ACK" | b"ERR" | b"RHE" => false,
+            _ => return Err("what it says is not OPC UA".to_owned()),
+        };
+        let size = u32::from_le_bytes([header[4], header[5], header[6], header[7]]);
+        let size = usize::try_from(size).unwrap_or(usize::MAX);
+        if size <= HEADER || (is_of_channel && size <= LEAST) || size > self.most {
+            return Err(format!("it sent a chunk of {size} bytes"));
+        }
+        if self.came.len() < size {
+            return Ok(None);
+        }
+        if is_of_channel {
+            let chunk = Bytes::copy_from_slice(&self.came[..size]);
+            self.look_at(chunk)?;
+        }
+        Ok(Some(size))
+    }
+
+    fn look_at(&mut self, chunk: Bytes) -> Result<(), String> {
+        let state = Arc::clone(&self.channel);
+        let channel = state.secure_channel().read();
+        let policy = channel.security_policy();
+        // The library takes it for granted that there is a signature.
+        if chunk.len() < LEAST + policy.symmetric_signature_size() {
+            return Err(format!("it sent a chunk of {} bytes", chunk.len()));
+        }
+        let Ok(chunk) = channel.verify_and_remove_security(chunk) else {
+            return Ok(());
+        };
+        let Ok(info) = chunk.chunk_info(&channel) else {
+            return Ok(());
+        };
+        if let SecurityHeader::Asymmetric(header) = &info.security_header
+            && header.security_policy_uri.as_ref() != policy.to_uri()
+        {
+            let uri = &header.security_policy_uri;
+            return Err(format!(
+                "it answered with the security policy `{uri}`, which was not asked for"
+            ));
+        }
+        let MessageChunk { data } = chunk;
+        let body = &data[info.body_offset..];
+        let (request, sequence) = (
+            info.sequence_header.request_id,
+            info.sequence_header.sequence_number,
+        );
+        let mut bytes = Vec::new();
+        if let Some(begun) = self.begun.take() {
+            // The library leaves those out that do not follow each other.
+            if (begun.request, begun.sequence.wrapping_add(1)) != (request, sequence) {
+                return Err("it sent chunks of several messages at a time".to_owned());
+            }
+            bytes = begun.bytes;
+        }
+        if bytes.len().saturating_add(body.len()) > self.most {
+            return Err(format!("it sent a message of more than {} bytes", self.most));
+        }
+        match info.message_header.is_final {
+            MessageIsFinalType::Intermediate => {
+                bytes.extend_from_slice(body);
+                self.begun = Some(Begun {
+                    request,
+                    sequence,
+                    bytes,
+                });
+                Ok(())
+            }
+            MessageIsFinalType::FinalError => Ok(()),
+            MessageIsFinalType::Final => {
+                let message = if bytes.is_empty() {
+                    body
+                } else {
+                    bytes.extend_from_slice(body);
+                    &bytes
+                };
+                nesting::look_at_answer(message)
+                    .map_err(|refused| format!("it sent a message that cannot be read: {refused}"))
+            }
+        }
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Gate<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let gate = &mut *self;
+        while gate.passes == 0 {
+            match gate.first() {
+                Ok(Some(size)) => gate.passes = size,
+                Ok(None) => {
+                    gate.came.reserve(READ);
+                    let read = ready!(poll_read_buf(Pin::new(&mut gate.stream), cx, &mut gate.came))?;
+                    if read == 0 {
+                        // What is not whole ends the connection in the library.
+                        gate.passes = gate.came.len();
+                        break;
+                    }
+                }
+                Err(told) => {
+                    let error = io::Error::new(io::ErrorKind::InvalidData, told.clone());
+                    gate.cutter.refuse(Reason::new(told, "opcua-message-too-large"));
+                    return Poll::Ready(Err(error));
+                }
+            }
+        }
+        let passing = gate.passes.min(buffer.remaining());
+        buffer.put_slice(&gate.came[..passing]);
+        gate.came.advance(passing);
+        gate.passes -= passing;
+        Poll::Ready(Ok(()))
+    }
+}
