@@ -10,12 +10,10 @@ const LANGUAGE: &str = "http://opcfoundation.org/BinarySchema/";
 /// The namespace of the standard's types.
 pub const STANDARD: &str = "http://opcfoundation.org/UA/";
 
-/// Elements and texts of one dictionary.
-const MOST_NODES: u32 = 500_000;
 /// Quotes between two tags, which are two an attribute: the parser compares each attribute of a tag with each.
 const MOST_QUOTES: usize = 512;
 /// Declarations of namespaces: the parser copies those of all tags around to a tag that declares one.
-const MOST_DECLARATIONS: usize = 1024;
+const MOST_DECLARATIONS: usize = 64;
 /// Bits before a structure that say which of its optional fields are there.
 const MASK: u32 = 32;
 
@@ -37,8 +35,8 @@ pub struct Schema<'a> {
 }
 
 impl<'a> Schema<'a> {
-    /// Reads the text of a dictionary.
-    pub fn parse(text: &'a [u8]) -> Result<Self, Unusable> {
+    /// Reads the text of a dictionary of no more than so many elements and texts.
+    pub fn parse(text: &'a [u8], most: u32) -> Result<Self, Unusable> {
         let text = std::str::from_utf8(text).map_err(|error| Unusable(error.to_string()))?;
         let text = text.trim_start_matches('\u{feff}').trim_end_matches('\0');
         let quotes = |part: &str| part.bytes().filter(|byte| matches!(byte, b'"' | b'\'')).count();
@@ -49,7 +47,7 @@ impl<'a> Schema<'a> {
             return unusable("it declares too many namespaces");
         }
         let options = ParsingOptions {
-            nodes_limit: MOST_NODES,
+            nodes_limit: most,
             ..ParsingOptions::default()
         };
         let document =
@@ -82,6 +80,11 @@ impl<'a> Schema<'a> {
             structures,
             enumerations,
         })
+    }
+
+    /// How many elements and texts it has.
+    pub fn nodes(&self) -> u32 {
+        u32::try_from(self.document.descendants().count()).unwrap_or(u32::MAX)
     }
 
     /// The namespace of its types.

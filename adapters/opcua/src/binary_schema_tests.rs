@@ -19,7 +19,7 @@ fn part(fields: &str) -> Result<StructureDefinition, Unusable> {
     let text = dictionary(&format!(
         r#"<opc:StructuredType Name="Part" BaseType="ua:ExtensionObject">{fields}</opc:StructuredType>"#
     ));
-    let schema = Schema::parse(text.as_bytes())?;
+    let schema = Schema::parse(text.as_bytes(), 500_000)?;
     schema.structure("Part", &|namespace, name| match (namespace, name) {
         ("urn:plant", "Part") => Some(NodeId::new(2, 1)),
         (STANDARD, "Range") => Some(NodeId::new(0, 884)),
@@ -150,7 +150,7 @@ fn enumerations_are_numbers() -> Result<(), Unusable> {
         <opc:EnumeratedType Name="Odd" LengthInBits="3"/>
         <opc:EnumeratedType Name="Endless"/>"#,
     );
-    let schema = Schema::parse(text.as_bytes())?;
+    let schema = Schema::parse(text.as_bytes(), 500_000)?;
     assert_eq!(schema.namespace(), "urn:plant");
     for (name, number) in [
         ("Colour", Some(DataTypeId::Int32)),
@@ -233,10 +233,10 @@ fn hostile_texts_are_refused_in_time() {
         (declarations, "too many namespaces"),
         (dictionary("").replace("Little", "Big"), "BigEndian"),
     ] {
-        let refused = Schema::parse(wrong.as_bytes()).unwrap_err().to_string();
+        let refused = Schema::parse(wrong.as_bytes(), 500_000).unwrap_err().to_string();
         assert!(refused.contains(reason), "{refused}");
     }
-    assert!(Schema::parse(&[0xff, 0xfe, 0]).is_err());
+    assert!(Schema::parse(&[0xff, 0xfe, 0], 500_000).is_err());
     assert!(
         begun.elapsed() < std::time::Duration::from_secs(20),
         "{:?}",
@@ -247,5 +247,5 @@ fn hostile_texts_are_refused_in_time() {
 #[test]
 fn what_is_added_around_a_text_is_no_matter() {
     let text = format!("\u{feff}{}\0", dictionary("").trim_start());
-    assert!(Schema::parse(text.as_bytes()).is_ok());
+    assert!(Schema::parse(text.as_bytes(), 500_000).is_ok());
 }

@@ -4,6 +4,7 @@
 //! process with a stack overflow. Here a type's parent is the one that it was found below first, and no type is deeper than [`DEEPEST`].
 
 use std::collections::{HashMap, HashSet};
+use std::time::Duration;
 
 use futures_util::TryStreamExt as _;
 use opcua::client::Session;
@@ -17,6 +18,7 @@ use opcua::types::{
 use tokio_util::sync::CancellationToken;
 
 use crate::dictionary::{self, Structure};
+use crate::publish::is_lost;
 
 /// Types below one another.
 const DEEPEST: usize = 64;
@@ -77,8 +79,19 @@ pub fn in_batches(nodes_per_read: usize) -> BrowserConfig {
         .max_concurrent_requests(2)
 }
 
-/// Asks a server for its structures and enumerations.
-pub async fn ask(session: &Session, nodes_per_read: usize) -> Result<DataTypeTree, Error> {
+/// What a server told of its types.
+pub struct Types {
+    pub tree: DataTypeTree,
+    /// Whether its type dictionaries were told as well, where it has some.
+    pub is_whole: bool,
+}
+
+/// Asks a server for its structures and enumerations; for those in its type dictionaries no longer than a time, or not at all.
+pub async fn ask(
+    session: &Session,
+    nodes_per_read: usize,
+    dictionaries_within: Option<Duration>,
+) -> Result<Types, Error> {
     let token = CancellationToken::new();
     let _end = token.clone().drop_guard();
     let browser = || {
@@ -148,17 +161,24 @@ pub async fn ask(session: &Session, nodes_per_read: usize) -> Result<DataTypeTre
             }
         }
     }
-    add_described(session, nodes_per_read, standard, &mut told).await?;
-    Ok(tree(parents, told))
+    let is_whole = add_described(session, nodes_per_read, standard, &mut told, dictionaries_within).await?;
+    Ok(Types {
+        tree: tree(parents, told),
+        is_whole,
+    })
 }
 
-/// Adds what a server of before OPC UA 1.04 says of its structures. One that tells nothing of them loses no others by it.
+/// Adds what a server of before OPC UA 1.04 says of its structures; whether it said it. One that tells nothing of them loses no others by it.
 async fn add_described(
     session: &Session,
     nodes_per_read: usize,
     standard: HashMap<String, NodeId>,
     told: &mut HashMap<NodeId, Told>,
-) -> Result<(), Error> {
+    within: Option<Duration>,
+) -> Result<bool, Error> {
+    let Some(within) = within else {
+        return Ok(false);
+    };
     let structures = told.iter().filter_map(|(id, told)| {
         Some(Structure {
             id: id.clone(),
@@ -166,7 +186,9 @@ async fn add_described(
             is_defined: told.definition.is_some(),
         })
     });
-    match dictionary::ask(session, nodes_per_read, structures.collect(), standard).await {
+    let asking = dictionary::ask(session, nodes_per_read, structures.collect(), standard);
+    let late = |_| Err(Error::new(StatusCode::BadTimeout, "they were not told in time"));
+    match tokio::time::timeout(within, asking).await.unwrap_or_else(late) {
         Ok(definitions) => {
             for (id, definition) in definitions {
                 let told = told.entry(id).or_default();
@@ -175,12 +197,13 @@ async fn add_described(
                 told.is_abstract = false;
                 told.definition = Some(DataTypeDefinition::Structure(definition));
             }
-            Ok(())
+            Ok(true)
         }
-        Err(error) if crate::publish::is_lost(error.status()) => Err(error),
+        // A question alone that is not answered says nothing of the connection.
+        Err(error) if is_lost(error.status()) && error.status() != StatusCode::BadTimeout => Err(error),
         Err(error) => {
             tracing::debug!("the server does not tell its type dictionaries: {error}");
-            Ok(())
+            Ok(false)
         }
     }
 }

@@ -13,15 +13,21 @@ use opcua::types::{
     AttributeId, BrowseDescription, BrowseDirection, DataTypeId, DataValue, Error, NodeId, ReadValueId,
     ReferenceTypeId, StatusCode, StructureDefinition, TimestampsToReturn, Variant,
 };
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::binary_schema::Schema;
 use crate::definitions::in_batches;
+use crate::publish::is_lost;
 
 /// Dictionaries of one server.
 const MOST_DICTIONARIES: usize = 16;
-/// Bytes of one dictionary.
-const MOST_BYTES: usize = 4 << 20;
+/// Bytes of all of them. A server's own have mostly some ten kilobytes, the standard's has 200.
+const MOST_BYTES: usize = 8 << 20;
+/// Elements and texts of all of them, of some 80 bytes each in memory.
+const MOST_NODES: u32 = 300_000;
+/// Dictionaries are read for one source at a time.
+static READING: Semaphore = Semaphore::const_new(1);
 /// Structures that are looked for in dictionaries.
 const MOST_TYPES: usize = 20_000;
 
@@ -94,15 +100,21 @@ pub async fn ask(
         }
     }
     // Each by itself: together they may be more than one answer holds.
+    let mut left = MOST_BYTES;
     for (id, dictionary) in &mut dictionaries {
         match values(session, &[(*id).clone()]).await {
-            Ok(answer) => dictionary.text = text(id, answer),
-            Err(error) if crate::publish::is_lost(error.status()) => return Err(error),
+            Ok(answer) => dictionary.text = text(id, answer, &mut left),
+            Err(error) if is_lost(error.status()) => return Err(error),
             Err(error) => tracing::debug!("type dictionary {id} cannot be read: {error}"),
         }
     }
     let dictionaries: Vec<Dictionary> = dictionaries.into_values().collect();
-    tokio::task::spawn_blocking(move || define(&dictionaries, &structures, &standard))
+    let reading = READING.acquire().await;
+    let define = move || {
+        let _reading = reading;
+        define(&dictionaries, &structures, &standard)
+    };
+    tokio::task::spawn_blocking(define)
         .await
         .map_err(|error| Error::new(StatusCode::BadInternalError, error.to_string()))
 }
@@ -174,13 +186,14 @@ async fn values(session: &Session, nodes: &[NodeId]) -> Result<Vec<DataValue>, E
 }
 
 /// The text of a dictionary; empty where there is none that can be used.
-fn text(id: &NodeId, answer: Vec<DataValue>) -> Vec<u8> {
+fn text(id: &NodeId, answer: Vec<DataValue>, left: &mut usize) -> Vec<u8> {
     let Some(Variant::ByteString(bytes)) = answer.into_iter().next().and_then(|value| value.value) else {
         tracing::debug!("type dictionary {id} has no value that is a ByteString");
         return Vec::new();
     };
     let bytes = bytes.value.unwrap_or_default();
-    if bytes.len() <= MOST_BYTES {
+    if let Some(rest) = left.checked_sub(bytes.len()) {
+        *left = rest;
         return bytes;
     }
     tracing::debug!("type dictionary {id} is too large: {} bytes", bytes.len());
@@ -194,9 +207,13 @@ fn define(
     standard: &HashMap<String, NodeId>,
 ) -> HashMap<NodeId, StructureDefinition> {
     let mut schemas = Vec::new();
+    let mut left = MOST_NODES;
     for Dictionary { text, described } in dictionaries {
-        match Schema::parse(text) {
-            Ok(schema) => schemas.push((schema, described)),
+        match Schema::parse(text, left) {
+            Ok(schema) => {
+                left = left.saturating_sub(schema.nodes());
+                schemas.push((schema, described));
+            }
             Err(reason) => tracing::debug!("type dictionary that cannot be used: {reason}"),
         }
     }

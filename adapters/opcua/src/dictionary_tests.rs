@@ -237,9 +237,17 @@ fn only_a_server_that_lacks_definitions_is_asked() {
 #[test]
 fn a_dictionary_that_is_too_large_or_no_text_is_none() {
     let answer = |value: Variant| vec![DataValue::value_only(value)];
-    let text_of = |bytes: Vec<u8>| text(&id("it"), answer(Variant::ByteString(bytes.into()))).len();
-    assert_eq!(text_of(vec![b'<'; MOST_BYTES]), MOST_BYTES);
-    assert_eq!(text_of(vec![b'<'; MOST_BYTES + 1]), 0);
-    assert_eq!(text(&id("it"), answer(Variant::from(1))).len(), 0);
-    assert_eq!(text(&id("it"), Vec::new()).len(), 0);
+    let mut left = MOST_BYTES;
+    let mut text_of = |bytes: usize| {
+        let value = Variant::ByteString(vec![b'<'; bytes].into());
+        text(&id("it"), answer(value), &mut left).len()
+    };
+    // What one takes the others cannot have.
+    let most = MOST_BYTES - 10;
+    assert_eq!(text_of(MOST_BYTES + 1), 0);
+    assert_eq!(text_of(most), most);
+    assert_eq!(text_of(11), 0);
+    assert_eq!(text_of(10), 10);
+    assert_eq!(text(&id("it"), answer(Variant::from(1)), &mut left).len(), 0);
+    assert_eq!(text(&id("it"), Vec::new(), &mut left).len(), 0);
 }

@@ -34,6 +34,7 @@ mod condition;
 mod connection;
 mod definitions;
 mod dictionary;
+mod discarded;
 mod drive;
 mod event;
 mod field;

@@ -126,7 +126,7 @@ impl Connected<'_> {
                 }
             }
             self.end_trials().await?;
-            if !self.state.discarded.is_empty() {
+            if self.state.discarded.is_waiting() {
                 self.replace_discarded().await?;
             }
             self.tell_caught_up().await?;
@@ -169,8 +169,10 @@ impl Connected<'_> {
             .subscriptions
             .iter()
             .position(|s| s.id == response.subscription_id);
-        // A subscription that was deleted may still have had an answer on its way.
-        let Some(place) = known else { return Ok(()) };
+        let Some(place) = known else {
+            self.state.discarded.stray(response.subscription_id);
+            return Ok(());
+        };
         let (message, has_more) = (response.notification_message, response.more_notifications);
         let (sequence, sent) = (message.sequence_number, message.publish_time);
         let is_keep_alive = is_keep_alive(&message);
@@ -261,7 +263,7 @@ impl Connected<'_> {
 
     /// Makes new subscriptions for those that were lost.
     async fn replace_discarded(&mut self) -> Result<(), Halt> {
-        if let Err(error) = self.state.delete_discarded(self.session).await {
+        if let Err(error) = self.state.discarded.delete(self.session).await {
             return Err(self.lost_with("deleting a subscription", &error));
         }
         self.place(false).await

@@ -403,7 +403,7 @@ impl Connected<'_> {
             }
             self.catch_up(first).await?;
         }
-        if let Err(error) = self.state.delete_discarded(self.session).await {
+        if let Err(error) = self.state.discarded.delete(self.session).await {
             return Err(self.lost_with("deleting a subscription", &error));
         }
         self.place(false).await?;

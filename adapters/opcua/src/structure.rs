@@ -118,8 +118,12 @@ impl Types {
             return Ok(());
         }
         let (begun, source) = (Instant::now(), &plan.name);
-        let telling = definitions::ask(session, nodes_per_read);
         let within = plan.settings.request_timeout.get() * ANSWERS;
+        // A dictionary that the connection is lost over must not cost the structures that are defined without one.
+        let is_first = self.0.losses.load(Ordering::Relaxed) == 0;
+        let dictionaries = is_first.then_some(within / 2);
+        let telling = definitions::ask(session, nodes_per_read, dictionaries);
+        let within = within + within / 2;
         let built = tokio::time::timeout(within, telling).await.unwrap_or_else(|_| {
             Err(Error::new(
                 StatusCode::BadTimeout,
@@ -127,11 +131,17 @@ impl Types {
             ))
         });
         match built {
-            Ok(tree) => {
+            Ok(types) => {
                 let took = begun.elapsed().as_secs_f64();
-                tracing::debug!(source, "the server told its data types in {took:.1} s");
+                let without = if types.is_whole {
+                    ""
+                } else {
+                    ", its type dictionaries not"
+                };
+                tracing::debug!(source, "the server told its data types in {took:.1} s{without}");
                 self.0.losses.store(0, Ordering::Relaxed);
-                self.know(Known::of(tree, None));
+                let again = (!types.is_whole).then(|| Instant::now() + AGAIN);
+                self.know(Known::of(types.tree, again));
                 Ok(())
             }
             Err(error) if crate::publish::is_lost(error.status()) => Err(error),

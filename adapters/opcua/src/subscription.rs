@@ -4,12 +4,13 @@ use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 use floorgate_adapter_api::{GapScope, Notice, Receipt, Timestamp};
-use opcua::client::services::{CreateSubscription, DeleteSubscriptions, Republish, TransferSubscriptions};
+use opcua::client::services::{CreateSubscription, Republish, TransferSubscriptions};
 use opcua::client::{Session, UARequest};
 use opcua::types::{Error, NotificationMessage, StatusCode, TransferResult};
 use tokio::sync::mpsc;
 
 use crate::condition::Standing;
+use crate::discarded::Discarded;
 use crate::history::Backfill;
 use crate::plan::Plan;
 use crate::publish::is_lost;
@@ -113,8 +114,8 @@ pub enum Heritage {
 pub struct State {
     /// The subscriptions.
     pub subscriptions: Vec<Subscription>,
-    /// Subscriptions to delete when there is time: the server may still hold them.
-    pub discarded: Vec<u32>,
+    /// What the server is to hold no longer.
+    pub discarded: Discarded,
     /// Tags that the server refuses, with its status.
     pub refused: HashMap<u32, StatusCode>,
     /// Tags that made the server fail when it was asked for them alone.
@@ -164,7 +165,7 @@ impl Default for State {
         let (on_stored, stored) = mpsc::unbounded_channel();
         Self {
             subscriptions: Vec::new(),
-            discarded: Vec::new(),
+            discarded: Discarded::default(),
             refused: HashMap::new(),
             faulty: HashSet::new(),
             unsupported: HashSet::new(),
@@ -261,7 +262,9 @@ impl State {
         self.heritage = Heritage::Own;
         self.reported = None;
         self.layout_told = false;
-        self.discarded.extend(held);
+        for id in held {
+            self.discarded.push(id);
+        }
         self.refused.clear();
     }
 
@@ -304,21 +307,6 @@ impl State {
             patience: revised.patience(),
         });
         Ok(revised)
-    }
-
-    /// Deletes what was discarded. A server that knows it no more is as good.
-    pub async fn delete_discarded(&mut self, session: &Session) -> Result<(), Error> {
-        if self.discarded.is_empty() {
-            return Ok(());
-        }
-        let request = DeleteSubscriptions::new(session).subscription_ids(self.discarded.clone());
-        match request.send(session.channel()).await {
-            Err(error) if is_lost(error.status()) => Err(error),
-            _ => {
-                self.discarded.clear();
-                Ok(())
-            }
-        }
     }
 
     /// The server's numbers of the subscriptions.
@@ -479,7 +467,7 @@ mod tests {
         let mut state = State::default();
         state.discarded.push(3);
         state.lose_all(held);
-        assert_eq!(state.discarded, [3, 7, 9]);
+        assert_eq!(state.discarded.waiting(), [3, 7, 9]);
     }
 
     #[test]

@@ -42,7 +42,7 @@ impl Connected<'_> {
         // Numbers of subscriptions mean nothing on a server that was started anew: they may be somebody else's.
         let same_server = self.facts.started.is_some() && self.facts.started == self.state.server_started;
         if !resumed {
-            self.state.discarded.clear();
+            self.state.discarded.forget();
         }
         let transfers =
             (!resumed || self.state.heritage != Heritage::Own) && !self.state.subscriptions.is_empty();

@@ -1,5 +1,6 @@
 //! Servers that say what none should.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -14,6 +15,8 @@ use crate::server::{Manner, TestServer};
 
 /// The number of a `GetEndpointsResponse`.
 const GET_ENDPOINTS_RESPONSE: u16 = 431;
+/// The number of a `CreateSubscriptionResponse`.
+const CREATE_SUBSCRIPTION_RESPONSE: u16 = 790;
 /// The number of a `BrowseResponse`.
 const BROWSE_RESPONSE: u16 = 530;
 
@@ -176,6 +179,22 @@ async fn a_subscription_that_is_silent_while_its_server_answers_is_rebuilt() {
     run.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_subscription_that_was_made_without_an_answer_is_not_left_behind() {
+    let mut server = TestServer::started(Manner::default()).await;
+    let rogue = Rogue::before(server.port).await;
+    rogue.plays(Trick::Deaf(CREATE_SUBSCRIPTION_RESPONSE));
+    let folder = Folder::new();
+    let mut run = Run::new(&folder, &settings(rogue.port, ""), &addresses(1));
+    rogue.has_played(1).await;
+    rogue.plays(Trick::None);
+    run.shows(0, 0).await;
+    server.holds_subscriptions(1).await;
+    server.set(0, 1);
+    run.shows(0, 1).await;
+    run.stop().await;
+}
+
 /// A server that does not tell its types: the structure is bad, and all else goes on.
 async fn types_that_are_not_told(trick: Trick, connects: u64) {
     let mut server = TestServer::started(Manner::default()).await;
@@ -207,6 +226,39 @@ async fn types_that_a_server_does_not_tell_hold_nothing_else_up() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_that_breaks_when_asked_for_its_types_is_not_asked_for_ever() {
     types_that_are_not_told(Trick::Cut(BROWSE_RESPONSE), 4).await;
+}
+
+/// What type dictionaries are asked for with: references forward of the kind `HasDescription` and those below it.
+const DESCRIPTIONS: [u8; 7] = [0, 0, 0, 0, 0x00, 39, 1];
+
+/// A server that does not tell its type dictionaries: structures that are defined are read all the same.
+async fn dictionaries_that_are_not_told(trick: Trick, connects: u64) {
+    let mut server = TestServer::started(Manner::default()).await;
+    server.has_older_type();
+    let rogue = Rogue::before(server.port).await;
+    let folder = Folder::new();
+    let mut run = Run::new(&folder, &settings(rogue.port, ""), &addresses(2));
+    run.shows(0, 0).await;
+    rogue.plays(trick);
+    server.set(0, ExtensionObject::from_message(Range { low: 1.0, high: 2.0 }));
+    let range = Value::Record(Arc::from([
+        ("Low".into(), Value::Float64(1.0)),
+        ("High".into(), Value::Float64(2.0)),
+    ]));
+    run.until("the structure", |seen| seen.shows(0, &range)).await;
+    assert!(rogue.played.load(Ordering::SeqCst) > 0, "they were asked for");
+    assert_eq!(run.metrics.connects.get(), connects);
+    run.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn dictionaries_that_a_server_does_not_tell_cost_no_defined_structures() {
+    dictionaries_that_are_not_told(Trick::DeafTo(DESCRIPTIONS.to_vec()), 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn dictionaries_that_end_the_connection_cost_no_defined_structures() {
+    dictionaries_that_are_not_told(Trick::CutTo(DESCRIPTIONS.to_vec()), 2).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,7 +1,7 @@
 //! A server that does what no server should: it stands between a real one and the gateway, and changes what it says.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -31,6 +31,10 @@ pub enum Trick {
     Deaf(u16),
     /// An answer of another kind ends the connection.
     Cut(u16),
+    /// No answer arrives to a request that has these bytes.
+    DeafTo(Vec<u8>),
+    /// Such a request ends the connection.
+    CutTo(Vec<u8>),
     /// An answer of another kind has this body instead, in chunks.
     Chunks(u16, Vec<u8>),
     /// The answer that opens the channel has this in the place of its diagnostics.
@@ -62,19 +66,28 @@ impl Rogue {
                 };
                 let (tricks, plays, bytes) = (tricks.clone(), Arc::clone(&plays), Arc::clone(&bytes));
                 tokio::spawn(async move {
-                    let (mut client_in, client_out) = client.into_split();
-                    let (server_in, mut server_out) = server.into_split();
+                    let (client_in, client_out) = client.into_split();
+                    let (server_in, server_out) = server.into_split();
+                    let meant = Arc::<AtomicU32>::default();
+                    let requests = Requests {
+                        from: client_in,
+                        to: server_out,
+                        tricks: tricks.clone(),
+                        plays: Arc::clone(&plays),
+                        meant: Arc::clone(&meant),
+                    };
                     let answers = Answers {
                         from: server_in,
                         to: client_out,
                         tricks,
                         plays,
                         bytes,
+                        meant,
                         left_out: 0,
                     };
                     // Either end ends both.
                     tokio::select! {
-                        _ = tokio::io::copy(&mut client_in, &mut server_out) => {}
+                        _ = requests.pass() => {}
                         _ = answers.pass() => {}
                     }
                 });
@@ -101,6 +114,47 @@ impl Rogue {
     }
 }
 
+/// The gateway's side of a connection.
+struct Requests {
+    from: tokio::net::tcp::OwnedReadHalf,
+    to: tokio::net::tcp::OwnedWriteHalf,
+    tricks: watch::Sender<Trick>,
+    plays: Arc<AtomicU64>,
+    /// The request that is not to be answered.
+    meant: Arc<AtomicU32>,
+}
+
+impl Requests {
+    async fn pass(mut self) -> std::io::Result<()> {
+        loop {
+            let chunk = chunk(&mut self.from).await?;
+            let has = |bytes: &[u8]| chunk.windows(bytes.len()).any(|part| part == bytes);
+            let trick = self.tricks.borrow().clone();
+            match trick {
+                Trick::CutTo(bytes) if has(&bytes) => {
+                    self.plays.fetch_add(1, Ordering::SeqCst);
+                    return Ok(());
+                }
+                Trick::DeafTo(bytes) if has(&bytes) => {
+                    let request = u32::from_le_bytes(chunk[20..24].try_into().unwrap());
+                    self.meant.store(request, Ordering::SeqCst);
+                }
+                _ => {}
+            }
+            self.to.write_all(&chunk).await?;
+        }
+    }
+}
+
+async fn chunk(from: &mut tokio::net::tcp::OwnedReadHalf) -> std::io::Result<Vec<u8>> {
+    let mut chunk = vec![0; 8];
+    from.read_exact(&mut chunk).await?;
+    let size = u32::from_le_bytes(chunk[4..8].try_into().unwrap()) as usize;
+    chunk.resize(size, 0);
+    from.read_exact(&mut chunk[8..]).await?;
+    Ok(chunk)
+}
+
 /// The server's side of a connection.
 struct Answers {
     from: tokio::net::tcp::OwnedReadHalf,
@@ -108,6 +162,7 @@ struct Answers {
     tricks: watch::Sender<Trick>,
     plays: Arc<AtomicU64>,
     bytes: Arc<AtomicU64>,
+    meant: Arc<AtomicU32>,
     /// Messages that were left out: those after them have smaller numbers.
     left_out: u32,
 }
@@ -115,11 +170,7 @@ struct Answers {
 impl Answers {
     async fn pass(mut self) -> std::io::Result<()> {
         loop {
-            let mut chunk = vec![0; 8];
-            self.from.read_exact(&mut chunk).await?;
-            let size = u32::from_le_bytes(chunk[4..8].try_into().unwrap()) as usize;
-            chunk.resize(size, 0);
-            self.from.read_exact(&mut chunk[8..]).await?;
+            let mut chunk = chunk(&mut self.from).await?;
             if &chunk[..3] == b"MSG" {
                 let number = u32::from_le_bytes(chunk[16..20].try_into().unwrap());
                 chunk[16..20].copy_from_slice(&(number - self.left_out).to_le_bytes());
@@ -144,6 +195,10 @@ impl Answers {
                 self.plays.fetch_add(1, Ordering::SeqCst);
             }
             let is_meant = |of: u16| chunk.starts_with(b"MSG") && kind == Some(of);
+            let is_meant_request = || {
+                let request = u32::from_le_bytes(chunk[20..24].try_into().unwrap());
+                self.meant.load(Ordering::SeqCst) == request
+            };
             if let Trick::Chunks(of, body) = &trick
                 && is_meant(*of)
             {
@@ -159,6 +214,9 @@ impl Answers {
                     self.to.write_all(&chunk).await?;
                 }
                 self.plays.fetch_add(1, Ordering::SeqCst);
+            } else if matches!(trick, Trick::DeafTo(_)) && chunk.starts_with(b"MSG") && is_meant_request() {
+                self.plays.fetch_add(1, Ordering::SeqCst);
+                self.left_out += 1;
             } else if matches!(trick, Trick::Deaf(of) | Trick::Cut(of) if is_meant(of)) {
                 self.plays.fetch_add(1, Ordering::SeqCst);
                 if matches!(trick, Trick::Cut(_)) {
@@ -177,7 +235,13 @@ impl Answers {
         let trick = self.tricks.borrow().clone();
         if matches!(
             trick,
-            Trick::None | Trick::Deaf(_) | Trick::Cut(_) | Trick::Chunks(..) | Trick::Opened(_)
+            Trick::DeafTo(_)
+                | Trick::CutTo(_)
+                | Trick::None
+                | Trick::Deaf(_)
+                | Trick::Cut(_)
+                | Trick::Chunks(..)
+                | Trick::Opened(_)
         ) {
             return self.to.write_all(&chunk).await;
         }

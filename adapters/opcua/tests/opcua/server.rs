@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use opcua::crypto::SecurityPolicy;
-use opcua::server::address_space::VariableBuilder;
+use opcua::server::address_space::{DataTypeBuilder, ObjectBuilder, ReferenceDirection, VariableBuilder};
 use opcua::server::diagnostics::NamespaceMetadata;
 use opcua::server::node_manager::memory::{SimpleNodeManager, simple_node_manager};
 use opcua::server::{
@@ -14,7 +14,8 @@ use opcua::server::{
     ServerUserToken,
 };
 use opcua::types::{
-    DataTypeId, DataValue, DateTime, MessageSecurityMode, NodeId, ObjectId, StatusCode, VariableId, Variant,
+    DataTypeId, DataValue, DateTime, MessageSecurityMode, NodeId, ObjectId, ReferenceTypeId, StatusCode,
+    VariableId, Variant,
 };
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
@@ -146,6 +147,23 @@ impl TestServer {
         if let Some(running) = self.running.take() {
             running.runtime.shutdown_background();
         }
+    }
+
+    /// Has a structure without a definition, as servers of before OPC UA 1.04 have them.
+    pub fn has_older_type(&self) {
+        let running = self.running.as_ref().unwrap();
+        let id = |name: &str| NodeId::new(running.namespace, name);
+        let mut space = running.plant.address_space().write();
+        DataTypeBuilder::new(&id("Old"), "Old", "Old")
+            .subtype_of(DataTypeId::Structure)
+            .insert(&mut *space);
+        ObjectBuilder::new(&id("Old.Binary"), "Default Binary", "Default Binary")
+            .reference(
+                id("Old"),
+                ReferenceTypeId::HasEncoding,
+                ReferenceDirection::Inverse,
+            )
+            .insert(&mut *space);
     }
 
     pub fn set(&mut self, number: usize, value: impl Into<Variant>) {
