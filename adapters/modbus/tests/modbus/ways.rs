@@ -173,9 +173,11 @@ async fn pauses_are_kept() {
     )
     .await;
     while asked.lock().expect("no panic with the lock held").len() < 12 {
+        let next = run.next(Duration::from_millis(5)).await;
+        // Twice such an interval is soon over where the machine is busy: a batch that waited so long is a hole.
         assert!(
-            run.next(Duration::from_millis(5)).await.is_none(),
-            "nothing changes"
+            next.as_ref().is_none_or(|seen| seen.is_gap_of(0)),
+            "nothing changes: {next:?}"
         );
     }
     let asked = std::mem::take(&mut *asked.lock().expect("no panic with the lock held"));
