@@ -65,6 +65,13 @@ impl Group {
         });
     }
 
+    /// A tag that is left out, with each number another.
+    pub(crate) fn left_out(&self, number: usize) -> Option<(Table, Extent)> {
+        let refused = self.refused.get(number % self.refused.len().max(1))?;
+        let point = &self.points[refused.item];
+        Some((point.table, point.extent))
+    }
+
     /// Whether one of the tags that were not answered is to be tried again.
     pub(super) fn is_silent_due(&self, now: Instant) -> bool {
         self.silent_due <= now && self.refused.iter().any(|refused| refused.is_silent)

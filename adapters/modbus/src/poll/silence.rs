@@ -37,7 +37,8 @@ impl Poller {
     }
 
     /// What a unit is asked to see whether it is there, and the group that it is of: what was answered last time. Where there is no
-    /// such request it is a tag alone, or what was not answered for longest, each time another.
+    /// such request it is a tag alone, or what was not answered for longest, each time another; where there are no requests it is a
+    /// tag that was left out.
     pub(super) fn question(&self, unit: u8) -> Option<(usize, Table, Extent)> {
         let own = || {
             let groups = self.groups.iter().enumerate();
@@ -59,8 +60,10 @@ impl Poller {
         } else {
             silent.or(tag)
         };
+        let left_out = || own().find_map(|(index, group)| Some((index, group.left_out(number)?)));
         sound
             .or(other)
+            .or_else(left_out)
             .map(|(index, (table, extent))| (index, table, extent))
     }
 

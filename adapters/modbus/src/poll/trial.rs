@@ -90,11 +90,19 @@ impl Poller {
         let Some(unit) = aside.filter(is_due).map(|unit| unit.id).next() else {
             return;
         };
-        let mut sound = self.groups.iter().filter(|group| self.is_sound(group.unit));
-        let control = sound.find_map(|group| {
+        let sound = || self.groups.iter().filter(|group| self.is_sound(group.unit));
+        let control = sound().find_map(|group| {
             let (table, extent) = group.sound()?;
             Some((group.unit, table, extent))
         });
+        if control.is_none() && sound().next().is_some() {
+            // Those that are there are just being asked what they are silent over: it is known soon.
+            let later = now + self.settings.timeout;
+            if let Some(trouble) = self.unit_mut(unit).and_then(|unit| unit.trouble.as_mut()) {
+                trouble.next_try = later;
+            }
+            return;
+        }
         let question = self.question(unit);
         let (Some(control), Some((group, table, extent))) = (control, question) else {
             self.trials.is_alone = true;
