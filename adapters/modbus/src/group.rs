@@ -3,9 +3,12 @@
 //! No input or output here. A read that the device refuses as a whole is halved in the next poll, and so on, until
 //! the registers that are the reason stand alone: those tags are bad and are tried again slowly, the others are
 //! planned anew around them. Where no tag is the reason, it was a passing refusal, a hole that was read over, or the
-//! length of the request: it is asked as before once more, and if that is refused too the group does without.
+//! length of the request: it is asked as before once more, and if that is refused too the group does without. A request
+//! that is not answered, of a unit that answers others, is halved in the same way.
 
+mod inquiry;
 mod refused;
+mod silence;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -13,12 +16,14 @@ use std::time::Duration;
 
 use floorgate_sample::{Quality, Sample, TagId, Value};
 use tokio::time::Instant;
-use tracing::{debug, warn};
 
 use crate::address::{Point, Table};
-use crate::planner::{Extent, Limits, plan, separate};
+use crate::planner::{Extent, Limits};
 use crate::settings::Checked;
 use crate::torn::{BAD_DATA_UNAVAILABLE, Doubts};
+use inquiry::{Inquiry, Suspect};
+use refused::Refused;
+use silence::Silence;
 
 /// The tags of one unit that are read at one interval.
 pub(crate) struct Group {
@@ -32,6 +37,8 @@ pub(crate) struct Group {
     told: Vec<Told>,
     reads: Vec<Reading>,
     refused: VecDeque<Refused>,
+    /// When the next of the tags that are not answered is tried again.
+    silent_due: Instant,
     tables: [TableState; 5],
     /// Tags that were asked for alone while every request failed.
     probes: usize,
@@ -63,16 +70,10 @@ struct Reading {
     open: bool,
     /// Since when the unit fails with it.
     failing: Option<Instant>,
-    /// Since when, and how often in a row, there was no answer to it, or none that can be read.
-    broken: Option<(Instant, u32)>,
-}
-
-/// A point that the device refuses.
-#[derive(Debug)]
-struct Refused {
-    item: usize,
-    quality: Quality,
-    next_try: Instant,
+    /// There was no answer to it last time, or none that can be read.
+    silence: Option<Silence>,
+    /// It is still to be asked in this poll.
+    has_turn: bool,
 }
 
 /// What is known of one table of the unit.
@@ -80,21 +81,8 @@ struct Refused {
 struct TableState {
     limits: Limits,
     inquiry: Option<Inquiry>,
-    /// A read that was refused though all its parts were answered. Refused again, it is the read that is wrong.
-    suspect: Option<Extent>,
+    suspect: Option<Suspect>,
     replan: bool,
-}
-
-/// Why a read is refused: being found out.
-#[derive(Debug)]
-struct Inquiry {
-    /// The read that was refused first.
-    read: Extent,
-    /// Registers that no tag names were read over.
-    over_holes: bool,
-    culprits: usize,
-    shortest_refused: u32,
-    longest_answered: u32,
 }
 
 impl Group {
@@ -135,6 +123,7 @@ impl Group {
             points,
             reads: Vec::new(),
             refused: VecDeque::new(),
+            silent_due: start,
             tables,
             probes: 0,
             retry_refused: settings.retry_refused,
@@ -156,6 +145,7 @@ impl Group {
 
     /// Begins a poll: the next one is due at the next multiple of the interval. Returns how many polls were missed.
     pub(crate) fn begin(&mut self, now: Instant) -> u32 {
+        self.reads.iter_mut().for_each(|read| read.has_turn = true);
         let late = now.saturating_duration_since(self.due);
         let missed = u32::try_from(late.as_nanos() / self.every.as_nanos().max(1)).unwrap_or(u32::MAX - 1);
         self.due = self
@@ -168,12 +158,6 @@ impl Group {
     /// The request with this number in the order of the poll.
     pub(crate) fn request(&self, index: usize) -> Option<(Table, Extent)> {
         self.reads.get(index).map(|read| (read.table, read.extent))
-    }
-
-    /// A request to see whether the unit answers.
-    pub(crate) fn question(&self) -> Option<(u8, Table, Extent)> {
-        let (table, extent) = self.request(0)?;
-        Some((self.unit, table, extent))
     }
 
     pub(crate) fn tags(&self) -> impl Iterator<Item = TagId> + '_ {
@@ -200,8 +184,8 @@ impl Group {
             return Vec::new();
         };
         let state = &mut self.tables[read.table as usize];
-        read.broken = None;
-        let was_away = read.failing.take().is_some() || read.open;
+        let was_silent = read.silence.take().is_some();
+        let was_away = read.failing.take().is_some() || was_silent || read.open;
         let missed = read
             .items
             .iter()
@@ -212,7 +196,7 @@ impl Group {
             if let Some(inquiry) = &mut state.inquiry {
                 inquiry.longest_answered = inquiry.longest_answered.max(read.extent.len);
             }
-        } else if state.suspect == Some(read.extent) {
+        } else if state.suspect.is_some_and(|suspect| suspect.read == read.extent) {
             state.suspect = None;
         }
         if read.last == words && !words.is_empty() && torn.is_empty() {
@@ -235,6 +219,14 @@ impl Group {
         // What was not told of it must not be taken for told when it comes again.
         read.last = if torn.is_empty() { words } else { Vec::new() };
         missed
+    }
+
+    /// Whether what a request is for has values, as far as it was told.
+    pub(crate) fn has_values(&self, index: usize) -> bool {
+        let has_value = |item: &usize| matches!(self.told[*item], Told::Words(_));
+        self.reads
+            .get(index)
+            .is_some_and(|read| read.items.iter().any(has_value))
     }
 
     /// The unit failed with a request. Whether the request is the reason: it failed before, and the unit has answered
@@ -266,71 +258,6 @@ impl Group {
         }
     }
 
-    /// The device refuses a request. Returns how many requests stand in its place.
-    pub(crate) fn refused(
-        &mut self,
-        index: usize,
-        quality: Quality,
-        divisible: bool,
-        now: Instant,
-        samples: &mut Vec<Sample>,
-    ) -> usize {
-        if index >= self.reads.len() {
-            return 0;
-        }
-        let read = self.reads.remove(index);
-        let over_holes = self.has_holes(&read);
-        let state = &mut self.tables[read.table as usize];
-        if read.items.len() == 1 || !divisible {
-            if let Some(inquiry) = &mut state.inquiry {
-                inquiry.culprits += read.items.len();
-            }
-            state.replan = true;
-            for item in read.items {
-                let point = &self.points[item];
-                warn!(source = self.source, unit = self.unit, tag = point.name, %quality, see = "modbus-tag-refused", "the device refuses a tag");
-                self.refused.push_back(Refused {
-                    item,
-                    quality,
-                    next_try: now + self.retry_refused,
-                });
-                tell_bad(point, &mut self.told[item], quality, samples);
-            }
-            return 0;
-        }
-        let inquiry = state.inquiry.get_or_insert(Inquiry {
-            read: read.extent,
-            over_holes,
-            culprits: 0,
-            shortest_refused: read.extent.len,
-            longest_answered: 0,
-        });
-        inquiry.shortest_refused = inquiry.shortest_refused.min(read.extent.len);
-        let (left, right) = read.items.split_at(read.items.len() / 2);
-        let halves = [left, right].map(|items| self.part(read.table, items.to_vec()));
-        self.reads.splice(index..index, halves);
-        2
-    }
-
-    /// A part of a refused read.
-    fn part(&self, table: Table, items: Vec<usize>) -> Reading {
-        let start = items
-            .iter()
-            .map(|&item| self.points[item].extent.start)
-            .min()
-            .unwrap_or(0);
-        let end = items
-            .iter()
-            .map(|&item| self.points[item].extent.end())
-            .max()
-            .unwrap_or(0);
-        let extent = Extent {
-            start,
-            len: end - start,
-        };
-        self.reading(table, extent, items, true)
-    }
-
     fn reading(&self, table: Table, extent: Extent, items: Vec<usize>, open: bool) -> Reading {
         let points = items.iter().map(|&item| (item, &*self.points[item]));
         Reading {
@@ -341,94 +268,9 @@ impl Group {
             last: Vec::new(),
             open,
             failing: None,
-            broken: None,
+            silence: None,
+            has_turn: false,
         }
-    }
-
-    fn has_holes(&self, read: &Reading) -> bool {
-        let mut end = read.extent.start;
-        for &item in &read.items {
-            let extent = self.points[item].extent;
-            if extent.start > end {
-                return true;
-            }
-            end = end.max(extent.end());
-        }
-        false
-    }
-
-    /// Ends a poll: where everything about a refusal is known, the requests are planned anew.
-    pub(crate) fn settle(&mut self) {
-        for table in Table::ALL {
-            let open = self.reads.iter().any(|read| read.table == table && read.open);
-            let state = &mut self.tables[table as usize];
-            if open || !(state.replan || state.inquiry.is_some()) {
-                continue;
-            }
-            if let Some(inquiry) = state.inquiry.take()
-                && inquiry.culprits == 0
-            {
-                // A unit may refuse for a moment: only what is refused twice is taken for its limit.
-                if state.suspect.replace(inquiry.read) != Some(inquiry.read) {
-                    debug!(
-                        source = self.source,
-                        unit = self.unit,
-                        "a refused request is asked once more"
-                    );
-                } else if inquiry.over_holes && state.limits.gap > 0 {
-                    state.limits.gap = 0;
-                    warn!(
-                        source = self.source,
-                        unit = self.unit,
-                        table = table.name(),
-                        see = "modbus-requests-limited",
-                        "the device refuses to be read over registers that no tag names; set `max_gap: 0`"
-                    );
-                } else {
-                    state.limits.most = inquiry.longest_answered.min(inquiry.shortest_refused - 1).max(1);
-                    warn!(
-                        source = self.source,
-                        unit = self.unit,
-                        table = table.name(),
-                        most = state.limits.most,
-                        see = "modbus-requests-limited",
-                        "the device refuses longer requests; set `max_registers` (`max_bits`)"
-                    );
-                }
-            }
-            state.replan = false;
-            self.replan(table);
-        }
-    }
-
-    fn replan(&mut self, table: Table) {
-        let of_table = |item: &usize| self.points[*item].table == table;
-        let is_refused = |item: &usize| self.refused.iter().any(|refused| refused.item == *item);
-        let extent = |item: &usize| self.points[*item].extent;
-        let items: Vec<usize> = (0..self.points.len())
-            .filter(of_table)
-            .filter(|item| !is_refused(item))
-            .collect();
-        let wanted: Vec<Extent> = items.iter().map(extent).collect();
-        let never: Vec<Extent> = self
-            .refused
-            .iter()
-            .map(|refused| refused.item)
-            .filter(of_table)
-            .map(|item| extent(&item))
-            .collect();
-        let reads = if self.separate {
-            separate(&wanted)
-        } else {
-            plan(&wanted, &never, self.tables[table as usize].limits)
-        };
-        let reads = reads.into_iter().map(|read| {
-            let items = read.items.into_iter().map(|index| items[index]).collect();
-            self.reading(table, read.extent, items, false)
-        });
-        let reads: Vec<Reading> = reads.collect();
-        self.reads.retain(|read| read.table != table);
-        self.reads.extend(reads);
     }
 
     /// The unit does not answer: every tag is bad. Refused ones are so already.
@@ -441,13 +283,11 @@ impl Group {
         self.reads.iter_mut().for_each(|read| read.last.clear());
     }
 
-    /// The source is lost: nothing that was told holds any longer.
-    pub(crate) fn forget(&mut self) {
+    /// The source is lost: nothing that was told holds any longer, and all is read when it can be, also what is read seldom.
+    pub(crate) fn forget(&mut self, now: Instant) {
+        self.due = self.due.min(now);
         self.told.fill(Told::Nothing);
-        for read in &mut self.reads {
-            read.last.clear();
-            read.broken = None;
-        }
+        self.reads.iter_mut().for_each(|read| read.last.clear());
     }
 }
 

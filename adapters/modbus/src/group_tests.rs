@@ -52,18 +52,20 @@ fn the_schedule_does_not_drift_and_what_is_late_is_not_piled_up() {
 
 /// Answers every request of a poll as a device would that has all registers but these.
 fn poll(group: &mut Group, missing: &[u32], now: Instant) -> (Vec<Sample>, usize) {
-    let (mut samples, mut asked, mut index) = (Vec::new(), 0, 0);
-    while let Some((_, extent)) = group.request(index) {
+    let (mut samples, mut asked) = (Vec::new(), 0);
+    group.begin(now);
+    while let Some(index) = group.next_sound() {
+        let (_, extent) = group.request(index).expect("it was just named");
+        group.take_turn(index);
         asked += 1;
         if missing
             .iter()
             .any(|place| (extent.start..extent.end()).contains(place))
         {
-            index += group.refused(index, Quality::BAD_OUT_OF_RANGE, true, now, &mut samples);
+            group.refused(index, Quality::BAD_OUT_OF_RANGE, true, now, &mut samples);
         } else {
             let words = (extent.start..extent.end()).map(|place| u16::try_from(place).expect("a register"));
             group.answered(index, words.collect(), &Doubts::default(), &mut samples);
-            index += 1;
         }
     }
     group.settle();
@@ -106,7 +108,7 @@ fn what_was_forgotten_is_told_again_and_what_failed_is_told_once() {
         2,
         "the same value after a failure is news"
     );
-    group.forget();
+    group.forget(now);
     assert_eq!(poll(&mut group, &[], now).0.len(), 2);
 }
 
@@ -119,20 +121,78 @@ fn a_refused_tag_is_tried_when_its_time_has_come() {
     }
     assert_eq!(group.retry(now), None);
     let later = now + Duration::from_mins(1);
+    let retry = group.retry(later).expect("it is time");
     assert_eq!(
-        group.retry(later),
-        Some((Table::Holding, Extent { start: 2, len: 1 }))
+        (retry.table, retry.extent, retry.is_silent),
+        (Table::Holding, Extent { start: 2, len: 1 }, false)
     );
     let mut samples = Vec::new();
-    group.still_refused(Quality::BAD_OUT_OF_RANGE, later, &mut samples);
+    group.still_refused(retry, Quality::BAD_OUT_OF_RANGE, false, later, &mut samples);
     assert!(samples.is_empty() && group.retry(later).is_none());
     let much_later = later + Duration::from_mins(1);
-    assert!(group.retry(much_later).is_some());
-    assert_eq!(group.readmitted(&[7], &mut samples), Some(TagId(1)));
+    assert_eq!(group.retry(much_later), Some(retry));
+    assert_eq!(group.readmitted(retry, &[7], &mut samples), Some(TagId(1)));
     assert_eq!(samples.len(), 1);
     group.settle();
     assert_eq!(
         (group.refused_count(), poll(&mut group, &[], much_later).1),
         (0, 1)
     );
+}
+
+/// A poll of a unit that answers, but is silent over longer requests than this. Returns how many of them it was asked.
+fn poll_in_silence(group: &mut Group, longest: u32, now: Instant) -> usize {
+    let (mut samples, mut silences) = (Vec::new(), 0);
+    group.begin(now);
+    while let Some(index) = group.next_sound().or_else(|| group.next_silent()) {
+        let asked = group.request(index).expect("it was just named");
+        group.take_turn(index);
+        if asked.1.len <= longest {
+            let words = vec![0; asked.1.len as usize];
+            group.answered(index, words, &Doubts::default(), &mut samples);
+            continue;
+        }
+        silences += 1;
+        if group.has_silent(now) {
+            group.silent(index, Quality::BAD_TIMEOUT, 3, now, &mut samples);
+        } else {
+            group.unanswered(asked, Quality::BAD_TIMEOUT, now);
+        }
+        break;
+    }
+    group.settle();
+    silences
+}
+
+#[test]
+fn a_unit_that_is_silent_over_long_requests_is_asked_shorter_ones() {
+    let now = Instant::now();
+    let mut group = group(&[1, 2, 3, 4], now);
+    let silences: Vec<usize> = (0..8).map(|_| poll_in_silence(&mut group, 2, now)).collect();
+    // Three times, then its halves, then once more; that it was silent is still known then.
+    assert_eq!(silences, [1, 1, 1, 0, 1, 0, 0, 0]);
+    assert_eq!(group.refused_count(), 0);
+    let lengths = (0..).map_while(|index| group.request(index));
+    assert!(lengths.map(|(_, extent)| extent.len).eq([2, 2]));
+    assert!(!group.has_silent(now));
+}
+
+#[test]
+fn halves_of_what_was_not_answered_need_one_more_silence_each() {
+    let now = Instant::now();
+    let mut group = group(&[1, 2, 3, 4], now);
+    let mut samples = Vec::new();
+    group.unanswered(group.request(0).expect("there is one"), Quality::BAD_TIMEOUT, now);
+    group.doubt(0, &mut samples);
+    assert_eq!(samples.len(), 4, "nothing is known of it");
+    for (polls, requests) in (1..).zip([1, 2, 3, 4]) {
+        let now = now + 100 * MS * polls;
+        group.begin(now);
+        let request = group.next_silent().expect("what was not answered");
+        assert_eq!(group.next_sound(), None);
+        group.silent(request, Quality::BAD_TIMEOUT, 3, now, &mut samples);
+        let left = (0..).map_while(|index| group.request(index)).count();
+        assert_eq!(left, requests, "what was asked longest ago comes first");
+    }
+    assert_eq!(samples.len(), 4, "it is told once");
 }

@@ -1,18 +1,19 @@
 //! The run of a source: when what is asked, and what becomes of the answers.
 
+mod health;
 mod requests;
+mod silence;
 mod telling;
 mod trial;
 
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::time::Duration;
 
 use backon::ExponentialBackoff;
 use floorgate_adapter_api::{Closed, Sample, SourceContext};
-use floorgate_sample::{Quality, TagId};
+use floorgate_sample::TagId;
 use tokio::time::Instant;
-use tracing::{debug, info, warn};
+use tracing::{debug, warn};
 
 use crate::Layout;
 use crate::address::Table;
@@ -22,16 +23,15 @@ use crate::planner::Extent;
 use crate::settings::Checked;
 use crate::snapshot::Points;
 use crate::torn::{Doubts, MOST_AGAIN};
-use crate::unit::{Patience, Reaction, Unit, pauses, reaction, refusal, silence};
+use crate::unit::{Reaction, Unit, pauses, reaction, refusal};
 use requests::Next;
 use trial::Trials;
 
 /// Most missed polls that are counted one by one.
 const MOST_COUNTED: u32 = 10_000;
-/// After so many requests in a row, and the retries, that were not answered while the unit answered others the request is taken for the reason.
-const MOST_BROKEN: u32 = 3;
-/// Most refused tags that are taken back in one poll.
-const MOST_READMITTED: usize = 16;
+
+/// A failure, and what was asked for.
+type Asked = (Failure, Table, Extent);
 
 /// Polls until told to stop.
 pub(crate) async fn run(layout: Arc<Layout>, context: SourceContext) {
@@ -80,7 +80,23 @@ struct Cycle {
     /// Tags of which changes may have been missed.
     missed: Vec<TagId>,
     missed_why: String,
+    /// The unit answered with values, or refused something by name.
     answered: bool,
+    /// The unit answered whatever it was.
+    is_there: bool,
+    /// What the unit said that it failed with.
+    failing: Option<Asked>,
+}
+
+impl Cycle {
+    /// Changes of these tags may have been missed.
+    fn miss(&mut self, tags: impl IntoIterator<Item = TagId>, why: &str) {
+        let before = self.missed.len();
+        self.missed.extend(tags);
+        if before == 0 && !self.missed.is_empty() {
+            why.clone_into(&mut self.missed_why);
+        }
+    }
 }
 
 impl Poller {
@@ -103,6 +119,8 @@ impl Poller {
                     id,
                     last_answer: None,
                     trouble: None,
+                    rest: None,
+                    questions: 0,
                 })
                 .collect(),
             trials: Trials::default(),
@@ -141,11 +159,12 @@ impl Poller {
     /// When a group can be read next: not while its unit is left alone.
     fn due(&self, index: usize) -> Instant {
         let group = &self.groups[index];
-        let pause = self
-            .unit(group.unit)
+        let unit = self.unit(group.unit);
+        let pause = unit
             .and_then(|unit| unit.trouble.as_ref())
             .map(|trouble| trouble.next_try);
-        pause.map_or(group.due(), |pause| pause.max(group.due()))
+        let rest = unit.and_then(|unit| unit.rest);
+        pause.into_iter().chain(rest).fold(group.due(), Instant::max)
     }
 
     /// The unit with this id. Units are in the order of their ids, as the groups are.
@@ -227,57 +246,28 @@ impl Poller {
         }
     }
 
-    /// Sends the group's requests; the failure that ended them.
-    async fn read_all(&mut self, index: usize, cycle: &mut Cycle) -> Option<(Failure, Table, Extent)> {
+    /// Asks what the group asks; the failure of the unit that ended it.
+    async fn read_all(&mut self, index: usize, cycle: &mut Cycle) -> Option<Asked> {
         let unit = self.groups[index].unit;
-        let mut request = 0;
-        let mut failing = None;
-        while let Some((table, extent)) = self.groups[index].request(request) {
-            let doubts = self.groups[index].doubts(request);
-            match self.ask_surely((unit, table, extent), doubts).await {
-                Ok((words, torn)) => {
-                    self.heard(unit, cycle);
-                    self.context.metrics.confirm();
-                    let missed = self.groups[index].answered(request, words, &torn, &mut cycle.samples);
-                    if !missed.is_empty() {
-                        cycle.missed.extend(missed);
-                        "the device refused a request until now".clone_into(&mut cycle.missed_why);
-                    }
-                    request += 1;
-                }
-                Err(failure) => {
-                    let now = Instant::now();
-                    let (Some((quality, divisible)), Failure::Exception(exception)) =
-                        (refusal(&failure), &failure)
-                    else {
-                        // An answer, of a unit that is busy or not reached, is about the unit.
-                        let is_alone = !matches!(failure, Failure::Exception(_))
-                            && self.blame_request(index, request, &failure, cycle);
-                        // The unit is there: this poll ends with the request, and nothing is left alone for it. Without transaction numbers a late answer has to pass first.
-                        let goes_on = is_alone && !self.settings.endpoint.is_serial();
-                        return (!goes_on).then_some((failure, table, extent));
-                    };
-                    if let Reaction::Failing(_) = reaction(*exception) {
-                        let last_answer = self.unit(unit).and_then(|known| known.last_answer);
-                        if !self.groups[index].failed(request, now, last_answer) {
-                            failing.get_or_insert((failure, table, extent));
-                            request += 1;
-                            continue;
-                        }
-                    } else {
-                        self.heard(unit, cycle);
-                    }
-                    let samples = &mut cycle.samples;
-                    request += self.groups[index].refused(request, quality, divisible, now, samples);
-                }
+        while let Some(request) = self.groups[index].next_sound() {
+            if let Err(asked) = self.read(index, request, cycle).await {
+                self.unanswered(index, &asked);
+                return Some(asked);
             }
         }
-        if let Some(failure) = failing
+        if let Some(asked) = self.begin_with_another(index, cycle).await {
+            return Some(asked);
+        }
+        let is_over = match self.read_silent(index, cycle).await {
+            Ok(is_over) => is_over,
+            Err(asked) => return Some(asked),
+        };
+        if let Some(failure) = cycle.failing.take()
             && !cycle.answered
         {
             // Every request failed. Where it is not for the first time, one tag alone may tell why.
             let lasts = self.unit(unit).is_some_and(|known| known.trouble.is_some());
-            let ended = if lasts {
+            let ended = if lasts && !is_over {
                 self.probe(index, cycle).await
             } else {
                 None
@@ -286,27 +276,55 @@ impl Poller {
                 return ended.or(Some(failure));
             }
         }
+        if is_over {
+            return None;
+        }
         self.retry_refused(index, cycle).await
     }
 
-    /// A request that is not answered again and again, while the unit answers others, is what is wrong, and not the unit: it is found out what of it.
-    /// Whether others were answered since.
-    fn blame_request(&mut self, index: usize, request: usize, failure: &Failure, cycle: &mut Cycle) -> bool {
-        let (now, group) = (Instant::now(), &self.groups[index]);
-        let last_answer = self.unit(group.unit).and_then(|known| known.last_answer);
-        let group = &mut self.groups[index];
-        let most = u32::from(self.settings.retries) + MOST_BROKEN;
-        let times = group.broke(request, now, last_answer);
-        if times >= most {
-            let quality = silence(failure);
-            group.doubt(request, quality, &mut cycle.samples);
-            group.refused(request, quality, true, now, &mut cycle.samples);
+    /// Asks one request, and takes the answer or the refusal; else what there was instead.
+    async fn read(&mut self, index: usize, request: usize, cycle: &mut Cycle) -> Result<(), Asked> {
+        let unit = self.groups[index].unit;
+        self.groups[index].take_turn(request);
+        let Some((table, extent)) = self.groups[index].request(request) else {
+            return Ok(());
+        };
+        let doubts = self.groups[index].doubts(request);
+        let failure = match self.ask_surely((unit, table, extent), doubts).await {
+            Ok((words, torn)) => {
+                self.heard(unit, cycle);
+                let group = &mut self.groups[index];
+                let missed = group.answered(request, words, &torn, &mut cycle.samples);
+                if group.has_values(request) {
+                    self.context.metrics.confirm();
+                }
+                cycle.miss(missed, "a request was refused or not answered until now");
+                return Ok(());
+            }
+            Err(failure) => failure,
+        };
+        let (now, samples) = (Instant::now(), &mut cycle.samples);
+        let (Some((quality, divisible)), Failure::Exception(exception)) = (refusal(&failure), &failure)
+        else {
+            return Err((failure, table, extent));
+        };
+        cycle.is_there = true;
+        if let Reaction::Failing(_) = reaction(*exception) {
+            let last_answer = self.unit(unit).and_then(|known| known.last_answer);
+            if !self.groups[index].failed(request, now, last_answer) {
+                cycle.failing.get_or_insert((failure, table, extent));
+                return Ok(());
+            }
+            self.groups[index].refused(request, quality, divisible, now, samples);
+        } else {
+            self.groups[index].refused(request, quality, divisible, now, samples);
+            self.heard(unit, cycle);
         }
-        times > 0
+        Ok(())
     }
 
     /// Asks for one tag alone.
-    async fn probe(&mut self, index: usize, cycle: &mut Cycle) -> Option<(Failure, Table, Extent)> {
+    async fn probe(&mut self, index: usize, cycle: &mut Cycle) -> Option<Asked> {
         let (item, table, extent) = self.groups[index].probe()?;
         let unit = self.groups[index].unit;
         match self.ask(unit, table, extent).await {
@@ -318,40 +336,6 @@ impl Poller {
             Err(failure) if refusal(&failure).is_some() => None,
             Err(failure) => Some((failure, table, extent)),
         }
-    }
-
-    /// Tries refused tags again where it is time: one request more in a poll, and some more as long as the unit takes
-    /// them back.
-    async fn retry_refused(&mut self, index: usize, cycle: &mut Cycle) -> Option<(Failure, Table, Extent)> {
-        let unit = self.groups[index].unit;
-        for _ in 0..MOST_READMITTED {
-            let (table, extent) = self.groups[index].retry(Instant::now())?;
-            match self.ask(unit, table, extent).await {
-                Ok(words) => {
-                    self.heard(unit, cycle);
-                    cycle
-                        .missed
-                        .extend(self.groups[index].readmitted(&words, &mut cycle.samples));
-                    "the device refused the tag until now".clone_into(&mut cycle.missed_why);
-                    let now = Instant::now();
-                    let own = self.groups.iter_mut().filter(|group| group.unit == unit);
-                    own.for_each(|group| group.retry_soon(now));
-                }
-                Err(failure) => {
-                    let refused = refusal(&failure).map(|(quality, _)| quality);
-                    // What was not answered now, while the rest of the poll was, is this tag's matter and not the unit's.
-                    let is_alone = cycle.answered && !matches!(failure, Failure::Exception(_));
-                    if refused.is_none() && !is_alone {
-                        return Some((failure, table, extent));
-                    }
-                    let quality = refused.unwrap_or_else(|| silence(&failure));
-                    self.groups[index].still_refused(quality, Instant::now(), &mut cycle.samples);
-                    let has_to_pass = refused.is_none() && self.settings.endpoint.is_serial();
-                    return has_to_pass.then_some((failure, table, extent));
-                }
-            }
-        }
-        None
     }
 
     /// Asks, and again until two answers in a row agree on each value that is in doubt. Returns those that never did too.
@@ -407,90 +391,5 @@ impl Poller {
             Failure::Protocol(_) => "protocol",
             Failure::Transport(_) => "link",
         });
-    }
-
-    /// The unit has answered.
-    fn heard(&mut self, unit: u8, cycle: &mut Cycle) {
-        cycle.answered = true;
-        let Some(known) = self.unit_mut(unit) else {
-            return;
-        };
-        known.last_answer = Some(Instant::now());
-        if let Some(trouble) = known.trouble.take() {
-            info!(source = self.context.name, unit, "the unit answers again");
-            let tags = self
-                .groups
-                .iter()
-                .filter(|group| group.unit == unit)
-                .flat_map(Group::tags);
-            cycle.missed.extend(tags);
-            cycle.missed_why = trouble.reason;
-        }
-    }
-
-    /// A failure with what was asked.
-    fn told(&self, unit: u8, (failure, table, extent): &(Failure, Table, Extent)) -> String {
-        let first = extent.start + u32::from(self.settings.base);
-        let last = first + extent.len - 1;
-        format!("unit {unit}, {} {first} to {last}: {failure}", table.name())
-    }
-
-    /// The unit has not answered: it is left alone for a while. What broke the link is no reason to leave the other
-    /// units alone; the connection is made anew for the next of them.
-    fn note(&mut self, unit: u8, asked: &(Failure, Table, Extent)) {
-        if !self.link.is_open() && self.presence == Presence::Online {
-            let reason = self.told(unit, asked);
-            self.gap = Some(format!("the connection was made anew: {reason}"));
-        }
-        self.blame(unit, asked);
-    }
-
-    /// Leaves a unit alone for a while.
-    fn blame(&mut self, unit: u8, asked: &(Failure, Table, Extent)) {
-        let reason = self.told(unit, asked);
-        let failure = &asked.0;
-        let is_serial = self.settings.endpoint.is_serial();
-        let retries = Patience::Retries(self.settings.retries);
-        let (quality, patience, least) = match failure {
-            Failure::Exception(exception) => match reaction(*exception) {
-                Reaction::Busy(quality) | Reaction::Failing(quality) => {
-                    (quality, Patience::Lasting(self.settings.timeout), Duration::ZERO)
-                }
-                Reaction::Unreachable(quality) | Reaction::Refused { quality, .. } => {
-                    (quality, Patience::Retries(0), Duration::ZERO)
-                }
-            },
-            // On a line without transaction numbers a late answer must have passed before the unit is asked again.
-            Failure::Timeout(timeout) => (
-                Quality::BAD_TIMEOUT,
-                retries,
-                if is_serial { *timeout } else { Duration::ZERO },
-            ),
-            Failure::Protocol(_) | Failure::Transport(_) => {
-                (Quality::BAD_COMMUNICATION_ERROR, retries, Duration::ZERO)
-            }
-        };
-        let longest = self.settings.backoff_max;
-        let source = self.context.name.clone();
-        if let Some(known) = self.unit_mut(unit) {
-            if known.trouble.is_none() {
-                warn!(
-                    source,
-                    unit,
-                    see = failure.see(),
-                    "the unit is left alone for a while: {reason}"
-                );
-            }
-            known.failed(
-                Instant::now(),
-                (quality, reason, failure.see()),
-                patience,
-                least,
-                longest,
-            );
-            if let Some(trouble) = &mut known.trouble {
-                trouble.costs_link = !matches!(failure, Failure::Exception(_));
-            }
-        }
     }
 }

@@ -66,14 +66,6 @@ pub(crate) fn refusal(failure: &Failure) -> Option<(Quality, bool)> {
     }
 }
 
-/// What tags are while there is no answer to a request for them.
-pub(crate) fn silence(failure: &Failure) -> Quality {
-    match failure {
-        Failure::Timeout(_) => Quality::BAD_TIMEOUT,
-        _ => Quality::BAD_COMMUNICATION_ERROR,
-    }
-}
-
 /// Growing pauses, spread by chance, none longer than `longest`.
 pub(crate) fn pauses(longest: Duration) -> ExponentialBackoff {
     // The chance adds up to the pause itself, so that half of the longest is the base of the last one.
@@ -93,6 +85,10 @@ pub(crate) struct Unit {
     /// When it last answered with values, or refused something by name.
     pub last_answer: Option<Instant>,
     pub trouble: Option<Trouble>,
+    /// Not asked before, though nothing is wrong with it: a late answer may come.
+    pub rest: Option<Instant>,
+    /// How often a question whether it is there was not answered.
+    pub questions: usize,
 }
 
 /// How much is borne before the tags of a unit are told to be bad.

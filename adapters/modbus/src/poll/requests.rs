@@ -5,17 +5,15 @@ use floorgate_sample::Sample;
 use tokio::time::Instant;
 use tracing::debug;
 
-use super::trial::Tried;
+use super::trial::{Placed, Tried};
 use super::{Cycle, Poller, Presence};
-use crate::address::Table;
 use crate::link::{Failure, wait_until};
-use crate::planner::Extent;
 use crate::snapshot::Block;
 
 /// What is to be done next.
 pub(super) enum Next {
     Request(Request),
-    Tried(((u8, Table, Extent), Tried)),
+    Tried((Placed, Tried)),
     Due,
 }
 
@@ -95,6 +93,10 @@ impl Poller {
         let trouble = self.unit(unit).and_then(|unit| unit.trouble.as_ref());
         if let Some(trouble) = trouble.filter(|trouble| trouble.next_try > Instant::now()) {
             return Some(format!("the unit is left alone for a while: {}", trouble.reason));
+        }
+        let rest = self.unit(unit).and_then(|unit| unit.rest);
+        if rest.is_some_and(|rest| rest > Instant::now()) {
+            return Some("the unit is left alone for a moment: a late answer may come".to_owned());
         }
         // Polls bring the link back; where nothing is polled, the request has to.
         let waits = self.link_retry > Instant::now();

@@ -5,11 +5,8 @@ use floorgate_sample::{TagId, Timestamp};
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-use super::{Cycle, Poller, Presence};
-use crate::address::Table;
+use super::{Asked, Cycle, Poller, Presence};
 use crate::group::Group;
-use crate::link::Failure;
-use crate::planner::Extent;
 use crate::unit::Unit;
 
 impl Poller {
@@ -18,7 +15,7 @@ impl Poller {
         &mut self,
         unit: u8,
         cycle: Cycle,
-        failure: Option<(Failure, Table, Extent)>,
+        failure: Option<Asked>,
     ) -> Result<(), Closed> {
         if let Some(failure) = failure {
             self.note(unit, &failure);
@@ -56,7 +53,13 @@ impl Poller {
             missed,
             missed_why,
             answered,
+            ..
         } = cycle;
+        if lost && self.presence != Presence::Online {
+            // What was read of a source that is away, or never was there, is told when it is there.
+            self.forget();
+            return Ok(());
+        }
         let mut notices = Vec::new();
         if answered && !lost && self.presence != Presence::Online {
             if self.presence == Presence::Offline {
@@ -92,7 +95,7 @@ impl Poller {
         self.send(notices, samples).await
     }
 
-    fn tell_gaps(&mut self, missed: Vec<TagId>, missed_why: String, notices: &mut Vec<Notice>) {
+    fn tell_gaps(&mut self, mut missed: Vec<TagId>, missed_why: String, notices: &mut Vec<Notice>) {
         if let Some(reason) = self.gap.take() {
             self.context.metrics.gaps.inc();
             notices.push(Notice::Gap {
@@ -100,6 +103,8 @@ impl Poller {
                 reason,
             });
         } else if !missed.is_empty() {
+            missed.sort_unstable();
+            missed.dedup();
             self.context.metrics.gaps.inc();
             notices.push(Notice::Gap {
                 scope: GapScope::Tags(missed),
@@ -117,8 +122,13 @@ impl Poller {
         self.presence = Presence::Offline;
         self.context.metrics.up.set(0);
         self.loss = Some(reason.clone());
-        self.groups.iter_mut().for_each(Group::forget);
+        self.forget();
         self.send(vec![Notice::Offline { reason }], Vec::new()).await
+    }
+
+    fn forget(&mut self) {
+        let now = Instant::now();
+        self.groups.iter_mut().for_each(|group| group.forget(now));
     }
 
     /// Hands a batch over. While the gateway has no room nothing is read, and what happens meanwhile may be missed.

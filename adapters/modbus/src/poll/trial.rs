@@ -7,13 +7,14 @@ use tracing::{debug, info};
 
 use super::{Poller, Presence};
 use crate::address::Table;
-use crate::group::Group;
 use crate::link::{Failure, Link};
 use crate::planner::Extent;
 use crate::unit::{Reaction, Trouble, Unit, reaction};
 
 /// A question to a unit.
 type Question = (u8, Table, Extent);
+/// A question, and the group that it is of.
+pub(super) type Placed = (usize, Question);
 
 /// How a trial ended.
 #[derive(Debug)]
@@ -31,7 +32,7 @@ pub(super) enum Tried {
 pub(super) struct Trials {
     /// The device has turned a second connection down.
     is_alone: bool,
-    under_way: JoinSet<(Question, Tried)>,
+    under_way: JoinSet<(Placed, Tried)>,
 }
 
 impl Trials {
@@ -41,7 +42,7 @@ impl Trials {
     }
 
     /// Waits for the end of the trial that is under way; for ever where there is none.
-    pub(super) async fn ended(&mut self) -> (Question, Tried) {
+    pub(super) async fn ended(&mut self) -> (Placed, Tried) {
         loop {
             match self.under_way.join_next().await {
                 Some(Ok(ended)) => return ended,
@@ -89,11 +90,21 @@ impl Poller {
         let Some(unit) = aside.filter(is_due).map(|unit| unit.id).next() else {
             return;
         };
-        let mut sound = self.groups.iter().filter(|group| self.is_sound(group.unit));
-        let control = sound.find_map(Group::question);
-        let mut own = self.groups.iter().filter(|group| group.unit == unit);
-        let question = own.find_map(Group::question);
-        let (Some(control), Some(question)) = (control, question) else {
+        let sound = || self.groups.iter().filter(|group| self.is_sound(group.unit));
+        let control = sound().find_map(|group| {
+            let (table, extent) = group.sound()?;
+            Some((group.unit, table, extent))
+        });
+        if control.is_none() && sound().next().is_some() {
+            // Those that are there are just being asked what they are silent over: it is known soon.
+            let later = now + self.settings.timeout;
+            if let Some(trouble) = self.unit_mut(unit).and_then(|unit| unit.trouble.as_mut()) {
+                trouble.next_try = later;
+            }
+            return;
+        }
+        let question = self.question(unit);
+        let (Some(control), Some((group, table, extent))) = (control, question) else {
             self.trials.is_alone = true;
             return;
         };
@@ -102,13 +113,14 @@ impl Poller {
             unit, "the unit is tried on a second connection"
         );
         let link = self.link.another();
+        let question = (unit, table, extent);
         self.trials
             .under_way
-            .spawn(async move { (question, attempt(link, control, question).await) });
+            .spawn(async move { ((group, question), attempt(link, control, question).await) });
     }
 
     /// What a trial has brought.
-    pub(super) fn conclude_trial(&mut self, (question, tried): (Question, Tried)) {
+    pub(super) fn conclude_trial(&mut self, ((group, question), tried): (Placed, Tried)) {
         let (unit, table, extent) = question;
         match tried {
             Tried::Answers => {
@@ -120,7 +132,9 @@ impl Poller {
             Tried::Fails(failure) => {
                 self.context.metrics.requests.inc();
                 self.count(&failure);
-                self.blame(unit, &(failure, table, extent));
+                let asked = (failure, table, extent);
+                self.question_failed(unit, group, &asked);
+                self.blame(unit, &asked);
             }
             Tried::Alone(reason) => {
                 info!(

@@ -1,0 +1,99 @@
+//! What is known of a unit by its answers: that it is there, or that it is left alone for a while.
+
+use std::time::Duration;
+
+use floorgate_sample::Quality;
+use tokio::time::Instant;
+use tracing::{info, warn};
+
+use super::{Asked, Cycle, Poller, Presence};
+use crate::group::Group;
+use crate::link::Failure;
+use crate::unit::{Patience, Reaction, reaction};
+
+impl Poller {
+    /// The unit has answered.
+    pub(super) fn heard(&mut self, unit: u8, cycle: &mut Cycle) {
+        cycle.answered = true;
+        cycle.is_there = true;
+        let Some(known) = self.unit_mut(unit) else {
+            return;
+        };
+        known.last_answer = Some(Instant::now());
+        if let Some(trouble) = known.trouble.take() {
+            info!(source = self.context.name, unit, "the unit answers again");
+            let tags = self
+                .groups
+                .iter()
+                .filter(|group| group.unit == unit)
+                .flat_map(Group::tags);
+            cycle.miss(tags, &trouble.reason);
+        }
+    }
+
+    /// A failure with what was asked.
+    pub(super) fn told(&self, unit: u8, (failure, table, extent): &Asked) -> String {
+        let first = extent.start + u32::from(self.settings.base);
+        let last = first + extent.len - 1;
+        format!("unit {unit}, {} {first} to {last}: {failure}", table.name())
+    }
+
+    /// The unit has not answered: it is left alone for a while. What broke the link is no reason to leave the other
+    /// units alone; the connection is made anew for the next of them.
+    pub(super) fn note(&mut self, unit: u8, asked: &Asked) {
+        if !self.link.is_open() && self.presence == Presence::Online {
+            let reason = self.told(unit, asked);
+            self.gap = Some(format!("the connection was made anew: {reason}"));
+        }
+        self.blame(unit, asked);
+    }
+
+    /// Leaves a unit alone for a while.
+    pub(super) fn blame(&mut self, unit: u8, asked: &Asked) {
+        let reason = self.told(unit, asked);
+        let failure = &asked.0;
+        let is_serial = self.settings.endpoint.is_serial();
+        let retries = Patience::Retries(self.settings.retries);
+        let (quality, patience, least) = match failure {
+            Failure::Exception(exception) => match reaction(*exception) {
+                Reaction::Busy(quality) | Reaction::Failing(quality) => {
+                    (quality, Patience::Lasting(self.settings.timeout), Duration::ZERO)
+                }
+                Reaction::Unreachable(quality) | Reaction::Refused { quality, .. } => {
+                    (quality, Patience::Retries(0), Duration::ZERO)
+                }
+            },
+            // On a line without transaction numbers a late answer must have passed before the unit is asked again.
+            Failure::Timeout(timeout) => (
+                Quality::BAD_TIMEOUT,
+                retries,
+                if is_serial { *timeout } else { Duration::ZERO },
+            ),
+            Failure::Protocol(_) | Failure::Transport(_) => {
+                (Quality::BAD_COMMUNICATION_ERROR, retries, Duration::ZERO)
+            }
+        };
+        let longest = self.settings.backoff_max;
+        let source = self.context.name.clone();
+        if let Some(known) = self.unit_mut(unit) {
+            if known.trouble.is_none() {
+                warn!(
+                    source,
+                    unit,
+                    see = failure.see(),
+                    "the unit is left alone for a while: {reason}"
+                );
+            }
+            known.failed(
+                Instant::now(),
+                (quality, reason, failure.see()),
+                patience,
+                least,
+                longest,
+            );
+            if let Some(trouble) = &mut known.trouble {
+                trouble.costs_link = !matches!(failure, Failure::Exception(_));
+            }
+        }
+    }
+}
