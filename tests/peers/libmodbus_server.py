@@ -9,7 +9,6 @@ import ctypes
 import os
 import pathlib
 import threading
-import tty
 
 import line_protocol
 
@@ -44,29 +43,13 @@ def load(folder):
     raise SystemExit("libmodbus.so.5 is missing: run `make setup`")
 
 
-def pair(link):
-    """Two ends of a serial line: the name of one, and `link` for the other."""
-    (near, near_end), (far, far_end) = os.openpty(), os.openpty()
-    for end in (near, near_end, far, far_end):
-        tty.setraw(end)
-
-    def copy(source, target):
-        while data := os.read(source, 512):
-            os.write(target, data)
-
-    for source, target in ((near, far), (far, near)):
-        threading.Thread(target=copy, args=(source, target), daemon=True).start()
-    link.symlink_to(os.ttyname(far_end))
-    return os.ttyname(near_end)
-
-
 class Server:
     def __init__(self, library, options):
         self.library = library
         self.mapping = library.modbus_mapping_new(COUNT, COUNT, COUNT, COUNT)
         self.requests = 0
         if options.terminal:
-            name = pair(options.terminal).encode()
+            name = os.fsencode(options.terminal)
             self.context = ctypes.c_void_p(library.modbus_new_rtu(name, 19_200, ctypes.c_char(b"E"), 8, 1))
             self.check(library.modbus_set_slave(self.context, options.unit))
             self.check(library.modbus_connect(self.context))
@@ -110,7 +93,7 @@ class Server:
 parser = argparse.ArgumentParser(description=__doc__)
 parser.add_argument("--libraries", type=pathlib.Path, required=True, help="where libmodbus is, if the system has none")
 parser.add_argument("--port", type=int, help="listen on this port")
-parser.add_argument("--terminal", type=pathlib.Path, help="or serve a serial line, whose other end gets this name")
+parser.add_argument("--terminal", type=pathlib.Path, help="or serve a serial line, of which this is one end")
 parser.add_argument("--unit", type=int, default=1, help="the unit of the serial line")
 options = parser.parse_args()
 server = Server(load(options.libraries), options)

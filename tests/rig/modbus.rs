@@ -1,5 +1,7 @@
 //! Modbus servers: pymodbus over everything that is no line, libmodbus over TCP and on a serial line.
 
+use std::process::Command;
+
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
@@ -8,6 +10,8 @@ use crate::folder::Folder;
 use crate::installation::target;
 use crate::peer::Peer;
 use crate::ports::free_port;
+use crate::process::Process;
+use crate::wait::{Patience, until};
 
 /// How requests are framed, and what they go over.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -250,7 +254,8 @@ impl ModbusPeer {
 pub struct LibmodbusPeer {
     connect: String,
     peer: Peer,
-    // Deleted after the peer is gone.
+    // Gone after the peer, and the folder after both.
+    _line: Option<Process>,
     _folder: Folder,
 }
 
@@ -261,21 +266,36 @@ impl LibmodbusPeer {
         let arguments = vec!["--port".to_owned(), port.to_string()];
         Self::with(
             Folder::new("libmodbus")?,
+            None,
             arguments,
             format!("tcp://127.0.0.1:{port}"),
         )
     }
 
-    /// Starts a slave of RTU on a serial line, a pair of terminals.
+    /// Starts a slave of RTU on a serial line, which is a pair of terminals through socat.
     pub fn serial(unit: u8) -> Result<Self> {
         let folder = Folder::new("libmodbus")?;
-        let terminal = folder.path().join("line").display().to_string();
-        let connect = format!("rtu://{terminal}");
-        let arguments = ["--terminal", &terminal, "--unit", &unit.to_string()].map(str::to_owned);
-        Self::with(folder, arguments.to_vec(), connect)
+        let ends = ["slave", "master"].map(|end| folder.path().join(end));
+        let mut command = socat()?;
+        for end in &ends {
+            command.arg(format!("pty,raw,echo=0,link={}", end.display()));
+        }
+        let line = Process::start("socat", &command, &folder.path().join("socat.log"))?;
+        until("a serial line", Patience::Short, || {
+            Ok(ends.iter().all(|end| end.exists()).then_some(()))
+        })?;
+        let [slave, master] = ends.map(|end| end.display().to_string());
+        let arguments = ["--terminal", &slave, "--unit", &unit.to_string()].map(str::to_owned);
+        let connect = format!("rtu://{master}");
+        Self::with(folder, Some(line), arguments.to_vec(), connect)
     }
 
-    fn with(folder: Folder, mut arguments: Vec<String>, connect: String) -> Result<Self> {
+    fn with(
+        folder: Folder,
+        line: Option<Process>,
+        mut arguments: Vec<String>,
+        connect: String,
+    ) -> Result<Self> {
         let libraries = target()?.join("test/debian").display().to_string();
         arguments.extend(["--libraries".to_owned(), libraries]);
         let peer = Peer::start(
@@ -286,6 +306,7 @@ impl LibmodbusPeer {
         Ok(Self {
             connect,
             peer,
+            _line: line,
             _folder: folder,
         })
     }
@@ -315,4 +336,20 @@ impl LibmodbusPeer {
             .as_u64()
             .context("no count of requests")
     }
+}
+
+/// The system's socat, or the one that `tests/setup` fetched with the libraries that it needs.
+fn socat() -> Result<Command> {
+    let debian = target()?.join("test/debian/usr");
+    let fetched = debian.join("bin/socat");
+    if !fetched.exists() {
+        return Ok(Command::new("socat"));
+    }
+    let folders = std::fs::read_dir(debian.join("lib"))?;
+    let folders = folders
+        .map(|folder| Ok(folder?.path()))
+        .collect::<Result<Vec<_>>>()?;
+    let mut command = Command::new(fetched);
+    command.env("LD_LIBRARY_PATH", std::env::join_paths(folders)?);
+    Ok(command)
 }
