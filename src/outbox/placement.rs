@@ -66,6 +66,12 @@ impl Store {
         self.catalog.moving().is_some()
     }
 
+    /// Whether no event waits for its delivery.
+    #[must_use]
+    pub fn is_drained(&self) -> bool {
+        self.catalog.lanes().iter().all(|lane| lane.depth() == 0)
+    }
+
     /// Moves at most `max_events` of the waiting events of one topic to their lanes, in order, in one synced transaction.
     ///
     /// To be called, between commits, until it is done; meanwhile the topic's new events queue behind the waiting ones. The moved events are

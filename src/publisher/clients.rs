@@ -19,10 +19,10 @@ use rdkafka::producer::{BaseProducer, Producer as _};
 use crate::client::{ClientError, Collector, GATHERING};
 use crate::inbox::Shared;
 
-/// How long the thread that takes a producer's news waits for some. The client counts what is left of it in whole milliseconds: through the
-/// last one it goes round without sleeping. Its own thread waits for 100 ms at a time, and so spends a hundredth of a core on nothing. It
-/// is also how long a producer's end may take.
-const NEWS: Duration = Duration::from_millis(500);
+/// How long the thread that takes a producer's news waits for some, and how long a producer's end may take. The client counts what is left
+/// of it in whole milliseconds, and goes round without sleeping through what is less than one: it sleeps through all of these if they
+/// are a little more than whole ones.
+const NEWS: Duration = Duration::from_micros(500_050);
 
 /// The client's producer with our context, and the thread that takes what it tells.
 pub(crate) struct Producer {

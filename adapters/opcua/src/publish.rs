@@ -34,7 +34,7 @@ const SAMPLES_PER_BATCH: usize = 5_000;
 const REQUESTS_PER_SUBSCRIPTION: usize = 3;
 /// Publish requests in flight at most; each may hold a message in memory.
 const MOST_REQUESTS: usize = 20;
-/// How often subscriptions are looked at for their signs of life.
+/// The pause between two looks at subscriptions of which one may be silent.
 const CHECK: Duration = Duration::from_millis(250);
 /// Pause after a publish request that failed for another reason than a lost connection.
 const FAILURE_PAUSE: Duration = Duration::from_millis(250);
@@ -73,8 +73,7 @@ impl Connected<'_> {
             standing.ask_again(Instant::now());
         }
         let mut most = MOST_REQUESTS;
-        let mut check = tokio::time::interval(CHECK);
-        check.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+        let mut checked = Instant::now();
         let mut retry = Instant::now() + self.plan.settings.retry_refused_nodes.get();
         let timeout = self.publish_timeout();
         let mut asked = 0;
@@ -94,6 +93,7 @@ impl Connected<'_> {
                 let timeout = self.plan.settings.request_timeout.get();
                 refreshes.push(refresh::ask(session, subscription, timeout));
             }
+            let check = self.next_check(checked, retry).into();
             tokio::select! {
                 biased;
                 () = self.outlet.stop.cancelled() => return Err(Halt::Stop),
@@ -113,7 +113,8 @@ impl Connected<'_> {
                         self.publish_failed(&error, tag.generation, requests, &mut most).await?;
                     }
                 },
-                _ = check.tick() => {
+                () = tokio::time::sleep_until(check) => {
+                    checked = Instant::now();
                     if self.check_signs_of_life().await? {
                         // Requests that were never answered must not stand in the way of new ones. What their answers hold, should they come, is
                         // missing then, and asked for again.
@@ -309,6 +310,16 @@ impl Connected<'_> {
             return Err(self.lost_with("deleting monitored items", &error));
         }
         self.place(true).await
+    }
+
+    /// When something has to be looked at that nothing wakes for: a subscription may be silent by then, or refused tags are tried again.
+    fn next_check(&self, checked: Instant, retry: Instant) -> Instant {
+        let soon = checked + CHECK;
+        if !self.state.conditions.is_empty() {
+            return soon;
+        }
+        let silent = self.state.subscriptions.iter().map(|s| s.heard + s.patience);
+        silent.fold(retry, Instant::min).max(soon)
     }
 
     /// Gives up subscriptions that are silent; whether there were any.

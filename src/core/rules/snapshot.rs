@@ -128,6 +128,12 @@ impl Core {
         std::mem::take(&mut self.requests)
     }
 
+    /// Whether there is something to ask sources for.
+    #[must_use]
+    pub fn has_requests(&self) -> bool {
+        !self.requests.is_empty()
+    }
+
     /// Has a rule's event wait for the values of its snapshot.
     pub(super) fn ask(&mut self, id: RuleId, rule: &Rule, change: &Change, note: Note, seen: Seen) {
         let Some(snapshot) = &rule.spec.snapshot else {

@@ -14,6 +14,7 @@ mod growth;
 mod kept;
 mod mailbox;
 mod partitions;
+mod patience;
 mod pressure;
 mod pulse;
 mod requests;
@@ -57,10 +58,6 @@ pub use upkeep::show;
 
 /// Samples that one commit takes at most, so that a flood does not delay the first of them for long.
 const SAMPLES_PER_COMMIT: usize = 8192;
-/// How long a delivery may be known and not stored while nothing else is to be stored.
-const IDLE_FLUSH: Duration = Duration::from_millis(100);
-/// How often the engine shows that it lives, when nothing happens.
-const HEARTBEAT: Duration = Duration::from_secs(1);
 /// Why the engine ended.
 #[derive(Debug, thiserror::Error)]
 pub enum EngineError {
@@ -128,6 +125,8 @@ struct Running {
     /// Topics whose counts are to be forgotten, with who waits for that.
     unpins: Vec<(Arc<str>, oneshot::Sender<()>)>,
     renewals: Vec<Renewal>,
+    /// All is stored and delivered, as the last look showed that found nothing new.
+    is_quiet: bool,
     /// The store could take nothing when last it was tried.
     refused: Option<Refused>,
     /// What arrived meanwhile.
@@ -202,6 +201,7 @@ impl Running {
             pins: BTreeMap::new(),
             unpins: Vec::new(),
             renewals: Vec::new(),
+            is_quiet: false,
             refused: None,
             held: VecDeque::new(),
             taps: Taps::default(),
@@ -290,23 +290,6 @@ impl Running {
         );
     }
 
-    /// How long to wait for a message.
-    fn patience(&self) -> Duration {
-        if let Some(refused) = &self.refused {
-            return refused.wait();
-        }
-        if self.engine.store.moving() {
-            return Duration::ZERO;
-        }
-        let timer = self.engine.core.next_deadline().map_or(HEARTBEAT, |deadline| {
-            deadline.saturating_sub(self.engine.started.elapsed())
-        });
-        let flush = IDLE_FLUSH
-            .saturating_sub(self.flushed.elapsed())
-            .max(Duration::from_millis(1));
-        timer.min(HEARTBEAT).min(flush).min(self.upkeep.wait())
-    }
-
     /// Waits for something to do, and evaluates all that is there; while nothing can be stored, holds it. Returns whether to stop.
     fn gather(&mut self, inbox: &Receiver<Message>) -> Result<bool, EngineError> {
         let mut samples = self.take_held()?;
@@ -341,6 +324,8 @@ impl Running {
             self.reached = now.wall;
             let due = self.engine.core.next_deadline();
             self.taps.each(|tap| tap.advance(due, now));
+            // What a timer changes is to be stored, also where it makes no event.
+            self.is_quiet &= due.is_none_or(|due| due > now.monotonic);
             self.engine.core.advance(now, &mut self.events);
             self.tell_failures();
         }

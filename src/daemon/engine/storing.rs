@@ -13,7 +13,7 @@ use foldhash::fast::RandomState;
 use prometheus::IntCounter;
 use tracing::{error, info, warn};
 
-use super::{EngineError, IDLE_FLUSH, Running, Standing, chain};
+use super::{EngineError, Running, Standing, chain};
 
 /// How long to wait before the store is tried again that took nothing.
 const RETRY: Duration = Duration::from_millis(500);
@@ -58,12 +58,12 @@ impl Running {
         match &self.refused {
             Some(_) => self.may_try(),
             None => {
-                !self.stored.is_empty()
-                    || !self.events.is_empty()
+                self.has_hurry()
+                    || !self.stored.is_empty()
                     || !self.commit.burials.is_empty()
                     || !self.ordered.is_empty()
                     || !self.replaced.is_empty()
-                    || self.flushed.elapsed() >= IDLE_FLUSH
+                    || self.flushed.elapsed() >= self.flush_after()
             }
         }
     }
@@ -161,6 +161,7 @@ impl Running {
         self.commit.cells.extend(cells);
         if self.commit.is_empty() {
             self.accepted();
+            self.is_quiet = !self.engine.core.has_requests() && self.engine.store.is_drained();
             self.fire();
             return Ok(());
         }
@@ -265,6 +266,7 @@ impl Running {
 
     /// The store took something.
     pub(super) fn accepted(&mut self) {
+        self.is_quiet = false;
         if self.refused.take().is_some() {
             info!("events are stored again");
             self.engine.pulse.set_standing(Standing::Good);

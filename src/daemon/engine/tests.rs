@@ -23,6 +23,7 @@ use uuid::Uuid;
 
 use super::*;
 
+mod idle;
 mod reload;
 mod tap;
 
@@ -109,15 +110,23 @@ struct Rig {
     path: PathBuf,
 }
 
-impl Rig {
-    fn start(options: &Options, plan: Arc<Plan>, brokers: String) -> Self {
+/// An engine that does not run yet.
+struct Made {
+    engine: Engine,
+    inbox: Receiver<Message>,
+    sender: Sender<Message>,
+    intake: Intake,
+}
+
+impl Made {
+    fn new(options: &Options, plan: Arc<Plan>, brokers: String) -> Self {
         let started = Instant::now();
         let (mut store, restored) = Store::open(options).expect("the store opens");
         store
             .set_max_bytes(options.max_bytes)
             .expect("its size is limited");
         let metrics = Metrics::new().expect("metrics are registered");
-        let (inbox, sender, intake): (Receiver<Message>, _, _) = mailbox(100_000);
+        let (inbox, sender, intake) = mailbox(100_000);
         let wake = sender.clone();
         let wiring = Wiring {
             reader: Reader::open(&options.path).expect("the reader opens"),
@@ -133,7 +142,6 @@ impl Rig {
             security: SecuritySettings::plaintext(),
             ..KafkaSettings::new(vec![brokers])
         };
-        let pulse = Arc::new(Pulse::new(started));
         let engine = Engine {
             standings: Arc::new(Standings::new(started, &metrics, Vec::new(), &plan)),
             core: core(plan, &|key| restored.cells.get(key).cloned()),
@@ -141,16 +149,33 @@ impl Rig {
             checkpoints: Checkpoints::start(store.checkpointer().expect("it opens"), sender.clone())
                 .expect("the thread starts"),
             store,
-            metrics: metrics.clone(),
+            metrics,
             dead_letter_topic: None,
-            pulse: Arc::clone(&pulse),
+            pulse: Arc::new(Pulse::new(started)),
             started,
         };
         Self {
+            engine,
+            inbox,
+            sender,
+            intake,
+        }
+    }
+}
+
+impl Rig {
+    fn start(options: &Options, plan: Arc<Plan>, brokers: String) -> Self {
+        let Made {
+            engine,
+            inbox,
+            sender,
+            intake,
+        } = Made::new(options, plan, brokers);
+        Self {
             intake,
             sender,
-            pulse,
-            metrics,
+            pulse: Arc::clone(&engine.pulse),
+            metrics: engine.metrics.clone(),
             thread: std::thread::spawn(move || engine.run(&inbox)),
             receipts: Arc::default(),
             path: options.path.clone(),
@@ -173,14 +198,7 @@ impl Rig {
         values: &[(u32, i64)],
         answer: Option<Answer>,
     ) {
-        let samples = values.iter().map(|(tag, value)| Sample {
-            tag: TagId(*tag),
-            value: Some(Value::Int(*value)),
-            quality: Quality::GOOD,
-            source_time: None,
-            server_time: None,
-            gap: false,
-        });
+        let samples = values.iter().map(|(tag, value)| sample(*tag, *value));
         let receipts = Arc::clone(&self.receipts);
         let batch = Batch {
             source: SourceId(0),
@@ -223,6 +241,17 @@ impl Rig {
             .join()
             .expect("it does not panic")
             .expect("it ends well")
+    }
+}
+
+fn sample(tag: u32, value: i64) -> Sample {
+    Sample {
+        tag: TagId(tag),
+        value: Some(Value::Int(value)),
+        quality: Quality::GOOD,
+        source_time: None,
+        server_time: None,
+        gap: false,
     }
 }
 

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use floorgate_metrics::Metrics;
-use floorgate_outbox::{Error as StoreError, Stats};
+use floorgate_outbox::{Error as StoreError, Progress, Stats};
 use floorgate_sample::Timestamp;
 use tracing::warn;
 
@@ -68,6 +68,8 @@ impl Running {
     pub(super) fn checkpoint(&mut self) -> Result<(), EngineError> {
         if let Some(result) = self.upkeep.checkpointed.take() {
             self.engine.checkpoints.answered();
+            // Where a reader held it up the log is still long, and is measured again soon.
+            self.is_quiet = false;
             // Room is made before the log is longer than what is set aside for copying it.
             let mut beside = Some(result);
             match self.with_room(|store, _| {
@@ -132,7 +134,11 @@ impl Running {
                     see = "gateway-outbox-upkeep",
                     "cannot clean the outbox up"
                 ),
-                Ok(progress) => self.upkeep.more = progress.more,
+                Ok(progress) => {
+                    self.upkeep.more = progress.more;
+                    // It went into the log, which is to be measured.
+                    self.is_quiet &= progress == Progress::default();
+                }
             }
         }
         self.upkeep.maintained = Instant::now();

@@ -138,14 +138,13 @@ impl Standings {
                     looks,
                 }
             };
-            row.standing.late_after = configured.late_after;
-            row.standing.is_late &= configured.late_after.is_some();
+            row.standing.be_late_after(configured.late_after, moment);
             row.configured = configured;
             table.sources.push(row);
         }
         let mut tags = WatchedTags::of(plan, moment);
         let before = std::mem::take(&mut table.tags);
-        tags.go_on_from(before, |source| {
+        tags.go_on_from(before, moment, |source| {
             let row = plan.sources.get(source.index());
             row.is_some_and(|row| kept.contains(&row.name))
         });

@@ -155,10 +155,18 @@ impl Standing {
 
     /// Whether it becomes late by now.
     pub fn becomes_late(&mut self, now: Moment) -> bool {
-        let is_late = self
-            .late_after
-            .is_some_and(|late_after| now.watched.saturating_sub(self.good) >= late_after);
-        is_late && !std::mem::replace(&mut self.is_late, true)
+        self.is_overdue(now) && !std::mem::replace(&mut self.is_late, true)
+    }
+
+    /// It is late after another time from now on, and no longer late where that has not passed.
+    pub fn be_late_after(&mut self, late_after: Option<Duration>, now: Moment) {
+        self.late_after = late_after;
+        self.is_late &= self.is_overdue(now);
+    }
+
+    fn is_overdue(&self, now: Moment) -> bool {
+        self.late_after
+            .is_some_and(|late_after| now.watched.saturating_sub(self.good) >= late_after)
     }
 }
 

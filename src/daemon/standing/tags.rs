@@ -31,6 +31,11 @@ pub struct Watched {
 }
 
 impl Watched {
+    /// Whether it has not changed for too long.
+    fn is_overdue(&self, now: Moment) -> bool {
+        now.watched.saturating_sub(self.changed) >= self.after
+    }
+
     /// A value of it was received. Returns whether that is a change.
     fn is_changed_by(&mut self, sample: &Sample) -> bool {
         let usable = sample.value.as_ref().filter(|_| !sample.quality.is_bad());
@@ -81,7 +86,7 @@ impl WatchedTags {
     }
 
     /// Goes on from what was known of tags that are the same, of sources that run on.
-    pub fn go_on_from(&mut self, before: Self, is_kept: impl Fn(SourceId) -> bool) {
+    pub fn go_on_from(&mut self, before: Self, now: Moment, is_kept: impl Fn(SourceId) -> bool) {
         let mut before: HashMap<Arc<str>, Watched> = before
             .tags
             .into_iter()
@@ -95,8 +100,8 @@ impl WatchedTags {
                 tag.value = known.value;
                 tag.changed = known.changed;
                 tag.since = known.since;
-                // With a longer time it may be late no more: it is looked at again.
-                tag.is_late = known.is_late && known.after >= tag.after;
+                // With a longer time it may be late no more; one that still is is not told again.
+                tag.is_late = known.is_late && tag.is_overdue(now);
             }
         }
     }
@@ -129,7 +134,7 @@ impl WatchedTags {
     /// Those that become late by now are handed to `late`.
     pub fn judge(&mut self, now: Moment, mut late: impl FnMut(&Watched)) {
         for tag in self.tags.iter_mut().filter(|tag| !tag.is_late) {
-            if now.watched.saturating_sub(tag.changed) >= tag.after {
+            if tag.is_overdue(now) {
                 tag.is_late = true;
                 late(tag);
             }
@@ -286,7 +291,7 @@ mod tests {
                 places: watched.places.clone(),
                 tags: watched.tags.clone(),
             };
-            next.go_on_from(known, |_| is_kept);
+            next.go_on_from(known, Moment::at(16), |_| is_kept);
             let found: Vec<_> = next.late().map(|tag| &*tag.key).collect();
             assert_eq!(found, late);
             // The value is known, and no change.
@@ -299,6 +304,27 @@ mod tests {
                 judged(&mut next, Moment::at(35)).len(),
                 usize::from(is_kept),
                 "b since 5"
+            );
+        }
+    }
+
+    #[test]
+    fn a_late_tag_is_late_after_a_reload_where_it_is_by_the_new_time() {
+        let mut watched = WatchedTags::of(&plan(&[("a", Some(10))]), Moment::at(0));
+        judged(&mut watched, Moment::at(12));
+        for (seconds, is_late) in [(5, true), (14, true), (15, true), (16, false)] {
+            let mut next = WatchedTags::of(&plan(&[("a", Some(seconds))]), Moment::at(15));
+            let known = WatchedTags {
+                places: watched.places.clone(),
+                tags: watched.tags.clone(),
+            };
+            next.go_on_from(known, Moment::at(15), |_| true);
+            assert_eq!(next.late().count(), usize::from(is_late), "{seconds}");
+            let told = judged(&mut next, Moment::at(16));
+            assert_eq!(
+                told.is_empty(),
+                is_late,
+                "{seconds}: what is late already is not told again"
             );
         }
     }

@@ -245,3 +245,29 @@ fn a_source_that_runs_on_is_known_after_a_reload() {
         assert_eq!(rows[1].last_good.is_some(), is_kept);
     }
 }
+
+/// Ten seconds have passed, and by the new time source and tag are late later, are late still, or are never.
+#[test]
+fn a_late_source_is_late_after_a_reload_where_it_is_by_the_new_time() {
+    let some = |seconds| Some(Duration::from_secs(seconds));
+    for (late_after, state, after_a_look) in [
+        (some(14), "online", "late"),
+        (some(13), "late", "late"),
+        (some(5), "late", "late"),
+        (None, "online", "online"),
+    ] {
+        let rig = Rig::new(&["plc"]);
+        rig.online(1);
+        rig.send(2, Vec::new(), Some(5));
+        rig.look(12);
+        assert_eq!(rig.told().0, "late");
+        let sources = configured(&["plc"]).into_iter();
+        let sources = sources.map(|source| Configured { late_after, ..source });
+        let kept = HashSet::from(["plc".into()]);
+        rig.standings
+            .replace(sources.collect(), &plan(&["plc"]), &kept, at(15));
+        assert_eq!(rig.told().0, state, "{late_after:?}");
+        rig.look(16);
+        assert_eq!(rig.told().0, after_a_look, "{late_after:?}");
+    }
+}
