@@ -46,10 +46,11 @@ fn load(encoding: &NodeId, stream: &mut dyn Read, context: &Context<'_>, length:
     if bytes.len() < length {
         return Err(Error::decoding("a structure ends too early"));
     }
-    let known = encoding.as_object_id().ok();
+    let known = encoding.as_u32().filter(|_| encoding.namespace == 0);
+    let known = known.and_then(nesting::encoding);
     if let Some(layout) = known.and_then(nesting::of_structure) {
-        nesting::look_at(layout, &bytes)
-            .map_err(|refused| Error::decoding(format!("a notification: {refused}")))?;
+        let looked = nesting::look_at(layout, &bytes);
+        looked.map_err(|refused| Error::decoding(format!("a notification: {refused}")))?;
     }
     match known {
         Some(O::DataChangeNotification_Encoding_DefaultBinary) => {
@@ -60,16 +61,26 @@ fn load(encoding: &NodeId, stream: &mut dyn Read, context: &Context<'_>, length:
             of::<StatusChangeNotification>(&bytes, context)
         }
         Some(O::HistoryData_Encoding_DefaultBinary) => of::<HistoryData>(&bytes, context),
-        Some(O::StructureDefinition_Encoding_DefaultBinary) => of::<StructureDefinition>(&bytes, context),
-        Some(O::EnumDefinition_Encoding_DefaultBinary) => of::<EnumDefinition>(&bytes, context),
-        Some(O::EnumValueType_Encoding_DefaultBinary) => of::<EnumValueType>(&bytes, context),
-        Some(O::EUInformation_Encoding_DefaultBinary) => of::<EUInformation>(&bytes, context),
-        Some(O::Range_Encoding_DefaultBinary) => of::<Range>(&bytes, context),
-        _ => Ok(Box::new(ByteStringBody::new(
-            ByteString::from(bytes),
-            encoding.clone(),
-        ))),
+        // One that is malformed costs no other value.
+        _ => Ok(described(known, &bytes, context).unwrap_or_else(|| {
+            let bytes = ByteString::from(bytes);
+            Box::new(ByteStringBody::new(bytes, encoding.clone()))
+        })),
     }
+}
+
+/// What describes other values.
+fn described(known: Option<ObjectId>, bytes: &[u8], context: &Context<'_>) -> Option<Box<dyn DynEncodable>> {
+    use ObjectId as O;
+    let body = match known? {
+        O::StructureDefinition_Encoding_DefaultBinary => of::<StructureDefinition>(bytes, context),
+        O::EnumDefinition_Encoding_DefaultBinary => of::<EnumDefinition>(bytes, context),
+        O::EnumValueType_Encoding_DefaultBinary => of::<EnumValueType>(bytes, context),
+        O::EUInformation_Encoding_DefaultBinary => of::<EUInformation>(bytes, context),
+        O::Range_Encoding_DefaultBinary => of::<Range>(bytes, context),
+        _ => return None,
+    };
+    body.ok()
 }
 
 fn of<T: BinaryDecodable + DynEncodable>(mut bytes: &[u8], context: &Context<'_>) -> Body {

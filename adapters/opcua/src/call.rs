@@ -88,6 +88,7 @@ impl Call {
             let hello = tokio::time::timeout(INTRODUCTION, wait_for_reverse_hello(&mut reader)).await;
             let Ok(Ok(hello)) = hello else {
                 tracing::debug!("{from} called and did not say who it is");
+                wire.forget();
                 continue;
             };
             let uri = hello.server_uri.as_ref();

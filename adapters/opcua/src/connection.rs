@@ -28,9 +28,9 @@ const MOST_MESSAGE_BYTES: usize = 16 << 20;
 /// Most chunks of 64 KiB in a message.
 const MOST_CHUNKS: usize = 256;
 /// The same of the list of endpoints, which comes before the server has proved who it is.
-const MOST_OF_ENDPOINTS: (usize, usize) = (2 << 16, 2);
+const MOST_OF_ENDPOINTS: (usize, usize) = (128 << 10, 16);
 /// Longest array: the notifications of a message, the results of a request, values.
-const MOST_ELEMENTS: usize = 100_000;
+pub const MOST_ELEMENTS: usize = 100_000;
 /// How long a secure channel's keys are used. The library renews them after three quarters of it.
 const CHANNEL_LIFETIME_MILLIS: u32 = 600_000;
 /// Each attempt of the library is followed at once by the next; the pauses between them are made by

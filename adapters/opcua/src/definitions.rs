@@ -4,6 +4,7 @@
 //! process with a stack overflow. Here a type's parent is the one that it was found below first, and no type is deeper than [`DEEPEST`].
 
 use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_util::TryStreamExt as _;
@@ -86,11 +87,12 @@ pub struct Types {
     pub is_whole: bool,
 }
 
-/// Asks a server for its structures and enumerations; for those in its type dictionaries no longer than a time, or not at all.
+/// Asks a server for its structures and enumerations; for those in its type dictionaries no longer than a time, or not at all. It is noted where
+/// the connection is lost over these.
 pub async fn ask(
     session: &Session,
     nodes_per_read: usize,
-    dictionaries_within: Option<Duration>,
+    dictionaries: Option<(Duration, &AtomicBool)>,
 ) -> Result<Types, Error> {
     let token = CancellationToken::new();
     let _end = token.clone().drop_guard();
@@ -161,7 +163,7 @@ pub async fn ask(
             }
         }
     }
-    let is_whole = add_described(session, nodes_per_read, standard, &mut told, dictionaries_within).await?;
+    let is_whole = add_described(session, nodes_per_read, standard, &mut told, dictionaries).await?;
     Ok(Types {
         tree: tree(parents, told),
         is_whole,
@@ -174,11 +176,8 @@ async fn add_described(
     nodes_per_read: usize,
     standard: HashMap<String, NodeId>,
     told: &mut HashMap<NodeId, Told>,
-    within: Option<Duration>,
+    dictionaries: Option<(Duration, &AtomicBool)>,
 ) -> Result<bool, Error> {
-    let Some(within) = within else {
-        return Ok(false);
-    };
     let structures = told.iter().filter_map(|(id, told)| {
         Some(Structure {
             id: id.clone(),
@@ -186,9 +185,21 @@ async fn add_described(
             is_defined: told.definition.is_some(),
         })
     });
-    let asking = dictionary::ask(session, nodes_per_read, structures.collect(), standard);
+    let structures: Vec<Structure> = structures.collect();
+    if !dictionary::are_worth_asking(&structures) {
+        return Ok(true);
+    }
+    let Some((within, is_lost_over)) = dictionaries else {
+        return Ok(false);
+    };
+    is_lost_over.store(true, Ordering::Relaxed);
+    let asking = dictionary::ask(session, nodes_per_read, structures, standard);
     let late = |_| Err(Error::new(StatusCode::BadTimeout, "they were not told in time"));
-    match tokio::time::timeout(within, asking).await.unwrap_or_else(late) {
+    let answer = tokio::time::timeout(within, asking).await.unwrap_or_else(late);
+    let is_late = |error: &Error| error.status() == StatusCode::BadTimeout;
+    let is_lost = |error: &Error| is_lost(error.status()) && !is_late(error);
+    is_lost_over.store(answer.as_ref().is_err_and(is_lost), Ordering::Relaxed);
+    match answer {
         Ok(definitions) => {
             for (id, definition) in definitions {
                 let told = told.entry(id).or_default();
@@ -200,10 +211,11 @@ async fn add_described(
             Ok(true)
         }
         // A question alone that is not answered says nothing of the connection.
-        Err(error) if is_lost(error.status()) && error.status() != StatusCode::BadTimeout => Err(error),
+        Err(error) if is_lost(&error) => Err(error),
         Err(error) => {
             tracing::debug!("the server does not tell its type dictionaries: {error}");
-            Ok(false)
+            // What is refused is refused again.
+            Ok(!is_late(&error))
         }
     }
 }

@@ -48,6 +48,11 @@ struct Dictionary {
     described: HashMap<String, NodeId>,
 }
 
+/// Whether dictionaries may say more of these.
+pub fn are_worth_asking(structures: &[Structure]) -> bool {
+    !candidates(structures).is_empty()
+}
+
 /// What the dictionaries say of the structures without a definition. `standard` are the types of the standard's namespace by their names.
 pub async fn ask(
     session: &Session,
@@ -56,9 +61,6 @@ pub async fn ask(
     standard: HashMap<String, NodeId>,
 ) -> Result<HashMap<NodeId, StructureDefinition>, Error> {
     let encodings = candidates(&structures);
-    if encodings.is_empty() {
-        return Ok(HashMap::new());
-    }
     let of = References {
         session,
         nodes_per_request,
@@ -99,6 +101,9 @@ pub async fn ask(
             tracing::debug!("data type {other} has its description together with another");
         }
     }
+    // The server's own before the standard's, always in the same order: what is too much for all of them is left out from the end.
+    let mut dictionaries: Vec<(&NodeId, Dictionary)> = dictionaries.into_iter().collect();
+    dictionaries.sort_by_cached_key(|(id, _)| (id.namespace == 0, id.to_string()));
     // Each by itself: together they may be more than one answer holds.
     let mut left = MOST_BYTES;
     for (id, dictionary) in &mut dictionaries {
@@ -108,7 +113,10 @@ pub async fn ask(
             Err(error) => tracing::debug!("type dictionary {id} cannot be read: {error}"),
         }
     }
-    let dictionaries: Vec<Dictionary> = dictionaries.into_values().collect();
+    let dictionaries: Vec<Dictionary> = dictionaries
+        .into_iter()
+        .map(|(_, dictionary)| dictionary)
+        .collect();
     let reading = READING.acquire().await;
     let define = move || {
         let _reading = reading;

@@ -33,6 +33,12 @@ impl Discarded {
         }
     }
 
+    /// The server gave a number to one that is in use.
+    pub fn is_used(&mut self, id: u32) {
+        self.waiting.retain(|waiting| *waiting != id);
+        self.deleted.retain(|deleted| *deleted != id);
+    }
+
     /// Whether one is to be deleted.
     pub fn is_waiting(&self) -> bool {
         !self.waiting.is_empty()

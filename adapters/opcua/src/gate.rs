@@ -4,12 +4,14 @@
 //! library, which offers no other place. What is wrong with a chunk itself is left to the library, which names it. Of a message no more is kept than it may be large.
 
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use opcua::client::transport::SecureChannelState;
 use opcua::core::comms::message_chunk::{MessageChunk, MessageIsFinalType};
+use opcua::core::comms::message_chunk_info::ChunkInfo;
 use opcua::core::comms::security_header::SecurityHeader;
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio_util::bytes::{Buf as _, Bytes, BytesMut};
@@ -23,6 +25,8 @@ use crate::transport::Cutter;
 const HEADER: usize = 8;
 /// With the channel, its token, and the numbers of sequence and request.
 const LEAST: usize = HEADER + 16;
+/// Most of an answer that opens the channel: it is decrypted with the gateway's key, which takes milliseconds for some hundred bytes, and anybody may have sent it.
+const MOST_OPENING: usize = 8 << 10;
 /// What is read in one go at most.
 const READ: usize = 16 << 10;
 
@@ -37,6 +41,8 @@ pub struct Gate<S> {
     came: BytesMut,
     /// How much of it may pass.
     passes: usize,
+    /// The server has answered the greeting.
+    is_greeted: bool,
     /// A message that is not there as a whole.
     begun: Option<Begun>,
 }
@@ -47,6 +53,8 @@ struct Begun {
     /// Of the last chunk.
     sequence: u32,
     bytes: Vec<u8>,
+    /// Where each chunk but the first begins.
+    chunks: Vec<usize>,
 }
 
 impl<S> Gate<S> {
@@ -59,6 +67,7 @@ impl<S> Gate<S> {
             most,
             came: BytesMut::new(),
             passes: 0,
+            is_greeted: false,
             begun: None,
         }
     }
@@ -75,12 +84,16 @@ impl<S> Gate<S> {
         };
         let size = u32::from_le_bytes([header[4], header[5], header[6], header[7]]);
         let size = usize::try_from(size).unwrap_or(usize::MAX);
-        if size <= HEADER || (is_of_channel && size <= LEAST) || size > self.most {
+        if size <= HEADER || (is_of_channel && size < LEAST) || size > self.most {
             return Err(format!("it sent a chunk of {size} bytes"));
+        }
+        if is_of_channel && !self.is_greeted {
+            return Err("it sent a message before it was greeted".to_owned());
         }
         if self.came.len() < size {
             return Ok(None);
         }
+        self.is_greeted |= header.starts_with(b"ACK");
         if is_of_channel {
             let chunk = Bytes::copy_from_slice(&self.came[..size]);
             self.look_at(chunk)?;
@@ -89,67 +102,88 @@ impl<S> Gate<S> {
     }
 
     fn look_at(&mut self, chunk: Bytes) -> Result<(), String> {
-        let state = Arc::clone(&self.channel);
-        let channel = state.secure_channel().read();
-        let policy = channel.security_policy();
-        // The library takes it for granted that there is a signature.
-        if chunk.len() < LEAST + policy.symmetric_signature_size() {
-            return Err(format!("it sent a chunk of {} bytes", chunk.len()));
-        }
-        let Ok(chunk) = channel.verify_and_remove_security(chunk) else {
+        let Some((chunk, info)) = opened(&self.channel, chunk)? else {
             return Ok(());
         };
-        let Ok(info) = chunk.chunk_info(&channel) else {
-            return Ok(());
-        };
-        if let SecurityHeader::Asymmetric(header) = &info.security_header
-            && header.security_policy_uri.as_ref() != policy.to_uri()
-        {
-            let uri = &header.security_policy_uri;
-            return Err(format!(
-                "it answered with the security policy `{uri}`, which was not asked for"
-            ));
-        }
         let MessageChunk { data } = chunk;
         let body = &data[info.body_offset..];
         let (request, sequence) = (
             info.sequence_header.request_id,
             info.sequence_header.sequence_number,
         );
-        let mut bytes = Vec::new();
-        if let Some(begun) = self.begun.take() {
-            // The library leaves those out that do not follow each other.
-            if (begun.request, begun.sequence.wrapping_add(1)) != (request, sequence) {
-                return Err("it sent chunks of several messages at a time".to_owned());
-            }
-            bytes = begun.bytes;
+        let mut begun = self.begun.take().unwrap_or_else(|| Begun {
+            request,
+            sequence: sequence.wrapping_sub(1),
+            bytes: Vec::new(),
+            chunks: Vec::new(),
+        });
+        // The library leaves those out that do not follow each other.
+        if (begun.request, begun.sequence.wrapping_add(1)) != (request, sequence) {
+            return Err("it sent chunks of several messages at a time".to_owned());
         }
-        if bytes.len().saturating_add(body.len()) > self.most {
+        if begun.bytes.len().saturating_add(body.len()) > self.most {
             return Err(format!("it sent a message of more than {} bytes", self.most));
+        }
+        if !begun.bytes.is_empty() {
+            begun.chunks.push(begun.bytes.len());
         }
         match info.message_header.is_final {
             MessageIsFinalType::Intermediate => {
-                bytes.extend_from_slice(body);
-                self.begun = Some(Begun {
-                    request,
-                    sequence,
-                    bytes,
-                });
+                begun.sequence = sequence;
+                begun.bytes.extend_from_slice(body);
+                self.begun = Some(begun);
                 Ok(())
             }
             MessageIsFinalType::FinalError => Ok(()),
             MessageIsFinalType::Final => {
-                let message = if bytes.is_empty() {
+                let message = if begun.bytes.is_empty() {
                     body
                 } else {
-                    bytes.extend_from_slice(body);
-                    &bytes
+                    begun.bytes.extend_from_slice(body);
+                    &begun.bytes
                 };
-                nesting::look_at_answer(message)
+                nesting::look_at_answer(message, &begun.chunks)
                     .map_err(|refused| format!("it sent a message that cannot be read: {refused}"))
             }
         }
     }
+}
+
+/// A chunk without its security; `None` where the library is to say what is wrong with it.
+fn opened(state: &SecureChannelState, chunk: Bytes) -> Result<Option<(MessageChunk, ChunkInfo)>, String> {
+    let channel = state.secure_channel().read();
+    let policy = channel.security_policy();
+    let raw = MessageChunk { data: chunk.clone() };
+    let Ok(outside) = raw.chunk_info(&channel) else {
+        return Ok(None);
+    };
+    let secured = chunk.len() - outside.sequence_header_offset;
+    match &outside.security_header {
+        SecurityHeader::Asymmetric(header) => {
+            if header.security_policy_uri.as_ref() != policy.to_uri() {
+                let uri = &header.security_policy_uri;
+                return Err(format!(
+                    "it answered with the security policy `{uri}`, which was not asked for"
+                ));
+            }
+            if secured > MOST_OPENING {
+                return Err(format!("it opened the channel with {secured} bytes"));
+            }
+        }
+        // The library takes it for granted that there is a signature.
+        SecurityHeader::Symmetric(_) if secured < policy.symmetric_signature_size() => {
+            return Err(format!("it sent a chunk of {} bytes", chunk.len()));
+        }
+        SecurityHeader::Symmetric(_) => {}
+    }
+    // Where the sizes do not fit a key, the library panics.
+    let opening = AssertUnwindSafe(|| channel.verify_and_remove_security(chunk));
+    let Ok(opened) = catch_unwind(opening) else {
+        return Err("it sent a chunk that cannot be decrypted".to_owned());
+    };
+    let Ok(chunk) = opened else { return Ok(None) };
+    let info = chunk.chunk_info(&channel).ok();
+    Ok(info.map(|info| (chunk, info)))
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Gate<S> {

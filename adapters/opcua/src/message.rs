@@ -23,6 +23,14 @@ use crate::value::{self, Unsupported};
 #[derive(Default)]
 struct Refused(usize);
 
+/// Whether something is told of which nothing can be known.
+pub fn is_unknown(object: &ExtensionObject) -> bool {
+    object.body.is_some()
+        && !object.inner_is::<DataChangeNotification>()
+        && !object.inner_is::<EventNotificationList>()
+        && !object.inner_is::<StatusChangeNotification>()
+}
+
 impl Connected<'_> {
     /// Asks for the server's types where a message holds the first structure.
     pub async fn know_types_of(&mut self, objects: &[ExtensionObject]) -> Result<(), Halt> {

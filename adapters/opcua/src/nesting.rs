@@ -5,10 +5,14 @@
 //! (OPC 10000-4) without anything being made of it, as far as there is something that can be nested; structures are passed over, as they are read on
 //! their own by [`bodies`](crate::bodies). What cannot be walked cannot be read by the library either.
 
-use opcua::types::ObjectId;
+use opcua::types::{DataTypeId, ObjectId};
+
+use crate::connection::MOST_ELEMENTS;
 
 /// Levels of diagnostic information, data values and variants within each other. The library reads variants 10 deep.
 pub const DEEPEST: usize = 16;
+/// Elements of all arrays of a message, and what is nested in them: the library takes up to 130 bytes for one that is a single byte in the message.
+pub const MOST_PARTS: usize = 2_000_000;
 
 /// Why bytes are not read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -16,6 +20,11 @@ pub enum Refused {
     /// More levels than [`DEEPEST`].
     #[error("it is nested more than {DEEPEST} deep")]
     TooDeep,
+    /// More than [`MOST_PARTS`], or an array of more than [`MOST_ELEMENTS`].
+    #[error(
+        "it has too many parts: {MOST_ELEMENTS} elements in one array, or {MOST_PARTS} in all, are the most"
+    )]
+    TooMany,
     /// They end before what they hold does.
     #[error("it ends too early")]
     TooShort,
@@ -134,6 +143,24 @@ fn layout(answer: ObjectId) -> Option<&'static [Part]> {
     })
 }
 
+/// The encoding with this number, or that of the type with this number: some servers tell a structure by its type.
+pub fn encoding(number: u32) -> Option<ObjectId> {
+    use DataTypeId as D;
+    use ObjectId as O;
+    match DataTypeId::try_from(number) {
+        Ok(D::DataChangeNotification) => Some(O::DataChangeNotification_Encoding_DefaultBinary),
+        Ok(D::EventNotificationList) => Some(O::EventNotificationList_Encoding_DefaultBinary),
+        Ok(D::StatusChangeNotification) => Some(O::StatusChangeNotification_Encoding_DefaultBinary),
+        Ok(D::HistoryData) => Some(O::HistoryData_Encoding_DefaultBinary),
+        Ok(D::StructureDefinition) => Some(O::StructureDefinition_Encoding_DefaultBinary),
+        Ok(D::EnumDefinition) => Some(O::EnumDefinition_Encoding_DefaultBinary),
+        Ok(D::EnumValueType) => Some(O::EnumValueType_Encoding_DefaultBinary),
+        Ok(D::EUInformation) => Some(O::EUInformation_Encoding_DefaultBinary),
+        Ok(D::Range) => Some(O::Range_Encoding_DefaultBinary),
+        _ => ObjectId::try_from(number).ok(),
+    }
+}
+
 /// The structures that the library reads itself and that hold what can be nested.
 pub fn of_structure(encoding: ObjectId) -> Option<&'static [Part]> {
     use ObjectId as O;
@@ -146,22 +173,37 @@ pub fn of_structure(encoding: ObjectId) -> Option<&'static [Part]> {
     })
 }
 
-/// Looks at an answer.
-pub fn look_at_answer(message: &[u8]) -> Result<(), Refused> {
+/// Looks at an answer that came in chunks, of which these are the places.
+///
+/// The library leaves out chunks that came before their request was sent, so that it may read only the last few of them: none of these ways to
+/// read it may be too much. That one of them cannot be read otherwise is no matter, as the library cannot either.
+pub fn look_at_answer(message: &[u8], chunks: &[usize]) -> Result<(), Refused> {
+    let mut left = MOST_PARTS;
+    for place in chunks {
+        let rest = message.get(*place..).ok_or(Refused::TooShort)?;
+        if let Err(refused @ (Refused::TooDeep | Refused::TooMany)) = look_at_message(rest, &mut left) {
+            return Err(refused);
+        }
+    }
+    look_at_message(message, &mut left)
+}
+
+fn look_at_message(message: &[u8], left: &mut usize) -> Result<(), Refused> {
     let mut walk = Walk {
         rest: message,
+        left: *left,
         is_within: false,
     };
-    let id = walk.id()?;
-    let layout = id.and_then(layout).ok_or(Refused::Unknown)?;
-    walk.parts(HEADER, 0)?;
-    walk.parts(layout, 0)
+    let looked = walk.answer();
+    *left = walk.left;
+    looked
 }
 
 /// Looks at these parts; what of the bytes they are not is left over. A structure that is looked at by its own layout must not be within another.
 pub fn look_at(parts: &[Part], bytes: &[u8]) -> Result<(), Refused> {
     let mut walk = Walk {
         rest: bytes,
+        left: MOST_PARTS,
         is_within: true,
     };
     walk.parts(parts, 0)
@@ -169,11 +211,21 @@ pub fn look_at(parts: &[Part], bytes: &[u8]) -> Result<(), Refused> {
 
 struct Walk<'a> {
     rest: &'a [u8],
+    /// How many parts may still come.
+    left: usize,
     /// Within a structure.
     is_within: bool,
 }
 
 impl Walk<'_> {
+    fn answer(&mut self) -> Result<(), Refused> {
+        let number = self.id()?;
+        let answer = number.and_then(|number| ObjectId::try_from(number).ok());
+        let layout = answer.and_then(layout).ok_or(Refused::Unknown)?;
+        self.parts(HEADER, 0)?;
+        self.parts(layout, 0)
+    }
+
     fn parts(&mut self, parts: &[Part], depth: usize) -> Result<(), Refused> {
         for part in parts {
             match *part {
@@ -196,11 +248,25 @@ impl Walk<'_> {
                 Variant => self.variant(depth)?,
                 Structure => self.structure()?,
                 Many(parts) => {
-                    for _ in 0..self.length()? {
-                        self.parts(parts, depth)?;
-                    }
+                    let count = self.length()?;
+                    self.many(count, parts, depth)?;
                 }
             }
+        }
+        Ok(())
+    }
+
+    /// The elements of an array.
+    fn many(&mut self, count: usize, parts: &[Part], depth: usize) -> Result<(), Refused> {
+        if count > MOST_ELEMENTS {
+            return Err(Refused::TooMany);
+        }
+        self.left = self.left.checked_sub(count).ok_or(Refused::TooMany)?;
+        if let [Bytes(bytes)] = parts {
+            return self.skip(bytes * count);
+        }
+        for _ in 0..count {
+            self.parts(parts, depth)?;
         }
         Ok(())
     }
@@ -233,13 +299,13 @@ impl Walk<'_> {
         self.skip(length)
     }
 
-    /// A node id; which one, where it is one of the standard's.
-    fn id(&mut self) -> Result<Option<ObjectId>, Refused> {
+    /// A node id; its number, where it is one of the standard's.
+    fn id(&mut self) -> Result<Option<u32>, Refused> {
         let kind = self.byte()?;
         self.id_of(kind)
     }
 
-    fn id_of(&mut self, kind: u8) -> Result<Option<ObjectId>, Refused> {
+    fn id_of(&mut self, kind: u8) -> Result<Option<u32>, Refused> {
         let (namespace, number) = match kind {
             0 => (0, u32::from(self.byte()?)),
             1 => (
@@ -258,7 +324,7 @@ impl Walk<'_> {
             }
             _ => return Err(Refused::Malformed),
         };
-        Ok(ObjectId::try_from(number).ok().filter(|_| namespace == 0))
+        Ok((namespace == 0).then_some(number))
     }
 
     fn expanded_id(&mut self) -> Result<(), Refused> {
@@ -273,6 +339,7 @@ impl Walk<'_> {
     /// OPC 10000-6 §5.2.2.12.
     fn diagnostics(&mut self, depth: usize) -> Result<(), Refused> {
         let depth = deeper(depth)?;
+        self.left = self.left.checked_sub(1).ok_or(Refused::TooMany)?;
         let mask = self.byte()?;
         let words = (mask & 0x0F).count_ones() as usize;
         self.skip(words * 4)?;
@@ -328,9 +395,7 @@ impl Walk<'_> {
         if of.is_empty() && length > 0 {
             return Err(Refused::Malformed);
         }
-        for _ in 0..length {
-            self.parts(of, depth)?;
-        }
+        self.many(length, of, depth)?;
         // The library reads no dimensions of an array that is empty.
         if mask & 0x40 != 0 && length > 0 {
             let dimensions = self.length()?;
@@ -346,7 +411,8 @@ impl Walk<'_> {
             0 => Ok(()),
             1 | 2 => {
                 let length = i32::from_le_bytes(self.take()?);
-                if self.is_within && id.and_then(of_structure).is_some() {
+                let encoding = id.and_then(encoding);
+                if self.is_within && encoding.and_then(of_structure).is_some() {
                     return Err(Refused::Malformed);
                 }
                 self.skip(usize::try_from(length).unwrap_or(0))

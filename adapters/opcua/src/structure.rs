@@ -4,7 +4,7 @@
 //! values, as both are in the server's hands.
 
 use std::borrow::Cow;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
@@ -35,6 +35,8 @@ const ANSWERS: u32 = 5;
 const MOST_LOSSES: u32 = 3;
 /// After this time a server that did not tell its types is asked again.
 const AGAIN: Duration = Duration::from_hours(1);
+/// The same of one that lost the connection over its type dictionaries.
+const AGAIN_AFTER_LOSS: Duration = Duration::from_hours(24);
 
 /// The types of a server, which are asked for when the first structure comes that needs them.
 #[derive(Clone, Debug, Default)]
@@ -45,8 +47,12 @@ struct Inner {
     known: RwLock<Option<Arc<Known>>>,
     /// Held while the server is asked.
     asking: Mutex<()>,
+    /// When the server may be asked again, where it did not tell them, or not all.
+    again: RwLock<Option<Instant>>,
     /// How often in a row the connection was lost over the question.
     losses: Arc<AtomicU32>,
+    /// Whether it was lost over the type dictionaries.
+    breaks_over_dictionaries: Arc<AtomicBool>,
 }
 
 /// What is known of them.
@@ -54,15 +60,6 @@ struct Inner {
 struct Known {
     tree: DataTypeTree,
     context: ContextOwned,
-    /// When the server may be asked again, where it did not tell them.
-    again: Option<Instant>,
-}
-
-impl Known {
-    fn of(tree: DataTypeTree, again: Option<Instant>) -> Arc<Self> {
-        let context = ContextOwned::new(NamespaceMap::new(), bodies::loaders(), DecodingOptions::default());
-        Arc::new(Self { tree, context, again })
-    }
 }
 
 impl Types {
@@ -71,6 +68,7 @@ impl Types {
     pub fn anew(&self) -> Self {
         Self(Arc::new(Inner {
             losses: Arc::clone(&self.0.losses),
+            breaks_over_dictionaries: Arc::clone(&self.0.breaks_over_dictionaries),
             ..Inner::default()
         }))
     }
@@ -87,18 +85,26 @@ impl Types {
     #[cfg(test)]
     pub fn made(tree: DataTypeTree) -> Self {
         let types = Self::default();
-        types.know(Known::of(tree, None));
+        types.know(tree, None);
         types
     }
 
-    fn know(&self, known: Arc<Known>) {
+    fn know(&self, tree: DataTypeTree, again: Option<Duration>) {
+        let context = ContextOwned::new(NamespaceMap::new(), bodies::loaders(), DecodingOptions::default());
+        let known = Arc::new(Known { tree, context });
         *self.0.known.write().unwrap_or_else(PoisonError::into_inner) = Some(known);
+        self.ask_after(again);
+    }
+
+    fn ask_after(&self, again: Option<Duration>) {
+        let again = again.map(|again| Instant::now() + again);
+        *self.0.again.write().unwrap_or_else(PoisonError::into_inner) = again;
     }
 
     /// Whether they are known, also as not told.
     pub fn are_known(&self) -> bool {
-        let again = |known: &Known| known.again.is_some_and(|again| Instant::now() >= again);
-        self.known().is_some_and(|known| !again(&known))
+        let again = *self.0.again.read().unwrap_or_else(PoisonError::into_inner);
+        self.known().is_some() && again.is_none_or(|again| Instant::now() < again)
     }
 
     /// Whether somebody asks the server for them at present.
@@ -120,8 +126,9 @@ impl Types {
         let (begun, source) = (Instant::now(), &plan.name);
         let within = plan.settings.request_timeout.get() * ANSWERS;
         // A dictionary that the connection is lost over must not cost the structures that are defined without one.
-        let is_first = self.0.losses.load(Ordering::Relaxed) == 0;
-        let dictionaries = is_first.then_some(within / 2);
+        let breaks = &self.0.breaks_over_dictionaries;
+        let is_left_out = breaks.swap(false, Ordering::Relaxed);
+        let dictionaries = (!is_left_out).then_some((within / 2, &**breaks));
         let telling = definitions::ask(session, nodes_per_read, dictionaries);
         let within = within + within / 2;
         let built = tokio::time::timeout(within, telling).await.unwrap_or_else(|_| {
@@ -140,8 +147,8 @@ impl Types {
                 };
                 tracing::debug!(source, "the server told its data types in {took:.1} s{without}");
                 self.0.losses.store(0, Ordering::Relaxed);
-                let again = (!types.is_whole).then(|| Instant::now() + AGAIN);
-                self.know(Known::of(types.tree, again));
+                let again = if is_left_out { AGAIN_AFTER_LOSS } else { AGAIN };
+                self.know(types.tree, (!types.is_whole).then_some(again));
                 Ok(())
             }
             Err(error) if crate::publish::is_lost(error.status()) => Err(error),
@@ -162,12 +169,15 @@ impl Types {
         tracing::warn!(
             source,
             see = "opcua-data-types-not-told",
-            "the server does not tell its data types, and structures cannot be read: {reason}; it is asked again in {} min",
+            "the server does not tell its data types, and structures that are not known cannot be read: {reason}; it is asked again in {} min",
             AGAIN.as_secs() / 60
         );
         self.0.losses.store(0, Ordering::Relaxed);
-        let none = DataTypeTree::new(opcua::types::custom::ParentIds::new());
-        self.know(Known::of(none, Some(Instant::now() + AGAIN)));
+        if self.known().is_none() {
+            let none = DataTypeTree::new(opcua::types::custom::ParentIds::new());
+            self.know(none, None);
+        }
+        self.ask_after(Some(AGAIN));
     }
 
     /// Whether one of the values cannot be told before the server is asked for its types.

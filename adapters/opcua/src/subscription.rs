@@ -289,6 +289,7 @@ impl State {
             lifetime: response.revised_lifetime_count,
         };
         let generation = self.next_generation();
+        self.discarded.is_used(response.subscription_id);
         self.subscriptions.push(Subscription {
             id: response.subscription_id,
             generation,

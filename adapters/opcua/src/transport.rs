@@ -150,6 +150,8 @@ impl Connector for LimitedConnector {
         configuration: TransportConfiguration,
     ) -> Result<CuttableTransport, Error> {
         let limit = self.limits.timeout;
+        // What was said over another connection is no reason of this one.
+        self.limits.cutter.take_reason();
         let context = channel.secure_channel().read().context_arc();
         *context.write().loaders_mut() = bodies::loaders();
         look(&self.nonces, &channel);
@@ -203,6 +205,11 @@ pub struct Wire {
 }
 
 impl Wire {
+    /// What a caller said is forgotten with it.
+    pub fn forget(&self) {
+        self.cutter.take_reason();
+    }
+
     /// The two sides of a connection: its bytes are counted, and what comes passes the [gate](Gate).
     pub fn of(&self, socket: TcpStream, options: DecodingOptions) -> (FramedRead<Reader, TcpCodec>, Writer) {
         let (reader, writer) = tokio::io::split(Counted::new(socket, self.traffic.clone()));

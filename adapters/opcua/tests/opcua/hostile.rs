@@ -322,26 +322,32 @@ async fn a_stranger_cannot_end_the_gateway_with_what_it_says_of_its_endpoints() 
 async fn a_stranger_cannot_end_the_gateway_while_the_channel_is_opened() {
     let mut server = TestServer::started(Manner::default()).await;
     let rogue = Rogue::before(server.port).await;
-    rogue.plays(Trick::Opened(vec![0x40; 60_000]));
-    let folder = Folder::new();
-    let mut run = Run::new(&folder, &settings(rogue.port, ""), &addresses(1));
-    run.notice(
-        "it is told",
-        |notice| matches!(notice, Notice::Offline { reason } if reason.contains("nested more than 16 deep")),
-    )
-    .await;
-    rogue.plays(Trick::None);
-    server.set(0, 5);
-    run.shows(0, 5).await;
-    run.stop().await;
+    for (value, (bytes, reason)) in (1..).zip([
+        (7_000, "nested more than 16 deep"),
+        (60_000, "opened the channel with 60"),
+    ]) {
+        rogue.plays(Trick::Opened(vec![0x40; bytes]));
+        let folder = Folder::new();
+        let mut run = Run::new(&folder, &settings(rogue.port, ""), &addresses(1));
+        run.notice(
+            "it is told",
+            |notice| matches!(notice, Notice::Offline { reason: told } if told.contains(reason)),
+        )
+        .await;
+        rogue.plays(Trick::None);
+        server.set(0, value);
+        run.shows(0, value).await;
+        run.stop().await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_is_no_server_at_all_is_told_and_does_no_harm() {
-    let greetings: [&[u8]; 5] = [
+    let greetings: [&[u8]; 6] = [
         b"HTTP/1.1 400 Bad Request\r\n\r\n",
         b"ACKF\x1c\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0",
         b"ACKF\xff\xff\xff\xff",
+        b"MSGF\x18\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0",
         b"ERRF\x10\0\0\0\0\0\x01\x80\xff\xff\xff\x7f",
         b"",
     ];
