@@ -283,9 +283,13 @@ impl Group {
         self.reads.iter_mut().for_each(|read| read.last.clear());
     }
 
-    /// The source is lost: nothing that was told holds any longer, and all is read when it can be, also what is read seldom.
-    pub(crate) fn forget(&mut self, now: Instant) {
+    /// It is to be read at once, also where it is read seldom.
+    pub(crate) fn hasten(&mut self, now: Instant) {
         self.due = self.due.min(now);
+    }
+
+    /// The source is lost: nothing that was told holds any longer.
+    pub(crate) fn forget(&mut self) {
         self.told.fill(Told::Nothing);
         self.reads.iter_mut().for_each(|read| read.last.clear());
     }

@@ -108,7 +108,7 @@ fn what_was_forgotten_is_told_again_and_what_failed_is_told_once() {
         2,
         "the same value after a failure is news"
     );
-    group.forget(now);
+    group.forget();
     assert_eq!(poll(&mut group, &[], now).0.len(), 2);
 }
 

@@ -234,7 +234,15 @@ impl Poller {
         self.count_missed(index);
         let failure = self.read_all(index, &mut cycle).await;
         self.groups[index].settle();
-        self.conclude(self.groups[index].unit, cycle, failure).await
+        let unit = self.groups[index].unit;
+        let longest = self.settings.backoff_max;
+        if failure.is_none()
+            && !cycle.answered
+            && let Some(known) = self.unit_mut(unit)
+        {
+            known.put_off(Instant::now(), longest);
+        }
+        self.conclude(unit, cycle, failure).await
     }
 
     fn count_missed(&mut self, index: usize) {

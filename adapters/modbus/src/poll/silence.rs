@@ -8,11 +8,11 @@
 use floorgate_sample::Quality;
 use tokio::time::Instant;
 
-use super::{Asked, Cycle, Poller};
+use super::{Asked, Cycle, Poller, Presence};
 use crate::address::Table;
 use crate::link::Failure;
 use crate::planner::Extent;
-use crate::unit::refusal;
+use crate::unit::{is_refused, refusal};
 
 /// After so many times in a row, and the retries, that a request was not answered while the unit answered others it is taken for the reason.
 const MOST_SILENT: u32 = 3;
@@ -73,31 +73,46 @@ impl Poller {
             return;
         }
         self.unanswered(index, asked);
+        self.ask_another(unit);
+    }
+
+    /// Where nothing of the group is left but what the unit was silent over, it is asked something else first; and where nothing is
+    /// left at all of a unit or a source that is away, since nothing else would tell that it is back.
+    pub(super) async fn begin_with_another(&mut self, index: usize, cycle: &mut Cycle) -> Option<Asked> {
+        let unit = self.groups[index].unit;
+        let is_away = !self.is_sound(unit) || self.presence != Presence::Online;
+        if cycle.is_there || !(is_away || self.groups[index].has_silent(Instant::now())) {
+            return None;
+        }
+        let (of, table, extent) = self.question(unit)?;
+        let failure = match self.ask(unit, table, extent).await {
+            Ok(_) => {
+                self.heard(unit, cycle);
+                return None;
+            }
+            Err(failure) => failure,
+        };
+        if refusal(&failure).is_none() {
+            let asked = (failure, table, extent);
+            self.question_failed(unit, of, &asked);
+            return Some(asked);
+        }
+        // What is refused is found out when it is polled.
+        cycle.is_there = true;
+        if is_refused(&failure) {
+            self.heard(unit, cycle);
+        } else if is_away {
+            cycle.failing.get_or_insert((failure, table, extent));
+            self.ask_another(unit);
+        }
+        None
+    }
+
+    /// The next question whether the unit is there is another one.
+    fn ask_another(&mut self, unit: u8) {
         if let Some(known) = self.unit_mut(unit) {
             known.questions = known.questions.wrapping_add(1);
         }
-    }
-
-    /// Where nothing of the group is left but what the unit was silent over, it is asked something else first.
-    pub(super) async fn begin_with_another(&mut self, index: usize, cycle: &mut Cycle) -> Option<Asked> {
-        if cycle.is_there || !self.groups[index].has_silent(Instant::now()) {
-            return None;
-        }
-        let unit = self.groups[index].unit;
-        let (of, table, extent) = self.question(unit)?;
-        match self.ask(unit, table, extent).await {
-            Ok(_) => self.heard(unit, cycle),
-            Err(failure) => {
-                if refusal(&failure).is_none() {
-                    let asked = (failure, table, extent);
-                    self.question_failed(unit, of, &asked);
-                    return Some(asked);
-                }
-                // What is refused is found out when it is polled.
-                cycle.is_there = true;
-            }
-        }
-        None
     }
 
     /// Asks what was not answered last time, of a unit that was heard in this poll. Returns whether there was silence again, with which
@@ -157,6 +172,9 @@ impl Poller {
                     let Some(quality) = refused.or(silence) else {
                         return Some((failure, table, extent));
                     };
+                    if is_refused(&failure) {
+                        self.heard(unit, cycle);
+                    }
                     let is_silent = silence.is_some();
                     let (now, samples) = (Instant::now(), &mut cycle.samples);
                     self.groups[index].still_refused(retry, quality, is_silent, now, samples);
