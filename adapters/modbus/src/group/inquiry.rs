@@ -189,16 +189,37 @@ impl Group {
             plan(&wanted, &never, self.tables[table as usize].limits)
         };
         let suspect = self.tables[table as usize].suspect;
+        let mut known: Vec<Option<usize>> = vec![None; self.points.len()];
+        for (index, read) in self.reads.iter().enumerate() {
+            for &item in &read.items {
+                known[item] = Some(index);
+            }
+        }
         let reads = reads.into_iter().map(|read| {
             let items = read.items.into_iter().map(|index| items[index]).collect();
             let suspect = suspect.filter(|suspect| suspect.read == read.extent);
-            Reading {
-                silence: suspect.and_then(|suspect| suspect.silence),
-                ..self.reading(table, read.extent, items, false)
-            }
+            let mut reading = self.reading(table, read.extent, items, false);
+            self.take_over(&mut reading, &known);
+            reading.silence = suspect.and_then(|suspect| suspect.silence).or(reading.silence);
+            reading
         });
         let reads: Vec<Reading> = reads.collect();
         self.reads.retain(|read| read.table != table);
         self.reads.extend(reads);
+    }
+
+    /// What is known of the requests that were for the same tags holds for a request that is planned anew.
+    fn take_over(&self, reading: &mut Reading, known: &[Option<usize>]) {
+        let mut before: Vec<usize> = reading.items.iter().filter_map(|item| known[*item]).collect();
+        before.dedup();
+        let before: Vec<&Reading> = before.into_iter().map(|index| &self.reads[index]).collect();
+        let silences = before.iter().filter_map(|read| read.silence);
+        reading.silence = silences.max_by_key(|silence| silence.times);
+        reading.failing = before.iter().filter_map(|read| read.failing).min();
+        if let [same] = before[..]
+            && (same.extent, &same.items) == (reading.extent, &reading.items)
+        {
+            reading.last.clone_from(&same.last);
+        }
     }
 }

@@ -72,6 +72,13 @@ impl Group {
         Some((point.table, point.extent))
     }
 
+    /// A tag that is left out since the device refuses it.
+    pub(crate) fn refused_by_name(&self) -> Option<(Table, Extent)> {
+        let refused = self.refused.iter().find(|refused| !refused.is_silent)?;
+        let point = &self.points[refused.item];
+        Some((point.table, point.extent))
+    }
+
     /// Whether one of the tags that were not answered is to be tried again.
     pub(super) fn is_silent_due(&self, now: Instant) -> bool {
         self.silent_due <= now && self.refused.iter().any(|refused| refused.is_silent)

@@ -14,7 +14,7 @@ pub(super) struct Silence {
     /// When it was last asked in vain.
     last: Instant,
     /// How often in a row: the first time, and whenever the unit had just answered something else.
-    times: u32,
+    pub times: u32,
     /// What its tags are for it.
     quality: Quality,
 }
@@ -47,6 +47,11 @@ impl Group {
     /// Whether something is to be asked that the unit was silent over.
     pub(crate) fn has_silent(&self, now: Instant) -> bool {
         self.reads.iter().any(|read| read.silence.is_some()) || self.is_silent_due(now)
+    }
+
+    /// Whether something is asked in each poll.
+    pub(crate) fn has_requests(&self) -> bool {
+        !self.reads.is_empty()
     }
 
     /// A request of which no silence is known.

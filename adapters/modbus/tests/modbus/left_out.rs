@@ -1,13 +1,15 @@
 //! Requests that get no answer of use, of a unit that answers others: each is found out, and costs nothing else.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
+use floorgate_adapter_api::Value;
 use floorgate_adapter_api::conformance::{AMPLE, Running, Seen};
 use tokio_modbus::ExceptionCode;
 
 use crate::device::{Device, Server, Wire};
 use crate::isolation::device_and_run;
-use crate::mute::holding;
+use crate::mute::{asked, holding, offlines, tags, until_found};
 
 /// Waits until the device was asked so often more.
 async fn until_asked(device: &Device, run: &mut Running, more: usize) -> Vec<Seen> {
@@ -75,4 +77,65 @@ async fn nothing_is_told_of_a_source_that_is_away() {
         assert!(first.is_some_and(Seen::is_online), "{exception:?}: {seen:#?}");
         run.stop("while connected").await;
     }
+}
+
+#[tokio::test]
+async fn what_is_known_of_a_silent_request_outlives_that_another_is_left_out() {
+    let places = [1, 50, 90];
+    let (addresses, shown) = tags(&places);
+    let addresses: Vec<&str> = addresses.iter().map(String::as_str).collect();
+    let (device, _server, mut run) = device_and_run(holding(&places), "max_gap: 0\n", &addresses).await;
+    run.until_shown("the values arrive", &shown).await;
+    let mute = HashSet::from([50, 90]);
+    let before = device.tables().asked.len();
+    device.unit(1, |unit| unit.mute = mute.clone());
+    let seen = until_found(&mut run, &shown, &[1, 2]).await;
+    assert_eq!(offlines(&seen), 1, "{seen:#?}");
+    let asked = asked(&device, before, &mute);
+    assert_eq!(
+        asked.iter().filter(|asked| asked.1).count(),
+        6,
+        "three silences each: {asked:?}"
+    );
+    run.stop("while connected").await;
+}
+
+#[tokio::test]
+async fn a_unit_of_which_every_tag_is_refused_shows_that_a_second_connection_is_served() {
+    let device = Device::default()
+        .with_unit(1, |unit| unit.missing = [1].into())
+        .with_unit(2, |unit| unit.holding = [(1, 5)].into());
+    let addresses = ["{holding: 1}", "{holding: 1, unit_id: 2}"];
+    let (device, _server, mut run) = device_and_run(device, "", &addresses).await;
+    run.until_shown("the other unit's value arrives", &[(1, Value::UInt(5))])
+        .await;
+    device.unit(2, |unit| unit.silent = true);
+    until_bad(&mut run, &[1]).await;
+    device.unit(2, |unit| unit.silent = false);
+    run.until_shown("it is back", &[(1, Value::UInt(5))]).await;
+    run.stop("while connected").await;
+}
+
+#[tokio::test]
+async fn each_of_many_dead_units_is_tried() {
+    let dead = [2, 3, 4];
+    let mut device = holding(&[1]);
+    for unit in dead {
+        device = device.with_unit(unit, |unit| unit.holding = [(1, 5)].into());
+    }
+    let own = dead.map(|unit| format!("{{holding: 1, unit_id: {unit}}}"));
+    let addresses = ["{holding: 1}", &own[0], &own[1], &own[2]];
+    let settings = "timeout: 200ms\n";
+    let (device, _server, mut run) = device_and_run(device, settings, &addresses).await;
+    let value = |tag| (tag, Value::UInt(5));
+    run.until_shown("the values arrive", &[value(1), value(2), value(3)])
+        .await;
+    for unit in dead {
+        device.unit(unit, |unit| unit.silent = true);
+    }
+    until_bad(&mut run, &[1, 2, 3]).await;
+    device.unit(4, |unit| unit.silent = false);
+    run.until_shown("the last of them is tried, too", &[value(3)])
+        .await;
+    run.stop("while connected").await;
 }
