@@ -266,6 +266,12 @@ impl Poller {
         if let Some(asked) = self.begin_with_another(index, cycle).await {
             return Some(asked);
         }
+        while let Some(request) = self.groups[index].next_put_off() {
+            if let Err(asked) = self.read(index, request, cycle).await {
+                self.unanswered(index, &asked);
+                return Some(asked);
+            }
+        }
         let is_over = match self.read_silent(index, cycle).await {
             Ok(is_over) => is_over,
             Err(asked) => return Some(asked),
@@ -311,22 +317,38 @@ impl Poller {
             }
             Err(failure) => failure,
         };
-        let (now, samples) = (Instant::now(), &mut cycle.samples);
-        let (Some((quality, divisible)), Failure::Exception(exception)) = (refusal(&failure), &failure)
-        else {
+        let Failure::Exception(exception) = failure else {
             return Err((failure, table, extent));
         };
-        cycle.is_there = true;
-        if let Reaction::Failing(_) = reaction(*exception) {
-            let last_answer = self.unit(unit).and_then(|known| known.last_answer);
-            if !self.groups[index].failed(request, now, last_answer) {
-                cycle.failing.get_or_insert((failure, table, extent));
-                return Ok(());
+        let (now, samples) = (Instant::now(), &mut cycle.samples);
+        let last_answer = self.unit(unit).and_then(|known| known.last_answer);
+        let group = &mut self.groups[index];
+        match reaction(exception) {
+            Reaction::Refused { quality, divisible } => {
+                group.reached(request);
+                group.refused(request, quality, divisible, now, samples);
+                self.heard(unit, cycle);
             }
-            self.groups[index].refused(request, quality, divisible, now, samples);
-        } else {
-            self.groups[index].refused(request, quality, divisible, now, samples);
-            self.heard(unit, cycle);
+            Reaction::Failing(quality) => {
+                cycle.is_there = true;
+                group.reached(request);
+                if group.failed(request, now, last_answer) {
+                    group.refused(request, quality, true, now, samples);
+                } else {
+                    cycle.failing.get_or_insert((failure, table, extent));
+                }
+            }
+            // That the unit is reached was just seen.
+            Reaction::Unreachable(quality) if cycle.is_there => {
+                group.put_off((table, extent));
+                if group.failed(request, now, last_answer) {
+                    group.refused(request, quality, true, now, samples);
+                }
+            }
+            Reaction::Busy(quality) if cycle.is_there => {
+                group.busy(request, quality, now, self.settings.timeout, samples);
+            }
+            Reaction::Busy(_) | Reaction::Unreachable(_) => return Err((failure, table, extent)),
         }
         Ok(())
     }

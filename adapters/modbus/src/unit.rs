@@ -71,6 +71,17 @@ pub(crate) fn is_refused(failure: &Failure) -> bool {
     matches!(failure, Failure::Exception(exception) if matches!(reaction(*exception), Reaction::Refused { .. }))
 }
 
+/// What tags are where the unit is busy, or not reached by the gateway: of one tag alone only where the unit answers others.
+pub(crate) fn put_off(failure: &Failure) -> Option<Quality> {
+    match failure {
+        Failure::Exception(exception) => match reaction(*exception) {
+            Reaction::Busy(quality) | Reaction::Unreachable(quality) => Some(quality),
+            Reaction::Failing(_) | Reaction::Refused { .. } => None,
+        },
+        _ => None,
+    }
+}
+
 /// Growing pauses, spread by chance, none longer than `longest`.
 pub(crate) fn pauses(longest: Duration) -> ExponentialBackoff {
     // The chance adds up to the pause itself, so that half of the longest is the base of the last one.

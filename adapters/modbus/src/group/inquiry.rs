@@ -66,7 +66,8 @@ impl Group {
             }
             state.replan = true;
             for item in read.items {
-                self.leave_out(item, quality, silence.is_some(), now, samples);
+                // Where a gateway gives up, the device behind it is silent.
+                self.leave_out(item, quality, silence.is_some() || read.put_off, now, samples);
             }
             return;
         }
@@ -82,6 +83,8 @@ impl Group {
         let (left, right) = read.items.split_at(read.items.len() / 2);
         let halves = [left, right].map(|items| Reading {
             silence,
+            put_off: read.put_off,
+            failing: read.failing.filter(|_| read.put_off),
             ..self.part(read.table, items.to_vec())
         });
         self.reads.splice(index..index, halves);
@@ -216,6 +219,7 @@ impl Group {
         let silences = before.iter().filter_map(|read| read.silence);
         reading.silence = silences.max_by_key(|silence| silence.times);
         reading.failing = before.iter().filter_map(|read| read.failing).min();
+        reading.put_off = before.iter().any(|read| read.put_off);
         if let [same] = before[..]
             && (same.extent, &same.items) == (reading.extent, &reading.items)
         {

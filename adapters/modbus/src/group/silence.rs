@@ -20,11 +20,11 @@ pub(super) struct Silence {
 }
 
 impl Group {
-    /// The next request of this poll of which no silence is known.
+    /// The next request of this poll of which no silence is known, and that is not put off.
     pub(crate) fn next_sound(&self) -> Option<usize> {
         self.reads
             .iter()
-            .position(|read| read.has_turn && read.silence.is_none())
+            .position(|read| read.has_turn && !read.put_off && read.silence.is_none())
     }
 
     /// The next request of this poll that was not answered last time: the one that was asked longest ago.
@@ -54,9 +54,10 @@ impl Group {
         !self.reads.is_empty()
     }
 
-    /// A request of which no silence is known.
+    /// A request of which no silence is known, and that is not put off.
     pub(crate) fn sound(&self) -> Option<(Table, Extent)> {
-        let read = self.reads.iter().find(|read| read.silence.is_none())?;
+        let is_sound = |read: &&super::Reading| read.silence.is_none() && !read.put_off;
+        let read = self.reads.iter().find(is_sound)?;
         Some((read.table, read.extent))
     }
 

@@ -12,7 +12,7 @@ use super::{Asked, Cycle, Poller, Presence};
 use crate::address::Table;
 use crate::link::Failure;
 use crate::planner::Extent;
-use crate::unit::{is_refused, refusal};
+use crate::unit::{is_refused, put_off, refusal};
 
 /// After so many times in a row, and the retries, that a request was not answered while the unit answered others it is taken for the reason.
 const MOST_SILENT: u32 = 3;
@@ -31,8 +31,9 @@ fn silence(failure: &Failure) -> Option<Quality> {
 impl Poller {
     /// There was no answer to what was asked, which may be the unit's fault: next time the unit is asked something else first.
     pub(super) fn unanswered(&mut self, index: usize, (failure, table, extent): &Asked) {
-        if let Some(quality) = silence(failure) {
-            self.groups[index].unanswered((*table, *extent), quality, Instant::now());
+        match silence(failure) {
+            Some(quality) => self.groups[index].unanswered((*table, *extent), quality, Instant::now()),
+            None => self.groups[index].put_off((*table, *extent)),
         }
     }
 
@@ -60,6 +61,10 @@ impl Poller {
         } else {
             silent.or(tag)
         };
+        let put_off = own().flat_map(|(index, group)| group.all_put_off().map(move |asked| (index, asked)));
+        let mut put_off: Vec<(usize, (Table, Extent))> = put_off.collect();
+        put_off.extend(other);
+        let other = put_off.get(number % put_off.len().max(1)).copied();
         let left_out = || own().find_map(|(index, group)| Some((index, group.left_out(number)?)));
         sound
             .or(other)
@@ -69,9 +74,6 @@ impl Poller {
 
     /// A question whether the unit is there was not answered.
     pub(super) fn question_failed(&mut self, unit: u8, index: usize, asked: &Asked) {
-        if silence(&asked.0).is_none() {
-            return;
-        }
         self.unanswered(index, asked);
         self.ask_another(unit);
     }
@@ -81,16 +83,15 @@ impl Poller {
     pub(super) async fn begin_with_another(&mut self, index: usize, cycle: &mut Cycle) -> Option<Asked> {
         let unit = self.groups[index].unit;
         let is_away = !self.is_sound(unit) || self.presence != Presence::Online;
-        if cycle.is_there || !(is_away || self.groups[index].has_silent(Instant::now())) {
+        let group = &self.groups[index];
+        let is_needed = is_away || group.has_put_off() || group.has_silent(Instant::now());
+        if cycle.is_there || !is_needed {
             return None;
         }
         let (of, table, extent) = self.question(unit)?;
-        let failure = match self.ask(unit, table, extent).await {
-            Ok(_) => {
-                self.heard(unit, cycle);
-                return None;
-            }
-            Err(failure) => failure,
+        let Err(failure) = self.ask(unit, table, extent).await else {
+            self.heard(unit, cycle);
+            return None;
         };
         if refusal(&failure).is_none() {
             let asked = (failure, table, extent);
@@ -168,14 +169,15 @@ impl Poller {
                 Err(failure) => {
                     // What was not answered now, while the rest of the poll was, is this tag's matter and not the unit's.
                     let silence = silence(&failure).filter(|_| cycle.is_there);
+                    let put_off = put_off(&failure).filter(|_| cycle.is_there);
                     let refused = refusal(&failure).map(|(quality, _)| quality);
-                    let Some(quality) = refused.or(silence) else {
+                    let Some(quality) = refused.or(silence).or(put_off) else {
                         return Some((failure, table, extent));
                     };
                     if is_refused(&failure) {
                         self.heard(unit, cycle);
                     }
-                    let is_silent = silence.is_some();
+                    let is_silent = silence.is_some() || put_off.is_some();
                     let (now, samples) = (Instant::now(), &mut cycle.samples);
                     self.groups[index].still_refused(retry, quality, is_silent, now, samples);
                     if is_silent {

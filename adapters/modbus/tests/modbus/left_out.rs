@@ -3,13 +3,15 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use floorgate_adapter_api::Value;
 use floorgate_adapter_api::conformance::{AMPLE, Running, Seen};
+use floorgate_adapter_api::{Quality, Value};
 use tokio_modbus::ExceptionCode;
 
 use crate::device::{Device, Server, Wire};
 use crate::isolation::device_and_run;
 use crate::mute::{asked, holding, offlines, tags, until_found};
+
+const BAD_SERVER_TOO_BUSY: Quality = Quality(0x80EE_0000);
 
 /// Waits until the device was asked so often more.
 async fn until_asked(device: &Device, run: &mut Running, more: usize) -> Vec<Seen> {
@@ -138,4 +140,78 @@ async fn each_of_many_dead_units_is_tried() {
     run.until_shown("the last of them is tried, too", &[value(3)])
         .await;
     run.stop("while connected").await;
+}
+
+#[tokio::test]
+async fn a_request_that_the_gateway_gives_up_is_found_out_and_the_others_are_read() {
+    // As one of several requests, and as the first of them; alone, and with others in a request.
+    for (places, bad) in [(vec![1, 50, 90], 1), (vec![1, 50, 90], 0), (vec![1, 2, 3, 50], 1)] {
+        let (addresses, shown) = tags(&places);
+        let addresses: Vec<&str> = addresses.iter().map(String::as_str).collect();
+        for is_so_from_the_start in [false, true] {
+            let device = holding(&places);
+            let answers = || [(places[bad], ExceptionCode::GatewayTargetDevice)].into();
+            if is_so_from_the_start {
+                device.unit(1, |unit| unit.answers = answers());
+            }
+            let (device, _server, mut run) = device_and_run(device, "max_gap: 0\n", &addresses).await;
+            if !is_so_from_the_start {
+                run.until_shown("the values arrive", &shown).await;
+                device.unit(1, |unit| unit.answers = answers());
+            }
+            let mut seen = until_bad(&mut run, &[bad]).await;
+            while run.metrics.failed_tags.get() != 1 {
+                seen.extend(run.next(Duration::from_millis(5)).await);
+            }
+            let changed = |place: &u16| (*place, *place + 1_000);
+            device.unit(1, |unit| unit.holding = places.iter().map(changed).collect());
+            let values = places.iter().map(|place| Value::UInt(u64::from(*place) + 1_000));
+            let mut others: Vec<(usize, Value)> = values.enumerate().collect();
+            others.remove(bad);
+            seen.extend(run.until_shown("all others are read", &others).await);
+            let is_first = places[bad] == 1 || places[1] == 2;
+            assert!(
+                offlines(&seen) <= usize::from(is_first),
+                "{places:?}, {bad}: {seen:#?}"
+            );
+            let is_so = |seen: &Seen| {
+                seen.sample_of(bad)
+                    .is_some_and(|sample| sample.quality == Quality::BAD_NO_COMMUNICATION)
+            };
+            assert!(seen.iter().any(is_so), "{seen:#?}");
+            assert_eq!(device.tables().connections, 1, "an exception ends no connection");
+            run.stop("while connected").await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_request_over_which_the_unit_is_always_busy_is_bad_and_keeps_nothing_from_the_others() {
+    let places = [1, 50, 90];
+    let (addresses, shown) = tags(&places);
+    let addresses: Vec<&str> = addresses.iter().map(String::as_str).collect();
+    for busy in [0, 1] {
+        let (device, _server, mut run) = device_and_run(holding(&places), "max_gap: 0\n", &addresses).await;
+        run.until_shown("the values arrive", &shown).await;
+        device.unit(1, |unit| {
+            unit.answers = [(places[busy], ExceptionCode::ServerDeviceBusy)].into();
+            unit.holding.insert(90, 7);
+        });
+        let mut seen = run
+            .until_shown("what is behind it is read", &[(2, Value::UInt(7))])
+            .await;
+        seen.extend(until_bad(&mut run, &[busy]).await);
+        let is_so = |seen: &Seen| {
+            seen.sample_of(busy)
+                .is_some_and(|sample| sample.quality == BAD_SERVER_TOO_BUSY)
+        };
+        assert!(seen.last().is_some_and(is_so), "{seen:#?}");
+        seen.extend(until_asked(&device, &mut run, 12).await);
+        assert_eq!(offlines(&seen), 0, "{seen:#?}");
+        device.unit(1, |unit| unit.answers.clear());
+        let seen = run.until_shown("it is read again", &shown[busy..=busy]).await;
+        assert!(seen.iter().any(|seen| seen.is_gap_of(busy)), "{seen:#?}");
+        assert_eq!(device.tables().connections, 1);
+        run.stop("while connected").await;
+    }
 }
