@@ -196,3 +196,21 @@ fn halves_of_what_was_not_answered_need_one_more_silence_each() {
     }
     assert_eq!(samples.len(), 4, "it is told once");
 }
+
+#[test]
+fn tags_of_one_register_are_left_out_together() {
+    let now = Instant::now();
+    let mut group = group(&[1, 1, 1, 1, 2], now);
+    let mut samples = Vec::new();
+    for polls in 1..=3 {
+        group.begin(now + 100 * MS * polls);
+        group.silent(0, Quality::BAD_TIMEOUT, 3, now, &mut samples);
+    }
+    let requests = (0..).map_while(|index| group.request(index));
+    assert!(
+        requests.map(|(_, extent)| extent.start).eq([1, 2]),
+        "halved between the registers"
+    );
+    group.silent(0, Quality::BAD_TIMEOUT, 3, now, &mut samples);
+    assert_eq!(group.refused_count(), 4, "nothing tells them apart");
+}

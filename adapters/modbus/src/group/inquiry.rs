@@ -59,8 +59,9 @@ impl Group {
         }
         let read = self.reads.remove(index);
         let over_holes = self.has_holes(&read);
+        let middle = self.middle(&read.items).filter(|_| divisible);
         let state = &mut self.tables[read.table as usize];
-        if read.items.len() == 1 || !divisible {
+        let Some(middle) = middle else {
             if let Some(inquiry) = &mut state.inquiry {
                 inquiry.culprits += read.items.len();
             }
@@ -70,7 +71,7 @@ impl Group {
                 self.leave_out(item, quality, silence.is_some() || read.put_off, now, samples);
             }
             return;
-        }
+        };
         let inquiry = state.inquiry.get_or_insert(Inquiry {
             read: read.extent,
             silence,
@@ -80,7 +81,7 @@ impl Group {
             longest_answered: 0,
         });
         inquiry.shortest_refused = inquiry.shortest_refused.min(read.extent.len);
-        let (left, right) = read.items.split_at(read.items.len() / 2);
+        let (left, right) = read.items.split_at(middle);
         let halves = [left, right].map(|items| Reading {
             silence,
             put_off: read.put_off,
@@ -88,6 +89,14 @@ impl Group {
             ..self.part(read.table, items.to_vec())
         });
         self.reads.splice(index..index, halves);
+    }
+
+    /// Where a request is halved: not between tags that are read from the same place, as they cannot be told apart. `None` where all
+    /// are.
+    fn middle(&self, items: &[usize]) -> Option<usize> {
+        let extent = |place: usize| self.points[items[place]].extent;
+        let borders = (1..items.len()).filter(|place| extent(place - 1) != extent(*place));
+        borders.min_by_key(|place| place.abs_diff(items.len() / 2))
     }
 
     /// A part of a refused read.
@@ -138,7 +147,9 @@ impl Group {
                     silence: inquiry.silence,
                 };
                 let before = state.suspect.replace(suspect);
-                if before.is_none_or(|before| before.read != inquiry.read) {
+                // A part as long as the whole was answered: then its length is not the reason.
+                let is_passing = inquiry.longest_answered >= inquiry.read.len;
+                if is_passing || before.is_none_or(|before| before.read != inquiry.read) {
                     debug!(
                         source = self.source,
                         unit = self.unit,

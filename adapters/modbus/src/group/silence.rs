@@ -80,7 +80,7 @@ impl Group {
     /// There was no answer to what was asked, which may be the unit's fault.
     pub(crate) fn unanswered(&mut self, asked: (Table, Extent), quality: Quality, now: Instant) {
         let own = |read: &&mut super::Reading| (read.table, read.extent) == asked;
-        if let Some(read) = self.reads.iter_mut().find(own) {
+        for read in self.reads.iter_mut().filter(own) {
             let times = read.silence.map_or(1, |silence| silence.times);
             read.silence = Some(Silence {
                 last: now,

@@ -215,3 +215,40 @@ async fn a_request_over_which_the_unit_is_always_busy_is_bad_and_keeps_nothing_f
         run.stop("while connected").await;
     }
 }
+
+#[tokio::test]
+async fn a_silent_tag_is_tried_again_though_refused_ones_are_due_at_every_poll() {
+    let places = [1, 20, 50];
+    let addresses = places.map(|place| format!("{{holding: {place}, every: 200ms}}"));
+    let addresses: Vec<&str> = addresses.iter().map(String::as_str).collect();
+    let shown = tags(&places).1;
+    let device = holding(&places);
+    device.unit(1, |unit| {
+        unit.missing = [20].into();
+        unit.mute = [50].into();
+    });
+    let settings = "max_gap: 0\nretry_refused: 100ms\n";
+    let (device, _server, mut run) = device_and_run(device, settings, &addresses).await;
+    until_found(&mut run, &shown, &[1, 2]).await;
+    device.unit(1, |unit| unit.mute.clear());
+    run.until_shown("it is read again", &shown[2..]).await;
+    run.stop("while connected").await;
+}
+
+#[tokio::test]
+async fn bits_of_one_register_are_not_told_apart() {
+    let bits = (0..16).map(|bit| format!("{{holding: 50, bit: {bit}}}"));
+    let addresses: Vec<String> = ["{holding: 1}".to_owned()].into_iter().chain(bits).collect();
+    let addresses: Vec<&str> = addresses.iter().map(String::as_str).collect();
+    let device = holding(&[1]);
+    device.unit(1, |unit| unit.mute = [50].into());
+    let (device, _server, mut run) = device_and_run(device, "max_gap: 0\n", &addresses).await;
+    let all: Vec<usize> = (1..=16).collect();
+    until_bad(&mut run, &all).await;
+    while run.metrics.failed_tags.get() != 16 {
+        run.next(Duration::from_millis(5)).await;
+    }
+    let asked = asked(&device, 0, &HashSet::from([50]));
+    assert_eq!(asked.iter().filter(|asked| asked.1).count(), 3, "{asked:?}");
+    run.stop("while connected").await;
+}
