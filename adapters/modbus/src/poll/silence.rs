@@ -140,7 +140,7 @@ impl Poller {
     }
 
     /// On a line without transaction numbers a late answer must have passed before the unit is asked again.
-    fn let_pass(&mut self, index: usize, failure: &Failure) {
+    pub(super) fn let_pass(&mut self, index: usize, failure: &Failure) {
         let unit = self.groups[index].unit;
         if let Failure::Timeout(timeout) = failure
             && self.settings.endpoint.is_serial()

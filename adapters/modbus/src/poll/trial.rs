@@ -143,8 +143,11 @@ impl Poller {
                 self.context.metrics.requests.inc();
                 self.count(&failure);
                 let asked = (failure, table, extent);
-                self.question_failed(unit, group, &asked);
-                self.blame(unit, &asked);
+                // It may have answered a request on the first connection meanwhile.
+                if !self.is_sound(unit) {
+                    self.question_failed(unit, group, &asked);
+                    self.blame(unit, &asked);
+                }
             }
             Tried::Alone(reason) => {
                 info!(

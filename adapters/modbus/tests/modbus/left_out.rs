@@ -3,8 +3,9 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use floorgate_adapter_api::conformance::{AMPLE, Running, Seen};
+use floorgate_adapter_api::conformance::{AMPLE, Demands, Planned, Running, Seen};
 use floorgate_adapter_api::{Quality, Value};
+use floorgate_adapter_modbus::Modbus;
 use tokio_modbus::ExceptionCode;
 
 use crate::device::{Device, Server, Wire};
@@ -250,5 +251,44 @@ async fn bits_of_one_register_are_not_told_apart() {
     }
     let asked = asked(&device, 0, &HashSet::from([50]));
     assert_eq!(asked.iter().filter(|asked| asked.1).count(), 3, "{asked:?}");
+    run.stop("while connected").await;
+}
+
+#[tokio::test]
+async fn a_silent_register_that_is_asked_for_on_demand_costs_the_polls_a_connection_and_no_more() {
+    let device = holding(&[1]);
+    device.unit(1, |unit| unit.mute = [50].into());
+    let mut server = Server::new(Wire::Tcp, device.clone());
+    server.start().await;
+    let settings = format!(
+        "connect: {}\npoll_interval: 5ms\ntimeout: 100ms\n",
+        server.connect()
+    );
+    let demands = Demands {
+        on_demand: vec![1],
+        snapshots: vec![vec![1]],
+    };
+    let addresses = ["{holding: 1}", "{holding: 50}"].map(str::to_owned);
+    let folder = std::env::temp_dir();
+    let limit = Duration::from_secs(15);
+    let mut run = Planned::demanding(&Modbus, &settings, &addresses, &demands, &folder, limit).run(AMPLE);
+    run.until_shown("the watched tag arrives", &[(0, Value::UInt(1))])
+        .await;
+    for value in [7, 8] {
+        run.ask(&[1]);
+        let answered = run.answer().await;
+        let told = answered.answer.result.expect_err("it is not answered");
+        assert!(told.contains("no answer within 100ms"), "{told}");
+        device.unit(1, |unit| unit.holding = [(1, value)].into());
+        let shown = (0, Value::UInt(u64::from(value)));
+        let seen = run.until_shown("watching goes on", &[shown]).await;
+        assert_eq!(offlines(&seen), 0, "{seen:#?}");
+        assert!(seen.iter().any(|seen| seen.is_gap_of(0)), "{seen:#?}");
+    }
+    // Whether the unit has gone, the next poll says.
+    device.unit(1, |unit| unit.silent = true);
+    run.ask(&[1]);
+    assert!(run.answer().await.answer.result.is_err());
+    run.until("the loss is told", Seen::is_offline).await;
     run.stop("while connected").await;
 }
