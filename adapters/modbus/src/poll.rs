@@ -84,6 +84,8 @@ struct Cycle {
     answered: bool,
     /// The unit answered whatever it was.
     is_there: bool,
+    /// It was in trouble until it answered in this poll.
+    is_back: bool,
     /// What the unit said that it failed with.
     failing: Option<Asked>,
 }
@@ -259,6 +261,10 @@ impl Poller {
         let unit = self.groups[index].unit;
         while let Some(request) = self.groups[index].next_sound() {
             if let Err(asked) = self.read(index, request, cycle).await {
+                // It was left alone for a silence, and has answered since: another silence is the request's.
+                if cycle.is_back && self.borne(index, request, &asked, cycle) {
+                    return None;
+                }
                 self.unanswered(index, &asked);
                 return Some(asked);
             }

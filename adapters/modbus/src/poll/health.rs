@@ -21,6 +21,7 @@ impl Poller {
         };
         known.last_answer = Some(Instant::now());
         if let Some(trouble) = known.trouble.take() {
+            cycle.is_back = true;
             info!(source = self.context.name, unit, "the unit answers again");
             let tags = self
                 .groups

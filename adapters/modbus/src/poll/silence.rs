@@ -125,18 +125,26 @@ impl Poller {
             let Err(asked) = self.read(index, request, cycle).await else {
                 continue;
             };
-            let Some(quality) = silence(&asked.0) else {
+            if !self.borne(index, request, &asked, cycle) {
                 // An answer, of a unit that is busy or not reached, is about the unit.
                 return Err(asked);
-            };
-            let retries = u32::from(self.settings.retries);
-            let (now, group) = (Instant::now(), &mut self.groups[index]);
-            group.silent(request, quality, retries + MOST_SILENT, now, &mut cycle.samples);
-            group.doubt(retries, &mut cycle.samples);
-            self.let_pass(index, &asked.0);
+            }
             return Ok(true);
         }
         Ok(false)
+    }
+
+    /// A silence that is a request's own fault. Returns whether it was one.
+    pub(super) fn borne(&mut self, index: usize, request: usize, asked: &Asked, cycle: &mut Cycle) -> bool {
+        let Some(quality) = silence(&asked.0) else {
+            return false;
+        };
+        let retries = u32::from(self.settings.retries);
+        let (now, group) = (Instant::now(), &mut self.groups[index]);
+        group.silent(request, quality, retries + MOST_SILENT, now, &mut cycle.samples);
+        group.doubt(retries, &mut cycle.samples);
+        self.let_pass(index, &asked.0);
+        true
     }
 
     /// On a line without transaction numbers a late answer must have passed before the unit is asked again.

@@ -292,3 +292,21 @@ async fn a_silent_register_that_is_asked_for_on_demand_costs_the_polls_a_connect
     run.until("the loss is told", Seen::is_offline).await;
     run.stop("while connected").await;
 }
+
+#[tokio::test]
+async fn what_is_read_is_not_withheld_until_all_that_is_silent_was_asked() {
+    let places = [1, 50, 60, 70, 80, 90, 100];
+    let (addresses, shown) = tags(&places);
+    let addresses: Vec<&str> = addresses.iter().map(String::as_str).collect();
+    let mute = HashSet::from([50, 60, 70, 80, 90, 100]);
+    let device = holding(&places);
+    device.unit(1, |unit| unit.mute = mute.clone());
+    let settings = "max_gap: 0\ntimeout: 300ms\n";
+    let (device, _server, mut run) = device_and_run(device, settings, &addresses).await;
+    run.until_shown("what is answered is shown", &shown[..1]).await;
+    let asked = asked(&device, 0, &mute);
+    let silences = asked.iter().filter(|asked| asked.1).count();
+    // The first may be the unit's, and another poll may have begun.
+    assert!(silences <= 3, "{asked:?}");
+    run.stop("while connected").await;
+}
