@@ -6,6 +6,7 @@
 //! length of the request: it is asked as before once more, and if that is refused too the group does without. A request
 //! that is not answered, of a unit that answers others, is halved in the same way.
 
+mod busy;
 mod inquiry;
 mod refused;
 mod silence;
@@ -70,6 +71,8 @@ struct Reading {
     open: bool,
     /// Since when the unit fails with it.
     failing: Option<Instant>,
+    /// The unit was busy last time, or the gateway did not reach it: it is asked after the others.
+    put_off: bool,
     /// There was no answer to it last time, or none that can be read.
     silence: Option<Silence>,
     /// It is still to be asked in this poll.
@@ -184,6 +187,7 @@ impl Group {
             return Vec::new();
         };
         let state = &mut self.tables[read.table as usize];
+        read.put_off = false;
         let was_silent = read.silence.take().is_some();
         let was_away = read.failing.take().is_some() || was_silent || read.open;
         let missed = read
@@ -268,6 +272,7 @@ impl Group {
             last: Vec::new(),
             open,
             failing: None,
+            put_off: false,
             silence: None,
             has_turn: false,
         }
@@ -283,9 +288,13 @@ impl Group {
         self.reads.iter_mut().for_each(|read| read.last.clear());
     }
 
-    /// The source is lost: nothing that was told holds any longer, and all is read when it can be, also what is read seldom.
-    pub(crate) fn forget(&mut self, now: Instant) {
+    /// It is to be read at once, also where it is read seldom.
+    pub(crate) fn hasten(&mut self, now: Instant) {
         self.due = self.due.min(now);
+    }
+
+    /// The source is lost: nothing that was told holds any longer.
+    pub(crate) fn forget(&mut self) {
         self.told.fill(Told::Nothing);
         self.reads.iter_mut().for_each(|read| read.last.clear());
     }

@@ -108,7 +108,7 @@ fn what_was_forgotten_is_told_again_and_what_failed_is_told_once() {
         2,
         "the same value after a failure is news"
     );
-    group.forget(now);
+    group.forget();
     assert_eq!(poll(&mut group, &[], now).0.len(), 2);
 }
 
@@ -195,4 +195,22 @@ fn halves_of_what_was_not_answered_need_one_more_silence_each() {
         assert_eq!(left, requests, "what was asked longest ago comes first");
     }
     assert_eq!(samples.len(), 4, "it is told once");
+}
+
+#[test]
+fn tags_of_one_register_are_left_out_together() {
+    let now = Instant::now();
+    let mut group = group(&[1, 1, 1, 1, 2], now);
+    let mut samples = Vec::new();
+    for polls in 1..=3 {
+        group.begin(now + 100 * MS * polls);
+        group.silent(0, Quality::BAD_TIMEOUT, 3, now, &mut samples);
+    }
+    let requests = (0..).map_while(|index| group.request(index));
+    assert!(
+        requests.map(|(_, extent)| extent.start).eq([1, 2]),
+        "halved between the registers"
+    );
+    group.silent(0, Quality::BAD_TIMEOUT, 3, now, &mut samples);
+    assert_eq!(group.refused_count(), 4, "nothing tells them apart");
 }

@@ -84,6 +84,8 @@ struct Cycle {
     answered: bool,
     /// The unit answered whatever it was.
     is_there: bool,
+    /// It was in trouble until it answered in this poll.
+    is_back: bool,
     /// What the unit said that it failed with.
     failing: Option<Asked>,
 }
@@ -234,7 +236,15 @@ impl Poller {
         self.count_missed(index);
         let failure = self.read_all(index, &mut cycle).await;
         self.groups[index].settle();
-        self.conclude(self.groups[index].unit, cycle, failure).await
+        let unit = self.groups[index].unit;
+        let longest = self.settings.backoff_max;
+        if failure.is_none()
+            && !cycle.answered
+            && let Some(known) = self.unit_mut(unit)
+        {
+            known.put_off(Instant::now(), longest);
+        }
+        self.conclude(unit, cycle, failure).await
     }
 
     fn count_missed(&mut self, index: usize) {
@@ -251,12 +261,22 @@ impl Poller {
         let unit = self.groups[index].unit;
         while let Some(request) = self.groups[index].next_sound() {
             if let Err(asked) = self.read(index, request, cycle).await {
+                // It was left alone for a silence, and has answered since: another silence is the request's.
+                if cycle.is_back && self.borne(index, request, &asked, cycle) {
+                    return None;
+                }
                 self.unanswered(index, &asked);
                 return Some(asked);
             }
         }
         if let Some(asked) = self.begin_with_another(index, cycle).await {
             return Some(asked);
+        }
+        while let Some(request) = self.groups[index].next_put_off() {
+            if let Err(asked) = self.read(index, request, cycle).await {
+                self.unanswered(index, &asked);
+                return Some(asked);
+            }
         }
         let is_over = match self.read_silent(index, cycle).await {
             Ok(is_over) => is_over,
@@ -303,22 +323,38 @@ impl Poller {
             }
             Err(failure) => failure,
         };
-        let (now, samples) = (Instant::now(), &mut cycle.samples);
-        let (Some((quality, divisible)), Failure::Exception(exception)) = (refusal(&failure), &failure)
-        else {
+        let Failure::Exception(exception) = failure else {
             return Err((failure, table, extent));
         };
-        cycle.is_there = true;
-        if let Reaction::Failing(_) = reaction(*exception) {
-            let last_answer = self.unit(unit).and_then(|known| known.last_answer);
-            if !self.groups[index].failed(request, now, last_answer) {
-                cycle.failing.get_or_insert((failure, table, extent));
-                return Ok(());
+        let (now, samples) = (Instant::now(), &mut cycle.samples);
+        let last_answer = self.unit(unit).and_then(|known| known.last_answer);
+        let group = &mut self.groups[index];
+        match reaction(exception) {
+            Reaction::Refused { quality, divisible } => {
+                group.reached(request);
+                group.refused(request, quality, divisible, now, samples);
+                self.heard(unit, cycle);
             }
-            self.groups[index].refused(request, quality, divisible, now, samples);
-        } else {
-            self.groups[index].refused(request, quality, divisible, now, samples);
-            self.heard(unit, cycle);
+            Reaction::Failing(quality) => {
+                cycle.is_there = true;
+                group.reached(request);
+                if group.failed(request, now, last_answer) {
+                    group.refused(request, quality, true, now, samples);
+                } else {
+                    cycle.failing.get_or_insert((failure, table, extent));
+                }
+            }
+            // That the unit is reached was just seen.
+            Reaction::Unreachable(quality) if cycle.is_there => {
+                group.put_off((table, extent));
+                if group.failed(request, now, last_answer) {
+                    group.refused(request, quality, true, now, samples);
+                }
+            }
+            Reaction::Busy(quality) if cycle.is_there => {
+                group.busy(request, quality, now, self.settings.timeout, samples);
+            }
+            Reaction::Busy(_) | Reaction::Unreachable(_) => return Err((failure, table, extent)),
         }
         Ok(())
     }

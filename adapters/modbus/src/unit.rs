@@ -66,6 +66,22 @@ pub(crate) fn refusal(failure: &Failure) -> Option<(Quality, bool)> {
     }
 }
 
+/// Whether what was asked is refused by name, which only a unit does that is there and well.
+pub(crate) fn is_refused(failure: &Failure) -> bool {
+    matches!(failure, Failure::Exception(exception) if matches!(reaction(*exception), Reaction::Refused { .. }))
+}
+
+/// What tags are where the unit is busy, or not reached by the gateway: of one tag alone only where the unit answers others.
+pub(crate) fn put_off(failure: &Failure) -> Option<Quality> {
+    match failure {
+        Failure::Exception(exception) => match reaction(*exception) {
+            Reaction::Busy(quality) | Reaction::Unreachable(quality) => Some(quality),
+            Reaction::Failing(_) | Reaction::Refused { .. } => None,
+        },
+        _ => None,
+    }
+}
+
 /// Growing pauses, spread by chance, none longer than `longest`.
 pub(crate) fn pauses(longest: Duration) -> ExponentialBackoff {
     // The chance adds up to the pause itself, so that half of the longest is the base of the last one.
@@ -151,6 +167,13 @@ impl Unit {
             Patience::Retries(retries) => trouble.failures > u32::from(retries),
             Patience::Lasting(time) => now.saturating_duration_since(trouble.since) >= time,
         };
+    }
+
+    /// A try has told nothing of it: it is asked again after the next pause, where it is in trouble.
+    pub(crate) fn put_off(&mut self, now: Instant, longest: Duration) {
+        if let Some(trouble) = &mut self.trouble {
+            trouble.next_try = now + trouble.pauses.next().unwrap_or(longest);
+        }
     }
 
     /// Whether its tags are known to be bad.

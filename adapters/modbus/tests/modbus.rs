@@ -8,6 +8,8 @@ mod device;
 mod faults;
 #[path = "modbus/isolation.rs"]
 mod isolation;
+#[path = "modbus/left_out.rs"]
+mod left_out;
 #[path = "modbus/mute.rs"]
 mod mute;
 #[path = "modbus/probe.rs"]

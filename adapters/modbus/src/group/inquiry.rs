@@ -59,17 +59,19 @@ impl Group {
         }
         let read = self.reads.remove(index);
         let over_holes = self.has_holes(&read);
+        let middle = self.middle(&read.items).filter(|_| divisible);
         let state = &mut self.tables[read.table as usize];
-        if read.items.len() == 1 || !divisible {
+        let Some(middle) = middle else {
             if let Some(inquiry) = &mut state.inquiry {
                 inquiry.culprits += read.items.len();
             }
             state.replan = true;
             for item in read.items {
-                self.leave_out(item, quality, silence.is_some(), now, samples);
+                // Where a gateway gives up, the device behind it is silent.
+                self.leave_out(item, quality, silence.is_some() || read.put_off, now, samples);
             }
             return;
-        }
+        };
         let inquiry = state.inquiry.get_or_insert(Inquiry {
             read: read.extent,
             silence,
@@ -79,12 +81,22 @@ impl Group {
             longest_answered: 0,
         });
         inquiry.shortest_refused = inquiry.shortest_refused.min(read.extent.len);
-        let (left, right) = read.items.split_at(read.items.len() / 2);
+        let (left, right) = read.items.split_at(middle);
         let halves = [left, right].map(|items| Reading {
             silence,
+            put_off: read.put_off,
+            failing: read.failing.filter(|_| read.put_off),
             ..self.part(read.table, items.to_vec())
         });
         self.reads.splice(index..index, halves);
+    }
+
+    /// Where a request is halved: not between tags that are read from the same place, as they cannot be told apart. `None` where all
+    /// are.
+    fn middle(&self, items: &[usize]) -> Option<usize> {
+        let extent = |place: usize| self.points[items[place]].extent;
+        let borders = (1..items.len()).filter(|place| extent(place - 1) != extent(*place));
+        borders.min_by_key(|place| place.abs_diff(items.len() / 2))
     }
 
     /// A part of a refused read.
@@ -135,7 +147,9 @@ impl Group {
                     silence: inquiry.silence,
                 };
                 let before = state.suspect.replace(suspect);
-                if before.is_none_or(|before| before.read != inquiry.read) {
+                // A part as long as the whole was answered: then its length is not the reason.
+                let is_passing = inquiry.longest_answered >= inquiry.read.len;
+                if is_passing || before.is_none_or(|before| before.read != inquiry.read) {
                     debug!(
                         source = self.source,
                         unit = self.unit,
@@ -189,16 +203,38 @@ impl Group {
             plan(&wanted, &never, self.tables[table as usize].limits)
         };
         let suspect = self.tables[table as usize].suspect;
+        let mut known: Vec<Option<usize>> = vec![None; self.points.len()];
+        for (index, read) in self.reads.iter().enumerate() {
+            for &item in &read.items {
+                known[item] = Some(index);
+            }
+        }
         let reads = reads.into_iter().map(|read| {
             let items = read.items.into_iter().map(|index| items[index]).collect();
             let suspect = suspect.filter(|suspect| suspect.read == read.extent);
-            Reading {
-                silence: suspect.and_then(|suspect| suspect.silence),
-                ..self.reading(table, read.extent, items, false)
-            }
+            let mut reading = self.reading(table, read.extent, items, false);
+            self.take_over(&mut reading, &known);
+            reading.silence = suspect.and_then(|suspect| suspect.silence).or(reading.silence);
+            reading
         });
         let reads: Vec<Reading> = reads.collect();
         self.reads.retain(|read| read.table != table);
         self.reads.extend(reads);
+    }
+
+    /// What is known of the requests that were for the same tags holds for a request that is planned anew.
+    fn take_over(&self, reading: &mut Reading, known: &[Option<usize>]) {
+        let mut before: Vec<usize> = reading.items.iter().filter_map(|item| known[*item]).collect();
+        before.dedup();
+        let before: Vec<&Reading> = before.into_iter().map(|index| &self.reads[index]).collect();
+        let silences = before.iter().filter_map(|read| read.silence);
+        reading.silence = silences.max_by_key(|silence| silence.times);
+        reading.failing = before.iter().filter_map(|read| read.failing).min();
+        reading.put_off = before.iter().any(|read| read.put_off);
+        if let [same] = before[..]
+            && (same.extent, &same.items) == (reading.extent, &reading.items)
+        {
+            reading.last.clone_from(&same.last);
+        }
     }
 }

@@ -72,17 +72,27 @@ impl Group {
         Some((point.table, point.extent))
     }
 
+    /// A tag that is left out since the device refuses it.
+    pub(crate) fn refused_by_name(&self) -> Option<(Table, Extent)> {
+        let refused = self.refused.iter().find(|refused| !refused.is_silent)?;
+        let point = &self.points[refused.item];
+        Some((point.table, point.extent))
+    }
+
     /// Whether one of the tags that were not answered is to be tried again.
     pub(super) fn is_silent_due(&self, now: Instant) -> bool {
         self.silent_due <= now && self.refused.iter().any(|refused| refused.is_silent)
     }
 
-    /// A tag that is to be tried again: one that was refused, or else one that was not answered.
+    /// A tag that is to be tried again: what has been due for longest, of those that are not answered the first.
     pub(crate) fn retry(&self, now: Instant) -> Option<Retry> {
         let is_due = |refused: &&Refused| !refused.is_silent && refused.next_try <= now;
-        let refused = self.refused.iter().find(is_due);
+        let refused = self.refused.iter().filter(is_due);
+        let refused = refused.map(|refused| (refused.next_try, refused));
         let silent = self.refused.iter().find(|refused| refused.is_silent);
-        let refused = refused.or(silent.filter(|_| self.silent_due <= now))?;
+        let silent = silent.filter(|_| self.silent_due <= now);
+        let silent = silent.map(|silent| (self.silent_due, silent));
+        let (_, refused) = refused.chain(silent).min_by_key(|(due, _)| *due)?;
         let point = &self.points[refused.item];
         Some(Retry {
             item: refused.item,

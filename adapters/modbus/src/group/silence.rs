@@ -14,17 +14,17 @@ pub(super) struct Silence {
     /// When it was last asked in vain.
     last: Instant,
     /// How often in a row: the first time, and whenever the unit had just answered something else.
-    times: u32,
+    pub times: u32,
     /// What its tags are for it.
     quality: Quality,
 }
 
 impl Group {
-    /// The next request of this poll of which no silence is known.
+    /// The next request of this poll of which no silence is known, and that is not put off.
     pub(crate) fn next_sound(&self) -> Option<usize> {
         self.reads
             .iter()
-            .position(|read| read.has_turn && read.silence.is_none())
+            .position(|read| read.has_turn && !read.put_off && read.silence.is_none())
     }
 
     /// The next request of this poll that was not answered last time: the one that was asked longest ago.
@@ -49,9 +49,15 @@ impl Group {
         self.reads.iter().any(|read| read.silence.is_some()) || self.is_silent_due(now)
     }
 
-    /// A request of which no silence is known.
+    /// Whether something is asked in each poll.
+    pub(crate) fn has_requests(&self) -> bool {
+        !self.reads.is_empty()
+    }
+
+    /// A request of which no silence is known, and that is not put off.
     pub(crate) fn sound(&self) -> Option<(Table, Extent)> {
-        let read = self.reads.iter().find(|read| read.silence.is_none())?;
+        let is_sound = |read: &&super::Reading| read.silence.is_none() && !read.put_off;
+        let read = self.reads.iter().find(is_sound)?;
         Some((read.table, read.extent))
     }
 
@@ -74,7 +80,7 @@ impl Group {
     /// There was no answer to what was asked, which may be the unit's fault.
     pub(crate) fn unanswered(&mut self, asked: (Table, Extent), quality: Quality, now: Instant) {
         let own = |read: &&mut super::Reading| (read.table, read.extent) == asked;
-        if let Some(read) = self.reads.iter_mut().find(own) {
+        for read in self.reads.iter_mut().filter(own) {
             let times = read.silence.map_or(1, |silence| silence.times);
             read.silence = Some(Silence {
                 last: now,

@@ -21,6 +21,7 @@ impl Poller {
         };
         known.last_answer = Some(Instant::now());
         if let Some(trouble) = known.trouble.take() {
+            cycle.is_back = true;
             info!(source = self.context.name, unit, "the unit answers again");
             let tags = self
                 .groups
@@ -41,11 +42,16 @@ impl Poller {
     /// The unit has not answered: it is left alone for a while. What broke the link is no reason to leave the other
     /// units alone; the connection is made anew for the next of them.
     pub(super) fn note(&mut self, unit: u8, asked: &Asked) {
+        self.made_anew(unit, asked);
+        self.blame(unit, asked);
+    }
+
+    /// Where a failure ended the connection, changes may be missed until there is another.
+    pub(super) fn made_anew(&mut self, unit: u8, asked: &Asked) {
         if !self.link.is_open() && self.presence == Presence::Online {
             let reason = self.told(unit, asked);
             self.gap = Some(format!("the connection was made anew: {reason}"));
         }
-        self.blame(unit, asked);
     }
 
     /// Leaves a unit alone for a while.

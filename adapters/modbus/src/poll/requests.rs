@@ -6,9 +6,10 @@ use tokio::time::Instant;
 use tracing::debug;
 
 use super::trial::{Placed, Tried};
-use super::{Cycle, Poller, Presence};
+use super::{Asked, Cycle, Poller, Presence};
 use crate::link::{Failure, wait_until};
 use crate::snapshot::Block;
+use crate::unit::Unit;
 
 /// What is to be done next.
 pub(super) enum Next {
@@ -81,11 +82,28 @@ impl Poller {
                 let reason = self.told(unit, &failure);
                 // What an exception means for the unit, the polls find out: this request may be the only reason.
                 let is_exception = matches!(failure.0, Failure::Exception(_));
-                (Err(reason), (!is_exception).then_some(failure))
+                let is_for_polls = is_exception || self.leave_to_polls(&failure, unit);
+                (Err(reason), (!is_for_polls).then_some(failure))
             }
         };
         self.conclude(unit, cycle, failure).await?;
         self.answer(&request, read).await
+    }
+
+    /// Silence over a request may be its own fault: where the unit answered until now the next poll decides, and is made at once.
+    fn leave_to_polls(&mut self, asked: &Asked, unit: u8) -> bool {
+        let mut groups = self.groups.iter();
+        let Some(index) = groups.position(|group| group.unit == unit && group.sound().is_some()) else {
+            return false;
+        };
+        let is_well = |known: &Unit| known.trouble.is_none() && known.last_answer.is_some();
+        if !self.unit(unit).is_some_and(is_well) {
+            return false;
+        }
+        self.made_anew(unit, asked);
+        self.let_pass(index, &asked.0);
+        self.groups[index].hasten(Instant::now());
+        true
     }
 
     /// Why a unit is not to be asked now.

@@ -8,11 +8,11 @@
 use floorgate_sample::Quality;
 use tokio::time::Instant;
 
-use super::{Asked, Cycle, Poller};
+use super::{Asked, Cycle, Poller, Presence};
 use crate::address::Table;
 use crate::link::Failure;
 use crate::planner::Extent;
-use crate::unit::refusal;
+use crate::unit::{is_refused, put_off, refusal};
 
 /// After so many times in a row, and the retries, that a request was not answered while the unit answered others it is taken for the reason.
 const MOST_SILENT: u32 = 3;
@@ -31,8 +31,9 @@ fn silence(failure: &Failure) -> Option<Quality> {
 impl Poller {
     /// There was no answer to what was asked, which may be the unit's fault: next time the unit is asked something else first.
     pub(super) fn unanswered(&mut self, index: usize, (failure, table, extent): &Asked) {
-        if let Some(quality) = silence(failure) {
-            self.groups[index].unanswered((*table, *extent), quality, Instant::now());
+        match silence(failure) {
+            Some(quality) => self.groups[index].unanswered((*table, *extent), quality, Instant::now()),
+            None => self.groups[index].put_off((*table, *extent)),
         }
     }
 
@@ -60,6 +61,10 @@ impl Poller {
         } else {
             silent.or(tag)
         };
+        let put_off = own().flat_map(|(index, group)| group.all_put_off().map(move |asked| (index, asked)));
+        let mut put_off: Vec<(usize, (Table, Extent))> = put_off.collect();
+        put_off.extend(other);
+        let other = put_off.get(number % put_off.len().max(1)).copied();
         let left_out = || own().find_map(|(index, group)| Some((index, group.left_out(number)?)));
         sound
             .or(other)
@@ -69,35 +74,46 @@ impl Poller {
 
     /// A question whether the unit is there was not answered.
     pub(super) fn question_failed(&mut self, unit: u8, index: usize, asked: &Asked) {
-        if silence(&asked.0).is_none() {
-            return;
-        }
         self.unanswered(index, asked);
+        self.ask_another(unit);
+    }
+
+    /// Where nothing of the group is left but what the unit was silent over, it is asked something else first; and where nothing is
+    /// left at all of a unit or a source that is away, since nothing else would tell that it is back.
+    pub(super) async fn begin_with_another(&mut self, index: usize, cycle: &mut Cycle) -> Option<Asked> {
+        let unit = self.groups[index].unit;
+        let is_away = !self.is_sound(unit) || self.presence != Presence::Online;
+        let group = &self.groups[index];
+        let is_needed = is_away || group.has_put_off() || group.has_silent(Instant::now());
+        if cycle.is_there || !is_needed {
+            return None;
+        }
+        let (of, table, extent) = self.question(unit)?;
+        let Err(failure) = self.ask(unit, table, extent).await else {
+            self.heard(unit, cycle);
+            return None;
+        };
+        if refusal(&failure).is_none() {
+            let asked = (failure, table, extent);
+            self.question_failed(unit, of, &asked);
+            return Some(asked);
+        }
+        // What is refused is found out when it is polled.
+        cycle.is_there = true;
+        if is_refused(&failure) {
+            self.heard(unit, cycle);
+        } else if is_away {
+            cycle.failing.get_or_insert((failure, table, extent));
+            self.ask_another(unit);
+        }
+        None
+    }
+
+    /// The next question whether the unit is there is another one.
+    fn ask_another(&mut self, unit: u8) {
         if let Some(known) = self.unit_mut(unit) {
             known.questions = known.questions.wrapping_add(1);
         }
-    }
-
-    /// Where nothing of the group is left but what the unit was silent over, it is asked something else first.
-    pub(super) async fn begin_with_another(&mut self, index: usize, cycle: &mut Cycle) -> Option<Asked> {
-        if cycle.is_there || !self.groups[index].has_silent(Instant::now()) {
-            return None;
-        }
-        let unit = self.groups[index].unit;
-        let (of, table, extent) = self.question(unit)?;
-        match self.ask(unit, table, extent).await {
-            Ok(_) => self.heard(unit, cycle),
-            Err(failure) => {
-                if refusal(&failure).is_none() {
-                    let asked = (failure, table, extent);
-                    self.question_failed(unit, of, &asked);
-                    return Some(asked);
-                }
-                // What is refused is found out when it is polled.
-                cycle.is_there = true;
-            }
-        }
-        None
     }
 
     /// Asks what was not answered last time, of a unit that was heard in this poll. Returns whether there was silence again, with which
@@ -109,22 +125,30 @@ impl Poller {
             let Err(asked) = self.read(index, request, cycle).await else {
                 continue;
             };
-            let Some(quality) = silence(&asked.0) else {
+            if !self.borne(index, request, &asked, cycle) {
                 // An answer, of a unit that is busy or not reached, is about the unit.
                 return Err(asked);
-            };
-            let retries = u32::from(self.settings.retries);
-            let (now, group) = (Instant::now(), &mut self.groups[index]);
-            group.silent(request, quality, retries + MOST_SILENT, now, &mut cycle.samples);
-            group.doubt(retries, &mut cycle.samples);
-            self.let_pass(index, &asked.0);
+            }
             return Ok(true);
         }
         Ok(false)
     }
 
+    /// A silence that is a request's own fault. Returns whether it was one.
+    pub(super) fn borne(&mut self, index: usize, request: usize, asked: &Asked, cycle: &mut Cycle) -> bool {
+        let Some(quality) = silence(&asked.0) else {
+            return false;
+        };
+        let retries = u32::from(self.settings.retries);
+        let (now, group) = (Instant::now(), &mut self.groups[index]);
+        group.silent(request, quality, retries + MOST_SILENT, now, &mut cycle.samples);
+        group.doubt(retries, &mut cycle.samples);
+        self.let_pass(index, &asked.0);
+        true
+    }
+
     /// On a line without transaction numbers a late answer must have passed before the unit is asked again.
-    fn let_pass(&mut self, index: usize, failure: &Failure) {
+    pub(super) fn let_pass(&mut self, index: usize, failure: &Failure) {
         let unit = self.groups[index].unit;
         if let Failure::Timeout(timeout) = failure
             && self.settings.endpoint.is_serial()
@@ -153,11 +177,15 @@ impl Poller {
                 Err(failure) => {
                     // What was not answered now, while the rest of the poll was, is this tag's matter and not the unit's.
                     let silence = silence(&failure).filter(|_| cycle.is_there);
+                    let put_off = put_off(&failure).filter(|_| cycle.is_there);
                     let refused = refusal(&failure).map(|(quality, _)| quality);
-                    let Some(quality) = refused.or(silence) else {
+                    let Some(quality) = refused.or(silence).or(put_off) else {
                         return Some((failure, table, extent));
                     };
-                    let is_silent = silence.is_some();
+                    if is_refused(&failure) {
+                        self.heard(unit, cycle);
+                    }
+                    let is_silent = silence.is_some() || put_off.is_some();
                     let (now, samples) = (Instant::now(), &mut cycle.samples);
                     self.groups[index].still_refused(retry, quality, is_silent, now, samples);
                     if is_silent {

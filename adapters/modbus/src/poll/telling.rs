@@ -55,9 +55,21 @@ impl Poller {
             answered,
             ..
         } = cycle;
-        if lost && self.presence != Presence::Online {
-            // What was read of a source that is away, or never was there, is told when it is there.
-            self.forget();
+        if self.presence != Presence::Online && (lost || !answered) {
+            // What was read of a source that is away, or never was there, is told when it is there. What is of a unit in trouble
+            // is read again when that may be tried.
+            let now = Instant::now();
+            let is_sound = |unit: u8| {
+                self.units
+                    .iter()
+                    .any(|known| known.id == unit && known.trouble.is_none())
+            };
+            for group in &mut self.groups {
+                group.forget();
+                if !is_sound(group.unit) {
+                    group.hasten(now);
+                }
+            }
             return Ok(());
         }
         let mut notices = Vec::new();
@@ -122,13 +134,12 @@ impl Poller {
         self.presence = Presence::Offline;
         self.context.metrics.up.set(0);
         self.loss = Some(reason.clone());
-        self.forget();
-        self.send(vec![Notice::Offline { reason }], Vec::new()).await
-    }
-
-    fn forget(&mut self) {
         let now = Instant::now();
-        self.groups.iter_mut().for_each(|group| group.forget(now));
+        for group in &mut self.groups {
+            group.forget();
+            group.hasten(now);
+        }
+        self.send(vec![Notice::Offline { reason }], Vec::new()).await
     }
 
     /// Hands a batch over. While the gateway has no room nothing is read, and what happens meanwhile may be missed.

@@ -7,6 +7,7 @@ use tracing::{debug, info};
 
 use super::{Poller, Presence};
 use crate::address::Table;
+use crate::group::Group;
 use crate::link::{Failure, Link};
 use crate::planner::Extent;
 use crate::unit::{Reaction, Trouble, Unit, reaction};
@@ -87,7 +88,8 @@ impl Poller {
                 .is_some_and(|trouble| trouble.next_try <= now)
         };
         let aside = self.units.iter().filter(|unit| self.is_tried_aside(unit.id));
-        let Some(unit) = aside.filter(is_due).map(|unit| unit.id).next() else {
+        let waits_longest = |unit: &&Unit| unit.trouble.as_ref().map(|trouble| trouble.next_try);
+        let Some(unit) = aside.filter(is_due).min_by_key(waits_longest).map(|unit| unit.id) else {
             return;
         };
         let sound = || self.groups.iter().filter(|group| self.is_sound(group.unit));
@@ -95,7 +97,7 @@ impl Poller {
             let (table, extent) = group.sound()?;
             Some((group.unit, table, extent))
         });
-        if control.is_none() && sound().next().is_some() {
+        if control.is_none() && sound().any(Group::has_requests) {
             // Those that are there are just being asked what they are silent over: it is known soon.
             let later = now + self.settings.timeout;
             if let Some(trouble) = self.unit_mut(unit).and_then(|unit| unit.trouble.as_mut()) {
@@ -103,6 +105,14 @@ impl Poller {
             }
             return;
         }
+        // A refusal shows it as well.
+        let refused = || {
+            sound().find_map(|group| {
+                let (table, extent) = group.refused_by_name()?;
+                Some((group.unit, table, extent))
+            })
+        };
+        let control = control.or_else(refused);
         let question = self.question(unit);
         let (Some(control), Some((group, table, extent))) = (control, question) else {
             self.trials.is_alone = true;
@@ -133,8 +143,11 @@ impl Poller {
                 self.context.metrics.requests.inc();
                 self.count(&failure);
                 let asked = (failure, table, extent);
-                self.question_failed(unit, group, &asked);
-                self.blame(unit, &asked);
+                // It may have answered a request on the first connection meanwhile.
+                if !self.is_sound(unit) {
+                    self.question_failed(unit, group, &asked);
+                    self.blame(unit, &asked);
+                }
             }
             Tried::Alone(reason) => {
                 info!(

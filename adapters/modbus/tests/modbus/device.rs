@@ -38,6 +38,8 @@ pub struct Unit {
     pub silent: bool,
     /// Registers to which it does not answer, where others would be refused.
     pub mute: HashSet<u16>,
+    /// What it answers to requests for these registers.
+    pub answers: HashMap<u16, ExceptionCode>,
 }
 
 /// A request as the device saw it: unit, function, first register, count.
@@ -163,6 +165,9 @@ impl Device {
         let places = start..=start + (count - 1);
         if places.clone().any(|place| unit.mute.contains(&place)) {
             return Ok(None);
+        }
+        if let Some(exception) = places.clone().find_map(|place| unit.answers.get(&place)) {
+            return Err(*exception);
         }
         if unit.most.is_some_and(|most| count > most)
             || places.clone().any(|place| unit.missing.contains(&place))

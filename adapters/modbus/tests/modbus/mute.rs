@@ -11,21 +11,21 @@ use crate::isolation::device_and_run;
 use crate::values::planned;
 
 /// Registers that hold their own address, on unit 1.
-fn holding(places: &[u16]) -> Device {
+pub fn holding(places: &[u16]) -> Device {
     Device::default().with_unit(1, |unit| {
         unit.holding = places.iter().map(|place| (*place, *place)).collect();
     })
 }
 
 /// Tags of these registers, and what they show.
-fn tags(places: &[u16]) -> (Vec<String>, Vec<(usize, Value)>) {
+pub fn tags(places: &[u16]) -> (Vec<String>, Vec<(usize, Value)>) {
     let addresses = places.iter().map(|place| format!("{{holding: {place}}}"));
     let shown = places.iter().map(|place| Value::UInt(u64::from(*place)));
     (addresses.collect(), shown.enumerate().collect())
 }
 
 /// Waits until exactly these tags are bad for their silence and all others are shown.
-async fn until_found(run: &mut Running, shown: &[(usize, Value)], silent: &[usize]) -> Vec<Seen> {
+pub async fn until_found(run: &mut Running, shown: &[(usize, Value)], silent: &[usize]) -> Vec<Seen> {
     let mut standing: Vec<Option<bool>> = vec![None; shown.len()];
     let what = "what is silent is bad, and all else is read";
     let mut seen = run
@@ -50,12 +50,12 @@ async fn until_found(run: &mut Running, shown: &[(usize, Value)], silent: &[usiz
     seen
 }
 
-fn offlines(seen: &[Seen]) -> usize {
+pub fn offlines(seen: &[Seen]) -> usize {
     seen.iter().filter(|seen| seen.is_offline()).count()
 }
 
 /// What was asked, in order: the first register, whether there was silence over it, and when.
-fn asked(device: &Device, from: usize, mute: &HashSet<u16>) -> Vec<(u16, bool, Instant)> {
+pub fn asked(device: &Device, from: usize, mute: &HashSet<u16>) -> Vec<(u16, bool, Instant)> {
     let tables = device.tables();
     let asked = tables.asked.iter().zip(&tables.asked_at).skip(from);
     asked

@@ -243,6 +243,7 @@ async fn a_late_answer_fails_the_request_and_is_taken_for_nobodys() {
         } else {
             let is_away = [
                 "the unit is left alone for a while",
+                "the unit is left alone for a moment",
                 "the source is not connected",
             ]
             .iter()
