@@ -25,6 +25,7 @@ use crate::snapshot::Points;
 use crate::torn::{Doubts, MOST_AGAIN};
 use crate::unit::{Reaction, Unit, pauses, reaction, refusal};
 use requests::Next;
+use silence::MOST_SILENT;
 use trial::Trials;
 
 /// Most missed polls that are counted one by one.
@@ -346,10 +347,11 @@ impl Poller {
             }
             // That the unit is reached was just seen.
             Reaction::Unreachable(quality) if cycle.is_there => {
+                // As a silence is: on a noisy line a gateway says so now and then of what is answered next time.
+                let retries = u32::from(self.settings.retries);
                 group.put_off((table, extent));
-                if group.failed(request, now, last_answer) {
-                    group.refused(request, quality, true, now, samples);
-                }
+                group.silent(request, quality, retries + MOST_SILENT, now, samples);
+                group.doubt(retries, samples);
             }
             Reaction::Busy(quality) if cycle.is_there => {
                 group.busy(request, quality, now, self.settings.timeout, samples);

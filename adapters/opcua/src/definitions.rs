@@ -4,7 +4,7 @@
 //! process with a stack overflow. Here a type's parent is the one that it was found below first, and no type is deeper than [`DEEPEST`].
 
 use std::collections::{HashMap, HashSet};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use futures_util::TryStreamExt as _;
@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::dictionary::{self, Structure};
 use crate::publish::is_lost;
+use crate::server::NodesPer;
 
 /// Types below one another.
 const DEEPEST: usize = 64;
@@ -74,9 +75,9 @@ fn root() -> NodeId {
 }
 
 /// How much is browsed at a time: the server has other things to do.
-pub fn in_batches(nodes_per_read: usize) -> BrowserConfig {
+pub fn in_batches(nodes_per_browse: usize) -> BrowserConfig {
     BrowserConfig::new()
-        .max_nodes_per_request(nodes_per_read.min(100))
+        .max_nodes_per_request(nodes_per_browse.min(100))
         .max_concurrent_requests(2)
 }
 
@@ -91,15 +92,15 @@ pub struct Types {
 /// the connection is lost over these.
 pub async fn ask(
     session: &Session,
-    nodes_per_read: usize,
-    dictionaries: Option<(Duration, &AtomicBool)>,
+    nodes_per: NodesPer,
+    dictionaries: Option<(Duration, &AtomicU32)>,
 ) -> Result<Types, Error> {
     let token = CancellationToken::new();
     let _end = token.clone().drop_guard();
     let browser = || {
         session
             .browser()
-            .config(in_batches(nodes_per_read))
+            .config(in_batches(nodes_per.browse))
             .token(token.clone())
     };
 
@@ -150,7 +151,7 @@ pub async fn ask(
             _ => {}
         }
     }
-    read(session, nodes_per_read, &mut told).await?;
+    read(session, nodes_per.read, &mut told).await?;
 
     let mut results = std::pin::pin!(browser().handler(NoneBrowserPolicy).run(structures));
     while let Some(result) = results.try_next().await? {
@@ -163,7 +164,7 @@ pub async fn ask(
             }
         }
     }
-    let is_whole = add_described(session, nodes_per_read, standard, &mut told, dictionaries).await?;
+    let is_whole = add_described(session, nodes_per, standard, &mut told, dictionaries).await?;
     Ok(Types {
         tree: tree(parents, told),
         is_whole,
@@ -173,10 +174,10 @@ pub async fn ask(
 /// Adds what a server of before OPC UA 1.04 says of its structures; whether it said it. One that tells nothing of them loses no others by it.
 async fn add_described(
     session: &Session,
-    nodes_per_read: usize,
+    nodes_per: NodesPer,
     standard: HashMap<String, NodeId>,
     told: &mut HashMap<NodeId, Told>,
-    dictionaries: Option<(Duration, &AtomicBool)>,
+    dictionaries: Option<(Duration, &AtomicU32)>,
 ) -> Result<bool, Error> {
     let structures = told.iter().filter_map(|(id, told)| {
         Some(Structure {
@@ -189,16 +190,19 @@ async fn add_described(
     if !dictionary::are_worth_asking(&structures) {
         return Ok(true);
     }
-    let Some((within, is_lost_over)) = dictionaries else {
+    let Some((within, losses)) = dictionaries else {
         return Ok(false);
     };
-    is_lost_over.store(true, Ordering::Relaxed);
-    let asking = dictionary::ask(session, nodes_per_read, structures, standard);
+    // Whoever waits for the answer goes away when the connection is lost.
+    losses.fetch_add(1, Ordering::Relaxed);
+    let asking = dictionary::ask(session, nodes_per, structures, standard);
     let late = |_| Err(Error::new(StatusCode::BadTimeout, "they were not told in time"));
     let answer = tokio::time::timeout(within, asking).await.unwrap_or_else(late);
     let is_late = |error: &Error| error.status() == StatusCode::BadTimeout;
     let is_lost = |error: &Error| is_lost(error.status()) && !is_late(error);
-    is_lost_over.store(answer.as_ref().is_err_and(is_lost), Ordering::Relaxed);
+    if !answer.as_ref().is_err_and(is_lost) {
+        losses.store(0, Ordering::Relaxed);
+    }
     match answer {
         Ok(definitions) => {
             for (id, definition) in definitions {
@@ -214,10 +218,23 @@ async fn add_described(
         Err(error) if is_lost(&error) => Err(error),
         Err(error) => {
             tracing::debug!("the server does not tell its type dictionaries: {error}");
-            // What is refused is refused again.
-            Ok(!is_late(&error))
+            Ok(is_final(error.status()))
         }
     }
+}
+
+/// Whether what is refused with this status will be refused again.
+fn is_final(status: StatusCode) -> bool {
+    matches!(
+        status,
+        StatusCode::BadServiceUnsupported
+            | StatusCode::BadNotSupported
+            | StatusCode::BadNotImplemented
+            | StatusCode::BadUserAccessDenied
+            | StatusCode::BadNodeIdUnknown
+            | StatusCode::BadNodeIdInvalid
+            | StatusCode::BadReferenceTypeIdInvalid
+    )
 }
 
 /// Reads the definitions.

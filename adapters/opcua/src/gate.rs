@@ -35,8 +35,8 @@ pub struct Gate<S> {
     stream: S,
     channel: Arc<SecureChannelState>,
     cutter: Cutter,
-    /// Largest message.
-    most: usize,
+    /// Largest message, in bytes and in chunks.
+    most: (usize, usize),
     /// What came.
     came: BytesMut,
     /// How much of it may pass.
@@ -53,13 +53,14 @@ struct Begun {
     /// Of the last chunk.
     sequence: u32,
     bytes: Vec<u8>,
+    count: usize,
     /// Where each chunk but the first begins.
     chunks: Vec<usize>,
 }
 
 impl<S> Gate<S> {
     /// Nothing has come yet.
-    pub fn new(stream: S, channel: Arc<SecureChannelState>, cutter: Cutter, most: usize) -> Self {
+    pub fn new(stream: S, channel: Arc<SecureChannelState>, cutter: Cutter, most: (usize, usize)) -> Self {
         Self {
             stream,
             channel,
@@ -84,7 +85,7 @@ impl<S> Gate<S> {
         };
         let size = u32::from_le_bytes([header[4], header[5], header[6], header[7]]);
         let size = usize::try_from(size).unwrap_or(usize::MAX);
-        if size <= HEADER || (is_of_channel && size < LEAST) || size > self.most {
+        if size <= HEADER || (is_of_channel && size < LEAST) || size > self.most.0 {
             return Err(format!("it sent a chunk of {size} bytes"));
         }
         if is_of_channel && !self.is_greeted {
@@ -115,17 +116,23 @@ impl<S> Gate<S> {
             request,
             sequence: sequence.wrapping_sub(1),
             bytes: Vec::new(),
+            count: 0,
             chunks: Vec::new(),
         });
         // The library leaves those out that do not follow each other.
         if (begun.request, begun.sequence.wrapping_add(1)) != (request, sequence) {
             return Err("it sent chunks of several messages at a time".to_owned());
         }
-        if begun.bytes.len().saturating_add(body.len()) > self.most {
-            return Err(format!("it sent a message of more than {} bytes", self.most));
+        let (most_bytes, most_chunks) = self.most;
+        begun.count += 1;
+        if begun.bytes.len().saturating_add(body.len()) > most_bytes || begun.count > most_chunks {
+            return Err(format!(
+                "it sent a message of more than {most_bytes} bytes or {most_chunks} chunks"
+            ));
         }
-        if !begun.bytes.is_empty() {
-            begun.chunks.push(begun.bytes.len());
+        let place = begun.bytes.len();
+        if place > 0 && begun.chunks.last() != Some(&place) {
+            begun.chunks.push(place);
         }
         match info.message_header.is_final {
             MessageIsFinalType::Intermediate => {
@@ -154,8 +161,9 @@ fn opened(state: &SecureChannelState, chunk: Bytes) -> Result<Option<(MessageChu
     let channel = state.secure_channel().read();
     let policy = channel.security_policy();
     let raw = MessageChunk { data: chunk.clone() };
+    // Without a whole header the library would decrypt what is not there.
     let Ok(outside) = raw.chunk_info(&channel) else {
-        return Ok(None);
+        return Err("it sent a chunk whose header cannot be read".to_owned());
     };
     let secured = chunk.len() - outside.sequence_header_offset;
     match &outside.security_header {

@@ -17,19 +17,12 @@ use crate::items::{MOST_NAMED, is_node_refused};
 use crate::outlet::Halt;
 use crate::publish::Connected;
 use crate::server::reason;
+use crate::structure::nameless;
 use crate::value::{self, Unsupported};
 
 /// Tags of a message that were refused with it, of which some are named.
 #[derive(Default)]
 struct Refused(usize);
-
-/// Whether something is told of which nothing can be known.
-pub fn is_unknown(object: &ExtensionObject) -> bool {
-    object.body.is_some()
-        && !object.inner_is::<DataChangeNotification>()
-        && !object.inner_is::<EventNotificationList>()
-        && !object.inner_is::<StatusChangeNotification>()
-}
 
 impl Connected<'_> {
     /// Asks for the server's types where a message holds the first structure.
@@ -56,7 +49,7 @@ impl Connected<'_> {
             biased;
             () = self.outlet.stop.cancelled() => return Err(Halt::Stop),
             reason = self.link.lost() => Some(Halt::Lost(reason)),
-            asked = types.ask(self.session, self.facts.nodes_per_read, self.plan) => match asked {
+            asked = types.ask(self.session, self.facts.nodes_per, self.plan) => match asked {
                 Err(error) if !self.ends_connection(&error, begun) => {
                     types.give_up(&self.plan.name, &reason(&error));
                     None
@@ -95,6 +88,9 @@ impl Connected<'_> {
                     self.event(event, &mut samples);
                 }
                 continue;
+            }
+            if object.body.is_some() && !object.inner_is::<DataChangeNotification>() {
+                self.leave_out(&object);
             }
             let Some(changes) = object.into_inner_as::<DataChangeNotification>() else {
                 continue;
@@ -246,6 +242,19 @@ impl Connected<'_> {
             reason: "the server sent what its history did not have".to_owned(),
         };
         self.outlet.gap(notice).await
+    }
+
+    /// A notification that is none of the standard's kinds, and tells no change of a value: said once.
+    fn leave_out(&mut self, object: &ExtensionObject) {
+        if std::mem::replace(&mut self.state.leaves_out, true) {
+            return;
+        }
+        let (source, Unsupported(kind)) = (&self.plan.name, nameless(object));
+        tracing::warn!(
+            source,
+            see = "opcua-type-not-supported",
+            "the server sends notifications of a kind that is not known, which are left out: {kind}"
+        );
     }
 
     fn warn_of_overflow(&self, tags: &[Tag]) {

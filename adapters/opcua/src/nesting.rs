@@ -2,8 +2,8 @@
 //!
 //! Diagnostic information holds diagnostic information, and a data value a variant that holds a data value (OPC 10000-6 §5.2.2). The library reads each level with a call
 //! and bounds only variants in variants and structures in structures, so that a message of some kilobytes ends the process. Here a message is walked by its layout
-//! (OPC 10000-4) without anything being made of it, as far as there is something that can be nested; structures are passed over, as they are read on
-//! their own by [`bodies`](crate::bodies). What cannot be walked cannot be read by the library either.
+//! (OPC 10000-4) without anything being made of it, as far as there is something that can be nested; structures are passed over, as they stay
+//! bytes, but for notifications and histories, which [`bodies`](crate::bodies) has the library read. What cannot be walked cannot be read by the library either.
 
 use opcua::types::{DataTypeId, ObjectId};
 
@@ -409,13 +409,25 @@ impl Walk<'_> {
         let id = self.id()?;
         match self.byte()? {
             0 => Ok(()),
-            1 | 2 => {
+            kind @ (1 | 2) => {
                 let length = i32::from_le_bytes(self.take()?);
-                let encoding = id.and_then(encoding);
-                if self.is_within && encoding.and_then(of_structure).is_some() {
-                    return Err(Refused::Malformed);
+                let length = usize::try_from(length).unwrap_or(0);
+                let (body, rest) = self.rest.split_at_checked(length).ok_or(Refused::TooShort)?;
+                self.rest = rest;
+                match id.and_then(encoding).and_then(of_structure) {
+                    Some(_) if self.is_within => Err(Refused::Malformed),
+                    Some(layout) if kind == 1 && length > 0 => {
+                        let mut walk = Walk {
+                            rest: body,
+                            left: self.left,
+                            is_within: true,
+                        };
+                        let looked = walk.parts(layout, 0);
+                        self.left = walk.left;
+                        looked
+                    }
+                    _ => Ok(()),
                 }
-                self.skip(usize::try_from(length).unwrap_or(0))
             }
             _ => Err(Refused::Malformed),
         }

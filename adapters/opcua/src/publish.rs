@@ -19,7 +19,6 @@ use opcua::client::{Session, UARequest};
 use opcua::types::{Error, NotificationMessage, PublishResponse, StatusCode, SubscriptionAcknowledgement};
 
 use crate::items::{Refusals, failed};
-use crate::message::is_unknown;
 use crate::outlet::{Halt, Outlet};
 use crate::plan::Plan;
 use crate::reason::Reason;
@@ -217,10 +216,6 @@ impl Connected<'_> {
     pub async fn hand_on(&mut self, place: usize, message: NotificationMessage) -> Result<(), Halt> {
         let sequence = message.sequence_number;
         let objects = message.notification_data.unwrap_or_default();
-        if objects.iter().any(is_unknown) {
-            let told = "the server sent a notification of a kind that is not known".to_owned();
-            return self.lose(place, told).await;
-        }
         self.know_types_of(&objects).await?;
         let (mut samples, ended) = self.samples(objects);
         self.tell_losses().await?;

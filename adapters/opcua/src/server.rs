@@ -25,8 +25,15 @@ pub struct Facts {
     pub started: Option<i64>,
     /// Most monitored items in one request.
     pub items_per_call: usize,
-    /// Most nodes in one read.
-    pub nodes_per_read: usize,
+    /// Most nodes in other requests.
+    pub nodes_per: NodesPer,
+}
+
+/// Most nodes in one request.
+#[derive(Clone, Copy, Debug)]
+pub struct NodesPer {
+    pub read: usize,
+    pub browse: usize,
 }
 
 impl Facts {
@@ -37,6 +44,7 @@ impl Facts {
             VariableId::Server_ServerStatus_StartTime,
             VariableId::Server_ServerCapabilities_OperationLimits_MaxMonitoredItemsPerCall,
             VariableId::Server_ServerCapabilities_OperationLimits_MaxNodesPerRead,
+            VariableId::Server_ServerCapabilities_OperationLimits_MaxNodesPerBrowse,
         ];
         let nodes: Vec<ReadValueId> = nodes
             .into_iter()
@@ -84,7 +92,10 @@ impl Facts {
             uris,
             started,
             items_per_call: limit(next().as_ref()),
-            nodes_per_read: limit(next().as_ref()),
+            nodes_per: NodesPer {
+                read: limit(next().as_ref()),
+                browse: limit(next().as_ref()),
+            },
         })
     }
 }

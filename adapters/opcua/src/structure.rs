@@ -4,7 +4,7 @@
 //! values, as both are in the server's hands.
 
 use std::borrow::Cow;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
@@ -23,6 +23,7 @@ use crate::bodies;
 use crate::definitions;
 use crate::nesting::{self, Part};
 use crate::plan::Plan;
+use crate::server::NodesPer;
 use crate::value::{Unsupported, value_with};
 
 /// Dimensions of an array.
@@ -51,8 +52,8 @@ struct Inner {
     again: RwLock<Option<Instant>>,
     /// How often in a row the connection was lost over the question.
     losses: Arc<AtomicU32>,
-    /// Whether it was lost over the type dictionaries.
-    breaks_over_dictionaries: Arc<AtomicBool>,
+    /// How often in a row it was lost over the type dictionaries.
+    losses_over_dictionaries: Arc<AtomicU32>,
 }
 
 /// What is known of them.
@@ -68,7 +69,7 @@ impl Types {
     pub fn anew(&self) -> Self {
         Self(Arc::new(Inner {
             losses: Arc::clone(&self.0.losses),
-            breaks_over_dictionaries: Arc::clone(&self.0.breaks_over_dictionaries),
+            losses_over_dictionaries: Arc::clone(&self.0.losses_over_dictionaries),
             ..Inner::default()
         }))
     }
@@ -118,7 +119,7 @@ impl Types {
     }
 
     /// Asks the server for its types, where that was not done yet. An error where the connection is lost, or an answer did not come in time.
-    pub async fn ask(&self, session: &Session, nodes_per_read: usize, plan: &Plan) -> Result<(), Error> {
+    pub async fn ask(&self, session: &Session, nodes_per: NodesPer, plan: &Plan) -> Result<(), Error> {
         let _asking = self.0.asking.lock().await;
         if self.are_known() {
             return Ok(());
@@ -126,10 +127,14 @@ impl Types {
         let (begun, source) = (Instant::now(), &plan.name);
         let within = plan.settings.request_timeout.get() * ANSWERS;
         // A dictionary that the connection is lost over must not cost the structures that are defined without one.
-        let breaks = &self.0.breaks_over_dictionaries;
-        let is_left_out = breaks.swap(false, Ordering::Relaxed);
-        let dictionaries = (!is_left_out).then_some((within / 2, &**breaks));
-        let telling = definitions::ask(session, nodes_per_read, dictionaries);
+        // Once may be an accident.
+        let losses = &self.0.losses_over_dictionaries;
+        let is_left_out = losses.load(Ordering::Relaxed) > 1;
+        if is_left_out {
+            losses.store(1, Ordering::Relaxed);
+        }
+        let dictionaries = (!is_left_out).then_some((within / 2, &**losses));
+        let telling = definitions::ask(session, nodes_per, dictionaries);
         let within = within + within / 2;
         let built = tokio::time::timeout(within, telling).await.unwrap_or_else(|_| {
             Err(Error::new(

@@ -116,6 +116,8 @@ pub struct State {
     pub subscriptions: Vec<Subscription>,
     /// What the server is to hold no longer.
     pub discarded: Discarded,
+    /// It was said that it sends notifications of a kind that is not known.
+    pub leaves_out: bool,
     /// Tags that the server refuses, with its status.
     pub refused: HashMap<u32, StatusCode>,
     /// Tags that made the server fail when it was asked for them alone.
@@ -166,6 +168,7 @@ impl Default for State {
         Self {
             subscriptions: Vec::new(),
             discarded: Discarded::default(),
+            leaves_out: false,
             refused: HashMap::new(),
             faulty: HashSet::new(),
             unsupported: HashSet::new(),

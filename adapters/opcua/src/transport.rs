@@ -161,7 +161,7 @@ impl Connector for LimitedConnector {
             traffic: self.limits.cutter.traffic(),
             channel: Arc::clone(&channel),
             cutter: self.limits.cutter.clone(),
-            most: configuration.max_message_size,
+            most: (configuration.max_message_size, configuration.max_chunk_count),
         };
         let connecting = async {
             match &self.limits.call {
@@ -200,8 +200,8 @@ pub struct Wire {
     traffic: Option<Traffic>,
     channel: Arc<SecureChannelState>,
     cutter: Cutter,
-    /// Largest message, in bytes.
-    most: usize,
+    /// Largest message, in bytes and in chunks.
+    most: (usize, usize),
 }
 
 impl Wire {

@@ -15,7 +15,7 @@ use crate::planner::Extent;
 use crate::unit::{is_refused, put_off, refusal};
 
 /// After so many times in a row, and the retries, that a request was not answered while the unit answered others it is taken for the reason.
-const MOST_SILENT: u32 = 3;
+pub(super) const MOST_SILENT: u32 = 3;
 /// Most tags that were left out and are taken back in one poll.
 const MOST_READMITTED: usize = 16;
 
@@ -46,30 +46,35 @@ impl Poller {
             groups.filter(|(_, group)| group.unit == unit)
         };
         let sound = own().find_map(|(index, group)| Some((index, group.sound()?)));
-        let number = self.unit(unit).map_or(0, |known| known.questions);
+        let put_off = own().flat_map(|(index, group)| group.all_put_off().map(move |asked| (index, asked)));
+        let mut choices: Vec<(usize, (Table, Extent))> = put_off.collect();
         let tags = own().flat_map(|(index, group)| group.shared_silent().map(move |asked| (index, asked)));
         let tags: Vec<(usize, (Table, Extent))> = tags.collect();
-        // A step that is coprime to most numbers leads soon away from a stretch of registers that are not there.
-        let tag = tags
-            .get((number / 2).wrapping_mul(7919) % tags.len().max(1))
-            .copied();
         let silent = own().filter_map(|(index, group)| Some((index, group.longest_silent()?)));
         let silent = silent.min_by_key(|(_, (last, _))| *last);
         let silent = silent.map(|(index, (_, asked))| (index, asked));
-        let other = if number.is_multiple_of(2) {
+        let left_out = |round| {
+            let all = own().filter_map(move |(index, group)| Some((index, group.left_out(round)?)));
+            all.collect::<Vec<_>>()
+        };
+        let has_left_out = !left_out(0).is_empty();
+        // Each kind has its turn in a round, and each round takes another of its kind.
+        let kinds = choices.len() + usize::from(silent.is_some()) + usize::from(has_left_out);
+        let number = self.unit(unit).map_or(0, |known| known.questions);
+        let (round, turn) = (number / kinds.max(1), number % kinds.max(1));
+        // A step that is coprime to most numbers leads soon away from a stretch of registers that are not there.
+        let tag = tags
+            .get((round / 2).wrapping_mul(7919) % tags.len().max(1))
+            .copied();
+        choices.extend(if round.is_multiple_of(2) {
             tag.or(silent)
         } else {
             silent.or(tag)
-        };
-        let put_off = own().flat_map(|(index, group)| group.all_put_off().map(move |asked| (index, asked)));
-        let mut put_off: Vec<(usize, (Table, Extent))> = put_off.collect();
-        put_off.extend(other);
-        let other = put_off.get(number % put_off.len().max(1)).copied();
-        let left_out = || own().find_map(|(index, group)| Some((index, group.left_out(number)?)));
-        sound
-            .or(other)
-            .or_else(left_out)
-            .map(|(index, (table, extent))| (index, table, extent))
+        });
+        let left_out = left_out(round);
+        choices.extend(left_out.get(round % left_out.len().max(1)).copied());
+        let (index, (table, extent)) = sound.or_else(|| choices.get(turn).copied())?;
+        Some((index, table, extent))
     }
 
     /// A question whether the unit is there was not answered.

@@ -97,6 +97,13 @@ impl Poller {
             let (table, extent) = group.sound()?;
             Some((group.unit, table, extent))
         });
+        // A refusal shows it as well.
+        let control = control.or_else(|| {
+            sound().find_map(|group| {
+                let (table, extent) = group.refused_by_name()?;
+                Some((group.unit, table, extent))
+            })
+        });
         if control.is_none() && sound().any(Group::has_requests) {
             // Those that are there are just being asked what they are silent over: it is known soon.
             let later = now + self.settings.timeout;
@@ -105,14 +112,6 @@ impl Poller {
             }
             return;
         }
-        // A refusal shows it as well.
-        let refused = || {
-            sound().find_map(|group| {
-                let (table, extent) = group.refused_by_name()?;
-                Some((group.unit, table, extent))
-            })
-        };
-        let control = control.or_else(refused);
         let question = self.question(unit);
         let (Some(control), Some((group, table, extent))) = (control, question) else {
             self.trials.is_alone = true;

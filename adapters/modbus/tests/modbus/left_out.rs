@@ -310,3 +310,31 @@ async fn what_is_read_is_not_withheld_until_all_that_is_silent_was_asked() {
     assert!(silences <= 3, "{asked:?}");
     run.stop("while connected").await;
 }
+
+#[tokio::test]
+async fn what_a_gateway_gives_up_now_and_then_is_neither_bad_nor_left_out() {
+    let places = [1, 50];
+    let (addresses, shown) = tags(&places);
+    let addresses: Vec<&str> = addresses.iter().map(String::as_str).collect();
+    let settings = "max_gap: 0\nretries: 5\n";
+    let (device, _server, mut run) = device_and_run(holding(&places), settings, &addresses).await;
+    run.until_shown("the values arrive", &shown).await;
+    device.unit(1, |unit| {
+        unit.answers = [(50, ExceptionCode::GatewayTargetDevice)].into();
+    });
+    let asked = || device.tables().asked.iter().filter(|asked| asked.2 == 50).count();
+    let before = asked();
+    let mut seen = Vec::new();
+    while asked() < before + 2 {
+        seen.extend(run.next(Duration::from_millis(5)).await);
+    }
+    device.unit(1, |unit| {
+        unit.answers.clear();
+        unit.holding = [(1, 1), (50, 51)].into();
+    });
+    seen.extend(run.until_shown("it is read again", &[(1, Value::UInt(51))]).await);
+    let is_bad = |seen: &Seen| seen.sample_of(1).is_some_and(|sample| sample.quality.is_bad());
+    assert!(!seen.iter().any(is_bad), "{seen:#?}");
+    assert_eq!(run.metrics.failed_tags.get(), 0);
+    run.stop("while connected").await;
+}

@@ -37,7 +37,7 @@ pub enum Trick {
     CutTo(Vec<u8>),
     /// An answer of another kind has this body instead, in chunks.
     Chunks(u16, Vec<u8>),
-    /// The answer that opens the channel has this in the place of its diagnostics.
+    /// The answer that opens the channel has this in the place of its diagnostics; where it is nothing, not even numbers.
     Opened(Vec<u8>),
     /// The next one ends the connection, and others that are made have a greeting and nothing else.
     Dumb,
@@ -189,7 +189,9 @@ impl Answers {
             {
                 // Behind the channel: policy, certificate, thumbprint, numbers; the message's own number, time, handle and result.
                 let policy = u32::from_le_bytes(chunk[12..16].try_into().unwrap()) as usize;
-                chunk.truncate(16 + policy + 4 + 4 + 8 + 4 + 16);
+                let header = 16 + policy + 4 + 4;
+                let kept = if diagnostics.is_empty() { 3 } else { 8 + 4 + 16 };
+                chunk.truncate(header + kept);
                 chunk.extend(diagnostics);
                 chunk = sized(chunk);
                 self.plays.fetch_add(1, Ordering::SeqCst);

@@ -14,8 +14,8 @@ use opcua::server::{
     ServerUserToken,
 };
 use opcua::types::{
-    DataTypeId, DataValue, DateTime, MessageSecurityMode, NodeId, ObjectId, ReferenceTypeId, StatusCode,
-    VariableId, Variant,
+    DataTypeId, DataValue, DateTime, ExtensionObject, MessageSecurityMode, NodeId, ObjectId, Range,
+    ReferenceTypeId, StatusCode, VariableId, Variant,
 };
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
@@ -164,6 +164,18 @@ impl TestServer {
                 ReferenceDirection::Inverse,
             )
             .insert(&mut *space);
+    }
+
+    /// Has a node tell the range of its values.
+    pub fn has_range(&self, number: usize, low: f64, high: f64) {
+        let running = self.running.as_ref().unwrap();
+        let node = NodeId::new(running.namespace, node_name(number));
+        let range = NodeId::new(running.namespace, format!("{}.EURange", node_name(number)));
+        VariableBuilder::new(&range, "EURange", "EURange")
+            .data_type(DataTypeId::Range)
+            .value(ExtensionObject::from_message(Range { low, high }))
+            .property_of(node)
+            .insert(&mut *running.plant.address_space().write());
     }
 
     pub fn set(&mut self, number: usize, value: impl Into<Variant>) {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use floorgate_adapter_api::{Notice, Value};
-use opcua::types::{DataValue, DateTime, StatusCode, Variant};
+use opcua::types::{DataValue, DateTime, ExtensionObject, Range, StatusCode, Variant};
 
 use crate::run::{Folder, Run, Seen, addresses, settings};
 use crate::server::{Manner, PLANT, TestServer, node_name};
@@ -39,6 +39,84 @@ async fn value_quality_and_times_are_taken_over() {
         "2026-03-04T05:06:07.000Z"
     );
     assert!(sample.server_time.is_some());
+    run.stop().await;
+}
+
+/// Whether a value is the one that is meant.
+type Is = fn(&Value) -> bool;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn numbers_that_are_none_and_values_of_another_type_are_taken_over_as_they_are() {
+    let mut server = TestServer::started(Manner::default()).await;
+    let folder = Folder::new();
+    let mut run = Run::new(&folder, &settings(server.port, ""), &addresses(1));
+    run.shows(0, 0).await;
+    let told: [(Variant, Is); 9] = [
+        (
+            f64::NAN.into(),
+            |value| matches!(value, Value::Float64(it) if it.is_nan()),
+        ),
+        (
+            (-0.0_f64).into(),
+            |value| matches!(value, Value::Float64(it) if *it == 0.0 && it.is_sign_negative()),
+        ),
+        (f64::INFINITY.into(), |value| {
+            *value == Value::Float64(f64::INFINITY)
+        }),
+        (f64::NEG_INFINITY.into(), |value| {
+            *value == Value::Float64(f64::NEG_INFINITY)
+        }),
+        (
+            f32::NAN.into(),
+            |value| matches!(value, Value::Float32(it) if it.is_nan()),
+        ),
+        ("seven".into(), |value| *value == Value::text("seven")),
+        (true.into(), |value| *value == Value::Bool(true)),
+        (
+            vec![1_i32, 2].into(),
+            |value| matches!(value, Value::List(items) if items.len() == 2),
+        ),
+        (7_i32.into(), |value| *value == Value::Int(7)),
+    ];
+    for (value, is_it) in told {
+        let what = format!("{value:?}");
+        server.set(0, value);
+        run.until(
+            &what,
+            |seen| matches!(seen, Seen::Sample(s) if s.quality.is_good() && s.value.as_ref().is_some_and(is_it)),
+        )
+        .await;
+    }
+    run.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_server_holds_small_changes_back_where_it_is_asked_to() {
+    let mut server = TestServer::started(Manner::default()).await;
+    server.has_range(1, 0.0, 200.0);
+    let folder = Folder::new();
+    let deadbands = ["5", "10%", "10%"];
+    let tags = addresses(3).into_iter().zip(deadbands);
+    let tags: Vec<String> = tags
+        .map(|(node, deadband)| format!("{node}\nserver_deadband: {deadband}"))
+        .collect();
+    let mut run = Run::new(&folder, &settings(server.port, ""), &tags);
+    // A part of a range that the node does not have is none.
+    let mut open = 3;
+    run.until("two values and a refusal", |seen| {
+        if let Seen::Sample(sample) = seen {
+            assert_eq!(sample.quality.is_bad(), sample.tag.0 == 2, "{sample:?}");
+            open -= 1;
+        }
+        open == 0
+    })
+    .await;
+    for (tag, [small, large]) in [(0, [4, 6]), (1, [19, 21])] {
+        server.set(tag, small);
+        server.set(tag, large);
+        run.shows(tag, large).await;
+        assert_eq!(run.shown(tag), [0, i64::from(large)]);
+    }
     run.stop().await;
 }
 
@@ -225,5 +303,25 @@ async fn polling_that_a_full_gateway_held_up_has_a_gap() {
         matches!(seen.first(), Some(Seen::Notice(Notice::Gap { .. }))),
         "what was while nothing was read may be missed: {seen:#?}"
     );
+    run.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn types_are_asked_for_in_requests_that_the_server_takes() {
+    let mut server = TestServer::started(Manner {
+        browse_limits: Some((3, 2)),
+        most_nodes_per_read: Some(10),
+        ..Manner::default()
+    })
+    .await;
+    let folder = Folder::new();
+    // It takes some hundred small requests.
+    let settings = settings(server.port, "").replace("request_timeout: 1s", "request_timeout: 10s");
+    let mut run = Run::new(&folder, &settings, &addresses(1));
+    run.shows(0, 0).await;
+    let range = Range { low: 1.0, high: 2.0 };
+    server.set(0, ExtensionObject::from_message(range));
+    run.until("a structure", |seen| matches!(seen, Seen::Sample(s) if s.quality.is_good() && matches!(s.value, Some(Value::Record(_)))))
+        .await;
     run.stop().await;
 }
