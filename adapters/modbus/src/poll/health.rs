@@ -81,22 +81,21 @@ impl Poller {
         };
         let longest = self.settings.backoff_max;
         let source = self.context.name.clone();
+        let now = Instant::now();
         if let Some(known) = self.unit_mut(unit) {
-            if known.trouble.is_none() {
+            let is_new = known.trouble.is_none();
+            known.failed(now, (quality, reason, failure.see()), patience, least, longest);
+            if let Some(trouble) = known.trouble.as_ref().filter(|_| is_new) {
+                let pause = trouble.next_try.saturating_duration_since(now).as_secs_f64();
                 warn!(
                     source,
                     unit,
                     see = failure.see(),
-                    "the unit is left alone for a while: {reason}"
+                    "the unit is left alone for {pause:.1} s, and longer each time, up to {:.1} s: {}",
+                    longest.as_secs_f64(),
+                    trouble.reason
                 );
             }
-            known.failed(
-                Instant::now(),
-                (quality, reason, failure.see()),
-                patience,
-                least,
-                longest,
-            );
             if let Some(trouble) = &mut known.trouble {
                 trouble.costs_link = !matches!(failure, Failure::Exception(_));
             }
