@@ -223,7 +223,7 @@ async fn serve(
     let life = async {
         tokio::select! {
             () = keep_alive(plan, &session, &link, &cutter, &metrics, &level) => {}
-            () = warn_of_expiry(plan, &certificates, &metrics), if plan.settings.security.policy != Policy::None => {}
+            () = warn_of_expiry(&plan.name, &certificates, &metrics), if plan.settings.security.policy != Policy::None => {}
             () = done.cancelled() => {}
         }
     };
