@@ -9,6 +9,7 @@ use opcua::types::{
 };
 
 use crate::plan::Plan;
+use crate::publish::is_lost;
 
 /// Nodes in one request where the server names no limit. Larger requests gain nothing and some servers
 /// refuse them.
@@ -44,7 +45,6 @@ impl Facts {
             VariableId::Server_ServerStatus_StartTime,
             VariableId::Server_ServerCapabilities_OperationLimits_MaxMonitoredItemsPerCall,
             VariableId::Server_ServerCapabilities_OperationLimits_MaxNodesPerRead,
-            VariableId::Server_ServerCapabilities_OperationLimits_MaxNodesPerBrowse,
         ];
         let nodes: Vec<ReadValueId> = nodes
             .into_iter()
@@ -54,6 +54,14 @@ impl Facts {
         let mut values = read(session, nodes, TimestampsToReturn::Neither, timeout)
             .await?
             .into_iter();
+        // By itself: four nodes at a time are all that some take.
+        let browse = VariableId::Server_ServerCapabilities_OperationLimits_MaxNodesPerBrowse;
+        let browse = vec![ReadValueId::new_value(browse.into())];
+        let browse = match read(session, browse, TimestampsToReturn::Neither, timeout).await {
+            Ok(values) => values.into_iter().next().and_then(|value| value.value),
+            Err(error) if is_lost(error.status()) => return Err(error),
+            Err(_) => None,
+        };
         let mut next = || values.next().and_then(|value| value.value);
 
         let array = match next() {
@@ -94,7 +102,7 @@ impl Facts {
             items_per_call: limit(next().as_ref()),
             nodes_per: NodesPer {
                 read: limit(next().as_ref()),
-                browse: limit(next().as_ref()),
+                browse: limit(browse.as_ref()),
             },
         })
     }
