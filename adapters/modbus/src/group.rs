@@ -278,6 +278,23 @@ impl Group {
         }
     }
 
+    /// What a request is for is not known any more.
+    fn lose_values(&mut self, index: usize, quality: Quality, samples: &mut Vec<Sample>) {
+        let Some(read) = self.reads.get_mut(index) else {
+            return;
+        };
+        read.last.clear();
+        for &item in &read.items {
+            tell_bad(&self.points[item], &mut self.told[item], quality, samples);
+        }
+    }
+
+    /// Where a tag is.
+    fn place(&self, item: usize) -> (Table, Extent) {
+        let point = &self.points[item];
+        (point.table, point.extent)
+    }
+
     /// The unit does not answer: every tag is bad. Refused ones are so already.
     pub(crate) fn fail(&mut self, quality: Quality, samples: &mut Vec<Sample>) {
         for (item, told) in self.told.iter_mut().enumerate() {

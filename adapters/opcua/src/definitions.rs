@@ -14,13 +14,13 @@ use opcua::types::custom::{DataTypeTree, DataTypeVariant, EncodingIds, ParentIds
 use opcua::types::{
     AttributeId, BrowseDescription, BrowseDirection, BrowseResultMaskFlags, DataTypeDefinition, DataValue,
     EnumDefinition, Error, NodeClass, NodeClassMask, NodeId, ObjectId, ReadValueId, ReferenceTypeId,
-    StatusCode, StructureDefinition, TimestampsToReturn, Variant,
+    StatusCode, StructureDefinition, TimestampsToReturn, VariableId, Variant,
 };
 use tokio_util::sync::CancellationToken;
 
 use crate::dictionary::{self, Structure};
 use crate::publish::is_lost;
-use crate::server::NodesPer;
+use crate::server;
 
 /// Types below one another.
 const DEEPEST: usize = 64;
@@ -92,15 +92,16 @@ pub struct Types {
 /// the connection is lost over these.
 pub async fn ask(
     session: &Session,
-    nodes_per: NodesPer,
+    nodes_per_read: usize,
     dictionaries: Option<(Duration, &AtomicU32)>,
 ) -> Result<Types, Error> {
+    let nodes_per_browse = nodes_per_browse(session).await?;
     let token = CancellationToken::new();
     let _end = token.clone().drop_guard();
     let browser = || {
         session
             .browser()
-            .config(in_batches(nodes_per.browse))
+            .config(in_batches(nodes_per_browse))
             .token(token.clone())
     };
 
@@ -151,7 +152,7 @@ pub async fn ask(
             _ => {}
         }
     }
-    read(session, nodes_per.read, &mut told).await?;
+    read(session, nodes_per_read, &mut told).await?;
 
     let mut results = std::pin::pin!(browser().handler(NoneBrowserPolicy).run(structures));
     while let Some(result) = results.try_next().await? {
@@ -164,6 +165,7 @@ pub async fn ask(
             }
         }
     }
+    let nodes_per = (nodes_per_read, nodes_per_browse);
     let is_whole = add_described(session, nodes_per, standard, &mut told, dictionaries).await?;
     Ok(Types {
         tree: tree(parents, told),
@@ -174,7 +176,7 @@ pub async fn ask(
 /// Adds what a server of before OPC UA 1.04 says of its structures; whether it said it. One that tells nothing of them loses no others by it.
 async fn add_described(
     session: &Session,
-    nodes_per: NodesPer,
+    nodes_per: (usize, usize),
     standard: HashMap<String, NodeId>,
     told: &mut HashMap<NodeId, Told>,
     dictionaries: Option<(Duration, &AtomicU32)>,
@@ -235,6 +237,19 @@ fn is_final(status: StatusCode) -> bool {
             | StatusCode::BadNodeIdInvalid
             | StatusCode::BadReferenceTypeIdInvalid
     )
+}
+
+/// Most nodes in one browse; a server that does not say it has no limit.
+async fn nodes_per_browse(session: &Session) -> Result<usize, Error> {
+    let node = VariableId::Server_ServerCapabilities_OperationLimits_MaxNodesPerBrowse;
+    let node = ReadValueId::new_value(node.into());
+    let values = session.read(&[node], TimestampsToReturn::Neither, 0.0).await;
+    let value = match values {
+        Ok(values) => values.into_iter().next().and_then(|value| value.value),
+        Err(error) if is_lost(error.status()) => return Err(error),
+        Err(_) => None,
+    };
+    Ok(server::limit(value.as_ref()))
 }
 
 /// Reads the definitions.

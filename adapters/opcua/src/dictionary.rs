@@ -19,7 +19,6 @@ use tokio_util::sync::CancellationToken;
 use crate::binary_schema::Schema;
 use crate::definitions::in_batches;
 use crate::publish::is_lost;
-use crate::server::NodesPer;
 
 /// Dictionaries of one server.
 const MOST_DICTIONARIES: usize = 16;
@@ -57,14 +56,14 @@ pub fn are_worth_asking(structures: &[Structure]) -> bool {
 /// What the dictionaries say of the structures without a definition. `standard` are the types of the standard's namespace by their names.
 pub async fn ask(
     session: &Session,
-    nodes_per: NodesPer,
+    (nodes_per_read, nodes_per_browse): (usize, usize),
     structures: Vec<Structure>,
     standard: HashMap<String, NodeId>,
 ) -> Result<HashMap<NodeId, StructureDefinition>, Error> {
     let encodings = candidates(&structures);
     let of = References {
         session,
-        nodes_per_request: nodes_per.browse,
+        nodes_per_request: nodes_per_browse,
     };
     let nodes = encodings.keys().cloned();
     let has_description = (ReferenceTypeId::HasDescription, BrowseDirection::Forward);
@@ -74,7 +73,7 @@ pub async fn ask(
     let component_of = (ReferenceTypeId::HasComponent, BrowseDirection::Inverse);
     let homes = of.targets(descriptions.iter().cloned(), component_of).await?;
     let mut names = HashMap::new();
-    for some in descriptions.chunks(nodes_per.read.max(1)) {
+    for some in descriptions.chunks(nodes_per_read.max(1)) {
         let values = values(session, some).await?;
         for (id, DataValue { value, .. }) in some.iter().zip(values) {
             if let Some(Variant::String(name)) = value {

@@ -49,7 +49,7 @@ impl Connected<'_> {
             biased;
             () = self.outlet.stop.cancelled() => return Err(Halt::Stop),
             reason = self.link.lost() => Some(Halt::Lost(reason)),
-            asked = types.ask(self.session, self.facts.nodes_per, self.plan) => match asked {
+            asked = types.ask(self.session, self.facts.nodes_per_read, self.plan) => match asked {
                 Err(error) if !self.ends_connection(&error, begun) => {
                     types.give_up(&self.plan.name, &reason(&error));
                     None

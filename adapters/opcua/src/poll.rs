@@ -35,7 +35,7 @@ impl Connected<'_> {
                 _ = ticks.tick() => {}
             }
             let begun = Instant::now();
-            let mut batch = self.facts.nodes_per.read;
+            let mut batch = self.facts.nodes_per_read;
             let mut from = 0;
             while from < self.plan.items().len() {
                 let until = (from + batch).min(self.plan.items().len());
@@ -52,7 +52,7 @@ impl Connected<'_> {
                     }
                 } else {
                     batch = (batch / 2).max(1);
-                    self.facts.nodes_per.read = batch;
+                    self.facts.nodes_per_read = batch;
                 }
             }
             let failing = i64::try_from(told.len()).unwrap_or(i64::MAX);

@@ -9,7 +9,6 @@ use opcua::types::{
 };
 
 use crate::plan::Plan;
-use crate::publish::is_lost;
 
 /// Nodes in one request where the server names no limit. Larger requests gain nothing and some servers
 /// refuse them.
@@ -26,15 +25,8 @@ pub struct Facts {
     pub started: Option<i64>,
     /// Most monitored items in one request.
     pub items_per_call: usize,
-    /// Most nodes in other requests.
-    pub nodes_per: NodesPer,
-}
-
-/// Most nodes in one request.
-#[derive(Clone, Copy, Debug)]
-pub struct NodesPer {
-    pub read: usize,
-    pub browse: usize,
+    /// Most nodes in one read.
+    pub nodes_per_read: usize,
 }
 
 impl Facts {
@@ -54,14 +46,6 @@ impl Facts {
         let mut values = read(session, nodes, TimestampsToReturn::Neither, timeout)
             .await?
             .into_iter();
-        // By itself: four nodes at a time are all that some take.
-        let browse = VariableId::Server_ServerCapabilities_OperationLimits_MaxNodesPerBrowse;
-        let browse = vec![ReadValueId::new_value(browse.into())];
-        let browse = match read(session, browse, TimestampsToReturn::Neither, timeout).await {
-            Ok(values) => values.into_iter().next().and_then(|value| value.value),
-            Err(error) if is_lost(error.status()) => return Err(error),
-            Err(_) => None,
-        };
         let mut next = || values.next().and_then(|value| value.value);
 
         let array = match next() {
@@ -100,16 +84,13 @@ impl Facts {
             uris,
             started,
             items_per_call: limit(next().as_ref()),
-            nodes_per: NodesPer {
-                read: limit(next().as_ref()),
-                browse: limit(browse.as_ref()),
-            },
+            nodes_per_read: limit(next().as_ref()),
         })
     }
 }
 
 /// A limit as the server gives it; 0 is no limit (OPC 10000-5 §6.3.11).
-fn limit(value: Option<&Variant>) -> usize {
+pub fn limit(value: Option<&Variant>) -> usize {
     match value {
         Some(Variant::UInt32(limit)) if *limit > 0 => {
             usize::try_from(*limit).map_or(DEFAULT_BATCH, |limit| limit.min(DEFAULT_BATCH))

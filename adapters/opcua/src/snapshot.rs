@@ -17,7 +17,7 @@ use tokio::sync::watch;
 
 use crate::items::{failed, is_too_large};
 use crate::plan::Plan;
-use crate::server::{NodesPer, read};
+use crate::server::read;
 use crate::structure::Types;
 use crate::value::{self, Unsupported};
 
@@ -33,8 +33,8 @@ pub enum Reach {
         session: Arc<Session>,
         /// For each URI of the plan its index on this server.
         namespaces: Arc<[Option<u16>]>,
-        /// Most nodes in one request.
-        nodes_per: NodesPer,
+        /// Most nodes in one read.
+        nodes_per_read: usize,
         /// The server's types.
         types: Types,
     },
@@ -102,18 +102,18 @@ impl Snapshots {
     async fn read(&self, request: &Request, remarks: &mut Remarks) -> Result<Vec<Sample>, String> {
         let mut reach = self.reach.clone();
         let reached = reach.borrow_and_update().clone();
-        let (session, namespaces, nodes_per, types) = match reached {
+        let (session, namespaces, most, types) = match reached {
             Reach::Here {
                 session,
                 namespaces,
-                nodes_per,
+                nodes_per_read,
                 types,
-            } => (session, namespaces, nodes_per, types),
+            } => (session, namespaces, nodes_per_read, types),
             Reach::Away(reason) => return Err(format!("the source is not connected: {reason}")),
         };
         let within = self.plan.settings.request_timeout.get();
         tokio::select! {
-            samples = self.read_nodes((&session, &types), &namespaces, nodes_per, request, remarks) => samples,
+            samples = self.read_nodes((&session, &types), &namespaces, most, request, remarks) => samples,
             reason = lost(&mut reach) => Err(format!("the connection was lost: {reason}")),
             () = tokio::time::sleep(within) => {
                 self.metrics.error("timeout");
@@ -127,11 +127,10 @@ impl Snapshots {
         &self,
         (session, types): (&Arc<Session>, &Types),
         namespaces: &[Option<u16>],
-        nodes_per: NodesPer,
+        mut most: usize,
         request: &Request,
         remarks: &mut Remarks,
     ) -> Result<Vec<Sample>, String> {
-        let mut most = nodes_per.read;
         let mut samples = Vec::with_capacity(request.tags.len());
         let mut asked = Vec::with_capacity(request.tags.len());
         for &id in &request.tags {
@@ -171,7 +170,7 @@ impl Snapshots {
                     let (session, types, plan) = (Arc::clone(session), types.clone(), Arc::clone(&self.plan));
                     // It goes on for the next request where this one does not wait so long.
                     let ask = async move {
-                        match types.ask(&session, nodes_per, &plan).await {
+                        match types.ask(&session, most, &plan).await {
                             Err(error) if types.was_lost() => {
                                 types.give_up(&plan.name, &failed("reading the data types", &error));
                                 Ok(())

@@ -363,7 +363,7 @@ impl Connected<'_> {
         Reach::Here {
             session: Arc::clone(self.session),
             namespaces: self.facts.namespaces.clone().into(),
-            nodes_per: self.facts.nodes_per,
+            nodes_per_read: self.facts.nodes_per_read,
             types: self.state.types.clone(),
         }
     }

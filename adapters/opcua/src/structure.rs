@@ -23,7 +23,6 @@ use crate::bodies;
 use crate::definitions;
 use crate::nesting::{self, Part};
 use crate::plan::Plan;
-use crate::server::NodesPer;
 use crate::value::{Unsupported, value_with};
 
 /// Dimensions of an array.
@@ -119,7 +118,7 @@ impl Types {
     }
 
     /// Asks the server for its types, where that was not done yet. An error where the connection is lost, or an answer did not come in time.
-    pub async fn ask(&self, session: &Session, nodes_per: NodesPer, plan: &Plan) -> Result<(), Error> {
+    pub async fn ask(&self, session: &Session, nodes_per_read: usize, plan: &Plan) -> Result<(), Error> {
         let _asking = self.0.asking.lock().await;
         if self.are_known() {
             return Ok(());
@@ -134,7 +133,7 @@ impl Types {
             losses.store(1, Ordering::Relaxed);
         }
         let dictionaries = (!is_left_out).then_some((within / 2, &**losses));
-        let telling = definitions::ask(session, nodes_per, dictionaries);
+        let telling = definitions::ask(session, nodes_per_read, dictionaries);
         let within = within + within / 2;
         let built = tokio::time::timeout(within, telling).await.unwrap_or_else(|_| {
             Err(Error::new(

@@ -6,7 +6,7 @@ use std::time::Duration;
 use floorgate_sample::{Quality, Sample};
 use tokio::time::Instant;
 
-use super::{Group, Reading, tell_bad};
+use super::{Group, Reading};
 use crate::address::Table;
 use crate::planner::Extent;
 
@@ -61,12 +61,8 @@ impl Group {
         };
         read.put_off = true;
         let since = *read.failing.get_or_insert(now);
-        if now.saturating_duration_since(since) < borne {
-            return;
-        }
-        read.last.clear();
-        for &item in &read.items {
-            tell_bad(&self.points[item], &mut self.told[item], quality, samples);
+        if now.saturating_duration_since(since) >= borne {
+            self.lose_values(index, quality, samples);
         }
     }
 }

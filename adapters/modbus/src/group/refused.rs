@@ -68,15 +68,13 @@ impl Group {
     /// A tag that is left out, with each number another.
     pub(crate) fn left_out(&self, number: usize) -> Option<(Table, Extent)> {
         let refused = self.refused.get(number % self.refused.len().max(1))?;
-        let point = &self.points[refused.item];
-        Some((point.table, point.extent))
+        Some(self.place(refused.item))
     }
 
     /// A tag that is left out since the device refuses it.
     pub(crate) fn refused_by_name(&self) -> Option<(Table, Extent)> {
         let refused = self.refused.iter().find(|refused| !refused.is_silent)?;
-        let point = &self.points[refused.item];
-        Some((point.table, point.extent))
+        Some(self.place(refused.item))
     }
 
     /// Whether one of the tags that were not answered is to be tried again.
@@ -93,11 +91,11 @@ impl Group {
         let silent = silent.filter(|_| self.silent_due <= now);
         let silent = silent.map(|silent| (self.silent_due, silent));
         let (_, refused) = refused.chain(silent).min_by_key(|(due, _)| *due)?;
-        let point = &self.points[refused.item];
+        let (table, extent) = self.place(refused.item);
         Some(Retry {
             item: refused.item,
-            table: point.table,
-            extent: point.extent,
+            table,
+            extent,
             is_silent: refused.is_silent,
         })
     }

@@ -4,7 +4,7 @@
 use floorgate_sample::{Quality, Sample};
 use tokio::time::Instant;
 
-use super::{Group, tell_bad};
+use super::Group;
 use crate::address::Table;
 use crate::planner::Extent;
 
@@ -74,7 +74,7 @@ impl Group {
     pub(crate) fn shared_silent(&self) -> impl Iterator<Item = (Table, Extent)> + '_ {
         let shared = |read: &&super::Reading| read.silence.is_some() && read.items.len() > 1;
         let items = self.reads.iter().filter(shared).flat_map(|read| &read.items);
-        items.map(|item| (self.points[*item].table, self.points[*item].extent))
+        items.map(|item| self.place(*item))
     }
 
     /// There was no answer to what was asked, which may be the unit's fault.
@@ -117,13 +117,10 @@ impl Group {
 
     /// What was not answered more often than is borne is not known any more, whether it was asked in this poll or not.
     pub(crate) fn doubt(&mut self, borne: u32, samples: &mut Vec<Sample>) {
-        for read in &mut self.reads {
-            let Some(silence) = read.silence.filter(|silence| silence.times > borne) else {
-                continue;
-            };
-            read.last.clear();
-            for &item in &read.items {
-                tell_bad(&self.points[item], &mut self.told[item], silence.quality, samples);
+        for index in 0..self.reads.len() {
+            let silence = self.reads[index].silence;
+            if let Some(silence) = silence.filter(|silence| silence.times > borne) {
+                self.lose_values(index, silence.quality, samples);
             }
         }
     }
