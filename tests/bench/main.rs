@@ -14,6 +14,7 @@ mod produce;
 mod record;
 mod recording;
 mod report;
+mod rest;
 mod restart;
 mod run;
 mod scenario;
@@ -31,6 +32,7 @@ use floorgate_tests::{Kafka, binary, target};
 use crate::drain::Drain;
 use crate::recording::Recording;
 use crate::report::{Outcome, Results};
+use crate::rest::Rest;
 use crate::restart::Restart;
 use crate::run::Bench;
 use crate::scenario::{SCENARIOS, Scenario};
@@ -79,6 +81,9 @@ struct Measure {
     /// [default: after all of them]
     #[arg(long, conflicts_with_all = ["floor_only", "whole_only"])]
     restart: bool,
+    /// Measure what 100,000 tags take that do not change, and nothing else but the scenarios that are named [default: after all of them]
+    #[arg(long, conflicts_with_all = ["floor_only", "whole_only"])]
+    rest: bool,
     /// Measure what recording costs and how fast a recording is played, and nothing else but the scenarios that are named [default: after
     /// all of them]
     #[arg(long, conflicts_with_all = ["floor_only", "whole_only"])]
@@ -122,7 +127,8 @@ fn measure(measure: Measure, stop: &Stop) -> Result<()> {
     } else {
         (measure.runs, measure.seconds)
     };
-    let all = measure.scenario.is_empty() && !measure.backlog && !measure.restart && !measure.recording;
+    let parts = measure.backlog || measure.restart || measure.rest || measure.recording;
+    let all = measure.scenario.is_empty() && !parts;
     let beside = all && !measure.floor_only && !measure.whole_only;
     let (backlog, restart) = (measure.backlog || beside, measure.restart || beside);
     let scenarios = if all { SCENARIOS.to_vec() } else { measure.scenario };
@@ -188,6 +194,14 @@ fn measure(measure: Measure, stop: &Stop) -> Result<()> {
             results
                 .restarts
                 .push(Restart::measure(&mut kafka, program, stop)?);
+        }
+        results.write(&json)?;
+    }
+    if measure.rest || beside {
+        for program in &gateways {
+            eprintln!("tags at rest");
+            let rest = Rest::measure(&kafka, program, seconds, stop)?;
+            results.rests.push(rest);
         }
         results.write(&json)?;
     }

@@ -9,6 +9,7 @@ use serde::Serialize;
 use crate::drain::Drain;
 use crate::latency::median;
 use crate::recording::Recording;
+use crate::rest::Rest;
 use crate::restart::Restart;
 use crate::run::Run;
 use crate::scenario::Scenario;
@@ -31,6 +32,8 @@ pub struct Results {
     pub backlog: Option<Drain>,
     /// How long a start with a large store takes, of each program, where that was measured.
     pub restarts: Vec<Restart>,
+    /// What tags take that do not change, of each program, where that was measured.
+    pub rests: Vec<Rest>,
     /// What recording costs, by program.
     pub recordings: Vec<Recording>,
 }
@@ -260,6 +263,7 @@ impl Results {
             scenarios: Vec::new(),
             backlog: None,
             restarts: Vec::new(),
+            rests: Vec::new(),
             recordings: Vec::new(),
         }
     }
@@ -318,6 +322,9 @@ impl Results {
         }
         for restart in &self.restarts {
             let _ = writeln!(text, "  {}", restart.line());
+        }
+        for rest in &self.rests {
+            let _ = writeln!(text, "  {}", rest.line());
         }
         for recording in &self.recordings {
             let _ = writeln!(text, "  {}", recording.line());

@@ -66,3 +66,27 @@ fn a_benchmark_whose_runs_fail_is_no_success() -> Result<()> {
     ensure!(output.lines().any(|line| line == told), "{output}");
     Ok(())
 }
+
+#[test]
+fn the_benchmark_measures_tags_that_do_not_change() -> Result<()> {
+    let folder = Folder::new("benchmark")?;
+    let file = folder.path().join("result.json");
+    let mut command = Command::new(binary("bench")?);
+    command
+        .args(["--rest", "--seconds", "2", "--cold", "--json"])
+        .arg(&file);
+    let mut bench = Process::start("bench", &command, &folder.path().join("bench.log"))?;
+    let status = bench.wait(Patience::Long.duration() * 4)?;
+    let output = bench.output()?;
+    ensure!(status.success(), "{status}: {output}");
+    let result: Value = serde_json::from_str(&std::fs::read_to_string(&file)?)?;
+    let rest = &result["rests"][0];
+    let number = |name: &str| rest[name].as_f64().with_context(|| format!("{name}: {result}"));
+    ensure!(number("tags")? == 100_000.0, "{rest}");
+    ensure!(number("all")? > 0.0, "{rest}");
+    let memory = number("memory")?;
+    ensure!(0.0 < memory && memory <= 250.0, "{rest}");
+    let cores = number("cores")?;
+    ensure!((0.0..0.5).contains(&cores), "nothing happens: {rest}");
+    Ok(())
+}

@@ -6,6 +6,9 @@ use super::Running;
 
 /// How long a delivery may be known and not stored while nothing else is to be stored.
 pub(super) const IDLE_FLUSH: Duration = Duration::from_millis(100);
+/// How long what has no hurry may wait, when there is nothing that the engine knows of: all is stored and delivered, and the store
+/// changes by its clock alone, the disk by others.
+pub(super) const QUIET: Duration = Duration::from_secs(5);
 /// How often the engine shows that it lives, when nothing happens.
 const HEARTBEAT: Duration = Duration::from_secs(1);
 
@@ -41,10 +44,15 @@ impl Running {
 
     /// How long may pass until that is stored which has no hurry. Where all is delivered no delivery can come.
     pub(super) fn flush_after(&self) -> Duration {
-        if self.is_quiet && self.commit.is_empty() {
-            HEARTBEAT
+        if self.has_nothing_to_store() {
+            QUIET
         } else {
             IDLE_FLUSH
         }
+    }
+
+    /// Whether all is stored and delivered, as far as is known.
+    pub(super) fn has_nothing_to_store(&self) -> bool {
+        self.is_quiet && self.commit.is_empty()
     }
 }

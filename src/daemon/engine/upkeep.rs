@@ -8,9 +8,10 @@ use floorgate_sample::Timestamp;
 use tracing::warn;
 
 use super::growth::Growth;
+use super::patience::QUIET;
 use super::{EngineError, Running, chain};
 
-/// How often the store is measured and looked over.
+/// How often the store is measured and looked over; where nothing is to be stored or delivered, [`QUIET`].
 const INTERVAL: Duration = Duration::from_secs(1);
 /// How long one step of cleaning up may hold up what arrives.
 const BUDGET: Duration = Duration::from_millis(1);
@@ -24,6 +25,8 @@ const CHECKPOINT_INTERVAL: Duration = Duration::from_millis(100);
 pub struct Upkeep {
     maintained: Instant,
     more: bool,
+    /// Nothing was to be stored or delivered since before the store was measured, so that what is shown of it is so still.
+    is_settled: bool,
     stated: Instant,
     measured: Instant,
     checkpointed: Option<Result<(), StoreError>>,
@@ -37,6 +40,7 @@ impl Upkeep {
         Self {
             maintained: now,
             more: false,
+            is_settled: false,
             stated: now,
             measured: now,
             checkpointed: None,
@@ -46,7 +50,11 @@ impl Upkeep {
 
     /// How long the engine may wait for a message.
     pub fn wait(&self) -> Duration {
-        let pause = if self.more { PAUSE } else { INTERVAL };
+        let pause = match (self.more, self.is_settled) {
+            (true, _) => PAUSE,
+            (false, true) => QUIET,
+            (false, false) => INTERVAL,
+        };
         pause.saturating_sub(self.maintained.elapsed())
     }
 
@@ -118,12 +126,15 @@ impl Running {
 
     /// Cleans the store up in small steps.
     pub(super) fn maintain(&mut self) -> Result<(), EngineError> {
+        self.upkeep.is_settled &= self.has_nothing_to_store();
         if !self.upkeep.wait().is_zero() {
             return Ok(());
         }
         if self.engine.publisher.has_died() {
             return Err(EngineError::Publisher);
         }
+        // As it is before anything is done: what is done here is measured once more.
+        let is_settled = self.has_nothing_to_store();
         self.upkeep.more = false;
         // A store that takes nothing is tried by the commit alone, which helps it where that is possible.
         if self.refused.is_none() {
@@ -163,6 +174,7 @@ impl Running {
         let hours = growth.hours_until(stats.room_bytes);
         self.engine.metrics.outbox_hours_until_full.set(hours);
         self.leave_out(&stats);
+        self.upkeep.is_settled = is_settled && self.has_nothing_to_store();
         Ok(())
     }
 }

@@ -9,6 +9,8 @@ use super::*;
 
 /// Well below the time for which an idle engine waits by itself, and well above what anything takes.
 const AT_ONCE: Duration = Duration::from_millis(400);
+/// How often the store is measured where something is stored.
+const ONCE: Duration = Duration::from_secs(1);
 const HOLD: Duration = Duration::from_millis(200);
 
 /// An oven whose temperature is read when it was hot for some time. It is online, cold, and all that was told is delivered.
@@ -168,11 +170,25 @@ fn an_engine_that_has_nothing_to_do_waits_and_one_that_has_does_not() {
     commit(&mut running);
     assert!(running.patience() > IDLE_FLUSH, "nothing waits for Kafka");
     assert!(!running.is_due());
+    let measure = |running: &mut Running| {
+        until("it is time", || running.upkeep.wait().is_zero());
+        running.maintain().expect("it is measured");
+    };
+    measure(&mut running);
+    assert!(
+        running.upkeep.wait() > ONCE,
+        "what is shown of the store stays so"
+    );
 
     apply(&mut running, &[Notice::Online(Continuity::New)], &[]);
     assert!(!running.events.is_empty());
     assert_eq!(running.patience(), Duration::ZERO, "an event waits");
     assert!(running.is_due());
+    running.commit().expect("it is stored");
+    running.maintain().expect("it is not yet time");
+    assert!(running.upkeep.wait() <= ONCE, "the store is measured soon");
+    measure(&mut running);
+    assert!(running.upkeep.wait() <= ONCE, "a delivery may change it");
     commit(&mut running);
     assert!(!running.patience().is_zero());
     assert!(running.patience() <= IDLE_FLUSH, "the log may have to be copied");
