@@ -21,6 +21,7 @@
 
 mod harness;
 mod promises;
+mod quality;
 mod remains;
 mod requests;
 mod seeds;
@@ -29,7 +30,7 @@ use std::future::Future;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::{Adapter, Value};
+use crate::{Adapter, QualityClass, Value};
 
 pub use harness::{AMPLE, Answered, Demands, Planned, Running, Seen, plan, plan_demands};
 pub use promises::{
@@ -38,7 +39,8 @@ pub use promises::{
     refused_tag_is_bad_alone, returns_after_a_loss_with_the_hole_marked, runs_again_after_it_ended,
     stops_within_two_seconds, tells_a_loss_once_with_a_reason, waits_for_a_peer_that_is_not_there_yet,
 };
-pub use remains::{nothing_runs_on_after_its_end, times_are_the_devices};
+pub use quality::{a_spoilt_tag_is_never_good_and_spoils_no_other, what_is_good_again_is_told};
+pub use remains::{no_connection_is_left_behind, nothing_runs_on_after_its_end, times_are_the_devices};
 pub use requests::{
     a_request_is_answered_once_with_all_its_tags, a_request_while_the_peer_is_away_fails,
     a_tag_on_demand_is_read_only_when_asked_for,
@@ -78,6 +80,16 @@ pub trait Rig: Send {
     /// Sets a tag. While the peer is stopped the value is kept for the next start.
     fn set(&mut self, tag: usize, value: i16) -> impl Future<Output = ()> + Send;
 
+    /// In which ways the peer can say that it does not vouch for a value. The rig's settings have what was refused tried again soon.
+    const SPOILT: &'static [QualityClass];
+
+    /// Has the peer say so of a tag, until that is set again.
+    fn spoil(&mut self, tag: usize, class: QualityClass) -> impl Future<Output = ()> + Send;
+
+    /// The connections that the peer has now, or the sessions where a protocol has them, as the peer counts them. `None` where the protocol
+    /// has neither.
+    fn connections(&self) -> Option<usize>;
+
     /// The folder for the adapter's own files and for relative paths in the settings.
     fn folder(&self) -> PathBuf {
         std::env::temp_dir()
@@ -109,6 +121,9 @@ macro_rules! conformance_tests {
             stops_within_two_seconds,
             times_are_the_devices,
             nothing_runs_on_after_its_end,
+            no_connection_is_left_behind,
+            a_spoilt_tag_is_never_good_and_spoils_no_other,
+            what_is_good_again_is_told,
             a_request_is_answered_once_with_all_its_tags,
             a_request_while_the_peer_is_away_fails,
             a_tag_on_demand_is_read_only_when_asked_for,

@@ -22,6 +22,8 @@ struct State {
     sets: u64,
     values: BTreeMap<String, Value>,
     refused: BTreeSet<String>,
+    /// Signals that the device does not vouch for.
+    spoilt: BTreeMap<String, Quality>,
     pulled: BTreeSet<String>,
 }
 
@@ -29,6 +31,10 @@ impl State {
     fn shown(&self, signal: &str) -> Option<(Option<Value>, Quality)> {
         if self.refused.contains(signal) {
             return Some((None, Quality::BAD_OUT_OF_RANGE));
+        }
+        if let Some(quality) = self.spoilt.get(signal) {
+            let value = self.values.get(signal).filter(|_| !quality.is_bad());
+            return Some((value.cloned(), *quality));
         }
         let value = self.values.get(signal)?;
         Some((Some(value.clone()), Quality::GOOD))
@@ -59,6 +65,7 @@ impl Stage {
     pub fn set(&self, signal: &str, value: Value) {
         self.0.send_modify(|state| {
             state.values.insert(signal.to_owned(), value);
+            state.spoilt.remove(signal);
             state.sets += 1;
         });
     }
@@ -67,6 +74,14 @@ impl Stage {
     pub fn refuse(&self, signal: &str) {
         self.0.send_modify(|state| {
             state.refused.insert(signal.to_owned());
+        });
+    }
+
+    /// The device does not vouch for this signal, until it is set again.
+    pub fn spoil(&self, signal: &str, quality: Quality) {
+        self.0.send_modify(|state| {
+            state.spoilt.insert(signal.to_owned(), quality);
+            state.sets += 1;
         });
     }
 
@@ -96,7 +111,7 @@ impl Stage {
 /// Follows the stage: what it shows now, then every change that is seen.
 pub(crate) async fn follow(play: &Play, board: &Board, context: &SourceContext) -> Result<(), Closed> {
     let mut watched = play.stage.0.subscribe();
-    let mut shown: BTreeMap<String, Option<Value>> = BTreeMap::new();
+    let mut shown: BTreeMap<String, (Option<Value>, Quality)> = BTreeMap::new();
     let mut online = None;
     let mut sets = 0;
     loop {
@@ -141,16 +156,17 @@ fn changed(
     play: &Play,
     board: &Board,
     state: &State,
-    shown: &mut BTreeMap<String, Option<Value>>,
+    shown: &mut BTreeMap<String, (Option<Value>, Quality)>,
 ) -> Vec<floorgate_adapter_api::Sample> {
     let mut samples = Vec::new();
     for signal in play.signals.iter().map(|shown| &shown.signal) {
-        let Some((value, quality)) = state.shown(signal) else {
+        let Some(shows) = state.shown(signal) else {
             continue;
         };
-        if shown.get(signal) != Some(&value) {
-            samples.extend(play.samples(board, signal, value.as_ref(), quality));
-            shown.insert(signal.clone(), value);
+        if shown.get(signal) != Some(&shows) {
+            let (value, quality) = &shows;
+            samples.extend(play.samples(board, signal, value.as_ref(), *quality));
+            shown.insert(signal.clone(), shows);
         }
     }
     samples

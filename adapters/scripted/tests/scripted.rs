@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use floorgate_adapter_api::conformance::{AMPLE, Demands, Planned, Rig, Seen, plan};
-use floorgate_adapter_api::{Adapter, Notice, Quality, Value};
+use floorgate_adapter_api::{Adapter, Notice, Quality, QualityClass, Value};
 use floorgate_adapter_scripted::{Scripted, Stage};
 
 struct StageRig(Arc<Stage>);
@@ -48,6 +48,21 @@ impl Rig for StageRig {
 
     async fn set(&mut self, tag: usize, value: i16) {
         self.0.set(&format!("s{tag}"), Value::Int(value.into()));
+    }
+
+    const SPOILT: &'static [QualityClass] = &[QualityClass::Uncertain, QualityClass::Bad];
+
+    async fn spoil(&mut self, tag: usize, class: QualityClass) {
+        let quality = match class {
+            QualityClass::Good => Quality::GOOD,
+            QualityClass::Uncertain => Quality::UNCERTAIN,
+            QualityClass::Bad => Quality::BAD_DEVICE_FAILURE,
+        };
+        self.0.spoil(&format!("s{tag}"), quality);
+    }
+
+    fn connections(&self) -> Option<usize> {
+        None
     }
 }
 

@@ -67,3 +67,36 @@ pub async fn nothing_runs_on_after_its_end<R: Rig>(rig: &mut R) {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
+
+/// The peer has one connection while the source runs, whatever was lost before, and none when it has ended.
+pub async fn no_connection_is_left_behind<R: Rig>(rig: &mut R) {
+    let planned = Planned::of(rig, &[]);
+    let mut value = 1;
+    set_all(rig, value).await;
+    rig.start().await;
+    for _ in 0..3 {
+        let mut run = planned.run(AMPLE);
+        run.until_shown("the values arrive", &all_shown(rig, value)).await;
+        rig.stop().await;
+        run.until("the loss is told", Seen::is_offline).await;
+        value += 1;
+        set_all(rig, value).await;
+        rig.start().await;
+        run.until_shown("the values arrive again", &all_shown(rig, value))
+            .await;
+        has_connections(rig, 1, "while the source runs").await;
+        run.stop("while connected").await;
+        has_connections(rig, 0, "after its end").await;
+    }
+}
+
+async fn has_connections<R: Rig>(rig: &R, count: usize, when: &str) {
+    let deadline = Instant::now() + rig.patience();
+    while let Some(has) = rig.connections().filter(|has| *has != count) {
+        assert!(
+            Instant::now() < deadline,
+            "{when} the peer has {has} connections and not {count}"
+        );
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}

@@ -99,6 +99,18 @@ impl Device {
         change(self.tables().units.entry(id).or_default());
     }
 
+    /// Connections that it has now.
+    pub fn open_connections(&self) -> usize {
+        Arc::strong_count(&self.tables().open) - 1
+    }
+
+    /// A connection, for as long as this is held.
+    pub fn open(&self) -> Arc<()> {
+        let mut tables = self.tables();
+        tables.connections += 1;
+        Arc::clone(&tables.open)
+    }
+
     /// A function that it does not have.
     fn other(&self, unit: u8, function: u8) -> Result<Option<Response>, ExceptionCode> {
         self.tables().note((unit, function, 0, 0));
@@ -377,14 +389,11 @@ async fn serve(wire: Wire, listener: TcpListener, device: Device) {
     let accept = |stream: TcpStream, _| {
         let device = device.clone();
         async move {
-            let mut tables = device.tables();
-            let others = Arc::strong_count(&tables.open) - 1;
-            if tables.most_connections.is_some_and(|most| others >= most) {
+            let most = device.tables().most_connections;
+            if most.is_some_and(|most| device.open_connections() >= most) {
                 return Ok(None);
             }
-            tables.connections += 1;
-            let open = Arc::clone(&tables.open);
-            drop(tables);
+            let open = device.open();
             Ok(Some((Session { device, _open: open }, stream)))
         }
     };

@@ -1,13 +1,15 @@
 //! The promises of every adapter, on each transport.
 
 use floorgate_adapter_api::conformance::Rig;
-use floorgate_adapter_api::{Adapter, Value};
+use floorgate_adapter_api::{Adapter, QualityClass, Value};
 use floorgate_adapter_modbus::Modbus;
+use tokio_modbus::ExceptionCode;
 
 use crate::device::{Device, Server, Wire};
 
 /// A device with a holding register for each tag.
 struct PlcRig {
+    wire: Wire,
     device: Device,
     server: Server,
 }
@@ -16,6 +18,7 @@ impl PlcRig {
     fn new(wire: Wire) -> Self {
         let device = Device::default().with_unit(1, |unit| unit.missing = [900].into());
         Self {
+            wire,
             server: Server::new(wire, device.clone()),
             device,
         }
@@ -29,7 +32,7 @@ impl Rig for PlcRig {
 
     fn settings(&self) -> String {
         format!(
-            "connect: {}\npoll_interval: 10ms\ntimeout: 500ms\nbackoff_max: 100ms\n",
+            "connect: {}\npoll_interval: 10ms\ntimeout: 500ms\nbackoff_max: 100ms\nretry_refused: 1s\n",
             self.server.connect()
         )
     }
@@ -58,7 +61,23 @@ impl Rig for PlcRig {
         let place = 100 + u16::try_from(tag).expect("few tags");
         self.device.unit(1, |unit| {
             unit.holding.insert(place, value.cast_unsigned());
+            unit.answers.remove(&place);
         });
+    }
+
+    // The protocol has no qualities: a device answers, or says that it failed.
+    const SPOILT: &'static [QualityClass] = &[QualityClass::Bad];
+
+    async fn spoil(&mut self, tag: usize, _: QualityClass) {
+        let place = 100 + u16::try_from(tag).expect("few tags");
+        self.device.unit(1, |unit| {
+            unit.answers.insert(place, ExceptionCode::ServerDeviceFailure);
+        });
+    }
+
+    fn connections(&self) -> Option<usize> {
+        let is_connected = !matches!(self.wire, Wire::Udp | Wire::Rtu | Wire::Ascii);
+        is_connected.then(|| self.device.open_connections())
     }
 }
 

@@ -91,8 +91,7 @@ fn sum(bytes: &[u8]) -> u8 {
 pub async fn serve_ascii_over_tcp(listener: TcpListener, device: Device) {
     let mut sessions = JoinSet::new();
     while let Ok((stream, _)) = listener.accept().await {
-        device.tables().connections += 1;
-        sessions.spawn(serve_ascii(stream, (), device.clone()));
+        sessions.spawn(serve_ascii(stream, device.open(), device.clone()));
     }
 }
 
@@ -129,7 +128,7 @@ pub async fn serve_tls(listener: TcpListener, device: Device) {
 
 async fn serve_secured(stream: TcpStream, acceptor: TlsAcceptor, device: Device) -> io::Result<()> {
     let mut stream = acceptor.accept(stream).await?;
-    device.tables().connections += 1;
+    let _open = device.open();
     let mut header = [0; 6];
     loop {
         stream.read_exact(&mut header).await?;

@@ -3,8 +3,9 @@
 use std::path::PathBuf;
 
 use floorgate_adapter_api::conformance::Rig;
-use floorgate_adapter_api::{Adapter, Value};
+use floorgate_adapter_api::{Adapter, QualityClass, Value};
 use floorgate_adapter_opcua::{OpcUa, pki};
+use opcua::types::{DataValue, DateTime, StatusCode};
 
 use crate::run::{Folder, addresses, settings};
 use crate::server::{Manner, PLANT, TestServer};
@@ -55,6 +56,22 @@ impl Rig for PlantRig {
 
     async fn set(&mut self, tag: usize, value: i16) {
         self.server.set(tag, i32::from(value));
+    }
+
+    const SPOILT: &'static [QualityClass] = &[QualityClass::Uncertain, QualityClass::Bad];
+
+    async fn spoil(&mut self, tag: usize, class: QualityClass) {
+        let status = match class {
+            QualityClass::Good => StatusCode::Good,
+            QualityClass::Uncertain => StatusCode::UncertainLastUsableValue,
+            QualityClass::Bad => StatusCode::BadSensorFailure,
+        };
+        let data = DataValue::new_at_status(0, DateTime::now(), status);
+        self.server.set_data(tag, data);
+    }
+
+    fn connections(&self) -> Option<usize> {
+        Some(self.server.sessions())
     }
 
     fn folder(&self) -> PathBuf {

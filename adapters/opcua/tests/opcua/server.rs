@@ -206,6 +206,19 @@ impl TestServer {
         self.holds(what, "sessions", count).await;
     }
 
+    /// How many sessions it has now.
+    pub fn sessions(&self) -> usize {
+        let what = VariableId::Server_ServerDiagnostics_ServerDiagnosticsSummary_CurrentSessionCount;
+        let diagnostics = self
+            .running
+            .as_ref()
+            .map(|running| &running.handle.info().diagnostics);
+        match diagnostics.and_then(|all| all.get(what)?.value) {
+            Some(Variant::UInt32(count)) => count as usize,
+            _ => 0,
+        }
+    }
+
     async fn holds(&self, what: VariableId, name: &str, count: u32) {
         let diagnostics = &self.running.as_ref().unwrap().handle.info().diagnostics;
         let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
