@@ -23,10 +23,8 @@ use crate::bodies;
 use crate::definitions;
 use crate::nesting::{self, Part};
 use crate::plan::Plan;
-use crate::value::{Unsupported, value_with};
+use crate::value::{MOST_DIMENSIONS, Unsupported, shaped, value_with};
 
-/// Dimensions of an array.
-const MOST_DIMENSIONS: i32 = 16;
 /// Values that one structure may hold, of all structures within it.
 const MOST_VALUES: usize = 100_000;
 /// The time in which a server tells its types, in times for an answer: it takes dozens of requests, and nothing else is handed on meanwhile.
@@ -337,23 +335,10 @@ impl Decoder<'_> {
         if field.value_rank < 1 {
             return self.scalar(field, of_any, bytes, depth);
         }
-        let length = if field.value_rank == 1 {
-            i32::decode(bytes, self.context).map_err(broken)?
+        let (length, dimensions) = if field.value_rank == 1 {
+            (i32::decode(bytes, self.context).map_err(broken)?, Vec::new())
         } else {
-            // OPC 10000-6 §5.2.2.16: the lengths of the dimensions, then all values.
-            let dimensions = i32::decode(bytes, self.context).map_err(broken)?;
-            if dimensions > MOST_DIMENSIONS {
-                return Err(broken(format_args!("it has an array of {dimensions} dimensions")));
-            }
-            let mut length: i32 = if dimensions > 0 { 1 } else { -1 };
-            for _ in 0..dimensions {
-                let dimension = i32::decode(bytes, self.context).map_err(broken)?;
-                if dimension < 0 {
-                    return Err(broken(format_args!("it has a dimension of {dimension} values")));
-                }
-                length = length.saturating_mul(dimension);
-            }
-            length
+            self.dimensions(bytes)?
         };
         // -1 is an array that is null.
         let Ok(length) = usize::try_from(length) else {
@@ -368,7 +353,25 @@ impl Decoder<'_> {
             let item = self.scalar(field, of_any, bytes, depth)?;
             items.push(item.ok_or(Unsupported(Cow::Borrowed("array with null elements")))?);
         }
-        Ok(Some(Value::List(items.into())))
+        shaped(items, &dimensions).map(Some)
+    }
+
+    /// The lengths of the dimensions, which come before all values (OPC 10000-6 §5.2.2.16), and how many values there are.
+    fn dimensions(&self, bytes: &mut &[u8]) -> Result<(i32, Vec<u32>), Unsupported> {
+        let count = i32::decode(bytes, self.context).map_err(broken)?;
+        if usize::try_from(count).is_ok_and(|count| count > MOST_DIMENSIONS) {
+            return Err(broken(format_args!("it has an array of {count} dimensions")));
+        }
+        let mut dimensions = Vec::new();
+        let mut length: i32 = if count > 0 { 1 } else { -1 };
+        for _ in 0..count {
+            let dimension = i32::decode(bytes, self.context).map_err(broken)?;
+            let size = u32::try_from(dimension)
+                .map_err(|_| broken(format_args!("it has a dimension of {dimension} values")))?;
+            length = length.saturating_mul(dimension);
+            dimensions.push(size);
+        }
+        Ok((length, dimensions))
     }
 
     fn scalar(

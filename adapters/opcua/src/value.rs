@@ -9,6 +9,9 @@ use opcua::types::{DataValue, DateTime, ExtensionObject, StatusCode, UaNullable 
 use crate::field::Field;
 use crate::structure::{Types, nameless};
 
+/// Most dimensions of an array.
+pub const MOST_DIMENSIONS: usize = 16;
+
 /// A value that the gateway has no type for: a structure that the server does not define, for example.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unsupported(pub Cow<'static, str>);
@@ -108,6 +111,29 @@ pub fn value_of(variant: Variant, types: Option<&Types>) -> Result<Option<Value>
     }
 }
 
+/// An array: of several dimensions a list of lists, the last dimension innermost, in the order in which its values are sent (OPC 10000-6
+/// §5.2.2.16). One without values is an empty list.
+pub fn shaped(items: Vec<Value>, dimensions: &[u32]) -> Result<Value, Unsupported> {
+    if dimensions.len() > MOST_DIMENSIONS {
+        let much = format!("array of {} dimensions", dimensions.len());
+        return Err(Unsupported(much.into()));
+    }
+    let product = |product: usize, length: &u32| product.checked_mul(*length as usize);
+    if !dimensions.is_empty() && dimensions.iter().try_fold(1, product) != Some(items.len()) {
+        return Err(Unsupported("array whose dimensions do not fit its values".into()));
+    }
+    let mut items = items;
+    for length in dimensions.iter().skip(1).rev() {
+        let mut rest = items.into_iter();
+        let row = || {
+            let row: Arc<[Value]> = rest.by_ref().take(*length as usize).collect();
+            (!row.is_empty()).then_some(Value::List(row))
+        };
+        items = std::iter::from_fn(row).collect();
+    }
+    Ok(Value::List(items.into()))
+}
+
 /// A value of ours, with what reads a structure.
 pub fn value_with(
     variant: Variant,
@@ -142,9 +168,8 @@ pub fn value_with(
             // An element that is null has no place in a list of values: the list would lie about its length.
             let values = array.values.into_iter().map(|value| value_with(value, structure));
             let items: Option<Vec<Value>> = values.collect::<Result<_, _>>()?;
-            Value::List(Arc::from(
-                items.ok_or(Unsupported("array with null elements".into()))?,
-            ))
+            let items = items.ok_or(Unsupported("array with null elements".into()))?;
+            shaped(items, array.dimensions.as_deref().unwrap_or_default())?
         }
         Variant::ExtensionObject(object) => return structure(&object),
         Variant::DataValue(_) => return Err(Unsupported("DataValue".into())),
@@ -155,7 +180,8 @@ pub fn value_with(
 #[cfg(test)]
 mod tests {
     use opcua::types::{
-        Argument, ByteString, Guid, LocalizedText, NodeId, QualifiedName, UAString, XmlElement,
+        Argument, Array, ByteString, Guid, LocalizedText, NodeId, QualifiedName, UAString,
+        VariantScalarTypeId, XmlElement,
     };
 
     use super::*;
@@ -189,6 +215,40 @@ mod tests {
             value(guid),
             Some(Value::text("09087e75-8e5e-499b-954f-f2a9603db28a"))
         );
+    }
+
+    #[test]
+    fn arrays_keep_their_shape() {
+        let array = |count: i32, dimensions: &[u32]| {
+            let values: Vec<Variant> = (0..count).map(Variant::from).collect();
+            Variant::Array(Box::new(Array {
+                value_type: VariantScalarTypeId::Int32,
+                values,
+                dimensions: Some(dimensions.to_vec()),
+            }))
+        };
+        let list = |items: &[Value]| Value::List(items.into());
+        let numbers = |from: i64, until: i64| list(&(from..until).map(Value::Int).collect::<Vec<_>>());
+        assert_eq!(value(array(3, &[3])), Some(numbers(0, 3)));
+        assert_eq!(
+            value(array(6, &[2, 3])),
+            Some(list(&[numbers(0, 3), numbers(3, 6)]))
+        );
+        let cube = [
+            list(&[numbers(0, 2), numbers(2, 4)]),
+            list(&[numbers(4, 6), numbers(6, 8)]),
+        ];
+        assert_eq!(value(array(8, &[2, 2, 2])), Some(list(&cube)));
+        assert_eq!(value(array(0, &[4_000_000_000, 0])), Some(list(&[])));
+        for (count, wrong) in [
+            (6, vec![2, 2]),
+            (0, vec![2]),
+            (1, vec![u32::MAX; 4]),
+            (1, vec![1; 17]),
+        ] {
+            let told = value_of(array(count, &wrong), None);
+            assert!(told.is_err(), "{count} values of {wrong:?}: {told:?}");
+        }
     }
 
     #[test]

@@ -113,20 +113,25 @@ impl<'a> Writing<'a> {
             return None;
         }
         let most = if depth >= DEEP { 1 } else { 4 };
-        let length = if field.rank == 1 {
-            let length = self.random.usize(..most);
-            self.length(length);
-            length
-        } else {
-            let dimensions: Vec<usize> = (0..field.rank).map(|_| self.random.usize(..most)).collect();
+        let dimensions: Vec<usize> = (0..field.rank).map(|_| self.random.usize(..most)).collect();
+        if field.rank > 1 {
             self.length(dimensions.len());
-            for dimension in &dimensions {
-                self.length(*dimension);
-            }
-            dimensions.iter().product()
-        };
-        let items = (0..length).map(|_| self.scalar(field.of, of_any, false, depth));
-        Some(Value::List(items.map(|item| item.expect("no null")).collect()))
+        }
+        for dimension in &dimensions {
+            self.length(*dimension);
+        }
+        if dimensions.contains(&0) {
+            return Some(Value::List([].into()));
+        }
+        Some(self.array(field.of, of_any, depth, &dimensions))
+    }
+
+    fn array(&mut self, of: Of, of_any: bool, depth: usize, dimensions: &[usize]) -> Value {
+        let items = (0..dimensions[0]).map(|_| match &dimensions[1..] {
+            [] => self.scalar(of, of_any, false, depth).expect("no null"),
+            inner => self.array(of, of_any, depth, inner),
+        });
+        Value::List(items.collect())
     }
 
     fn scalar(&mut self, of: Of, of_any: bool, may_be_null: bool, depth: usize) -> Option<Value> {
