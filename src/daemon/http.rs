@@ -134,16 +134,18 @@ async fn metrics(State(source): State<Source>) -> Response {
     }
 }
 
-/// How sources stand, as `floorgate sources --json` has them, and the tags that are late.
+/// How sources stand, as `floorgate sources --json` has them, and the tags that are bad or late.
 async fn status(State(source): State<Source>) -> Response {
     let stage = source.stage.borrow().clone();
     match stage {
         Stage::Runs(pages) => {
-            let (sources, late_tags) = (pages.standings.rows(), pages.standings.late());
-            json_page(
-                StatusCode::OK,
-                &json!({ "sources": sources, "late_tags": late_tags }),
-            )
+            let standings = &pages.standings;
+            let page = json!({
+                "sources": standings.rows(),
+                "bad_tags": standings.bad(),
+                "late_tags": standings.late(),
+            });
+            json_page(StatusCode::OK, &page)
         }
         Stage::Waits(reason) => {
             let waits = json!({ "waits_for_outbox": reason });

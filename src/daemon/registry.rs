@@ -11,3 +11,8 @@ pub use floorgate_adapter_opcua::pki;
 
 /// Every adapter of this build.
 pub const ADAPTERS: &[&dyn Adapter] = &[&floorgate_adapter_opcua::OpcUa, &floorgate_adapter_modbus::Modbus];
+
+/// The adapter of that name.
+pub fn adapter(name: &str) -> Option<&'static dyn Adapter> {
+    ADAPTERS.iter().copied().find(|adapter| adapter.name() == name)
+}

@@ -117,6 +117,21 @@ fn the_table_tells_state_reason_and_what_flows_of_each_source() -> Result<()> {
     let tag: Value = serde_json::from_str(hall.print(&["tags", "hall/total", "--json"])?.trim())?;
     assert_eq!((&tag["value"], &tag["quality"]), (&Value::Null, &json!("bad")));
     assert_eq!(tag["last_good"]["value"], 7);
+    let reason_of_tag = tag["reason"].as_str().unwrap_or_default();
+    assert!(reason_of_tag.starts_with("not reached"), "{tag}");
+    // OPC 10000-4 §7.39.1: BadSensorFailure.
+    hall.plc.set_with("Line1.Speed", &json!(2.5), 0x808C_0000, None)?;
+    let mut tags = String::new();
+    until("a tag is bad by the server's word", Patience::Long, || {
+        tags = hall.print(&["tags"])?;
+        Ok(tags.contains("BadSensorFailure").then_some(()))
+    })
+    .with_context(|| tags.clone())?;
+    let line = tags.lines().find(|line| line.starts_with("hall/speed"));
+    assert!(
+        line.is_some_and(|line| line.contains(" plc ") && line.ends_with("BadSensorFailure")),
+        "{tags}"
+    );
     assert!(hall.print(&["tags"])?.contains("unknown, was 7"));
     let table = hall.print(&["sources"])?;
     let line = table
@@ -146,6 +161,15 @@ fn the_table_tells_state_reason_and_what_flows_of_each_source() -> Result<()> {
         }
     }
     assert_eq!(page["sources"].as_array().map(Vec::len), Some(2));
+    // What is of a source that is away is told by the source.
+    let bad = page["bad_tags"].as_array().context("no bad tags")?;
+    let [bad] = &bad[..] else {
+        anyhow::bail!("{page}");
+    };
+    assert_eq!(
+        [&bad["tag"], &bad["source"], &bad["quality"], &bad["reason"]],
+        ["hall/speed", "plc", "bad", "BadSensorFailure"]
+    );
 
     hall.drive.resume()?;
     let back = hall.wait_for("drive", "online again", |row| row["state"] == "online")?;

@@ -1,11 +1,12 @@
 //! From configuration to a running source.
 
+use std::borrow::Cow;
 use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 
 use floorgate_metrics::SourceMetrics;
-use floorgate_sample::{Happening, TagId};
+use floorgate_sample::{Happening, Quality, TagId};
 use floorgate_yaml::{Node, Problems, Span};
 use schemars::{Schema, SchemaGenerator};
 use tokio_util::sync::CancellationToken;
@@ -42,6 +43,13 @@ pub trait Adapter: Send + Sync {
     /// What a tag's values are that is no state, where its address says so. Keys that are not the adapter's own may stand beside those that are.
     fn happens(&self, address: &Node) -> Option<Happening> {
         let _ = address;
+        None
+    }
+
+    /// Why a tag is not good, for whoever looks at it: the device's own words for a quality that sources of this adapter tell, or what such
+    /// a quality stands for. `None` where there is nothing to add to `bad`.
+    fn reason(&self, quality: Quality) -> Option<Cow<'static, str>> {
+        let _ = quality;
         None
     }
 

@@ -34,9 +34,10 @@ mod types;
 mod udp;
 mod unit;
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
-use floorgate_adapter_api::{Adapter, Given, Node, RunFuture, Source, SourceContext, SourceSpec};
+use floorgate_adapter_api::{Adapter, Given, Node, Quality, RunFuture, Source, SourceContext, SourceSpec};
 use floorgate_yaml::Problems;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 
@@ -63,6 +64,10 @@ struct ModbusSource(Arc<Layout>);
 impl Adapter for Modbus {
     fn name(&self) -> &'static str {
         "modbus"
+    }
+
+    fn reason(&self, quality: Quality) -> Option<Cow<'static, str>> {
+        unit::reason(quality).map(Cow::Borrowed)
     }
 
     fn runbook(&self) -> &'static str {

@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use tokio_modbus::ExceptionCode;
 
 use crate::link::Failure;
+use crate::torn::BAD_DATA_UNAVAILABLE;
 
 /// `BadServerTooBusy` (OPC 10000-6 Annex A.2).
 const BAD_SERVER_TOO_BUSY: Quality = Quality(0x80EE_0000);
@@ -52,6 +53,26 @@ pub(crate) fn reaction(exception: ExceptionCode) -> Reaction {
             Reaction::Failing(Quality::BAD_DEVICE_FAILURE)
         }
     }
+}
+
+/// What each quality stands for that a tag may have.
+pub(crate) fn reason(quality: Quality) -> Option<&'static str> {
+    Some(match quality {
+        BAD_NOT_SUPPORTED => "refused: the unit does not have the function (exception 01)",
+        Quality::BAD_OUT_OF_RANGE => "refused: there is no such register (exception 02 or 03)",
+        Quality::BAD_DEVICE_FAILURE => "the unit says that it failed (exception 04 or 08)",
+        BAD_SERVER_TOO_BUSY => "the unit says that it is busy (exception 05 or 06)",
+        Quality::BAD_NO_COMMUNICATION => {
+            "not reached: the source is offline, or the gateway before the unit says so (exception 0A or 0B)"
+        }
+        Quality::BAD_TIMEOUT => "no answer",
+        Quality::BAD_COMMUNICATION_ERROR => {
+            "no sound answer: the connection broke, or what came was no Modbus"
+        }
+        Quality::BAD_DECODING_ERROR => "what was read is no value of the tag's type",
+        BAD_DATA_UNAVAILABLE => "no two reads in a row agreed",
+        _ => return None,
+    })
 }
 
 /// Quality and divisibility where a failure is a refusal of what was asked.
@@ -179,5 +200,36 @@ impl Unit {
     /// Whether its tags are known to be bad.
     pub(crate) fn is_down(&self) -> bool {
         self.trouble.as_ref().is_some_and(|trouble| trouble.told)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_reason_of_each_exception_names_it() {
+        use ExceptionCode as E;
+        for (exception, code) in [
+            (E::IllegalFunction, "01"),
+            (E::IllegalDataAddress, "02"),
+            (E::IllegalDataValue, "03"),
+            (E::ServerDeviceFailure, "04"),
+            (E::Acknowledge, "05"),
+            (E::ServerDeviceBusy, "06"),
+            (E::MemoryParityError, "08"),
+            (E::GatewayPathUnavailable, "0A"),
+            (E::GatewayTargetDevice, "0B"),
+        ] {
+            let quality = match reaction(exception) {
+                Reaction::Refused { quality, .. }
+                | Reaction::Failing(quality)
+                | Reaction::Busy(quality)
+                | Reaction::Unreachable(quality) => quality,
+            };
+            let reason = reason(quality).unwrap_or_default();
+            assert!(reason.contains(code), "{exception}: {reason}");
+        }
+        assert_eq!(reason(Quality::GOOD), None);
     }
 }

@@ -69,7 +69,9 @@ mod takeover;
 mod transport;
 mod value;
 
-use floorgate_adapter_api::{Adapter, Happening, Node, Problems, Source, SourceSpec};
+use std::borrow::Cow;
+
+use floorgate_adapter_api::{Adapter, Happening, Node, Problems, Quality, Source, SourceSpec};
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 
 /// The OPC UA adapter (`adapter: opcua`).
@@ -79,6 +81,10 @@ pub struct OpcUa;
 impl Adapter for OpcUa {
     fn name(&self) -> &'static str {
         "opcua"
+    }
+
+    fn reason(&self, quality: Quality) -> Option<Cow<'static, str>> {
+        (quality != Quality::GOOD).then(|| opcua::types::StatusCode::from(quality.0).to_string().into())
     }
 
     fn runbook(&self) -> &'static str {

@@ -7,9 +7,10 @@ mod board;
 mod script;
 mod stage;
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
-use floorgate_adapter_api::{Adapter, RunFuture, Source, SourceContext, SourceSpec, TagId};
+use floorgate_adapter_api::{Adapter, Quality, RunFuture, Source, SourceContext, SourceSpec, TagId};
 use floorgate_yaml::{Problems, Severity, Spanned, salvage};
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::Deserialize;
@@ -78,6 +79,10 @@ impl Scripted {
 impl Adapter for Scripted {
     fn name(&self) -> &'static str {
         "scripted"
+    }
+
+    fn reason(&self, quality: Quality) -> Option<Cow<'static, str>> {
+        (!quality.is_good()).then_some(Cow::Borrowed("the stage does not vouch for it"))
     }
 
     fn settings_schema(&self, generator: &mut SchemaGenerator) -> Schema {

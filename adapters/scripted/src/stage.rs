@@ -160,13 +160,13 @@ fn changed(
 ) -> Vec<floorgate_adapter_api::Sample> {
     let mut samples = Vec::new();
     for signal in play.signals.iter().map(|shown| &shown.signal) {
-        let Some(shows) = state.shown(signal) else {
+        let Some(now) = state.shown(signal) else {
             continue;
         };
-        if shown.get(signal) != Some(&shows) {
-            let (value, quality) = &shows;
+        if shown.get(signal) != Some(&now) {
+            let (value, quality) = &now;
             samples.extend(play.samples(board, signal, value.as_ref(), *quality));
-            shown.insert(signal.clone(), shows);
+            shown.insert(signal.clone(), now);
         }
     }
     samples

@@ -98,12 +98,15 @@ impl Desk<'_> {
             Request::Replay { which, topic } => self.replay(&which, &topic, rows),
             Request::Repartition { topic } => self.repartition(&topic, rows),
             // The server answers it itself.
-            Request::Record | Request::Watch | Request::Sources | Request::LateTags | Request::LastGood => {
-                Err(Stop::Fault(Fault {
-                    text: "no gateway runs whose sources could be seen".to_owned(),
-                    code: exit::UNEXPECTED,
-                }))
-            }
+            Request::Record
+            | Request::Watch
+            | Request::Sources
+            | Request::LateTags
+            | Request::BadTags
+            | Request::LastGood => Err(Stop::Fault(Fault {
+                text: "no gateway runs whose sources could be seen".to_owned(),
+                code: exit::UNEXPECTED,
+            })),
         }
     }
 

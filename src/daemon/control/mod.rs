@@ -76,6 +76,8 @@ pub enum Request {
     Sources,
     /// The tags that are late.
     LateTags,
+    /// The tags that are not good by their device's word.
+    BadTags,
     /// The last good values of tags that are unknown now.
     LastGood,
 }

@@ -149,6 +149,10 @@ impl Server {
                 let mut late = self.standings.late().into_iter();
                 return late.try_for_each(|row| give(&mut give_row, &row));
             }
+            Request::BadTags => {
+                let mut bad = self.standings.bad().into_iter();
+                return bad.try_for_each(|row| give(&mut give_row, &row));
+            }
             Request::LastGood => {
                 let (told, values) = oneshot::channel();
                 self.engine.send(Message::LastGood(told)).map_err(|_| stops())?;

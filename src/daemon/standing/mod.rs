@@ -3,6 +3,7 @@
 //! The engine's thread notes here what passes it, in the order in which the core sees it, and once a second looks at clocks and
 //! counters. Whoever asks copies it under the same lock, and works on the copy. Nothing here changes an event.
 
+mod bad;
 mod rates;
 mod row;
 mod source;
@@ -20,8 +21,9 @@ use floorgate_core::{Core, Now};
 use floorgate_metrics::{Metrics, SourceMetrics};
 use floorgate_sample::Timestamp;
 
+use bad::BadTags;
 use rates::Looks;
-pub use row::{LastGoodRow, LateRow, SourceRow};
+pub use row::{BadRow, LastGoodRow, LateRow, SourceRow};
 use source::{Standing, State};
 use tags::WatchedTags;
 pub use telling::last_good_rows;
@@ -81,6 +83,7 @@ struct Table {
     /// By [`SourceId`].
     sources: Vec<Row>,
     tags: WatchedTags,
+    bad: BadTags,
     /// How long the gateway took nothing.
     held_up: Duration,
     /// When clocks and counters were last looked at.
@@ -106,7 +109,7 @@ impl Table {
 
 impl Standings {
     /// Sources of a plan, in its order, that start now.
-    pub fn new(started: Instant, metrics: &Metrics, sources: Vec<Configured>, plan: &Plan) -> Self {
+    pub fn new(started: Instant, metrics: &Metrics, sources: Vec<Configured>, plan: &Arc<Plan>) -> Self {
         let standings = Self {
             started,
             metrics: metrics.clone(),
@@ -118,7 +121,7 @@ impl Standings {
     }
 
     /// Goes on with another plan; what is known of sources that run on is kept.
-    pub fn replace(&self, sources: Vec<Configured>, plan: &Plan, kept: &HashSet<Arc<str>>, now: Now) {
+    pub fn replace(&self, sources: Vec<Configured>, plan: &Arc<Plan>, kept: &HashSet<Arc<str>>, now: Now) {
         let mut table = self.table();
         let moment = table.moment(now);
         let mut before = std::mem::take(&mut table.sources);
@@ -149,6 +152,7 @@ impl Standings {
             row.is_some_and(|row| kept.contains(&row.name))
         });
         table.tags = tags;
+        table.bad.replace(plan, |source| kept.contains(source));
     }
 
     /// A source sent something, under the numbers of the plan that is at work.
@@ -156,12 +160,15 @@ impl Standings {
         let mut news = Vec::new();
         let mut table = self.table();
         let moment = table.moment(now);
-        let Table { sources, tags, .. } = &mut *table;
+        let Table {
+            sources, tags, bad, ..
+        } = &mut *table;
         let Some(row) = sources.get_mut(batch.source.index()) else {
             return;
         };
         for notice in &batch.notices {
             row.standing.take(notice, batch.received);
+            bad.hear(batch.source, notice);
         }
         // What a historian kept says nothing of now.
         if !batch.notices.contains(&Notice::History) {
@@ -169,6 +176,7 @@ impl Standings {
             if row.standing.receive(&batch.samples, batch.received, moment) {
                 news.push(News::source_is_back(&row.configured.name, quiet));
             }
+            bad.receive(&batch.samples, batch.received);
             tags.receive(&batch.samples, batch.received, moment, |tag, since| {
                 news.push(News::tag_moves(tag, &row.configured.name, since));
             });
@@ -238,6 +246,16 @@ impl Standings {
         let mut rows: Vec<_> = rows.collect();
         rows.sort_by(|a, b| a.source.cmp(&b.source));
         rows
+    }
+
+    /// The tags that are not good by their device's word, in the order of their names.
+    pub fn bad(&self) -> Vec<BadRow> {
+        let table = self.table();
+        let told = table.bad.all().into_iter().filter_map(|(tag, source, bad)| {
+            let source = table.sources.get(source.index())?;
+            Some(telling::bad_row(&tag, &source.configured, bad))
+        });
+        told.collect()
     }
 
     /// The tags that are late, in the order of their names.

@@ -112,6 +112,22 @@ pub struct LastGoodRow {
     pub at: Option<String>,
 }
 
+/// A tag that is not good by its device's word.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BadRow {
+    pub tag: String,
+    pub source: String,
+    /// `uncertain` or `bad`.
+    pub quality: String,
+    /// The whole status, an OPC UA status code (OPC 10000-4 §7.39).
+    pub status: u32,
+    /// In the device's own words, where there are any.
+    pub reason: Option<String>,
+    /// Since when its status is that.
+    pub since: String,
+}
+
 /// A tag that is late.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -1,5 +1,6 @@
 //! What is told of sources and tags: rows for whoever asks, and lines in the log for what becomes late.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,13 +10,15 @@ use floorgate_metrics::Words;
 use floorgate_sample::{Timestamp, Value};
 use tracing::{info, warn};
 
+use super::bad::Bad;
 use super::rates::Flow;
 use super::row::{
-    FlowRow, GapRow, LastGoodRow, LateRow, RoundTripRow, ServerRow, SettingRow, SourceRow, TotalRow,
+    BadRow, FlowRow, GapRow, LastGoodRow, LateRow, RoundTripRow, ServerRow, SettingRow, SourceRow, TotalRow,
 };
 use super::source::{Standing, State};
 use super::tags::Watched;
 use super::{Configured, Row};
+use crate::registry;
 
 /// Lines for tags in the log at a time; of more, there is a number.
 const MOST_TOLD: usize = 20;
@@ -158,6 +161,20 @@ pub fn late_row(tag: &Watched, source: &str) -> LateRow {
             .value
             .as_ref()
             .map_or(serde_json::Value::Null, crate::tags::json),
+    }
+}
+
+/// A tag that is not good.
+pub fn bad_row(tag: &str, source: &Configured, bad: Bad) -> BadRow {
+    let adapter = registry::adapter(source.adapter);
+    let reason = adapter.and_then(|adapter| adapter.reason(bad.quality));
+    BadRow {
+        tag: tag.to_owned(),
+        source: source.name.to_string(),
+        quality: bad.quality.class().as_str().to_owned(),
+        status: bad.quality.0,
+        reason: reason.map(Cow::into_owned),
+        since: bad.since.to_string(),
     }
 }
 

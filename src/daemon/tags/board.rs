@@ -1,15 +1,17 @@
 //! What is known of tags, kept up by copies of what the core is given.
 
+use std::borrow::Cow;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use floorgate_sample::{Notice, QualityClass, Sample, SourceId, TagId, Timestamp};
+use floorgate_adapter_api::Adapter;
+use floorgate_sample::{Notice, Quality, QualityClass, Sample, SourceId, TagId, Timestamp};
 use floorgate_workbench::recording::{Call, Entry, Names};
 
 use crate::figures::span;
 use crate::plain::plain;
-use crate::standing::LastGoodRow;
+use crate::standing::{BadRow, LastGoodRow};
 use crate::wanted::Wanted;
 
 /// How far back values are counted for the rate.
@@ -20,11 +22,12 @@ const LONGEST_VALUE: usize = 100;
 const RATE_STEP: Duration = Duration::from_secs(1);
 
 /// A tag.
-#[derive(Debug)]
 pub struct Row {
     pub key: Arc<str>,
     pub source: Arc<str>,
     source_number: SourceId,
+    /// Who knows what its qualities mean; none where the settings do not have its source.
+    adapter: Option<&'static dyn Adapter>,
     /// What was last received; of what was before the copies began, the value that counted.
     pub sample: Option<Sample>,
     /// When it was received, or changed.
@@ -66,6 +69,12 @@ impl Row {
             .map_or("-", |sample| sample.quality.class().as_str())
     }
 
+    /// Why it is not good, in the device's own words where there are any.
+    pub fn reason(&self) -> Option<Cow<'static, str>> {
+        let quality = self.sample.as_ref()?.quality;
+        self.adapter.filter(|_| !quality.is_good())?.reason(quality)
+    }
+
     pub fn is_good(&self) -> bool {
         self.sample
             .as_ref()
@@ -105,9 +114,13 @@ impl Row {
     }
 }
 
+/// By source.
+pub type Adapters = HashMap<Arc<str>, &'static dyn Adapter>;
+
 /// All tags that are wanted.
 pub struct Board {
     wanted: Wanted,
+    adapters: Adapters,
     rows: Vec<Row>,
     /// Where the tag of a number stands.
     places: Vec<Option<usize>>,
@@ -118,9 +131,10 @@ pub struct Board {
 }
 
 impl Board {
-    pub fn new(wanted: Wanted) -> Self {
+    pub fn new(wanted: Wanted, adapters: Adapters) -> Self {
         Self {
             wanted,
+            adapters,
             rows: Vec::new(),
             places: Vec::new(),
             begun: Instant::now(),
@@ -144,6 +158,18 @@ impl Board {
         for row in self.rows.iter_mut().filter(|row| row.was.is_none()) {
             let known = values.remove(&*row.key);
             row.was = known.map(|known| (known.value, known.at));
+        }
+    }
+
+    /// Takes what devices said of tags before the copies began, which have it without its status.
+    pub fn take_bad(&mut self, mut bad: HashMap<String, BadRow>) {
+        for row in &mut self.rows {
+            let Some(told) = bad.remove(&*row.key) else {
+                continue;
+            };
+            if let Some(sample) = row.sample.as_mut().filter(|sample| sample.quality.is_bad()) {
+                sample.quality = Quality(told.status);
+            }
         }
     }
 
@@ -229,7 +255,7 @@ impl Board {
             row.was = row.last_good();
             if let Some(sample) = &mut row.sample {
                 sample.value = None;
-                sample.quality = floorgate_sample::Quality::BAD_NO_COMMUNICATION;
+                sample.quality = Quality::BAD_NO_COMMUNICATION;
             }
         }
     }
@@ -255,6 +281,7 @@ impl Board {
             self.places[number.index()] = Some(self.rows.len());
             self.rows.push(Row {
                 key: Arc::clone(&tag.key),
+                adapter: self.adapters.get(&source).copied(),
                 source,
                 was: known.as_ref().and_then(|row| row.was.clone()),
                 late_since: known.as_ref().and_then(|row| row.late_since.clone()),

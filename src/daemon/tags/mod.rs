@@ -10,6 +10,7 @@ use std::io::{self, IsTerminal as _, Write};
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
@@ -24,7 +25,8 @@ use crate::cli::ConfigArgs;
 use crate::control::{self, Client, Request};
 use crate::plain::plain;
 use crate::printing::goes_on;
-use crate::standing::{LastGoodRow, LateRow};
+use crate::registry;
+use crate::standing::{BadRow, LastGoodRow, LateRow};
 use crate::table::write_table;
 use crate::wanted::Wanted;
 use board::{Board, Row};
@@ -69,6 +71,13 @@ impl Asker {
                 Ok(true)
             })?;
             board.take_last_good(values);
+            let mut bad = HashMap::new();
+            control::ask(&mut gateway, &Request::BadTags, |row| {
+                let row: BadRow = serde_json::from_value(row)?;
+                bad.insert(row.tag.clone(), row);
+                Ok(true)
+            })?;
+            board.take_bad(bad);
         }
         let mut late = HashMap::new();
         control::ask(&mut gateway, &Request::LateTags, |row| {
@@ -85,7 +94,11 @@ impl Asker {
 pub fn tags(options: &TagsOptions) -> anyhow::Result<()> {
     let loaded = check::read(&options.config.config)?;
     let socket = control::socket(&loaded.state_dir());
-    let mut board = Board::new(Wanted::of(&options.names)?);
+    let adapters = loaded.sources.iter().filter_map(|source| {
+        let adapter = registry::adapter(source.adapter)?;
+        Some((Arc::clone(&source.name), adapter))
+    });
+    let mut board = Board::new(Wanted::of(&options.names)?, adapters.collect());
     let mut stream = control::connect(&socket)?.with_context(|| {
         format!(
             "no gateway runs at {}; start it, or record its sources with `floorgate record`",
@@ -136,7 +149,9 @@ fn print_lines(out: &mut dyn Write, board: &Board, fresh: &[usize], json: bool) 
             let late = row.late_since.as_ref();
             let late = late.map_or_else(String::new, |since| format!("  late since {since}"));
             let (key, value, quality) = (plain(&row.key), row.value(), row.quality());
-            writeln!(out, "{time}  {key}  {value}  {quality}{late}")?;
+            let reason = row.reason();
+            let reason = reason.map_or_else(String::new, |reason| format!("  {reason}"));
+            writeln!(out, "{time}  {key}  {value}  {quality}{late}{reason}")?;
         }
     }
     out.flush()
@@ -149,15 +164,18 @@ fn print(out: &mut dyn Write, board: &Board, json: bool) -> anyhow::Result<()> {
         let written = rows.iter().try_for_each(|row| writeln!(out, "{}", object(row)));
         return goes_on(written).map(drop).map_err(Into::into);
     }
-    let mut table = vec![["TAG", "VALUE", "QUALITY", "CHANGED", "RULES"].map(str::to_owned)];
+    let mut table =
+        vec![["TAG", "SOURCE", "VALUE", "QUALITY", "CHANGED", "RULES", "REASON"].map(str::to_owned)];
     let now = Timestamp::now();
     for row in &rows {
         table.push([
             row.key.to_string(),
+            row.source.to_string(),
             row.value(),
             row.quality().to_owned(),
             row.age(now),
             row.rules.join(", "),
+            row.reason().unwrap_or_default().into_owned(),
         ]);
     }
     let written = write_table(out, &table).and_then(|()| {
@@ -178,6 +196,7 @@ fn object(row: &Row) -> serde_json::Value {
         "source": row.source,
         "value": sample.and_then(|sample| sample.value.as_ref()).map(board::json),
         "quality": row.quality(),
+        "reason": row.reason(),
         "status": sample.map(|sample| sample.quality.to_string()),
         "at": row.at.map(|time| time.to_string()),
         "last_good": row.last_good().map(|(value, at)| json!({ "value": value, "at": at })),

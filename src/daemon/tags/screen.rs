@@ -149,6 +149,7 @@ fn draw(frame: &mut Frame<'_>, board: &Board, view: &mut View) {
             row.age(now),
             format!("{:.1}", row.rate(board.begun)),
             row.rules.join(", "),
+            row.reason().unwrap_or_default().into_owned(),
         ];
         Cells::new(cells.map(Cell::from)).style(style)
     });
@@ -159,9 +160,10 @@ fn draw(frame: &mut Frame<'_>, board: &Board, view: &mut View) {
         Constraint::Length(13),
         Constraint::Length(8),
         Constraint::Fill(4),
+        Constraint::Fill(2),
     ];
     let table = Table::new(lines, widths)
-        .header(Cells::new(["TAG", "VALUE", "QUALITY", "AGE", "A SECOND", "RULES"]).style(bold))
+        .header(Cells::new(["TAG", "VALUE", "QUALITY", "AGE", "A SECOND", "RULES", "REASON"]).style(bold))
         .row_highlight_style(Style::new().add_modifier(Modifier::REVERSED));
     frame.render_stateful_widget(table, middle, &mut view.table);
     let help = if view.is_typing {

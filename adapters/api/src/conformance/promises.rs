@@ -292,6 +292,11 @@ pub async fn refused_tag_is_bad_alone<R: Rig>(rig: &mut R) {
         "a refused tag is bad: {refusals:#?}"
     );
     assert_eq!(refusals[0].value, None, "a refused tag has no value");
+    let reason = rig.adapter().reason(refusals[0].quality);
+    assert!(
+        reason.is_some_and(|reason| !reason.trim().is_empty()),
+        "a refusal has a reason: {refusals:#?}"
+    );
     for tag in 0..R::TAGS {
         let wrong = seen
             .iter()
