@@ -21,7 +21,7 @@ use floorgate_metrics::{Metrics, SourceMetrics};
 use floorgate_sample::Timestamp;
 
 use rates::Looks;
-pub use row::{LastGoodRow, LateRow, SourceRow};
+pub use row::{AttemptRow, LastGoodRow, LateRow, SourceRow, StationRow};
 use source::{Standing, State};
 use tags::WatchedTags;
 pub use telling::last_good_rows;
