@@ -54,6 +54,8 @@ mod modbus_transports;
 mod operation;
 #[path = "floor/operator.rs"]
 mod operator;
+#[path = "floor/outage.rs"]
+mod outage;
 #[path = "floor/partitions.rs"]
 mod partitions;
 #[path = "floor/peers.rs"]
