@@ -74,6 +74,8 @@ mod reconnects;
 mod recording;
 #[path = "floor/recovery.rs"]
 mod recovery;
+#[path = "floor/refused.rs"]
+mod refused;
 #[path = "floor/reload.rs"]
 mod reload;
 #[path = "floor/room.rs"]

@@ -332,7 +332,14 @@ pub(crate) fn settle(state: &mut TagState, tag: TagId) -> Option<Change> {
 
 /// The value became bad: told once, until a usable one comes again.
 fn lose(state: &mut TagState, sample: &Sample) -> Option<Change> {
+    // A good status without a value is still no value.
+    let quality = if sample.quality.is_bad() {
+        sample.quality
+    } else {
+        Quality::BAD
+    };
     state.latest = None;
+    state.bad_quality = quality;
     let was_bad = std::mem::replace(&mut state.bad, true);
     state.dirty |= !was_bad;
     let was_lost = std::mem::replace(&mut state.lost, true);
@@ -346,12 +353,7 @@ fn lose(state: &mut TagState, sample: &Sample) -> Option<Change> {
         cause: Cause::Lost,
         previous: state.counted.clone(),
         value: None,
-        // A good status without a value is still no value.
-        quality: if sample.quality.is_bad() {
-            sample.quality
-        } else {
-            Quality::BAD
-        },
+        quality,
         gap: state.gap && state.counted.is_some(),
         ordinal: state.count_change(sample.source_time),
         source_time: sample.source_time,

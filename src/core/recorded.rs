@@ -106,6 +106,7 @@ impl Core {
             let value = self.view().value(tag).cloned();
             let quality = match &value {
                 Some(_) => state.counted_quality,
+                None if state.bad && state.bad_quality.is_bad() => state.bad_quality,
                 None if state.bad => Quality::BAD,
                 None => Quality::BAD_NO_COMMUNICATION,
             };

@@ -266,6 +266,8 @@ pub(crate) struct TagState {
     pub(crate) lost: bool,
     /// The last that was received, by this process or an earlier one, was no usable value.
     pub(crate) bad: bool,
+    /// The quality with which the last such came in this process.
+    pub(crate) bad_quality: Quality,
     /// Something may have been missed since the last event of this tag.
     pub(crate) gap: bool,
     /// How many times the source had a gap when this tag last took it over.
