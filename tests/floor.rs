@@ -78,6 +78,8 @@ mod recovery;
 mod refused;
 #[path = "floor/reload.rs"]
 mod reload;
+#[path = "floor/rogue.rs"]
+mod rogue;
 #[path = "floor/room.rs"]
 mod room;
 #[path = "floor/runbook.rs"]

@@ -185,6 +185,11 @@ class Plant:
             "items": sum(items),
         }
 
+    async def state(self, state):
+        """Says of itself that it is in this state (OPC 10000-5, ServerState); it goes on all the same."""
+        node = self.server.get_node(ua.ObjectIds.Server_ServerStatus_State)
+        await node.write_value(ua.Variant(state, ua.VariantType.Int32))
+
     async def drop(self):
         """Closes every connection; the sessions stay."""
         for client in list(self.server.bserver.clients):
@@ -255,6 +260,7 @@ async def main():
                 "stop_counting": plant.stop_counting,
                 "progress": plant.progress,
                 "count": plant.count,
+                "state": plant.state,
                 "drop": plant.drop,
                 "hall": structure.hall,
                 "many": structure.many,

@@ -66,6 +66,10 @@ impl OpcUaPeer {
         format!("opc.tcp://{}:{}/", self.host(), self.port)
     }
 
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
     fn host(&self) -> &str {
         self.options
             .behind
@@ -195,6 +199,11 @@ impl OpcUaPeer {
     /// Closes every connection without a word; sessions and subscriptions stay.
     pub fn drop_connections(&mut self) -> Result<()> {
         self.ask(&json!({"op": "drop"})).map(drop)
+    }
+
+    /// Has it say that it is in a state (OPC 10000-5 §12.6; 0 is `Running`), and go on all the same.
+    pub fn say_state(&mut self, state: i32) -> Result<()> {
+        self.ask(&json!({"op": "state", "state": state})).map(drop)
     }
 
     /// Lets the next messages with values not arrive; the server has them for who asks again, unless it forgets them.
