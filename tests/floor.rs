@@ -42,6 +42,8 @@ mod kill_loop;
 mod lane_fail_points;
 #[path = "floor/layering.rs"]
 mod layering;
+#[path = "floor/limits.rs"]
+mod limits;
 #[path = "floor/mapping_tests.rs"]
 mod mapping_tests;
 #[path = "floor/milo.rs"]
