@@ -34,6 +34,10 @@ as well as the buckets of floorgate_source_request_seconds tell it; of an OPC UA
 the server (`keep_alive`), since an answer with values waits for values. IN and OUT are bytes on the source's connections. \
 `-` is what is not known. What is late is said by `late_after` in the settings and in mappings.";
 
+/// Seconds by which an interval that was rounded may differ from what was asked for.
+const ROUNDING: f64 = 0.000_5;
+/// A server with a service level below this is not healthy (OPC 10000-4 §6.6.2.4.2).
+const HEALTHY: i64 = 200;
 /// How often it is asked when it is watched.
 const EVERY: Duration = Duration::from_secs(1);
 
@@ -221,11 +225,48 @@ fn age(time: &str, now: Timestamp) -> Option<String> {
     Some(span(now.since(Timestamp::from_nanos(nanos))))
 }
 
-/// The reason for a state that is not online; else why changes may have been missed.
+/// The reason for a state that is not online; else what the server says of itself, what it revised, and why changes may have been missed.
 fn words(row: &SourceRow) -> String {
     if let Some(reason) = &row.reason {
         return plain(reason).into_owned();
     }
+    let server = row.server.as_ref().filter(|server| server.state != 0);
+    let server = server.map(|server| format!("the server is not running, its state is {}", server.state));
+    let level = row
+        .server
+        .as_ref()
+        .filter(|server| server.service_level < HEALTHY);
+    let level = level.map(|server| format!("the server's service level is {}", server.service_level));
     let gap = row.last_gap.as_ref();
-    gap.map_or_else(String::new, |gap| format!("gap: {}", plain(&gap.reason)))
+    let gap = gap.map(|gap| format!("gap: {}", plain(&gap.reason)));
+    let all = server.into_iter().chain(level).chain(revised(row)).chain(gap);
+    all.collect::<Vec<String>>().join("; ")
+}
+
+/// What the device made of a setting, where that is worse than what was asked for.
+fn revised(row: &SourceRow) -> impl Iterator<Item = String> {
+    row.settings.iter().filter_map(|(name, setting)| {
+        let (asked, revised) = (setting.asked, setting.revised);
+        let is_queue = name == "queue_size";
+        let is_worse = if is_queue {
+            revised < asked
+        } else {
+            revised > asked + ROUNDING
+        };
+        let shown = |figure: f64| {
+            if is_queue {
+                figure.to_string()
+            } else {
+                millis(figure * 1e3)
+            }
+        };
+        is_worse.then(|| {
+            format!(
+                "{} {} of {} asked",
+                name.replace('_', " "),
+                shown(revised),
+                shown(asked)
+            )
+        })
+    })
 }
