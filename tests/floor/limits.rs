@@ -1,4 +1,4 @@
-//! A server that takes few nodes in one request, and says so: no request of the gateway's has more.
+//! A server that takes few nodes in one request, and says so: no request of the gateway's has more. It is slow as well, which is shown.
 
 use std::collections::BTreeSet;
 
@@ -23,7 +23,7 @@ events:
 #[test]
 fn no_request_has_more_nodes_than_the_server_takes() -> Result<()> {
     let limits = json!({"maxMonitoredItemsPerCall": 3, "maxNodesPerHistoryReadData": 2});
-    let mut plc = NodePeer::with(None, limits)?;
+    let mut plc = NodePeer::with(None, json!({"serverCapabilities": {"operationLimits": limits}}))?;
     for number in 0..NODES {
         let node = format!("N{number}");
         plc.add(&node, "Double", 20.5)?;
@@ -41,6 +41,12 @@ fn no_request_has_more_nodes_than_the_server_takes() -> Result<()> {
     gateway.start()?;
     reader.at_least(7, Patience::Long)?;
     assert_eq!(plc.largest("CreateMonitoredItemsRequest")?, 3);
+    // What it gives less of than it was asked for is shown.
+    let table = gateway.command(&["sources"])?.output()?.stdout;
+    let table = String::from_utf8_lossy(&table).into_owned();
+    let told =
+        "slowest publishing 50 ms, the settings say 10 ms; slowest sampling 50 ms, the settings say 10 ms";
+    assert!(table.contains(told), "{table}");
     for number in 0..NODES {
         plc.set(&format!("N{number}"), 25.5)?;
     }

@@ -17,7 +17,7 @@ use crate::wire::Wire;
 pub struct NodePeer {
     port: u16,
     behind: Option<Arc<Wire>>,
-    limits: Value,
+    special: Value,
     /// For each variable the request that makes it as it is, so that a restarted server has the same; those of the boiler begin anew.
     variables: Vec<Value>,
     peer: Option<Peer>,
@@ -31,12 +31,12 @@ impl NodePeer {
         Self::with(behind, json!({}))
     }
 
-    /// Starts it with limits of what it takes in one request, such as `{"maxNodesPerRead": 10}`.
-    pub fn with(behind: Option<Arc<Wire>>, limits: Value) -> Result<Self> {
+    /// Starts it with options of `OPCUAServer`, such as `{"serverCapabilities": {"operationLimits": {"maxNodesPerRead": 10}}}`.
+    pub fn with(behind: Option<Arc<Wire>>, special: Value) -> Result<Self> {
         let mut server = Self {
             port: free_port()?,
             behind,
-            limits,
+            special,
             variables: Vec::new(),
             peer: None,
             folder: Folder::new("node-opcua")?,
@@ -143,7 +143,7 @@ impl OpcUaServer for NodePeer {
         let arguments = [
             self.port.to_string(),
             folder.display().to_string(),
-            self.limits.to_string(),
+            self.special.to_string(),
         ];
         let (wire, log) = (self.behind.as_deref(), folder.join("peer.log"));
         let mut peer = Peer::start_behind(wire, "server.js", &arguments, &log)?;

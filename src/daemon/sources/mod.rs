@@ -32,7 +32,8 @@ Examples:
 Rates and round trips are those of the last 10 seconds. P50 and P99 say what half and 99 of a hundred requests took at most, \
 as well as the buckets of floorgate_source_request_seconds tell it; of an OPC UA source these are the gateway's own looks at \
 the server (`keep_alive`), since an answer with values waits for values. IN and OUT are bytes on the source's connections. \
-`-` is what is not known. What is late is said by `late_after` in the settings and in mappings.";
+`-` is what is not known. REASON says of a source that is online what its server says of itself where it is not well, what is slower \
+or smaller than the source's settings say, and why changes may have been missed last. What is late is said by `late_after` in the settings and in mappings.";
 
 /// Seconds by which an interval that was rounded may differ from what was asked for.
 const ROUNDING: f64 = 0.000_5;
@@ -225,7 +226,7 @@ fn age(time: &str, now: Timestamp) -> Option<String> {
     Some(span(now.since(Timestamp::from_nanos(nanos))))
 }
 
-/// The reason for a state that is not online; else what the server says of itself, what it revised, and why changes may have been missed.
+/// The reason for a state that is not online; else what the server says of itself, what it gives less than the settings say, and why changes may have been missed.
 fn words(row: &SourceRow) -> String {
     if let Some(reason) = &row.reason {
         return plain(reason).into_owned();
@@ -243,30 +244,21 @@ fn words(row: &SourceRow) -> String {
     all.collect::<Vec<String>>().join("; ")
 }
 
-/// What the device made of a setting, where that is worse than what was asked for.
+/// What the device made of settings where it is less than the source's say: it may have revised them, or a tag asks for less.
 fn revised(row: &SourceRow) -> impl Iterator<Item = String> {
-    row.settings.iter().filter_map(|(name, setting)| {
-        let (asked, revised) = (setting.asked, setting.revised);
-        let is_queue = name == "queue_size";
-        let is_worse = if is_queue {
-            revised < asked
-        } else {
-            revised > asked + ROUNDING
-        };
-        let shown = |figure: f64| {
-            if is_queue {
-                figure.to_string()
-            } else {
-                millis(figure * 1e3)
+    let told = |name: &str, asked: f64, revised: f64| {
+        let times = [revised, asked].map(|seconds| millis(seconds * 1e3));
+        let (what, [revised, asked]) = match name {
+            "publishing_interval" if revised > asked + ROUNDING => ("slowest publishing", times),
+            "sampling_interval" if revised > asked + ROUNDING => ("slowest sampling", times),
+            "queue_size" if revised < asked => {
+                ("smallest queue", [revised, asked].map(|size| size.to_string()))
             }
+            _ => return None,
         };
-        is_worse.then(|| {
-            format!(
-                "{} {} of {} asked",
-                name.replace('_', " "),
-                shown(revised),
-                shown(asked)
-            )
-        })
-    })
+        Some(format!("{what} {revised}, the settings say {asked}"))
+    };
+    row.settings
+        .iter()
+        .filter_map(move |(name, setting)| told(name, setting.asked, setting.revised))
 }

@@ -167,7 +167,7 @@ class Plant {
 }
 
 async function main() {
-    const [port, folder, limits] = process.argv.slice(2);
+    const [port, folder, special] = process.argv.slice(2);
     const certificates = new OPCUACertificateManager({
         automaticallyAcceptUnknownCertificate: true,
         rootFolder: path.join(folder, "pki"),
@@ -176,8 +176,8 @@ async function main() {
     const server = new OPCUAServer({
         port: Number(port),
         serverCertificateManager: certificates,
-        serverCapabilities: { operationLimits: JSON.parse(limits) },
         nodeset_filename: [nodesets.standard, nodesets.di, nodesets.isa95JobControl].filter(Boolean),
+        ...JSON.parse(special),
     });
     await server.initialize();
     const plant = new Plant(server);
