@@ -80,6 +80,8 @@ mod recovery;
 mod refused;
 #[path = "floor/reload.rs"]
 mod reload;
+#[path = "floor/reverse.rs"]
+mod reverse;
 #[path = "floor/rogue.rs"]
 mod rogue;
 #[path = "floor/room.rs"]

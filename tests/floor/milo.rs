@@ -12,7 +12,7 @@ use crate::outage::{TIMES, holds, is_back, is_lost};
 use crate::plant::{settings, topic, unique_site};
 
 /// Tags and events of a counter, and of what tells that it is watched.
-const COUNTING: &str = r#"
+pub const COUNTING: &str = r#"
 tags:
   good: {node: "nsu=urn:floorgate:test:plant;s=Good", counter: {width: 32}}
   mode: {node: "nsu=urn:floorgate:test:plant;s=Mode"}
