@@ -42,6 +42,8 @@ mod kill_loop;
 mod lane_fail_points;
 #[path = "floor/layering.rs"]
 mod layering;
+#[path = "floor/limits.rs"]
+mod limits;
 #[path = "floor/mapping_tests.rs"]
 mod mapping_tests;
 #[path = "floor/milo.rs"]
@@ -56,6 +58,8 @@ mod modbus_transports;
 mod operation;
 #[path = "floor/operator.rs"]
 mod operator;
+#[path = "floor/outage.rs"]
+mod outage;
 #[path = "floor/partitions.rs"]
 mod partitions;
 #[path = "floor/peers.rs"]
@@ -74,8 +78,14 @@ mod reconnects;
 mod recording;
 #[path = "floor/recovery.rs"]
 mod recovery;
+#[path = "floor/refused.rs"]
+mod refused;
 #[path = "floor/reload.rs"]
 mod reload;
+#[path = "floor/reverse.rs"]
+mod reverse;
+#[path = "floor/rogue.rs"]
+mod rogue;
 #[path = "floor/room.rs"]
 mod room;
 #[path = "floor/runbook.rs"]

@@ -1,9 +1,12 @@
 //! What a server tells that is no change of a value, against one that somebody else wrote: alarms, job orders, structures, and a history.
 
+use std::sync::Arc;
+
 use anyhow::{Context, Result};
-use floorgate_tests::{Gateway, Kafka, NodePeer, Patience, Reader, Record, until};
+use floorgate_tests::{Gateway, Kafka, NodePeer, OpcUaServer, Patience, Reader, Record, Wire, until};
 use serde_json::Value;
 
+use crate::outage::{Outage, TIMES};
 use crate::plant::{NO_SECURITY, settings, topic, unique_site};
 
 const MAPPING: &str = r#"
@@ -37,9 +40,13 @@ struct Boiler {
 
 impl Boiler {
     fn new(special: &str) -> Result<Self> {
+        Self::behind(None, special)
+    }
+
+    fn behind(wire: Option<&Arc<Wire>>, special: &str) -> Result<Self> {
         let bootstrap = Kafka::shared()?.bootstrap();
         let site = unique_site();
-        let mut plc = NodePeer::start()?;
+        let mut plc = NodePeer::start(wire.map(Arc::clone))?;
         plc.add("Good", "UInt32", 0)?;
         plc.set_order("Recipe", "R-1", &[1.5, 2.0])?;
         let source = format!(
@@ -66,6 +73,17 @@ impl Boiler {
         self.reader("recipe")?.at_least(1, Patience::Long).map(drop)
     }
 
+    fn outage(&mut self) -> Result<Outage<'_>> {
+        Ok(Outage {
+            counts: self.reader("production-count")?,
+            server: &mut self.plc,
+            gateway: &self.gateway,
+            counter: "Good",
+            // Conditions have a subscription of their own.
+            holds: (2, 5),
+        })
+    }
+
     /// Counts to ten with a server that keeps a history, and leaves it until it has forgotten the gateway.
     fn leave_a_historian(&mut self) -> Result<Reader> {
         self.plc.keep_history("Good")?;
@@ -75,7 +93,7 @@ impl Boiler {
         reader.at_least(1, Patience::Long)?;
         self.gateway.kill()?;
         until("the end of the subscription", Patience::Long, || {
-            Ok((self.plc.subscriptions()? == 0).then_some(()))
+            Ok((self.plc.counts()?.subscriptions == 0).then_some(()))
         })?;
         Ok(reader)
     }
@@ -130,8 +148,6 @@ fn conditions_are_raised_acknowledged_and_cleared() -> Result<()> {
     let levels = [("Boiler.Level", 50.0), ("Boiler.Pressure", 97.0)];
     boiler.plc.kill();
     boiler.plc.resume()?;
-    boiler.plc.add("Good", "UInt32", 0)?;
-    boiler.plc.set_order("Recipe", "R-1", &[1.5, 2.0])?;
     for (node, level) in levels {
         boiler.plc.set(node, level)?;
     }
@@ -331,4 +347,27 @@ fn a_refresh_of_conditions_is_no_event() -> Result<()> {
         assert_ne!(data["gap"], true, "{data}");
     }
     Ok(())
+}
+
+#[test]
+fn a_server_of_happenings_that_is_killed_is_read_again() -> Result<()> {
+    let mut boiler = Boiler::new(&format!("\n    {TIMES}"))?;
+    boiler.start_and_watch()?;
+    boiler.outage()?.dies()
+}
+
+#[test]
+fn a_server_of_happenings_that_stood_still_goes_on() -> Result<()> {
+    let mut boiler = Boiler::new(&format!("\n    {TIMES}"))?;
+    boiler.start_and_watch()?;
+    boiler.outage()?.stands_still()
+}
+
+#[test]
+fn a_server_of_happenings_that_is_cut_off_in_silence_goes_on() -> Result<()> {
+    let wire = Arc::new(Wire::lay()?);
+    let mut boiler = Boiler::behind(Some(&wire), &format!("\n    {TIMES}"))?;
+    boiler.start_and_watch()?;
+    // It looks at its nodes now and then: of two numbers it might see one.
+    boiler.outage()?.gets_out_of_reach(&wire, 2)
 }

@@ -1,17 +1,18 @@
 //! A server written in Java, by others than the rest of the peers: Eclipse Milo, encrypted as a gateway talks when it is told nothing else.
 
 use std::fmt::Write as _;
+use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
-use floorgate_tests::{Counts, Delivery, Gateway, Kafka, MiloPeer, Patience, Reader, Record, until};
+use floorgate_tests::{Counts, Delivery, Gateway, Kafka, MiloPeer, OpcUaServer, Patience, Reader, Record};
 use serde_json::{Value, json};
 
 use crate::counting::{compare, read_to};
+use crate::outage::{TIMES, holds, is_back, is_lost};
 use crate::plant::{settings, topic, unique_site};
 
-const UP: &str = "floorgate_source_up{source=\"plc\"}";
 /// Tags and events of a counter, and of what tells that it is watched.
-const COUNTING: &str = r#"
+pub const COUNTING: &str = r#"
 tags:
   good: {node: "nsu=urn:floorgate:test:plant;s=Good", counter: {width: 32}}
   mode: {node: "nsu=urn:floorgate:test:plant;s=Mode"}
@@ -37,8 +38,8 @@ impl Cell {
         let bootstrap = Kafka::shared()?.bootstrap();
         let site = unique_site();
         let source = format!(
-            "adapter: opcua\n    endpoint: {}\n    publishing_interval: 10ms\n    sampling_interval: 0ms\n    keep_alive: 500ms\n    \
-             request_timeout: 1s\n    reconnect_limit: 1s{special}",
+            "adapter: opcua\n    endpoint: {}\n    publishing_interval: 10ms\n    sampling_interval: 0ms\n    {TIMES}\n    \
+             reconnect_limit: 1s{special}",
             plc.url()
         );
         let mapping = format!("mapping: cell\nsource: plc\nequipment: acme/{site}/milo/cell{mapping}");
@@ -77,14 +78,7 @@ impl Cell {
 
     /// Waits until the server has exactly one session, with one subscription and so many items.
     fn is_alone(&mut self, items: u64) -> Result<Counts> {
-        let mut last = None;
-        until("one session", Patience::Long, || {
-            let counts = self.plc.counts()?;
-            last = Some(counts);
-            let is_alone = (counts.sessions, counts.subscriptions, counts.items) == (1, 1, items);
-            Ok(is_alone.then_some(counts))
-        })
-        .with_context(|| format!("it had {last:?}"))
+        holds(&mut self.plc, 1, items)
     }
 }
 
@@ -345,9 +339,10 @@ fn a_server_that_was_killed_is_read_again_and_what_was_missed_is_said() -> Resul
     cell.plc.count_up("Good", 1, 50, 5)?;
     read_to(&mut reader, 50)?;
     cell.plc.kill();
-    cell.gateway.wait_for_metric(UP, 0.0..=0.0, Patience::Long)?;
+    is_lost(&cell.gateway)?;
     cell.plc.begin_with("Good", 60);
     cell.plc.resume()?;
+    is_back(&cell.gateway, Instant::now())?;
     read_to(&mut reader, 60)?;
     cell.plc.count_up("Good", 61, 100, 5)?;
     let delivery = Delivery::of(read_to(&mut reader, 100)?)?;
@@ -377,8 +372,9 @@ fn a_server_that_stood_still_goes_on_and_no_change_is_missed() -> Result<()> {
     cell.plc.count_up("Good", 1, 600, 5)?;
     read_to(&mut reader, 20)?;
     cell.plc.pause()?;
-    cell.gateway.wait_for_metric(UP, 0.0..=0.0, Patience::Long)?;
+    is_lost(&cell.gateway)?;
     cell.plc.go_on()?;
+    is_back(&cell.gateway, Instant::now())?;
     let delivery = Delivery::of(read_to(&mut reader, 600)?)?;
     assert_eq!(compare(&delivery.accepted, &(1..=600))?, 0);
     assert_eq!(delivery.repeated, 0);

@@ -369,3 +369,40 @@ impl Line {
         Ok(String::from_utf8(output.stdout)?)
     }
 }
+
+/// Values flow on: the server says that it is not well, and an operator sees that.
+#[test]
+fn a_server_that_says_that_it_is_not_running_is_told() -> Result<()> {
+    let mut hall = Hall::start()?;
+    for (state, name) in [(1, "Failed"), (3, "Suspended"), (4, "Shutdown")] {
+        hall.plc.say_state(state)?;
+        let row = hall.wait_for("plc", name, |row| row["server"]["state"] == state)?;
+        assert_eq!(row["state"], "online", "{row}");
+        let line = format!("the server's state is {name}, and not Running");
+        hall.gateway.process()?.wait_for_output(&line, Patience::Short)?;
+        let table = hall.print(&["sources"])?;
+        assert!(
+            table.contains(&format!("not running, its state is {state}")),
+            "{table}"
+        );
+        let status: Value = serde_json::from_str(&hall.gateway.get("/status")?.body)?;
+        assert!(
+            status.to_string().contains(&format!("\"state\":{state},")),
+            "{status}"
+        );
+        hall.plc.set("Line1.Speed", f64::from(state))?;
+        let tag = ["tags", "hall/speed", "--json"];
+        until("the value", Patience::Short, || {
+            let tag: Value = serde_json::from_str(hall.print(&tag)?.trim())?;
+            let is = (&tag["value"], &tag["quality"]) == (&f64::from(state).into(), &json!("good"));
+            Ok(is.then_some(()))
+        })?;
+    }
+    hall.plc.say_state(0)?;
+    hall.gateway
+        .process()?
+        .wait_for_output("the server is running again", Patience::Long)?;
+    hall.wait_for("plc", "its server runs", |row| row["server"]["state"] == 0)?;
+    assert!(!hall.print(&["sources"])?.contains("not running"));
+    Ok(())
+}

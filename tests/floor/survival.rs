@@ -2,7 +2,7 @@
 //! where something may have been missed it is said.
 
 use anyhow::{Context, Result, ensure};
-use floorgate_tests::{Delivery, Kafka, Patience, Reader, Record, until};
+use floorgate_tests::{Delivery, Kafka, OpcUaServer, Patience, Reader, Record, until};
 use serde_json::json;
 
 use crate::counting::{COUNTER, compare, known, read_to, told, written};
@@ -236,7 +236,11 @@ fn a_message_that_does_not_arrive_is_asked_for_again() -> Result<()> {
         })?;
     }
     told(&plant.gateway, plant.site(), 20)?;
-    assert_eq!(plant.plc.sessions()?, 1, "the connection did not stand");
+    assert_eq!(
+        plant.plc.counts()?.sessions_ever,
+        1,
+        "the connection did not stand"
+    );
     let last = plant.plc.progress(COUNTER)?.context("nothing was counted")?;
     let mut reader = plant.reader("production-count")?;
     read_to(&mut reader, last)?;

@@ -100,12 +100,12 @@ class Plant:
         # A task that nobody refers to may vanish.
         self.tasks = {}
         self.stopped = set()
-        self.sessions = 0
+        self.sessions_ever = 0
         self.create_session = server.iserver.create_session
         server.iserver.create_session = self.count_session
 
     def count_session(self, *arguments, **options):
-        self.sessions += 1
+        self.sessions_ever += 1
         return self.create_session(*arguments, **options)
 
     def node(self, node):
@@ -173,15 +173,22 @@ class Plant:
         return {"value": self.runs[node]}
 
     async def count(self):
-        """How many connections, subscriptions and monitored items there are, and how many sessions there ever were."""
+        """How many connections, sessions, subscriptions and monitored items there are, and how many sessions there ever were."""
         subscriptions = self.server.iserver.subscription_service.subscriptions.values()
         items = [len(s.monitored_item_srv._monitored_items) for s in subscriptions]
         return {
             "connections": len(self.server.bserver.clients),
-            "sessions": self.sessions,
+            # The server keeps those whose connection is gone until they are closed or their time is over.
+            "sessions": len(self.server.iserver._external_sessions),
+            "sessions_ever": self.sessions_ever,
             "subscriptions": len(items),
             "items": sum(items),
         }
+
+    async def state(self, state):
+        """Says of itself that it is in this state (OPC 10000-5, ServerState); it goes on all the same."""
+        node = self.server.get_node(ua.ObjectIds.Server_ServerStatus_State)
+        await node.write_value(ua.Variant(state, ua.VariantType.Int32))
 
     async def drop(self):
         """Closes every connection; the sessions stay."""
@@ -253,6 +260,7 @@ async def main():
                 "stop_counting": plant.stop_counting,
                 "progress": plant.progress,
                 "count": plant.count,
+                "state": plant.state,
                 "drop": plant.drop,
                 "hall": structure.hall,
                 "many": structure.many,

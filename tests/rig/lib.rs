@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`Kafka`] | Apache Kafka nodes (`KRaft`), mostly one, and [`Reader`], a real consumer; [`Proxy`] loses a broker's answers |
 //! | [`OpcUaPeer`] | an asyncua server whose variables a test sets |
+//! | [`Rogue`] | a server that says what none should, in front of an [`OpcUaPeer`] |
 //! | [`NodePeer`] | a node-opcua server with alarms, job orders, structures and a history |
 //! | [`MiloPeer`] | an Eclipse Milo server, encrypted, with variables of all types and structures of its own |
 //! | [`ModbusPeer`] | a pymodbus server whose registers a test sets |
@@ -37,6 +38,8 @@ mod ports;
 mod process;
 mod proxy;
 mod reader;
+mod rogue;
+mod server;
 mod wait;
 mod wire;
 
@@ -51,7 +54,7 @@ pub use installation::{binary, example, repository, target};
 pub use kafka::Kafka;
 pub use listeners::Listener;
 pub use machine::Machine;
-pub use milo::{Counts, MiloPeer};
+pub use milo::MiloPeer;
 pub use modbus::{Framing, LibmodbusPeer, ModbusPeer, Table};
 pub use node_opcua::NodePeer;
 pub use opcua::{OpcUaOptions, OpcUaPeer};
@@ -60,5 +63,7 @@ pub use ports::free_port;
 pub use process::{Process, Signal};
 pub use proxy::Proxy;
 pub use reader::{Reader, Record};
+pub use rogue::Rogue;
+pub use server::{Counts, OpcUaServer};
 pub use wait::{Patience, until};
 pub use wire::Wire;

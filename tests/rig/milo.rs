@@ -9,19 +9,7 @@ use crate::folder::Folder;
 use crate::peer::Peer;
 use crate::ports::free_port;
 use crate::process::Signal;
-
-/// What a server has of its clients.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Counts {
-    /// Sessions that there are.
-    pub sessions: u64,
-    /// Sessions that were ever made, since it started.
-    pub sessions_ever: u64,
-    /// Subscriptions that there are.
-    pub subscriptions: u64,
-    /// Items that are monitored, over all subscriptions.
-    pub items: u64,
-}
+use crate::server::{Counts, OpcUaServer};
 
 /// An Eclipse Milo server. It talks encrypted only (`Basic256Sha256`), to clients that it was told to trust; its variables lie in the namespace
 /// [`crate::OpcUaPeer::NAMESPACE`] and keep what they were set to over a restart.
@@ -125,44 +113,7 @@ impl MiloPeer {
         self.ask(&json!({"op": "twist"})).map(drop)
     }
 
-    /// What it has of its clients.
-    pub fn counts(&mut self) -> Result<Counts> {
-        let answer = self.ask(&json!({"op": "count"}))?;
-        let of = |name: &str| {
-            answer[name]
-                .as_u64()
-                .with_context(|| format!("no count of {name}"))
-        };
-        Ok(Counts {
-            sessions: of("sessions")?,
-            sessions_ever: of("sessions_ever")?,
-            subscriptions: of("subscriptions")?,
-            items: of("items")?,
-        })
-    }
-
-    /// Lets it stand still (SIGSTOP): connections stay open, and nothing answers.
-    pub fn pause(&self) -> Result<()> {
-        self.peer
-            .as_ref()
-            .context("the server is down")?
-            .signal(Signal::Stop)
-    }
-
-    /// Lets it go on after [`MiloPeer::pause`].
-    pub fn go_on(&self) -> Result<()> {
-        self.peer
-            .as_ref()
-            .context("the server is down")?
-            .signal(Signal::Continue)
-    }
-
-    /// Kills it (SIGKILL).
-    pub fn kill(&mut self) {
-        self.peer = None;
-    }
-
-    /// Has a variable begin with this value at the next [`MiloPeer::resume`]: it changed while nobody could see it.
+    /// Has a variable begin with this value at the next [`OpcUaServer::resume`]: it changed while nobody could see it.
     pub fn begin_with(&mut self, node: &str, value: impl Into<Value>) {
         let value = value.into();
         for variable in self
@@ -174,8 +125,26 @@ impl MiloPeer {
         }
     }
 
-    /// Starts it again on the same port, with the same certificate and with the variables as they were set last.
-    pub fn resume(&mut self) -> Result<()> {
+    fn ask(&mut self, request: &Value) -> Result<Value> {
+        self.peer.as_mut().context("the server is down")?.ask(request)
+    }
+}
+
+impl OpcUaServer for MiloPeer {
+    fn counts(&mut self) -> Result<Counts> {
+        Counts::of(&self.ask(&json!({"op": "count"}))?)
+    }
+
+    fn write(&mut self, node: &str, value: Value) -> Result<()> {
+        self.set(node, value).map(drop)
+    }
+
+    fn kill(&mut self) {
+        self.peer = None;
+    }
+
+    /// It has its certificate still.
+    fn resume(&mut self) -> Result<()> {
         let settings = json!({"port": self.port, "users": self.users, "variables": self.variables});
         let file = self.folder.write("settings.json", &settings.to_string())?;
         let log = self.folder.path().join("peer.log");
@@ -183,7 +152,7 @@ impl MiloPeer {
         Ok(())
     }
 
-    fn ask(&mut self, request: &Value) -> Result<Value> {
-        self.peer.as_mut().context("the server is down")?.ask(request)
+    fn signal(&self, signal: Signal) -> Result<()> {
+        self.peer.as_ref().context("the server is down")?.signal(signal)
     }
 }

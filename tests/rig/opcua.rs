@@ -10,6 +10,7 @@ use crate::folder::Folder;
 use crate::peer::Peer;
 use crate::ports::free_port;
 use crate::process::Signal;
+use crate::server::{Counts, OpcUaServer};
 use crate::wire::Wire;
 
 /// What is special about a server; the default is no security and nobody asked for a name.
@@ -63,6 +64,10 @@ impl OpcUaPeer {
     #[must_use]
     pub fn url(&self) -> String {
         format!("opc.tcp://{}:{}/", self.host(), self.port)
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.port
     }
 
     fn host(&self) -> &str {
@@ -186,11 +191,6 @@ impl OpcUaPeer {
         self.counted("connections")
     }
 
-    /// How many sessions clients have ever made.
-    pub fn sessions(&mut self) -> Result<u64> {
-        self.counted("sessions")
-    }
-
     /// How many items are monitored, over all subscriptions.
     pub fn monitored_items(&mut self) -> Result<u64> {
         self.counted("items")
@@ -199,6 +199,11 @@ impl OpcUaPeer {
     /// Closes every connection without a word; sessions and subscriptions stay.
     pub fn drop_connections(&mut self) -> Result<()> {
         self.ask(&json!({"op": "drop"})).map(drop)
+    }
+
+    /// Has it say that it is in a state (OPC 10000-5 §12.6; 0 is `Running`), and go on all the same.
+    pub fn say_state(&mut self, state: i32) -> Result<()> {
+        self.ask(&json!({"op": "state", "state": state})).map(drop)
     }
 
     /// Lets the next messages with values not arrive; the server has them for who asks again, unless it forgets them.
@@ -222,18 +227,6 @@ impl OpcUaPeer {
     /// Stops the server in order.
     pub fn stop(&mut self) -> Result<()> {
         self.peer.take().context("the server does not run")?.stop()
-    }
-
-    /// Lets it stand still (SIGSTOP): connections stay open, and nothing answers.
-    pub fn pause(&self) -> Result<()> {
-        let peer = self.peer.as_ref().context("the server does not run")?;
-        peer.signal(Signal::Stop)
-    }
-
-    /// Lets it go on after [`OpcUaPeer::pause`].
-    pub fn go_on(&self) -> Result<()> {
-        let peer = self.peer.as_ref().context("the server does not run")?;
-        peer.signal(Signal::Continue)
     }
 
     /// How many subscriptions there are.
@@ -304,5 +297,28 @@ impl OpcUaPeer {
             .as_mut()
             .context("the server does not run")?
             .ask(request)
+    }
+}
+
+impl OpcUaServer for OpcUaPeer {
+    fn counts(&mut self) -> Result<Counts> {
+        Counts::of(&self.ask(&json!({"op": "count"}))?)
+    }
+
+    fn write(&mut self, node: &str, value: Value) -> Result<()> {
+        self.set(node, value).map(drop)
+    }
+
+    fn kill(&mut self) {
+        Self::kill(self);
+    }
+
+    fn resume(&mut self) -> Result<()> {
+        Self::resume(self)
+    }
+
+    fn signal(&self, signal: Signal) -> Result<()> {
+        let peer = self.peer.as_ref().context("the server does not run")?;
+        peer.signal(signal)
     }
 }

@@ -102,12 +102,22 @@ impl Process {
 
     /// The memory that it has now, in bytes.
     pub fn memory(&self) -> Result<u64> {
+        self.bytes_of("VmRSS:")
+    }
+
+    /// The most memory that it ever had, in bytes.
+    pub fn peak_memory(&self) -> Result<u64> {
+        self.bytes_of("VmHWM:")
+    }
+
+    /// A figure of the kernel.
+    fn bytes_of(&self, name: &str) -> Result<u64> {
         let path = format!("/proc/{}/status", self.id());
         let status = std::fs::read_to_string(&path).with_context(|| path.clone())?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let line = status.lines().find_map(|line| line.strip_prefix(name));
         let kibibytes = line.and_then(|line| line.split_whitespace().next());
         Ok(kibibytes
-            .with_context(|| format!("no VmRSS in {path}"))?
+            .with_context(|| format!("no {name} in {path}"))?
             .parse::<u64>()?
             * 1024)
     }

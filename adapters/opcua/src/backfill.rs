@@ -22,7 +22,7 @@ use crate::items::is_too_large;
 use crate::outlet::{Halt, Outlet};
 use crate::plan::Plan;
 use crate::publish::{Connected, is_lost};
-use crate::server::read;
+use crate::server::{limit, read};
 use crate::subscription::{Behind, State, Subscription};
 use crate::value::time_of;
 
@@ -32,7 +32,7 @@ const MOST_HELD: usize = 200_000;
 const OF_A_NODE: (usize, usize) = (10, 1_000);
 /// Values that are handed on at a time.
 const MOST_AT_A_TIME: usize = 5_000;
-/// Nodes in one request; the limits of servers are small here.
+/// Nodes in one request at most, whatever the server's limit is: each may tell many values.
 const NODES_PER_REQUEST: usize = 100;
 /// How long the server may take for one answer: it may have to look into an archive.
 const WITHIN: Duration = Duration::from_secs(30);
@@ -101,7 +101,7 @@ impl Connected<'_> {
         if !self.state.owes_history() {
             return Ok(());
         }
-        let now = self.server_time().await?;
+        let (now, most_nodes) = self.historian().await?;
         let Some(mut backfill) = self.state.backfill.take() else {
             return Ok(());
         };
@@ -120,7 +120,7 @@ impl Connected<'_> {
         let read = tokio::select! {
             biased;
             () = stop.cancelled() => Err(Early::Halt(Halt::Stop)),
-            read = self.read_histories(&mut backfill, &mut histories, now.after(AFTER)) => read,
+            read = self.read_histories(&mut backfill, &mut histories, (now.after(AFTER), most_nodes)) => read,
         };
         for subscription in &mut self.state.subscriptions {
             // The server was not asked for messages meanwhile.
@@ -195,13 +195,13 @@ impl Connected<'_> {
         &mut self,
         backfill: &mut Backfill,
         histories: &mut [History],
-        end: Timestamp,
+        (end, most_nodes): (Timestamp, usize),
     ) -> Result<(), Early> {
         let most = (MOST_HELD / histories.len().max(1)).clamp(OF_A_NODE.0, OF_A_NODE.1);
         // The server keeps the new items for a multiple of this time.
         let longest = self.plan.settings.session_timeout.get();
         let begun = Instant::now();
-        let mut batch = NODES_PER_REQUEST;
+        let mut batch = most_nodes.min(NODES_PER_REQUEST);
         loop {
             if begun.elapsed() > longest {
                 return Err(Early::Reason(format!("it takes longer than {longest:?}")));
@@ -259,22 +259,28 @@ impl Connected<'_> {
         places.filter_map(of).collect()
     }
 
-    /// What time it is at the server.
-    async fn server_time(&self) -> Result<Timestamp, Halt> {
-        let node = ReadValueId::new_value(VariableId::Server_ServerStatus_CurrentTime.into());
+    /// What time it is at the server, and of how many nodes it tells the history in one answer at most.
+    async fn historian(&self) -> Result<(Timestamp, usize), Halt> {
+        let nodes = [
+            VariableId::Server_ServerStatus_CurrentTime,
+            VariableId::Server_ServerCapabilities_OperationLimits_MaxNodesPerHistoryReadData,
+        ];
+        let nodes = nodes.map(|id| ReadValueId::new_value(id.into())).to_vec();
         let timeout = self.plan.settings.request_timeout.get();
-        let values = match read(self.session, vec![node], TimestampsToReturn::Neither, timeout).await {
+        let values = match read(self.session, nodes, TimestampsToReturn::Neither, timeout).await {
             Ok(values) => values,
             Err(error) if is_lost(error.status()) => {
                 return Err(self.lost_with("reading the server's time", &error));
             }
             Err(_) => Vec::new(),
         };
-        let time = match values.into_iter().next().and_then(|value| value.value) {
+        let mut values = values.into_iter().map(|value| value.value);
+        let time = match values.next().flatten() {
             Some(Variant::DateTime(time)) => time_of(Some(*time), None),
             _ => None,
         };
-        Ok(time.unwrap_or_else(Timestamp::now))
+        let most_nodes = limit(values.next().flatten().as_ref());
+        Ok((time.unwrap_or_else(Timestamp::now), most_nodes))
     }
 
     /// Asks for histories in a span of time; with them when that was, by the server's clock.

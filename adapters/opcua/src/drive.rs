@@ -19,13 +19,14 @@ use crate::settings::Policy;
 use crate::source::Link;
 use crate::transport::{Cutter, LimitedConnector};
 
-/// The first pause between two attempts to connect.
+/// The first pause between two attempts to connect, at least.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 /// How often it is looked whether an attempt to connect stands still.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// Pauses between attempts: doubling, each lengthened by a random part of itself, for ever.
+/// Pauses between attempts: doubling, each lengthened by a random part of itself, for ever; none is longer than the longest.
 pub fn pauses(longest: Duration) -> ExponentialBackoff {
+    let longest = longest / 2;
     ExponentialBuilder::new()
         .with_jitter()
         // Without a seed every source of every gateway would pause alike, and all would come back at once.
@@ -197,5 +198,20 @@ mod tests {
         let first = || pauses(Duration::from_secs(15)).take(4).collect::<Vec<Duration>>();
         assert_ne!(first(), first());
         assert!(first()[0] >= FIRST_PAUSE);
+    }
+
+    #[test]
+    fn no_pause_is_longer_than_the_longest() {
+        for longest in [
+            Duration::from_millis(500),
+            Duration::from_secs(1),
+            Duration::from_secs(15),
+        ] {
+            let mut pauses: Vec<Duration> = (0..100).flat_map(|_| pauses(longest).take(10)).collect();
+            pauses.sort_unstable();
+            assert!(pauses.last() <= Some(&longest), "{pauses:?}");
+            // The jitter stays where the pauses do not grow any more.
+            assert!(pauses.last() > Some(&(longest * 3 / 4)), "{pauses:?}");
+        }
     }
 }

@@ -33,8 +33,13 @@ Rates and round trips are those of the last 10 seconds. P50 and P99 say what hal
 as well as the buckets of floorgate_source_request_seconds tell it; of an OPC UA source these are the gateway's own looks at \
 the server (`keep_alive`), since an answer with values waits for values. IN and OUT are bytes on the source's connections. \
 `-` is what is not known. Below a source with several units on its line are those that are not online, with their own \
-reasons. What is late is said by `late_after` in the settings and in mappings.";
+reasons. REASON says of a source that is online what its server says of itself where it is not well, what is slower \
+or smaller than the source's settings say, and why changes may have been missed last. What is late is said by `late_after` in the settings and in mappings.";
 
+/// Seconds by which an interval that was rounded may differ from what was asked for.
+const ROUNDING: f64 = 0.000_5;
+/// A server with a service level below this is not healthy (OPC 10000-4 §6.6.2.4.2).
+const HEALTHY: i64 = 200;
 /// How often it is asked when it is watched.
 const EVERY: Duration = Duration::from_secs(1);
 
@@ -273,11 +278,39 @@ fn read_time(time: &str) -> Option<Timestamp> {
         .map(Timestamp::from_nanos)
 }
 
-/// The reason for a state that is not online; else why changes may have been missed.
+/// The reason for a state that is not online; else what the server says of itself, what it gives less than the settings say, and why changes may have been missed.
 fn words(row: &SourceRow, now: Timestamp) -> String {
     if row.reason.is_some() || row.next_attempt.is_some() {
         return told(row.reason.as_deref(), row.next_attempt.as_ref(), now);
     }
+    let server = row.server.as_ref().filter(|server| server.state != 0);
+    let server = server.map(|server| format!("the server is not running, its state is {}", server.state));
+    let level = row
+        .server
+        .as_ref()
+        .filter(|server| server.service_level < HEALTHY);
+    let level = level.map(|server| format!("the server's service level is {}", server.service_level));
     let gap = row.last_gap.as_ref();
-    gap.map_or_else(String::new, |gap| format!("gap: {}", plain(&gap.reason)))
+    let gap = gap.map(|gap| format!("gap: {}", plain(&gap.reason)));
+    let all = server.into_iter().chain(level).chain(revised(row)).chain(gap);
+    all.collect::<Vec<String>>().join("; ")
+}
+
+/// What the device made of settings where it is less than the source's say: it may have revised them, or a tag asks for less.
+fn revised(row: &SourceRow) -> impl Iterator<Item = String> {
+    let told = |name: &str, asked: f64, revised: f64| {
+        let times = [revised, asked].map(|seconds| millis(seconds * 1e3));
+        let (what, [revised, asked]) = match name {
+            "publishing_interval" if revised > asked + ROUNDING => ("slowest publishing", times),
+            "sampling_interval" if revised > asked + ROUNDING => ("slowest sampling", times),
+            "queue_size" if revised < asked => {
+                ("smallest queue", [revised, asked].map(|size| size.to_string()))
+            }
+            _ => return None,
+        };
+        Some(format!("{what} {revised}, the settings say {asked}"))
+    };
+    row.settings
+        .iter()
+        .filter_map(move |(name, setting)| told(name, setting.asked, setting.revised))
 }

@@ -32,7 +32,13 @@ class Plant {
         this.variables = {};
         this.alarms = {};
         this.cuts = {};
-        server.on("request", (request, channel) => this.meddle(request.schema.name, channel));
+        this.largest = {};
+        server.on("request", (request, channel) => {
+            const { name } = request.schema;
+            const operations = request.itemsToCreate ?? request.nodesToRead ?? [];
+            this.largest[name] = Math.max(this.largest[name] ?? 0, operations.length);
+            this.meddle(name, channel);
+        });
     }
 
     // Ends the connection instead of answering a request, where that was asked for.
@@ -100,6 +106,8 @@ class Plant {
                     variable.setValueFromSource({ dataType: type, value }, StatusCodes.Good, new Date(this.last));
                 }
             },
+            // How many items or nodes the largest request of a kind had.
+            largest: ({ request }) => ({ value: this.largest[request] ?? 0 }),
             cut: ({ request, after }) => void (this.cuts[request] = after),
             // The job orders' own event, as a machine reports it.
             job: ({ order, state }) => {
@@ -143,13 +151,23 @@ class Plant {
                 condition.acknowledgeAndAutoConfirmBranch(branch, branch.getEventId(), "seen", "operator", "floor");
             },
             historize: ({ node }) => void this.space.installHistoricalDataNode(this.variables[node], { maxOnlineValues: 10000 }),
-            subscriptions: () => ({ value: this.server.engine.currentSubscriptionCount }),
+            // Sessions whose connection is gone count until they are closed or forgotten, subscriptions without a session until they are deleted.
+            count: () => {
+                const { engine } = this.server;
+                const sessions = Object.values(engine._sessions);
+                return {
+                    sessions: engine.currentSessionCount,
+                    sessions_ever: engine.cumulatedSessionCount,
+                    subscriptions: engine.currentSubscriptionCount,
+                    items: sessions.reduce((sum, session) => sum + session.currentMonitoredItemCount, 0),
+                };
+            },
         };
     }
 }
 
 async function main() {
-    const [port, folder] = process.argv.slice(2);
+    const [port, folder, special] = process.argv.slice(2);
     const certificates = new OPCUACertificateManager({
         automaticallyAcceptUnknownCertificate: true,
         rootFolder: path.join(folder, "pki"),
@@ -159,6 +177,7 @@ async function main() {
         port: Number(port),
         serverCertificateManager: certificates,
         nodeset_filename: [nodesets.standard, nodesets.di, nodesets.isa95JobControl].filter(Boolean),
+        ...JSON.parse(special),
     });
     await server.initialize();
     const plant = new Plant(server);

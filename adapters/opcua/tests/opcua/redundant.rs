@@ -1,12 +1,10 @@
 //! Several servers, and servers that call.
 
-use std::net::SocketAddr;
-
 use floorgate_adapter_api::{Continuity, Notice};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 
 use crate::run::{Folder, Run, Seen, addresses, settings};
-use crate::server::{Manner, TestServer};
+use crate::server::{Manner, TestServer, free_address};
 
 fn of_both(first: &TestServer, second: &TestServer) -> String {
     settings(
@@ -99,13 +97,7 @@ async fn the_better_server_is_taken_by_its_level_and_nothing_is_left_behind() {
 async fn a_server_that_calls_is_heard_and_a_stranger_is_turned_away() {
     let mut server = TestServer::started(Manner::default()).await;
     let folder = Folder::new();
-    let port = TcpListener::bind("127.0.0.1:0")
-        .await
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port();
-    let listen: SocketAddr = ([127, 0, 0, 1], port).into();
+    let listen = free_address().await;
     let call = |uri: &str| {
         settings(
             server.port,

@@ -275,7 +275,6 @@ impl Run {
         &self.log
     }
 
-    /// Ends it without a word.
     /// Waits until no key is made any more: a thread of its own does that, which would go on in a folder that is gone.
     async fn has_key(&self) {
         let deadline = tokio::time::Instant::now() + PATIENCE;
@@ -284,6 +283,7 @@ impl Run {
         }
     }
 
+    /// Ends it without a word.
     pub async fn kill(self) {
         self.has_key().await;
         self.task.abort();

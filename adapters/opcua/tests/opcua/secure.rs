@@ -7,7 +7,7 @@ use floorgate_adapter_opcua::pki;
 
 use crate::proxy::Proxy;
 use crate::run::{Folder, Run, addresses};
-use crate::server::{Manner, TestServer};
+use crate::server::{Manner, TestServer, free_address};
 
 fn settings(port: u16, more: &str) -> String {
     format!(
@@ -125,6 +125,41 @@ async fn an_encrypted_session_is_re_activated_over_another_connection() {
         server.set(0, value);
         run.shows(0, value).await;
     }
+    server.has_sessions(1).await;
+    run.stop().await;
+}
+
+/// A server that calls has to be trusted as any other, and is logged in to with a password that nobody can read.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_calls_is_spoken_to_encrypted() {
+    let folder = Folder::new();
+    let mut server = secure_server(&folder).await;
+    std::fs::write(folder.0.join("password"), "s3cret\n").unwrap();
+    let listen = free_address().await;
+    let more = format!(
+        "reverse_connect: {{listen: \"{listen}\", server_uri: \"urn:test:server\"}}\n\
+         security: {{policy: aes256-sha256-rsapss, mode: sign-and-encrypt}}\n\
+         login: {{user: operator, password_file: password}}\n"
+    );
+    let mut run = Run::new(&folder, &settings(server.port, &more), &addresses(1));
+    server.call(listen);
+    run.notice(
+        "the refusal is told",
+        |notice| matches!(notice, Notice::Offline { reason } if reason.contains("is not trusted")),
+    )
+    .await;
+    let pki = folder.0.join("pki");
+    let rejected = pki::show(&pki).unwrap().rejected;
+    pki::trust(&pki, &rejected[0].thumbprint, false).unwrap();
+    run.shows(0, 0).await;
+    // It is started anew, and calls again.
+    server.kill();
+    run.notice("its end", |notice| matches!(notice, Notice::Offline { .. }))
+        .await;
+    server.start().await;
+    server.call(listen);
+    server.set(0, 3);
+    run.shows(0, 3).await;
     server.has_sessions(1).await;
     run.stop().await;
 }

@@ -1,6 +1,7 @@
 //! A real OPC UA server that can be killed and started again.
 
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -83,12 +84,16 @@ pub fn node_name(number: usize) -> String {
     format!("T{number}")
 }
 
+/// An address of this machine at which nobody listens.
+pub async fn free_address() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    listener.local_addr().unwrap()
+}
+
 impl TestServer {
     pub async fn reserved(manner: Manner) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let port = listener.local_addr().unwrap().port();
         Self {
-            port,
+            port: free_address().await.port(),
             manner,
             values: HashMap::new(),
             running: None,
@@ -241,7 +246,7 @@ impl TestServer {
     }
 
     /// Has it call a client.
-    pub fn call(&self, client: std::net::SocketAddr) {
+    pub fn call(&self, client: SocketAddr) {
         let target = ReverseConnectTargetConfig {
             address: client,
             endpoint_url: format!("opc.tcp://127.0.0.1:{}/", self.port),
