@@ -48,6 +48,8 @@ mod mapping_tests;
 mod milo;
 #[path = "floor/modbus.rs"]
 mod modbus;
+#[path = "floor/modbus_recovery.rs"]
+mod modbus_recovery;
 #[path = "floor/modbus_transports.rs"]
 mod modbus_transports;
 #[path = "floor/operation.rs"]

@@ -134,6 +134,7 @@ def secured(options):
 
 async def main():
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--framing", choices=SERVERS, default="tcp")
     parser.add_argument("--certificate", help="with tls: the server's certificate")
@@ -141,6 +142,7 @@ async def main():
     parser.add_argument("--authority", help="with tls: who signed the certificates of clients")
     parser.add_argument("--device", type=json.loads, action="append", help='arguments of Unit, as {"unit": 1}')
     parser.add_argument("--identity", type=json.loads, help="objects of the device identification, by number")
+    parser.add_argument("--set", type=json.loads, action="append", default=[], help="what is set before anybody is served")
     parser.add_argument("--others-are-silent", action="store_true", help="units that are not there do not answer")
     options = parser.parse_args()
 
@@ -152,13 +154,15 @@ async def main():
     server = kind(
         [unit.device() for unit in units],
         framer=framer,
-        address=("127.0.0.1", options.port),
+        address=(options.host, options.port),
         identity=ModbusDeviceIdentification(info=identity),
         trace_packet=line.trace,
         **(secured(options) if options.framing == "tls" else {}),
     )
-    await server.serve_forever(background=True)
     link = Link(server, units, line)
+    for values in options.set:
+        await link.set(**values)
+    await server.serve_forever(background=True)
     await line_protocol.serve(
         {
             "set": link.set,

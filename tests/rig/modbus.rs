@@ -1,6 +1,7 @@
 //! Modbus servers: pymodbus over everything that is no line, libmodbus over TCP and on a serial line.
 
 use std::process::Command;
+use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
@@ -10,8 +11,9 @@ use crate::folder::Folder;
 use crate::installation::target;
 use crate::peer::Peer;
 use crate::ports::free_port;
-use crate::process::Process;
+use crate::process::{Process, Signal};
 use crate::wait::{Patience, until};
+use crate::wire::Wire;
 
 /// How requests are framed, and what they go over.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -80,6 +82,8 @@ impl Table {
 #[derive(Debug)]
 pub struct ModbusPeer {
     port: u16,
+    /// It is at the far end of this one.
+    behind: Option<Arc<Wire>>,
     framing: Framing,
     /// What `tests/peers/modbus_server.py` is told of each unit, and of the server besides.
     devices: Vec<Value>,
@@ -94,8 +98,12 @@ pub struct ModbusPeer {
 impl ModbusPeer {
     /// Starts a server with these units.
     pub fn start(framing: Framing, units: &[u8]) -> Result<Self> {
-        let devices = units.iter().map(|unit| json!({"unit": unit})).collect();
-        Self::with(framing, devices, Vec::new())
+        Self::with(framing, None, all_there(units), Vec::new())
+    }
+
+    /// Starts a server of Modbus TCP at the far end of a wire.
+    pub fn behind(wire: Arc<Wire>, units: &[u8]) -> Result<Self> {
+        Self::with(Framing::Tcp, Some(wire), all_there(units), Vec::new())
     }
 
     /// Starts a server with units of which only some registers are there (`{"unit": 1, "holding": [[0, 99]], "most": 20}`, see
@@ -106,12 +114,11 @@ impl ModbusPeer {
             "--identity".to_owned(),
             identity.to_string(),
         ];
-        Self::with(framing, devices, options)
+        Self::with(framing, None, devices, options)
     }
 
     /// Starts a server within TLS, which has the certificate of a name, and takes clients with one of the same authority.
     pub fn secured(authority: &Authority, name: &str, units: &[u8]) -> Result<Self> {
-        let devices = units.iter().map(|unit| json!({"unit": unit})).collect();
         let files = [
             ("--certificate", authority.certificate_of(name)),
             ("--key", authority.key_of(name)),
@@ -120,13 +127,19 @@ impl ModbusPeer {
         let options = files
             .into_iter()
             .flat_map(|(option, file)| [option.to_owned(), file.display().to_string()]);
-        Self::with(Framing::Tls, devices, options.collect())
+        Self::with(Framing::Tls, None, all_there(units), options.collect())
     }
 
-    fn with(framing: Framing, devices: Vec<Value>, options: Vec<String>) -> Result<Self> {
+    fn with(
+        framing: Framing,
+        behind: Option<Arc<Wire>>,
+        devices: Vec<Value>,
+        options: Vec<String>,
+    ) -> Result<Self> {
         let folder = Folder::new("modbus")?;
         let mut server = Self {
             port: free_port()?,
+            behind,
             framing,
             devices,
             options,
@@ -144,16 +157,26 @@ impl ModbusPeer {
         self.port
     }
 
-    /// Sets registers from an address on, at one moment.
+    /// Its host and port.
+    #[must_use]
+    pub fn address(&self) -> String {
+        format!("{}:{}", self.host(), self.port)
+    }
+
+    fn host(&self) -> &str {
+        self.behind.as_deref().map_or("127.0.0.1", Wire::address)
+    }
+
+    /// Sets registers from an address on, at one moment; after `kill` it has them when it starts again.
     pub fn set_registers(&mut self, unit: u8, table: Table, address: u16, values: &[u16]) -> Result<()> {
         let name = table.name();
-        self.set(json!({"op": "set", "unit": unit, "table": name, "address": address, "values": values}))
+        self.set(json!({"unit": unit, "table": name, "address": address, "values": values}))
     }
 
     /// Sets coils or discrete inputs from an address on, at one moment.
     pub fn set_bits(&mut self, unit: u8, table: Table, address: u16, values: &[bool]) -> Result<()> {
         let name = table.name();
-        self.set(json!({"op": "set", "unit": unit, "table": name, "address": address, "values": values}))
+        self.set(json!({"unit": unit, "table": name, "address": address, "values": values}))
     }
 
     /// Every answer of the unit comes so many seconds later.
@@ -195,6 +218,25 @@ impl ModbusPeer {
         self.counted("connections")
     }
 
+    /// How many connections its operating system has, those among them of which it knows nothing yet.
+    pub fn sockets(&self) -> Result<usize> {
+        sockets(self.peer.as_ref().context("the server does not run")?, self.port)
+    }
+
+    /// Lets it stand still (SIGSTOP): its operating system takes connections, and nobody answers.
+    pub fn pause(&self) -> Result<()> {
+        self.peer
+            .as_ref()
+            .map_or(Ok(()), |peer| peer.signal(Signal::Stop))
+    }
+
+    /// Lets it go on after `pause`.
+    pub fn go_on(&self) -> Result<()> {
+        self.peer
+            .as_ref()
+            .map_or(Ok(()), |peer| peer.signal(Signal::Continue))
+    }
+
     /// Closes every connection.
     pub fn drop_connections(&mut self) -> Result<()> {
         self.ask(&json!({"op": "drop"})).map(drop)
@@ -208,30 +250,33 @@ impl ModbusPeer {
     /// Starts it again after `kill`, on the same port and with the same values.
     pub fn resume(&mut self) -> Result<()> {
         let framing = self.framing.name();
-        let mut arguments = ["--port", &self.port.to_string(), "--framing", framing]
-            .map(str::to_owned)
-            .to_vec();
+        let port = self.port.to_string();
+        let words = ["--host", self.host(), "--port", &port, "--framing", framing];
+        let mut arguments = words.map(str::to_owned).to_vec();
         arguments.extend(
             self.devices
                 .iter()
                 .flat_map(|device| ["--device".to_owned(), device.to_string()]),
         );
+        arguments.extend(
+            self.settings
+                .iter()
+                .flat_map(|set| ["--set".to_owned(), set.to_string()]),
+        );
         arguments.extend(self.options.iter().cloned());
-        let mut peer = Peer::start(
-            "modbus_server.py",
-            &arguments,
-            &self.folder.path().join("modbus.log"),
-        )?;
-        for setting in &self.settings {
-            peer.ask(setting)?;
-        }
-        self.peer = Some(peer);
+        let log = self.folder.path().join("modbus.log");
+        let wire = self.behind.as_deref();
+        self.peer = Some(Peer::start_behind(wire, "modbus_server.py", &arguments, &log)?);
         Ok(())
     }
 
-    fn set(&mut self, request: Value) -> Result<()> {
-        self.ask(&request)?;
-        self.settings.push(request);
+    fn set(&mut self, values: Value) -> Result<()> {
+        if self.peer.is_some() {
+            let mut request = values.clone();
+            request["op"] = json!("set");
+            self.ask(&request)?;
+        }
+        self.settings.push(values);
         Ok(())
     }
 
@@ -249,10 +294,31 @@ impl ModbusPeer {
     }
 }
 
+/// Units of which all tables are there.
+fn all_there(units: &[u8]) -> Vec<Value> {
+    units.iter().map(|unit| json!({"unit": unit})).collect()
+}
+
+/// The connections at a peer's port, as its operating system has them.
+fn sockets(peer: &Peer, port: u16) -> Result<usize> {
+    let path = format!("/proc/{}/net/tcp", peer.id());
+    let table = std::fs::read_to_string(&path).with_context(|| path.clone())?;
+    let port = format!(":{port:04X}");
+    let is_connection = |line: &&str| {
+        // A number, the own end, the other, the state: 01 is established, 08 is closed by the other end alone.
+        let mut words = line.split_whitespace().skip(1);
+        let is_own = words.next().is_some_and(|own| own.ends_with(&port));
+        is_own && matches!(words.nth(1), Some("01" | "08"))
+    };
+    Ok(table.lines().filter(is_connection).count())
+}
+
 /// A libmodbus server of one unit with 2,000 of each table, all 0 at the start. It serves one connection at a time.
 #[derive(Debug)]
 pub struct LibmodbusPeer {
     connect: String,
+    /// Of the server of Modbus TCP.
+    port: Option<u16>,
     peer: Peer,
     // Gone after the peer, and the folder after both.
     _line: Option<Process>,
@@ -269,6 +335,7 @@ impl LibmodbusPeer {
             None,
             arguments,
             format!("tcp://127.0.0.1:{port}"),
+            Some(port),
         )
     }
 
@@ -287,7 +354,7 @@ impl LibmodbusPeer {
         let [slave, master] = ends.map(|end| end.display().to_string());
         let arguments = ["--terminal", &slave, "--unit", &unit.to_string()].map(str::to_owned);
         let connect = format!("rtu://{master}");
-        Self::with(folder, Some(line), arguments.to_vec(), connect)
+        Self::with(folder, Some(line), arguments.to_vec(), connect, None)
     }
 
     fn with(
@@ -295,6 +362,7 @@ impl LibmodbusPeer {
         line: Option<Process>,
         mut arguments: Vec<String>,
         connect: String,
+        port: Option<u16>,
     ) -> Result<Self> {
         let libraries = target()?.join("test/debian").display().to_string();
         arguments.extend(["--libraries".to_owned(), libraries]);
@@ -305,6 +373,7 @@ impl LibmodbusPeer {
         )?;
         Ok(Self {
             connect,
+            port,
             peer,
             _line: line,
             _folder: folder,
@@ -328,6 +397,21 @@ impl LibmodbusPeer {
     pub fn set_bits(&mut self, table: Table, address: u16, values: &[bool]) -> Result<()> {
         let values: Vec<u16> = values.iter().map(|value| u16::from(*value)).collect();
         self.set_registers(table, address, &values)
+    }
+
+    /// Lets it stand still (SIGSTOP).
+    pub fn pause(&self) -> Result<()> {
+        self.peer.signal(Signal::Stop)
+    }
+
+    /// Lets it go on after `pause`.
+    pub fn go_on(&self) -> Result<()> {
+        self.peer.signal(Signal::Continue)
+    }
+
+    /// How many connections its operating system has; none on a serial line.
+    pub fn sockets(&self) -> Result<usize> {
+        self.port.map_or(Ok(0), |port| sockets(&self.peer, port))
     }
 
     /// How many requests it got since the start.

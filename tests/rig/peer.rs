@@ -149,6 +149,11 @@ impl Peer {
             .with_context(|| format!("{} was asked {request}", self.script))
     }
 
+    /// Its process id.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Sends it a signal.
     pub(crate) fn signal(&self, signal: Signal) -> Result<()> {
         signal.send(self.child.id())

@@ -1,0 +1,288 @@
+//! Modbus devices whose faults end: the source is back within two time-outs, the longest pause between attempts and a second, with what was
+//! missed said, and one connection at the device.
+
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
+use floorgate_tests::{
+    Delivery, Framing, Gateway, Kafka, LibmodbusPeer, ModbusPeer, Patience, Reader, Record, Table, Wire,
+    until,
+};
+
+use crate::counting::{compare, read_to};
+use crate::plant::{settings, topic, unique_site};
+
+const UP: &str = "floorgate_source_up{source=\"plc\"}";
+const TIMES: &str = "poll_interval: 20ms\n    timeout: 500ms\n    backoff_max: 1s";
+/// Two time-outs, the longest pause, and a second.
+const WITHIN: Duration = Duration::from_millis(2 * 500 + 1_000 + 1_000);
+/// The last count that nobody saw, with more than one word.
+const LAST_UNSEEN: i64 = 70_000;
+
+/// The state and the counter are of two units, where the device has two.
+const MAPPING: &str = r"
+mapping: press
+source: plc
+equipment: acme/{site}/forming/line1/press
+tags:
+  state: {holding: 100, values: packml-state}
+  total: {input: 200, type: u32, counter: {width: 32}, unit_id: {counting}}
+events:
+  - {type: EquipmentStateChanged, trigger: state}
+  - {type: ProductionCountRecorded, trigger: total, kind: total}
+";
+
+/// What a test does to a device, whosever make it is.
+trait Device {
+    /// Sets what stands in the registers of the state or the counter.
+    fn set(&mut self, table: Table, address: u16, values: &[u16]) -> Result<()>;
+    /// How many connections it has.
+    fn sockets(&self) -> Result<usize>;
+    /// The unit that counts.
+    fn counting(&self) -> u8;
+}
+
+impl Device for ModbusPeer {
+    fn set(&mut self, table: Table, address: u16, values: &[u16]) -> Result<()> {
+        let unit = if matches!(table, Table::Input) { 2 } else { 1 };
+        self.set_registers(unit, table, address, values)
+    }
+
+    fn sockets(&self) -> Result<usize> {
+        Self::sockets(self)
+    }
+
+    fn counting(&self) -> u8 {
+        2
+    }
+}
+
+impl Device for LibmodbusPeer {
+    fn set(&mut self, table: Table, address: u16, values: &[u16]) -> Result<()> {
+        self.set_registers(table, address, values)
+    }
+
+    fn sockets(&self) -> Result<usize> {
+        Self::sockets(self)
+    }
+
+    fn counting(&self) -> u8 {
+        1
+    }
+}
+
+/// A press, and the gateway that reads it.
+struct Press<D> {
+    device: D,
+    gateway: Gateway,
+    site: String,
+    bootstrap: String,
+}
+
+impl<D: Device> Press<D> {
+    /// The gateway knows it, and it has counted to one.
+    fn start(connect: &str, mut device: D) -> Result<Self> {
+        let bootstrap = Kafka::shared()?.bootstrap();
+        let site = unique_site();
+        let source = format!("adapter: modbus\n    connect: {connect}\n    {TIMES}");
+        let mapping = MAPPING
+            .replace("{site}", &site)
+            .replace("{counting}", &device.counting().to_string());
+        device.set(Table::Holding, 100, &[4])?;
+        let settings = settings(&site, &bootstrap, &source);
+        let mut press = Self {
+            gateway: Gateway::new(&settings, &[("press.yaml", &mapping)])?,
+            device,
+            site,
+            bootstrap,
+        };
+        press.gateway.start()?;
+        press.reader("equipment-state")?.at_least(1, Patience::Long)?;
+        let tags = "floorgate_source_samples_total{source=\"plc\"}";
+        press.gateway.wait_for_metric(tags, 2.0.., Patience::Long)?;
+        ensure!(press.count(1..=1)? == 0, "nothing was missed yet");
+        Ok(press)
+    }
+
+    fn reader(&self, entity: &str) -> Result<Reader> {
+        Reader::new(&self.bootstrap, &topic(&self.site, entity))
+    }
+
+    fn counts(&mut self, value: i64) -> Result<()> {
+        // The high word first.
+        let words = [value >> 16, value & 0xFFFF].map(u16::try_from);
+        let [high, low] = words;
+        self.device.set(Table::Input, 200, &[high?, low?])
+    }
+
+    /// Counts on, and compares what came since the beginning. Returns how many gaps were said.
+    fn count(&mut self, values: RangeInclusive<i64>) -> Result<usize> {
+        for value in values.clone() {
+            self.counts(value)?;
+            read_to(&mut self.reader("production-count")?, value)?;
+        }
+        let mut reader = self.reader("production-count")?;
+        let delivery = Delivery::of(read_to(&mut reader, *values.end())?)?;
+        compare(&delivery.accepted, &(1..=*values.end()))
+    }
+
+    /// How many requests and connections have failed.
+    fn failures(&self) -> Result<f64> {
+        let kinds = ["timeout", "link", "protocol"].map(|kind| {
+            let line = format!("floorgate_source_errors_total{{kind=\"{kind}\",source=\"plc\"}}");
+            Ok(self.gateway.metric(&line)?.unwrap_or_default())
+        });
+        kinds.into_iter().sum()
+    }
+
+    /// Waits until the source is lost, and was tried so often that the pauses between attempts are as long as they become.
+    fn is_lost(&self) -> Result<()> {
+        self.gateway.wait_for_metric(UP, 0.0..=0.0, Patience::Long)?;
+        let before = self.failures()?;
+        until("the longest pause", Patience::Long, || {
+            Ok((self.failures()? >= before + 6.0).then_some(()))
+        })
+    }
+
+    /// The device runs through states and counts on, over the bound of a word, while nobody looks.
+    fn runs_unseen(&mut self) -> Result<()> {
+        for (state, value) in [(5, 2), (6, LAST_UNSEEN)] {
+            self.counts(value)?;
+            self.device.set(Table::Holding, 100, &[state])?;
+        }
+        Ok(())
+    }
+
+    /// Waits until the source is back, which is so soon after the fault ended, and the device has one connection, or none where it needs none.
+    fn is_back(&mut self, ended: Instant, connections: usize) -> Result<()> {
+        self.gateway.wait_for_metric(UP, 1.0..=1.0, Patience::Long)?;
+        let took = ended.elapsed();
+        eprintln!("back after {took:.2?}");
+        ensure!(took < WITHIN, "it took {took:?}");
+        let mut last = 0;
+        let waited = until("one connection", Patience::Long, || {
+            last = self.device.sockets()?;
+            Ok((last == connections).then_some(()))
+        });
+        waited.map_err(|error| error.context(format!("there were {last} in the end")))
+    }
+
+    /// Compares the states that were told, and those among them that came with a gap. That a state is unknown may be told between them.
+    fn told(&self, expected: &[(&str, bool)]) -> Result<()> {
+        let state = |record: &Record| {
+            let data = record.json()?;
+            let state = data["state"].as_str().unwrap_or_default().to_owned();
+            Ok((state, data["gap"] == true))
+        };
+        let known = |records: &[Record]| -> Result<Vec<(String, bool)>> {
+            let all: Vec<_> = records.iter().map(state).collect::<Result<_>>()?;
+            Ok(all.into_iter().filter(|(state, _)| state != "unknown").collect())
+        };
+        let mut reader = self.reader("equipment-state")?;
+        let records = reader.until("the last state", Patience::Long, |records| {
+            known(records).is_ok_and(|known| known.len() >= expected.len())
+        })?;
+        let known = known(&Delivery::of(records)?.accepted)?;
+        let known: Vec<_> = known.iter().map(|(state, gap)| (&**state, *gap)).collect();
+        ensure!(known == expected, "{known:?}");
+        Ok(())
+    }
+}
+
+/// A connection where there are such.
+fn connections(framing: Framing) -> usize {
+    usize::from(framing != Framing::Udp)
+}
+
+const FRAMINGS: [Framing; 3] = [Framing::Tcp, Framing::Rtu, Framing::Udp];
+
+fn over(framing: Framing) -> Result<Press<ModbusPeer>> {
+    let device = ModbusPeer::start(framing, &[1, 2])?;
+    Press::start(&format!("{}://{}", framing.scheme(), device.address()), device)
+}
+
+#[test]
+fn a_modbus_device_that_is_killed_and_restarted_is_back_soon_on_one_connection() -> Result<()> {
+    for framing in FRAMINGS {
+        let mut press = over(framing)?;
+        press.device.kill();
+        press.is_lost()?;
+        press.runs_unseen()?;
+        press.device.resume()?;
+        press.is_back(Instant::now(), connections(framing))?;
+        ensure!(
+            press.count(LAST_UNSEEN + 1..=LAST_UNSEEN + 2)? == 1,
+            "what was missed is one gap"
+        );
+        press.told(&[("Idle", false), ("Execute", true)])?;
+    }
+    Ok(())
+}
+
+#[test]
+fn a_modbus_device_that_stands_still_is_back_soon_and_keeps_none_of_the_connections_that_were_tried()
+-> Result<()> {
+    for framing in FRAMINGS {
+        let mut press = over(framing)?;
+        press.device.pause()?;
+        press.is_lost()?;
+        if framing != Framing::Udp {
+            // Its operating system takes what is tried meanwhile.
+            until("connections that wait", Patience::Long, || {
+                Ok((press.device.sockets()? > 2).then_some(()))
+            })?;
+        }
+        press.device.go_on()?;
+        press.is_back(Instant::now(), connections(framing))?;
+        ensure!(press.count(2..=3)? == 1, "it may have counted twice meanwhile");
+        press.told(&[("Idle", false), ("Idle", true)])?;
+    }
+    Ok(())
+}
+
+#[test]
+fn a_libmodbus_device_that_stands_still_is_back_soon_over_tcp_and_on_a_serial_line() -> Result<()> {
+    for (device, connections) in [(LibmodbusPeer::tcp()?, 1), (LibmodbusPeer::serial(1)?, 0)] {
+        let connect = device.connect().to_owned();
+        let mut press = Press::start(&connect, device)?;
+        press.device.pause()?;
+        press.is_lost()?;
+        press.device.go_on()?;
+        press.is_back(Instant::now(), connections)?;
+        ensure!(press.count(2..=3)? == 1, "it may have counted twice meanwhile");
+        press.told(&[("Idle", false), ("Idle", true)])?;
+    }
+    Ok(())
+}
+
+#[test]
+fn a_network_that_is_cut_in_silence_costs_a_modbus_device_no_connection() -> Result<()> {
+    let wire = Arc::new(Wire::lay()?);
+    let device = ModbusPeer::behind(Arc::clone(&wire), &[1, 2])?;
+    let mut press = Press::start(&format!("tcp://{}", device.address()), device)?;
+    wire.cut()?;
+    press.is_lost()?;
+    press.runs_unseen()?;
+    wire.mend()?;
+    press.is_back(Instant::now(), 1)?;
+    ensure!(
+        press.count(LAST_UNSEEN + 1..=LAST_UNSEEN + 2)? == 1,
+        "what was missed is one gap"
+    );
+
+    // The device forgets the connection meanwhile, of which neither end tells the other.
+    wire.cut()?;
+    press.is_lost()?;
+    press.device.kill();
+    press.device.resume()?;
+    press.counts(LAST_UNSEEN + 4)?;
+    wire.mend()?;
+    press.is_back(Instant::now(), 1)?;
+    ensure!(
+        press.count(LAST_UNSEEN + 5..=LAST_UNSEEN + 6)? == 2,
+        "and so is this"
+    );
+    press.told(&[("Idle", false), ("Execute", true), ("Execute", true)])
+}
