@@ -118,5 +118,8 @@ fn passable(from: u32, to: u32, never: &[Extent], gap: u32) -> bool {
 }
 
 #[cfg(test)]
+#[path = "shipped_tests.rs"]
+mod shipped;
+#[cfg(test)]
 #[path = "planner_tests.rs"]
 mod tests;

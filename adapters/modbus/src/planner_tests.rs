@@ -62,7 +62,7 @@ impl Numbers {
 }
 
 /// Whether one request may read all of these.
-fn allowed(items: &[usize], wanted: &[Extent], never: &[Extent], limits: Limits) -> bool {
+pub(super) fn allowed(items: &[usize], wanted: &[Extent], never: &[Extent], limits: Limits) -> bool {
     let start = items.iter().map(|&item| wanted[item].start).min().unwrap_or(0);
     let end = items.iter().map(|&item| wanted[item].end()).max().unwrap_or(0);
     let mut hole = 0;
@@ -87,7 +87,7 @@ fn allowed(items: &[usize], wanted: &[Extent], never: &[Extent], limits: Limits)
 }
 
 /// The fewest requests, by trying every way to put items into requests.
-fn fewest(
+pub(super) fn fewest(
     item: usize,
     groups: &mut Vec<Vec<usize>>,
     best: &mut usize,
