@@ -98,6 +98,8 @@ async fn supervise(source: Box<dyn Source>, mut context: SourceContext) {
     loop {
         info!(source = context.name, "starting source");
         // Whoever ends this ends the source, too.
+        // What the run before had said of its parts holds no longer.
+        context.metrics.begin_stations([]);
         let ended = AbortOnDropHandle::new(tokio::spawn(source.run(context.clone()))).await;
         if context.stop.is_cancelled() {
             return;

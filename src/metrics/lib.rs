@@ -9,11 +9,13 @@ use prometheus::{Gauge, GaugeVec, Histogram, HistogramVec, IntCounter, IntCounte
 mod families;
 mod reading;
 mod source;
+mod stations;
 
 use families::{LATENCY_BUCKETS, counter, counter_vec, float_vec, forecast, gauge, histogram, histogram_vec};
 pub use reading::{Reading, RoundTrips};
 use source::SourceFamilies;
 pub use source::{Setting, SourceMetrics, Traffic, Words};
+pub use stations::{Attempt, Outlook, Station, StationState};
 
 /// All metric families, registered.
 #[derive(Clone)]

@@ -12,6 +12,7 @@ use prometheus::{
 
 use crate::families::{counter_vec, float_vec, gauge_vec, histogram_vec};
 use crate::reading::{Reading, RoundTrips};
+use crate::stations::Board;
 
 /// The families whose series are those of sources.
 #[derive(Clone)]
@@ -34,6 +35,9 @@ pub(crate) struct SourceFamilies {
     service_level: GaugeVec,
     certificate_expires: GaugeVec,
     request_seconds: HistogramVec,
+    station_up: IntGaugeVec,
+    /// What is said of sources beside numbers.
+    boards: Arc<Mutex<HashMap<String, Board>>>,
     /// The sources that count their bytes: of the others there is no series, since they have more than none.
     with_traffic: Arc<Mutex<BTreeSet<String>>>,
     /// How often good values of sources were seen to be as they were.
@@ -43,7 +47,7 @@ pub(crate) struct SourceFamilies {
 /// The handles of one source.
 #[derive(Clone, Debug)]
 pub struct SourceMetrics {
-    source: String,
+    pub(crate) source: String,
     /// 1 while the source is connected.
     pub up: IntGauge,
     /// Connections made, the first included.
@@ -74,6 +78,8 @@ pub struct SourceMetrics {
     server_state: GaugeVec,
     service_level: GaugeVec,
     certificate_expires: GaugeVec,
+    pub(crate) station_up: IntGaugeVec,
+    pub(crate) board: Board,
 }
 
 /// The bytes of a source's connections.
@@ -297,6 +303,13 @@ impl SourceFamilies {
                 "Round-trip time of requests to the source",
                 of_source,
             )?,
+            station_up: gauge_vec(
+                registry,
+                "source_station_up",
+                "1 while a part of the source that can be away by itself, such as a unit on a Modbus line, is there",
+                &["source", "station"],
+            )?,
+            boards: Arc::default(),
             with_traffic: Arc::default(),
             confirmed: Arc::default(),
         })
@@ -308,6 +321,10 @@ impl SourceFamilies {
         let confirmed = {
             let mut confirmed = self.confirmed.lock().unwrap_or_else(PoisonError::into_inner);
             Arc::clone(confirmed.entry(source.to_owned()).or_default())
+        };
+        let board = {
+            let mut boards = self.boards.lock().unwrap_or_else(PoisonError::into_inner);
+            boards.entry(source.to_owned()).or_default().clone()
         };
         SourceMetrics {
             source: source.to_owned(),
@@ -331,6 +348,8 @@ impl SourceFamilies {
             server_state: self.server_state.clone(),
             service_level: self.service_level.clone(),
             certificate_expires: self.certificate_expires.clone(),
+            station_up: self.station_up.clone(),
+            board,
         }
     }
 
@@ -354,6 +373,9 @@ impl SourceFamilies {
         forget(&self.service_level, source);
         forget(&self.certificate_expires, source);
         forget(&self.request_seconds, source);
+        forget(&self.station_up, source);
+        let mut boards = self.boards.lock().unwrap_or_else(PoisonError::into_inner);
+        boards.remove(source);
         let mut counted = self.with_traffic.lock().unwrap_or_else(PoisonError::into_inner);
         counted.remove(source);
         let mut confirmed = self.confirmed.lock().unwrap_or_else(PoisonError::into_inner);

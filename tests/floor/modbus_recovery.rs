@@ -16,8 +16,8 @@ use crate::plant::{settings, topic, unique_site};
 
 const UP: &str = "floorgate_source_up{source=\"plc\"}";
 const TIMES: &str = "poll_interval: 20ms\n    timeout: 500ms\n    backoff_max: 1s";
-/// Two time-outs, the longest pause, and a second.
-const WITHIN: Duration = Duration::from_millis(2 * 500 + 1_000 + 1_000);
+/// Two time-outs of half a second, the longest pause, and a second.
+const WITHIN: Duration = Duration::from_secs(1 + 1 + 1);
 /// The last count that nobody saw, with more than one word.
 const LAST_UNSEEN: i64 = 70_000;
 

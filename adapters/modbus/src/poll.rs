@@ -3,11 +3,13 @@
 mod health;
 mod requests;
 mod silence;
+mod stations;
 mod telling;
 mod trial;
 
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::time::Duration;
 
 use backon::ExponentialBackoff;
 use floorgate_adapter_api::{Closed, Sample, SourceContext};
@@ -39,6 +41,7 @@ pub(crate) async fn run(layout: Arc<Layout>, context: SourceContext) {
     let stop = context.stop.clone();
     let up = context.metrics.up.clone();
     let mut poller = Poller::new(&layout, context);
+    poller.begin_showing();
     tokio::select! {
         () = stop.cancelled() => {}
         Err(Closed) = poller.forever() => stop.cancelled().await,
@@ -61,6 +64,8 @@ struct Poller {
     link: Link,
     link_pauses: ExponentialBackoff,
     link_retry: Instant,
+    /// The pause before that.
+    link_pause: Duration,
     groups: Vec<Group>,
     points: Points,
     units: Vec<Unit>,
@@ -114,18 +119,10 @@ impl Poller {
             link: Link::new(&settings).counted(context.metrics.traffic()),
             link_pauses: pauses(settings.backoff_max),
             link_retry: now,
+            link_pause: Duration::ZERO,
             groups,
             points: layout.points.clone(),
-            units: ids
-                .into_iter()
-                .map(|id| Unit {
-                    id,
-                    last_answer: None,
-                    trouble: None,
-                    rest: None,
-                    questions: 0,
-                })
-                .collect(),
+            units: ids.into_iter().map(Unit::new).collect(),
             trials: Trials::default(),
             presence: Presence::Unknown,
             loss: None,
@@ -202,9 +199,10 @@ impl Poller {
             }
             Err(error) => {
                 self.context.metrics.error("link");
-                self.link_retry =
-                    Instant::now() + self.link_pauses.next().unwrap_or(self.settings.backoff_max);
+                self.link_pause = self.link_pauses.next().unwrap_or(self.settings.backoff_max);
+                self.link_retry = Instant::now() + self.link_pause;
                 self.lose(error.to_string(), error.see()).await?;
+                self.show_all();
                 Ok(false)
             }
         }

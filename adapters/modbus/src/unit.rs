@@ -5,6 +5,7 @@ use std::hash::{BuildHasher, Hasher};
 use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
+use floorgate_adapter_api::StationState;
 use floorgate_sample::Quality;
 use tokio::time::Instant;
 use tokio_modbus::ExceptionCode;
@@ -126,6 +127,10 @@ pub(crate) struct Unit {
     pub rest: Option<Instant>,
     /// How often a question whether it is there was not answered.
     pub questions: usize,
+    /// It has answered since the source was lost last.
+    pub is_heard: bool,
+    /// How it was shown last, and with which next attempt.
+    pub shown: Option<(StationState, Option<Instant>)>,
 }
 
 /// How much is borne before the tags of a unit are told to be bad.
@@ -143,6 +148,8 @@ pub(crate) struct Trouble {
     failures: u32,
     /// Not asked before.
     pub next_try: Instant,
+    /// How long it is left alone until then.
+    pub pause: Duration,
     pauses: ExponentialBackoff,
     /// What its tags are meanwhile.
     pub quality: Quality,
@@ -156,7 +163,28 @@ pub(crate) struct Trouble {
     pub costs_link: bool,
 }
 
+impl Trouble {
+    /// It is left alone from now on for so long.
+    pub(crate) fn wait(&mut self, now: Instant, pause: Duration) {
+        self.next_try = now + pause;
+        self.pause = pause;
+    }
+}
+
 impl Unit {
+    /// One of which nothing is known.
+    pub(crate) fn new(id: u8) -> Self {
+        Self {
+            id,
+            last_answer: None,
+            trouble: None,
+            rest: None,
+            questions: 0,
+            is_heard: false,
+            shown: None,
+        }
+    }
+
     /// Notes a failure that is of this quality for the unit's tags. The unit is asked again after a pause that grows
     /// with each failure and is at least `least`.
     pub(crate) fn failed(
@@ -171,6 +199,7 @@ impl Unit {
             since: now,
             failures: 0,
             next_try: now,
+            pause: Duration::ZERO,
             pauses: pauses(longest),
             quality,
             reason: String::new(),
@@ -180,7 +209,7 @@ impl Unit {
         });
         let pause = trouble.pauses.next().unwrap_or(longest).max(least);
         trouble.failures += 1;
-        trouble.next_try = now + pause;
+        trouble.wait(now, pause);
         trouble.quality = quality;
         trouble.reason = reason;
         trouble.see = see;
@@ -193,7 +222,8 @@ impl Unit {
     /// A try has told nothing of it: it is asked again after the next pause, where it is in trouble.
     pub(crate) fn put_off(&mut self, now: Instant, longest: Duration) {
         if let Some(trouble) = &mut self.trouble {
-            trouble.next_try = now + trouble.pauses.next().unwrap_or(longest);
+            let pause = trouble.pauses.next().unwrap_or(longest);
+            trouble.wait(now, pause);
         }
     }
 

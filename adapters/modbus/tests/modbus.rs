@@ -20,6 +20,8 @@ mod promises;
 mod requests;
 #[path = "modbus/rogue.rs"]
 mod rogue;
+#[path = "modbus/stations.rs"]
+mod stations;
 #[path = "modbus/twice.rs"]
 mod twice;
 #[path = "modbus/values.rs"]

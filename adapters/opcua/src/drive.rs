@@ -6,7 +6,7 @@ use std::pin::pin;
 use std::time::{Duration, Instant};
 
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
-use floorgate_adapter_api::SourceMetrics;
+use floorgate_adapter_api::{Attempt, SourceMetrics};
 use futures_util::StreamExt;
 use opcua::client::{SessionConnectMode, SessionEventLoop, SessionPollResult};
 use opcua::types::StatusCode;
@@ -117,6 +117,7 @@ impl Driver<'_> {
                         return told;
                     }
                     let pause = pauses.next().unwrap_or(plan.settings.reconnect_limit.get());
+                    self.metrics.attempt(Some(Attempt::after(pause)));
                     tracing::warn!(
                         source = plan.name,
                         see = told.see,

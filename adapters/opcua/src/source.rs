@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use floorgate_adapter_api::{Continuity, NamedFile, RunFuture, Source, SourceContext};
+use floorgate_adapter_api::{Attempt, Continuity, NamedFile, RunFuture, Source, SourceContext};
 use opcua::client::Session;
 use opcua::types::Error;
 use tokio::sync::watch;
@@ -154,6 +154,7 @@ async fn run(plan: Arc<Plan>, mut outlet: Outlet, mut state: State) {
         } else {
             pauses.next().unwrap_or(plan.settings.reconnect_limit.get())
         };
+        outlet.metrics.attempt(Some(Attempt::after(pause)));
         tracing::warn!(
             source = plan.name,
             see = reason.see,

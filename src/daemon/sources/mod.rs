@@ -19,7 +19,7 @@ use crate::control::{self, Client, Request};
 use crate::figures::{bytes, millis, span};
 use crate::plain::plain;
 use crate::printing::goes_on;
-use crate::standing::SourceRow;
+use crate::standing::{AttemptRow, SourceRow, StationRow};
 use crate::table::write_table;
 use crate::wanted::Wanted;
 
@@ -32,7 +32,8 @@ Examples:
 Rates and round trips are those of the last 10 seconds. P50 and P99 say what half and 99 of a hundred requests took at most, \
 as well as the buckets of floorgate_source_request_seconds tell it; of an OPC UA source these are the gateway's own looks at \
 the server (`keep_alive`), since an answer with values waits for values. IN and OUT are bytes on the source's connections. \
-`-` is what is not known. What is late is said by `late_after` in the settings and in mappings.";
+`-` is what is not known. Below a source with several units on its line are those that are not online, with their own \
+reasons. What is late is said by `late_after` in the settings and in mappings.";
 
 /// How often it is asked when it is watched.
 const EVERY: Duration = Duration::from_secs(1);
@@ -118,8 +119,14 @@ fn follow(asker: &Asker, out: &mut dyn Write, json: bool) -> anyhow::Result<()> 
                 write_json(out, &row)
             } else {
                 let name = plain(&row.source);
-                let words = words(&row);
-                writeln!(out, "{}  {name}  {}  {words}", Timestamp::now(), row.state)
+                let now = Timestamp::now();
+                let written = writeln!(out, "{now}  {name}  {}  {}", row.state, words(&row, now));
+                stations_away(&row).fold(written, |written, station| {
+                    let error = station.last_error.as_deref();
+                    let told = told(error, station.next_attempt.as_ref(), now);
+                    let (station, state) = (plain(&station.station), &station.state);
+                    written.and_then(|()| writeln!(out, "{now}  {name}  {station}  {state}  {told}"))
+                })
             };
             if !goes_on(written.and_then(|()| out.flush()))? {
                 return Ok(());
@@ -140,6 +147,9 @@ fn what_counts(row: &SourceRow) -> serde_json::Value {
         row.late,
         row.last_gap,
         row.total.restarts,
+        stations_away(row)
+            .map(|station| (&station.station, &station.state))
+            .collect::<Vec<_>>(),
     ])
 }
 
@@ -167,7 +177,7 @@ const HEAD: [&str; 13] = [
 fn write_rows(out: &mut dyn Write, rows: &[SourceRow]) -> io::Result<()> {
     let mut table = vec![HEAD.map(str::to_owned)];
     let now = Timestamp::now();
-    table.extend(rows.iter().map(|row| cells(row, now)));
+    table.extend(rows.iter().flat_map(|row| lines(row, now)));
     write_table(out, &table)?;
     writeln!(out, "\n{}", summary(rows))
 }
@@ -182,6 +192,43 @@ fn summary(rows: &[SourceRow]) -> String {
         _ => format!(", {late} tags late"),
     };
     format!("{} sources, {not_online} not online{late}", rows.len())
+}
+
+/// A source, and below it those of its parts that are not as they should be, where it has several.
+fn lines(row: &SourceRow, now: Timestamp) -> Vec<[String; 13]> {
+    let away = stations_away(row).map(|station| station_cells(station, now));
+    [cells(row, now)].into_iter().chain(away).collect()
+}
+
+fn stations_away(row: &SourceRow) -> impl Iterator<Item = &StationRow> {
+    let has_several = row.stations.len() > 1;
+    let away = row.stations.iter().filter(|station| station.state != "online");
+    away.filter(move |_| has_several)
+}
+
+fn station_cells(station: &StationRow, now: Timestamp) -> [String; 13] {
+    let mut cells: [String; 13] = std::array::from_fn(|_| String::new());
+    cells[0] = format!("  {}", station.station);
+    cells[2].clone_from(&station.state);
+    cells[3] = age(&station.since, now).unwrap_or_else(|| "-".to_owned());
+    cells[12] = told(station.last_error.as_deref(), station.next_attempt.as_ref(), now);
+    cells
+}
+
+/// Why it is away, and when it is tried again.
+fn told(reason: Option<&str>, next: Option<&AttemptRow>, now: Timestamp) -> String {
+    let next = next.map(|next| match ahead(&next.at, now) {
+        Some(left) => format!("next attempt in {left}"),
+        None => "it is tried now".to_owned(),
+    });
+    let reason = reason.map(|reason| plain(reason).into_owned());
+    reason.into_iter().chain(next).collect::<Vec<_>>().join("; ")
+}
+
+/// How long it is until a time of the gateway's; `None` where it has come.
+fn ahead(time: &str, now: Timestamp) -> Option<String> {
+    let time = read_time(time)?;
+    (time > now).then(|| span(time.since(now)))
 }
 
 fn cells(row: &SourceRow, now: Timestamp) -> [String; 13] {
@@ -210,21 +257,26 @@ fn cells(row: &SourceRow, now: Timestamp) -> [String; 13] {
         trips.map_or_else(none, |trips| millis(trips.p50)),
         trips.map_or_else(none, |trips| millis(trips.p99)),
         row.total.gaps.to_string(),
-        words(row),
+        words(row, now),
     ]
 }
 
 /// How long ago a time of the gateway's was.
 fn age(time: &str, now: Timestamp) -> Option<String> {
+    Some(span(now.since(read_time(time)?)))
+}
+
+fn read_time(time: &str) -> Option<Timestamp> {
     let time: jiff::Timestamp = time.parse().ok()?;
-    let nanos = i64::try_from(time.as_nanosecond()).ok()?;
-    Some(span(now.since(Timestamp::from_nanos(nanos))))
+    i64::try_from(time.as_nanosecond())
+        .ok()
+        .map(Timestamp::from_nanos)
 }
 
 /// The reason for a state that is not online; else why changes may have been missed.
-fn words(row: &SourceRow) -> String {
-    if let Some(reason) = &row.reason {
-        return plain(reason).into_owned();
+fn words(row: &SourceRow, now: Timestamp) -> String {
+    if row.reason.is_some() || row.next_attempt.is_some() {
+        return told(row.reason.as_deref(), row.next_attempt.as_ref(), now);
     }
     let gap = row.last_gap.as_ref();
     gap.map_or_else(String::new, |gap| format!("gap: {}", plain(&gap.reason)))

@@ -9,7 +9,7 @@ use ratatui::layout::{Constraint, Layout};
 use ratatui::style::{Color, Modifier, Style};
 use ratatui::widgets::{Cell, Paragraph, Row as Cells, Table, TableState};
 
-use super::{Asker, EVERY, HEAD, cells, summary};
+use super::{Asker, EVERY, HEAD, lines, summary};
 use crate::ending::{Ending, LONGEST_WAIT};
 use crate::plain::plain;
 use crate::scroll::scroll;
@@ -67,13 +67,16 @@ fn draw(frame: &mut Frame<'_>, rows: &[SourceRow], state: &mut TableState) {
             .areas(frame.area());
     frame.render_widget(Paragraph::new(summary(rows)), top);
     let now = Timestamp::now();
-    let lines = rows.iter().map(|row| {
+    let shown = rows.iter().flat_map(|row| {
         let style = if row.state == "online" {
             Style::new()
         } else {
             Style::new().fg(Color::Yellow)
         };
-        Cells::new(cells(row, now).map(|cell| Cell::from(plain(&cell).into_owned()))).style(style)
+        let shown = move |cells: [String; 13]| {
+            Cells::new(cells.map(|cell| Cell::from(plain(&cell).into_owned()))).style(style)
+        };
+        lines(row, now).into_iter().map(shown)
     });
     let widths = [
         Constraint::Fill(2),
@@ -91,7 +94,7 @@ fn draw(frame: &mut Frame<'_>, rows: &[SourceRow], state: &mut TableState) {
         Constraint::Fill(4),
     ];
     let bold = Style::new().add_modifier(Modifier::BOLD);
-    let table = Table::new(lines, widths)
+    let table = Table::new(shown, widths)
         .header(Cells::new(HEAD).style(bold))
         .row_highlight_style(Style::new().add_modifier(Modifier::REVERSED));
     frame.render_stateful_widget(table, middle, state);

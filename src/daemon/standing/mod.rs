@@ -23,7 +23,7 @@ use floorgate_sample::Timestamp;
 
 use bad::BadTags;
 use rates::Looks;
-pub use row::{BadRow, LastGoodRow, LateRow, SourceRow};
+pub use row::{AttemptRow, BadRow, LastGoodRow, LateRow, SourceRow, StationRow};
 use source::{Standing, State};
 use tags::WatchedTags;
 pub use telling::last_good_rows;

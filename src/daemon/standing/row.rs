@@ -15,6 +15,8 @@ pub struct SourceRow {
     pub since: String,
     /// Why, in the device's or the system's own words.
     pub reason: Option<String>,
+    /// When it is tried again, where it is away.
+    pub next_attempt: Option<AttemptRow>,
     pub tags: usize,
     /// Tags that the device refuses.
     pub failed_tags: i64,
@@ -34,6 +36,30 @@ pub struct SourceRow {
     pub settings: BTreeMap<String, SettingRow>,
     /// What an OPC UA server says of itself.
     pub server: Option<ServerRow>,
+    /// Its parts that can be away while others are there, such as the units on a Modbus line.
+    pub stations: Vec<StationRow>,
+}
+
+/// The next attempt at what is away.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AttemptRow {
+    pub at: String,
+    /// The pause before it, which grows from one to the next.
+    pub pause_s: f64,
+}
+
+/// A part of a source.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StationRow {
+    pub station: String,
+    /// `connecting`, `online`, `left alone` (it failed, is tried again, and its values hold until that fails too), `offline`.
+    pub state: String,
+    pub since: String,
+    /// In the device's or the system's own words; it stays when the station is back.
+    pub last_error: Option<String>,
+    pub next_attempt: Option<AttemptRow>,
 }
 
 /// Changes may have been missed.

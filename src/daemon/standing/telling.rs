@@ -2,18 +2,19 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use floorgate_adapter_api::TagId;
 use floorgate_core::Core;
-use floorgate_metrics::Words;
+use floorgate_metrics::{Attempt, Station, Words};
 use floorgate_sample::{Timestamp, Value};
 use tracing::{info, warn};
 
 use super::bad::Bad;
 use super::rates::Flow;
 use super::row::{
-    BadRow, FlowRow, GapRow, LastGoodRow, LateRow, RoundTripRow, ServerRow, SettingRow, SourceRow, TotalRow,
+    AttemptRow, BadRow, FlowRow, GapRow, LastGoodRow, LateRow, RoundTripRow, ServerRow, SettingRow,
+    SourceRow, StationRow, TotalRow,
 };
 use super::source::{Standing, State};
 use super::tags::Watched;
@@ -201,6 +202,10 @@ impl Row {
         let is_late = standing.is_late && stands.state == State::Online;
         let late_after = configured.late_after.unwrap_or_default();
         let time = |time: Option<Timestamp>| time.map(|time| time.to_string());
+        let outlook = metrics.outlook();
+        let attempt = outlook
+            .attempt
+            .filter(|_| matches!(stands.state, State::Connecting | State::Offline));
         SourceRow {
             source: configured.name.to_string(),
             adapter: configured.adapter.to_owned(),
@@ -216,6 +221,7 @@ impl Row {
             } else {
                 stands.reason.clone()
             },
+            next_attempt: attempt.as_ref().map(attempt_row),
             tags: configured.tags,
             failed_tags: metrics.failed_tags.get(),
             late_tags,
@@ -250,20 +256,52 @@ impl Row {
             server: words
                 .server
                 .map(|(state, service_level)| ServerRow { state, service_level }),
+            stations: outlook.stations.into_iter().map(station_row).collect(),
         }
     }
 }
 
+fn attempt_row(attempt: &Attempt) -> AttemptRow {
+    AttemptRow {
+        at: time_text(attempt.at),
+        pause_s: rounded(attempt.pause.as_secs_f64()),
+    }
+}
+
+fn station_row(station: Station) -> StationRow {
+    StationRow {
+        state: station.state.as_str().to_owned(),
+        since: time_text(station.since),
+        last_error: station.last_error,
+        next_attempt: station.attempt.as_ref().map(attempt_row),
+        station: station.name,
+    }
+}
+
+/// To the millisecond.
+fn time_text(time: SystemTime) -> String {
+    let since_1970 = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    let millis = i64::try_from(since_1970.as_millis()).unwrap_or(i64::MAX);
+    Timestamp::from_nanos(millis.saturating_mul(1_000_000)).to_string()
+}
+
+/// Figures that are read: a microsecond and a tenth of a byte are enough.
+fn rounded(figure: f64) -> f64 {
+    (figure * 1000.0).round() / 1000.0
+}
+
 fn flow_row(flow: &Flow) -> FlowRow {
-    // Figures that are read: a microsecond and a tenth of a byte are enough.
-    let round = |figure: f64| (figure * 1000.0).round() / 1000.0;
-    let millis = |share: f64| flow.round_trips.quantile(share).map(|took| round(took * 1000.0));
+    let millis = |share: f64| {
+        flow.round_trips
+            .quantile(share)
+            .map(|took| rounded(took * 1000.0))
+    };
     FlowRow {
-        over_s: round(flow.over.as_secs_f64()),
-        samples_per_s: round(flow.samples),
-        requests_per_s: round(flow.requests),
-        received_bytes_per_s: flow.bytes.map(|(received, _)| round(received)),
-        sent_bytes_per_s: flow.bytes.map(|(_, sent)| round(sent)),
+        over_s: rounded(flow.over.as_secs_f64()),
+        samples_per_s: rounded(flow.samples),
+        requests_per_s: rounded(flow.requests),
+        received_bytes_per_s: flow.bytes.map(|(received, _)| rounded(received)),
+        sent_bytes_per_s: flow.bytes.map(|(_, sent)| rounded(sent)),
         round_trip_ms: millis(0.5).zip(millis(0.99)).map(|(p50, p99)| RoundTripRow {
             count: flow.round_trips.count,
             p50,

@@ -20,6 +20,7 @@ impl Poller {
             return;
         };
         known.last_answer = Some(Instant::now());
+        known.is_heard = true;
         if let Some(trouble) = known.trouble.take() {
             cycle.is_back = true;
             info!(source = self.context.name, unit, "the unit answers again");

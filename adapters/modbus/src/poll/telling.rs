@@ -29,6 +29,7 @@ impl Poller {
         let is_polled =
             |unit: &&Unit| self.groups.is_empty() || self.groups.iter().any(|group| group.unit == unit.id);
         let lost = self.units.iter().filter(is_polled).all(Unit::is_down);
+        let before = self.presence;
         self.deliver(unit, cycle, lost).await?;
         if lost {
             let reason = self.unit(unit).and_then(|unit| unit.trouble.as_ref());
@@ -42,6 +43,11 @@ impl Poller {
                 self.link.turn_away().await;
             }
             self.lose(reason, see).await?;
+        }
+        if self.presence == before && before == Presence::Online {
+            self.show(unit);
+        } else {
+            self.show_all();
         }
         Ok(())
     }
@@ -135,6 +141,7 @@ impl Poller {
         self.context.metrics.up.set(0);
         self.loss = Some(reason.clone());
         let now = Instant::now();
+        self.units.iter_mut().for_each(|unit| unit.is_heard = false);
         for group in &mut self.groups {
             group.forget();
             group.hasten(now);

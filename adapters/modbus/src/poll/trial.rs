@@ -106,10 +106,11 @@ impl Poller {
         });
         if control.is_none() && sound().any(Group::has_requests) {
             // Those that are there are just being asked what they are silent over: it is known soon.
-            let later = now + self.settings.timeout;
+            let pause = self.settings.timeout;
             if let Some(trouble) = self.unit_mut(unit).and_then(|unit| unit.trouble.as_mut()) {
-                trouble.next_try = later;
+                trouble.wait(now, pause);
             }
+            self.show(unit);
             return;
         }
         let question = self.question(unit);
@@ -158,6 +159,7 @@ impl Poller {
                 self.trials.is_alone = true;
             }
         }
+        self.show(unit);
     }
 }
 
