@@ -6,8 +6,10 @@
 mod account;
 mod configuration;
 mod consume;
+mod device;
 mod drain;
 mod latency;
+mod link;
 mod observer;
 mod plant;
 mod produce;
@@ -30,6 +32,7 @@ use clap::{Args, Parser, Subcommand};
 use floorgate_tests::{Kafka, binary, target};
 
 use crate::drain::Drain;
+use crate::link::Link;
 use crate::recording::Recording;
 use crate::report::{Outcome, Results};
 use crate::rest::Rest;
@@ -84,6 +87,10 @@ struct Measure {
     /// Measure what 100,000 tags take that do not change, and nothing else but the scenarios that are named [default: after all of them]
     #[arg(long, conflicts_with_all = ["floor_only", "whole_only"])]
     rest: bool,
+    /// Measure what the gateway makes of a Modbus link, beside a bare loop and when one of its units is dead, and nothing else but the
+    /// scenarios that are named [default: after all of them]
+    #[arg(long, conflicts_with_all = ["floor_only", "whole_only"])]
+    modbus_link: bool,
     /// Measure what recording costs and how fast a recording is played, and nothing else but the scenarios that are named [default: after
     /// all of them]
     #[arg(long, conflicts_with_all = ["floor_only", "whole_only"])]
@@ -127,7 +134,8 @@ fn measure(measure: Measure, stop: &Stop) -> Result<()> {
     } else {
         (measure.runs, measure.seconds)
     };
-    let parts = measure.backlog || measure.restart || measure.rest || measure.recording;
+    let parts =
+        measure.backlog || measure.restart || measure.rest || measure.modbus_link || measure.recording;
     let all = measure.scenario.is_empty() && !parts;
     let beside = all && !measure.floor_only && !measure.whole_only;
     let (backlog, restart) = (measure.backlog || beside, measure.restart || beside);
@@ -205,6 +213,10 @@ fn measure(measure: Measure, stop: &Stop) -> Result<()> {
         }
         results.write(&json)?;
     }
+    if measure.modbus_link || beside {
+        results.links = links(&kafka, &gateways, seconds, stop)?;
+        results.write(&json)?;
+    }
     if measure.recording || beside {
         for program in &gateways {
             eprintln!("recordings");
@@ -218,4 +230,15 @@ fn measure(measure: Measure, stop: &Stop) -> Result<()> {
     let wrongs = results.wrongs();
     ensure!(wrongs.is_empty(), "{}", wrongs.join("; "));
     Ok(())
+}
+
+/// What each program makes of a Modbus link.
+fn links(kafka: &Kafka, gateways: &[PathBuf], seconds: f64, stop: &Stop) -> Result<Vec<Link>> {
+    let measured = gateways.iter().map(|program| {
+        eprintln!("a Modbus link");
+        let link = Link::measure(kafka, program, seconds, stop)?;
+        print!("{}", link.table());
+        Ok(link)
+    });
+    measured.collect()
 }

@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use crate::drain::Drain;
 use crate::latency::median;
+use crate::link::Link;
 use crate::recording::Recording;
 use crate::rest::Rest;
 use crate::restart::Restart;
@@ -34,6 +35,8 @@ pub struct Results {
     pub restarts: Vec<Restart>,
     /// What tags take that do not change, of each program, where that was measured.
     pub rests: Vec<Rest>,
+    /// What was made of a Modbus link, by program, where that was measured.
+    pub links: Vec<Link>,
     /// What recording costs, by program.
     pub recordings: Vec<Recording>,
 }
@@ -264,6 +267,7 @@ impl Results {
             backlog: None,
             restarts: Vec::new(),
             rests: Vec::new(),
+            links: Vec::new(),
             recordings: Vec::new(),
         }
     }
@@ -325,6 +329,9 @@ impl Results {
         }
         for rest in &self.rests {
             let _ = writeln!(text, "  {}", rest.line());
+        }
+        for link in &self.links {
+            let _ = writeln!(text, "  {}", link.line());
         }
         for recording in &self.recordings {
             let _ = writeln!(text, "  {}", recording.line());

@@ -90,3 +90,40 @@ fn the_benchmark_measures_tags_that_do_not_change() -> Result<()> {
     ensure!((0.0..0.5).contains(&cores), "nothing happens: {rest}");
     Ok(())
 }
+
+#[test]
+fn the_benchmark_measures_a_modbus_link_beside_a_bare_loop_and_a_dead_unit() -> Result<()> {
+    let folder = Folder::new("benchmark")?;
+    let file = folder.path().join("result.json");
+    let mut command = Command::new(binary("bench")?);
+    command
+        .args(["--modbus-link", "--seconds", "2", "--cold", "--json"])
+        .arg(&file);
+    let mut bench = Process::start("bench", &command, &folder.path().join("bench.log"))?;
+    let status = bench.wait(Patience::Long.duration() * 4)?;
+    let output = bench.output()?;
+    ensure!(status.success(), "{status}: {output}");
+    let result: Value = serde_json::from_str(&std::fs::read_to_string(&file)?)?;
+    let link = &result["links"][0];
+    let share = link["share"].as_f64().with_context(|| result.to_string())?;
+    // How near to one, and how calm, is the machine's business.
+    ensure!(0.01 < share && share < 2.0, "{link}");
+    let polls = |phase: &str| link[phase]["polls"].as_u64().with_context(|| result.to_string());
+    for phase in ["alive", "dead"] {
+        // 49 units, ten times a second, on a machine that may be a few times too slow.
+        ensure!((200..1_200).contains(&polls(phase)?), "{phase}: {link}");
+    }
+    let tries = link["tries"].as_u64().with_context(|| result.to_string())?;
+    ensure!(tries < 10, "a unit that is dead is polled no more: {link}");
+    let later = link["dead"]["p99"].as_f64().zip(link["alive"]["p99"].as_f64());
+    let later = later.map(|(dead, alive)| dead - alive);
+    ensure!(later.is_some() && later == link["later_ms"].as_f64(), "{link}");
+    for line in [
+        "share of the bare loop, %",
+        "difference, ms",
+        "one Modbus link has ",
+    ] {
+        ensure!(output.contains(line), "{output}");
+    }
+    Ok(())
+}

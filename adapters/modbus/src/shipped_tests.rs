@@ -26,14 +26,11 @@ fn repository() -> PathBuf {
 fn yaml_files(folder: &Path, found: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(folder).expect("the folder is there") {
         let path = entry.expect("it can be listed").path();
-        let name = path
-            .file_name()
-            .unwrap_or_default()
-            .to_string_lossy()
-            .into_owned();
+        let is = |path: &Path, extension: &str| path.extension().is_some_and(|own| own == extension);
+        let is_test = path.file_stem().is_some_and(|stem| is(Path::new(stem), "test"));
         if path.is_dir() {
             yaml_files(&path, found);
-        } else if name.ends_with(".yaml") && !name.ends_with(".test.yaml") {
+        } else if is(&path, "yaml") && !is_test {
             found.push(path);
         }
     }
