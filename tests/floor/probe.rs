@@ -136,7 +136,11 @@ fn units_ranges_limits_and_identification_are_found_by_reading_alone() -> Result
             "{time}"
         );
         assert_eq!(found["complete"], true);
-        assert_eq!(peer.functions()?, [1, 2, 3, 4, 43], "{framing:?}: it only reads");
+        assert_eq!(
+            peer.functions()?,
+            [1, 2, 3, 4, 24, 43],
+            "{framing:?}: it only reads"
+        );
         let requests = found["requests"].as_u64().context("no count")?;
         assert!(requests < 1_500, "{requests} requests");
     }

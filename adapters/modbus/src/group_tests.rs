@@ -2,7 +2,16 @@ use super::*;
 use crate::decimal::{Decimal, Linear};
 use crate::decode::{Decode, Kind, Shown, WordOrder};
 
+/// Tags of one register at each of these places.
 fn group(places: &[u32], start: Instant) -> Group {
+    let single = |place: &u32| Extent {
+        start: *place,
+        len: 1,
+    };
+    group_of(&places.iter().map(single).collect::<Vec<_>>(), start)
+}
+
+fn group_of(extents: &[Extent], start: Instant) -> Group {
     let decode = Decode {
         kind: Kind::Integer {
             signed: false,
@@ -11,22 +20,19 @@ fn group(places: &[u32], start: Instant) -> Group {
         order: WordOrder::Abcd,
         linear: Linear::new(Decimal::ONE, Decimal::ZERO),
     };
-    let point = |(id, place): (u32, &u32)| {
+    let point = |(id, extent): (u32, &Extent)| {
         Arc::new(Point {
             tag: TagId(id),
             name: format!("tag{id}"),
             unit: 1,
             every: Duration::from_millis(100),
             table: Table::Holding,
-            extent: Extent {
-                start: *place,
-                len: 1,
-            },
+            extent: *extent,
             decode,
             twice: false,
         })
     };
-    let points: Vec<_> = (0..).zip(places).map(point).collect();
+    let points: Vec<_> = (0..).zip(extents).map(point).collect();
     Group::all("source", &points, &Checked::assumed(), start).remove(0)
 }
 
@@ -213,4 +219,23 @@ fn tags_of_one_register_are_left_out_together() {
     );
     group.silent(0, Quality::BAD_TIMEOUT, 3, now, &mut samples);
     assert_eq!(group.refused_count(), 4, "nothing tells them apart");
+}
+
+#[test]
+fn a_refusal_that_passes_is_no_limit_where_a_part_as_long_as_the_whole_was_answered() {
+    let now = Instant::now();
+    let extents = [(0, 4), (0, 1)].map(|(start, len)| Extent { start, len });
+    let mut group = group_of(&extents, now);
+    let most = group.tables[Table::Holding as usize].limits.most;
+    for _ in 0..3 {
+        // The whole is refused, and both its parts are answered, one of which is as long.
+        group.begin(now);
+        group.take_turn(0);
+        group.refused(0, Quality::BAD_OUT_OF_RANGE, true, now, &mut Vec::new());
+        group.settle();
+        let (_, asked) = poll(&mut group, &[], now);
+        assert_eq!(asked, 2);
+        assert_eq!(group.tables[Table::Holding as usize].limits.most, most);
+    }
+    assert_eq!(poll(&mut group, &[], now).1, 1, "it is asked as before");
 }

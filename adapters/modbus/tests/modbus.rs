@@ -6,6 +6,8 @@ mod configuration;
 mod device;
 #[path = "modbus/faults.rs"]
 mod faults;
+#[path = "modbus/guards.rs"]
+mod guards;
 #[path = "modbus/isolation.rs"]
 mod isolation;
 #[path = "modbus/left_out.rs"]

@@ -6,7 +6,8 @@ use unicode_width::UnicodeWidthStr as _;
 
 use crate::plain::plain;
 use crate::registry::probe::{
-    InOrder, ORDER_NAMES, Reading, Report, ResponseTime, TableReport, UnitReport, Wide, numbers, ranges,
+    InOrder, ORDER_NAMES, Queues, Reading, Report, ResponseTime, TableReport, UnitReport, Wide, numbers,
+    ranges,
 };
 
 /// Writes all of it.
@@ -96,6 +97,9 @@ fn write_unit(out: &mut dyn Write, unit: &UnitReport) -> io::Result<()> {
     for table in &unit.tables {
         writeln!(out, "  {:<22}{}", table.table, described(table))?;
     }
+    if let Some(queues) = &unit.queues {
+        writeln!(out, "  {:<22}{}", "queues (function 24)", told_queues(queues))?;
+    }
     if let Some(exception) = unit.exception.as_ref().filter(|_| is_barren(unit)) {
         writeln!(out, "  {:<22}{exception}", "its first answer")?;
     }
@@ -115,6 +119,18 @@ fn write_unit(out: &mut dyn Write, unit: &UnitReport) -> io::Result<()> {
         )?;
     }
     Ok(())
+}
+
+/// What a unit says of queues.
+fn told_queues(queues: &Queues) -> String {
+    let answer = queues.answer.as_deref().unwrap_or_default();
+    match (queues.supported, queues.at_0) {
+        (_, Some(1)) => "1 register in that at 0".to_owned(),
+        (_, Some(count)) => format!("{count} registers in that at 0"),
+        (Some(false), None) => "not supported (exception 01)".to_owned(),
+        (Some(true), None) => format!("none at 0, and perhaps elsewhere: {answer}"),
+        (None, None) => format!("not known: {answer}"),
+    }
 }
 
 fn described(table: &TableReport) -> String {

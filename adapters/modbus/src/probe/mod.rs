@@ -3,12 +3,13 @@
 //! Which units answer, what each says of itself, which registers can be read (`ranges`), how long a request may be and how
 //! long an answer takes; and the registers in all types and word orders (`reading`), so that the right one is seen.
 //!
-//! It reads gently: functions 1 to 4 and 43/14, one request at a time, a pause after each. It never writes. What was found is in
+//! It reads gently: functions 1 to 4, 24 and 43/14, one request at a time, a pause after each. It never writes. What was found is in
 //! [`Findings`] at every moment, so that a look that is ended in the middle keeps it.
 
 mod asker;
 mod identity;
 mod look;
+mod queues;
 mod ranges;
 mod reading;
 mod report;
@@ -20,6 +21,7 @@ use std::time::Duration;
 pub use asker::Lost;
 pub use identity::Identity;
 pub use look::{Addresses, Look, Place, TableName, Units, WrongWord};
+pub use queues::Queues;
 pub use reading::{InOrder, Number, ORDER_NAMES, Reading, Tally, TextFound, Wide};
 pub use report::{AddressRange, Largest, Report, ResponseTime, TableReport, UnitReport, numbers, ranges};
 pub use target::{Target, WrongTarget};
@@ -73,6 +75,8 @@ struct UnitFindings {
     /// The exception that it answered to that.
     first: Option<String>,
     identity: Vec<Identity>,
+    /// What it says when it is asked for a queue; `None` where it was not asked.
+    queues: Option<Queues>,
     times: Vec<Duration>,
     tables: Vec<TableFindings>,
 }
@@ -115,6 +119,9 @@ async fn look_at(look: &Look, asker: &mut Asker<'_>, findings: &mut Findings) ->
         {
             missed.push(format!("unit {}: device identification: {why}", unit.unit));
         }
+        if look.at.is_empty() {
+            unit.queues = Some(queues::look(asker, unit.unit).await?);
+        }
         for window in &windows {
             look_at_table(asker, unit, *window, missed).await?;
             unit.times.append(&mut asker.times);
@@ -155,6 +162,7 @@ async fn find_units(
             known,
             first,
             identity: Vec::new(),
+            queues: None,
             times: std::mem::take(&mut asker.times),
             tables: Vec::new(),
         });

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::look::most;
 use super::reading::{self, Reading, Tally, TextFound};
-use super::{Findings, Identity, Look, TableFindings, UnitFindings};
+use super::{Findings, Identity, Look, Queues, TableFindings, UnitFindings};
 
 /// What a look found.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -45,6 +45,8 @@ pub struct UnitReport {
     pub exception: Option<String>,
     /// What it says of itself.
     pub identification: Vec<Identity>,
+    /// Whether it has queues of registers; null where it was not asked.
+    pub queues: Option<Queues>,
     /// How long its answers took.
     pub response_time: Option<ResponseTime>,
     /// Of how many pairs each word order makes a plausible number.
@@ -228,6 +230,7 @@ impl UnitFindings {
             unit: self.unit,
             exception: self.first.clone(),
             identification: self.identity.clone(),
+            queues: self.queues.clone(),
             response_time: response_time(&self.times),
             word_order: self.tally(),
             tables: self.tables.iter().map(|table| table.report(wide)).collect(),

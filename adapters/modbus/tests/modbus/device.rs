@@ -121,7 +121,11 @@ impl Device {
     fn queue(&self, unit: u8, at: u16) -> Result<Vec<u8>, ExceptionCode> {
         let mut tables = self.tables();
         tables.note((unit, 24, at, 1));
-        let queue = tables.units.get(&unit).and_then(|unit| unit.queues.get(&at));
+        let unit = tables.units.get(&unit);
+        if let Some(exception) = unit.and_then(|unit| unit.exception) {
+            return Err(exception);
+        }
+        let queue = unit.and_then(|unit| unit.queues.get(&at));
         let queue = queue.ok_or(ExceptionCode::IllegalDataAddress)?;
         let count = u16::try_from(queue.len()).expect("a short queue");
         let words = [2 + 2 * count, count].into_iter().chain(queue.iter().copied());

@@ -90,7 +90,7 @@ async fn a_device_is_found_over_each_link_and_is_only_read() {
         let mut functions: Vec<u8> = asked.iter().map(|(_, function, ..)| *function).collect();
         functions.sort_unstable();
         functions.dedup();
-        assert_eq!(functions, [1, 3, 43], "{wire:?}");
+        assert_eq!(functions, [1, 3, 24, 43], "{wire:?}");
         server.stop().await;
     }
 }
@@ -185,4 +185,50 @@ async fn a_device_that_goes_away_leaves_what_was_found() {
         "{:?}",
         report.missed
     );
+}
+
+#[tokio::test]
+async fn each_unit_says_whether_it_has_queues() {
+    let device = Device::default()
+        .with_unit(1, |unit| unit.queues = [(0, vec![7, 8, 9])].into())
+        .with_unit(2, |unit| unit.queues = [(5, vec![1])].into())
+        .with_unit(3, |unit| {
+            unit.exception = Some(ExceptionCode::ServerDeviceFailure);
+        });
+    let mut server = Server::new(Wire::Tcp, device.clone());
+    server.start().await;
+    let mut look = look(&server.connect(), "1-3", "0-9");
+    let report = found(&look).await;
+    let queues: Vec<_> = report
+        .units
+        .iter()
+        .map(|unit| unit.queues.clone().expect("it was asked"))
+        .collect();
+    assert_eq!((queues[0].supported, queues[0].at_0), (Some(true), Some(3)));
+    assert_eq!((queues[1].supported, queues[1].at_0), (Some(true), None));
+    assert!(
+        queues[1]
+            .answer
+            .as_deref()
+            .is_some_and(|answer| answer.starts_with("exception 02"))
+    );
+    let asked = |unit: u8| {
+        let tables = device.tables();
+        let asked = tables
+            .asked
+            .iter()
+            .filter(|asked| (asked.0, asked.1) == (unit, 24));
+        asked.copied().collect::<Vec<_>>()
+    };
+    assert_eq!(asked(1), [(1, 24, 0, 1)], "one question");
+    assert_eq!(asked(2), [(2, 24, 0, 1)]);
+    assert_eq!(
+        queues[2].supported, None,
+        "a unit that fails with everything says nothing of it"
+    );
+
+    look.at = vec!["holding:0-3".parse().expect("the test's words are right")];
+    let report = found(&look).await;
+    assert!(report.units.iter().all(|unit| unit.queues.is_none()));
+    assert_eq!(asked(1).len(), 1, "who names addresses wants these alone");
 }

@@ -31,8 +31,12 @@ pub async fn serve_rtu<T: AsyncRead + AsyncWrite + Unpin>(
 ) {
     let mut request = [0; 8];
     while stream.read_exact(&mut request[..2]).await.is_ok() {
-        // The device identification (43) is asked for with a byte less.
-        let len = if request[1] == 43 { 7 } else { 8 };
+        // The device identification (43) is asked for with a byte less, and a queue (24) by its address alone.
+        let len = match request[1] {
+            24 => 6,
+            43 => 7,
+            _ => 8,
+        };
         if stream.read_exact(&mut request[2..len]).await.is_err() {
             break;
         }
