@@ -78,8 +78,8 @@ pub struct Settings {
     /// subscription must give a sign of life.
     #[serde(default = "keep_alive")]
     pub keep_alive: Duration,
-    /// How long an answer may take before the connection counts as lost. A frozen server is noticed after
-    /// `keep_alive` + `request_timeout`.
+    /// How long an answer may take before the connection counts as lost. A server from which nothing at all comes for `keep_alive` after it
+    /// was asked is taken for lost sooner: one that stands still is noticed within twice `keep_alive`.
     #[serde(default = "request_timeout")]
     pub request_timeout: Duration,
     /// How long the server keeps session and subscriptions of a lost connection. What changed in an outage

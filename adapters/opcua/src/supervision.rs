@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use floorgate_adapter_api::{SourceMetrics, Timestamp};
 use opcua::client::Session;
-use opcua::types::{DataValue, ReadValueId, TimestampsToReturn, VariableId, Variant};
+use opcua::types::{DataValue, Error, ReadValueId, StatusCode, TimestampsToReturn, VariableId, Variant};
 use tokio::sync::watch;
 
 use crate::connection::{self, Certificates, Target};
@@ -50,6 +50,7 @@ pub async fn keep_alive(
     let timeout = plan.settings.request_timeout.get();
     let mut link = sender.subscribe();
     let mut known = (0, u8::MAX);
+    let traffic = metrics.traffic();
     loop {
         let Ok(number) = link.wait_for(|link| link.up).await.map(|link| link.number) else {
             return;
@@ -62,7 +63,8 @@ pub async fn keep_alive(
         let nodes = nodes.map(|id| ReadValueId::new_value(id.into())).to_vec();
         let begun = Instant::now();
         metrics.requests.inc();
-        match read(session, nodes, TimestampsToReturn::Neither, timeout).await {
+        let asked = read(session, nodes, TimestampsToReturn::Neither, timeout);
+        match unless_silent(asked, plan.settings.keep_alive.get(), || traffic.received.get()).await {
             Ok(values) => {
                 metrics.request_seconds.observe(begun.elapsed().as_secs_f64());
                 let told = health(&values);
@@ -90,6 +92,24 @@ pub async fn keep_alive(
             // An answer, even a refusal, is a sign of life.
             Err(_) => sender.send_modify(|link| link.answered = Some(Instant::now())),
         }
+    }
+}
+
+/// An answer, for which a server that says anything at all meanwhile has its whole time, and one that says nothing only that of `silence`.
+async fn unless_silent<T>(
+    asked: impl Future<Output = Result<T, Error>>,
+    silence: Duration,
+    received: impl Fn() -> u64,
+) -> Result<T, Error> {
+    let mut asked = std::pin::pin!(asked);
+    let before = received();
+    match tokio::time::timeout(silence, &mut asked).await {
+        Ok(answer) => answer,
+        Err(_) if received() > before => asked.await,
+        Err(_) => Err(Error::new(
+            StatusCode::BadTimeout,
+            format!("nothing came from it within {silence:?}"),
+        )),
     }
 }
 
