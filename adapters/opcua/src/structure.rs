@@ -23,7 +23,7 @@ use crate::bodies;
 use crate::definitions;
 use crate::nesting::{self, Part};
 use crate::plan::Plan;
-use crate::value::{MOST_DIMENSIONS, Unsupported, shaped, value_with};
+use crate::value::{MOST_DIMENSIONS, Unsupported, lists, shaped, value_with};
 
 /// Values that one structure may hold, of all structures within it.
 const MOST_VALUES: usize = 100_000;
@@ -344,9 +344,12 @@ impl Decoder<'_> {
         let Ok(length) = usize::try_from(length) else {
             return Ok(None);
         };
-        if length > self.left {
+        // Lists within it are values, too.
+        let lists = lists(&dimensions);
+        if length.saturating_add(lists) > self.left {
             return Err(broken("it has too many values"));
         }
+        self.left -= lists;
         // What is reserved is bounded by what is there.
         let mut items = Vec::with_capacity(length.min(bytes.len()));
         for _ in 0..length {

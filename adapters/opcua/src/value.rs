@@ -12,6 +12,8 @@ use crate::structure::{Types, nameless};
 /// Most dimensions of an array.
 pub const MOST_DIMENSIONS: usize = 16;
 
+const TOO_DEEP: &str = "list or structure that is too deep";
+
 /// A value that the gateway has no type for: a structure that the server does not define, for example.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unsupported(pub Cow<'static, str>);
@@ -38,7 +40,7 @@ pub fn told(data: DataValue, types: Option<&Types>) -> (Told, Option<Unsupported
             if !quality.is_bad() {
                 quality = Quality::BAD_DECODING_ERROR;
             }
-            let is_deep = || Unsupported("list or structure that is too deep".into());
+            let is_deep = || Unsupported(TOO_DEEP.into());
             unsupported = Some(other.err().unwrap_or_else(is_deep));
             None
         }
@@ -111,16 +113,39 @@ pub fn value_of(variant: Variant, types: Option<&Types>) -> Result<Option<Value>
     }
 }
 
+/// How many lists an array of several dimensions has within it.
+pub fn lists(dimensions: &[u32]) -> usize {
+    if dimensions.contains(&0) {
+        return 0;
+    }
+    let outer = dimensions.split_last().map_or(&[][..], |(_, outer)| outer);
+    let each = outer.iter().scan(1_usize, |lists, length| {
+        *lists = lists.saturating_mul(*length as usize);
+        Some(*lists)
+    });
+    each.fold(0, usize::saturating_add)
+}
+
 /// An array: of several dimensions a list of lists, the last dimension innermost, in the order in which its values are sent (OPC 10000-6
-/// §5.2.2.16). One without values is an empty list.
+/// §5.2.2.16). One without values is an empty list. What is deeper than a value may be, or would need more lists than it has values, is
+/// refused before it is made.
 pub fn shaped(items: Vec<Value>, dimensions: &[u32]) -> Result<Value, Unsupported> {
     if dimensions.len() > MOST_DIMENSIONS {
         let much = format!("array of {} dimensions", dimensions.len());
         return Err(Unsupported(much.into()));
     }
-    let product = |product: usize, length: &u32| product.checked_mul(*length as usize);
-    if !dimensions.is_empty() && dimensions.iter().try_fold(1, product) != Some(items.len()) {
-        return Err(Unsupported("array whose dimensions do not fit its values".into()));
+    if dimensions.len() > 1 {
+        let product = |product: usize, length: &u32| product.checked_mul(*length as usize);
+        if dimensions.iter().try_fold(1, product) != Some(items.len()) {
+            return Err(Unsupported("array whose dimensions do not fit its values".into()));
+        }
+        if lists(dimensions) > items.len() + MOST_DIMENSIONS {
+            return Err(Unsupported("array of lists of a single value".into()));
+        }
+        let levels = items.iter().map(Value::levels).max().unwrap_or(0);
+        if levels + dimensions.len() > Value::DEEPEST {
+            return Err(Unsupported(TOO_DEEP.into()));
+        }
     }
     let mut items = items;
     for length in dimensions.iter().skip(1).rev() {
@@ -240,15 +265,37 @@ mod tests {
         ];
         assert_eq!(value(array(8, &[2, 2, 2])), Some(list(&cube)));
         assert_eq!(value(array(0, &[4_000_000_000, 0])), Some(list(&[])));
+        let column = [0, 1, 2].map(|number| numbers(number, number + 1));
+        assert_eq!(value(array(3, &[3, 1])), Some(list(&column)));
         for (count, wrong) in [
             (6, vec![2, 2]),
-            (0, vec![2]),
+            (0, vec![2, 2]),
             (1, vec![u32::MAX; 4]),
             (1, vec![1; 17]),
+            // Many lists of few values.
+            (1_000, vec![1_000, 1, 1]),
         ] {
             let told = value_of(array(count, &wrong), None);
             assert!(told.is_err(), "{count} values of {wrong:?}: {told:?}");
         }
+    }
+
+    #[test]
+    fn arrays_within_arrays_are_no_deeper_than_a_value_may_be() {
+        let within = |inner: Variant| {
+            Variant::Array(Box::new(Array {
+                value_type: VariantScalarTypeId::Variant,
+                values: vec![Variant::Variant(Box::new(inner))],
+                dimensions: Some(vec![1; MOST_DIMENSIONS]),
+            }))
+        };
+        let twice = within(within(Variant::from(1)));
+        assert_eq!(
+            value(twice.clone()).map(|value| value.levels()),
+            Some(Value::DEEPEST)
+        );
+        let told = value_of(within(twice), None);
+        assert_eq!(told, Err(Unsupported(TOO_DEEP.into())));
     }
 
     #[test]
