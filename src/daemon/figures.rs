@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use floorgate_sample::Timestamp;
+
 /// A length of time.
 pub fn span(duration: Duration) -> String {
     let seconds = duration.as_secs();
@@ -32,6 +34,14 @@ pub fn millis(millis: f64) -> String {
         ..1000.0 => format!("{millis:.0} ms"),
         _ => format!("{:.1} s", millis / 1e3),
     }
+}
+
+/// A time as the gateway writes it.
+pub fn read_time(time: &str) -> Option<Timestamp> {
+    let time: jiff::Timestamp = time.parse().ok()?;
+    i64::try_from(time.as_nanosecond())
+        .ok()
+        .map(Timestamp::from_nanos)
 }
 
 #[cfg(test)]

@@ -382,7 +382,7 @@ fn a_server_that_says_that_it_is_not_running_is_told() -> Result<()> {
         hall.gateway.process()?.wait_for_output(&line, Patience::Short)?;
         let table = hall.print(&["sources"])?;
         assert!(
-            table.contains(&format!("not running, its state is {state}")),
+            table.contains(&format!("not running, its state is {name}")),
             "{table}"
         );
         let status: Value = serde_json::from_str(&hall.gateway.get("/status")?.body)?;

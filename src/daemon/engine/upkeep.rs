@@ -127,11 +127,11 @@ impl Running {
     /// Cleans the store up in small steps.
     pub(super) fn maintain(&mut self) -> Result<(), EngineError> {
         self.upkeep.is_settled &= self.has_nothing_to_store();
-        if !self.upkeep.wait().is_zero() {
-            return Ok(());
-        }
         if self.engine.publisher.has_died() {
             return Err(EngineError::Publisher);
+        }
+        if !self.upkeep.wait().is_zero() {
+            return Ok(());
         }
         // As it is before anything is done: what is done here is measured once more.
         let is_settled = self.has_nothing_to_store();

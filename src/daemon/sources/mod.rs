@@ -16,7 +16,7 @@ use globset::Glob;
 use crate::check;
 use crate::cli::ConfigArgs;
 use crate::control::{self, Client, Request};
-use crate::figures::{bytes, millis, span};
+use crate::figures::{bytes, millis, read_time, span};
 use crate::plain::plain;
 use crate::printing::goes_on;
 use crate::standing::{AttemptRow, SourceRow, StationRow};
@@ -271,20 +271,14 @@ fn age(time: &str, now: Timestamp) -> Option<String> {
     Some(span(now.since(read_time(time)?)))
 }
 
-fn read_time(time: &str) -> Option<Timestamp> {
-    let time: jiff::Timestamp = time.parse().ok()?;
-    i64::try_from(time.as_nanosecond())
-        .ok()
-        .map(Timestamp::from_nanos)
-}
-
-/// The reason for a state that is not online; else what the server says of itself, what it gives less than the settings say, and why changes may have been missed.
+/// The reason for a state that is not online; else what the server says of itself, what is slower or smaller than the settings say, and
+/// why changes may have been missed.
 fn words(row: &SourceRow, now: Timestamp) -> String {
     if row.reason.is_some() || row.next_attempt.is_some() {
         return told(row.reason.as_deref(), row.next_attempt.as_ref(), now);
     }
     let server = row.server.as_ref().filter(|server| server.state != 0);
-    let server = server.map(|server| format!("the server is not running, its state is {}", server.state));
+    let server = server.map(|server| format!("the server is not running, its state is {}", server.name()));
     let level = row
         .server
         .as_ref()

@@ -1,11 +1,11 @@
-//! The tags that are not good by their device's word, while their source is there.
+//! The tags that are not good by their device's word, told while their source is there.
 //!
 //! Only these take room: where all is good nothing is kept.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use floorgate_adapter_api::{Notice, Quality, Sample, SourceId, TagId};
+use floorgate_adapter_api::{Continuity, Notice, Quality, Sample, SourceId, TagId};
 use floorgate_core::plan::Plan;
 use floorgate_sample::Timestamp;
 
@@ -22,6 +22,10 @@ pub struct Bad {
 pub struct BadTags {
     plan: Arc<Plan>,
     bad: HashMap<TagId, Bad>,
+    /// Sources of which nothing is known now.
+    away: HashSet<SourceId>,
+    /// A source came back as it was: what an earlier process was told of its tags is known to the core alone.
+    is_resumed: bool,
 }
 
 impl BadTags {
@@ -29,6 +33,16 @@ impl BadTags {
     pub fn replace(&mut self, plan: &Arc<Plan>, is_kept: impl Fn(&str) -> bool) {
         let before = std::mem::replace(&mut self.plan, Arc::clone(plan));
         let known = std::mem::take(&mut self.bad);
+        let away = std::mem::take(&mut self.away);
+        let away: HashSet<&str> = away
+            .iter()
+            .filter_map(|source| Some(&*before.sources.get(source.index())?.name))
+            .collect();
+        let sources = (0..).map(SourceId).zip(&plan.sources);
+        self.away = sources
+            .filter(|(_, source)| is_kept(&source.name) && away.contains(&*source.name))
+            .map(|(number, _)| number)
+            .collect();
         if known.is_empty() {
             return;
         }
@@ -44,15 +58,39 @@ impl BadTags {
             .collect();
     }
 
-    /// A source says something of itself: what was known of its tags is of no use where they are unknown from now on.
+    /// A source says something of itself.
     pub fn hear(&mut self, source: SourceId, notice: &Notice) {
         match notice {
-            Notice::Offline { .. } | Notice::Stale { .. } | Notice::Online(_) => {
+            Notice::Offline { .. } | Notice::Stale { .. } => {
+                self.away.insert(source);
+            }
+            Notice::Online(Continuity::Resumed) => {
+                self.away.remove(&source);
+                self.is_resumed = true;
+            }
+            Notice::Online(Continuity::New) => {
+                // Each tag follows, whatever it is.
+                self.away.remove(&source);
                 let plan = &self.plan;
                 let is_of = |tag: &TagId| plan.tags.get(tag.index()).is_some_and(|tag| tag.source == source);
                 self.bad.retain(|tag, _| !is_of(tag));
             }
             Notice::CaughtUp | Notice::History | Notice::Gap { .. } => {}
+        }
+    }
+
+    /// Takes what the core knows of tags that were bad before this process, where a source may have come back to it.
+    pub fn learn(&mut self, standing: impl Iterator<Item = Sample>, now: Timestamp) {
+        if !std::mem::take(&mut self.is_resumed) {
+            return;
+        }
+        let is_told =
+            |sample: &Sample| sample.quality.is_bad() && sample.quality != Quality::BAD_NO_COMMUNICATION;
+        for sample in standing.filter(is_told) {
+            self.bad.entry(sample.tag).or_insert(Bad {
+                quality: sample.quality,
+                since: sample.source_time.unwrap_or(now),
+            });
         }
     }
 
@@ -76,21 +114,20 @@ impl BadTags {
         }
     }
 
-    /// Each with its name and the number of its source, in the order of their names.
+    /// Those of sources that are there, each with its name and the number of its source.
     pub fn all(&self) -> Vec<(Arc<str>, SourceId, Bad)> {
         let told = self.bad.iter().filter_map(|(number, bad)| {
             let tag = self.plan.tags.get(number.index())?;
-            Some((Arc::clone(&tag.key), tag.source, *bad))
+            let is_there = !self.away.contains(&tag.source);
+            is_there.then(|| (Arc::clone(&tag.key), tag.source, *bad))
         });
-        let mut told: Vec<_> = told.collect();
-        told.sort_by(|a, b| a.0.cmp(&b.0));
-        told
+        told.collect()
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use floorgate_adapter_api::{Continuity, Value};
+    use floorgate_adapter_api::Value;
     use floorgate_core::plan::{SourceRow, Tag, TagSpec};
 
     use super::*;
@@ -130,7 +167,9 @@ mod tests {
     }
 
     fn names(bad: &BadTags) -> Vec<(String, Quality, Timestamp)> {
-        let all = bad.all().into_iter();
+        let mut all = bad.all();
+        all.sort_by(|a, b| a.0.cmp(&b.0));
+        let all = all.into_iter();
         all.map(|(name, _, bad)| (name.to_string(), bad.quality, bad.since))
             .collect()
     }
@@ -166,6 +205,22 @@ mod tests {
         assert_eq!(names(&bad).len(), 1, "it is of another source");
         let reason = "gone".to_owned();
         bad.hear(SourceId(0), &Notice::Offline { reason });
+        assert!(names(&bad).is_empty(), "its source is away");
+        bad.replace(&plan(&[("b", 0), ("a", 0)]), |_| true);
+        assert!(names(&bad).is_empty(), "and still is");
+        bad.hear(SourceId(0), &Notice::Online(Continuity::Resumed));
+        let b = ("b", Quality::BAD_TIMEOUT, at(3));
+        assert_eq!(names(&bad), told(&[b]), "the device tells nothing again");
+        // What an earlier process knew.
+        let mut before = sample(1, Quality::BAD);
+        before.source_time = Some(at(2));
+        let core = [sample(0, Quality::BAD), before, sample(9, Quality::GOOD)];
+        bad.learn(core.clone().into_iter(), at(4));
+        assert_eq!(names(&bad), told(&[("a", Quality::BAD, at(2)), b]));
+        bad.receive(&[sample(1, Quality::GOOD)], at(5));
+        bad.learn(core.into_iter(), at(6));
+        assert_eq!(names(&bad), told(&[b]), "it is asked for after each return once");
+        bad.hear(SourceId(0), &Notice::Online(Continuity::New));
         assert!(names(&bad).is_empty());
     }
 }

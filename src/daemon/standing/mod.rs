@@ -203,7 +203,10 @@ impl Standings {
             table.held_up += passed;
         }
         let moment = table.moment(now);
-        let Table { sources, tags, .. } = &mut *table;
+        let Table {
+            sources, tags, bad, ..
+        } = &mut *table;
+        bad.learn(core.standing(), now.wall);
         for (number, row) in (0..).map(SourceId).zip(sources.iter_mut()) {
             let reading = row.metrics.reading();
             let quiet = row.standing.quiet_since();
@@ -252,10 +255,15 @@ impl Standings {
     pub fn bad(&self) -> Vec<BadRow> {
         let table = self.table();
         let told = table.bad.all().into_iter().filter_map(|(tag, source, bad)| {
-            let source = table.sources.get(source.index())?;
-            Some(telling::bad_row(&tag, &source.configured, bad))
+            let source = &table.sources.get(source.index())?.configured;
+            Some((tag, Arc::clone(&source.name), source.adapter, bad))
         });
-        told.collect()
+        let mut told: Vec<_> = told.collect();
+        drop(table);
+        told.sort_by(|a, b| a.0.cmp(&b.0));
+        let rows = told.iter();
+        rows.map(|(tag, source, adapter, bad)| telling::bad_row(tag, source, adapter, *bad))
+            .collect()
     }
 
     /// The tags that are late, in the order of their names.

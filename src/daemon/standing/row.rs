@@ -138,6 +138,26 @@ pub struct LastGoodRow {
     pub at: Option<String>,
 }
 
+impl ServerRow {
+    /// Its state in the standard's words (OPC 10000-5 §12.6).
+    pub fn name(&self) -> String {
+        const STATES: [&str; 8] = [
+            "Running",
+            "Failed",
+            "NoConfiguration",
+            "Suspended",
+            "Shutdown",
+            "Test",
+            "CommunicationFault",
+            "Unknown",
+        ];
+        let name = usize::try_from(self.state)
+            .ok()
+            .and_then(|state| STATES.get(state));
+        name.map_or_else(|| self.state.to_string(), |name| (*name).to_owned())
+    }
+}
+
 /// A tag that is not good by its device's word.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

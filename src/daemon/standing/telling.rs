@@ -166,12 +166,11 @@ pub fn late_row(tag: &Watched, source: &str) -> LateRow {
 }
 
 /// A tag that is not good.
-pub fn bad_row(tag: &str, source: &Configured, bad: Bad) -> BadRow {
-    let adapter = registry::adapter(source.adapter);
-    let reason = adapter.and_then(|adapter| adapter.reason(bad.quality));
+pub fn bad_row(tag: &str, source: &str, adapter: &str, bad: Bad) -> BadRow {
+    let reason = registry::adapter(adapter).and_then(|adapter| adapter.reason(bad.quality));
     BadRow {
         tag: tag.to_owned(),
-        source: source.name.to_string(),
+        source: source.to_owned(),
         quality: bad.quality.class().as_str().to_owned(),
         status: bad.quality.0,
         reason: reason.map(Cow::into_owned),

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use floorgate_adapter_api::Adapter;
-use floorgate_sample::{Notice, Quality, QualityClass, Sample, SourceId, TagId, Timestamp};
+use floorgate_sample::{Continuity, Notice, Quality, QualityClass, Sample, SourceId, TagId, Timestamp};
 use floorgate_workbench::recording::{Call, Entry, Names};
 
-use crate::figures::span;
+use crate::figures::{read_time, span};
 use crate::plain::plain;
 use crate::standing::{BadRow, LastGoodRow};
 use crate::wanted::Wanted;
@@ -30,6 +30,8 @@ pub struct Row {
     adapter: Option<&'static dyn Adapter>,
     /// What was last received; of what was before the copies began, the value that counted.
     pub sample: Option<Sample>,
+    /// The same before its source was lost, for as long as that may come back as it was.
+    before_loss: Option<Sample>,
     /// When it was received, or changed.
     pub at: Option<Timestamp>,
     /// The last good value before what is known now, and when.
@@ -169,6 +171,7 @@ impl Board {
             };
             if let Some(sample) = row.sample.as_mut().filter(|sample| sample.quality.is_bad()) {
                 sample.quality = Quality(told.status);
+                row.at = read_time(&told.since).or(row.at);
             }
         }
     }
@@ -206,11 +209,12 @@ impl Board {
                 samples,
                 ..
             }) => {
-                if notices
-                    .iter()
-                    .any(|notice| matches!(notice, Notice::Offline { .. } | Notice::Stale { .. }))
-                {
-                    self.lose(source);
+                for notice in &notices {
+                    match notice {
+                        Notice::Offline { .. } | Notice::Stale { .. } => self.lose(source),
+                        Notice::Online(continuity) => self.find(source, *continuity),
+                        Notice::CaughtUp | Notice::History | Notice::Gap { .. } => {}
+                    }
                 }
                 return self.receive(received, samples);
             }
@@ -236,6 +240,7 @@ impl Board {
             if let Some(row) = self.at(sample.tag) {
                 row.note();
                 row.was = row.last_good();
+                row.before_loss = None;
                 let before = row.sample.as_ref().and_then(|sample| sample.value.as_ref());
                 if sample.value.is_some() && before != sample.value.as_ref() {
                     // The gateway is asked later than this is shown.
@@ -253,9 +258,22 @@ impl Board {
     fn lose(&mut self, source: SourceId) {
         for row in self.rows.iter_mut().filter(|row| row.source_number == source) {
             row.was = row.last_good();
+            if row.before_loss.is_none() {
+                row.before_loss.clone_from(&row.sample);
+            }
             if let Some(sample) = &mut row.sample {
                 sample.value = None;
                 sample.quality = Quality::BAD_NO_COMMUNICATION;
+            }
+        }
+    }
+
+    /// A source is back: where it is as it was, its tags are, too.
+    fn find(&mut self, source: SourceId, continuity: Continuity) {
+        for row in self.rows.iter_mut().filter(|row| row.source_number == source) {
+            let before = row.before_loss.take();
+            if continuity == Continuity::Resumed && before.is_some() {
+                row.sample = before;
             }
         }
     }
@@ -288,6 +306,7 @@ impl Board {
                 rules: Vec::new(),
                 source_number: SourceId(tag.source),
                 sample: known.as_ref().and_then(|row| row.sample.clone()),
+                before_loss: known.as_ref().and_then(|row| row.before_loss.clone()),
                 at: known.as_ref().and_then(|row| row.at),
                 counts: known.map_or_else(VecDeque::new, |row| row.counts),
             });
