@@ -9,8 +9,8 @@ use floorgate_tests::{Counts, Delivery, Gateway, OpcUaServer, Patience, Reader, 
 use crate::counting::{compare, read_to};
 
 const UP: &str = "floorgate_source_up{source=\"plc\"}";
-/// What a source is given so that it is back soon. Beside it `reconnect_limit` is a second.
-pub const TIMES: &str = "keep_alive: 500ms\n    request_timeout: 1s";
+/// What a source is given so that it is back soon. Beside it `reconnect_limit` is a second. A session that a server made too late to say so is forgotten soon.
+pub const TIMES: &str = "keep_alive: 500ms\n    request_timeout: 1s\n    session_timeout: 8s";
 /// Two keep-alives, the longest pause, and a second.
 pub const WITHIN: Duration = Duration::from_secs(1 + 1 + 1);
 
@@ -62,12 +62,10 @@ impl Outage<'_> {
         compare(&delivery.accepted, &(1..=*written.end()))
     }
 
-    /// Waits until the server has one session of the gateway, the only one that it ever made since it was started, and nothing else.
-    fn holds_one(&mut self) -> Result<()> {
+    /// Waits until the server has one session of the gateway and nothing else. Returns how many it ever made.
+    fn holds_one(&mut self) -> Result<u64> {
         let (subscriptions, items) = self.holds;
-        let counts = holds(self.server, subscriptions, items)?;
-        ensure!(counts.sessions_ever == 1, "{counts:?}");
-        Ok(())
+        Ok(holds(self.server, subscriptions, items)?.sessions_ever)
     }
 
     /// It is killed and started again: what was missed is a gap.
@@ -80,22 +78,24 @@ impl Outage<'_> {
         // No more than the first step leads over the gap.
         let gaps = self.count(2..=4)?;
         ensure!(gaps == 1, "{gaps} gaps");
-        self.holds_one()
+        self.holds_one().map(drop)
     }
 
     /// It stands still and goes on: nothing was missed.
     pub fn stands_still(mut self) -> Result<()> {
         self.count(1..=1)?;
+        let sessions = self.holds_one()?;
         self.server.pause()?;
         is_lost(self.gateway)?;
         self.server.go_on()?;
         is_back(self.gateway, Instant::now())?;
-        self.has_missed_nothing(2)
+        self.has_missed_nothing(2, sessions)
     }
 
     /// It is out of reach in silence, shorter than it remembers, and counts meanwhile, as far as it sees each of its numbers: nothing was missed.
     pub fn gets_out_of_reach(mut self, wire: &Wire, last: i64) -> Result<()> {
         self.count(1..=1)?;
+        let sessions = self.holds_one()?;
         wire.cut()?;
         is_lost(self.gateway)?;
         for value in 2..=last {
@@ -104,13 +104,18 @@ impl Outage<'_> {
         wire.mend()?;
         is_back(self.gateway, Instant::now())?;
         read_to(&mut self.counts, last)?;
-        self.has_missed_nothing(last + 1)
+        self.has_missed_nothing(last + 1, sessions)
     }
 
-    /// The session is gone on with, and each number came up to the next one.
-    fn has_missed_nothing(&mut self, next: i64) -> Result<()> {
+    /// The session is gone on with, so that no more were made than before, and each number came up to the next one.
+    fn has_missed_nothing(&mut self, next: i64, sessions: u64) -> Result<()> {
         let gaps = self.count(next..=next)?;
         ensure!(gaps == 0, "{gaps} gaps, and the server kept what happened");
-        self.holds_one()
+        let now = self.holds_one()?;
+        ensure!(
+            now == sessions,
+            "{sessions} sessions were made before, and {now} now"
+        );
+        Ok(())
     }
 }

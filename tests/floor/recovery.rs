@@ -57,7 +57,7 @@ fn a_network_that_is_cut_in_silence_is_noticed_and_what_was_missed_comes_or_is_s
         behind: Some(Arc::clone(&wire)),
         ..OpcUaOptions::default()
     };
-    let mut plant = plant(options, &format!("{NO_SECURITY}\n    session_timeout: 6s"))?;
+    let mut plant = plant(options, NO_SECURITY)?;
     begin(&mut plant)?;
     outage(&mut plant)?.gets_out_of_reach(&wire, 4)?;
 

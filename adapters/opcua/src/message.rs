@@ -139,6 +139,14 @@ impl Connected<'_> {
         let Some(of) = self.plan.items().get(place as usize) else {
             return;
         };
+        if !matches!(of.what, What::Value) && !is_node_refused(item.value.status()) {
+            // Some servers send the attribute itself, for one when a session is re-activated: nothing happened.
+            tracing::debug!(
+                source = self.plan.name,
+                "a value of what was asked for events is left out"
+            );
+            return;
+        }
         self.see(place);
         if let Some(backfill) = &self.state.backfill {
             let beside = backfill.beside(place, &item.value, is_last);

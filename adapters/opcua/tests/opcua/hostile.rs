@@ -133,6 +133,28 @@ async fn whatever_a_server_says_the_source_lives_and_the_next_value_comes() {
     run.stop().await;
 }
 
+/// Some servers send the attribute of the object when a session is re-activated, which is no event.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_value_of_what_was_asked_for_events_is_no_event() {
+    let mut server = TestServer::started(Manner::default()).await;
+    let rogue = Rogue::before(server.port).await;
+    let folder = Folder::new();
+    let events = "{events: i=2253, event_type: i=2041, field: Message}".to_owned();
+    let tags = [vec![events], addresses(1)].concat();
+    let mut run = Run::new(&folder, &settings(rogue.port, ""), &tags);
+    run.shows(1, 0).await;
+    // A byte.
+    rogue.plays(Trick::Body(with_variant(&[0x03, 1])));
+    server.set(0, 1);
+    rogue.has_played(1).await;
+    server.set(0, 2);
+    run.shows(1, 2).await;
+    let of_events = |seen: &&Seen| matches!(seen, Seen::Sample(sample) if sample.tag.0 == 0);
+    let told: Vec<&Seen> = run.log().iter().filter(of_events).collect();
+    assert!(told.is_empty(), "nothing happened: {told:#?}");
+    run.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_message_without_an_end_is_cut_off() {
     let mut server = TestServer::started(Manner::default()).await;
