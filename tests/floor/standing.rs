@@ -188,6 +188,34 @@ fn the_table_tells_state_reason_and_what_flows_of_each_source() -> Result<()> {
     Ok(())
 }
 
+/// What did not change meanwhile the server does not tell again.
+#[test]
+fn a_tag_is_bad_with_its_status_also_after_a_connection_that_was_resumed() -> Result<()> {
+    let mut hall = Hall::start()?;
+    hall.wait_for("plc", "online", |row| row["state"] == "online")?;
+    hall.plc.set_with("Line1.Speed", &json!(2.5), 0x808C_0000, None)?;
+    let bad = |hall: &Hall| -> Result<Value> {
+        let page: Value = serde_json::from_str(&hall.gateway.get("/status")?.body)?;
+        Ok(page["bad_tags"].clone())
+    };
+    let before = until("it is bad", Patience::Long, || {
+        let told = bad(&hall)?;
+        Ok((told[0]["reason"] == "BadSensorFailure").then_some(told))
+    })?;
+    hall.plc.drop_connections()?;
+    let row = hall.wait_for("plc", "connected again", |row| {
+        row["state"] == "online" && row["total"]["connects"] == 2
+    })?;
+    assert_eq!(row["total"]["gaps"], 0, "it was resumed: {row}");
+    assert_eq!(bad(&hall)?, before);
+    let tag: Value = serde_json::from_str(hall.print(&["tags", "hall/speed", "--json"])?.trim())?;
+    assert_eq!(
+        [&tag["quality"], &tag["reason"], &tag["at"]],
+        [&json!("bad"), &json!("BadSensorFailure"), &before[0]["since"]]
+    );
+    Ok(())
+}
+
 #[test]
 fn a_source_of_which_nothing_good_comes_is_late_and_one_that_answers_is_not() -> Result<()> {
     let mut hall = Hall::late_after("2s")?;
