@@ -78,6 +78,8 @@ pub struct Station {
 pub struct Outlook {
     /// When the source is tried again, where it is away.
     pub attempt: Option<Attempt>,
+    /// When tags that it refuses are tried again, should there be any.
+    pub retry: Option<Attempt>,
     /// Its stations, in the adapter's order.
     pub stations: Vec<Station>,
 }
@@ -133,6 +135,11 @@ impl SourceMetrics {
     /// When the source is tried again, `None` where it is there.
     pub fn attempt(&self, attempt: Option<Attempt>) {
         self.board.lock().attempt = attempt;
+    }
+
+    /// When tags that it refuses are tried again; `None` where that has no time of its own.
+    pub fn retry(&self, retry: Option<Attempt>) {
+        self.board.lock().retry = retry;
     }
 
     /// What was said of the source.

@@ -116,6 +116,12 @@ fn of_a_thousand_nodes_of_which_fifty_are_not_there_the_others_flow() -> Result<
     );
     let failed = "floorgate_source_failed_tags{source=\"plc\"}";
     gateway.wait_for_metric(failed, 50.0..=50.0, Patience::Short)?;
+    let output = gateway.command(&["sources"])?.output()?;
+    let table = String::from_utf8(output.stdout)?;
+    ensure!(
+        table.contains("50 failed") && table.contains("refused tags are tried again "),
+        "{table}"
+    );
 
     // The others flow.
     let values: Vec<(String, Value)> = there

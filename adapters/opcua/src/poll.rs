@@ -57,6 +57,8 @@ impl Connected<'_> {
             }
             let failing = i64::try_from(told.len()).unwrap_or(i64::MAX);
             self.outlet.metrics.failed_tags.set(failing);
+            // They are read with all others.
+            self.outlet.metrics.retry(None);
             let is_slow = begun.elapsed() > every;
             if is_slow && !was_slow {
                 let took = begun.elapsed().as_secs_f64() * 1e3;

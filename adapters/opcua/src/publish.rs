@@ -12,6 +12,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use floorgate_adapter_api::Attempt;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use opcua::client::services::Publish;
@@ -74,7 +75,7 @@ impl Connected<'_> {
         }
         let mut most = MOST_REQUESTS;
         let mut checked = Instant::now();
-        let mut retry = Instant::now() + self.plan.settings.retry_refused_nodes.get();
+        let mut retry = self.retry_later();
         let timeout = self.publish_timeout();
         let mut asked = 0;
         loop {
@@ -121,7 +122,7 @@ impl Connected<'_> {
                         in_flight.clear();
                     }
                     if Instant::now() >= retry {
-                        retry = Instant::now() + self.plan.settings.retry_refused_nodes.get();
+                        retry = self.retry_later();
                         self.retry_refused().await?;
                     }
                 }
@@ -310,6 +311,13 @@ impl Connected<'_> {
             return Err(self.lost_with("deleting monitored items", &error));
         }
         self.place(true).await
+    }
+
+    /// When refused tags are tried again.
+    fn retry_later(&self) -> Instant {
+        let pause = self.plan.settings.retry_refused_nodes.get();
+        self.outlet.metrics.retry(Some(Attempt::after(pause)));
+        Instant::now() + pause
     }
 
     /// When something has to be looked at that nothing wakes for: a subscription may be silent by then, or refused tags are tried again.

@@ -95,21 +95,23 @@ pub async fn keep_alive(
     }
 }
 
-/// An answer, for which a server that says anything at all meanwhile has its whole time, and one that says nothing only that of `silence`.
+/// An answer, for which a server that says anything at all now and then has its whole time, and one that falls silent only that of `silence`.
 async fn unless_silent<T>(
     asked: impl Future<Output = Result<T, Error>>,
     silence: Duration,
     received: impl Fn() -> u64,
 ) -> Result<T, Error> {
     let mut asked = std::pin::pin!(asked);
-    let before = received();
-    match tokio::time::timeout(silence, &mut asked).await {
-        Ok(answer) => answer,
-        Err(_) if received() > before => asked.await,
-        Err(_) => Err(Error::new(
-            StatusCode::BadTimeout,
-            format!("nothing came from it within {silence:?}"),
-        )),
+    loop {
+        let before = received();
+        match tokio::time::timeout(silence, &mut asked).await {
+            Ok(answer) => return answer,
+            Err(_) if received() > before => {}
+            Err(_) => {
+                let silent = format!("nothing came from it within {silence:?}");
+                return Err(Error::new(StatusCode::BadTimeout, silent));
+            }
+        }
     }
 }
 
@@ -322,6 +324,42 @@ mod tests {
         });
         let log = log.0.lock().expect("no panic");
         String::from_utf8_lossy(&log).into_owned()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_says_nothing_is_waited_for_as_long_as_that_may_last() {
+        use std::sync::atomic::{AtomicU64, Ordering};
+        let silence = Duration::from_secs(2);
+        let answer = async {
+            tokio::time::sleep(silence * 3).await;
+            Ok(())
+        };
+        let begun = tokio::time::Instant::now();
+        assert!(unless_silent(answer, silence, || 7).await.is_err());
+        assert_eq!(begun.elapsed(), silence);
+
+        // Something comes for a while, and then nothing more.
+        let received = AtomicU64::new(0);
+        let never = async {
+            for _ in 0..3 {
+                tokio::time::sleep(silence / 2).await;
+                received.fetch_add(1, Ordering::Relaxed);
+            }
+            std::future::pending::<Result<(), Error>>().await
+        };
+        let begun = tokio::time::Instant::now();
+        let count = || received.load(Ordering::Relaxed);
+        assert!(unless_silent(never, silence, count).await.is_err());
+        assert_eq!(begun.elapsed(), silence * 3, "a window of silence after the last");
+
+        let slow = async {
+            for _ in 0..4 {
+                tokio::time::sleep(silence / 2).await;
+                received.fetch_add(1, Ordering::Relaxed);
+            }
+            Ok(())
+        };
+        assert!(unless_silent(slow, silence, count).await.is_ok());
     }
 
     #[tokio::test]

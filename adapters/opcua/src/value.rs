@@ -299,6 +299,18 @@ mod tests {
     }
 
     #[test]
+    fn what_has_no_place_in_a_list_is_said() {
+        let texts = vec![UAString::from("a"), UAString::null()];
+        for (unsupported, word) in [
+            (Variant::from(texts), "null elements"),
+            (Variant::from(DataValue::new_now(1)), "DataValue"),
+        ] {
+            let told = value_of(unsupported, None);
+            assert!(told.is_err_and(|told| told.0.contains(word)), "{word}");
+        }
+    }
+
+    #[test]
     fn null_is_no_value() {
         assert_eq!(value(Variant::Empty), None);
         assert_eq!(value(UAString::null()), None);

@@ -34,7 +34,7 @@ as well as the buckets of floorgate_source_request_seconds tell it; of an OPC UA
 the server (`keep_alive`), since an answer with values waits for values. IN and OUT are bytes on the source's connections. \
 `-` is what is not known. Below a source with several units on its line are those that are not online, with their own \
 reasons. REASON says of a source that is online what its server says of itself where it is not well, what is slower \
-or smaller than the source's settings say, and why changes may have been missed last. What is late is said by `late_after` in the settings and in mappings.";
+or smaller than the source's settings say, when refused tags are tried again, and why changes may have been missed last. What is late is said by `late_after` in the settings and in mappings.";
 
 /// Seconds by which an interval that was rounded may differ from what was asked for.
 const ROUNDING: f64 = 0.000_5;
@@ -284,9 +284,15 @@ fn words(row: &SourceRow, now: Timestamp) -> String {
         .as_ref()
         .filter(|server| server.service_level < HEALTHY);
     let level = level.map(|server| format!("the server's service level is {}", server.service_level));
+    let retry = row.failed_tags_retry.as_ref();
+    let retry = retry.map(|retry| match ahead(&retry.at, now) {
+        Some(left) => format!("refused tags are tried again in {left}"),
+        None => "refused tags are tried again now".to_owned(),
+    });
     let gap = row.last_gap.as_ref();
     let gap = gap.map(|gap| format!("gap: {}", plain(&gap.reason)));
-    let all = server.into_iter().chain(level).chain(revised(row)).chain(gap);
+    let of_server = server.into_iter().chain(level).chain(revised(row));
+    let all = of_server.chain(retry).chain(gap);
     all.collect::<Vec<String>>().join("; ")
 }
 

@@ -20,6 +20,8 @@ pub struct SourceRow {
     pub tags: usize,
     /// Tags that the device refuses.
     pub failed_tags: i64,
+    /// When these are tried again; null where there are none, or that has no time of its own.
+    pub failed_tags_retry: Option<AttemptRow>,
     /// Tags that have not changed for their `late_after`.
     pub late_tags: i64,
     /// No good value came for `late_after_s`, whatever the state is.

@@ -205,6 +205,10 @@ impl Row {
         let attempt = outlook
             .attempt
             .filter(|_| matches!(stands.state, State::Connecting | State::Offline));
+        let failed_tags = metrics.failed_tags.get();
+        let retry = outlook
+            .retry
+            .filter(|_| failed_tags > 0 && stands.state == State::Online);
         SourceRow {
             source: configured.name.to_string(),
             adapter: configured.adapter.to_owned(),
@@ -222,7 +226,8 @@ impl Row {
             },
             next_attempt: attempt.as_ref().map(attempt_row),
             tags: configured.tags,
-            failed_tags: metrics.failed_tags.get(),
+            failed_tags,
+            failed_tags_retry: retry.as_ref().map(attempt_row),
             late_tags,
             late: standing.is_late,
             late_after_s: configured.late_after.map(|after| after.as_secs_f64()),

@@ -36,6 +36,18 @@ impl Group {
         self.refused.len()
     }
 
+    /// When the first of them is tried again.
+    pub(crate) fn next_retry(&self) -> Option<Instant> {
+        let due = |refused: &Refused| {
+            if refused.is_silent {
+                self.silent_due
+            } else {
+                refused.next_try
+            }
+        };
+        self.refused.iter().map(due).min()
+    }
+
     /// A tag is the reason of a refusal, or of a silence.
     pub(super) fn leave_out(
         &mut self,

@@ -1,6 +1,6 @@
 //! What the gateway is told of a source and its units.
 
-use floorgate_adapter_api::{Batch, Closed, Continuity, GapScope, Notice, Sample};
+use floorgate_adapter_api::{Attempt, Batch, Closed, Continuity, GapScope, Notice, Sample};
 use floorgate_sample::{TagId, Timestamp};
 use tokio::time::Instant;
 use tracing::{info, warn};
@@ -25,6 +25,11 @@ impl Poller {
             .metrics
             .failed_tags
             .set(i64::try_from(refused).unwrap_or(i64::MAX));
+        let retry = self.groups.iter().filter_map(Group::next_retry).min();
+        self.context.metrics.retry(retry.map(|at| {
+            let left = at.saturating_duration_since(Instant::now());
+            Attempt::within(left, self.settings.retry_refused)
+        }));
         // A unit that is never polled says nothing of itself.
         let is_polled =
             |unit: &&Unit| self.groups.is_empty() || self.groups.iter().any(|group| group.unit == unit.id);
