@@ -1,25 +1,28 @@
-//! `/metrics`, `/status`, `/healthz` and `/readyz`.
+//! `/metrics`, `/status`, `/tags`, `/healthz` and `/readyz`.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::mpsc::Sender;
 
 use anyhow::Context as _;
 use axum::Router;
-use axum::extract::State;
+use axum::extract::{Path, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use floorgate_core::plan::Priority;
 use floorgate_metrics::Metrics;
 use floorgate_publisher::Status;
+use globset::Glob;
 use prometheus::{Encoder, TextEncoder};
 use serde_json::json;
 use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
-use crate::engine::{Pulse, Standing};
+use crate::engine::{Message, Pulse, Standing};
 use crate::standing::Standings;
+use crate::wanted::Wanted;
 
 /// What the pages tell about.
 #[derive(Clone)]
@@ -30,6 +33,8 @@ pub struct Pages {
     pub publishing: Arc<dyn Fn() -> Status + Send + Sync>,
     /// How sources and tags stand.
     pub standings: Arc<Standings>,
+    /// Who knows of tags what is known of them.
+    pub engine: Sender<Message>,
     /// What became of a damaged outbox at this start.
     pub salvaged: Option<String>,
 }
@@ -110,6 +115,8 @@ async fn serve(listener: TcpListener, source: Source, stop: CancellationToken) {
     let router = Router::new()
         .route("/metrics", get(metrics))
         .route("/status", get(status))
+        .route("/tags", get(all_tags))
+        .route("/tags/{*names}", get(tags))
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
         .with_state(source);
@@ -151,6 +158,45 @@ async fn status(State(source): State<Source>) -> Response {
             let waits = json!({ "waits_for_outbox": reason });
             json_page(StatusCode::SERVICE_UNAVAILABLE, &waits)
         }
+    }
+}
+
+/// How all tags stand.
+async fn all_tags(State(source): State<Source>) -> Response {
+    standing_tags(&source, &[]).await
+}
+
+/// How the tags stand whose names match a pattern.
+async fn tags(State(source): State<Source>, Path(names): Path<String>) -> Response {
+    match Glob::new(&names) {
+        Ok(names) => standing_tags(&source, &[names]).await,
+        Err(problem) => (StatusCode::BAD_REQUEST, format!("{problem}\n")).into_response(),
+    }
+}
+
+async fn standing_tags(source: &Source, names: &[Glob]) -> Response {
+    let stage = source.stage.borrow().clone();
+    let pages = match stage {
+        Stage::Runs(pages) => pages,
+        Stage::Waits(reason) => {
+            return json_page(
+                StatusCode::SERVICE_UNAVAILABLE,
+                &json!({ "waits_for_outbox": reason }),
+            );
+        }
+    };
+    let told = async {
+        let wanted = Wanted::of(names).ok()?;
+        let (told, tags) = oneshot::channel();
+        pages.engine.send(Message::Tags(wanted, told)).ok()?;
+        let tags = tags.await.ok()?;
+        // Many tags make much text.
+        let rows = move || json!({ "tags": pages.standings.tags(tags) });
+        tokio::task::spawn_blocking(rows).await.ok()
+    };
+    match told.await {
+        Some(page) => json_page(StatusCode::OK, &page),
+        None => (StatusCode::SERVICE_UNAVAILABLE, "the gateway stops\n").into_response(),
     }
 }
 

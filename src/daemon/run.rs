@@ -355,6 +355,7 @@ async fn serve(path: &Path, loaded: Loaded, audience: Audience, started: Instant
         pulse: Arc::clone(&pulse),
         publishing: Arc::clone(&publishing),
         standings: Arc::clone(&standings),
+        engine: sender.clone(),
         salvaged,
     };
     let mut gateway = Gateway {

@@ -208,6 +208,25 @@ fn a_tag_is_bad_with_its_status_also_after_a_connection_that_was_resumed() -> Re
     })?;
     assert_eq!(row["total"]["gaps"], 0, "it was resumed: {row}");
     assert_eq!(bad(&hall)?, before);
+    let all: Value = serde_json::from_str(&hall.gateway.get("/tags/hall/s*")?.body)?;
+    let [tag] = &all["tags"].as_array().context("no tags")?[..] else {
+        anyhow::bail!("{all}");
+    };
+    assert_eq!(
+        [&tag["tag"], &tag["source"], &tag["quality"], &tag["reason"]],
+        ["hall/speed", "plc", "bad", "BadSensorFailure"]
+    );
+    assert_eq!(
+        (&tag["value"], &tag["last_good"]["value"], &tag["since"]),
+        (&Value::Null, &json!(1.5), &before[0]["since"])
+    );
+    let all: Value = serde_json::from_str(&hall.gateway.get("/tags")?.body)?;
+    let good = &all["tags"][1];
+    assert_eq!(
+        (&good["tag"], &good["value"], &good["quality"], &good["status"]),
+        (&json!("hall/total"), &json!(7), &json!("good"), &json!(0))
+    );
+    assert_eq!(hall.gateway.get("/tags/[")?.status, 400);
     let tag: Value = serde_json::from_str(hall.print(&["tags", "hall/speed", "--json"])?.trim())?;
     assert_eq!(
         [&tag["quality"], &tag["reason"], &tag["at"]],

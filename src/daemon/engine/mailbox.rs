@@ -9,7 +9,8 @@ use floorgate_core::Core;
 use tokio::sync::oneshot;
 
 use super::{Requesters, Shelf, Tap};
-use crate::standing::{Configured, LastGoodRow};
+use crate::standing::{Configured, LastGoodRow, TagNow};
+use crate::wanted::Wanted;
 
 /// Which plan a batch's numbers of sources and tags belong to: it rises with each reload.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -75,6 +76,8 @@ pub enum Message {
     Tap(Tap),
     /// Tell the last good values of tags that are unknown now.
     LastGood(oneshot::Sender<Vec<LastGoodRow>>),
+    /// Tell how these tags stand.
+    Tags(Wanted, oneshot::Sender<Vec<TagNow>>),
     /// Store what is there and end.
     Stop,
 }

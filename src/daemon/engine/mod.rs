@@ -40,7 +40,7 @@ use prometheus::local::LocalHistogram;
 use tokio::sync::oneshot;
 use tracing::{debug, error, warn};
 
-use crate::standing::{Standings, last_good_rows};
+use crate::standing::{Standings, last_good_rows, tags_now};
 use kept::Outliving;
 use storing::{Counts, Refused};
 use telling::Told;
@@ -310,6 +310,7 @@ impl Running {
                 // It is given what is evaluated from here on: what is held is not.
                 Message::Tap(tap) => self.taps.add(tap),
                 Message::LastGood(told) => drop(told.send(last_good_rows(&self.engine.core))),
+                Message::Tags(wanted, told) => drop(told.send(tags_now(&self.engine.core, &wanted))),
                 next if self.refused.is_some() || !self.held.is_empty() => self.held.push_back(next),
                 next => samples += self.take(next)?,
             }
@@ -366,6 +367,7 @@ impl Running {
             Message::Checkpointed(result) => self.upkeep.checkpointed(result),
             Message::Tap(tap) => self.taps.add(tap),
             Message::LastGood(told) => drop(told.send(last_good_rows(&self.engine.core))),
+            Message::Tags(wanted, told) => drop(told.send(tags_now(&self.engine.core, &wanted))),
             Message::Sources(..) | Message::Wake | Message::Stop => {}
         }
         Ok(0)

@@ -4,6 +4,7 @@
 //! counters. Whoever asks copies it under the same lock, and works on the copy. Nothing here changes an event.
 
 mod bad;
+mod now;
 mod rates;
 mod row;
 mod source;
@@ -22,6 +23,7 @@ use floorgate_metrics::{Metrics, SourceMetrics};
 use floorgate_sample::Timestamp;
 
 use bad::BadTags;
+pub use now::{TagNow, tags_now};
 use rates::Looks;
 pub use row::{AttemptRow, BadRow, LastGoodRow, LateRow, SourceRow, StationRow};
 use source::{Standing, State};

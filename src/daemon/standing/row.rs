@@ -129,6 +129,34 @@ pub struct ServerRow {
     pub service_level: i64,
 }
 
+/// A tag as it is now.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct TagRow {
+    pub tag: String,
+    pub source: String,
+    /// Null where it is not known.
+    pub value: serde_json::Value,
+    /// `good`, `uncertain`, `bad`; `unknown` where nothing was ever received.
+    pub quality: String,
+    /// The whole status, an OPC UA status code (OPC 10000-4 §7.39).
+    pub status: Option<u32>,
+    /// Why it is not good by its device's word, in the device's own words.
+    pub reason: Option<String>,
+    /// Since when it is not good by its device's word.
+    pub since: Option<String>,
+    pub last_good: Option<LastRow>,
+    /// Since when it has not changed, where it is late.
+    pub late_since: Option<String>,
+}
+
+/// The last good value that counted.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct LastRow {
+    pub value: serde_json::Value,
+    /// When it came to be, where the device says that.
+    pub at: Option<String>,
+}
+
 /// A tag that is unknown now.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
