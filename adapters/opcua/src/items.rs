@@ -304,7 +304,7 @@ impl Connected<'_> {
             return Ok(place);
         }
         let revised = self.state.create(self.session, self.plan, group).await?;
-        revised.log("made", self.plan);
+        revised.tell("made", self.plan, &self.outlet.metrics);
         Ok(self.state.subscriptions.len() - 1)
     }
 

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use floorgate_adapter_api::SourceMetrics;
 use opcua::types::{MonitoredItemCreateResult, MonitoringParameters};
 use serde::{Deserialize, Serialize};
 
@@ -43,8 +44,34 @@ impl Revised {
         self.publishing * self.keep_alive * 7 / 4
     }
 
-    /// Logs it, and warns where it is not what was asked for or too slow for the promise.
-    pub fn log(&self, what: &str, plan: &Plan) {
+    /// Logs and exports it, and warns where it is not what was asked for or too slow for the promise.
+    pub fn tell(&self, what: &str, plan: &Plan, metrics: &SourceMetrics) {
+        self.tell_intervals(what, plan);
+        let seconds = |periods: u32| (self.publishing * periods).as_secs_f64();
+        let settings = &plan.settings;
+        let (asked, keep_alive) = (settings.keep_alive.get().as_secs_f64(), seconds(self.keep_alive));
+        metrics.revised("keep_alive", asked, keep_alive);
+        if keep_alive > asked.max(self.publishing.as_secs_f64()) * 2.0 {
+            tracing::warn!(
+                source = plan.name,
+                see = "opcua-intervals-revised",
+                "the server gives a sign of life of a subscription every {keep_alive:.1} s, not every {asked:.1} s: a silent one is noticed \
+                 within twice that"
+            );
+        }
+        let outlives = settings.session_timeout.get().as_secs_f64() * 2.0;
+        let lifetime = seconds(self.lifetime);
+        metrics.revised("subscription_lifetime", outlives, lifetime);
+        if lifetime < settings.session_timeout.get().as_secs_f64() {
+            tracing::warn!(
+                source = plan.name,
+                see = "opcua-intervals-revised",
+                "the server keeps a subscription for {lifetime:.0} s after it was last heard, less than session_timeout: a longer loss is a gap"
+            );
+        }
+    }
+
+    fn tell_intervals(&self, what: &str, plan: &Plan) {
         let millis = self.publishing.as_secs_f64() * 1e3;
         tracing::info!(
             source = plan.name,

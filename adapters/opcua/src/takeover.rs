@@ -121,7 +121,7 @@ impl Connected<'_> {
                         .await;
                 }
             };
-            revised.log("took over", self.plan);
+            revised.tell("took over", self.plan, &self.outlet.metrics);
             let subscription = &mut self.state.subscriptions[place];
             subscription.publishing = revised.publishing;
             subscription.trial = Trial::Not;

@@ -43,6 +43,8 @@ pub struct Manner {
     pub least_sampling_millis: f64,
     /// The longest queue of an item.
     pub longest_queue: usize,
+    /// Most publishing intervals for which a subscription is kept that nobody asks for.
+    pub longest_life: u32,
     pub keys: Option<PathBuf>,
     /// Whether only clients are let in whose certificates are in `trusted` of the keys.
     pub checks_clients: bool,
@@ -59,6 +61,7 @@ impl Default for Manner {
             least_publishing_millis: 1.0,
             least_sampling_millis: 0.0,
             longest_queue: 100_000,
+            longest_life: 90_000,
             keys: None,
             checks_clients: false,
         }
@@ -330,6 +333,7 @@ fn builder(manner: &Manner, port: u16) -> ServerBuilder {
     let limits = &mut builder.limits_mut().subscriptions;
     limits.min_sampling_interval_ms = manner.least_sampling_millis;
     limits.min_publishing_interval_ms = manner.least_publishing_millis;
+    limits.max_lifetime_count = manner.longest_life;
     limits.max_monitored_item_queue_size = manner.longest_queue;
     limits.max_monitored_items_per_sub = manner.most_items_per_subscription;
     limits.max_queued_notifications = 10_000;
