@@ -37,11 +37,14 @@ pub struct Revisions {
     differ: bool,
 }
 
+/// How late the sign of life may be that a silent subscription is given up for.
+const LATENESS: Duration = Duration::from_millis(250);
+
 impl Revised {
-    /// How long the subscription may be silent: a sign of life may be late by three quarters of the time that it has. What is left of twice
-    /// that time is for the look that finds it out.
+    /// How long the subscription may be silent: one sign of life may be late, or not come. Servers count publishing intervals, and one
+    /// that is loaded takes twice as long for each: to be given up sooner would be a gap where nothing was missed.
     pub fn patience(&self) -> Duration {
-        self.publishing * self.keep_alive * 7 / 4
+        self.publishing * self.keep_alive * 2 + LATENESS
     }
 
     /// Logs and exports it, and warns where it is not what was asked for or too slow for the promise.
