@@ -175,6 +175,11 @@ impl Poller {
             .and_then(|place| self.units.get(place))
     }
 
+    /// Whether a unit is asked without being asked for.
+    fn is_polled(&self, unit: u8) -> bool {
+        self.groups.iter().any(|group| group.unit == unit)
+    }
+
     /// Whether nothing is wrong with a unit.
     fn is_sound(&self, unit: u8) -> bool {
         self.unit(unit).is_some_and(|known| known.trouble.is_none())
