@@ -97,9 +97,9 @@ impl Sources {
 async fn supervise(source: Box<dyn Source>, mut context: SourceContext) {
     loop {
         info!(source = context.name, "starting source");
-        // Whoever ends this ends the source, too.
-        // What the run before had said of its parts holds no longer.
+        // What a run before, perhaps of another configuration, had said of its parts holds no longer.
         context.metrics.begin_stations([]);
+        // Whoever ends this ends the source, too.
         let ended = AbortOnDropHandle::new(tokio::spawn(source.run(context.clone()))).await;
         if context.stop.is_cancelled() {
             return;
@@ -116,6 +116,8 @@ async fn supervise(source: Box<dyn Source>, mut context: SourceContext) {
         }
         context.metrics.restarts.inc();
         context.metrics.up.set(0);
+        // Nor does what it said of its parts hold any longer.
+        context.metrics.begin_stations([]);
         // What it handed over may not be stored yet.
         context.bookmarks = Bookmarks::default();
         tokio::select! {
@@ -145,7 +147,7 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
     use std::sync::mpsc::{Sender, channel};
 
-    use floorgate_adapter_api::{Batch, Request, RequestId, RunFuture, intake};
+    use floorgate_adapter_api::{Batch, Request, RequestId, RunFuture, StationState, intake};
 
     use super::*;
 
@@ -245,6 +247,10 @@ mod tests {
             Box::pin(async move {
                 let found = context.bookmarks.get("place").unwrap_or("nothing").to_owned();
                 context.metrics.up.set(1);
+                context.metrics.begin_stations(["unit 1".to_owned()]);
+                context
+                    .metrics
+                    .station("unit 1", StationState::Online, None, None);
                 loop {
                     let asked = context.requests.next().await;
                     assert!(!panics, "the source's own mistake after {found}");
@@ -302,6 +308,9 @@ mod tests {
         assert_eq!(ask(SourceId(1), 1), "a place");
         assert_eq!(ask(SourceId(0), 2), "the source failed and is started again");
         assert_eq!((panics.up.get(), panics.restarts.get()), (0, 1));
+        // Nor are the parts of it that it said were up.
+        assert_eq!(panics.outlook().stations, []);
+        assert_eq!(steady.outlook().stations.len(), 1);
         assert_eq!(ask(SourceId(1), 3), "a place", "the other one runs on");
         let mut id = 4;
         let found = loop {

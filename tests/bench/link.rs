@@ -58,6 +58,9 @@ pub struct Link {
     most_later_ms: f64,
     /// How often the dead unit was tried.
     tries: usize,
+    /// The same where the device takes one connection only, as on a serial line: each try of the dead unit is a time-out of the others. There is no bar.
+    dead_on_one_connection: Jitter,
+    tries_on_one_connection: usize,
 }
 
 /// Requests a second.
@@ -88,17 +91,25 @@ impl Link {
         };
         let turns = bench.turns().context("requests a second")?;
         let share = median(turns.iter().map(|turn| turn.gateway / turn.bare)).unwrap_or_default();
-        let (alive, dead, tries) = bench.dead_unit().context("a dead unit")?;
+        let both = bench.dead_unit(&[false, true], true).context("a dead unit")?;
+        let alone = bench
+            .dead_unit(&[true], false)
+            .context("a dead unit on one connection")?;
+        let ([(alive, _), (dead, tries)], [(single, single_tries)]) = (&both[..], &alone[..]) else {
+            bail!("{} and {} phases", both.len(), alone.len());
+        };
         Ok(Self {
             program: program.to_path_buf(),
             turns,
             share,
             least_share: LEAST_SHARE,
-            alive,
-            dead,
+            alive: *alive,
+            dead: *dead,
             later_ms: dead.p99 - alive.p99,
             most_later_ms: MOST_LATER,
-            tries,
+            tries: *tries,
+            dead_on_one_connection: *single,
+            tries_on_one_connection: *single_tries,
         })
     }
 
@@ -159,6 +170,16 @@ impl Link {
                 "difference, ms".to_owned(),
                 format!("{:+.2}", self.later_ms),
                 later,
+            ),
+            (
+                "on one connection, p99, ms".to_owned(),
+                format!("{:.2}", self.dead_on_one_connection.p99),
+                none(),
+            ),
+            (
+                format!("the same, longest, {} tries, ms", self.tries_on_one_connection),
+                format!("{:.2}", self.dead_on_one_connection.longest),
+                none(),
             ),
         ];
         for (name, figure, (bar, mark)) in lines {
@@ -267,22 +288,26 @@ http: {{listen: "127.0.0.1:{{http}}"}}
         Ok(turns)
     }
 
-    /// Polls a link of which one unit dies.
-    fn dead_unit(&self) -> Result<(Jitter, Jitter, usize)> {
+    /// Polls a link of which one unit dies; the jitter of the others, and how often that one was asked, in each phase.
+    fn dead_unit(&self, phases: &[bool], has_second_connection: bool) -> Result<Vec<(Jitter, usize)>> {
         let device = Device::serve()?;
         let tag = |unit: u8| format!("  t{unit}: {{holding: 1, unit_id: {unit}}}\n");
         let tags: String = (1..=UNITS).map(tag).collect();
         let interval = INTERVAL.as_millis();
-        let source = format!("poll_interval: {interval}ms, timeout: 500ms");
+        let source = format!(
+            "poll_interval: {interval}ms, timeout: 500ms, second_connection: {has_second_connection}"
+        );
         let mut gateway = self.gateway(&device, &source, &tags)?;
         let up = format!("floorgate_source_station_up{{source=\"link\",station=\"unit {UNITS}\"}}");
+        let state = |expected: f64| {
+            let is_so = || Ok(gateway.metric(&up)? == Some(expected));
+            self.until("the last unit's state", is_so)
+        };
         let mut found = Vec::new();
-        for is_dead in [false, true] {
+        state(1.0)?;
+        for is_dead in phases.iter().copied() {
             device.let_last_unit_be_dead(is_dead);
-            let expected = if is_dead { 0.0 } else { 1.0 };
-            self.until("the last unit's state", || {
-                Ok(gateway.metric(&up)? == Some(expected))
-            })?;
+            state(if is_dead { 0.0 } else { 1.0 })?;
             self.wait(SETTLING)?;
             device.note();
             self.wait(self.window)?;
@@ -291,10 +316,7 @@ http: {{listen: "127.0.0.1:{{http}}"}}
             found.push((jitter(&asked)?, tries));
         }
         gateway.stop()?;
-        let [(alive, _), (dead, tries)] = found[..] else {
-            bail!("{} phases", found.len());
-        };
-        Ok((alive, dead, tries))
+        Ok(found)
     }
 }
 
@@ -342,6 +364,8 @@ mod tests {
             later_ms,
             most_later_ms: MOST_LATER,
             tries: 3,
+            dead_on_one_connection: jitter,
+            tries_on_one_connection: 2,
         }
     }
 

@@ -1,8 +1,10 @@
 //! Modbus equipment on the way to the broker.
 
-use anyhow::Result;
-use floorgate_tests::{Delivery, Framing, Gateway, Kafka, ModbusPeer, Patience, Reader, Record, Table};
-use serde_json::json;
+use anyhow::{Context, Result, ensure};
+use floorgate_tests::{
+    Delivery, Framing, Gateway, Kafka, ModbusPeer, Patience, Reader, Record, Table, until,
+};
+use serde_json::{Value, json};
 
 use crate::plant::{settings, topic, unique_site};
 
@@ -162,5 +164,66 @@ fn a_late_answer_is_never_taken_for_anothers() -> Result<()> {
             "{state}"
         );
     }
+    Ok(())
+}
+
+/// What `floorgate tags` says of a tag.
+fn told_of(gateway: &Gateway, tag: &str) -> Result<Value> {
+    let output = gateway.command(&["tags", tag, "--json"])?.output()?;
+    let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+    ensure!(output.status.success(), "{errors}");
+    Ok(serde_json::from_slice(&output.stdout)?)
+}
+
+#[test]
+fn a_register_that_is_not_there_is_reported_by_its_tags_name() -> Result<()> {
+    let site = unique_site();
+    let mut plc = ModbusPeer::start(Framing::Tcp, &[1])?;
+    plc.set_registers(1, Table::Holding, 100, &[7])?;
+    let source = format!(
+        "adapter: modbus\n    connect: tcp://127.0.0.1:{}\n    poll_interval: 20ms",
+        plc.port()
+    );
+    // The server has 2,000 registers.
+    let mapping = format!(
+        "mapping: oven\nsource: plc\nequipment: acme/{site}/baking/line1/oven\ntags:\n  heat: {{holding: 100, unit: CEL}}\n  \
+         ghost: {{holding: 5000, unit: CEL}}\nevents:\n  - {{type: MeasurementRecorded, trigger: heat}}\n  - {{type: MeasurementRecorded, \
+         trigger: ghost}}\n"
+    );
+    let settings = settings(&site, &Kafka::shared()?.bootstrap(), &source);
+    let mut gateway = Gateway::new(&settings, &[("oven.yaml", &mapping)])?;
+    gateway.start()?;
+    let failed = "floorgate_source_failed_tags{source=\"plc\"}";
+    gateway.wait_for_metric(failed, 1.0..=1.0, Patience::Long)?;
+
+    let refusal = "the device refuses a tag";
+    gateway.process()?.wait_for_output(refusal, Patience::Long)?;
+    let log = gateway.output()?;
+    let line = log
+        .lines()
+        .find(|line| line.contains(refusal))
+        .context("a line")?;
+    for part in [
+        "WARN",
+        "unit=1",
+        "tag=\"oven/ghost\"",
+        "see=\"modbus-tag-refused\"",
+    ] {
+        assert!(line.contains(part), "no {part}: {line}");
+    }
+    until("both tags are told", Patience::Long, || {
+        let (heat, ghost) = (told_of(&gateway, "oven/heat")?, told_of(&gateway, "oven/ghost")?);
+        Ok((heat["quality"] == "good" && ghost["quality"] == "bad").then_some(()))
+    })?;
+    let heat = told_of(&gateway, "oven/heat")?;
+    assert_eq!((&heat["value"], &heat["reason"]), (&json!(7), &Value::Null));
+    let ghost = told_of(&gateway, "oven/ghost")?;
+    assert_eq!(
+        (&ghost["value"], &ghost["reason"]),
+        (
+            &Value::Null,
+            &json!("refused: there is no such register (exception 02 or 03)")
+        )
+    );
     Ok(())
 }

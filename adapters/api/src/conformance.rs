@@ -20,6 +20,7 @@
 #![allow(clippy::missing_panics_doc)]
 
 mod harness;
+mod memory;
 mod promises;
 mod quality;
 mod remains;
@@ -33,6 +34,7 @@ use std::time::Duration;
 use crate::{Adapter, QualityClass, Value};
 
 pub use harness::{AMPLE, Answered, Demands, Planned, Running, Seen, plan, plan_demands};
+pub use memory::memory_is_bounded;
 pub use promises::{
     back_pressure_stops_reading, changes_arrive_in_order, keys_of_a_tag_are_in_the_schema,
     mistakes_are_placed, online_comes_before_initial_values, receipts_may_be_dropped,
@@ -54,6 +56,10 @@ pub use seeds::with_seeds;
 pub trait Rig: Send {
     /// How many tags the peer has; at least 2.
     const TAGS: usize = 3;
+
+    /// Most values of a tag that come of what the adapter held while the gateway took none, at most 50: of the batch that fills the intake, the one that
+    /// waits for room, and what is read next; more where the peer is asked for several things at once.
+    const HELD: usize = 3;
 
     /// The adapter under test.
     fn adapter(&self) -> Box<dyn Adapter>;
@@ -116,6 +122,7 @@ macro_rules! conformance_tests {
             waits_for_a_peer_that_is_not_there_yet,
             refused_tag_is_bad_alone,
             back_pressure_stops_reading,
+            memory_is_bounded,
             receipts_may_be_dropped,
             runs_again_after_it_ended,
             stops_within_two_seconds,

@@ -26,6 +26,7 @@ mod batch;
 pub mod conformance;
 mod given;
 mod intake;
+mod pauses;
 mod request;
 mod secret;
 mod survey;
@@ -35,6 +36,7 @@ pub use adapter::{Adapter, NamedFile, RunFuture, SnapshotSpec, Source, SourceCon
 pub use batch::{Batch, Bookmark, Bookmarks, Receipt};
 pub use given::{Given, GivenKind};
 pub use intake::{Admission, Closed, Intake, intake};
+pub use pauses::{Pauses, pauses};
 pub use request::{Request, Requester, Requests, Unsent, requests};
 pub use secret::{NoCredentials, SecretFile};
 pub use survey::{Point, PointKind, Role, Scalar, Survey};

@@ -11,8 +11,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use backon::ExponentialBackoff;
-use floorgate_adapter_api::{Closed, Sample, SourceContext};
+use floorgate_adapter_api::{Closed, Pauses, Sample, SourceContext};
 use floorgate_sample::TagId;
 use tokio::time::Instant;
 use tracing::{debug, warn};
@@ -62,7 +61,7 @@ struct Poller {
     context: SourceContext,
     settings: Checked,
     link: Link,
-    link_pauses: ExponentialBackoff,
+    link_pauses: Pauses,
     link_retry: Instant,
     /// The pause before that.
     link_pause: Duration,
@@ -173,6 +172,11 @@ impl Poller {
             .binary_search_by_key(&id, |unit| unit.id)
             .ok()
             .and_then(|place| self.units.get(place))
+    }
+
+    /// Whether a unit is asked without being asked for.
+    fn is_polled(&self, unit: u8) -> bool {
+        self.groups.iter().any(|group| group.unit == unit)
     }
 
     /// Whether nothing is wrong with a unit.

@@ -10,7 +10,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_modbus::client::{Client, Context, rtu, tcp};
-use tokio_serial::{DataBits, SerialPort, SerialPortBuilderExt, SerialStream, StopBits};
+use tokio_serial::{DataBits, SerialPort, SerialPortBuilder, SerialPortBuilderExt, SerialStream, StopBits};
 use tracing::debug;
 
 use crate::ascii::Ascii;
@@ -66,7 +66,15 @@ async fn connect(address: &str, traffic: Option<Traffic>) -> io::Result<Counted<
 }
 
 fn serial(path: &str, line: Line, traffic: Option<Traffic>) -> io::Result<Counted<SerialStream>> {
-    let port = tokio_serial::new(path, line.baud)
+    let port = port(path, line).open_native_async()?;
+    // What arrived while nobody listened answers nothing that will be asked.
+    port.clear(tokio_serial::ClearBuffer::Input)?;
+    Ok(Counted::new(port, traffic))
+}
+
+/// A port as the line is.
+fn port(path: &str, line: Line) -> SerialPortBuilder {
+    tokio_serial::new(path, line.baud)
         .data_bits(if line.data_bits == 7 {
             DataBits::Seven
         } else {
@@ -82,10 +90,6 @@ fn serial(path: &str, line: Line, traffic: Option<Traffic>) -> io::Result<Counte
         } else {
             StopBits::One
         })
-        .open_native_async()?;
-    // What arrived while nobody listened answers nothing that will be asked.
-    port.clear(tokio_serial::ClearBuffer::Input)?;
-    Ok(Counted::new(port, traffic))
 }
 
 /// A transport that says when the other side has closed it (the library reports the last error of the system
@@ -162,5 +166,46 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Wire<T> {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.transport).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_port_is_opened_as_the_line_is() {
+        let line = |baud, data_bits, parity, stop_bits| Line {
+            baud,
+            data_bits,
+            parity,
+            stop_bits,
+        };
+        let plain = |baud| tokio_serial::new("/dev/ttyUSB0", baud);
+        for (line, expected) in [
+            (
+                line(19_200, 8, Parity::Even, 1),
+                plain(19_200)
+                    .data_bits(DataBits::Eight)
+                    .parity(tokio_serial::Parity::Even)
+                    .stop_bits(StopBits::One),
+            ),
+            (
+                line(300, 7, Parity::Odd, 1),
+                plain(300)
+                    .data_bits(DataBits::Seven)
+                    .parity(tokio_serial::Parity::Odd)
+                    .stop_bits(StopBits::One),
+            ),
+            (
+                line(115_200, 8, Parity::None, 2),
+                plain(115_200)
+                    .data_bits(DataBits::Eight)
+                    .parity(tokio_serial::Parity::None)
+                    .stop_bits(StopBits::Two),
+            ),
+        ] {
+            assert_eq!(port("/dev/ttyUSB0", line), expected);
+        }
     }
 }

@@ -1,11 +1,8 @@
 //! The health of a unit: how an exception is taken, and how long a unit that is in trouble is left alone.
 
-use std::collections::hash_map::RandomState;
-use std::hash::{BuildHasher, Hasher};
 use std::time::Duration;
 
-use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
-use floorgate_adapter_api::StationState;
+use floorgate_adapter_api::{Pauses, StationState};
 use floorgate_sample::Quality;
 use tokio::time::Instant;
 use tokio_modbus::ExceptionCode;
@@ -105,16 +102,8 @@ pub(crate) fn put_off(failure: &Failure) -> Option<Quality> {
 }
 
 /// Growing pauses, spread by chance, none longer than `longest`.
-pub(crate) fn pauses(longest: Duration) -> ExponentialBackoff {
-    // The chance adds up to the pause itself, so that half of the longest is the base of the last one.
-    let last = longest / 2;
-    ExponentialBuilder::new()
-        .with_min_delay(FIRST_PAUSE.min(last))
-        .with_max_delay(last)
-        .without_max_times()
-        .with_jitter()
-        .with_jitter_seed(RandomState::new().build_hasher().finish())
-        .build()
+pub(crate) fn pauses(longest: Duration) -> Pauses {
+    floorgate_adapter_api::pauses(FIRST_PAUSE, longest)
 }
 
 /// A unit on the link.
@@ -150,7 +139,7 @@ pub(crate) struct Trouble {
     pub next_try: Instant,
     /// How long it is left alone until then.
     pub pause: Duration,
-    pauses: ExponentialBackoff,
+    pauses: Pauses,
     /// What its tags are meanwhile.
     pub quality: Quality,
     /// Why, for people.

@@ -1,12 +1,9 @@
 //! The event loop of a session, which connects, and reconnects.
 
-use std::collections::hash_map::RandomState;
-use std::hash::{BuildHasher, Hasher};
 use std::pin::pin;
 use std::time::{Duration, Instant};
 
-use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
-use floorgate_adapter_api::{Attempt, SourceMetrics};
+use floorgate_adapter_api::{Attempt, Pauses, SourceMetrics};
 use futures_util::StreamExt;
 use opcua::client::{SessionConnectMode, SessionEventLoop, SessionPollResult};
 use opcua::types::StatusCode;
@@ -25,16 +22,8 @@ const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const LOOK: Duration = Duration::from_secs(1);
 
 /// Pauses between attempts: doubling, each lengthened by a random part of itself, for ever; none is longer than the longest.
-pub fn pauses(longest: Duration) -> ExponentialBackoff {
-    let longest = longest / 2;
-    ExponentialBuilder::new()
-        .with_jitter()
-        // Without a seed every source of every gateway would pause alike, and all would come back at once.
-        .with_jitter_seed(RandomState::new().build_hasher().finish())
-        .with_min_delay(FIRST_PAUSE.min(longest))
-        .with_max_delay(longest)
-        .without_max_times()
-        .build()
+pub fn pauses(longest: Duration) -> Pauses {
+    floorgate_adapter_api::pauses(FIRST_PAUSE, longest)
 }
 
 /// What polls a session's event loop.
@@ -188,31 +177,4 @@ fn is_about_security(status: StatusCode) -> bool {
             | StatusCode::BadIdentityTokenInvalid
             | StatusCode::BadUserAccessDenied
     )
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn no_two_sources_pause_alike() {
-        let first = || pauses(Duration::from_secs(15)).take(4).collect::<Vec<Duration>>();
-        assert_ne!(first(), first());
-        assert!(first()[0] >= FIRST_PAUSE);
-    }
-
-    #[test]
-    fn no_pause_is_longer_than_the_longest() {
-        for longest in [
-            Duration::from_millis(500),
-            Duration::from_secs(1),
-            Duration::from_secs(15),
-        ] {
-            let mut pauses: Vec<Duration> = (0..100).flat_map(|_| pauses(longest).take(10)).collect();
-            pauses.sort_unstable();
-            assert!(pauses.last() <= Some(&longest), "{pauses:?}");
-            // The jitter stays where the pauses do not grow any more.
-            assert!(pauses.last() > Some(&(longest * 3 / 4)), "{pauses:?}");
-        }
-    }
 }

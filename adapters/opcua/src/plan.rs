@@ -110,6 +110,9 @@ impl Plan {
         if settings.mode == Mode::Poll {
             check_polled(&laid_out, spec.settings, problems);
         }
+        if problems.error_count() == before {
+            profile::check_items(&settings, laid_out.items.len(), spec.settings, problems);
+        }
         let mut places = HashMap::with_capacity(spec.tags.len());
         for (number, item) in laid_out.items.iter().enumerate() {
             for tag in places_of(item) {

@@ -156,6 +156,62 @@ fn a_password_is_not_sent_in_clear_unless_it_is_said() {
 }
 
 #[test]
+fn a_deprecated_security_policy_is_refused_unless_it_is_said() {
+    let text = |policy, more| {
+        format!("settings: {{endpoint: 'opc.tcp://plc1', security: {{policy: {policy}}}{more}}}\ntags: []\n")
+    };
+    for policy in ["basic256", "basic128rsa15"] {
+        let (plan, problems) = planned(&text(policy, ""));
+        let [(1, message, Some(hint))] = &problems[..] else {
+            panic!("{policy}: {problems:?}")
+        };
+        assert!(plan.is_none() && message.contains("the security policy is deprecated"));
+        assert!(hint.contains("allow_deprecated_security_policy: true"), "{hint}");
+        let (plan, problems) = planned(&text(policy, ", allow_deprecated_security_policy: true"));
+        assert!(plan.is_some() && problems.is_empty(), "{policy}: {problems:?}");
+    }
+    for policy in ["basic256sha256", "aes128-sha256-rsaoaep", "aes256-sha256-rsapss"] {
+        let (plan, problems) = planned(&text(policy, ""));
+        assert!(plan.is_some() && problems.is_empty(), "{policy}: {problems:?}");
+    }
+}
+
+#[test]
+fn more_nodes_than_the_product_can_monitor_are_said() {
+    let nodes = |count: u32, settings: &str| {
+        let tags: Vec<String> = (0..count)
+            .map(|number| format!("{{node: ns=3;i={number}}}"))
+            .collect();
+        planned(&format!(
+            "settings:\n  endpoint: opc.tcp://plc1\n  {settings}\ntags: [{}]\n",
+            tags.join(", ")
+        ))
+    };
+    // Those that are polled are not monitored.
+    for (count, settings) in [
+        (1_000, "profile: s7-1200"),
+        (1_001, "profile: s7-1200\n  mode: poll"),
+        (1_001, "profile: s7-1500"),
+        (1_001, "queue_size: 9"),
+    ] {
+        let (plan, said) = nodes(count, settings);
+        assert!(plan.is_some() && said.is_empty(), "{settings}: {said:?}");
+    }
+    let (plan, said) = nodes(1_001, "profile: s7-1200");
+    let [(3, message, Some(hint))] = &said[..] else {
+        panic!("{said:?}")
+    };
+    assert!(plan.is_some(), "the server's word counts");
+    assert!(
+        message.contains("1001 nodes are to be monitored") && message.contains("1000 at most"),
+        "{message}"
+    );
+    assert!(hint.contains("`mode: poll`"), "{hint}");
+    let (plan, said) = nodes(1_001, "profile: s7-1200\n  mode: pol");
+    assert!(plan.is_none() && said.len() == 1, "{said:?}");
+}
+
+#[test]
 fn nodes_follow_their_namespace() {
     let text = "settings: {endpoint: 'opc.tcp://plc1', sampling_interval: 20ms, login: anonymous}
 tags:

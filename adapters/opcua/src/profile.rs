@@ -13,9 +13,9 @@
 
 use std::time;
 
-use floorgate_yaml::{Duration, Node};
+use floorgate_yaml::{Duration, Node, Problems};
 
-use crate::settings::{Profile, Settings};
+use crate::settings::{Mode, Profile, Settings};
 
 /// What a profile sets.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -26,6 +26,8 @@ struct Known {
     session_timeout: Option<Duration>,
     keep_alive: Option<Duration>,
     request_timeout: Option<Duration>,
+    /// Items that the server can monitor in all.
+    monitored_items: Option<usize>,
 }
 
 fn known(profile: Profile) -> Known {
@@ -36,6 +38,7 @@ fn known(profile: Profile) -> Known {
             items_per_subscription: Some(1_000),
             keep_alive: Some(Duration::from_secs(5)),
             request_timeout: Some(Duration::from_secs(10)),
+            monitored_items: Some(1_000),
             ..Known::default()
         },
         Profile::S71500 => Known {
@@ -94,6 +97,23 @@ fn set<T>(setting: &mut T, known: Option<T>, is_given: bool) {
     }
 }
 
+/// Says so where more items are to be monitored than the product is known to have. The server may have been extended: it has the last word.
+pub fn check_items(settings: &Settings, items: usize, written: &Node, problems: &mut Problems) {
+    let most = settings
+        .profile
+        .and_then(|profile| known(profile).monitored_items);
+    let Some(most) = most.filter(|most| items > *most && settings.mode == Mode::Subscribe) else {
+        return;
+    };
+    let at = written.get("profile").map_or(written.span, |value| value.span);
+    problems
+        .warning(
+            at,
+            format!("{items} nodes are to be monitored, and such a server has {most} at most in all: it will refuse the others"),
+        )
+        .hint("take tags out, put values together in one structure or array, or write `mode: poll`, in which nodes are only read");
+}
+
 /// Checks the settings about whom the gateway is connected to, and how; messages with their keys and ways out.
 pub fn check(settings: &Settings, errors: &mut Vec<(&'static str, String, String)>) {
     for endpoint in &settings.redundant {
@@ -139,7 +159,7 @@ pub const WAIT_FOR_CALL: time::Duration = time::Duration::from_secs(40);
 mod tests {
     use std::path::Path;
 
-    use floorgate_yaml::{Problems, draft, parse};
+    use floorgate_yaml::{draft, parse};
 
     use super::*;
 
@@ -152,26 +172,67 @@ mod tests {
         settings
     }
 
+    /// What a profile may set.
+    fn set(settings: &Settings) -> (Duration, Option<Duration>, u32, Duration, Duration, Duration) {
+        (
+            settings.publishing_interval,
+            settings.sampling_interval,
+            settings.items_per_subscription,
+            settings.session_timeout,
+            settings.keep_alive,
+            settings.request_timeout,
+        )
+    }
+
     #[test]
-    fn a_profile_sets_what_is_not_given() {
-        let plain = settings("endpoint: opc.tcp://plc:4840\nprofile: s7-1200\n");
-        assert_eq!(plain.publishing_interval, Duration::from_millis(200));
-        assert_eq!(plain.sampling_interval, Some(Duration::from_millis(100)));
-        assert_eq!(plain.items_per_subscription, 1_000);
-        let given = settings(
-            "endpoint: opc.tcp://plc:4840\nprofile: s7-1200\npublishing_interval: 50ms\nitems_per_subscription: 10000\n",
-        );
-        assert_eq!(given.publishing_interval, Duration::from_millis(50));
+    fn each_profile_sets_what_is_known_of_it_and_nothing_else() {
+        let (secs, millis) = (Duration::from_secs, Duration::from_millis);
+        let plain = set(&settings("endpoint: opc.tcp://plc:4840\n"));
         assert_eq!(
-            given.sampling_interval, None,
-            "it goes with the publishing interval"
+            plain,
+            (millis(50), None, 10_000, secs(120), secs(2), secs(4)),
+            "without a profile"
         );
-        assert_eq!(
-            given.items_per_subscription, 10_000,
-            "what is given counts, also where it is the default"
-        );
-        let kepware = settings("endpoint: opc.tcp://plc:4840\nprofile: kepware\n");
-        assert_eq!(kepware.session_timeout, Duration::from_secs(60));
-        assert_eq!(kepware.publishing_interval, Duration::from_millis(50));
+        let slow = (millis(200), Some(millis(100)), 1_000);
+        let known = [
+            (
+                "s7-1200",
+                (slow.0, slow.1, slow.2, plain.3, secs(5), secs(10)),
+                Some(1_000),
+            ),
+            (
+                "s7-1500",
+                (slow.0, slow.1, slow.2, plain.3, plain.4, plain.5),
+                None,
+            ),
+            (
+                "kepware",
+                (plain.0, plain.1, plain.2, secs(60), plain.4, plain.5),
+                None,
+            ),
+            ("ignition", plain, None),
+            ("beckhoff", plain, None),
+            ("codesys", plain, None),
+            ("prosys", (plain.0, plain.1, 800, plain.3, plain.4, plain.5), None),
+        ];
+        for (name, expected, most) in known {
+            let profiled = settings(&format!("endpoint: opc.tcp://plc:4840\nprofile: {name}\n"));
+            assert_eq!(set(&profiled), expected, "{name}");
+            let most_known = profiled
+                .profile
+                .and_then(|profile| super::known(profile).monitored_items);
+            assert_eq!(most_known, most, "{name}");
+            // What is given counts, also where it is the default.
+            let given = settings(&format!(
+                "endpoint: opc.tcp://plc:4840\nprofile: {name}\npublishing_interval: 50ms\nitems_per_subscription: 10000\n\
+                 session_timeout: 2m\nkeep_alive: 2s\nrequest_timeout: 4s\n"
+            ));
+            // Sampling goes with the publishing interval.
+            assert_eq!(set(&given), plain, "{name}");
+            let sampled = settings(&format!(
+                "endpoint: opc.tcp://plc:4840\nprofile: {name}\nsampling_interval: 10ms\n"
+            ));
+            assert_eq!(sampled.sampling_interval, Some(millis(10)), "{name}");
+        }
     }
 }

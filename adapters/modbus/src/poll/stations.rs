@@ -20,14 +20,22 @@ fn attempt((at, pause): (Instant, Duration)) -> Attempt {
 }
 
 impl Poller {
-    /// All units are there to be shown, and nothing is known of them.
+    /// All units that are polled are there to be shown, and nothing is known of them. What is only read on demand is not: nobody knows how
+    /// it stands until somebody asks.
     pub(super) fn begin_showing(&self) {
-        let names = self.units.iter().map(|unit| name(unit.id));
+        let names = self.polled().map(|unit| name(unit.id));
         self.context.metrics.begin_stations(names);
     }
 
-    /// Shows how a unit stands.
+    fn polled(&self) -> impl Iterator<Item = &Unit> {
+        self.units.iter().filter(|unit| self.is_polled(unit.id))
+    }
+
+    /// Shows how a unit stands, where it is polled.
     pub(super) fn show(&mut self, unit: u8) {
+        if !self.is_polled(unit) {
+            return;
+        }
         let Ok(place) = self.units.binary_search_by_key(&unit, |unit| unit.id) else {
             return;
         };
@@ -49,7 +57,7 @@ impl Poller {
             self.show(unit);
         }
         let next = (self.presence != Presence::Online).then(|| {
-            let next = self.units.iter().filter_map(|unit| self.next_try(unit));
+            let next = self.polled().filter_map(|unit| self.next_try(unit));
             next.min_by_key(|(at, _)| *at)
         });
         self.context.metrics.attempt(next.flatten().map(attempt));

@@ -31,9 +31,8 @@ impl Poller {
             Attempt::within(left, self.settings.retry_refused)
         }));
         // A unit that is never polled says nothing of itself.
-        let is_polled =
-            |unit: &&Unit| self.groups.is_empty() || self.groups.iter().any(|group| group.unit == unit.id);
-        let lost = self.units.iter().filter(is_polled).all(Unit::is_down);
+        let counts = |unit: &&Unit| self.groups.is_empty() || self.is_polled(unit.id);
+        let lost = self.units.iter().filter(counts).all(Unit::is_down);
         let before = self.presence;
         self.deliver(unit, cycle, lost).await?;
         if lost {

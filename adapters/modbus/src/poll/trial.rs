@@ -63,6 +63,8 @@ impl Poller {
             && !self.settings.endpoint.is_serial()
             && !self.trials.is_alone
             && self.presence == Presence::Online
+            // What is only read on demand is tried by the next request for it.
+            && self.is_polled(unit)
             && self
                 .unit(unit)
                 .and_then(|unit| unit.trouble.as_ref())

@@ -67,7 +67,16 @@ async fn a_trial_waits_while_those_that_are_there_are_being_asked_what_they_are_
     device.unit(1, |unit| unit.holding = [(1, 7)].into());
     run.until_shown("the other one is read", &[(0, Value::UInt(7))])
         .await;
-    while run.next(Duration::from_millis(300)).await.is_some() {}
+    // The reason is found, and what was missed until then is told.
+    let waiting = async {
+        while run.metrics.failed_tags.get() != 1 {
+            run.next(Duration::from_millis(5)).await;
+        }
+    };
+    let waited = tokio::time::timeout(Duration::from_secs(15), waiting).await;
+    assert!(waited.is_ok(), "{} tags", run.metrics.failed_tags.get());
+    device.unit(1, |unit| unit.holding = [(1, 8)].into());
+    run.until_shown("it is read on", &[(0, Value::UInt(8))]).await;
 
     // The dead unit is still tried on a connection of its own: the first one is never lost by it.
     let tries = || device.tables().asked.iter().filter(|asked| asked.0 == 2).count();

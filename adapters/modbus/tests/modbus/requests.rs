@@ -27,7 +27,8 @@ fn snapshot(tags: usize, watched: usize) -> Demands {
     }
 }
 
-fn planned(settings: &str, addresses: &[&str], watched: usize) -> Planned {
+/// A source of which all but the first tags are read on demand.
+pub fn planned(settings: &str, addresses: &[&str], watched: usize) -> Planned {
     Planned::demanding(
         &Modbus,
         settings,

@@ -3,25 +3,29 @@
 use std::time::{Duration, SystemTime};
 
 use floorgate_adapter_api::StationState::{Connecting, LeftAlone, Offline, Online};
-use floorgate_adapter_api::conformance::{Running, Seen};
+use floorgate_adapter_api::conformance::{AMPLE, Running, Seen};
 use floorgate_adapter_api::{StationState, Value};
+use floorgate_metrics::Outlook;
 use tokio_modbus::ExceptionCode;
 
-use crate::device::Device;
+use crate::device::{Device, Server, Wire};
 use crate::isolation::device_and_run;
+use crate::requests;
+
+/// The units of the numbers 1, 2 and 10, or the first of them, as they are to stand.
+fn own<const UNITS: usize>(states: [StationState; UNITS]) -> Vec<(String, StationState)> {
+    let units = ["unit 1", "unit 2", "unit 10"].map(str::to_owned);
+    units.into_iter().zip(states).collect()
+}
 
 fn states(run: &Running) -> Vec<(String, StationState)> {
     let stations = run.metrics.outlook().stations.into_iter();
     stations.map(|station| (station.name, station.state)).collect()
 }
 
-/// Waits until the units of the numbers 1, 2 and 10 stand so.
-async fn stand(run: &mut Running, expected: [StationState; 3]) {
-    let expected: Vec<(String, StationState)> = [1, 2, 10]
-        .into_iter()
-        .map(|unit| format!("unit {unit}"))
-        .zip(expected)
-        .collect();
+/// Waits until the units of the numbers 1, 2 and 10, or the first of them, stand so.
+async fn stand<const UNITS: usize>(run: &mut Running, expected: [StationState; UNITS]) {
+    let expected = own(expected);
     let waiting = async {
         while states(run) != expected {
             run.next(Duration::from_millis(5)).await;
@@ -132,4 +136,72 @@ async fn a_unit_that_was_never_asked_is_only_waited_for() {
     let (_, _server, mut run) = device_and_run(device, "timeout: 10s\n", &ADDRESSES).await;
     stand(&mut run, [Online, Online, Connecting]).await;
     run.stop("while it waits").await;
+}
+
+/// How often the device was asked for a unit.
+fn asked(device: &Device, unit: u8) -> usize {
+    let tables = device.tables();
+    tables.asked.iter().filter(|asked| asked.0 == unit).count()
+}
+
+#[tokio::test]
+async fn a_unit_that_is_only_read_on_demand_is_no_station_and_keeps_no_trial_from_another() {
+    let device = three();
+    let mut server = Server::new(Wire::Tcp, device.clone());
+    server.start().await;
+    let settings = format!(
+        "connect: {}\npoll_interval: 5ms\nbackoff_max: 100ms\ntimeout: 100ms\nretries: 0\n",
+        server.connect()
+    );
+    let addresses = [
+        "{holding: 1}",
+        "{holding: 1, unit_id: 2}",
+        "{holding: 1, unit_id: 10}",
+    ];
+    let mut run = requests::planned(&settings, &addresses, 2).run(AMPLE);
+    run.until_shown("the values", &[(0, Value::UInt(5)), (1, Value::UInt(5))])
+        .await;
+    stand(&mut run, [Online, Online]).await;
+    run.ask(&[2]);
+    assert_eq!(run.answer().await.answer.result, Ok(()));
+    assert_eq!(states(&run), own([Online, Online]), "it is not polled");
+
+    // When it is asked for and dead, nothing tries it but the next request.
+    device.unit(10, |unit| unit.silent = true);
+    run.ask(&[2]);
+    assert!(run.answer().await.answer.result.is_err());
+    let told = asked(&device, 10);
+    device.unit(2, |unit| unit.silent = true);
+    stand(&mut run, [Online, Offline]).await;
+    assert_eq!(run.metrics.outlook().attempt, None, "the source is there");
+    // The other one is tried on a connection of its own, so that the first one is never lost by it.
+    device.unit(1, |unit| unit.holding = [(1, 7)].into());
+    run.until_shown("polls go on", &[(0, Value::UInt(7))]).await;
+    let before = asked(&device, 2);
+    while asked(&device, 2) < before + 3 {
+        let seen = run.next(Duration::from_millis(5)).await;
+        assert!(!seen.as_ref().is_some_and(|seen| seen.is_gap_of(0)), "{seen:#?}");
+        device.unit(1, |unit| *unit.holding.entry(1).or_default() += 1);
+    }
+    assert_eq!(asked(&device, 10), told);
+    assert_eq!(states(&run), own([Online, Offline]));
+    run.stop("while connected").await;
+}
+
+#[tokio::test]
+async fn a_source_that_is_only_asked_has_no_stations_and_no_attempts() {
+    let device = three();
+    let mut server = Server::new(Wire::Tcp, device.clone());
+    server.start().await;
+    let settings = format!("connect: {}\ntimeout: 100ms\nretries: 0\n", server.connect());
+    let mut run = requests::planned(&settings, &["{holding: 1}"], 0).run(AMPLE);
+    run.ask(&[0]);
+    assert_eq!(run.answer().await.answer.result, Ok(()));
+    run.until("it is online", Seen::is_online).await;
+    device.unit(1, |unit| unit.silent = true);
+    run.ask(&[0]);
+    assert!(run.answer().await.answer.result.is_err());
+    run.until("it is lost", Seen::is_offline).await;
+    assert_eq!(run.metrics.outlook(), Outlook::default());
+    run.stop("while it is away").await;
 }

@@ -189,6 +189,29 @@ async fn pauses_are_kept() {
     run.stop("while connected").await;
 }
 
+#[tokio::test]
+async fn frames_on_a_serial_line_are_as_far_apart_as_its_rate_asks_for() {
+    // 3.5 characters of 11 bits.
+    const LEAST: Duration = Duration::from_micros(38_500_000 / 300);
+    let device = Device::default().with_unit(1, |unit| unit.holding = [(1, 1), (9, 9)].into());
+    let mut server = Server::new(Wire::Rtu, device.clone());
+    server.start().await;
+    let settings = format!(
+        "connect: {}\nserial: {{baud: 300}}\npoll_interval: 1ms\n",
+        server.connect()
+    );
+    let mut run = planned(&settings, &["{holding: 1}", "{holding: 9}"]).run(AMPLE);
+    run.until_shown("the values arrive", &[(0, Value::UInt(1)), (1, Value::UInt(9))])
+        .await;
+    while device.tables().asked_at.len() < 5 {
+        run.next(Duration::from_millis(5)).await;
+    }
+    let asked = device.tables().asked_at.clone();
+    let apart: Vec<Duration> = asked.windows(2).map(|pair| pair[1] - pair[0]).collect();
+    assert!(apart.iter().all(|apart| *apart >= LEAST), "{apart:?}");
+    run.stop("while connected").await;
+}
+
 /// A device of two units of which the second is dead, read until that is known.
 async fn one_dead(settings: &str, most_connections: Option<usize>) -> (Device, Server, Running) {
     let device = Device::default()

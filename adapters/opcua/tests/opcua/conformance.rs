@@ -25,13 +25,19 @@ impl PlantRig {
     }
 }
 
+/// The queue that is asked for.
+const QUEUE: usize = 10;
+
 impl Rig for PlantRig {
+    // Three publish requests may have been answered, each with a full queue.
+    const HELD: usize = (2 + 3) * QUEUE;
+
     fn adapter(&self) -> Box<dyn Adapter> {
         Box::new(OpcUa)
     }
 
     fn settings(&self) -> String {
-        settings(self.server.port, "queue_size: 10\n")
+        settings(self.server.port, &format!("queue_size: {QUEUE}\n"))
     }
 
     fn address(&self, tag: usize) -> String {
