@@ -82,6 +82,8 @@ mod recovery;
 mod refused;
 #[path = "floor/reload.rs"]
 mod reload;
+#[path = "floor/renewals.rs"]
+mod renewals;
 #[path = "floor/reverse.rs"]
 mod reverse;
 #[path = "floor/rogue.rs"]
