@@ -94,6 +94,8 @@ mod room;
 mod runbook;
 #[path = "floor/security.rs"]
 mod security;
+#[path = "floor/server_clock.rs"]
+mod server_clock;
 #[path = "floor/sources.rs"]
 mod sources;
 #[path = "floor/standing.rs"]
