@@ -82,6 +82,8 @@ mod recovery;
 mod refused;
 #[path = "floor/reload.rs"]
 mod reload;
+#[path = "floor/renewals.rs"]
+mod renewals;
 #[path = "floor/reverse.rs"]
 mod reverse;
 #[path = "floor/rogue.rs"]
@@ -92,6 +94,8 @@ mod room;
 mod runbook;
 #[path = "floor/security.rs"]
 mod security;
+#[path = "floor/server_clock.rs"]
+mod server_clock;
 #[path = "floor/sources.rs"]
 mod sources;
 #[path = "floor/standing.rs"]

@@ -112,14 +112,20 @@ mod tests {
         drive.error("link");
         plc.revised("queue_size", 100.0, 10.0);
         plc.server(0, 255);
+        plc.clock_skew(Some(-61.5));
+        drive.clock_skew(Some(2.0));
+        drive.clock_skew(None);
         let mut all = metrics.source_words();
         let words = all.remove("plc").unwrap_or_default();
         assert_eq!(words.errors, [("timeout".to_owned(), 1)].into());
         let setting = words.settings["queue_size"];
         assert_eq!((setting.asked, setting.revised), (100.0, 10.0));
-        assert_eq!(words.server, Some((0, 255)));
+        assert_eq!((words.server, words.clock_skew), (Some((0, 255)), Some(-61.5)));
         let other = all.remove("drive").unwrap_or_default();
         assert_eq!((other.server, other.settings.len()), (None, 0));
+        assert_eq!(other.clock_skew, None, "it does not tell any more");
+        metrics.forget_source("plc");
+        assert!(!metrics.source_words().contains_key("plc"));
         Ok(())
     }
 }

@@ -33,6 +33,7 @@ pub(crate) struct SourceFamilies {
     revised: GaugeVec,
     server_state: GaugeVec,
     service_level: GaugeVec,
+    clock_skew: GaugeVec,
     certificate_expires: GaugeVec,
     request_seconds: HistogramVec,
     station_up: IntGaugeVec,
@@ -77,6 +78,7 @@ pub struct SourceMetrics {
     revised: GaugeVec,
     server_state: GaugeVec,
     service_level: GaugeVec,
+    clock_skew: GaugeVec,
     certificate_expires: GaugeVec,
     pub(crate) station_up: IntGaugeVec,
     pub(crate) board: Board,
@@ -100,6 +102,8 @@ pub struct Words {
     pub settings: BTreeMap<String, Setting>,
     /// State and service level of an OPC UA server, as it says.
     pub server: Option<(i64, i64)>,
+    /// In seconds, by how much the server's clock is ahead of the gateway's, where it tells.
+    pub clock_skew: Option<f64>,
 }
 
 /// A setting that the device had the last word on.
@@ -132,6 +136,17 @@ impl SourceMetrics {
         self.service_level
             .with_label_values(source)
             .set(f64::from(service_level));
+    }
+
+    /// Shows by how many seconds the device's clock is ahead of the gateway's; `None` where it does not tell.
+    pub fn clock_skew(&self, seconds: Option<f64>) {
+        let source = &[self.source.as_str()];
+        if let Some(seconds) = seconds {
+            self.clock_skew.with_label_values(source).set(seconds);
+        } else {
+            // It need not be there.
+            let _ = self.clock_skew.remove_label_values(source);
+        }
     }
 
     /// Shows when a certificate ends (`gateway` or `server`), in seconds since 1970.
@@ -291,6 +306,12 @@ impl SourceFamilies {
                 "Service level of the OPC UA server as it says (0 to 255; 200 and more is healthy)",
                 of_source,
             )?,
+            clock_skew: float_vec(
+                registry,
+                "source_clock_skew_seconds",
+                "By how much the server's clock is ahead of the gateway's (negative: behind), of servers that tell theirs",
+                of_source,
+            )?,
             certificate_expires: float_vec(
                 registry,
                 "certificate_expires_timestamp_seconds",
@@ -347,6 +368,7 @@ impl SourceFamilies {
             revised: self.revised.clone(),
             server_state: self.server_state.clone(),
             service_level: self.service_level.clone(),
+            clock_skew: self.clock_skew.clone(),
             certificate_expires: self.certificate_expires.clone(),
             station_up: self.station_up.clone(),
             board,
@@ -371,6 +393,7 @@ impl SourceFamilies {
         forget(&self.revised, source);
         forget(&self.server_state, source);
         forget(&self.service_level, source);
+        forget(&self.clock_skew, source);
         forget(&self.certificate_expires, source);
         forget(&self.request_seconds, source);
         forget(&self.station_up, source);
@@ -406,6 +429,9 @@ impl SourceFamilies {
         }
         for (labels, metric) in series(&self.service_level) {
             of(&mut all, &labels).server.get_or_insert_default().1 = whole(metric.get_gauge().get_value());
+        }
+        for (labels, metric) in series(&self.clock_skew) {
+            of(&mut all, &labels).clock_skew = Some(metric.get_gauge().get_value());
         }
         all
     }

@@ -1,12 +1,14 @@
 //! What a server tells that is no change of a value, against one that somebody else wrote: alarms, job orders, structures, and a history.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use anyhow::{Context, Result};
 use floorgate_tests::{Gateway, Kafka, NodePeer, OpcUaServer, Patience, Reader, Record, Wire, until};
 use serde_json::Value;
 
-use crate::outage::{Outage, TIMES};
+use crate::counting::read_to;
+use crate::outage::{Outage, TIMES, is_back, is_lost};
 use crate::plant::{NO_SECURITY, settings, topic, unique_site};
 
 const MAPPING: &str = r#"
@@ -92,10 +94,16 @@ impl Boiler {
         self.plc.set("Good", 10)?;
         reader.at_least(1, Patience::Long)?;
         self.gateway.kill()?;
-        until("the end of the subscription", Patience::Long, || {
-            Ok((self.plc.counts()?.subscriptions == 0).then_some(()))
-        })?;
+        self.is_forgotten()?;
         Ok(reader)
+    }
+
+    /// Waits until the server has forgotten the gateway.
+    fn is_forgotten(&mut self) -> Result<()> {
+        until("the end of session and subscriptions", Patience::Long, || {
+            let counts = self.plc.counts()?;
+            Ok(((counts.sessions, counts.subscriptions) == (0, 0)).then_some(()))
+        })
     }
 
     fn reader(&self, entity: &str) -> Result<Reader> {
@@ -128,6 +136,12 @@ fn counted(counts: &[(String, String, Value)]) -> Vec<(u64, &str, bool)> {
         .collect()
 }
 
+/// The type, the emission, the code and the gap of an alarm.
+fn alarm((kind, emission, data): &(String, String, Value)) -> (&str, &str, &str, bool) {
+    let code = data["code"].as_str().unwrap_or_default();
+    (kind, emission, code, data["gap"] == true)
+}
+
 /// An alarm is told from its rise to its end, also where both are seen only by asking for all of them after a restart.
 #[test]
 fn conditions_are_raised_acknowledged_and_cleared() -> Result<()> {
@@ -154,13 +168,7 @@ fn conditions_are_raised_acknowledged_and_cleared() -> Result<()> {
     boiler.gateway.start()?;
     let records = reader.at_least(5, Patience::Long)?;
     let told = told(records)?;
-    let seen: Vec<(&str, &str, &str, bool)> = told
-        .iter()
-        .map(|(kind, emission, data)| {
-            let code = data["code"].as_str().unwrap_or_default();
-            (&**kind, &**emission, code, data["gap"] == true)
-        })
-        .collect();
+    let seen: Vec<_> = told.iter().map(alarm).collect();
     let (first, rest) = seen.split_at(3);
     assert_eq!(
         first,
@@ -258,6 +266,97 @@ fn a_history_fills_the_gap() -> Result<()> {
             (15, "backfill", false),
             (16, "backfill", false),
             (20, "live", false),
+        ]
+    );
+    Ok(())
+}
+
+/// The gateway runs on while it is cut off, longer than the server remembers it.
+const CUT_OFF: &str = "\n    session_timeout: 1s\n    keep_alive: 500ms\n    request_timeout: 1s";
+
+/// What a historian kept during an outage is told by the gateway that lived through it, before what is live.
+#[test]
+fn a_history_fills_an_outage_that_the_gateway_lives_through() -> Result<()> {
+    let wire = Arc::new(Wire::lay()?);
+    let mut boiler = Boiler::behind(Some(&wire), &format!("{CUT_OFF}\n    backfill: 1h"))?;
+    boiler.plc.keep_history("Good")?;
+    let mut reader = boiler.reader("production-count")?;
+    boiler.start_and_watch()?;
+    boiler.plc.set("Good", 10)?;
+    reader.at_least(1, Patience::Long)?;
+    for round in [20, 30] {
+        wire.cut()?;
+        is_lost(&boiler.gateway)?;
+        boiler.is_forgotten()?;
+        let missed: Vec<Value> = [2, 5, 6].map(|step| (round + step).into()).to_vec();
+        boiler.plc.set_all("Good", &missed)?;
+        wire.mend()?;
+        is_back(&boiler.gateway, Instant::now())?;
+        read_to(&mut reader, round + 6)?;
+        boiler.plc.set("Good", round + 9)?;
+        read_to(&mut reader, round + 9)?;
+    }
+    let counts = told(reader.records())?;
+    assert_eq!(
+        counted(&counts),
+        [
+            (10, "live", false),
+            (22, "backfill", true),
+            (25, "backfill", false),
+            (26, "backfill", false),
+            (29, "live", false),
+            (32, "backfill", true),
+            (35, "backfill", false),
+            (36, "backfill", false),
+            (39, "live", false),
+        ]
+    );
+    Ok(())
+}
+
+/// One alarm ends and another begins while a gateway that runs on is cut off.
+#[test]
+fn conditions_that_changed_during_an_outage_are_told_once() -> Result<()> {
+    let wire = Arc::new(Wire::lay()?);
+    let mut boiler = Boiler::behind(Some(&wire), CUT_OFF)?;
+    let mut reader = boiler.reader("alarm")?;
+    boiler.plc.set("Boiler.Level", 92.0)?;
+    boiler.start_and_watch()?;
+    reader.at_least(1, Patience::Long)?;
+
+    wire.cut()?;
+    is_lost(&boiler.gateway)?;
+    boiler.is_forgotten()?;
+    boiler.plc.set("Boiler.Level", 50.0)?;
+    boiler.plc.set("Boiler.Pressure", 97.0)?;
+    wire.mend()?;
+    is_back(&boiler.gateway, Instant::now())?;
+    reader.at_least(3, Patience::Long)?;
+    // Another outage in which nothing happens: all is told by the server again, and nothing by the gateway.
+    wire.cut()?;
+    is_lost(&boiler.gateway)?;
+    boiler.is_forgotten()?;
+    wire.mend()?;
+    is_back(&boiler.gateway, Instant::now())?;
+    for (pressure, told) in [(50.0, 4), (97.0, 5)] {
+        boiler.plc.set("Boiler.Pressure", pressure)?;
+        reader.at_least(told, Patience::Long)?;
+    }
+
+    let told = told(reader.records())?;
+    let mut seen: Vec<_> = told.iter().map(alarm).collect();
+    // What is told because it was asked for has no order.
+    seen[1..3].sort_unstable();
+    // Whether it ended before the server was asked, or after that, nobody knows.
+    seen[3].3 = false;
+    assert_eq!(
+        seen,
+        [
+            ("AlarmRaised", "initial", "LevelHigh", false),
+            ("AlarmCleared", "live", "LevelHigh", true),
+            ("AlarmRaised", "live", "PressureHigh", true),
+            ("AlarmCleared", "live", "PressureHigh", false),
+            ("AlarmRaised", "live", "PressureHigh", false),
         ]
     );
     Ok(())

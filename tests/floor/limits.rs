@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use anyhow::{Context, Result};
 use floorgate_tests::{Gateway, Kafka, NodePeer, OpcUaServer, Patience, Reader, Record, until};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::plant::{NO_SECURITY, settings, topic, unique_site};
 
@@ -20,14 +20,20 @@ events:
   - {type: MeasurementRecorded, trigger: value}
 "#;
 
-#[test]
-fn no_request_has_more_nodes_than_the_server_takes() -> Result<()> {
-    let limits = json!({"maxMonitoredItemsPerCall": 3, "maxNodesPerHistoryReadData": 2});
+/// A server with as many nodes as the mapping has, and with these limits.
+fn server(limits: &Value) -> Result<NodePeer> {
     let mut plc = NodePeer::with(None, json!({"serverCapabilities": {"operationLimits": limits}}))?;
     for number in 0..NODES {
-        let node = format!("N{number}");
-        plc.add(&node, "Double", 20.5)?;
-        plc.keep_history(&node)?;
+        plc.add(&format!("N{number}"), "Double", 20.5)?;
+    }
+    Ok(plc)
+}
+
+#[test]
+fn no_request_has_more_nodes_than_the_server_takes() -> Result<()> {
+    let mut plc = server(&json!({"maxMonitoredItemsPerCall": 3, "maxNodesPerHistoryReadData": 2}))?;
+    for number in 0..NODES {
+        plc.keep_history(&format!("N{number}"))?;
     }
     let (site, bootstrap) = (unique_site(), Kafka::shared()?.bootstrap());
     let source = format!(
@@ -69,5 +75,49 @@ fn no_request_has_more_nodes_than_the_server_takes() -> Result<()> {
     let keys: BTreeSet<String> = told.iter().map(from_history).collect::<Result<_>>()?;
     assert_eq!(keys.len(), 7, "{keys:?}");
     assert_eq!(plc.largest("HistoryReadRequest")?, 2);
+    Ok(())
+}
+
+#[test]
+fn no_request_reads_or_browses_more_nodes_than_the_server_takes() -> Result<()> {
+    let mut plc = server(&json!({"maxNodesPerRead": 5, "maxNodesPerBrowse": 4}))?;
+    plc.set_order("Recipe", "R-1", &[1.5])?;
+    let (site, bootstrap) = (unique_site(), Kafka::shared()?.bootstrap());
+    let source = format!(
+        "adapter: opcua\n    endpoint: {}\n    {NO_SECURITY}\n    mode: poll\n    poll_interval: 50ms",
+        plc.url()
+    );
+    // A structure, so that the server is asked for its types as well.
+    let mapping = MAPPING.replace("{site}", &site).replace(
+        "events:\n",
+        "  recipe: {node: \"nsu=urn:floorgate:test:plant;s=Recipe\", field: JobOrderID}\nevents:\n  - {type: RecipeChanged, trigger: recipe}\n",
+    );
+    let mut gateway = Gateway::new(&settings(&site, &bootstrap, &source), &[("hall.yaml", &mapping)])?;
+    let mut values = Reader::new(&bootstrap, &topic(&site, "measurement"))?;
+    let mut recipes = Reader::new(&bootstrap, &topic(&site, "recipe"))?;
+    gateway.start()?;
+    values.at_least(7, Patience::Long)?;
+    recipes.at_least(7, Patience::Long)?;
+    for number in 0..NODES {
+        plc.set(&format!("N{number}"), 25.5)?;
+    }
+    values.at_least(14, Patience::Long)?;
+    assert_eq!(plc.largest("ReadRequest")?, 5);
+    assert!(plc.largest("BrowseRequest")? <= 4, "for types");
+    gateway.kill()?;
+
+    let found = gateway
+        .command(&["browse", "--source", "plc", "--path", "Objects", "--json"])?
+        .output()?;
+    let said = String::from_utf8_lossy(&found.stderr).into_owned();
+    assert!(found.status.success(), "{said}");
+    let found = String::from_utf8(found.stdout)?;
+    for number in 0..NODES {
+        assert!(found.contains(&format!(";s=N{number}\"")), "N{number} in {found}");
+    }
+    assert_eq!(
+        (plc.largest("ReadRequest")?, plc.largest("BrowseRequest")?),
+        (5, 4)
+    );
     Ok(())
 }

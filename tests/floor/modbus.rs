@@ -25,15 +25,16 @@ events:
 ";
 
 /// A conveyor, its gateway, and where its events are.
-struct Conveyor {
-    gateway: Gateway,
-    plc: ModbusPeer,
+pub struct Conveyor {
+    pub gateway: Gateway,
+    pub plc: ModbusPeer,
     site: String,
     bootstrap: String,
 }
 
 impl Conveyor {
-    fn start(framing: Framing) -> Result<Self> {
+    /// The gateway knows it.
+    pub fn start(framing: Framing) -> Result<Self> {
         let bootstrap = Kafka::shared()?.bootstrap();
         let site = unique_site();
         let mut plc = ModbusPeer::start(framing, &[1, 2])?;
@@ -59,7 +60,7 @@ impl Conveyor {
         Ok(conveyor)
     }
 
-    fn reader(&self, entity: &str) -> Result<Reader> {
+    pub fn reader(&self, entity: &str) -> Result<Reader> {
         Reader::new(&self.bootstrap, &topic(&self.site, entity))
     }
 

@@ -7,6 +7,7 @@ import pathlib
 import socket
 
 from asyncua import Server, ua
+from asyncua.common.connection import SecureConnection
 from asyncua.crypto.cert_gen import setup_self_signed_certificate
 from asyncua.crypto.permission_rules import User, UserRole
 from asyncua.server.internal_subscription import InternalSubscription
@@ -88,6 +89,49 @@ class Messages:
     async def republished(self):
         """How often a message was asked for again."""
         return {"value": self.asked_again}
+
+
+class Channels:
+    """The channels of connections, whose keys clients renew before their time is over."""
+
+    def __init__(self):
+        self.lifetime, self.renewed = None, 0
+        open_channel = SecureConnection.open
+
+        def open_for_a_while(connection, parameters, server):
+            if self.lifetime:
+                parameters.RequestedLifetime = min(parameters.RequestedLifetime, self.lifetime)
+            self.renewed += connection.is_open() and parameters.RequestType == ua.SecurityTokenRequestType.Renew
+            return open_channel(connection, parameters, server)
+
+        SecureConnection.open = open_for_a_while
+
+    async def limit(self, milliseconds):
+        """Keys are good for no longer than this from now on, whatever clients ask for."""
+        self.lifetime = milliseconds
+
+    async def renewals(self):
+        """How often keys were renewed."""
+        return {"value": self.renewed}
+
+
+class Clock:
+    """The time that the server says it is; its values keep the times that they are given."""
+
+    def __init__(self, server):
+        self.server, self.ahead = server, 0
+
+    def shift(self, node, attribute, data):
+        """Takes what the server's own clock writes once a second."""
+        moment = data.Value.Value + datetime.timedelta(seconds=self.ahead)
+        node.attributes[attribute].value = ua.DataValue(ua.Variant(moment, ua.VariantType.DateTime))
+
+    async def set(self, ahead):
+        """Says from now on that it is so many seconds later than it is."""
+        self.ahead = ahead
+        node = self.server.iserver.current_time_node
+        self.server.iserver.aspace.set_attribute_value_setter(node.nodeid, ua.AttributeIds.Value, self.shift)
+        await node.write_value(datetime.datetime.now(datetime.timezone.utc))
 
 
 class Plant:
@@ -195,6 +239,12 @@ class Plant:
         for client in list(self.server.bserver.clients):
             client.transport.abort()
 
+    async def forget(self):
+        """Ends every session with its subscriptions, and closes every connection, without a word to the clients."""
+        for session in list(self.server.iserver._external_sessions.values()):
+            await session.close_session(True)
+        await self.drop()
+
 
 async def secure(server, folder):
     """Gives the server a key and a self-signed certificate, kept in `folder` from then on."""
@@ -241,7 +291,7 @@ async def main():
         server.set_identity_tokens([ua.UserNameIdentityToken])
     if certificate:
         server.set_identity_tokens([ua.X509IdentityToken])
-    clients, messages = Clients(), Messages()
+    clients, messages, channels, clock = Clients(), Messages(), Channels(), Clock(server)
     if options.check_clients:
         server.set_certificate_validator(clients.check)
     for namespace in options.before:
@@ -261,7 +311,11 @@ async def main():
                 "progress": plant.progress,
                 "count": plant.count,
                 "state": plant.state,
+                "clock": clock.set,
+                "limit_channels": channels.limit,
+                "renewals": channels.renewals,
                 "drop": plant.drop,
+                "forget": plant.forget,
                 "hall": structure.hall,
                 "many": structure.many,
                 "add_batch": dictionary.add,

@@ -201,9 +201,31 @@ impl OpcUaPeer {
         self.ask(&json!({"op": "drop"})).map(drop)
     }
 
+    /// Ends every session with its subscriptions, and closes every connection, without a word.
+    pub fn forget_clients(&mut self) -> Result<()> {
+        self.ask(&json!({"op": "forget"})).map(drop)
+    }
+
     /// Has it say that it is in a state (OPC 10000-5 §12.6; 0 is `Running`), and go on all the same.
     pub fn say_state(&mut self, state: i32) -> Result<()> {
         self.ask(&json!({"op": "state", "state": state})).map(drop)
+    }
+
+    /// Has it say that it is so many seconds later than it is; the times of its values are right all the same.
+    pub fn say_clock(&mut self, ahead: f64) -> Result<()> {
+        self.ask(&json!({"op": "clock", "ahead": ahead})).map(drop)
+    }
+
+    /// Lets the keys of connections be good for no longer than this, whatever clients ask for, until the server ends.
+    pub fn limit_channels(&mut self, milliseconds: u32) -> Result<()> {
+        self.ask(&json!({"op": "limit_channels", "milliseconds": milliseconds}))
+            .map(drop)
+    }
+
+    /// How often the keys of a connection were renewed.
+    pub fn renewals(&mut self) -> Result<u64> {
+        let answer = self.ask(&json!({"op": "renewals"}))?;
+        answer["value"].as_u64().context("no number")
     }
 
     /// Lets the next messages with values not arrive; the server has them for who asks again, unless it forgets them.

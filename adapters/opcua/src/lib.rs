@@ -30,6 +30,7 @@ mod bodies;
 mod bookmark;
 pub mod browse;
 mod call;
+mod clock;
 mod condition;
 mod connection;
 mod definitions;

@@ -8,6 +8,7 @@ use opcua::client::Session;
 use opcua::types::{DataValue, Error, ReadValueId, StatusCode, TimestampsToReturn, VariableId, Variant};
 use tokio::sync::watch;
 
+use crate::clock::Clock;
 use crate::connection::{self, Certificates, Target};
 use crate::pki;
 use crate::plan::Plan;
@@ -50,6 +51,7 @@ pub async fn keep_alive(
     let timeout = plan.settings.request_timeout.get();
     let mut link = sender.subscribe();
     let mut known = (0, u8::MAX);
+    let mut clock = Clock::default();
     let traffic = metrics.traffic();
     loop {
         let Ok(number) = link.wait_for(|link| link.up).await.map(|link| link.number) else {
@@ -59,9 +61,10 @@ pub async fn keep_alive(
         let nodes = [
             VariableId::Server_ServerStatus_State,
             VariableId::Server_ServiceLevel,
+            VariableId::Server_ServerStatus_CurrentTime,
         ];
         let nodes = nodes.map(|id| ReadValueId::new_value(id.into())).to_vec();
-        let begun = Instant::now();
+        let (asked_at, begun) = (Timestamp::now(), Instant::now());
         metrics.requests.inc();
         let asked = read(session, nodes, TimestampsToReturn::Neither, timeout);
         match unless_silent(asked, plan.settings.keep_alive.get(), || traffic.received.get()).await {
@@ -72,6 +75,7 @@ pub async fn keep_alive(
                 known = told;
                 metrics.server(told.0, told.1);
                 level.send_replace(told.1);
+                metrics.clock_skew(clock.take(&plan.name, values.get(2), asked_at, begun.elapsed()));
                 sender.send_modify(|link| link.answered = Some(Instant::now()));
             }
             Err(error) if is_lost(error.status()) => {

@@ -127,6 +127,8 @@ pub struct ServerRow {
     pub state: i64,
     /// 0 to 255; 200 and more is healthy.
     pub service_level: i64,
+    /// By how much its clock is ahead of the gateway's, in seconds; `None` where it does not tell its time.
+    pub clock_skew_s: Option<f64>,
 }
 
 /// A tag as it is now.

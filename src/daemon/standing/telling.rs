@@ -257,9 +257,11 @@ impl Row {
                     (name, SettingRow { asked, revised })
                 })
                 .collect(),
-            server: words
-                .server
-                .map(|(state, service_level)| ServerRow { state, service_level }),
+            server: words.server.map(|(state, service_level)| ServerRow {
+                state,
+                service_level,
+                clock_skew_s: words.clock_skew.map(rounded),
+            }),
             stations: outlook.stations.into_iter().map(station_row).collect(),
         }
     }

@@ -35,7 +35,7 @@ class Plant {
         this.largest = {};
         server.on("request", (request, channel) => {
             const { name } = request.schema;
-            const operations = request.itemsToCreate ?? request.nodesToRead ?? [];
+            const operations = request.itemsToCreate ?? request.nodesToRead ?? request.nodesToBrowse ?? [];
             this.largest[name] = Math.max(this.largest[name] ?? 0, operations.length);
             this.meddle(name, channel);
         });
