@@ -154,10 +154,7 @@ async fn status(State(source): State<Source>) -> Response {
             });
             json_page(StatusCode::OK, &page)
         }
-        Stage::Waits(reason) => {
-            let waits = json!({ "waits_for_outbox": reason });
-            json_page(StatusCode::SERVICE_UNAVAILABLE, &waits)
-        }
+        Stage::Waits(reason) => waits_page(&reason),
     }
 }
 
@@ -178,12 +175,7 @@ async fn standing_tags(source: &Source, names: &[Glob]) -> Response {
     let stage = source.stage.borrow().clone();
     let pages = match stage {
         Stage::Runs(pages) => pages,
-        Stage::Waits(reason) => {
-            return json_page(
-                StatusCode::SERVICE_UNAVAILABLE,
-                &json!({ "waits_for_outbox": reason }),
-            );
-        }
+        Stage::Waits(reason) => return waits_page(&reason),
     };
     let told = async {
         let wanted = Wanted::of(names).ok()?;
@@ -198,6 +190,11 @@ async fn standing_tags(source: &Source, names: &[Glob]) -> Response {
         Some(page) => json_page(StatusCode::OK, &page),
         None => (StatusCode::SERVICE_UNAVAILABLE, "the gateway stops\n").into_response(),
     }
+}
+
+fn waits_page(reason: &str) -> Response {
+    let waits = json!({ "waits_for_outbox": reason });
+    json_page(StatusCode::SERVICE_UNAVAILABLE, &waits)
 }
 
 fn json_page(status: StatusCode, page: &serde_json::Value) -> Response {

@@ -7,11 +7,13 @@ use std::collections::HashMap;
 use prometheus::{Gauge, GaugeVec, Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, Registry};
 
 mod families;
+mod health;
 mod reading;
 mod source;
 mod stations;
 
 use families::{LATENCY_BUCKETS, counter, counter_vec, float_vec, forecast, gauge, histogram, histogram_vec};
+pub use health::{HEALTHY_SERVICE_LEVEL, server_state_name};
 pub use reading::{Reading, RoundTrips};
 use source::SourceFamilies;
 pub use source::{Setting, SourceMetrics, Traffic, Words};

@@ -6,20 +6,26 @@ use anyhow::{Context, Result, ensure};
 use floorgate_tests::{Folder, Patience, Process, binary};
 use serde_json::Value;
 
-#[test]
-fn the_benchmark_measures_the_whole_way_and_both_halves() -> Result<()> {
+/// Has it measure something for two seconds on a cold broker. What it wrote, and what it printed.
+fn measure(what: &[&str]) -> Result<(Value, String)> {
     let folder = Folder::new("benchmark")?;
     let file = folder.path().join("result.json");
     let mut command = Command::new(binary("bench")?);
     command
-        .args(["--scenario", "1k", "--scenario", "modbus"])
-        .args(["--runs", "1", "--seconds", "2", "--cold", "--json"])
+        .args(what)
+        .args(["--seconds", "2", "--cold", "--json"])
         .arg(&file);
     let mut bench = Process::start("bench", &command, &folder.path().join("bench.log"))?;
     let status = bench.wait(Patience::Long.duration() * 4)?;
     let output = bench.output()?;
     ensure!(status.success(), "{status}: {output}");
-    let result: Value = serde_json::from_str(&std::fs::read_to_string(&file)?)?;
+    let result = serde_json::from_str(&std::fs::read_to_string(&file)?)?;
+    Ok((result, output))
+}
+
+#[test]
+fn the_benchmark_measures_the_whole_way_and_both_halves() -> Result<()> {
+    let (result, _) = measure(&["--scenario", "1k", "--scenario", "modbus", "--runs", "1"])?;
     let run = |scenario: usize| &result["scenarios"][scenario]["runs"][0];
     for (scenario, way, rate) in [
         (0, "gateway", 1_000.0),
@@ -69,17 +75,7 @@ fn a_benchmark_whose_runs_fail_is_no_success() -> Result<()> {
 
 #[test]
 fn the_benchmark_measures_tags_that_do_not_change() -> Result<()> {
-    let folder = Folder::new("benchmark")?;
-    let file = folder.path().join("result.json");
-    let mut command = Command::new(binary("bench")?);
-    command
-        .args(["--rest", "--seconds", "2", "--cold", "--json"])
-        .arg(&file);
-    let mut bench = Process::start("bench", &command, &folder.path().join("bench.log"))?;
-    let status = bench.wait(Patience::Long.duration() * 4)?;
-    let output = bench.output()?;
-    ensure!(status.success(), "{status}: {output}");
-    let result: Value = serde_json::from_str(&std::fs::read_to_string(&file)?)?;
+    let (result, _) = measure(&["--rest"])?;
     let rest = &result["rests"][0];
     let number = |name: &str| rest[name].as_f64().with_context(|| format!("{name}: {result}"));
     ensure!(rest["tags"] == 100_000, "{rest}");
@@ -93,17 +89,7 @@ fn the_benchmark_measures_tags_that_do_not_change() -> Result<()> {
 
 #[test]
 fn the_benchmark_measures_a_modbus_link_beside_a_bare_loop_and_a_dead_unit() -> Result<()> {
-    let folder = Folder::new("benchmark")?;
-    let file = folder.path().join("result.json");
-    let mut command = Command::new(binary("bench")?);
-    command
-        .args(["--modbus-link", "--seconds", "2", "--cold", "--json"])
-        .arg(&file);
-    let mut bench = Process::start("bench", &command, &folder.path().join("bench.log"))?;
-    let status = bench.wait(Patience::Long.duration() * 4)?;
-    let output = bench.output()?;
-    ensure!(status.success(), "{status}: {output}");
-    let result: Value = serde_json::from_str(&std::fs::read_to_string(&file)?)?;
+    let (result, output) = measure(&["--modbus-link"])?;
     let link = &result["links"][0];
     let share = link["share"].as_f64().with_context(|| result.to_string())?;
     // How near to one, and how calm, is the machine's business.

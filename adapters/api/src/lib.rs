@@ -42,7 +42,9 @@ pub use secret::{NoCredentials, SecretFile};
 pub use survey::{Point, PointKind, Role, Scalar, Survey};
 pub use traffic::Counted;
 
-pub use floorgate_metrics::{Attempt, SourceMetrics, StationState, Traffic};
+pub use floorgate_metrics::{
+    Attempt, HEALTHY_SERVICE_LEVEL, SourceMetrics, StationState, Traffic, server_state_name,
+};
 pub use floorgate_sample::{
     Answer, Continuity, GapScope, Happening, Notice, Quality, QualityClass, RequestId, Sample, SourceId,
     TagId, Timestamp, Value,

@@ -4,6 +4,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use floorgate_adapter_api::HEALTHY_SERVICE_LEVEL;
 use futures_util::StreamExt;
 use opcua::client::SessionPollResult;
 use opcua::types::{ReadValueId, TimestampsToReturn, VariableId, Variant};
@@ -13,8 +14,6 @@ use crate::connection::{self, Connection, Target};
 use crate::plan::Plan;
 use crate::server::{read, reason};
 
-/// Service levels from here on are healthy, and a client is to stay (OPC 10000-4 §6.6.2.4.2).
-pub const HEALTHY: u8 = 200;
 /// How long the gateway stays after it went to a server for its level, so that two that change places do not take it along.
 const STAY: Duration = Duration::from_mins(1);
 /// How often the others are asked while the present one is not healthy.
@@ -119,7 +118,11 @@ impl Rivals {
             tokio::time::sleep_until(until.into()).await;
         }
         loop {
-            let Ok(present) = level.wait_for(|level| *level < HEALTHY).await.map(|level| *level) else {
+            let Ok(present) = level
+                .wait_for(|level| *level < HEALTHY_SERVICE_LEVEL)
+                .await
+                .map(|level| *level)
+            else {
                 return std::future::pending().await;
             };
             let mut best: Option<(usize, u8)> = None;

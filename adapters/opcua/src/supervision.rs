@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use floorgate_adapter_api::{SourceMetrics, Timestamp};
+use floorgate_adapter_api::{HEALTHY_SERVICE_LEVEL, SourceMetrics, Timestamp, server_state_name};
 use opcua::client::Session;
 use opcua::types::{DataValue, Error, ReadValueId, StatusCode, TimestampsToReturn, VariableId, Variant};
 use tokio::sync::watch;
@@ -14,7 +14,7 @@ use crate::pki;
 use crate::plan::Plan;
 use crate::publish::is_lost;
 use crate::reason::Reason;
-use crate::redundancy::{self, HEALTHY, level_of};
+use crate::redundancy::{self, level_of};
 use crate::server::{read, reason};
 use crate::settings::Policy;
 use crate::source::Link;
@@ -26,18 +26,6 @@ const LOOK: Duration = Duration::from_secs(2);
 const ASK_AGAIN: Duration = Duration::from_mins(10);
 /// How often the end of a certificate is warned about.
 const WARN: Duration = Duration::from_hours(24);
-
-/// The states of a server (OPC 10000-5 §12.6).
-const STATES: [&str; 8] = [
-    "Running",
-    "Failed",
-    "NoConfiguration",
-    "Suspended",
-    "Shutdown",
-    "Test",
-    "CommunicationFault",
-    "Unknown",
-];
 
 /// Asks the server for its state now and then, and cuts a connection on which no answer comes. Shows its service level.
 pub async fn keep_alive(
@@ -132,8 +120,7 @@ fn health(values: &[DataValue]) -> (i32, u8) {
 fn tell_health(plan: &Plan, before: (i32, u8), now: (i32, u8)) {
     let source = &plan.name;
     if before.0 != now.0 {
-        let name = usize::try_from(now.0).ok().and_then(|state| STATES.get(state));
-        let name = name.copied().unwrap_or("of no known name");
+        let name = server_state_name(now.0.into()).unwrap_or("of no known name");
         if now.0 == 0 {
             tracing::info!(source, "the server is running again");
         } else {
@@ -145,12 +132,12 @@ fn tell_health(plan: &Plan, before: (i32, u8), now: (i32, u8)) {
             );
         }
     }
-    match (before.1 < HEALTHY, now.1 < HEALTHY) {
+    match (before.1 < HEALTHY_SERVICE_LEVEL, now.1 < HEALTHY_SERVICE_LEVEL) {
         (false, true) => tracing::warn!(
             source,
             level = now.1,
             see = "opcua-server-not-healthy",
-            "the server's service level is below {HEALTHY}"
+            "the server's service level is below {HEALTHY_SERVICE_LEVEL}"
         ),
         (true, false) => tracing::info!(
             source,

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Args;
+use floorgate_metrics::HEALTHY_SERVICE_LEVEL;
 use floorgate_sample::Timestamp;
 use globset::Glob;
 
@@ -38,8 +39,6 @@ or smaller than the source's settings say, when refused tags are tried again, an
 
 /// Seconds by which an interval that was rounded may differ from what was asked for.
 const ROUNDING: f64 = 0.000_5;
-/// A server with a service level below this is not healthy (OPC 10000-4 §6.6.2.4.2).
-const HEALTHY: i64 = 200;
 /// How often it is asked when it is watched.
 const EVERY: Duration = Duration::from_secs(1);
 
@@ -282,7 +281,7 @@ fn words(row: &SourceRow, now: Timestamp) -> String {
     let level = row
         .server
         .as_ref()
-        .filter(|server| server.service_level < HEALTHY);
+        .filter(|server| server.service_level < i64::from(HEALTHY_SERVICE_LEVEL));
     let level = level.map(|server| format!("the server's service level is {}", server.service_level));
     let retry = row.failed_tags_retry.as_ref();
     let retry = retry.map(|retry| match ahead(&retry.at, now) {

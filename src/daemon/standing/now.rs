@@ -26,14 +26,15 @@ pub struct TagNow {
 /// The tags that are wanted.
 pub fn tags_now(core: &Core, wanted: &Wanted) -> Vec<TagNow> {
     let plan = core.plan();
-    let is_wanted = |tag: TagId| plan.tags.get(tag.index()).is_some_and(|tag| wanted.has(&tag.key));
+    let is_wanted: Vec<bool> = plan.tags.iter().map(|tag| wanted.has(&tag.key)).collect();
+    let is_wanted = |tag: TagId| is_wanted.get(tag.index()) == Some(&true);
     let standing = core.standing().filter(|sample| is_wanted(sample.tag));
     let mut standing: HashMap<TagId, Sample> = standing.map(|sample| (sample.tag, sample)).collect();
     let good = core.last_good_values().filter(|(tag, ..)| is_wanted(*tag));
     let mut good: HashMap<TagId, (Value, Option<Timestamp>)> =
         good.map(|(tag, value, at)| (tag, (value.clone(), at))).collect();
     let tags = (0..).map(TagId).zip(&plan.tags);
-    let tags = tags.filter(|(_, tag)| wanted.has(&tag.key));
+    let tags = tags.filter(|(number, _)| is_wanted(*number));
     tags.map(|(number, tag)| TagNow {
         key: Arc::clone(&tag.key),
         source: tag.source,

@@ -1,7 +1,9 @@
 //! A source as it is told: to `floorgate sources`, as JSON, and by `/status`.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
+use floorgate_metrics::server_state_name;
 use serde::{Deserialize, Serialize};
 
 /// A source.
@@ -131,6 +133,16 @@ pub struct ServerRow {
     pub clock_skew_s: Option<f64>,
 }
 
+impl ServerRow {
+    /// Its state in the standard's words, or as its number.
+    pub fn name(&self) -> Cow<'static, str> {
+        match server_state_name(self.state) {
+            Some(name) => name.into(),
+            None => self.state.to_string().into(),
+        }
+    }
+}
+
 /// A tag as it is now.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct TagRow {
@@ -168,26 +180,6 @@ pub struct LastGoodRow {
     pub value: serde_json::Value,
     /// When it came to be, where the device says that.
     pub at: Option<String>,
-}
-
-impl ServerRow {
-    /// Its state in the standard's words (OPC 10000-5 §12.6).
-    pub fn name(&self) -> String {
-        const STATES: [&str; 8] = [
-            "Running",
-            "Failed",
-            "NoConfiguration",
-            "Suspended",
-            "Shutdown",
-            "Test",
-            "CommunicationFault",
-            "Unknown",
-        ];
-        let name = usize::try_from(self.state)
-            .ok()
-            .and_then(|state| STATES.get(state));
-        name.map_or_else(|| self.state.to_string(), |name| (*name).to_owned())
-    }
 }
 
 /// A tag that is not good by its device's word.
