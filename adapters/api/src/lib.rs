@@ -46,8 +46,8 @@ pub use floorgate_metrics::{
     Attempt, HEALTHY_SERVICE_LEVEL, SourceMetrics, StationState, Traffic, server_state_name,
 };
 pub use floorgate_sample::{
-    Answer, Continuity, GapScope, Happening, Notice, Quality, QualityClass, RequestId, Sample, SourceId,
-    TagId, Timestamp, Value,
+    Answer, Continuity, GapScope, Happening, Notice, Quality, QualityClass, Reason, RequestId, Sample,
+    SourceId, TagId, Timestamp, Value,
 };
 pub use floorgate_yaml::{Node, NodeKind, Problems, Span, Spanned, decode};
 pub use tokio_util::sync::CancellationToken;
