@@ -19,6 +19,7 @@
 // A failed expectation is the kit's way to report: every function here may panic.
 #![allow(clippy::missing_panics_doc)]
 
+mod continuity;
 mod figures;
 mod harness;
 mod memory;
@@ -34,6 +35,9 @@ use std::time::Duration;
 
 use crate::{Adapter, QualityClass, Value};
 
+pub use continuity::{
+    a_peer_that_stands_still_is_lost_and_comes_back, the_next_process_goes_on_or_says_what_is_missing,
+};
 pub use figures::the_runbooks_figures_hold;
 pub use harness::{AMPLE, Answered, Demands, Planned, Running, Seen, plan, plan_demands};
 pub use memory::memory_is_bounded;
@@ -63,6 +67,9 @@ pub trait Rig: Send {
     /// waits for room, and what is read next; more where the peer is asked for several things at once.
     const HELD: usize = 3;
 
+    /// Whether the adapter tries again by itself while its peer is away, and does not only wait to be called.
+    const TRIES_AGAIN: bool = true;
+
     /// The adapter under test.
     fn adapter(&self) -> Box<dyn Adapter>;
 
@@ -84,6 +91,12 @@ pub trait Rig: Send {
 
     /// Stops the peer as a fault would: connections break and new ones are refused.
     fn stop(&mut self) -> impl Future<Output = ()> + Send;
+
+    /// Has the peer stand still: connections stay open, and nothing is answered on any of them. One without connections is stopped.
+    fn freeze(&mut self) -> impl Future<Output = ()> + Send;
+
+    /// Has it go on. A tag that was set meanwhile has its last value.
+    fn thaw(&mut self) -> impl Future<Output = ()> + Send;
 
     /// Sets a tag. While the peer is stopped the value is kept for the next start.
     fn set(&mut self, tag: usize, value: i16) -> impl Future<Output = ()> + Send;
@@ -121,6 +134,8 @@ macro_rules! conformance_tests {
             changes_arrive_in_order,
             tells_a_loss_once_with_a_reason,
             returns_after_a_loss_with_the_hole_marked,
+            the_next_process_goes_on_or_says_what_is_missing,
+            a_peer_that_stands_still_is_lost_and_comes_back,
             waits_for_a_peer_that_is_not_there_yet,
             refused_tag_is_bad_alone,
             back_pressure_stops_reading,

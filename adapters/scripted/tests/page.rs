@@ -57,6 +57,10 @@ impl Device {
         ready(())
     }
 
+    fn stands_still(&mut self, still: bool) {
+        self.failing.extend(still.then_some(0));
+    }
+
     fn set(&mut self, tag: usize, value: i16) {
         self.values.push((tag, value));
     }
@@ -85,6 +89,8 @@ impl floorgate_adapter_api::conformance::Rig for PumpRig {
     fn shown(&self, _: usize, value: i16) -> Value { Value::Int(value.into()) }
     async fn start(&mut self) { self.device.start().await }
     async fn stop(&mut self) { self.device.stop().await }
+    async fn freeze(&mut self) { self.device.stands_still(true) }
+    async fn thaw(&mut self) { self.device.stands_still(false) }
     async fn set(&mut self, tag: usize, value: i16) { self.device.set(tag, value) }
     const SPOILT: &'static [QualityClass] = &[QualityClass::Bad];
     async fn spoil(&mut self, tag: usize, _: QualityClass) { self.device.fails_at(tag) }

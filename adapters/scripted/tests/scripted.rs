@@ -18,6 +18,8 @@ impl StageRig {
 }
 
 impl Rig for StageRig {
+    const TRIES_AGAIN: bool = false;
+
     fn adapter(&self) -> Box<dyn Adapter> {
         Box::new(Scripted::on(Arc::clone(&self.0)))
     }
@@ -44,6 +46,14 @@ impl Rig for StageRig {
 
     async fn stop(&mut self) {
         self.0.stop();
+    }
+
+    async fn freeze(&mut self) {
+        self.0.stop();
+    }
+
+    async fn thaw(&mut self) {
+        self.0.start();
     }
 
     async fn set(&mut self, tag: usize, value: i16) {

@@ -1,6 +1,6 @@
 //! A source that runs as the gateway would run it, and everything that came from it.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::path::Path;
 use std::time::Duration;
 
@@ -58,6 +58,12 @@ impl Seen {
     #[must_use]
     pub fn is_offline(&self) -> bool {
         matches!(self, Self::Notice(Notice::Offline { .. }))
+    }
+
+    /// Whether the source says that nothing is known of its tags.
+    #[must_use]
+    pub fn is_away(&self) -> bool {
+        matches!(self, Self::Notice(Notice::Offline { .. } | Notice::Stale { .. }))
     }
 
     /// Whether this says that changes of the tag may have been missed.
@@ -229,6 +235,11 @@ impl Planned {
     /// Starts a run with room for `capacity` samples in the intake.
     #[must_use]
     pub fn run(&self, capacity: u32) -> Running {
+        self.run_after(HashMap::new(), capacity)
+    }
+
+    /// The same for a process that finds these bookmarks.
+    pub(super) fn run_after(&self, bookmarks: HashMap<String, String>, capacity: u32) -> Running {
         let (sender, from_source) = std::sync::mpsc::channel();
         let (to_test, received) = tokio::sync::mpsc::unbounded_channel();
         // The intake delivers to a thread, as in the gateway. What waits in the second channel still holds its
@@ -245,7 +256,7 @@ impl Planned {
         let (requester, requests) = requests(64);
         let context = SourceContext {
             name: "peer".to_owned(),
-            bookmarks: Bookmarks::default(),
+            bookmarks: Bookmarks::new(bookmarks.clone()),
             intake: intake(capacity, sender, |batch, admission| (batch, admission)).for_source(SourceId(7)),
             stop: stop.clone(),
             metrics: metrics.clone(),
@@ -262,6 +273,7 @@ impl Planned {
             stop,
             metrics,
             task,
+            bookmarks,
             drop_receipts: false,
             patience: self.patience,
         }
@@ -280,6 +292,7 @@ pub struct Running {
     /// The source's metrics.
     pub metrics: SourceMetrics,
     task: JoinHandle<()>,
+    bookmarks: HashMap<String, String>,
     /// Receipts are dropped unfired, as when the gateway could not store a batch.
     pub drop_receipts: bool,
     patience: Duration,
@@ -329,6 +342,9 @@ impl Running {
             self.waiting.extend(batch.notices.into_iter().map(Seen::Notice));
             self.waiting.extend(batch.samples.into_iter().map(Seen::Sample));
         }
+        for bookmark in batch.bookmarks {
+            self.bookmarks.insert(bookmark.name.to_owned(), bookmark.text);
+        }
         if let Some(receipt) = batch.receipt
             && !self.drop_receipts
         {
@@ -336,6 +352,25 @@ impl Running {
         }
         drop(admission);
         true
+    }
+
+    /// What a process finds that comes after this one.
+    pub(super) fn bookmarks(&self) -> HashMap<String, String> {
+        self.bookmarks.clone()
+    }
+
+    /// Waits until the source's metrics are so. What arrives meanwhile is kept.
+    pub(super) async fn until_metrics(&mut self, what: &str, is_so: impl Fn(&SourceMetrics) -> bool) {
+        let deadline = tokio::time::Instant::now() + self.patience;
+        while !is_so(&self.metrics) {
+            assert!(
+                tokio::time::Instant::now() < deadline,
+                "{what}: not within {:?}",
+                self.patience
+            );
+            let soon = tokio::time::Instant::now() + Duration::from_millis(5);
+            self.receive(soon.min(deadline)).await;
+        }
     }
 
     /// Asks for tags; the number of the request.

@@ -57,6 +57,14 @@ impl Rig for PlcRig {
         self.server.stop().await;
     }
 
+    async fn freeze(&mut self) {
+        self.device.unit(1, |unit| unit.silent = true);
+    }
+
+    async fn thaw(&mut self) {
+        self.device.unit(1, |unit| unit.silent = false);
+    }
+
     async fn set(&mut self, tag: usize, value: i16) {
         let place = 100 + u16::try_from(tag).expect("few tags");
         self.device.unit(1, |unit| {

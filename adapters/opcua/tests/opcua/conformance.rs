@@ -7,11 +7,14 @@ use floorgate_adapter_api::{Adapter, QualityClass, Value};
 use floorgate_adapter_opcua::{OpcUa, pki};
 use opcua::types::{DataValue, DateTime, StatusCode};
 
+use crate::proxy::Proxy;
 use crate::run::{Folder, addresses, settings};
 use crate::server::{Manner, PLANT, TestServer};
 
 struct PlantRig {
     server: TestServer,
+    /// Where it can be made to stand still.
+    proxy: Proxy,
     folder: Folder,
 }
 
@@ -21,7 +24,12 @@ impl PlantRig {
         // Making a key takes a second without optimisation, and the promises are about what comes after.
         pki::init(&folder.0.join("pki"), "urn:test:gateway", &[]).unwrap();
         let server = TestServer::reserved(Manner::default()).await;
-        Self { server, folder }
+        let proxy = Proxy::to(server.port).await;
+        Self {
+            server,
+            proxy,
+            folder,
+        }
     }
 }
 
@@ -37,7 +45,7 @@ impl Rig for PlantRig {
     }
 
     fn settings(&self) -> String {
-        settings(self.server.port, &format!("queue_size: {QUEUE}\n"))
+        settings(self.proxy.port, &format!("queue_size: {QUEUE}\n"))
     }
 
     fn address(&self, tag: usize) -> String {
@@ -58,6 +66,14 @@ impl Rig for PlantRig {
 
     async fn stop(&mut self) {
         self.server.kill();
+    }
+
+    async fn freeze(&mut self) {
+        self.proxy.freeze(true);
+    }
+
+    async fn thaw(&mut self) {
+        self.proxy.freeze(false);
     }
 
     async fn set(&mut self, tag: usize, value: i16) {
