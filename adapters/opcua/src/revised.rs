@@ -101,6 +101,21 @@ impl Revised {
     }
 }
 
+/// Exports how long the server keeps a session without a request, and warns where that is less than was asked for.
+pub fn tell_session(timeout: Duration, plan: &Plan, metrics: &SourceMetrics) {
+    let asked = plan.settings.session_timeout.get().as_secs_f64();
+    let timeout = timeout.as_secs_f64();
+    metrics.revised("session_timeout", asked, timeout);
+    if timeout + ROUNDING / 1e3 < asked {
+        tracing::warn!(
+            source = plan.name,
+            see = "opcua-intervals-revised",
+            "the server keeps a session for {timeout:.0} s without a request, not for {asked:.0} s: after a longer loss there is a new one, and \
+             changes may be missed"
+        );
+    }
+}
+
 /// Whether the tags of a subscription were given a slow interval of their own: what is late then is meant to be.
 fn is_slow_on_purpose(plan: &Plan, asked: Duration) -> bool {
     asked >= SLOW && asked != plan.settings.publishing_interval.get()

@@ -30,10 +30,15 @@ impl Warnings {
 
     /// The lines since the last call that are of what the server made of something.
     fn take(&self) -> Vec<String> {
+        let is_of_revision = |line: &String| line.contains("revised") || line.contains("200 ms");
+        self.take_all().into_iter().filter(is_of_revision).collect()
+    }
+
+    /// All lines since the last call.
+    fn take_all(&self) -> Vec<String> {
         let bytes = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
         let text = String::from_utf8(bytes).unwrap();
-        let is_of_revision = |line: &&str| line.contains("revised") || line.contains("200 ms");
-        text.lines().filter(is_of_revision).map(str::to_owned).collect()
+        text.lines().map(str::to_owned).collect()
     }
 }
 
@@ -86,6 +91,7 @@ async fn what_a_server_revises_is_exported_and_warned_of() {
         longest_queue: 5,
         // Of 400 ms each.
         longest_life: 20,
+        longest_session: Duration::from_secs(45),
         ..Manner::default()
     })
     .await;
@@ -95,9 +101,11 @@ async fn what_a_server_revises_is_exported_and_warned_of() {
     run.shows(1, 0).await;
     assert_eq!(exported(&run), [Some(0.4), Some(0.25), Some(5.0)]);
     assert_eq!(run.revised("subscription_lifetime"), Some(8.0));
+    assert_eq!(run.revised("session_timeout"), Some(45.0));
     // 30 intervals, which were to be of 10 ms.
     assert_eq!(run.revised("keep_alive"), Some(12.0));
     let told = [
+        "the server keeps a session for 45 s without a request, not for 120 s",
         "the server revised the publishing interval from 10ms to 400ms",
         "the publishing interval of 400ms alone makes changes late by 200 ms and more",
         "the server gives a sign of life of a subscription every 12.0 s, not every 0.3 s: a silent one is noticed within twice that",
@@ -138,6 +146,7 @@ async fn a_server_that_does_as_it_is_asked_is_not_warned_of() {
     let mut run = Run::new(&folder, &settings(server.port, ""), &[tag]);
     run.shows(0, 0).await;
     assert_eq!(exported(&run), [Some(0.01), Some(0.19), Some(7.0)]);
+    assert_eq!(run.revised("session_timeout"), Some(120.0));
     assert_told(&warnings.take(), &[]);
     run.stop().await;
 }
@@ -210,6 +219,34 @@ async fn what_holds_on_a_resumed_connection_is_not_warned_of_again() {
     run.shows(1, 0).await;
     assert_eq!(exported(&run), exports);
     assert_told(&warnings.take(), &[]);
+    run.stop().await;
+}
+
+#[tokio::test]
+async fn a_session_is_given_up_when_the_server_has_ended_it() {
+    let mut server = TestServer::started(Manner {
+        longest_session: Duration::from_secs(1),
+        ..Manner::default()
+    })
+    .await;
+    let folder = Folder::new();
+    let (warnings, _heard) = Warnings::heard();
+    let mut run = Run::new(&folder, &settings(server.port, ""), &addresses(1));
+    run.shows(0, 0).await;
+    assert_eq!(run.revised("session_timeout"), Some(1.0));
+    server.kill();
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
+    let mut told = Vec::new();
+    // From there on its endpoints are asked for again.
+    while !told.iter().any(|line: &String| line.contains("not connected to")) {
+        assert!(tokio::time::Instant::now() < deadline, "{told:#?}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        told.extend(warnings.take_all());
+    }
+    assert!(
+        told.iter().any(|line| line.contains("cannot reconnect")),
+        "{told:#?}"
+    );
     run.stop().await;
 }
 
