@@ -155,6 +155,7 @@ impl Connected<'_> {
     /// Logs and exports what the server made of what was asked for all subscriptions and their items. Warns where it is not what was asked for or
     /// too slow for the promise, once until it changes.
     pub fn report_revisions(&mut self) {
+        self.report_tag_settings();
         let (plan, metrics) = (self.plan, &self.outlet.metrics);
         let subscriptions = &self.state.subscriptions;
         let Some(slowest) = subscriptions.iter().max_by_key(|s| s.publishing) else {
@@ -250,6 +251,7 @@ mod tests {
                 last: 0,
                 tags: Vec::new(),
                 items: Vec::new(),
+                made: Vec::new(),
                 asked: Duration::ZERO,
                 is_of_conditions: false,
                 told: None,

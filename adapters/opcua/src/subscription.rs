@@ -16,6 +16,7 @@ use crate::plan::Plan;
 use crate::publish::is_lost;
 use crate::revised::{Revised, Revisions};
 use crate::structure::Types;
+use crate::tag_settings::Made;
 use crate::takeover::Trial;
 
 /// Most values that one notification message may hold; a server with more sends several.
@@ -39,6 +40,8 @@ pub struct Subscription {
     pub tags: Vec<u32>,
     /// The server's numbers of their items, in the same order.
     pub items: Vec<u32>,
+    /// What the server made of each, in the same order; `None` where an earlier process made it and did not say.
+    pub made: Vec<Option<Made>>,
     /// The publishing interval that was asked for, which all of its tags have.
     pub asked: Duration,
     /// Whether its tags tell conditions; all do, or none.
@@ -299,6 +302,7 @@ impl State {
             last: 0,
             tags: Vec::new(),
             items: Vec::new(),
+            made: Vec::new(),
             asked: publishing,
             is_of_conditions,
             told: self.heard,

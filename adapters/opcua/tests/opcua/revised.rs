@@ -68,7 +68,7 @@ fn exported(run: &Run) -> [Option<f64>; 3] {
     ["publishing_interval", "sampling_interval", "queue_size"].map(|setting| run.revised(setting))
 }
 
-fn address(number: usize, more: &str) -> String {
+pub fn address(number: usize, more: &str) -> String {
     format!("{{node: 'nsu={PLANT};s={}', {more}}}", node_name(number))
 }
 
@@ -251,10 +251,12 @@ async fn a_session_is_given_up_when_the_server_has_ended_it() {
 }
 
 /// The layout as it was stored before it held what the server revised.
-fn of_earlier_version(layout: &str) -> String {
+pub fn of_earlier_version(layout: &str) -> String {
     let mut layout: serde_json::Value = serde_json::from_str(layout).unwrap();
     for subscription in layout["subscriptions"].as_array_mut().unwrap() {
-        subscription.as_object_mut().unwrap().remove("revisions").unwrap();
+        for since in ["revisions", "made"] {
+            subscription.as_object_mut().unwrap().remove(since).unwrap();
+        }
     }
     layout.to_string()
 }
