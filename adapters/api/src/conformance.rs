@@ -19,6 +19,7 @@
 // A failed expectation is the kit's way to report: every function here may panic.
 #![allow(clippy::missing_panics_doc)]
 
+mod figures;
 mod harness;
 mod memory;
 mod promises;
@@ -33,6 +34,7 @@ use std::time::Duration;
 
 use crate::{Adapter, QualityClass, Value};
 
+pub use figures::the_runbooks_figures_hold;
 pub use harness::{AMPLE, Answered, Demands, Planned, Running, Seen, plan, plan_demands};
 pub use memory::memory_is_bounded;
 pub use promises::{

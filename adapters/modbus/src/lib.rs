@@ -25,6 +25,8 @@ mod plan_tests;
 mod planner;
 mod poll;
 pub mod probe;
+#[cfg(test)]
+mod runbook_tests;
 mod settings;
 mod snapshot;
 mod tls;

@@ -16,7 +16,7 @@ const BAD_SERVER_TOO_BUSY: Quality = Quality(0x80EE_0000);
 const BAD_NOT_SUPPORTED: Quality = Quality(0x803D_0000);
 
 /// The first pause after a failure, before chance spreads it over up to twice its length.
-const FIRST_PAUSE: Duration = Duration::from_millis(50);
+pub(crate) const FIRST_PAUSE: Duration = Duration::from_millis(50);
 
 /// What an exception means for what was asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -8,9 +8,9 @@ use opcua::types::{DataValue, Variant};
 use crate::value::time_of;
 
 /// In seconds, the difference from which on it is warned about.
-const MOST: f64 = 5.0;
+pub const MOST: f64 = 5.0;
 /// A difference below this one is none: some servers set their time only once a second, and one that is just at the limit is not told again and again.
-const WELL: f64 = 4.0;
+pub const WELL: f64 = 4.0;
 
 /// What is known of the clock of a server.
 #[derive(Debug, Default)]

@@ -24,7 +24,9 @@ use crate::transport::{Cutter, Limited, LimitedConnector};
 /// Binary encoding over UA TCP (OPC 10000-7), the only transport spoken here.
 const BINARY_TRANSPORT: &str = "uatcp-uasc-uabinary";
 /// Largest message that is taken: 5,000 notifications of long texts fit, a hostile server cannot fill the memory.
-const MOST_MESSAGE_BYTES: usize = 16 << 20;
+pub const MOST_MESSAGE_BYTES: usize = 16 << 20;
+/// Longest text, in bytes.
+pub const MOST_TEXT_BYTES: usize = 1 << 20;
 /// Most chunks of 64 KiB in a message.
 const MOST_CHUNKS: usize = 256;
 /// The same of the list of endpoints, which comes before the server has proved who it is.
@@ -294,8 +296,8 @@ fn client(
         .max_message_size(most_bytes)
         .max_chunk_count(most_chunks)
         .max_array_length(MOST_ELEMENTS)
-        .max_string_length(1 << 20)
-        .max_byte_string_length(16 << 20)
+        .max_string_length(MOST_TEXT_BYTES)
+        .max_byte_string_length(MOST_MESSAGE_BYTES)
         .client()
         .map_err(|errors| ConnectError::Session(errors.join(", ")))
 }

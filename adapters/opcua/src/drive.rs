@@ -18,7 +18,10 @@ use crate::source::Link;
 use crate::transport::{Cutter, LimitedConnector};
 
 /// The first pause between two attempts to connect, at least.
-const FIRST_PAUSE: Duration = Duration::from_millis(500);
+pub const FIRST_PAUSE: Duration = Duration::from_millis(500);
+/// The time in which a session comes about, in times for an answer: the channel is opened, which is hard work for small servers, the session made and
+/// activated, once more where it was another's.
+pub const ANSWERS_OF_A_SESSION: u32 = 5;
 /// How often it is looked whether an attempt to connect stands still.
 const LOOK: Duration = Duration::from_secs(1);
 
@@ -46,8 +49,7 @@ impl Driver<'_> {
         let mut lost_since: Option<Instant> = None;
         let mut connected_since = Instant::now();
         let mut pauses = pauses(plan.settings.reconnect_limit.get());
-        // The channel is opened, which is hard work for small servers, the session made and activated, once more where it was another's.
-        let limit = plan.settings.request_timeout.get() * 5;
+        let limit = plan.settings.request_timeout.get() * ANSWERS_OF_A_SESSION;
         loop {
             let event = tokio::select! {
                 event = events.next() => event,

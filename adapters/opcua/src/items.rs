@@ -306,8 +306,7 @@ impl Connected<'_> {
         if let Some(place) = self.state.subscriptions.iter().position(has_room) {
             return Ok(place);
         }
-        let revised = self.state.create(self.session, self.plan, group).await?;
-        revised.tell("made", self.plan, &self.outlet.metrics);
+        self.make_subscription(group).await?;
         Ok(self.state.subscriptions.len() - 1)
     }
 

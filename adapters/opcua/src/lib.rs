@@ -59,6 +59,8 @@ mod recovery;
 mod redundancy;
 mod refresh;
 mod revised;
+#[cfg(test)]
+mod runbook_tests;
 mod server;
 mod settings;
 mod snapshot;

@@ -7,9 +7,14 @@
 //! - **Siemens S7-1500**: the same entry; the shortest publishing and sampling intervals are set in the CPU's project, and the manual's examples have
 //!   200 ms (*Communication*, function manual, A5E03735815, "Using the S7-1500 as an OPC UA server"). A CPU that cannot keep up says `GoodOverload`.
 //! - **Kepware**: 128 sessions, of 60 s at most unless the project says otherwise (*OPC UA project properties* of the product's manual).
-//! - **Ignition** (Eclipse Milo): 10,000 monitored items in one request; united-manufacturing-hub/benthos-umh, `opcua_plugin/server_profiles.go`.
+//! - **Ignition** is built on Eclipse Milo, whose limits it reports (united-manufacturing-hub/benthos-umh, `opcua_plugin/server_profiles.go`): sessions of 2 min at
+//!   most, 100 of them, and no limit of subscriptions or items. eclipse/milo, `OpcUaServerConfigLimits.java`; what becomes of subscriptions whose session
+//!   ended: its issue 1570.
 //! - **Prosys**: subscriptions of many thousands of items make the Simulation Server stop answering; the same file.
-//! - **Beckhoff, CODESYS**: nothing that would hold for every project was found. The name is taken, so that what will be known can be used.
+//! - **CODESYS**: nodes are sampled every 100 ms at most unless the controller's settings say otherwise (`ItemMinSamplingRate`), 100 sessions, 100 nodes in one read.
+//!   *OPC UA Server Configuration Settings*, online help of the product. That it does not give subscriptions over: vogler75/automation-gateway, issue 8.
+//! - **Beckhoff** (TF6100): no limits are published. The server asks the PLC by ADS each sampling interval that a client asks for (*Optimizations*, manual of the
+//!   product). The name is taken, so that what will be known can be used.
 
 use std::time;
 
@@ -55,7 +60,16 @@ fn known(profile: Profile) -> Known {
             items_per_subscription: Some(800),
             ..Known::default()
         },
-        Profile::Ignition | Profile::Beckhoff | Profile::Codesys => Known::default(),
+        Profile::Ignition => Known {
+            session_timeout: Some(Duration::from_secs(120)),
+            ..Known::default()
+        },
+        Profile::Codesys => Known {
+            publishing_interval: Some(Duration::from_millis(100)),
+            sampling_interval: Some(Duration::from_millis(100)),
+            ..Known::default()
+        },
+        Profile::Beckhoff => Known::default(),
     }
 }
 
@@ -212,7 +226,11 @@ mod tests {
             ),
             ("ignition", plain, None),
             ("beckhoff", plain, None),
-            ("codesys", plain, None),
+            (
+                "codesys",
+                (millis(100), Some(millis(100)), plain.2, plain.3, plain.4, plain.5),
+                None,
+            ),
             ("prosys", (plain.0, plain.1, 800, plain.3, plain.4, plain.5), None),
         ];
         for (name, expected, most) in known {

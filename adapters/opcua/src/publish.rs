@@ -36,7 +36,7 @@ const REQUESTS_PER_SUBSCRIPTION: usize = 3;
 /// Publish requests in flight at most; each may hold a message in memory.
 const MOST_REQUESTS: usize = 20;
 /// The pause between two looks at subscriptions of which one may be silent.
-const CHECK: Duration = Duration::from_millis(250);
+pub const CHECK: Duration = Duration::from_millis(250);
 /// Pause after a publish request that failed for another reason than a lost connection.
 const FAILURE_PAUSE: Duration = Duration::from_millis(250);
 

@@ -17,7 +17,7 @@ use crate::server::{read, reason};
 /// How long the gateway stays after it went to a server for its level, so that two that change places do not take it along.
 const STAY: Duration = Duration::from_mins(1);
 /// How often the others are asked while the present one is not healthy.
-const ASK: Duration = Duration::from_secs(10);
+pub const ASK: Duration = Duration::from_secs(10);
 
 /// The servers of a source.
 #[derive(Debug)]

@@ -3,12 +3,15 @@
 use std::time::Duration;
 
 use floorgate_adapter_api::SourceMetrics;
-use opcua::types::{MonitoredItemCreateResult, MonitoringParameters};
+use opcua::client::services::ModifySubscription;
+use opcua::client::{Session, UARequest};
+use opcua::types::{Error, MonitoredItemCreateResult, MonitoringParameters};
 use serde::{Deserialize, Serialize};
 
 use crate::plan::{Plan, SLOW};
-use crate::publish::Connected;
-use crate::subscription::{State, duration};
+use crate::publish::{Connected, is_lost};
+use crate::server::reason;
+use crate::subscription::{Group, NOTIFICATIONS_PER_MESSAGE, State, Subscription, duration};
 
 /// How much slower than asked, in milliseconds, is still as asked: servers round.
 const ROUNDING: f64 = 0.5;
@@ -47,14 +50,20 @@ impl Revised {
         self.publishing * self.keep_alive * 2 + LATENESS
     }
 
+    /// Whether it gives signs of life less often than `keep_alive`, and not for its publishing interval alone.
+    fn is_rarely_heard(&self, keep_alive: Duration) -> bool {
+        self.publishing * self.keep_alive > keep_alive.max(self.publishing)
+    }
+
     /// Logs and exports it, and warns where it is not what was asked for or too slow for the promise.
     pub fn tell(&self, what: &str, plan: &Plan, metrics: &SourceMetrics) {
         self.tell_intervals(what, plan);
         let seconds = |periods: u32| (self.publishing * periods).as_secs_f64();
         let settings = &plan.settings;
-        let (asked, keep_alive) = (settings.keep_alive.get().as_secs_f64(), seconds(self.keep_alive));
+        let asked = seconds(State::keep_alive_periods(plan, self.publishing));
+        let keep_alive = seconds(self.keep_alive);
         metrics.revised("keep_alive", asked, keep_alive);
-        if keep_alive > asked.max(self.publishing.as_secs_f64()) * 2.0 {
+        if self.is_rarely_heard(settings.keep_alive.get()) {
             tracing::warn!(
                 source = plan.name,
                 see = "opcua-intervals-revised",
@@ -151,7 +160,53 @@ impl State {
     }
 }
 
+/// Has a subscription give a sign of life each so many publishing intervals.
+pub async fn modify(
+    session: &Session,
+    plan: &Plan,
+    subscription: &Subscription,
+    keep_alive: u32,
+) -> Result<Revised, Error> {
+    let asked = subscription.asked;
+    let response = ModifySubscription::new(subscription.id, session)
+        .publishing_interval(asked)
+        .max_keep_alive_count(keep_alive)
+        .max_lifetime_count(State::lifetime_periods(plan, subscription.publishing))
+        .max_notifications_per_publish(NOTIFICATIONS_PER_MESSAGE)
+        .send(session.channel())
+        .await?;
+    Ok(Revised {
+        asked,
+        publishing: duration(response.revised_publishing_interval),
+        keep_alive: response.revised_max_keep_alive_count,
+        lifetime: response.revised_lifetime_count,
+    })
+}
+
 impl Connected<'_> {
+    /// Makes a subscription for tags of a group; it is the last one afterwards. Where the server's publishing interval is a longer one, signs of life and
+    /// lifetime are asked for again in intervals of that.
+    pub async fn make_subscription(&mut self, group: Group) -> Result<(), Error> {
+        let mut revised = self.state.create(self.session, self.plan, group).await?;
+        let made = self.state.subscriptions.last_mut();
+        if let Some(made) = made.filter(|_| revised.publishing > revised.asked) {
+            let periods = State::keep_alive_periods(self.plan, revised.publishing);
+            if revised.keep_alive > periods {
+                match modify(self.session, self.plan, made, periods).await {
+                    Ok(again) => {
+                        made.publishing = again.publishing;
+                        made.patience = again.patience();
+                        revised = again;
+                    }
+                    Err(error) if is_lost(error.status()) => return Err(error),
+                    Err(error) => tracing::debug!("a subscription cannot be changed: {}", reason(&error)),
+                }
+            }
+        }
+        revised.tell("made", self.plan, &self.outlet.metrics);
+        Ok(())
+    }
+
     /// Logs and exports what the server made of what was asked for all subscriptions and their items. Warns where it is not what was asked for or
     /// too slow for the promise, once until it changes.
     pub fn report_revisions(&mut self) {
@@ -223,7 +278,8 @@ mod tests {
     use std::time::Instant;
 
     use super::*;
-    use crate::subscription::{Behind, Subscription};
+    use crate::publish::CHECK;
+    use crate::subscription::{Behind, signs_of_life};
     use crate::takeover::Trial;
 
     fn revisions(sampling_interval: f64, queue_size: u32) -> Revisions {
@@ -265,6 +321,33 @@ mod tests {
             });
         }
         state
+    }
+
+    #[test]
+    fn a_silent_subscription_is_noticed_within_twice_the_keep_alive() {
+        let millis = Duration::from_millis;
+        for keep_alive in [1_250, 2_000, 5_000, 60_000].map(millis) {
+            for publishing in [10, 50, 200, 333, 1_000].map(millis) {
+                let revised = Revised {
+                    asked: publishing,
+                    publishing,
+                    keep_alive: signs_of_life(keep_alive, publishing),
+                    lifetime: 1_000,
+                };
+                let patience = revised.patience();
+                assert!(
+                    patience + CHECK <= keep_alive * 2,
+                    "{keep_alive:?}, {publishing:?}: {patience:?}"
+                );
+                let sign = publishing * revised.keep_alive;
+                assert!(sign * 2 < patience, "one may not come");
+            }
+        }
+        assert_eq!(
+            signs_of_life(millis(300), millis(400)),
+            1,
+            "never less than one interval"
+        );
     }
 
     #[test]

@@ -74,8 +74,8 @@ pub struct Settings {
     /// How often nodes are read in mode `poll`.
     #[serde(default = "poll_interval")]
     pub poll_interval: Duration,
-    /// How often the connection is tried when nothing else is said, and at least every how often each
-    /// subscription must give a sign of life.
+    /// How often the connection is tried when nothing else is said. Each subscription is asked for a sign of life a little more often, so that one
+    /// that is silent is noticed within twice `keep_alive`.
     #[serde(default = "keep_alive")]
     pub keep_alive: Duration,
     /// How long an answer may take before the connection counts as lost. A server from which nothing at all comes for `keep_alive` after it

@@ -28,9 +28,9 @@ use crate::value::{MOST_DIMENSIONS, Unsupported, lists, shaped, value_with};
 /// Values that one structure may hold, of all structures within it.
 const MOST_VALUES: usize = 100_000;
 /// The time in which a server tells its types, in times for an answer: it takes dozens of requests, and nothing else is handed on meanwhile.
-const ANSWERS: u32 = 5;
+pub const ANSWERS: u32 = 5;
 /// After so many connections that were lost in a row while the server was asked it is the question that ends them.
-const MOST_LOSSES: u32 = 3;
+pub const MOST_LOSSES: u32 = 3;
 /// After this time a server that did not tell its types is asked again.
 const AGAIN: Duration = Duration::from_hours(1);
 /// The same of one that lost the connection over its type dictionaries.

@@ -210,15 +210,16 @@ impl State {
         self.generations
     }
 
-    /// Publishing intervals between two signs of life.
+    /// [`signs_of_life`] of a subscription with this publishing interval.
     pub fn keep_alive_periods(plan: &Plan, publishing: Duration) -> u32 {
-        periods(publishing, plan.settings.keep_alive.get())
+        signs_of_life(plan.settings.keep_alive.get(), publishing)
     }
 
     /// Publishing intervals until the server deletes a subscription that nobody asks for. It outlives its session, so that another can take it
     /// over. OPC 10000-4 §5.14.2: the lifetime is at least three keep-alives.
     pub fn lifetime_periods(plan: &Plan, publishing: Duration) -> u32 {
-        let session = periods(publishing, plan.settings.session_timeout.get() * 2);
+        let outlives = plan.settings.session_timeout.get() * 2;
+        let session = periods((outlives.as_secs_f64() / publishing.as_secs_f64()).ceil());
         session.max(Self::keep_alive_periods(plan, publishing).saturating_mul(3))
     }
 
@@ -339,12 +340,18 @@ impl State {
     }
 }
 
-/// How many publishing intervals a time is, at least one.
-fn periods(interval: Duration, span: Duration) -> u32 {
-    let periods = (span.as_secs_f64() / interval.as_secs_f64()).ceil();
+/// Publishing intervals between two signs of life: as many as fit into four fifths of `keep_alive`, so that one may be late, or not come, and a
+/// subscription that is silent is still noticed within twice `keep_alive`.
+pub fn signs_of_life(keep_alive: Duration, publishing: Duration) -> u32 {
+    let most = keep_alive * 4 / 5;
+    periods(most.as_secs_f64() / publishing.as_secs_f64())
+}
+
+/// Whole publishing intervals, at least one.
+fn periods(of: f64) -> u32 {
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // clamped to the type's range
-    let periods = periods.clamp(1.0, f64::from(u32::MAX / 4)) as u32;
-    periods
+    let whole = of.clamp(1.0, f64::from(u32::MAX / 4)) as u32;
+    whole
 }
 
 /// The numbers of which the server says that they were taken over.

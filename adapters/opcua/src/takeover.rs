@@ -7,19 +7,16 @@
 use std::time::{Duration, Instant};
 
 use floorgate_adapter_api::{Notice, Receipt};
-use opcua::client::services::ModifySubscription;
-use opcua::client::{Session, UARequest};
-use opcua::types::Error;
 use tokio::sync::oneshot;
 
 use crate::outlet::Halt;
 use crate::plan::{Credentials, Plan};
 use crate::publish::{Connected, is_lost};
 use crate::recovery::FirstMissed;
-use crate::revised::Revised;
+use crate::revised::modify;
 use crate::server::reason;
 use crate::settings::SecurityMode;
-use crate::subscription::{Heritage, NOTIFICATIONS_PER_MESSAGE, State, Subscription, duration};
+use crate::subscription::{Heritage, State, Subscription};
 
 /// How long a subscription on trial may be silent beside its intervals.
 const TRIAL: Duration = Duration::from_millis(500);
@@ -108,7 +105,7 @@ impl Connected<'_> {
         }
         while let Some(place) = self.state.subscriptions.iter().position(passed) {
             let subscription = &self.state.subscriptions[place];
-            let periods = State::keep_alive_periods(self.plan, subscription.asked);
+            let periods = State::keep_alive_periods(self.plan, subscription.publishing);
             let revised = match modify(self.session, self.plan, subscription, periods).await {
                 Ok(revised) => revised,
                 Err(error) if is_lost(error.status()) => {
@@ -183,29 +180,6 @@ impl State {
             plan.settings.security.mode != SecurityMode::None || plan.credentials != Credentials::Anonymous;
         !self.subscriptions.is_empty() && self.gives_over.unwrap_or(is_known)
     }
-}
-
-/// Changes how often a subscription has to give a sign of life.
-async fn modify(
-    session: &Session,
-    plan: &Plan,
-    subscription: &Subscription,
-    keep_alive: u32,
-) -> Result<Revised, Error> {
-    let asked = subscription.asked;
-    let response = ModifySubscription::new(subscription.id, session)
-        .publishing_interval(asked)
-        .max_keep_alive_count(keep_alive)
-        .max_lifetime_count(State::lifetime_periods(plan, asked))
-        .max_notifications_per_publish(NOTIFICATIONS_PER_MESSAGE)
-        .send(session.channel())
-        .await?;
-    Ok(Revised {
-        asked,
-        publishing: duration(response.revised_publishing_interval),
-        keep_alive: response.revised_max_keep_alive_count,
-        lifetime: response.revised_lifetime_count,
-    })
 }
 
 impl Subscription {
