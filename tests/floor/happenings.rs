@@ -456,6 +456,13 @@ fn a_server_of_happenings_that_is_killed_is_read_again() -> Result<()> {
 }
 
 #[test]
+fn a_server_of_happenings_that_is_restarted_in_order_is_read_again() -> Result<()> {
+    let mut boiler = Boiler::new(&format!("\n    {TIMES}"))?;
+    boiler.start_and_watch()?;
+    boiler.outage()?.is_restarted()
+}
+
+#[test]
 fn a_server_of_happenings_that_stood_still_goes_on() -> Result<()> {
     let mut boiler = Boiler::new(&format!("\n    {TIMES}"))?;
     boiler.start_and_watch()?;

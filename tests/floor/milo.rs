@@ -8,7 +8,7 @@ use floorgate_tests::{Counts, Delivery, Gateway, Kafka, MiloPeer, OpcUaServer, P
 use serde_json::{Value, json};
 
 use crate::counting::{compare, read_to};
-use crate::outage::{TIMES, holds, is_back, is_lost};
+use crate::outage::{TIMES, holds, is_back, is_lost, silence_is_noticed};
 use crate::plant::{settings, topic, unique_site};
 
 /// Tags and events of a counter, and of what tells that it is watched.
@@ -328,8 +328,8 @@ events:
     Ok(())
 }
 
-#[test]
-fn a_server_that_was_killed_is_read_again_and_what_was_missed_is_said() -> Result<()> {
+/// A server ends, and what it counted until it was there again is a gap.
+fn is_read_again(end: impl FnOnce(&mut MiloPeer) -> Result<()>) -> Result<()> {
     let login = "\n    login: {user: line-gateway, password_file: plc.password}";
     let mut cell = Cell::counting(Some(("line-gateway", "s3cret")), login)?;
     let (mut reader, mut connection) = (
@@ -338,7 +338,7 @@ fn a_server_that_was_killed_is_read_again_and_what_was_missed_is_said() -> Resul
     );
     cell.plc.count_up("Good", 1, 50, 5)?;
     read_to(&mut reader, 50)?;
-    cell.plc.kill();
+    end(&mut cell.plc)?;
     is_lost(&cell.gateway)?;
     cell.plc.begin_with("Good", 60);
     cell.plc.resume()?;
@@ -364,6 +364,19 @@ fn a_server_that_was_killed_is_read_again_and_what_was_missed_is_said() -> Resul
 }
 
 #[test]
+fn a_server_that_was_killed_is_read_again_and_what_was_missed_is_said() -> Result<()> {
+    is_read_again(|plc| {
+        plc.kill();
+        Ok(())
+    })
+}
+
+#[test]
+fn a_server_that_was_restarted_in_order_is_read_again_and_what_was_missed_is_said() -> Result<()> {
+    is_read_again(OpcUaServer::shut_down)
+}
+
+#[test]
 fn a_server_that_stood_still_goes_on_and_no_change_is_missed() -> Result<()> {
     let login = "\n    login: {user: line-gateway, password_file: plc.password}\n    queue_size: 5000";
     let mut cell = Cell::counting(Some(("line-gateway", "s3cret")), login)?;
@@ -372,7 +385,7 @@ fn a_server_that_stood_still_goes_on_and_no_change_is_missed() -> Result<()> {
     cell.plc.count_up("Good", 1, 600, 5)?;
     read_to(&mut reader, 20)?;
     cell.plc.pause()?;
-    is_lost(&cell.gateway)?;
+    silence_is_noticed(&cell.gateway, Instant::now())?;
     cell.plc.go_on()?;
     is_back(&cell.gateway, Instant::now())?;
     let delivery = Delivery::of(read_to(&mut reader, 600)?)?;

@@ -11,12 +11,23 @@ use crate::counting::{compare, read_to};
 const UP: &str = "floorgate_source_up{source=\"plc\"}";
 /// What a source is given so that it is back soon. Beside it `reconnect_limit` is a second. A session that a server made too late to say so is forgotten soon.
 pub const TIMES: &str = "keep_alive: 500ms\n    request_timeout: 1s\n    session_timeout: 8s";
+/// That of [`TIMES`].
+const KEEP_ALIVE: Duration = Duration::from_millis(500);
 /// Two keep-alives, the longest pause, and a second.
 pub const WITHIN: Duration = Duration::from_secs(1 + 1 + 1);
 
 /// Waits until the source `plc` is lost.
 pub fn is_lost(gateway: &Gateway) -> Result<()> {
     gateway.wait_for_metric(UP, 0.0..=0.0, Patience::Long)
+}
+
+/// Waits until it is noticed that nothing comes from the source `plc` any more, which takes twice the keep-alive at most; a second is for a machine that is busy.
+pub fn silence_is_noticed(gateway: &Gateway, begun: Instant) -> Result<()> {
+    is_lost(gateway)?;
+    let took = begun.elapsed();
+    eprintln!("noticed after {took:.2?}");
+    ensure!(took < KEEP_ALIVE * 2 + Duration::from_secs(1), "it took {took:?}");
+    Ok(())
 }
 
 /// Waits until the source `plc` is back, which is so soon after a fault ended.
@@ -69,9 +80,21 @@ impl Outage<'_> {
     }
 
     /// It is killed and started again: what was missed is a gap.
-    pub fn dies(mut self) -> Result<()> {
+    pub fn dies(self) -> Result<()> {
+        self.ends(|server| {
+            server.kill();
+            Ok(())
+        })
+    }
+
+    /// It is shut down, so that it says goodbye to whoever is connected, and started again.
+    pub fn is_restarted(self) -> Result<()> {
+        self.ends(|server| server.shut_down())
+    }
+
+    fn ends(mut self, end: impl FnOnce(&mut dyn OpcUaServer) -> Result<()>) -> Result<()> {
         self.count(1..=1)?;
-        self.server.kill();
+        end(self.server)?;
         is_lost(self.gateway)?;
         self.server.resume()?;
         is_back(self.gateway, Instant::now())?;
@@ -86,7 +109,7 @@ impl Outage<'_> {
         self.count(1..=1)?;
         let sessions = self.holds_one()?;
         self.server.pause()?;
-        is_lost(self.gateway)?;
+        silence_is_noticed(self.gateway, Instant::now())?;
         self.server.go_on()?;
         is_back(self.gateway, Instant::now())?;
         self.has_missed_nothing(2, sessions)
@@ -97,7 +120,7 @@ impl Outage<'_> {
         self.count(1..=1)?;
         let sessions = self.holds_one()?;
         wire.cut()?;
-        is_lost(self.gateway)?;
+        silence_is_noticed(self.gateway, Instant::now())?;
         for value in 2..=last {
             self.server.write(self.counter, value.into())?;
         }

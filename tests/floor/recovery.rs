@@ -44,6 +44,13 @@ fn a_plc_that_is_killed_comes_back_by_itself() -> Result<()> {
 }
 
 #[test]
+fn a_plc_that_is_restarted_in_order_comes_back_by_itself() -> Result<()> {
+    let mut plant = plant(OpcUaOptions::default(), NO_SECURITY)?;
+    begin(&mut plant)?;
+    outage(&mut plant)?.is_restarted()
+}
+
+#[test]
 fn a_plc_that_stands_still_is_noticed_and_comes_back_by_itself() -> Result<()> {
     let mut plant = plant(OpcUaOptions::default(), NO_SECURITY)?;
     begin(&mut plant)?;

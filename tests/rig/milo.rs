@@ -143,6 +143,10 @@ impl OpcUaServer for MiloPeer {
         self.peer = None;
     }
 
+    fn shut_down(&mut self) -> Result<()> {
+        self.peer.take().context("the server is down")?.stop()
+    }
+
     /// It has its certificate still.
     fn resume(&mut self) -> Result<()> {
         let settings = json!({"port": self.port, "users": self.users, "variables": self.variables});

@@ -138,6 +138,10 @@ impl OpcUaServer for NodePeer {
         self.peer = None;
     }
 
+    fn shut_down(&mut self) -> Result<()> {
+        self.peer.take().context("the server is down")?.stop()
+    }
+
     fn resume(&mut self) -> Result<()> {
         let folder = self.folder.path();
         let arguments = [

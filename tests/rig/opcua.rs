@@ -335,6 +335,10 @@ impl OpcUaServer for OpcUaPeer {
         Self::kill(self);
     }
 
+    fn shut_down(&mut self) -> Result<()> {
+        self.stop()
+    }
+
     fn resume(&mut self) -> Result<()> {
         Self::resume(self)
     }

@@ -46,6 +46,9 @@ pub trait OpcUaServer {
     /// Kills it (SIGKILL): connections break without a word, and it forgets its clients.
     fn kill(&mut self);
 
+    /// Shuts it down, as who restarts it in order does: it may say goodbye to its clients.
+    fn shut_down(&mut self) -> Result<()>;
+
     /// Starts it again on the same port, with the variables and values that it had.
     fn resume(&mut self) -> Result<()>;
 

@@ -15,6 +15,7 @@ use crate::item::Item;
 use crate::plan::Plan;
 use crate::revised::Revisions;
 use crate::settings::Mode;
+use crate::silence::Patience;
 use crate::subscription::{Behind, Heritage, State, Subscription};
 use crate::tag_settings::{self, MadeRun};
 use crate::takeover::Trial;
@@ -242,7 +243,9 @@ impl State {
                 behind: Behind::Unheard,
                 trial: Trial::Not,
                 heard: Instant::now(),
-                patience: plan.settings.keep_alive.get() * 3 + plan.settings.request_timeout.get(),
+                patience: Patience::of(
+                    plan.settings.keep_alive.get() * 3 + plan.settings.request_timeout.get(),
+                ),
             });
         }
         Some(state)
@@ -256,29 +259,15 @@ fn bookmark(name: &'static str, content: &impl Serialize) -> Option<Bookmark> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
+    use crate::subscription::tests::subscription;
 
     #[test]
     fn what_follows_one_another_is_one_run_and_comes_back() {
         let subscription = Subscription {
-            id: 7,
-            generation: 1,
-            last: 0,
             tags: vec![0, 1, 2, 5, 6, 3],
             items: vec![10, 11, 12, 13, 14, 20],
-            made: vec![None; 6],
-            asked: Duration::ZERO,
-            is_of_conditions: false,
-            told: None,
-            publishing: Duration::ZERO,
-            revisions: None,
-            full: false,
-            behind: Behind::Not,
-            trial: Trial::Not,
-            heard: Instant::now(),
-            patience: Duration::ZERO,
+            ..subscription()
         };
         let runs = runs(&subscription);
         assert_eq!(runs.len(), 3);

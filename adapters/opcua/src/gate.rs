@@ -21,7 +21,7 @@ use tokio_util::io::poll_read_buf;
 
 use crate::nesting;
 use crate::reason::Reason;
-use crate::subscription::duration;
+use crate::revised::duration;
 use crate::transport::Cutter;
 
 /// Kind, whether it is the last, and size.

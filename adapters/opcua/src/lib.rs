@@ -63,6 +63,7 @@ mod revised;
 mod runbook_tests;
 mod server;
 mod settings;
+mod silence;
 mod snapshot;
 mod source;
 mod structure;

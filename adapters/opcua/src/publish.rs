@@ -25,6 +25,7 @@ use crate::plan::Plan;
 use crate::reason::Reason;
 use crate::refresh;
 use crate::server::Facts;
+use crate::silence::CHECK;
 use crate::source::LinkWatch;
 use crate::subscription::{State, Stored, Subscription, is_newer, next};
 use crate::takeover::Trial;
@@ -35,8 +36,6 @@ const SAMPLES_PER_BATCH: usize = 5_000;
 const REQUESTS_PER_SUBSCRIPTION: usize = 3;
 /// Publish requests in flight at most; each may hold a message in memory.
 const MOST_REQUESTS: usize = 20;
-/// The pause between two looks at subscriptions of which one may be silent.
-pub const CHECK: Duration = Duration::from_millis(250);
 /// Pause after a publish request that failed for another reason than a lost connection.
 const FAILURE_PAUSE: Duration = Duration::from_millis(250);
 
@@ -142,7 +141,7 @@ impl Connected<'_> {
             .state
             .subscriptions
             .iter()
-            .map(|subscription| subscription.patience)
+            .map(|subscription| subscription.patience.most())
             .max();
         patience.unwrap_or_default() * 10 + Duration::from_mins(1)
     }
@@ -326,19 +325,16 @@ impl Connected<'_> {
         if !self.state.conditions.is_empty() {
             return soon;
         }
-        let silent = self.state.subscriptions.iter().map(|s| s.heard + s.patience);
+        let silent = self.state.subscriptions.iter().map(Subscription::is_silent_at);
         silent.fold(retry, Instant::min).max(soon)
     }
 
     /// Gives up subscriptions that are silent; whether there were any.
     async fn check_signs_of_life(&mut self) -> Result<bool, Halt> {
         let mut found = false;
-        // Where nothing is answered at all it is the connection that is lost, and not a subscription.
         let answered = self.link.answered();
-        let is_silent = |s: &Subscription| {
-            let answers = answered.is_some_and(|answered| answered > s.heard + s.patience / 2);
-            answers && s.heard.elapsed() > s.patience
-        };
+        let now = Instant::now();
+        let is_silent = |s: &Subscription| s.is_silent(answered, now);
         while let Some(place) = self.state.subscriptions.iter().position(is_silent) {
             let silent = self.state.subscriptions[place].heard.elapsed().as_secs_f64();
             self.outlet.metrics.error("timeout");

@@ -1,6 +1,6 @@
 //! What the server made of the intervals and queues that it was asked for: it may *revise* each of them (OPC 10000-4 §5.13.2 and §5.14.2).
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use floorgate_adapter_api::SourceMetrics;
 use opcua::client::services::ModifySubscription;
@@ -9,9 +9,10 @@ use opcua::types::{Error, MonitoredItemCreateResult, MonitoringParameters};
 use serde::{Deserialize, Serialize};
 
 use crate::plan::{Plan, SLOW};
-use crate::publish::{Connected, is_lost};
+use crate::publish::Connected;
 use crate::server::reason;
-use crate::subscription::{Group, NOTIFICATIONS_PER_MESSAGE, State, Subscription, duration};
+use crate::silence::Patience;
+use crate::subscription::{Group, NOTIFICATIONS_PER_MESSAGE, State, Subscription};
 
 /// How much slower than asked, in milliseconds, is still as asked: servers round.
 const ROUNDING: f64 = 0.5;
@@ -40,28 +41,37 @@ pub struct Revisions {
     differ: bool,
 }
 
-/// How late the sign of life may be that a silent subscription is given up for.
-const LATENESS: Duration = Duration::from_millis(250);
-
 impl Revised {
-    /// How long the subscription may be silent: one sign of life may be late, or not come. Servers count publishing intervals, and one
-    /// that is loaded takes twice as long for each: to be given up sooner would be a gap where nothing was missed.
-    pub fn patience(&self) -> Duration {
-        self.publishing * self.keep_alive * 2 + LATENESS
+    /// As the server answered; where it says that an interval is nothing, what was asked for.
+    pub fn new(asked: Duration, publishing_millis: f64, keep_alive: u32, lifetime: u32) -> Self {
+        let publishing = duration(publishing_millis);
+        Self {
+            asked,
+            publishing: if publishing.is_zero() { asked } else { publishing },
+            keep_alive: keep_alive.max(1),
+            lifetime,
+        }
+    }
+
+    /// How long the subscription may be silent.
+    pub fn patience(&self, plan: &Plan) -> Patience {
+        Patience::with(
+            self.publishing.saturating_mul(self.keep_alive),
+            plan.settings.keep_alive.get(),
+        )
     }
 
     /// Whether it gives signs of life less often than `keep_alive`, and not for its publishing interval alone.
     fn is_rarely_heard(&self, keep_alive: Duration) -> bool {
-        self.publishing * self.keep_alive > keep_alive.max(self.publishing)
+        self.publishing.saturating_mul(self.keep_alive) > keep_alive.max(self.publishing)
     }
 
     /// Logs and exports it, and warns where it is not what was asked for or too slow for the promise.
     pub fn tell(&self, what: &str, plan: &Plan, metrics: &SourceMetrics) {
         self.tell_intervals(what, plan);
-        let seconds = |periods: u32| (self.publishing * periods).as_secs_f64();
+        let seconds = |periods: u32| self.publishing.saturating_mul(periods).as_secs_f64();
         let settings = &plan.settings;
-        let asked = seconds(State::keep_alive_periods(plan, self.publishing));
-        let keep_alive = seconds(self.keep_alive);
+        let (asked, keep_alive) = (settings.keep_alive.get().as_secs_f64(), seconds(self.keep_alive));
         metrics.revised("keep_alive", asked, keep_alive);
         if self.is_rarely_heard(settings.keep_alive.get()) {
             tracing::warn!(
@@ -108,6 +118,13 @@ impl Revised {
             );
         }
     }
+}
+
+/// Milliseconds as the server gives them, held to what is sensible.
+pub fn duration(millis: f64) -> Duration {
+    Duration::try_from_secs_f64(millis / 1e3)
+        .unwrap_or(Duration::ZERO)
+        .min(Duration::from_hours(24))
 }
 
 /// Exports how long the server keeps a session without a request, and warns where that is less than was asked for.
@@ -175,12 +192,12 @@ pub async fn modify(
         .max_notifications_per_publish(NOTIFICATIONS_PER_MESSAGE)
         .send(session.channel())
         .await?;
-    Ok(Revised {
+    Ok(Revised::new(
         asked,
-        publishing: duration(response.revised_publishing_interval),
-        keep_alive: response.revised_max_keep_alive_count,
-        lifetime: response.revised_lifetime_count,
-    })
+        response.revised_publishing_interval,
+        response.revised_max_keep_alive_count,
+        response.revised_lifetime_count,
+    ))
 }
 
 impl Connected<'_> {
@@ -188,20 +205,25 @@ impl Connected<'_> {
     /// lifetime are asked for again in intervals of that.
     pub async fn make_subscription(&mut self, group: Group) -> Result<(), Error> {
         let mut revised = self.state.create(self.session, self.plan, group).await?;
-        let made = self.state.subscriptions.last_mut();
-        if let Some(made) = made.filter(|_| revised.publishing > revised.asked) {
-            let periods = State::keep_alive_periods(self.plan, revised.publishing);
-            if revised.keep_alive > periods {
-                match modify(self.session, self.plan, made, periods).await {
-                    Ok(again) => {
-                        made.publishing = again.publishing;
-                        made.patience = again.patience();
-                        revised = again;
-                    }
-                    Err(error) if is_lost(error.status()) => return Err(error),
-                    Err(error) => tracing::debug!("a subscription cannot be changed: {}", reason(&error)),
+        let periods = State::keep_alive_periods(self.plan, revised.publishing);
+        if revised.publishing > revised.asked
+            && revised.keep_alive > periods
+            && let Some(mut made) = self.state.subscriptions.pop()
+        {
+            let begun = Instant::now();
+            match modify(self.session, self.plan, &made, periods).await {
+                Ok(again) => {
+                    made.publishing = again.publishing;
+                    made.patience = again.patience(self.plan);
+                    revised = again;
                 }
+                Err(error) if self.ends_connection(&error, begun) => {
+                    self.state.discarded.push(made.id);
+                    return Err(error);
+                }
+                Err(error) => tracing::debug!("a subscription cannot be changed: {}", reason(&error)),
             }
+            self.state.subscriptions.push(made);
         }
         revised.tell("made", self.plan, &self.outlet.metrics);
         Ok(())
@@ -275,12 +297,8 @@ impl Connected<'_> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Instant;
-
     use super::*;
-    use crate::publish::CHECK;
-    use crate::subscription::{Behind, signs_of_life};
-    use crate::takeover::Trial;
+    use crate::subscription::tests::subscription;
 
     fn revisions(sampling_interval: f64, queue_size: u32) -> Revisions {
         let asked = MonitoringParameters {
@@ -302,52 +320,32 @@ mod tests {
         let mut state = State::default();
         for revisions in of_subscriptions {
             state.subscriptions.push(Subscription {
-                id: 1,
-                generation: 1,
-                last: 0,
-                tags: Vec::new(),
-                items: Vec::new(),
-                made: Vec::new(),
-                asked: Duration::ZERO,
-                is_of_conditions: false,
-                told: None,
-                publishing: Duration::ZERO,
                 revisions: *revisions,
-                full: false,
-                behind: Behind::Not,
-                trial: Trial::Not,
-                heard: Instant::now(),
-                patience: Duration::ZERO,
+                ..subscription()
             });
         }
         state
     }
 
     #[test]
-    fn a_silent_subscription_is_noticed_within_twice_the_keep_alive() {
-        let millis = Duration::from_millis;
-        for keep_alive in [1_250, 2_000, 5_000, 60_000].map(millis) {
-            for publishing in [10, 50, 200, 333, 1_000].map(millis) {
-                let revised = Revised {
-                    asked: publishing,
-                    publishing,
-                    keep_alive: signs_of_life(keep_alive, publishing),
-                    lifetime: 1_000,
-                };
-                let patience = revised.patience();
-                assert!(
-                    patience + CHECK <= keep_alive * 2,
-                    "{keep_alive:?}, {publishing:?}: {patience:?}"
-                );
-                let sign = publishing * revised.keep_alive;
-                assert!(sign * 2 < patience, "one may not come");
-            }
+    fn one_that_is_heard_less_often_than_was_asked_is_found_out() {
+        let heard = |publishing, keep_alive| {
+            let revised = Revised::new(Duration::from_millis(500), publishing, keep_alive, 1_000);
+            revised.is_rarely_heard(Duration::from_secs(2))
+        };
+        assert!(heard(500.0, 5), "2.5 s");
+        assert!(!heard(500.0, 4));
+        assert!(!heard(10_000.0, 1), "it is so slow");
+        assert!(heard(10_000.0, 2));
+    }
+
+    #[test]
+    fn an_interval_of_nothing_is_what_was_asked_for() {
+        let asked = Duration::from_millis(50);
+        for nothing in [0.0, -1.0, f64::NAN] {
+            let revised = Revised::new(asked, nothing, 0, 0);
+            assert_eq!((revised.publishing, revised.keep_alive), (asked, 1));
         }
-        assert_eq!(
-            signs_of_life(millis(300), millis(400)),
-            1,
-            "never less than one interval"
-        );
     }
 
     #[test]

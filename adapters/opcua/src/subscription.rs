@@ -15,6 +15,7 @@ use crate::history::Backfill;
 use crate::plan::Plan;
 use crate::publish::is_lost;
 use crate::revised::{Revised, Revisions};
+use crate::silence::{Patience, signs_of_life, whole};
 use crate::structure::Types;
 use crate::tag_settings::Made;
 use crate::takeover::Trial;
@@ -62,7 +63,7 @@ pub struct Subscription {
     /// When it gave its last sign of life.
     pub heard: Instant,
     /// How long it may be silent.
-    pub patience: Duration,
+    pub patience: Patience,
 }
 
 /// Whether a subscription may have something from before the connection, or from before it was made.
@@ -219,7 +220,7 @@ impl State {
     /// over. OPC 10000-4 §5.14.2: the lifetime is at least three keep-alives.
     pub fn lifetime_periods(plan: &Plan, publishing: Duration) -> u32 {
         let outlives = plan.settings.session_timeout.get() * 2;
-        let session = periods((outlives.as_secs_f64() / publishing.as_secs_f64()).ceil());
+        let session = whole((outlives.as_secs_f64() / publishing.as_secs_f64()).ceil());
         session.max(Self::keep_alive_periods(plan, publishing).saturating_mul(3))
     }
 
@@ -289,12 +290,12 @@ impl State {
             .max_notifications_per_publish(NOTIFICATIONS_PER_MESSAGE)
             .send(session.channel())
             .await?;
-        let revised = Revised {
-            asked: publishing,
-            publishing: duration(response.revised_publishing_interval),
-            keep_alive: response.revised_max_keep_alive_count,
-            lifetime: response.revised_lifetime_count,
-        };
+        let revised = Revised::new(
+            publishing,
+            response.revised_publishing_interval,
+            response.revised_max_keep_alive_count,
+            response.revised_lifetime_count,
+        );
         let generation = self.next_generation();
         self.discarded.is_used(response.subscription_id);
         self.subscriptions.push(Subscription {
@@ -313,7 +314,7 @@ impl State {
             behind: Behind::Unheard,
             trial: Trial::Not,
             heard: Instant::now(),
-            patience: revised.patience(),
+            patience: revised.patience(plan),
         });
         Ok(revised)
     }
@@ -340,20 +341,6 @@ impl State {
     }
 }
 
-/// Publishing intervals between two signs of life: as many as fit into four fifths of `keep_alive`, so that one may be late, or not come, and a
-/// subscription that is silent is still noticed within twice `keep_alive`.
-pub fn signs_of_life(keep_alive: Duration, publishing: Duration) -> u32 {
-    let most = keep_alive * 4 / 5;
-    periods(most.as_secs_f64() / publishing.as_secs_f64())
-}
-
-/// Whole publishing intervals, at least one.
-fn periods(of: f64) -> u32 {
-    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // clamped to the type's range
-    let whole = of.clamp(1.0, f64::from(u32::MAX / 4)) as u32;
-    whole
-}
-
 /// The numbers of which the server says that they were taken over.
 fn taken(ids: &[u32], results: &[TransferResult]) -> Vec<u32> {
     let both = ids.iter().zip(results);
@@ -363,13 +350,6 @@ fn taken(ids: &[u32], results: &[TransferResult]) -> Vec<u32> {
     })
     .map(|(id, _)| *id)
     .collect()
-}
-
-/// Milliseconds as the server gives them, held to what is sensible.
-pub fn duration(millis: f64) -> Duration {
-    Duration::try_from_secs_f64(millis / 1e3)
-        .unwrap_or(Duration::ZERO)
-        .min(Duration::from_hours(24))
 }
 
 /// The number after a message's (OPC 10000-4 §5.14.1: from 1, and 0 is left out when they wrap).
@@ -433,8 +413,30 @@ pub async fn republish(
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
     use super::*;
+
+    /// One with nothing in it.
+    pub fn subscription() -> Subscription {
+        Subscription {
+            id: 7,
+            generation: 1,
+            last: 0,
+            tags: Vec::new(),
+            items: Vec::new(),
+            made: Vec::new(),
+            asked: Duration::ZERO,
+            is_of_conditions: false,
+            told: None,
+            publishing: Duration::ZERO,
+            revisions: None,
+            full: false,
+            behind: Behind::Not,
+            trial: Trial::Not,
+            heard: Instant::now(),
+            patience: Patience::default(),
+        }
+    }
 
     #[test]
     fn numbers_go_round_without_zero() {

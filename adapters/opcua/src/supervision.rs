@@ -17,6 +17,7 @@ use crate::reason::Reason;
 use crate::redundancy::{self, level_of};
 use crate::server::{read, reason};
 use crate::settings::Policy;
+use crate::silence;
 use crate::source::Link;
 use crate::transport::Cutter;
 
@@ -45,7 +46,7 @@ pub async fn keep_alive(
         let Ok(number) = link.wait_for(|link| link.up).await.map(|link| link.number) else {
             return;
         };
-        tokio::time::sleep(plan.settings.keep_alive.get()).await;
+        tokio::time::sleep(silence::interval(plan.settings.keep_alive.get())).await;
         let nodes = [
             VariableId::Server_ServerStatus_State,
             VariableId::Server_ServiceLevel,

@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 use crate::item::What;
 use crate::plan::Plan;
 use crate::publish::Connected;
-use crate::subscription::{State, Subscription, duration};
+use crate::revised::duration;
+use crate::subscription::{State, Subscription};
 
 /// What the server made of what was asked for an item. There are many of them.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]

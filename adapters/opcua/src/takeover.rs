@@ -16,6 +16,7 @@ use crate::recovery::FirstMissed;
 use crate::revised::modify;
 use crate::server::reason;
 use crate::settings::SecurityMode;
+use crate::silence::Patience;
 use crate::subscription::{Heritage, State, Subscription};
 
 /// How long a subscription on trial may be silent beside its intervals.
@@ -82,8 +83,9 @@ impl Connected<'_> {
                     subscription.publishing = revised.publishing;
                     // A server may count to its next sign of life as it did before.
                     let asked = revised.publishing * revised.keep_alive * 2;
-                    subscription.patience =
-                        self.plan.settings.keep_alive.get().max(asked) + revised.publishing * 4 + TRIAL;
+                    subscription.patience = Patience::of(
+                        self.plan.settings.keep_alive.get().max(asked) + revised.publishing * 4 + TRIAL,
+                    );
                 }
                 Err(error) if is_lost(error.status()) => {
                     return Err(self.lost_with("taking a subscription over", &error));
@@ -122,7 +124,7 @@ impl Connected<'_> {
             let subscription = &mut self.state.subscriptions[place];
             subscription.publishing = revised.publishing;
             subscription.trial = Trial::Not;
-            subscription.patience = revised.patience();
+            subscription.patience = revised.patience(self.plan);
             if self.state.gives_over != Some(true) || self.state.silences > 0 {
                 (self.state.gives_over, self.state.silences) = (Some(true), 0);
                 self.state.layout_told = false;

@@ -4,7 +4,9 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use floorgate_adapter_api::{Quality, Sample, TagId, Timestamp, Value};
-use opcua::types::{DataValue, DateTime, ExtensionObject, StatusCode, UaNullable as _, Variant};
+use opcua::types::{
+    DataValue, DateTime, DiagnosticInfo, ExtensionObject, StatusCode, UaNullable as _, Variant,
+};
 
 use crate::field::Field;
 use crate::structure::{Types, nameless};
@@ -197,9 +199,60 @@ pub fn value_with(
             shaped(items, array.dimensions.as_deref().unwrap_or_default())?
         }
         Variant::ExtensionObject(object) => return structure(&object),
-        Variant::DataValue(_) => return Err(Unsupported("DataValue".into())),
-        Variant::DiagnosticInfo(_) => return Err(Unsupported("DiagnosticInfo".into())),
+        Variant::DataValue(v) => dated(*v, structure)?,
+        Variant::DiagnosticInfo(v) => diagnosis(&v),
     }))
+}
+
+/// A value that is no tag's own, with what is said of it there, named as in OPC 10000-6 §5.4.2.18. One that is bad stays out.
+fn dated(
+    data: DataValue,
+    structure: &mut dyn FnMut(&ExtensionObject) -> Result<Option<Value>, Unsupported>,
+) -> Result<Value, Unsupported> {
+    let status = data.status.unwrap_or(StatusCode::Good);
+    let value = data.value.filter(|_| !status.is_bad());
+    let value = value.map(|value| value_with(value, structure)).transpose()?;
+    let time = |time, picoseconds| time_of(time, picoseconds).map(Value::Time);
+    Ok(record([
+        ("Value", value.flatten()),
+        ("StatusCode", Some(Value::UInt(u64::from(status.bits())))),
+        (
+            "SourceTimestamp",
+            time(data.source_timestamp, data.source_picoseconds),
+        ),
+        (
+            "ServerTimestamp",
+            time(data.server_timestamp, data.server_picoseconds),
+        ),
+    ]))
+}
+
+/// What a server says of a failure, named as in OPC 10000-6 §5.4.2.13. Numbers stand for texts of the answer that it came with.
+fn diagnosis(info: &DiagnosticInfo) -> Value {
+    let number = |number: Option<i32>| number.map(|number| Value::Int(i64::from(number)));
+    let status = info
+        .inner_status_code
+        .map(|status| Value::UInt(u64::from(status.bits())));
+    record([
+        ("SymbolicId", number(info.symbolic_id)),
+        ("NamespaceUri", number(info.namespace_uri)),
+        ("Locale", number(info.locale)),
+        ("LocalizedText", number(info.localized_text)),
+        ("AdditionalInfo", info.additional_info.as_ref().and_then(text)),
+        ("InnerStatusCode", status),
+        (
+            "InnerDiagnosticInfo",
+            info.inner_diagnostic_info.as_deref().map(diagnosis),
+        ),
+    ])
+}
+
+/// The parts that are there.
+fn record<const PARTS: usize>(parts: [(&str, Option<Value>); PARTS]) -> Value {
+    let parts = parts
+        .into_iter()
+        .filter_map(|(name, value)| Some((name.into(), value?)));
+    Value::Record(parts.collect())
 }
 
 #[cfg(test)]
@@ -301,13 +354,48 @@ mod tests {
     #[test]
     fn what_has_no_place_in_a_list_is_said() {
         let texts = vec![UAString::from("a"), UAString::null()];
-        for (unsupported, word) in [
-            (Variant::from(texts), "null elements"),
-            (Variant::from(DataValue::new_now(1)), "DataValue"),
-        ] {
-            let told = value_of(unsupported, None);
-            assert!(told.is_err_and(|told| told.0.contains(word)), "{word}");
-        }
+        let told = value_of(Variant::from(texts), None);
+        assert!(told.is_err_and(|told| told.0.contains("null elements")));
+    }
+
+    #[test]
+    fn what_a_value_within_a_value_says_of_itself_is_kept() {
+        let data = |status| DataValue {
+            value: Some(Variant::from(7)),
+            status: Some(status),
+            source_timestamp: Some(DateTime::ymd_hms(1970, 1, 1, 0, 0, 1)),
+            ..DataValue::null()
+        };
+        let at = (
+            "SourceTimestamp",
+            Some(Value::Time(Timestamp::from_nanos(1_000_000_000))),
+        );
+        let status = |bits| ("StatusCode", Some(Value::UInt(bits)));
+        assert_eq!(
+            value(data(StatusCode::Good)),
+            Some(record([("Value", Some(Value::Int(7))), status(0), at.clone()]))
+        );
+        assert_eq!(
+            value(data(StatusCode::BadSensorFailure)),
+            Some(record([status(0x808C_0000), at])),
+            "a value that is bad is none"
+        );
+        let info = DiagnosticInfo {
+            symbolic_id: Some(3),
+            inner_diagnostic_info: Some(Box::new(DiagnosticInfo {
+                additional_info: Some("axis 2".into()),
+                ..DiagnosticInfo::null()
+            })),
+            ..DiagnosticInfo::null()
+        };
+        let inner = record([("AdditionalInfo", Some(Value::text("axis 2")))]);
+        assert_eq!(
+            value(info),
+            Some(record([
+                ("SymbolicId", Some(Value::Int(3))),
+                ("InnerDiagnosticInfo", Some(inner))
+            ]))
+        );
     }
 
     #[test]

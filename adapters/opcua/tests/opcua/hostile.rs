@@ -177,7 +177,8 @@ async fn a_subscription_that_is_silent_while_its_server_answers_is_rebuilt() {
     let mut server = TestServer::started(Manner::default()).await;
     let rogue = Rogue::before(server.port).await;
     let folder = Folder::new();
-    let mut run = Run::new(&folder, &settings(rogue.port, ""), &addresses(1));
+    let settings = settings(rogue.port, "").replace("keep_alive: 300ms", "keep_alive: 2s");
+    let mut run = Run::new(&folder, &settings, &addresses(1));
     run.shows(0, 0).await;
     rogue.plays(Trick::Swallow);
     rogue.has_played(1).await;
@@ -187,12 +188,8 @@ async fn a_subscription_that_is_silent_while_its_server_answers_is_rebuilt() {
         |notice| matches!(notice, Notice::Gap { reason, .. } if reason.contains("silent")),
     )
     .await;
-    // Two keep-alives of 300 ms, how late a sign of life may be and is looked for, and a machine that is busy.
-    assert!(
-        begun.elapsed() < Duration::from_millis(600 + 250 + 250 + 400),
-        "{:?}",
-        begun.elapsed()
-    );
+    // What is swallowed first is a sign of life: half of the time is over by then. The rest is for a machine that is busy.
+    assert!(begun.elapsed() < Duration::from_secs(4), "{:?}", begun.elapsed());
     rogue.plays(Trick::None);
     server.set(0, 1);
     run.shows(0, 1).await;
