@@ -456,10 +456,10 @@ fn a_server_of_happenings_that_is_killed_is_read_again() -> Result<()> {
 }
 
 #[test]
-fn a_server_of_happenings_that_is_restarted_in_order_is_read_again() -> Result<()> {
+fn a_server_of_happenings_that_restarts_in_order_is_read_again() -> Result<()> {
     let mut boiler = Boiler::new(&format!("\n    {TIMES}"))?;
     boiler.start_and_watch()?;
-    boiler.outage()?.is_restarted()
+    boiler.outage()?.restarts()
 }
 
 #[test]

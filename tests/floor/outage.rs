@@ -88,7 +88,7 @@ impl Outage<'_> {
     }
 
     /// It is shut down, so that it says goodbye to whoever is connected, and started again.
-    pub fn is_restarted(self) -> Result<()> {
+    pub fn restarts(self) -> Result<()> {
         self.ends(|server| server.shut_down())
     }
 

@@ -44,10 +44,10 @@ fn a_plc_that_is_killed_comes_back_by_itself() -> Result<()> {
 }
 
 #[test]
-fn a_plc_that_is_restarted_in_order_comes_back_by_itself() -> Result<()> {
+fn a_plc_that_restarts_in_order_comes_back_by_itself() -> Result<()> {
     let mut plant = plant(OpcUaOptions::default(), NO_SECURITY)?;
     begin(&mut plant)?;
-    outage(&mut plant)?.is_restarted()
+    outage(&mut plant)?.restarts()
 }
 
 #[test]
