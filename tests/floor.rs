@@ -100,6 +100,8 @@ mod server_clock;
 mod sources;
 #[path = "floor/standing.rs"]
 mod standing;
+#[path = "floor/stations.rs"]
+mod stations;
 #[path = "floor/stubs.rs"]
 mod stubs;
 #[path = "floor/survival.rs"]

@@ -473,6 +473,7 @@ pub(crate) const SOURCE: EventType = EventType {
         made("previousState", OneOf(CONNECTIONS)),
         made("lastGoodAt", Time),
         made("reason", Text),
+        may("see", Text),
     ],
 };
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use floorgate_sample::{Continuity, GapScope, Notice, Quality, SourceId};
+use floorgate_sample::{Continuity, GapScope, Notice, Quality, Reason, SourceId};
 
 use crate::detect::{Audience, Cause, Change};
 use crate::envelope::Event;
@@ -144,7 +144,7 @@ impl Core {
         &mut self,
         id: SourceId,
         state: Connection,
-        reason: Option<&str>,
+        reason: Option<&Reason>,
         events: &mut Vec<Event>,
     ) {
         let source = &mut self.sources[id.index()];

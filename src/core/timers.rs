@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use floorgate_sample::{Notice, Quality, SourceId, TagId, Timestamp};
+use floorgate_sample::{Notice, Quality, Reason, SourceId, TagId, Timestamp};
 
 use crate::clock::Timer;
 use crate::detect::{Cause, Change, settle};
@@ -267,6 +267,7 @@ impl Core {
             return;
         }
         self.sources[source.index()].stopped += 1;
+        let reason = Reason::new(reason, "gateway-heartbeat-stopped");
         self.notice(source, &Notice::Stale { reason }, events);
     }
 

@@ -1,4 +1,4 @@
-//! `floorgate runbook`: what to do about a message of the log, by the name that it carries as `see`.
+//! `floorgate runbook`: what to do about a message of the log or a reason, by the name that it carries as `see`.
 
 use std::fmt::Write as _;
 
@@ -8,6 +8,7 @@ use serde_json::json;
 
 use crate::control::Fault;
 use crate::exit;
+use crate::plain::plain;
 use crate::printing::print;
 use crate::registry::ADAPTERS;
 use crate::table::write_table;
@@ -29,7 +30,7 @@ sudo -u floorgate floorgate sources --config /etc/floorgate/floorgate.yaml";
 /// Which paragraph is printed.
 #[derive(Debug, Args)]
 pub struct RunbookOptions {
-    /// The name, as the message has it in `see`. Without it, all names with what they mean.
+    /// The name, as a message or a reason has it in `see`. Without it, all names with what they mean.
     name: Option<String>,
     /// Print one JSON object a name and line, with the text as Markdown.
     #[arg(long)]
@@ -92,6 +93,15 @@ fn shown(text: &str) -> String {
     lines.join("\n").trim().to_owned()
 }
 
+/// A reason as tables and lines show it, with the paragraph about it.
+pub fn hinted(reason: &str, see: Option<&str>) -> String {
+    let reason = plain(reason);
+    match see {
+        Some(see) => format!("{reason} (see {})", plain(see)),
+        None => reason.into_owned(),
+    }
+}
+
 /// Prints a paragraph, or names them all.
 pub fn runbook(options: &RunbookOptions) -> anyhow::Result<()> {
     let pages = ADAPTERS
@@ -139,7 +149,7 @@ pub fn runbook(options: &RunbookOptions) -> anyhow::Result<()> {
         write_table(&mut out, &table)?;
         text.push_str(&String::from_utf8_lossy(&out));
         text.push_str(
-            "\nfloorgate runbook NAME says what to do; NAME is what a message of the log has in `see`.\n",
+            "\nfloorgate runbook NAME says what to do; NAME is what a message of the log has in `see`, and what stands after a reason.\n",
         );
     }
     print(&text)?;
@@ -184,6 +194,15 @@ Then go home.
             shown(all[0].text),
             "Meaning. The pump `3.5` runs dry. It stops by itself.\n\nWhat to do.\n1. Open the valve.\n2. Wait.\n\nThen go home."
         );
+    }
+
+    #[test]
+    fn a_reason_is_shown_with_its_paragraph() {
+        assert_eq!(
+            hinted("no\nanswer", Some("pump-lost")),
+            "no\\u{a}answer (see pump-lost)"
+        );
+        assert_eq!(hinted("no answer", None), "no answer");
     }
 
     #[test]

@@ -70,6 +70,8 @@ pub struct Station {
     pub since: SystemTime,
     /// What it failed with last, in the device's or the system's own words; it stays when it is back.
     pub last_error: Option<String>,
+    /// The paragraph of the adapter's runbook about that.
+    pub see: Option<String>,
     /// When it is tried again.
     pub attempt: Option<Attempt>,
 }
@@ -106,8 +108,14 @@ impl SourceMetrics {
         }
     }
 
-    /// How a station stands, with what it failed with and when it is tried again.
-    pub fn station(&self, name: &str, state: StationState, error: Option<&str>, attempt: Option<Attempt>) {
+    /// How a station stands, with what it failed with, the paragraph of the adapter's runbook about that, and when it is tried again.
+    pub fn station(
+        &self,
+        name: &str,
+        state: StationState,
+        error: Option<(&str, Option<&str>)>,
+        attempt: Option<Attempt>,
+    ) {
         let is_up = matches!(state, StationState::Online | StationState::LeftAlone);
         self.station_up
             .with_label_values(&[self.source.as_str(), name])
@@ -120,7 +128,8 @@ impl SourceMetrics {
                 name: name.to_owned(),
                 state,
                 since: now,
-                last_error: error.map(str::to_owned),
+                last_error: error.map(|(error, _)| error.to_owned()),
+                see: error.and_then(|(_, see)| see).map(str::to_owned),
                 attempt,
             });
             return;
@@ -130,8 +139,9 @@ impl SourceMetrics {
         }
         known.state = state;
         known.attempt = attempt;
-        if let Some(error) = error {
+        if let Some((error, see)) = error {
             error.clone_into(known.last_error.get_or_insert_default());
+            known.see = see.map(str::to_owned);
         }
     }
 
@@ -176,7 +186,12 @@ mod tests {
         let begun = source.outlook().stations[0].since;
         let pause = Duration::from_secs(8);
         let attempt = Some(Attempt::after(pause));
-        source.station("unit 2", StationState::Offline, Some("no answer"), attempt);
+        source.station(
+            "unit 2",
+            StationState::Offline,
+            Some(("no answer", Some("line-silent"))),
+            attempt,
+        );
         let lost = metrics.source("line").outlook();
         assert_eq!(lost.stations[0].last_error.as_deref(), Some("no answer"));
         assert_eq!(lost.stations[0].attempt, attempt);
@@ -185,11 +200,17 @@ mod tests {
             ("unit 10", StationState::Connecting)
         );
         assert!(lost.stations[0].since >= begun);
-        source.station("unit 2", StationState::Offline, Some("reset"), attempt);
+        source.station(
+            "unit 2",
+            StationState::Offline,
+            Some(("reset", Some("line-broken"))),
+            attempt,
+        );
         assert_eq!(source.outlook().stations[0].since, lost.stations[0].since);
         source.station("unit 2", StationState::Online, None, None);
         let back = &source.outlook().stations[0];
         assert_eq!((back.last_error.as_deref(), back.attempt), (Some("reset"), None));
+        assert_eq!(back.see.as_deref(), Some("line-broken"));
         let shown = |line: &str| -> Result<bool, prometheus::Error> {
             let text = prometheus::TextEncoder::new().encode_to_string(&metrics.registry.gather())?;
             Ok(text.lines().any(|shown| shown == line))

@@ -6,6 +6,7 @@
 mod happening;
 mod notice;
 mod quality;
+mod reason;
 mod request;
 mod time;
 mod value;
@@ -13,6 +14,7 @@ mod value;
 pub use happening::Happening;
 pub use notice::{Continuity, GapScope, Notice};
 pub use quality::{Quality, QualityClass};
+pub use reason::Reason;
 pub use request::{Answer, RequestId};
 pub use time::Timestamp;
 pub use value::Value;

@@ -1,6 +1,6 @@
 //! What a source says of itself.
 
-use crate::TagId;
+use crate::{Reason, TagId};
 
 /// What a source says of itself.
 #[derive(Clone, Debug, PartialEq)]
@@ -14,20 +14,20 @@ pub enum Notice {
     History,
     /// The source is lost: its tags are unknown from now on.
     Offline {
-        /// Why, in the device's or the system's own words.
-        reason: String,
+        /// Why.
+        reason: Reason,
     },
     /// The source is connected but silent for longer than it should be: its tags are unknown from now on.
     Stale {
         /// Why.
-        reason: String,
+        reason: Reason,
     },
     /// Changes may have been missed before the next value.
     Gap {
         /// Of which tags.
         scope: GapScope,
         /// Why.
-        reason: String,
+        reason: Reason,
     },
 }
 

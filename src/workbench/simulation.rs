@@ -207,7 +207,7 @@ impl Player {
         for source in (0..).map(SourceId).take(self.plan.sources.len()) {
             let notice = Notice::Gap {
                 scope: GapScope::Source,
-                reason: "the recorder had no room".to_owned(),
+                reason: "the recorder had no room".into(),
             };
             self.apply(source, now, now.wall, &[notice], &[]);
         }

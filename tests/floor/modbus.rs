@@ -217,14 +217,19 @@ fn a_register_that_is_not_there_is_reported_by_its_tags_name() -> Result<()> {
         Ok((heat["quality"] == "good" && ghost["quality"] == "bad").then_some(()))
     })?;
     let heat = told_of(&gateway, "oven/heat")?;
-    assert_eq!((&heat["value"], &heat["reason"]), (&json!(7), &Value::Null));
+    let facts = ["value", "reason", "see"];
+    assert_eq!(
+        facts.map(|fact| &heat[fact]),
+        [&json!(7), &Value::Null, &Value::Null]
+    );
     let ghost = told_of(&gateway, "oven/ghost")?;
     assert_eq!(
-        (&ghost["value"], &ghost["reason"]),
-        (
+        facts.map(|fact| &ghost[fact]),
+        [
             &Value::Null,
-            &json!("refused: there is no such register (exception 02 or 03)")
-        )
+            &json!("refused: there is no such register (exception 02 or 03)"),
+            &json!("modbus-tag-refused")
+        ]
     );
     Ok(())
 }

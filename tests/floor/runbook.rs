@@ -30,6 +30,7 @@ impl Part {
             all.push(Self { name, sources, page });
         }
         let mut sources = rust_files("src/daemon")?;
+        sources.extend(rust_files("src/core")?);
         sources.extend(rust_files("src/publisher")?);
         sources.extend(rust_files("src/outbox")?);
         sources.retain(|source| !WITHOUT.contains(&source.path.as_str()));

@@ -2,12 +2,12 @@
 
 use anyhow::{Context, Result};
 use floorgate_tests::{
-    Framing, Gateway, Kafka, ModbusPeer, OpcUaOptions, OpcUaPeer, Patience, Process, Table, peer_command,
-    until,
+    Framing, Gateway, Kafka, ModbusPeer, OpcUaOptions, OpcUaPeer, Patience, Process, Reader, Table,
+    peer_command, until,
 };
 use serde_json::{Value, json};
 
-use crate::plant::{NO_SECURITY, settings, unique_site};
+use crate::plant::{NO_SECURITY, settings, topic, unique_site};
 
 const MAPPING: &str = r#"
 mapping: hall
@@ -26,6 +26,7 @@ struct Hall {
     gateway: Gateway,
     plc: OpcUaPeer,
     drive: ModbusPeer,
+    site: String,
 }
 
 impl Hall {
@@ -51,7 +52,12 @@ impl Hall {
             &[("hall.yaml", &MAPPING.replace("{site}", &site))],
         )?;
         gateway.start()?;
-        Ok(Self { gateway, plc, drive })
+        Ok(Self {
+            gateway,
+            plc,
+            drive,
+            site,
+        })
     }
 
     /// What a command of the gateway prints.
@@ -78,6 +84,67 @@ impl Hall {
         })
         .with_context(|| last.to_string())
     }
+}
+
+/// `/status` has what `floorgate sources` has, and the one tag that is bad by the server's word.
+fn status_tells_the_same(hall: &Hall) -> Result<()> {
+    let page = hall.gateway.get("/status")?;
+    assert_eq!(page.status, 200);
+    assert!(page.head.contains("application/json"), "{}", page.head);
+    let page: Value = serde_json::from_str(&page.body)?;
+    for row in page["sources"].as_array().context("no sources")? {
+        let printed = hall.source(row["source"].as_str().unwrap_or_default())?;
+        for fact in [
+            "adapter",
+            "state",
+            "since",
+            "reason",
+            "see",
+            "tags",
+            "settings",
+            "last_connect",
+            "late",
+        ] {
+            assert_eq!(row[fact], printed[fact], "{fact}");
+        }
+    }
+    assert_eq!(page["sources"].as_array().map(Vec::len), Some(2));
+    // What is of a source that is away is told by the source.
+    let bad = page["bad_tags"].as_array().context("no bad tags")?;
+    let [bad] = &bad[..] else {
+        anyhow::bail!("{page}");
+    };
+    assert_eq!(
+        [
+            &bad["tag"],
+            &bad["source"],
+            &bad["quality"],
+            &bad["reason"],
+            &bad["see"]
+        ],
+        [
+            "hall/speed",
+            "plc",
+            "bad",
+            "BadSensorFailure",
+            "opcua-value-not-good"
+        ]
+    );
+    Ok(())
+}
+
+/// Consumers are told why a source was lost, and where it stands what to do.
+fn the_event_tells_the_same(hall: &Hall, lost: &Value) -> Result<()> {
+    let bootstrap = Kafka::shared()?.bootstrap();
+    let mut reader = Reader::new(&bootstrap, &topic(&hall.site, "source-connection"))?;
+    // Both are online at first.
+    let event = reader.at_least(3, Patience::Long)?[2].json()?;
+    let facts = ["source", "state", "reason", "see"].map(|fact| &event[fact]);
+    assert_eq!(
+        facts,
+        [&json!("drive"), &json!("Offline"), &lost["reason"], &lost["see"]]
+    );
+    Ok(())
 }
 
 #[test]
@@ -112,6 +179,11 @@ fn the_table_tells_state_reason_and_what_flows_of_each_source() -> Result<()> {
     let lost = hall.wait_for("drive", "offline", |row| row["state"] == "offline")?;
     let reason = lost["reason"].as_str().unwrap_or_default();
     assert!(!reason.is_empty(), "{lost}");
+    let see = lost["see"].as_str().context("no paragraph")?;
+    assert!(
+        ["modbus-connection-closed", "modbus-device-unreachable"].contains(&see),
+        "{lost}"
+    );
     assert!(lost["since"].as_str() > drive["since"].as_str(), "{lost}");
     assert_eq!(hall.source("plc")?["state"], "online");
     let tag: Value = serde_json::from_str(hall.print(&["tags", "hall/total", "--json"])?.trim())?;
@@ -119,6 +191,7 @@ fn the_table_tells_state_reason_and_what_flows_of_each_source() -> Result<()> {
     assert_eq!(tag["last_good"]["value"], 7);
     let reason_of_tag = tag["reason"].as_str().unwrap_or_default();
     assert!(reason_of_tag.starts_with("not reached"), "{tag}");
+    assert_eq!(tag["see"], "modbus-unit-behind-gateway");
     // OPC 10000-4 §7.39.1: BadSensorFailure.
     hall.plc.set_with("Line1.Speed", &json!(2.5), 0x808C_0000, None)?;
     let mut tags = String::new();
@@ -129,7 +202,9 @@ fn the_table_tells_state_reason_and_what_flows_of_each_source() -> Result<()> {
     .with_context(|| tags.clone())?;
     let line = tags.lines().find(|line| line.starts_with("hall/speed"));
     assert!(
-        line.is_some_and(|line| line.contains(" plc ") && line.ends_with("BadSensorFailure")),
+        line.is_some_and(
+            |line| line.contains(" plc ") && line.ends_with("BadSensorFailure (see opcua-value-not-good)")
+        ),
         "{tags}"
     );
     assert!(hall.print(&["tags"])?.contains("unknown, was 7"));
@@ -138,38 +213,14 @@ fn the_table_tells_state_reason_and_what_flows_of_each_source() -> Result<()> {
         .lines()
         .find(|line| line.starts_with("drive"))
         .context("no line")?;
-    assert!(line.contains("offline") && line.contains(reason), "{table}");
+    assert!(
+        line.contains("offline") && line.contains(&format!("{reason} (see {see})")),
+        "{table}"
+    );
     assert!(table.contains("2 sources, 1 not online"), "{table}");
 
-    let page = hall.gateway.get("/status")?;
-    assert_eq!(page.status, 200);
-    assert!(page.head.contains("application/json"), "{}", page.head);
-    let page: Value = serde_json::from_str(&page.body)?;
-    for row in page["sources"].as_array().context("no sources")? {
-        let printed = hall.source(row["source"].as_str().unwrap_or_default())?;
-        for fact in [
-            "adapter",
-            "state",
-            "since",
-            "reason",
-            "tags",
-            "settings",
-            "last_connect",
-            "late",
-        ] {
-            assert_eq!(row[fact], printed[fact], "{fact}");
-        }
-    }
-    assert_eq!(page["sources"].as_array().map(Vec::len), Some(2));
-    // What is of a source that is away is told by the source.
-    let bad = page["bad_tags"].as_array().context("no bad tags")?;
-    let [bad] = &bad[..] else {
-        anyhow::bail!("{page}");
-    };
-    assert_eq!(
-        [&bad["tag"], &bad["source"], &bad["quality"], &bad["reason"]],
-        ["hall/speed", "plc", "bad", "BadSensorFailure"]
-    );
+    status_tells_the_same(&hall)?;
+    the_event_tells_the_same(&hall, &lost)?;
 
     hall.plc.kill();
     let lost = hall.wait_for("plc", "its next attempt", |row| {
@@ -182,8 +233,8 @@ fn the_table_tells_state_reason_and_what_flows_of_each_source() -> Result<()> {
     hall.drive.resume()?;
     let back = hall.wait_for("drive", "online again", |row| row["state"] == "online")?;
     assert_eq!(
-        (&back["reason"], &back["total"]["gaps"]),
-        (&Value::Null, &json!(1))
+        (&back["reason"], &back["see"], &back["total"]["gaps"]),
+        (&Value::Null, &Value::Null, &json!(1))
     );
     Ok(())
 }
@@ -213,8 +264,20 @@ fn a_tag_is_bad_with_its_status_also_after_a_connection_that_was_resumed() -> Re
         anyhow::bail!("{all}");
     };
     assert_eq!(
-        [&tag["tag"], &tag["source"], &tag["quality"], &tag["reason"]],
-        ["hall/speed", "plc", "bad", "BadSensorFailure"]
+        [
+            &tag["tag"],
+            &tag["source"],
+            &tag["quality"],
+            &tag["reason"],
+            &tag["see"]
+        ],
+        [
+            "hall/speed",
+            "plc",
+            "bad",
+            "BadSensorFailure",
+            "opcua-value-not-good"
+        ]
     );
     assert_eq!(
         (&tag["value"], &tag["last_good"]["value"], &tag["since"]),
@@ -330,91 +393,6 @@ fn a_tag_that_does_not_change_is_late_until_it_does() -> Result<()> {
     let (status, _) = hall.gateway.stop()?;
     assert!(status.success(), "{status}");
     Ok(())
-}
-
-const UNITS: &str = r"
-mapping: hall
-source: plc
-equipment: acme/{site}/filling/line1/filler
-tags:
-  first: {holding: 100, unit_id: 1, unit: CEL}
-  other: {holding: 100, unit_id: 7, unit: CEL}
-events:
-  - {type: MeasurementRecorded, trigger: first}
-  - {type: MeasurementRecorded, trigger: other}
-";
-
-#[test]
-fn units_on_one_line_are_told_each_by_itself() -> Result<()> {
-    let mut line = ModbusPeer::start(Framing::Tcp, &[1, 7])?;
-    let site = unique_site();
-    let source = format!(
-        "adapter: modbus\n    connect: tcp://{}\n    poll_interval: 20ms\n    timeout: 200ms\n    backoff_max: 1h",
-        line.address()
-    );
-    let settings = settings(&site, &Kafka::shared()?.bootstrap(), &source);
-    let gateway = Gateway::new(&settings, &[("hall.yaml", &UNITS.replace("{site}", &site))])?;
-    let mut hall = Line { gateway };
-    hall.gateway.start()?;
-    let up = |unit: u8| format!("floorgate_source_station_up{{source=\"plc\",station=\"unit {unit}\"}}");
-    for unit in [1, 7] {
-        hall.gateway
-            .wait_for_metric(&up(unit), 1.0..=1.0, Patience::Long)?;
-    }
-    line.delay(7, 5.0)?;
-    hall.gateway.wait_for_metric(&up(7), 0.0..=0.0, Patience::Long)?;
-    assert_eq!(hall.gateway.metric(&up(1))?, Some(1.0));
-    let page: Value = serde_json::from_str(&hall.gateway.get("/status")?.body)?;
-    let stations = &page["sources"][0]["stations"];
-    assert_eq!(
-        (&stations[0]["station"], &stations[0]["state"]),
-        (&json!("unit 1"), &json!("online"))
-    );
-    assert_eq!(
-        (&stations[1]["station"], &stations[1]["state"]),
-        (&json!("unit 7"), &json!("offline"))
-    );
-    let error = stations[1]["last_error"].as_str().unwrap_or_default();
-    assert!(error.contains("no answer within 200ms"), "{stations}");
-    assert!(stations[1]["next_attempt"]["at"].is_string(), "{stations}");
-    assert!(
-        stations[1]["next_attempt"]["pause_s"].as_f64() > Some(0.0),
-        "{stations}"
-    );
-    let table = hall.table()?;
-    let told = table
-        .lines()
-        .find(|line| line.starts_with("  unit 7"))
-        .context("no unit 7")?;
-    assert!(told.contains("offline") && told.contains(error), "{table}");
-    assert!(
-        !table.contains("  unit 1 "),
-        "what is there is not listed: {table}"
-    );
-
-    // The whole line.
-    line.kill();
-    until("the next attempt at the source", Patience::Long, || {
-        let table = hall.table()?;
-        let source = table
-            .lines()
-            .find(|line| line.starts_with("plc"))
-            .context("no plc")?;
-        let is_told = source.contains("offline") && source.contains("next attempt in ");
-        Ok(is_told.then_some(()))
-    })
-}
-
-/// A gateway that reads one line.
-struct Line {
-    gateway: Gateway,
-}
-
-impl Line {
-    fn table(&self) -> Result<String> {
-        let output = self.gateway.command(&["sources"])?.output()?;
-        Ok(String::from_utf8(output.stdout)?)
-    }
 }
 
 /// Values flow on: the server says that it is not well, and an operator sees that.

@@ -118,6 +118,7 @@ fn a_plc_that_refuses_the_gateway_is_told_and_lets_it_in_once_it_is_trusted() ->
     assert_eq!(data["state"], "Offline");
     let reason = data["reason"].as_str().unwrap_or_default();
     assert!(reason.contains(file), "{data}");
+    assert_eq!(data["see"], "opcua-gateway-not-trusted");
     assert_eq!(told[1].json()?["state"], "Online");
     Ok(())
 }

@@ -1,12 +1,11 @@
 //! From configuration to a running source.
 
-use std::borrow::Cow;
 use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 
 use floorgate_metrics::SourceMetrics;
-use floorgate_sample::{Happening, Quality, TagId};
+use floorgate_sample::{Happening, Quality, Reason, TagId};
 use floorgate_yaml::{Node, Problems, Span};
 use schemars::{Schema, SchemaGenerator};
 use tokio_util::sync::CancellationToken;
@@ -47,14 +46,14 @@ pub trait Adapter: Send + Sync {
     }
 
     /// Why a tag is not good, for whoever looks at it: the device's own words for a quality that sources of this adapter tell, or what such
-    /// a quality stands for. `None` where there is nothing to add to `bad`.
-    fn reason(&self, quality: Quality) -> Option<Cow<'static, str>> {
+    /// a quality stands for, and the paragraph of the runbook about it. `None` where there is nothing to add to `bad`.
+    fn reason(&self, quality: Quality) -> Option<Reason> {
         let _ = quality;
         None
     }
 
-    /// The paragraphs for whoever is called at night, in Markdown: a heading `## NAME` for each message of the log, named by its field `see`. Empty where
-    /// nothing is logged.
+    /// The paragraphs for whoever is called at night, in Markdown: a heading `## NAME` for each message of the log, named by its field `see`, and for each
+    /// [`Reason`], named by [`Reason::see`]. Empty where nothing is logged.
     fn runbook(&self) -> &'static str {
         ""
     }

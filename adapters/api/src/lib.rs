@@ -47,8 +47,8 @@ pub use floorgate_metrics::{
     server_state_name,
 };
 pub use floorgate_sample::{
-    Answer, Continuity, GapScope, Happening, Notice, Quality, QualityClass, RequestId, Sample, SourceId,
-    TagId, Timestamp, Value,
+    Answer, Continuity, GapScope, Happening, Notice, Quality, QualityClass, Reason, RequestId, Sample,
+    SourceId, TagId, Timestamp, Value,
 };
 pub use floorgate_yaml::{Node, NodeKind, Problems, Span, Spanned, decode};
 pub use tokio_util::sync::CancellationToken;

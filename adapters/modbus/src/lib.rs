@@ -36,10 +36,11 @@ mod types;
 mod udp;
 mod unit;
 
-use std::borrow::Cow;
 use std::sync::Arc;
 
-use floorgate_adapter_api::{Adapter, Given, Node, Quality, RunFuture, Source, SourceContext, SourceSpec};
+use floorgate_adapter_api::{
+    Adapter, Given, Node, Quality, Reason, RunFuture, Source, SourceContext, SourceSpec,
+};
 use floorgate_yaml::Problems;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 
@@ -68,8 +69,8 @@ impl Adapter for Modbus {
         "modbus"
     }
 
-    fn reason(&self, quality: Quality) -> Option<Cow<'static, str>> {
-        unit::reason(quality).map(Cow::Borrowed)
+    fn reason(&self, quality: Quality) -> Option<Reason> {
+        unit::reason(quality)
     }
 
     fn runbook(&self) -> &'static str {

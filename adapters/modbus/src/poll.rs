@@ -11,7 +11,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use floorgate_adapter_api::{Closed, Pauses, Sample, SourceContext};
+use floorgate_adapter_api::{Closed, Pauses, Reason, Sample, SourceContext};
 use floorgate_sample::TagId;
 use tokio::time::Instant;
 use tracing::{debug, warn};
@@ -71,11 +71,11 @@ struct Poller {
     trials: Trials,
     presence: Presence,
     /// Why the source was lost last.
-    loss: Option<String>,
+    loss: Option<Reason>,
     /// What was done last was a request of the gateway.
     has_answered: bool,
     /// Why changes may have been missed before the next batch.
-    gap: Option<String>,
+    gap: Option<Reason>,
 }
 
 /// What one poll of a group has brought so far.
@@ -84,7 +84,7 @@ struct Cycle {
     samples: Vec<Sample>,
     /// Tags of which changes may have been missed.
     missed: Vec<TagId>,
-    missed_why: String,
+    missed_why: Reason,
     /// The unit answered with values, or refused something by name.
     answered: bool,
     /// The unit answered whatever it was.
@@ -97,11 +97,11 @@ struct Cycle {
 
 impl Cycle {
     /// Changes of these tags may have been missed.
-    fn miss(&mut self, tags: impl IntoIterator<Item = TagId>, why: &str) {
+    fn miss(&mut self, tags: impl IntoIterator<Item = TagId>, why: &Reason) {
         let before = self.missed.len();
         self.missed.extend(tags);
         if before == 0 && !self.missed.is_empty() {
-            why.clone_into(&mut self.missed_why);
+            self.missed_why.clone_from(why);
         }
     }
 }
@@ -205,7 +205,7 @@ impl Poller {
                 self.context.metrics.error("link");
                 self.link_pause = self.link_pauses.next().unwrap_or(self.settings.backoff_max);
                 self.link_retry = Instant::now() + self.link_pause;
-                self.lose(error.to_string(), error.see()).await?;
+                self.lose(Reason::new(error.to_string(), error.see())).await?;
                 self.show_all();
                 Ok(false)
             }
@@ -227,8 +227,9 @@ impl Poller {
             );
             if self.presence == Presence::Online {
                 let why = self.gap.take();
-                let why = why.unwrap_or_else(|| "the connection was made anew".to_owned());
-                self.gap = Some(format!("{why}; it leads to {} now", self.link.endpoint()));
+                let why = why.map_or("the connection was made anew".into(), |why| why.told);
+                let why = format!("{why}; it leads to {} now", self.link.endpoint());
+                self.gap = Some(Reason::new(why, "modbus-other-address"));
             }
         }
     }
@@ -321,7 +322,8 @@ impl Poller {
                 if group.has_values(request) {
                     self.context.metrics.confirm();
                 }
-                cycle.miss(missed, "a request was refused or not answered until now");
+                let why = "a request was refused or not answered until now";
+                cycle.miss(missed, &Reason::new(why, "modbus-tag-refused"));
                 return Ok(());
             }
             Err(failure) => failure,

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use floorgate_adapter_api::{Pauses, StationState};
-use floorgate_sample::Quality;
+use floorgate_sample::{Quality, Reason};
 use tokio::time::Instant;
 use tokio_modbus::ExceptionCode;
 
@@ -54,23 +54,41 @@ pub(crate) fn reaction(exception: ExceptionCode) -> Reaction {
 }
 
 /// What each quality stands for that a tag may have.
-pub(crate) fn reason(quality: Quality) -> Option<&'static str> {
-    Some(match quality {
-        BAD_NOT_SUPPORTED => "refused: the unit does not have the function (exception 01)",
-        Quality::BAD_OUT_OF_RANGE => "refused: there is no such register (exception 02 or 03)",
-        Quality::BAD_DEVICE_FAILURE => "the unit says that it failed (exception 04 or 08)",
-        BAD_SERVER_TOO_BUSY => "the unit says that it is busy (exception 05 or 06)",
-        Quality::BAD_NO_COMMUNICATION => {
-            "not reached: the source is offline, or the gateway before the unit says so (exception 0A or 0B)"
-        }
-        Quality::BAD_TIMEOUT => "no answer",
-        Quality::BAD_COMMUNICATION_ERROR => {
-            "no sound answer: the connection broke, or what came was no Modbus"
-        }
-        Quality::BAD_DECODING_ERROR => "what was read is no value of the tag's type",
-        BAD_DATA_UNAVAILABLE => "no two reads in a row agreed",
+pub(crate) fn reason(quality: Quality) -> Option<Reason> {
+    let (told, see) = match quality {
+        BAD_NOT_SUPPORTED => (
+            "refused: the unit does not have the function (exception 01)",
+            "modbus-tag-refused",
+        ),
+        Quality::BAD_OUT_OF_RANGE => (
+            "refused: there is no such register (exception 02 or 03)",
+            "modbus-tag-refused",
+        ),
+        Quality::BAD_DEVICE_FAILURE => (
+            "the unit says that it failed (exception 04 or 08)",
+            "modbus-device-failure",
+        ),
+        BAD_SERVER_TOO_BUSY => (
+            "the unit says that it is busy (exception 05 or 06)",
+            "modbus-device-busy",
+        ),
+        Quality::BAD_NO_COMMUNICATION => (
+            "not reached: the source is offline, or the gateway before the unit says so (exception 0A or 0B)",
+            "modbus-unit-behind-gateway",
+        ),
+        Quality::BAD_TIMEOUT => ("no answer", "modbus-no-answer"),
+        Quality::BAD_COMMUNICATION_ERROR => (
+            "no sound answer: the connection broke, or what came was no Modbus",
+            "modbus-answer-wrong",
+        ),
+        Quality::BAD_DECODING_ERROR => (
+            "what was read is no value of the tag's type",
+            "modbus-value-unusable",
+        ),
+        BAD_DATA_UNAVAILABLE => ("no two reads in a row agreed", "modbus-value-unusable"),
         _ => return None,
-    })
+    };
+    Some(Reason::new(told, see))
 }
 
 /// Quality and divisibility where a failure is a refusal of what was asked.
@@ -143,9 +161,7 @@ pub(crate) struct Trouble {
     /// What its tags are meanwhile.
     pub quality: Quality,
     /// Why, for people.
-    pub reason: String,
-    /// The paragraph of `RUNBOOK.md` that is about it.
-    pub see: &'static str,
+    pub reason: Reason,
     /// Whether its tags are bad: when it has failed often or long enough.
     pub told: bool,
     /// The failure ended the connection, which costs the other units of the link time.
@@ -179,7 +195,7 @@ impl Unit {
     pub(crate) fn failed(
         &mut self,
         now: Instant,
-        (quality, reason, see): (Quality, String, &'static str),
+        (quality, reason): (Quality, Reason),
         patience: Patience,
         least: Duration,
         longest: Duration,
@@ -191,8 +207,7 @@ impl Unit {
             pause: Duration::ZERO,
             pauses: pauses(longest),
             quality,
-            reason: String::new(),
-            see,
+            reason: Reason::default(),
             told: false,
             costs_link: false,
         });
@@ -201,7 +216,6 @@ impl Unit {
         trouble.wait(now, pause);
         trouble.quality = quality;
         trouble.reason = reason;
-        trouble.see = see;
         trouble.told |= match patience {
             Patience::Retries(retries) => trouble.failures > u32::from(retries),
             Patience::Lasting(time) => now.saturating_duration_since(trouble.since) >= time,
@@ -247,7 +261,8 @@ mod tests {
                 | Reaction::Unreachable(quality) => quality,
             };
             let reason = reason(quality).unwrap_or_default();
-            assert!(reason.contains(code), "{exception}: {reason}");
+            assert!(reason.told.contains(code), "{exception}: {reason}");
+            assert_eq!(reason.see.as_deref(), Some(Failure::Exception(exception).see()));
         }
         assert_eq!(reason(Quality::GOOD), None);
     }

@@ -8,7 +8,7 @@
 
 use std::time::{Duration, Instant};
 
-use floorgate_adapter_api::{GapScope, Notice, Sample, Timestamp};
+use floorgate_adapter_api::{GapScope, Notice, Reason, Sample, Timestamp};
 use opcua::client::services::HistoryRead;
 use opcua::client::{HistoryReadAction, UARequest};
 use opcua::types::{
@@ -188,6 +188,7 @@ impl Connected<'_> {
             "{reason}"
         );
         let scope = GapScope::Tags(tags);
+        let reason = Reason::new(reason, "opcua-history-incomplete");
         self.outlet.gap(Notice::Gap { scope, reason }).await
     }
 

@@ -74,9 +74,7 @@ mod takeover;
 mod transport;
 mod value;
 
-use std::borrow::Cow;
-
-use floorgate_adapter_api::{Adapter, Happening, Node, Problems, Quality, Source, SourceSpec};
+use floorgate_adapter_api::{Adapter, Happening, Node, Problems, Quality, Reason, Source, SourceSpec};
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 
 /// The OPC UA adapter (`adapter: opcua`).
@@ -88,8 +86,9 @@ impl Adapter for OpcUa {
         "opcua"
     }
 
-    fn reason(&self, quality: Quality) -> Option<Cow<'static, str>> {
-        (quality != Quality::GOOD).then(|| opcua::types::StatusCode::from(quality.0).to_string().into())
+    fn reason(&self, quality: Quality) -> Option<Reason> {
+        let status = opcua::types::StatusCode::from(quality.0);
+        (quality != Quality::GOOD).then(|| Reason::new(status.to_string(), reason::see_of_tag(status)))
     }
 
     fn runbook(&self) -> &'static str {

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::time::Instant;
 
-use floorgate_adapter_api::{GapScope, Notice, Sample};
+use floorgate_adapter_api::{GapScope, Notice, Reason, Sample};
 use opcua::types::{
     DataChangeNotification, DataValue, EventFieldList, EventNotificationList, ExtensionObject,
     MonitoredItemNotification, StatusChangeNotification, StatusCode,
@@ -247,7 +247,10 @@ impl Connected<'_> {
         let tags = items.flat_map(|item| self.plan.tags_of(item)).map(|tag| tag.id);
         let notice = Notice::Gap {
             scope: GapScope::Tags(tags.collect()),
-            reason: "the server sent what its history did not have".to_owned(),
+            reason: Reason::new(
+                "the server sent what its history did not have",
+                "opcua-history-incomplete",
+            ),
         };
         self.outlet.gap(notice).await
     }

@@ -110,12 +110,13 @@ impl Outlet {
     }
 
     /// Says that the source is lost, once for each loss.
-    pub async fn offline(&mut self, reason: String) -> Result<(), Halt> {
+    pub async fn offline(&mut self, reason: Reason) -> Result<(), Halt> {
         self.metrics.up.set(0);
-        self.reach.send_replace(Reach::Away(reason.clone()));
+        self.reach.send_replace(Reach::Away(reason.told.clone()));
         if self.offline {
             return Ok(());
         }
+        let reason = reason.into();
         self.notice(Notice::Offline { reason }).await?;
         self.offline = true;
         Ok(())

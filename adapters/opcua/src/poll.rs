@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use floorgate_adapter_api::{GapScope, Notice, Sample};
+use floorgate_adapter_api::{GapScope, Notice, Reason, Sample};
 use opcua::types::{DataValue, ReadValueId, StatusCode, TimestampsToReturn};
 
 use crate::items::is_node_refused;
@@ -82,7 +82,7 @@ impl Connected<'_> {
             self.outlet
                 .gap(Notice::Gap {
                     scope: GapScope::Source,
-                    reason,
+                    reason: Reason::new(reason, "opcua-changes-missed"),
                 })
                 .await?;
         }

@@ -4,7 +4,7 @@ use std::fmt;
 
 use opcua::types::{Error, StatusCode};
 
-use crate::items::failed;
+use crate::items::{failed, is_node_refused};
 
 /// The connection broke, and what broke it has no better name.
 const CONNECTION_LOST: &str = "opcua-connection-lost";
@@ -23,6 +23,12 @@ pub struct Reason {
 impl Default for Reason {
     fn default() -> Self {
         Self::new(String::new(), CONNECTION_LOST)
+    }
+}
+
+impl From<Reason> for floorgate_adapter_api::Reason {
+    fn from(reason: Reason) -> Self {
+        Self::new(reason.told, reason.see)
     }
 }
 
@@ -126,9 +132,38 @@ pub fn see(status: StatusCode) -> &'static str {
     }
 }
 
+/// The paragraph about a tag that is told with this status.
+pub fn see_of_tag(status: StatusCode) -> &'static str {
+    use StatusCode as S;
+    match status {
+        _ if is_node_refused(status) => "opcua-node-refused",
+        S::BadMonitoredItemFilterInvalid
+        | S::BadMonitoredItemFilterUnsupported
+        | S::BadDeadbandFilterInvalid
+        | S::BadFilterNotAllowed
+        | S::BadTooManyMonitoredItems => "opcua-node-refused",
+        // What the adapter itself says of what it cannot read.
+        S::BadDecodingError => "opcua-type-not-supported",
+        _ => "opcua-value-not-good",
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_tag_that_is_refused_is_told_apart_from_a_value_that_is_not_good() {
+        assert_eq!(see_of_tag(StatusCode::BadNodeIdUnknown), "opcua-node-refused");
+        assert_eq!(see_of_tag(StatusCode::BadFilterNotAllowed), "opcua-node-refused");
+        assert_eq!(
+            see_of_tag(StatusCode::BadDecodingError),
+            "opcua-type-not-supported"
+        );
+        assert_eq!(see_of_tag(StatusCode::BadSensorFailure), "opcua-value-not-good");
+        let uncertain = StatusCode::UncertainLastUsableValue;
+        assert_eq!(see_of_tag(uncertain), "opcua-value-not-good");
+    }
 
     #[test]
     fn what_broke_a_connection_is_told_apart_from_what_let_none_come_about() {

@@ -165,7 +165,7 @@ async fn run(plan: Arc<Plan>, mut outlet: Outlet, mut state: State) {
             servers.target().endpoint,
             pause.as_secs_f64()
         );
-        if outlet.offline(reason.told).await.is_err() {
+        if outlet.offline(reason).await.is_err() {
             break;
         }
         tokio::select! {
@@ -326,7 +326,7 @@ async fn work(
             see = reason.see,
             "the connection is lost: {reason}"
         );
-        if outlet.offline(reason.told).await.is_err() {
+        if outlet.offline(reason).await.is_err() {
             return (Halt::Stop, true);
         }
     }

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
-use floorgate_adapter_api::{GapScope, Notice, Receipt, Timestamp};
+use floorgate_adapter_api::{GapScope, Notice, Reason, Receipt, Timestamp};
 use opcua::client::services::{CreateSubscription, Republish, TransferSubscriptions};
 use opcua::client::{Session, UARequest};
 use opcua::types::{Error, NotificationMessage, StatusCode, TransferResult};
@@ -258,6 +258,7 @@ impl State {
             see = "opcua-changes-missed",
             "changes may have been missed: {reason}"
         );
+        let reason = Reason::new(reason, "opcua-changes-missed");
         Notice::Gap { scope, reason }
     }
 

@@ -7,10 +7,9 @@ mod board;
 mod script;
 mod stage;
 
-use std::borrow::Cow;
 use std::sync::Arc;
 
-use floorgate_adapter_api::{Adapter, Quality, RunFuture, Source, SourceContext, SourceSpec, TagId};
+use floorgate_adapter_api::{Adapter, Quality, Reason, RunFuture, Source, SourceContext, SourceSpec, TagId};
 use floorgate_yaml::{Problems, Severity, Spanned, salvage};
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::Deserialize;
@@ -81,8 +80,8 @@ impl Adapter for Scripted {
         "scripted"
     }
 
-    fn reason(&self, quality: Quality) -> Option<Cow<'static, str>> {
-        (!quality.is_good()).then_some(Cow::Borrowed("the stage does not vouch for it"))
+    fn reason(&self, quality: Quality) -> Option<Reason> {
+        (!quality.is_good()).then(|| "the stage does not vouch for it".into())
     }
 
     fn settings_schema(&self, generator: &mut SchemaGenerator) -> Schema {

@@ -189,20 +189,20 @@ pub(crate) async fn play(play: &Play, board: &Board, context: &SourceContext) ->
             ),
             Step::Offline(reason) => (
                 vec![Notice::Offline {
-                    reason: reason.clone(),
+                    reason: reason.clone().into(),
                 }],
                 Vec::new(),
             ),
             Step::Stale(reason) => (
                 vec![Notice::Stale {
-                    reason: reason.clone(),
+                    reason: reason.clone().into(),
                 }],
                 Vec::new(),
             ),
             Step::Gap(reason) => (
                 vec![Notice::Gap {
                     scope: GapScope::Source,
-                    reason: reason.clone(),
+                    reason: reason.clone().into(),
                 }],
                 Vec::new(),
             ),

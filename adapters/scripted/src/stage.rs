@@ -119,7 +119,7 @@ pub(crate) async fn follow(play: &Play, board: &Board, context: &SourceContext) 
         let mut notices = Vec::new();
         if online.is_some_and(|starts| !state.up || starts != state.starts) {
             online = None;
-            let reason = "the stage was stopped".to_owned();
+            let reason = "the stage was stopped".into();
             send(context, board, vec![Notice::Offline { reason }], Vec::new(), None).await?;
         }
         if state.up {
@@ -132,7 +132,7 @@ pub(crate) async fn follow(play: &Play, board: &Board, context: &SourceContext) 
                 let reason = format!("{} changes were not looked at", state.sets - sets - 1);
                 notices.push(Notice::Gap {
                     scope: GapScope::Source,
-                    reason,
+                    reason: reason.into(),
                 });
             }
             sets = state.sets;

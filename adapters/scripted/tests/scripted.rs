@@ -123,7 +123,9 @@ script:
         .await;
     assert!(rest[0].is_gap_of(0));
     assert!(rest[1].shows(0, &Value::Int(24)));
-    assert!(matches!(&rest[2], Seen::Notice(Notice::Offline { reason }) if reason == "the cable was cut"));
+    assert!(
+        matches!(&rest[2], Seen::Notice(Notice::Offline { reason }) if reason.told == "the cable was cut")
+    );
     run.stop("after the script").await;
 }
 

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::fmt::Write as _;
 use std::sync::Arc;
 
-use floorgate_sample::{Quality, Timestamp};
+use floorgate_sample::{Quality, Reason, Timestamp};
 use uuid::Uuid;
 
 use crate::detect::Cause;
@@ -396,7 +396,7 @@ pub(crate) fn source_event(
     topic: &Arc<str>,
     previous: Option<Connection>,
     state: Connection,
-    reason: Option<&str>,
+    reason: Option<&Reason>,
 ) -> Event {
     let number = emitter.streams.all[source.stream].next();
     let id = emitter.id_of_number(source.stream, number);
@@ -411,7 +411,10 @@ pub(crate) fn source_event(
         }
         None => object.put("lastGoodAt", &None::<&str>),
     }
-    object.put("reason", &reason);
+    object.put("reason", &reason.map(|reason| &*reason.told));
+    if let Some(see) = reason.and_then(|reason| reason.see.as_deref()) {
+        object.put("see", see);
+    }
     write_times(&mut object, &mut emitter.times, None, None, emitter.received);
     object.plain("timeBasis", "received");
     let quality = if state == Connection::Online {

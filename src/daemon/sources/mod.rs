@@ -20,6 +20,7 @@ use crate::control::{self, Client, Request};
 use crate::figures::{bytes, millis, read_time, span};
 use crate::plain::plain;
 use crate::printing::goes_on;
+use crate::runbook::hinted;
 use crate::standing::{AttemptRow, SettingRow, SourceRow, StationRow};
 use crate::table::write_table;
 use crate::wanted::Wanted;
@@ -35,7 +36,8 @@ as well as the buckets of floorgate_source_request_seconds tell it; of an OPC UA
 the server (`keep_alive`), since an answer with values waits for values. IN and OUT are bytes on the source's connections. \
 `-` is what is not known. Below a source with several units on its line are those that are not online, with their own \
 reasons. REASON says of a source that is online what its server says of itself where it is not well, what is slower \
-or smaller than the source's settings say, when refused tags are tried again, and why changes may have been missed last. What is late is said by `late_after` in the settings and in mappings.";
+or smaller than the source's settings say, when refused tags are tried again, and why changes may have been missed last. \
+`(see NAME)` after a reason: `floorgate runbook NAME` says what to do. What is late is said by `late_after` in the settings and in mappings.";
 
 /// How often it is asked when it is watched.
 const EVERY: Duration = Duration::from_secs(1);
@@ -124,8 +126,7 @@ fn follow(asker: &Asker, out: &mut dyn Write, json: bool) -> anyhow::Result<()> 
                 let now = Timestamp::now();
                 let written = writeln!(out, "{now}  {name}  {}  {}", row.state, words(&row, now));
                 stations_away(&row).fold(written, |written, station| {
-                    let error = station.last_error.as_deref();
-                    let told = told(error, station.next_attempt.as_ref(), now);
+                    let told = station_told(station, now);
                     let (station, state) = (plain(&station.station), &station.state);
                     written.and_then(|()| writeln!(out, "{now}  {name}  {station}  {state}  {told}"))
                 })
@@ -213,17 +214,22 @@ fn station_cells(station: &StationRow, now: Timestamp) -> [String; 13] {
     cells[0] = format!("  {}", station.station);
     cells[2].clone_from(&station.state);
     cells[3] = age(&station.since, now).unwrap_or_else(|| "-".to_owned());
-    cells[12] = told(station.last_error.as_deref(), station.next_attempt.as_ref(), now);
+    cells[12] = station_told(station, now);
     cells
 }
 
-/// Why it is away, and when it is tried again.
-fn told(reason: Option<&str>, next: Option<&AttemptRow>, now: Timestamp) -> String {
+fn station_told(station: &StationRow, now: Timestamp) -> String {
+    let error = (station.last_error.as_deref(), station.see.as_deref());
+    told(error, station.next_attempt.as_ref(), now)
+}
+
+/// Why it is away, with the paragraph about that, and when it is tried again.
+fn told((reason, see): (Option<&str>, Option<&str>), next: Option<&AttemptRow>, now: Timestamp) -> String {
     let next = next.map(|next| match ahead(&next.at, now) {
         Some(left) => format!("next attempt in {left}"),
         None => "it is tried now".to_owned(),
     });
-    let reason = reason.map(|reason| plain(reason).into_owned());
+    let reason = reason.map(|reason| hinted(reason, see));
     reason.into_iter().chain(next).collect::<Vec<_>>().join("; ")
 }
 
@@ -272,7 +278,8 @@ fn age(time: &str, now: Timestamp) -> Option<String> {
 /// why changes may have been missed.
 fn words(row: &SourceRow, now: Timestamp) -> String {
     if row.reason.is_some() || row.next_attempt.is_some() {
-        return told(row.reason.as_deref(), row.next_attempt.as_ref(), now);
+        let reason = (row.reason.as_deref(), row.see.as_deref());
+        return told(reason, row.next_attempt.as_ref(), now);
     }
     let server = row.server.as_ref().filter(|server| server.state != 0);
     let server = server.map(|server| format!("the server is not running, its state is {}", server.name()));
@@ -287,7 +294,7 @@ fn words(row: &SourceRow, now: Timestamp) -> String {
         None => "refused tags are tried again now".to_owned(),
     });
     let gap = row.last_gap.as_ref();
-    let gap = gap.map(|gap| format!("gap: {}", plain(&gap.reason)));
+    let gap = gap.map(|gap| format!("gap: {}", hinted(&gap.reason, gap.see.as_deref())));
     let of_server = server.into_iter().chain(level).chain(revised(row));
     let all = of_server.chain(retry).chain(gap);
     all.collect::<Vec<String>>().join("; ")

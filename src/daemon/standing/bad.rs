@@ -203,7 +203,7 @@ mod tests {
         );
         bad.hear(SourceId(1), &Notice::Online(Continuity::New));
         assert_eq!(names(&bad).len(), 1, "it is of another source");
-        let reason = "gone".to_owned();
+        let reason = "gone".into();
         bad.hear(SourceId(0), &Notice::Offline { reason });
         assert!(names(&bad).is_empty(), "its source is away");
         bad.replace(&plan(&[("b", 0), ("a", 0)]), |_| true);

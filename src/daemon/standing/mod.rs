@@ -15,7 +15,7 @@ use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use floorgate_adapter_api::{Batch, Notice, SourceId};
+use floorgate_adapter_api::{Batch, Notice, Reason, SourceId};
 use floorgate_config::LoadedSource;
 use floorgate_core::plan::Plan;
 use floorgate_core::{Core, Now};
@@ -303,16 +303,16 @@ impl Standings {
 }
 
 /// What the gateway sees of a source that it has not said.
-fn seen(core: &Core, number: SourceId, metrics: &SourceMetrics) -> Option<(State, String)> {
+fn seen(core: &Core, number: SourceId, metrics: &SourceMetrics) -> Option<(State, Reason)> {
     if metrics.up.get() == 0 {
-        let reason = "not connected, and it has not said why; the log does".to_owned();
-        return Some((State::Offline, reason));
+        let reason = "not connected, and it has not said why; the log does";
+        return Some((State::Offline, Reason::new(reason, "gateway-source-failed")));
     }
     let tag = core.stopped_heartbeat(number)?;
     let tag = core.plan().tags.get(tag.index())?;
     let after = tag.spec.heartbeat.unwrap_or_default().as_secs_f64();
     let reason = format!("its heartbeat, tag {}, has not changed for {after} s", tag.key);
-    Some((State::Stale, reason))
+    Some((State::Stale, Reason::new(reason, "gateway-heartbeat-stopped")))
 }
 
 #[cfg(test)]

@@ -95,6 +95,10 @@ impl Standings {
             .collect();
         let rows = tags.into_iter().map(|tag| {
             let bad = bad.remove(&*tag.key);
+            let (reason, see) = match &bad {
+                Some(bad) => (bad.reason.clone(), bad.see.clone()),
+                None => (None, None),
+            };
             let sample = tag.sample.as_ref();
             let value = sample.and_then(|sample| sample.value.as_ref());
             let quality = sample.map(|sample| sample.quality);
@@ -116,7 +120,8 @@ impl Standings {
                     None => quality.map(|quality| quality.0),
                 },
                 since: bad.as_ref().map(|bad| bad.since.clone()),
-                reason: bad.and_then(|bad| bad.reason),
+                reason,
+                see,
                 last_good: match (value, quality) {
                     (Some(value), Some(quality)) if quality.is_good() => Some(last(value, at)),
                     _ => tag.last_good.map(|(value, at)| last(&value, at)),

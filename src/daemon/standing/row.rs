@@ -20,6 +20,8 @@ pub struct SourceRow {
     pub since: String,
     /// Why, in the device's or the system's own words.
     pub reason: Option<String>,
+    /// The paragraph of the runbook about that.
+    pub see: Option<String>,
     /// When it is tried again, where it is away.
     pub next_attempt: Option<AttemptRow>,
     pub tags: usize,
@@ -66,6 +68,8 @@ pub struct StationRow {
     pub since: String,
     /// In the device's or the system's own words; it stays when the station is back.
     pub last_error: Option<String>,
+    /// The paragraph of the runbook about that.
+    pub see: Option<String>,
     pub next_attempt: Option<AttemptRow>,
 }
 
@@ -75,6 +79,8 @@ pub struct StationRow {
 pub struct GapRow {
     pub at: String,
     pub reason: String,
+    /// The paragraph of the runbook about that.
+    pub see: Option<String>,
 }
 
 /// What flowed in the last seconds.
@@ -171,6 +177,8 @@ pub struct TagRow {
     pub status: Option<u32>,
     /// Why it is not good by its device's word, in the device's own words.
     pub reason: Option<String>,
+    /// The paragraph of the runbook about that.
+    pub see: Option<String>,
     /// Since when it is not good by its device's word.
     pub since: Option<String>,
     pub last_good: Option<LastRow>,
@@ -264,6 +272,8 @@ pub struct BadRow {
     pub status: u32,
     /// In the device's own words, where there are any.
     pub reason: Option<String>,
+    /// The paragraph of the runbook about that.
+    pub see: Option<String>,
     /// Since when its status is that.
     pub since: String,
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use floorgate_adapter_api::{Notice, Sample};
+use floorgate_adapter_api::{Notice, Reason, Sample};
 use floorgate_sample::Timestamp;
 
 use super::Moment;
@@ -36,8 +36,7 @@ impl State {
 pub struct Stands {
     pub state: State,
     pub since: Timestamp,
-    /// In the device's or the system's own words.
-    pub reason: Option<String>,
+    pub reason: Option<Reason>,
 }
 
 /// A source, as it stands.
@@ -48,7 +47,7 @@ pub struct Standing {
     /// What the gateway sees of it that it has not said: that a heartbeat stopped, or that its task has ended.
     seen: Option<Stands>,
     pub last_connect: Option<Timestamp>,
-    pub last_gap: Option<(Timestamp, String)>,
+    pub last_gap: Option<(Timestamp, Reason)>,
     pub last_sample: Option<Timestamp>,
     /// When the last good value came; of an earlier process up to a minute before that.
     pub last_good: Option<Timestamp>,
@@ -106,7 +105,7 @@ impl Standing {
         }
     }
 
-    fn say(&mut self, state: State, reason: Option<&String>, since: Timestamp) {
+    fn say(&mut self, state: State, reason: Option<&Reason>, since: Timestamp) {
         // What was seen was of the time before.
         self.seen = None;
         if self.said.state != state {
@@ -117,7 +116,7 @@ impl Standing {
     }
 
     /// What the gateway sees of it that it has not said; `None` where all is as it said.
-    pub fn see(&mut self, seen: Option<(State, String)>, now: Timestamp) {
+    pub fn see(&mut self, seen: Option<(State, Reason)>, now: Timestamp) {
         let seen = seen.filter(|_| self.said.state == State::Online);
         self.seen = seen.map(|(state, reason)| {
             let before = self.seen.take().filter(|before| before.state == state);
@@ -178,7 +177,7 @@ mod tests {
 
     fn lost(reason: &str) -> Notice {
         Notice::Offline {
-            reason: reason.to_owned(),
+            reason: Reason::new(reason.to_owned(), "pump-lost"),
         }
     }
 
@@ -203,27 +202,27 @@ mod tests {
         assert_eq!(told(&source), (State::Connecting, Moment::at(1).wall, None));
         source.take(&lost("connection refused"), Moment::at(2).wall);
         source.take(&lost("no route to host"), Moment::at(3).wall);
-        let reason = Some("no route to host".to_owned());
+        let reason = Some(Reason::new("no route to host", "pump-lost"));
         assert_eq!(told(&source), (State::Offline, Moment::at(2).wall, reason));
         source.take(&Notice::Online(Continuity::New), Moment::at(4).wall);
         assert_eq!(told(&source), (State::Online, Moment::at(4).wall, None));
         assert_eq!(source.last_connect, Some(Moment::at(4).wall));
         let gap = Notice::Gap {
             scope: GapScope::Source,
-            reason: "the queue overflowed".to_owned(),
+            reason: "the queue overflowed".into(),
         };
         source.take(&gap, Moment::at(5).wall);
         assert_eq!(told(&source), (State::Online, Moment::at(4).wall, None));
         assert_eq!(
             source.last_gap,
-            Some((Moment::at(5).wall, "the queue overflowed".to_owned()))
+            Some((Moment::at(5).wall, "the queue overflowed".into()))
         );
     }
 
     #[test]
     fn what_the_gateway_sees_counts_until_the_source_says_something() {
         let mut source = Standing::new(None, Moment::at(0));
-        let stopped = || Some((State::Stale, "its heartbeat stopped".to_owned()));
+        let stopped = || Some((State::Stale, "its heartbeat stopped".into()));
         source.see(stopped(), Moment::at(1).wall);
         assert_eq!(source.stands().state, State::Connecting, "it was never there");
         source.take(&Notice::Online(Continuity::New), Moment::at(2).wall);

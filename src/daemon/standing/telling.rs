@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use floorgate_adapter_api::TagId;
+use floorgate_adapter_api::{Reason, TagId};
 use floorgate_core::Core;
 use floorgate_metrics::{Attempt, Station, Words};
 use floorgate_sample::{Timestamp, Value};
@@ -168,14 +168,21 @@ pub fn late_row(tag: &Watched, source: &str) -> LateRow {
 /// A tag that is not good.
 pub fn bad_row(tag: &str, source: &str, adapter: &str, bad: Bad) -> BadRow {
     let reason = registry::adapter(adapter).and_then(|adapter| adapter.reason(bad.quality));
+    let (reason, see) = reason.map(in_words).unzip();
     BadRow {
         tag: tag.to_owned(),
         source: source.to_owned(),
         quality: bad.quality.class().as_str().to_owned(),
         status: bad.quality.0,
-        reason: reason.map(Cow::into_owned),
+        reason,
+        see: see.flatten(),
         since: bad.since.to_string(),
     }
+}
+
+/// A reason in words, and the paragraph about it.
+fn in_words(reason: Reason) -> (String, Option<String>) {
+    (reason.told.into_owned(), reason.see.map(Cow::into_owned))
 }
 
 /// The tags that are unknown now, with what was known of them.
@@ -209,6 +216,13 @@ impl Row {
         let retry = outlook
             .retry
             .filter(|_| failed_tags > 0 && stands.state == State::Online);
+        let reason = if is_late {
+            let reason = format!("no good value of any tag for {late_after:?} and longer");
+            Some(Reason::new(reason, "gateway-source-late"))
+        } else {
+            stands.reason.clone()
+        };
+        let (reason, see) = reason.map(in_words).unzip();
         SourceRow {
             source: configured.name.to_string(),
             adapter: configured.adapter.to_owned(),
@@ -219,11 +233,8 @@ impl Row {
                 stands.since
             }
             .to_string(),
-            reason: if is_late {
-                Some(format!("no good value of any tag for {late_after:?} and longer"))
-            } else {
-                stands.reason.clone()
-            },
+            reason,
+            see: see.flatten(),
             next_attempt: attempt.as_ref().map(attempt_row),
             tags: configured.tags,
             failed_tags,
@@ -234,9 +245,9 @@ impl Row {
             last_good: time(standing.last_good),
             last_sample: time(standing.last_sample),
             last_connect: time(standing.last_connect),
-            last_gap: standing.last_gap.as_ref().map(|(at, reason)| GapRow {
-                at: at.to_string(),
-                reason: reason.clone(),
+            last_gap: standing.last_gap.clone().map(|(at, reason)| {
+                let (at, (reason, see)) = (at.to_string(), in_words(reason));
+                GapRow { at, reason, see }
             }),
             flow: flow.map(|flow| flow_row(&flow)),
             total: TotalRow {
@@ -279,6 +290,7 @@ fn station_row(station: Station) -> StationRow {
         state: station.state.as_str().to_owned(),
         since: time_text(station.since),
         last_error: station.last_error,
+        see: station.see,
         next_attempt: station.attempt.as_ref().map(attempt_row),
         station: station.name,
     }

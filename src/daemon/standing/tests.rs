@@ -160,7 +160,7 @@ fn what_is_late_is_told_until_it_moves_again() {
 fn a_lost_source_is_offline_and_late_at_once() {
     let rig = Rig::new(&["plc"]);
     rig.online(1);
-    let reason = "connection refused".to_owned();
+    let reason = "connection refused".into();
     rig.send(2, vec![Notice::Offline { reason }], None);
     rig.look(30);
     assert_eq!(rig.told(), is("offline", 1));

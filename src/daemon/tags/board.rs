@@ -1,16 +1,16 @@
 //! What is known of tags, kept up by copies of what the core is given.
 
-use std::borrow::Cow;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use floorgate_adapter_api::Adapter;
+use floorgate_adapter_api::{Adapter, Reason};
 use floorgate_sample::{Continuity, Notice, Quality, QualityClass, Sample, SourceId, TagId, Timestamp};
 use floorgate_workbench::recording::{Call, Entry, Names};
 
 use crate::figures::{millis, read_time, span};
 use crate::plain::plain;
+use crate::runbook::hinted;
 use crate::standing::{BadRow, LastGoodRow, Places, RevisedRow, SettingRow, TagSettingsRow};
 use crate::wanted::Wanted;
 
@@ -76,16 +76,25 @@ impl Row {
     }
 
     /// Why it is not good, in the device's own words where there are any.
-    pub fn reason(&self) -> Option<Cow<'static, str>> {
+    pub fn reason(&self) -> Option<Reason> {
         let quality = self.sample.as_ref()?.quality;
         self.adapter.filter(|_| !quality.is_good())?.reason(quality)
     }
 
-    /// Why it is not good, and what its device does more slowly, or keeps less of, than it was asked to.
+    /// The same for people, with the paragraph about it.
+    pub fn words(&self) -> Option<String> {
+        let reason = self.reason()?;
+        Some(hinted(&reason.told, reason.see.as_deref()))
+    }
+
+    /// The same, and what its device does more slowly, or keeps less of, than it was asked to.
     pub fn remarks(&self) -> String {
         let less = self.settings.as_ref().map(less_than_asked).unwrap_or_default();
-        let reason = self.reason().map(Cow::into_owned);
-        reason.into_iter().chain(less).collect::<Vec<_>>().join("; ")
+        self.words()
+            .into_iter()
+            .chain(less)
+            .collect::<Vec<_>>()
+            .join("; ")
     }
 
     pub fn is_good(&self) -> bool {

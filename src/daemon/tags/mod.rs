@@ -156,7 +156,7 @@ fn print_lines(out: &mut dyn Write, board: &Board, fresh: &[usize], json: bool) 
             let late = row.late_since.as_ref();
             let late = late.map_or_else(String::new, |since| format!("  late since {since}"));
             let (key, value, quality) = (plain(&row.key), row.value(), row.quality());
-            let reason = row.reason();
+            let reason = row.words();
             let reason = reason.map_or_else(String::new, |reason| format!("  {reason}"));
             writeln!(out, "{time}  {key}  {value}  {quality}{late}{reason}")?;
         }
@@ -198,12 +198,14 @@ fn print(out: &mut dyn Write, board: &Board, json: bool) -> anyhow::Result<()> {
 
 fn object(row: &Row) -> serde_json::Value {
     let sample = row.sample.as_ref();
+    let reason = row.reason();
     json!({
         "tag": row.key,
         "source": row.source,
         "value": sample.and_then(|sample| sample.value.as_ref()).map(board::json),
         "quality": row.quality(),
-        "reason": row.reason(),
+        "reason": reason.as_ref().map(|reason| &*reason.told),
+        "see": reason.as_ref().and_then(|reason| reason.see.as_deref()),
         "status": sample.map(|sample| sample.quality.to_string()),
         "at": row.at.map(|time| time.to_string()),
         "last_good": row.last_good().map(|(value, at)| json!({ "value": value, "at": at })),

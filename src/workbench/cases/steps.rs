@@ -127,10 +127,10 @@ impl Reader<'_> {
                     self.notices(value, &mut caught_up, || Notice::CaughtUp);
                 }
                 "offline" => self.notices(value, &mut actions, || Notice::Offline {
-                    reason: "connection lost".to_owned(),
+                    reason: "connection lost".into(),
                 }),
                 "stale" => self.notices(value, &mut actions, || Notice::Stale {
-                    reason: "no data".to_owned(),
+                    reason: "no data".into(),
                 }),
                 "gap" => self.gap(value, &mut actions),
                 "history" => self.history(value, &mut actions),
@@ -192,7 +192,7 @@ impl Reader<'_> {
 
     /// `gap: plc`, or `gap: {plc: [state, good]}` for some of its tags.
     fn gap(&mut self, node: &Node, actions: &mut Vec<Action>) {
-        let reason = || "values were lost".to_owned();
+        let reason = || "values were lost".into();
         if node.entries().is_empty() {
             self.notices(node, actions, || Notice::Gap {
                 scope: GapScope::Source,

@@ -114,6 +114,8 @@ pub(super) mod notice {
     pub(crate) const GAP_SOURCE: u8 = 6;
     pub(crate) const GAP_TAGS: u8 = 7;
     pub(crate) const HISTORY: u8 = 8;
+    /// Set beside a kind that has a reason: a runbook's paragraph about it is the text after it.
+    pub(crate) const SEE: u8 = 1 << 7;
 }
 
 /// The bit of a form that says that the quality is not good, and the one that values were lost.

@@ -134,39 +134,37 @@ impl Packer {
 
     fn notice(&mut self, notice: &Notice) {
         let calls = &mut self.columns.calls;
-        let reason = match notice {
+        let (kind, reason) = match notice {
             Notice::Online(Continuity::New) => return calls.push(notice::ONLINE_NEW),
             Notice::Online(Continuity::Resumed) => return calls.push(notice::ONLINE_RESUMED),
             Notice::CaughtUp => return calls.push(notice::CAUGHT_UP),
             Notice::History => return calls.push(notice::HISTORY),
-            Notice::Offline { reason } => {
-                calls.push(notice::OFFLINE);
-                reason
-            }
-            Notice::Stale { reason } => {
-                calls.push(notice::STALE);
-                reason
-            }
+            Notice::Offline { reason } => (notice::OFFLINE, reason),
+            Notice::Stale { reason } => (notice::STALE, reason),
             Notice::Gap {
                 scope: GapScope::Source,
                 reason,
-            } => {
-                calls.push(notice::GAP_SOURCE);
-                reason
-            }
+            } => (notice::GAP_SOURCE, reason),
             Notice::Gap {
-                scope: GapScope::Tags(tags),
+                scope: GapScope::Tags(_),
                 reason,
-            } => {
-                calls.push(notice::GAP_TAGS);
-                put(calls, tags.len() as u64);
-                for tag in tags {
-                    put(calls, u64::from(tag.0));
-                }
-                reason
-            }
+            } => (notice::GAP_TAGS, reason),
         };
-        put_text(&mut self.columns.texts, reason.as_bytes());
+        calls.push(kind | reason.see.as_ref().map_or(0, |_| notice::SEE));
+        if let Notice::Gap {
+            scope: GapScope::Tags(tags),
+            ..
+        } = notice
+        {
+            put(calls, tags.len() as u64);
+            for tag in tags {
+                put(calls, u64::from(tag.0));
+            }
+        }
+        put_text(&mut self.columns.texts, reason.told.as_bytes());
+        if let Some(see) = &reason.see {
+            put_text(&mut self.columns.texts, see.as_bytes());
+        }
     }
 
     fn samples(&mut self, samples: &[Sample]) {

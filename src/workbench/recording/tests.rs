@@ -6,7 +6,7 @@ use std::time::Duration;
 use floorgate_core::Now;
 use floorgate_core::plan::Priority;
 use floorgate_sample::{
-    Continuity, GapScope, Notice, Quality, RequestId, Sample, SourceId, TagId, Timestamp, Value,
+    Continuity, GapScope, Notice, Quality, Reason, RequestId, Sample, SourceId, TagId, Timestamp, Value,
 };
 
 use super::{Call, Entry, Error, Header, NamedTag, Names, Packer, Recording, beginning};
@@ -75,18 +75,26 @@ fn notices(random: &mut fastrand::Rng) -> Vec<Notice> {
         Notice::Online(Continuity::Resumed),
         Notice::CaughtUp,
         Notice::Offline {
-            reason: "verbindung weg".to_owned(),
+            reason: "verbindung weg".into(),
+        },
+        Notice::Stale { reason: "".into() },
+        Notice::Offline {
+            reason: Reason::new("keine Antwort", "pump-silent"),
         },
         Notice::Stale {
-            reason: String::new(),
+            reason: Reason::new("", "pump-late"),
         },
         Notice::Gap {
             scope: GapScope::Source,
-            reason: "a".to_owned(),
+            reason: "a".into(),
         },
         Notice::Gap {
             scope: GapScope::Tags(vec![TagId(7), TagId(0)]),
-            reason: "b".to_owned(),
+            reason: "b".into(),
+        },
+        Notice::Gap {
+            scope: GapScope::Tags(vec![TagId(3)]),
+            reason: Reason::new("c", "pump-missed"),
         },
     ];
     (0..random.u8(..3))
@@ -185,6 +193,47 @@ fn what_is_packed_comes_out_as_it_went_in() {
         );
         assert_eq!(read(&bytes).expect("a recording"), (all, false), "seed {seed}");
     }
+}
+
+/// Recordings are older than the paragraph's name.
+#[test]
+fn a_reason_without_a_paragraph_is_read_as_ever() {
+    use super::columns::{kind, notice, put_text};
+    let calls = [
+        kind::APPLY,
+        0,
+        3,
+        notice::OFFLINE,
+        notice::STALE,
+        notice::GAP_TAGS,
+        1,
+        7,
+        0,
+    ];
+    let texts = b"\x04gone\x05quiet\x04full";
+    let mut content = Vec::new();
+    for column in [&calls[..], &texts[..], &[0; 3], &[], &[], &[], &[]] {
+        put_text(&mut content, column);
+    }
+    let mut bytes = beginning(&Header::default());
+    bytes.extend(super::frame(&content));
+    let (entries, _) = read(&bytes).expect("a recording");
+    let [Entry::Call(Call::Apply { notices, .. })] = &entries[..] else {
+        panic!("{entries:?}");
+    };
+    let told = [
+        Notice::Offline {
+            reason: "gone".into(),
+        },
+        Notice::Stale {
+            reason: "quiet".into(),
+        },
+        Notice::Gap {
+            scope: GapScope::Tags(vec![TagId(7)]),
+            reason: "full".into(),
+        },
+    ];
+    assert_eq!(notices[..], told);
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::time::Duration;
 use floorgate_core::Now;
 use floorgate_core::plan::Priority;
 use floorgate_sample::{
-    Continuity, GapScope, Notice, Quality, RequestId, Sample, SourceId, TagId, Timestamp, Value,
+    Continuity, GapScope, Notice, Quality, Reason, RequestId, Sample, SourceId, TagId, Timestamp, Value,
 };
 
 use super::columns::{
@@ -162,7 +162,8 @@ impl Unpacker<'_> {
     }
 
     fn notice(&mut self) -> Read<Notice> {
-        let kind = self.calls.byte()?;
+        let notice = self.calls.byte()?;
+        let kind = notice & !notice::SEE;
         let scope = match kind {
             notice::GAP_TAGS => {
                 let count = self.calls.count(self.calls.0.len())?;
@@ -172,20 +173,23 @@ impl Unpacker<'_> {
             }
             _ => GapScope::Source,
         };
-        Ok(match kind {
-            notice::ONLINE_NEW => Notice::Online(Continuity::New),
-            notice::ONLINE_RESUMED => Notice::Online(Continuity::Resumed),
-            notice::CAUGHT_UP => Notice::CaughtUp,
-            notice::HISTORY => Notice::History,
-            notice::OFFLINE => Notice::Offline {
-                reason: self.texts.text()?.to_owned(),
-            },
-            notice::STALE => Notice::Stale {
-                reason: self.texts.text()?.to_owned(),
-            },
-            notice::GAP_SOURCE | notice::GAP_TAGS => Notice::Gap {
+        let mut reason = || -> Read<Reason> {
+            let mut reason = Reason::from(self.texts.text()?.to_owned());
+            if notice != kind {
+                reason.see = Some(self.texts.text()?.to_owned().into());
+            }
+            Ok(reason)
+        };
+        Ok(match (kind, notice) {
+            (_, notice::ONLINE_NEW) => Notice::Online(Continuity::New),
+            (_, notice::ONLINE_RESUMED) => Notice::Online(Continuity::Resumed),
+            (_, notice::CAUGHT_UP) => Notice::CaughtUp,
+            (_, notice::HISTORY) => Notice::History,
+            (notice::OFFLINE, _) => Notice::Offline { reason: reason()? },
+            (notice::STALE, _) => Notice::Stale { reason: reason()? },
+            (notice::GAP_SOURCE | notice::GAP_TAGS, _) => Notice::Gap {
                 scope,
-                reason: self.texts.text()?.to_owned(),
+                reason: reason()?,
             },
             _ => return Err("a notice of an unknown kind"),
         })

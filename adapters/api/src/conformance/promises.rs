@@ -7,7 +7,7 @@ use floorgate_yaml::NodeKind;
 
 use super::Rig;
 use super::harness::{AMPLE, Planned, Running, Seen, addresses, node, plan};
-use crate::Notice;
+use crate::{Adapter, Notice, Reason};
 
 /// What all tags show when the rig was set to `values`.
 pub(super) fn all_shown<R: Rig>(rig: &R, value: i16) -> Vec<(usize, Value)> {
@@ -17,6 +17,21 @@ pub(super) fn all_shown<R: Rig>(rig: &R, value: i16) -> Vec<(usize, Value)> {
 pub(super) async fn set_all<R: Rig>(rig: &mut R, value: i16) {
     for tag in 0..R::TAGS {
         rig.set(tag, value).await;
+    }
+}
+
+/// A reason has words, and where the adapter has a runbook, the name of one of its paragraphs.
+pub(super) fn assert_told(adapter: &dyn Adapter, reason: Option<&Reason>, what: &str) {
+    let Some(reason) = reason.filter(|reason| !reason.told.trim().is_empty()) else {
+        panic!("{what} has a reason");
+    };
+    let page = adapter.runbook();
+    if !page.is_empty() {
+        let see = reason.see.as_deref().unwrap_or_default();
+        assert!(
+            page.lines().any(|line| line.strip_prefix("## ") == Some(see)),
+            "{what} leads to a paragraph of the runbook: {reason:?}"
+        );
     }
 }
 
@@ -175,7 +190,7 @@ pub async fn tells_a_loss_once_with_a_reason<R: Rig>(rig: &mut R) {
     let seen = run.until("the loss is told", Seen::is_offline).await;
     match seen.last() {
         Some(Seen::Notice(Notice::Offline { reason })) => {
-            assert!(!reason.trim().is_empty(), "a loss has a reason");
+            assert_told(&*rig.adapter(), Some(reason), "a loss");
         }
         other => panic!("the loss was awaited, not {other:?}"),
     }
@@ -293,10 +308,7 @@ pub async fn refused_tag_is_bad_alone<R: Rig>(rig: &mut R) {
     );
     assert_eq!(refusals[0].value, None, "a refused tag has no value");
     let reason = rig.adapter().reason(refusals[0].quality);
-    assert!(
-        reason.is_some_and(|reason| !reason.trim().is_empty()),
-        "a refusal has a reason: {refusals:#?}"
-    );
+    assert_told(&*rig.adapter(), reason.as_ref(), "a refusal");
     for tag in 0..R::TAGS {
         let wrong = seen
             .iter()
@@ -327,6 +339,11 @@ pub async fn back_pressure_stops_reading<R: Rig>(rig: &mut R) {
             &all_shown(rig, last),
         )
         .await;
+    for seen in &seen {
+        if let Seen::Notice(Notice::Gap { reason, .. }) = seen {
+            assert_told(&*rig.adapter(), Some(reason), "a gap");
+        }
+    }
     for tag in 0..R::TAGS {
         let newest = rig.shown(tag, last);
         let newest = seen

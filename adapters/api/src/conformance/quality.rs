@@ -2,7 +2,7 @@
 
 use super::Rig;
 use super::harness::{AMPLE, Planned, Seen};
-use super::promises::{all_shown, set_all, started};
+use super::promises::{all_shown, assert_told, set_all, started};
 use crate::QualityClass;
 
 /// The tag that is spoilt.
@@ -48,6 +48,10 @@ pub async fn a_spoilt_tag_is_never_good_and_spoils_no_other<R: Rig>(rig: &mut R)
                 !is_spoilt,
                 "{class:?} is told of the one tag, and of no other: {sample:?}"
             );
+            if is_spoilt {
+                let reason = rig.adapter().reason(sample.quality);
+                assert_told(&*rig.adapter(), reason.as_ref(), "a tag that is not good");
+            }
         }
         set_all(rig, value + 1).await;
         run.until_shown(

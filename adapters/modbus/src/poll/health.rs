@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use floorgate_sample::Quality;
+use floorgate_sample::{Quality, Reason};
 use tokio::time::Instant;
 use tracing::{info, warn};
 
@@ -51,14 +51,15 @@ impl Poller {
     pub(super) fn made_anew(&mut self, unit: u8, asked: &Asked) {
         if !self.link.is_open() && self.presence == Presence::Online {
             let reason = self.told(unit, asked);
-            self.gap = Some(format!("the connection was made anew: {reason}"));
+            let why = format!("the connection was made anew: {reason}");
+            self.gap = Some(Reason::new(why, asked.0.see()));
         }
     }
 
     /// Leaves a unit alone for a while.
     pub(super) fn blame(&mut self, unit: u8, asked: &Asked) {
-        let reason = self.told(unit, asked);
         let failure = &asked.0;
+        let reason = Reason::new(self.told(unit, asked), failure.see());
         let is_serial = self.settings.endpoint.is_serial();
         let retries = Patience::Retries(self.settings.retries);
         let (quality, patience, least) = match failure {
@@ -85,7 +86,7 @@ impl Poller {
         let now = Instant::now();
         if let Some(known) = self.unit_mut(unit) {
             let is_new = known.trouble.is_none();
-            known.failed(now, (quality, reason, failure.see()), patience, least, longest);
+            known.failed(now, (quality, reason), patience, least, longest);
             if let Some(trouble) = known.trouble.as_ref().filter(|_| is_new) {
                 let pause = trouble.next_try.saturating_duration_since(now).as_secs_f64();
                 warn!(

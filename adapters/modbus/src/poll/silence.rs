@@ -5,7 +5,7 @@
 //! kind. A poll that has nothing else to ask begins with a question to see whether the unit is there, each time another one until
 //! it is answered.
 
-use floorgate_sample::Quality;
+use floorgate_sample::{Quality, Reason};
 use tokio::time::Instant;
 
 use super::{Asked, Cycle, Poller, Presence};
@@ -174,7 +174,8 @@ impl Poller {
                 Ok(words) => {
                     self.heard(unit, cycle);
                     let missed = self.groups[index].readmitted(retry, &words, &mut cycle.samples);
-                    cycle.miss(missed, "the device refused the tag until now");
+                    let why = "the device refused the tag until now";
+                    cycle.miss(missed, &Reason::new(why, "modbus-tag-refused"));
                     let now = Instant::now();
                     let own = self.groups.iter_mut().filter(|group| group.unit == unit);
                     own.for_each(|group| group.retry_soon(retry.is_silent, now));

@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use floorgate_adapter_api::{Attempt, StationState};
+use floorgate_adapter_api::{Attempt, Reason, StationState};
 use tokio::time::Instant;
 
 use super::{Poller, Presence};
 use crate::unit::Unit;
 
 /// How a unit stands, what it failed with, and when it is tried again after which pause.
-type Standing<'a> = (StationState, Option<&'a str>, Option<(Instant, Duration)>);
+type Standing<'a> = (StationState, Option<&'a Reason>, Option<(Instant, Duration)>);
 
 fn name(unit: u8) -> String {
     format!("unit {unit}")
@@ -44,6 +44,7 @@ impl Poller {
         if self.units[place].shown == shown {
             return;
         }
+        let error = error.map(|reason| (&*reason.told, reason.see.as_deref()));
         self.context
             .metrics
             .station(&name(unit), state, error, next.map(attempt));
@@ -73,7 +74,7 @@ impl Poller {
             None => (StationState::Connecting, None),
         };
         let next = self.next_try(unit).filter(|_| state != StationState::Online);
-        (state, error.map(String::as_str), next)
+        (state, error, next)
     }
 
     /// When a unit is tried again: neither before its own pause nor before that of the connection is over.

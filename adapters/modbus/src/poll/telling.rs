@@ -1,6 +1,6 @@
 //! What the gateway is told of a source and its units.
 
-use floorgate_adapter_api::{Attempt, Batch, Closed, Continuity, GapScope, Notice, Sample};
+use floorgate_adapter_api::{Attempt, Batch, Closed, Continuity, GapScope, Notice, Reason, Sample};
 use floorgate_sample::{TagId, Timestamp};
 use tokio::time::Instant;
 use tracing::{info, warn};
@@ -37,16 +37,16 @@ impl Poller {
         self.deliver(unit, cycle, lost).await?;
         if lost {
             let reason = self.unit(unit).and_then(|unit| unit.trouble.as_ref());
-            let reason = reason.map(|trouble| (trouble.reason.clone(), trouble.see));
-            let (mut reason, see) = reason.unwrap_or((String::new(), "modbus-no-answer"));
+            let reason = reason.map(|trouble| trouble.reason.clone());
+            let mut reason = reason.unwrap_or(Reason::new("", "modbus-no-answer"));
             if self.settings.backup.is_some() || self.link.endpoint().is_unproven() {
-                reason = format!("{}: {reason}", self.link.endpoint());
+                reason.told = format!("{}: {reason}", self.link.endpoint()).into();
             }
             if self.settings.backup.is_some() {
                 // Somebody is there who does not answer: the other way may lead further.
                 self.link.turn_away().await;
             }
-            self.lose(reason, see).await?;
+            self.lose(reason).await?;
         }
         if self.presence == before && before == Presence::Online {
             self.show(unit);
@@ -117,7 +117,7 @@ impl Poller {
         self.send(notices, samples).await
     }
 
-    fn tell_gaps(&mut self, mut missed: Vec<TagId>, missed_why: String, notices: &mut Vec<Notice>) {
+    fn tell_gaps(&mut self, mut missed: Vec<TagId>, missed_why: Reason, notices: &mut Vec<Notice>) {
         if let Some(reason) = self.gap.take() {
             self.context.metrics.gaps.inc();
             notices.push(Notice::Gap {
@@ -135,12 +135,16 @@ impl Poller {
         }
     }
 
-    /// Says once that the source is lost, and which paragraph of `RUNBOOK.md` is about it.
-    pub(super) async fn lose(&mut self, reason: String, see: &'static str) -> Result<(), Closed> {
+    /// Says once that the source is lost.
+    pub(super) async fn lose(&mut self, reason: Reason) -> Result<(), Closed> {
         if self.presence == Presence::Offline {
             return Ok(());
         }
-        warn!(source = self.context.name, see, "the source is offline: {reason}");
+        warn!(
+            source = self.context.name,
+            see = reason.see.as_deref(),
+            "the source is offline: {reason}"
+        );
         self.presence = Presence::Offline;
         self.context.metrics.up.set(0);
         self.loss = Some(reason.clone());
@@ -169,7 +173,8 @@ impl Poller {
         self.context.intake.send(batch).await?;
         let waited = offered.elapsed();
         if self.presence == Presence::Online && self.groups.iter().any(|group| waited > 2 * group.every()) {
-            self.gap = Some(format!("the gateway took no samples for {waited:.1?}"));
+            let why = format!("the gateway took no samples for {waited:.1?}");
+            self.gap = Some(Reason::new(why, "modbus-polls-missed"));
         }
         Ok(())
     }

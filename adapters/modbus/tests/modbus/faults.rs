@@ -110,9 +110,12 @@ async fn wrong_answer(name: &str, rtu: bool, wrong: fn(Asked) -> Vec<u8>, kind: 
     let mut seen = run.until("the loss is told", Seen::is_offline).await;
     match seen.last() {
         Some(Seen::Notice(Notice::Offline { reason })) => {
-            assert!(reason.contains(kind), "{name}: `{kind}` is not in `{reason}`");
             assert!(
-                reason.contains("unit 1, holding"),
+                reason.told.contains(kind),
+                "{name}: `{kind}` is not in `{reason}`"
+            );
+            assert!(
+                reason.told.contains("unit 1, holding"),
                 "{name}: `{reason}` names the request"
             );
         }
@@ -256,7 +259,7 @@ async fn a_closed_connection_is_told_in_words_that_are_true() {
     let mut run = planned(&rogue_settings("tcp", &rogue), &TWO).run(AMPLE);
     let seen = run.until("the loss is told", Seen::is_offline).await;
     assert!(
-        matches!(seen.last(), Some(Seen::Notice(Notice::Offline { reason })) if reason.contains("closed the connection")),
+        matches!(seen.last(), Some(Seen::Notice(Notice::Offline { reason })) if reason.told.contains("closed the connection")),
         "{seen:#?}"
     );
     until_both(&mut run, 1).await;

@@ -64,7 +64,7 @@ async fn each_exception_means_what_it_means_and_none_ends_the_connection() {
                 .await;
             let code = format!("exception {:02X}", u8::from(exception));
             assert!(
-                matches!(seen.last(), Some(Seen::Notice(Notice::Offline { reason })) if reason.contains(&code)),
+                matches!(seen.last(), Some(Seen::Notice(Notice::Offline { reason })) if reason.told.contains(&code)),
                 "{exception}: {seen:#?}"
             );
         }
@@ -243,7 +243,7 @@ async fn a_device_that_fails_for_a_while_is_asked_as_before_when_it_is_back() {
     });
     let seen = run.until("a stopped PLC is lost", Seen::is_offline).await;
     assert!(
-        matches!(seen.last(), Some(Seen::Notice(Notice::Offline { reason })) if reason.contains("exception 04")),
+        matches!(seen.last(), Some(Seen::Notice(Notice::Offline { reason })) if reason.told.contains("exception 04")),
         "{seen:#?}"
     );
     let asked = device.tables().asked.len();
@@ -399,7 +399,7 @@ async fn a_frozen_device_is_lost_and_comes_back() {
     device.unit(1, |unit| unit.silent = true);
     let seen = run.until("the loss is told", Seen::is_offline).await;
     assert!(
-        matches!(seen.last(), Some(Seen::Notice(Notice::Offline { reason })) if reason.contains("no answer within 100ms")),
+        matches!(seen.last(), Some(Seen::Notice(Notice::Offline { reason })) if reason.told.contains("no answer within 100ms")),
         "{seen:#?}"
     );
     // It takes connections and does not answer: that is not online.
@@ -427,7 +427,7 @@ async fn a_device_that_is_not_there_is_named_once() {
         let mut run = planned(&settings, &["{holding: 1}"]).run(AMPLE);
         let seen = run.until("the loss is told", Seen::is_offline).await;
         assert!(
-            matches!(&seen[..], [Seen::Notice(Notice::Offline { reason })] if reason.starts_with(&server.url())),
+            matches!(&seen[..], [Seen::Notice(Notice::Offline { reason })] if reason.told.starts_with(&server.url())),
             "{seen:#?}"
         );
         assert!(

@@ -67,6 +67,7 @@ async fn each_unit_is_shown_with_its_own_words_and_its_next_attempt() {
         error.contains("unit 10") && error.contains("no answer within 100ms"),
         "{error}"
     );
+    assert_eq!(dead.see.as_deref(), Some("modbus-no-answer"));
     let next = dead.attempt.expect("it is tried again");
     assert!(next.pause <= Duration::from_millis(100), "backoff_max: {next:?}");
     assert!(next.at <= SystemTime::now() + next.pause, "{next:?}");

@@ -27,7 +27,7 @@ fn two(wire: Wire) -> ([Device; 2], [Server; 2], String) {
 async fn offline(run: &mut Running) -> String {
     let seen = run.until("the loss is told", Seen::is_offline).await;
     match seen.last() {
-        Some(Seen::Notice(Notice::Offline { reason })) => reason.clone(),
+        Some(Seen::Notice(Notice::Offline { reason })) => reason.to_string(),
         other => panic!("{other:?}"),
     }
 }
@@ -94,7 +94,7 @@ async fn a_change_of_the_way_while_the_source_is_online_is_a_gap() {
         .until_shown("the backup's value arrives", &[(0, Value::UInt(6))])
         .await;
     let other = servers[1].url();
-    let is_told = |seen: &Seen| matches!(seen, Seen::Notice(Notice::Gap { scope: GapScope::Source, reason }) if reason.contains(&other));
+    let is_told = |seen: &Seen| matches!(seen, Seen::Notice(Notice::Gap { scope: GapScope::Source, reason }) if reason.told.contains(&other));
     assert!(is_told(&seen[0]), "{seen:#?}");
     run.stop("while connected").await;
 }

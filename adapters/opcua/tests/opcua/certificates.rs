@@ -34,7 +34,7 @@ async fn is_told(run: &mut Run, words: &str) {
     let what = format!("{words:?} is told");
     run.notice(
         &what,
-        |notice| matches!(notice, Notice::Offline { reason } if reason.contains(words)),
+        |notice| matches!(notice, Notice::Offline { reason } if reason.told.contains(words)),
     )
     .await;
 }

@@ -185,7 +185,7 @@ async fn a_subscription_that_is_silent_while_its_server_answers_is_rebuilt() {
     let begun = Instant::now();
     run.notice(
         "the silence is told",
-        |notice| matches!(notice, Notice::Gap { reason, .. } if reason.contains("silent")),
+        |notice| matches!(notice, Notice::Gap { reason, .. } if reason.told.contains("silent")),
     )
     .await;
     // What is swallowed first is a sign of life: half of the time is over by then. The rest is for a machine that is busy.
@@ -327,7 +327,7 @@ async fn a_stranger_cannot_end_the_gateway_with_what_it_says_of_its_endpoints() 
         rogue.has_played(1).await;
         run.notice(
             "it is told",
-            |notice| matches!(notice, Notice::Offline { reason } if reason.contains("does not answer")),
+            |notice| matches!(notice, Notice::Offline { reason } if reason.told.contains("does not answer")),
         )
         .await;
         rogue.plays(Trick::None);
@@ -351,7 +351,7 @@ async fn a_stranger_cannot_end_the_gateway_while_the_channel_is_opened() {
         let mut run = Run::new(&folder, &settings(rogue.port, ""), &addresses(1));
         run.notice(
             "it is told",
-            |notice| matches!(notice, Notice::Offline { reason: told } if told.contains(reason)),
+            |notice| matches!(notice, Notice::Offline { reason: told } if told.told.contains(reason)),
         )
         .await;
         rogue.plays(Trick::None);
@@ -385,7 +385,7 @@ async fn who_is_no_server_at_all_is_told_and_does_no_harm() {
         let mut run = Run::new(&folder, &settings(port, ""), &addresses(1));
         run.notice(
             "it is told",
-            |notice| matches!(notice, Notice::Offline { reason } if reason.contains("does not answer")),
+            |notice| matches!(notice, Notice::Offline { reason } if reason.told.contains("does not answer")),
         )
         .await;
         run.stop().await;

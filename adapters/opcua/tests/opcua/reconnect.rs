@@ -142,7 +142,7 @@ async fn a_frozen_peer_is_noticed_and_nothing_is_lost() {
     let frozen = Instant::now();
     run.notice(
         "the frozen peer is noticed",
-        |notice| matches!(notice, Notice::Offline { reason } if reason.contains("no sign of life")),
+        |notice| matches!(notice, Notice::Offline { reason } if reason.told.contains("no sign of life")),
     )
     .await;
     let limit = Duration::from_millis(2 * 300 + 1_000);

@@ -84,7 +84,7 @@ async fn the_better_server_is_taken_by_its_level_and_nothing_is_left_behind() {
     first.set_service_level(199);
     let seen = run.shows(0, 2).await;
     assert!(begins_anew(&seen), "{seen:#?}");
-    let told = |seen: &Seen| matches!(seen, Seen::Notice(Notice::Offline { reason }) if reason.contains("service level is 199"));
+    let told = |seen: &Seen| matches!(seen, Seen::Notice(Notice::Offline { reason }) if reason.told.contains("service level is 199"));
     assert!(seen.iter().any(told), "{seen:#?}");
     first.has_sessions(0).await;
     first.holds_subscriptions(0).await;

@@ -145,7 +145,7 @@ async fn a_server_that_calls_is_spoken_to_encrypted() {
     server.call(listen);
     run.notice(
         "the refusal is told",
-        |notice| matches!(notice, Notice::Offline { reason } if reason.contains("is not trusted")),
+        |notice| matches!(notice, Notice::Offline { reason } if reason.told.contains("is not trusted")),
     )
     .await;
     let pki = folder.0.join("pki");

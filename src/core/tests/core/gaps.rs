@@ -202,7 +202,7 @@ fn gap_before_a_value_settles_is_told_with_it_over_a_restart_too() {
         gateway.time = S;
         send(&mut gateway, &[(STATE, Value::Int(6))]);
         gateway.time = 2 * S;
-        let reason = "test".to_owned();
+        let reason = "test".into();
         let scope = GapScope::Source;
         gateway.notice(Notice::Gap { scope, reason });
         send(&mut gateway, &[(STATE, Value::Int(6))]);

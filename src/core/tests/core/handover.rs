@@ -170,7 +170,7 @@ fn whatever_happened_a_reload_changes_no_event_of_a_source_that_runs_on() {
 fn a_source_that_was_lost_or_behind_still_is() {
     let mut gateway = online();
     gateway.tick(&[(STATE, Value::Int(6))]);
-    let reason = "test".to_owned();
+    let reason = "test".into();
     assert_eq!(gateway.notice(Notice::Offline { reason }).len(), 2);
     let (mut gateway, _) = reload(gateway, plan());
     let events = gateway.notice(Notice::Online(Continuity::Resumed));

@@ -52,7 +52,7 @@ fn what_was_last_known_of_a_lost_source_can_be_told() {
     gateway.time = S;
     bad(&mut gateway, GOOD);
     assert_eq!(told(&gateway), [(GOOD, Value::UInt(1))]);
-    let reason = "connection refused".to_owned();
+    let reason = "connection refused".into();
     gateway.batch(&[Notice::Offline { reason }], &[]);
     assert_eq!(told(&gateway), [(STATE, Value::Int(6)), (GOOD, Value::UInt(1))]);
     assert_eq!(gateway.core.last_good(SourceId(0)), good_at);

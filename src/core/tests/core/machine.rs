@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use floorgate_core::{Event, Now};
-use floorgate_sample::{Continuity, GapScope, Notice, Quality, Sample, Timestamp, Value};
+use floorgate_sample::{Continuity, GapScope, Notice, Quality, Reason, Sample, Timestamp, Value};
 use serde_json::{Value as Json, json};
 
 use super::{ALARMS, GOOD, ORDER, STATE, STATUS, TEMPERATURE, data, names, one, online, sample};
@@ -101,6 +101,7 @@ fn a_lost_source_makes_states_unknown_and_its_resumption_known_again() {
     });
     assert_eq!(names(&lost), ["SourceConnectionChanged", "EquipmentStateChanged"]);
     assert_eq!(data(&lost[0])["reason"], "connection refused");
+    assert_eq!(data(&lost[0]).get("see"), None);
     let state = data(&lost[1]);
     assert_eq!(
         (&state["state"], &state["quality"]["class"]),
@@ -115,6 +116,21 @@ fn a_lost_source_makes_states_unknown_and_its_resumption_known_again() {
     );
     let event = one(&gateway.tick(&[(STATUS, Value::Int(3))]));
     assert_eq!(event["workOrderId"], "WO-1", "what was known before holds again");
+}
+
+#[test]
+fn a_loss_tells_where_it_stands_what_to_do() {
+    let mut gateway = online();
+    let silent = gateway.notice(Notice::Stale {
+        reason: Reason::new("no answer within 4s", "pump-silent"),
+    });
+    let told = data(&silent[0]);
+    assert_eq!(
+        (&told["reason"], &told["see"]),
+        (&json!("no answer within 4s"), &json!("pump-silent"))
+    );
+    let back = gateway.batch(&[Notice::Online(Continuity::New)], &[]);
+    assert_eq!(data(&back[0]).get("see"), None);
 }
 
 #[test]

@@ -67,7 +67,7 @@ fn samples(gateway: &mut Gateway, random: &mut Rng, one_of: u8) -> Vec<Sample> {
 }
 
 pub fn step(gateway: &mut Gateway, random: &mut Rng, online: &mut bool) -> Step {
-    let reason = "test".to_owned();
+    let reason = "test".into();
     if !std::mem::replace(online, true) {
         if random.bool() {
             return Step(vec![Notice::Online(Continuity::Resumed)], Vec::new());
@@ -170,7 +170,7 @@ fn a_gap_that_was_not_told_is_told_by_the_next_process() {
     gateway.tick(&[(GOOD, Value::UInt(10)), (STATE, Value::Int(6))]);
     gateway.notice(Notice::Gap {
         scope: GapScope::Tags(vec![GOOD]),
-        reason: "test".to_owned(),
+        reason: "test".into(),
     });
     let mut gateway = gateway.restart();
     gateway.notice(Notice::Online(Continuity::Resumed));

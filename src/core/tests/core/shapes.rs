@@ -131,7 +131,7 @@ fn an_event_waits_for_its_values_over_a_restart_and_says_so() {
 fn what_is_read_for_a_change_that_comes_late_says_so() {
     let mut gateway = reading();
     gateway.started = Some(gateway.time);
-    let reason = "test".to_owned();
+    let reason = "test".into();
     gateway.notice(Notice::Offline { reason });
     gateway.notice(Notice::Online(Continuity::Resumed));
     gateway.tick(&[(STATE, Value::Int(6))]);

@@ -195,7 +195,7 @@ enum Link {
 impl Pair {
     /// What happens next.
     fn step(&mut self, link: Link, is_late: bool, random: &mut Rng) -> Link {
-        let reason = || "test".to_owned();
+        let reason = || "test".into();
         let now = self.whole.time;
         match link {
             Link::Up => {

@@ -84,7 +84,7 @@ fn a_kept_source_sends_on_under_the_numbers_of_its_own_plan() {
     }
     let gap = Notice::Gap {
         scope: GapScope::Tags(vec![TagId(1)]),
-        reason: "test".to_owned(),
+        reason: "test".into(),
     };
     drop(rig.replace_beside(
         generation.next(),

@@ -57,7 +57,7 @@ fn what_has_to_be_told_is_told_where_there_is_no_room_for_samples() {
         give(&mut tap, millis, &[], &samples(1, &number));
     }
     let lost = [Notice::Offline {
-        reason: "away".to_owned(),
+        reason: "away".into(),
     }];
     give(&mut tap, 6000, &lost, &samples(2, &number));
     tap.rename(core.plan(), at(6001));

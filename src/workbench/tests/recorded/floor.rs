@@ -7,7 +7,7 @@ use std::time::Duration;
 use fastrand::Rng;
 use floorgate_core::plan::{Plan, Priority};
 use floorgate_core::{Core, Event, Input, Now, Request};
-use floorgate_sample::{Answer, Continuity, GapScope, Notice, Sample, SourceId, TagId, Timestamp};
+use floorgate_sample::{Answer, Continuity, GapScope, Notice, Reason, Sample, SourceId, TagId, Timestamp};
 use floorgate_workbench::recording::{Call, Entry, Names};
 
 use super::plant::TEMPERATURE;
@@ -205,7 +205,7 @@ impl Floor {
     }
 
     pub(super) fn step(&mut self, source: SourceId, random: &mut Rng) {
-        let reason = || "test".to_owned();
+        let reason = || Reason::new("test", "pump-lost");
         let now = self.time;
         let delay = random.i64(0..20) * 1000 * random.i64(0..3) * random.i64(0..100);
         let ahead = self.ahead;
