@@ -108,6 +108,8 @@ mod stubs;
 mod survival;
 #[path = "floor/systemd.rs"]
 mod systemd;
+#[path = "floor/tag_settings.rs"]
+mod tag_settings;
 #[path = "floor/takeover.rs"]
 mod takeover;
 #[path = "floor/transactions.rs"]

@@ -77,7 +77,8 @@ fn builder(endpoints: &Endpoints<'_>) -> ServerBuilder {
         .max_message_size(64 << 20)
         .max_chunk_count(0)
         // Of a client that is killed one stays until it times out.
-        .max_sessions(1_000);
+        .max_sessions(1_000)
+        .max_session_timeout_ms(600_000);
     if endpoints.encrypted {
         builder = builder.add_user_token(DEMO_TOKEN, ServerUserToken::user_pass(DEMO_USER, DEMO_PASSWORD));
         let users = &[anonymous, DEMO_TOKEN] as &[&str];

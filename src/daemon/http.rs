@@ -1,5 +1,6 @@
 //! `/metrics`, `/status`, `/tags`, `/healthz` and `/readyz`.
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
@@ -15,13 +16,14 @@ use floorgate_metrics::Metrics;
 use floorgate_publisher::Status;
 use globset::Glob;
 use prometheus::{Encoder, TextEncoder};
+use serde::Serialize;
 use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::engine::{Message, Pulse, Standing};
-use crate::standing::Standings;
+use crate::standing::{Standings, TagRow};
 use crate::wanted::Wanted;
 
 /// What the pages tell about.
@@ -171,6 +173,12 @@ async fn tags(State(source): State<Source>, Path(names): Path<String>) -> Respon
     }
 }
 
+/// The page of tags. It is written as it is: its tree would take far more memory than its text.
+#[derive(Serialize)]
+struct AllTags {
+    tags: Vec<TagRow>,
+}
+
 async fn standing_tags(source: &Source, names: &[Glob]) -> Response {
     let stage = source.stage.borrow().clone();
     let pages = match stage {
@@ -183,8 +191,13 @@ async fn standing_tags(source: &Source, names: &[Glob]) -> Response {
         pages.engine.send(Message::Tags(wanted, told)).ok()?;
         let tags = tags.await.ok()?;
         // Many tags make much text.
-        let rows = move || json!({ "tags": pages.standings.tags(tags) });
-        tokio::task::spawn_blocking(rows).await.ok()
+        let rows = move || {
+            serde_json::to_string(&AllTags {
+                tags: pages.standings.tags(tags),
+            })
+            .ok()
+        };
+        tokio::task::spawn_blocking(rows).await.ok()?
     };
     match told.await {
         Some(page) => json_page(StatusCode::OK, &page),
@@ -197,7 +210,7 @@ fn waits_page(reason: &str) -> Response {
     json_page(StatusCode::SERVICE_UNAVAILABLE, &waits)
 }
 
-fn json_page(status: StatusCode, page: &serde_json::Value) -> Response {
+fn json_page(status: StatusCode, page: &impl fmt::Display) -> Response {
     let text = format!("{page}\n");
     (status, [(header::CONTENT_TYPE, "application/json")], text).into_response()
 }

@@ -9,12 +9,14 @@ use prometheus::{Gauge, GaugeVec, Histogram, HistogramVec, IntCounter, IntCounte
 mod families;
 mod health;
 mod reading;
+mod settings;
 mod source;
 mod stations;
 
 use families::{LATENCY_BUCKETS, counter, counter_vec, float_vec, forecast, gauge, histogram, histogram_vec};
 pub use health::{HEALTHY_SERVICE_LEVEL, server_state_name};
 pub use reading::{Reading, RoundTrips};
+pub use settings::{RevisedTags, TagSettings};
 use source::SourceFamilies;
 pub use source::{Setting, SourceMetrics, Traffic, Words};
 pub use stations::{Attempt, Outlook, Station, StationState};

@@ -121,7 +121,7 @@ impl SourceMetrics {
         self.errors.with_label_values(&[self.source.as_str(), kind]).inc();
     }
 
-    /// Shows what the server made of a requested setting (`publishing_interval`, `sampling_interval`, in
+    /// Shows what the server made of a requested setting (`publishing_interval`, `sampling_interval`, `session_timeout`, in
     /// seconds; `queue_size` in values), beside what was asked for.
     pub fn revised(&self, setting: &str, asked: f64, value: f64) {
         let labels = &[self.source.as_str(), setting];

@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use crate::settings::RevisedTags;
 use crate::source::SourceMetrics;
 
 /// How a station stands.
@@ -84,6 +85,8 @@ pub struct Outlook {
     pub retry: Option<Attempt>,
     /// Its stations, in the adapter's order.
     pub stations: Vec<Station>,
+    /// What the device made of the settings of its tags.
+    pub revised_tags: Arc<RevisedTags>,
 }
 
 /// The outlook of one source, which all its handles share.
@@ -91,7 +94,7 @@ pub struct Outlook {
 pub(crate) struct Board(Arc<Mutex<Outlook>>);
 
 impl Board {
-    fn lock(&self) -> MutexGuard<'_, Outlook> {
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Outlook> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -43,7 +43,8 @@ pub use survey::{Point, PointKind, Role, Scalar, Survey};
 pub use traffic::Counted;
 
 pub use floorgate_metrics::{
-    Attempt, HEALTHY_SERVICE_LEVEL, SourceMetrics, StationState, Traffic, server_state_name,
+    Attempt, HEALTHY_SERVICE_LEVEL, RevisedTags, Setting, SourceMetrics, StationState, TagSettings, Traffic,
+    server_state_name,
 };
 pub use floorgate_sample::{
     Answer, Continuity, GapScope, Happening, Notice, Quality, QualityClass, Reason, RequestId, Sample,

@@ -17,6 +17,7 @@ use crate::revised::Revisions;
 use crate::settings::Mode;
 use crate::silence::Patience;
 use crate::subscription::{Behind, Heritage, State, Subscription};
+use crate::tag_settings::{self, MadeRun};
 use crate::takeover::Trial;
 
 const LAYOUT: &str = "layout";
@@ -52,6 +53,9 @@ struct LaidOut {
     /// [`Subscription::revisions`]; bookmarks of earlier versions do not have it.
     #[serde(default)]
     revisions: Option<Revisions>,
+    /// [`Subscription::made`]; the same.
+    #[serde(default)]
+    made: Vec<MadeRun>,
 }
 
 /// Tags that follow one another in the plan and whose items do so on the server: the first tag, the first item, and how many they are.
@@ -148,6 +152,7 @@ impl State {
             id: s.id,
             runs: runs(s),
             revisions: s.revisions,
+            made: tag_settings::runs(&s.made),
         };
         Layout {
             plan: self.plan,
@@ -205,7 +210,13 @@ impl State {
                 .map(|(tag, status)| (tag, StatusCode::from(status)))
                 .collect();
         }
-        for LaidOut { id, runs, revisions } in layout.subscriptions {
+        for laid_out in layout.subscriptions {
+            let LaidOut {
+                id,
+                runs,
+                revisions,
+                made,
+            } = laid_out;
             let (tags, items) = if is_stale {
                 Default::default()
             } else {
@@ -221,6 +232,7 @@ impl State {
                 generation,
                 last: position.get(&id).copied().unwrap_or_default(),
                 tags,
+                made: tag_settings::of_runs(&made, items.len()),
                 items,
                 asked,
                 is_of_conditions: first.is_some_and(Item::is_of_conditions),

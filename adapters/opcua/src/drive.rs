@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use crate::connection::{self, Certificates, Target};
 use crate::plan::Plan;
 use crate::reason::{self, Reason};
+use crate::revised;
 use crate::settings::Policy;
 use crate::source::Link;
 use crate::transport::{Cutter, LimitedConnector};
@@ -66,6 +67,9 @@ impl Driver<'_> {
                     self.metrics.connects.inc();
                     connected_since = Instant::now();
                     let resumed = matches!(mode, SessionConnectMode::ReactivatedSession(_));
+                    if let Some(timeout) = self.cutter.session_timeout().filter(|_| !resumed) {
+                        revised::tell_session(timeout, plan, self.metrics);
+                    }
                     link.send_modify(|link| {
                         link.number += 1;
                         link.up = true;
@@ -100,8 +104,9 @@ impl Driver<'_> {
                         None => self.told(status),
                     };
                     // After the session's time the server has none to re-activate: begin with its endpoints again.
-                    let hopeless =
-                        lost_since.is_none_or(|since| since.elapsed() > plan.settings.session_timeout.get());
+                    let asked = plan.settings.session_timeout.get();
+                    let kept = self.cutter.session_timeout().unwrap_or(asked);
+                    let hopeless = lost_since.is_none_or(|since| since.elapsed() > kept);
                     if hopeless
                         || !self.is_alone
                         || is_about_security(status)

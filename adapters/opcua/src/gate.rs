@@ -8,17 +8,20 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use opcua::client::transport::SecureChannelState;
 use opcua::core::comms::message_chunk::{MessageChunk, MessageIsFinalType};
 use opcua::core::comms::message_chunk_info::ChunkInfo;
 use opcua::core::comms::security_header::SecurityHeader;
+use opcua::types::{BinaryDecodable as _, CreateSessionResponse, NodeId, ObjectId};
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio_util::bytes::{Buf as _, Bytes, BytesMut};
 use tokio_util::io::poll_read_buf;
 
 use crate::nesting;
 use crate::reason::Reason;
+use crate::revised::duration;
 use crate::transport::Cutter;
 
 /// Kind, whether it is the last, and size.
@@ -150,10 +153,27 @@ impl<S> Gate<S> {
                     &begun.bytes
                 };
                 nesting::look_at_answer(message, &begun.chunks)
-                    .map_err(|refused| format!("it sent a message that cannot be read: {refused}"))
+                    .map_err(|refused| format!("it sent a message that cannot be read: {refused}"))?;
+                let context = self.channel.secure_channel().read().context_arc();
+                if let Some(timeout) = session_timeout(message, &context.read().context()) {
+                    self.cutter.session_made(timeout);
+                }
+                Ok(())
             }
         }
     }
+}
+
+/// How long the server keeps the session without a request, where the message says that it made one (OPC 10000-4 §5.7.2): the library keeps that to itself.
+fn session_timeout(mut message: &[u8], context: &opcua::types::Context<'_>) -> Option<Duration> {
+    let encoding = NodeId::decode(&mut message, context).ok()?;
+    if encoding != ObjectId::CreateSessionResponse_Encoding_DefaultBinary {
+        return None;
+    }
+    let response = CreateSessionResponse::decode(&mut message, context).ok()?;
+    let timeout = duration(response.revised_session_timeout);
+    // Of none at all nothing can be made.
+    (response.response_header.service_result.is_good() && !timeout.is_zero()).then_some(timeout)
 }
 
 /// A chunk without its security; `None` where the library is to say what is wrong with it.
@@ -225,5 +245,53 @@ impl<S: AsyncRead + Unpin> AsyncRead for Gate<S> {
         gate.came.advance(passing);
         gate.passes -= passing;
         Poll::Ready(Ok(()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use opcua::types::{
+        BinaryEncodable, ContextOwned, CreateSubscriptionResponse, ResponseHeader, StatusCode,
+    };
+
+    use super::*;
+
+    fn encoded(encoding: ObjectId, body: &impl BinaryEncodable) -> Vec<u8> {
+        let context = ContextOwned::default();
+        let mut bytes = NodeId::from(encoding).encode_to_vec(&context.context());
+        bytes.extend(body.encode_to_vec(&context.context()));
+        bytes
+    }
+
+    fn told(message: &[u8]) -> Option<Duration> {
+        session_timeout(message, &ContextOwned::default().context())
+    }
+
+    #[test]
+    fn how_long_a_session_is_kept_is_read_of_the_answer_that_made_one() {
+        let answer = |status, revised_session_timeout| {
+            let response = CreateSessionResponse {
+                response_header: ResponseHeader {
+                    service_result: status,
+                    ..ResponseHeader::null()
+                },
+                revised_session_timeout,
+                ..Default::default()
+            };
+            encoded(ObjectId::CreateSessionResponse_Encoding_DefaultBinary, &response)
+        };
+        let good = answer(StatusCode::Good, 30_000.0);
+        assert_eq!(told(&good), Some(Duration::from_secs(30)));
+        assert_eq!(told(&good[..good.len() / 2]), None, "not whole");
+        for without in [0.0, -1.0, f64::NAN] {
+            assert_eq!(told(&answer(StatusCode::Good, without)), None, "{without}");
+        }
+        assert_eq!(told(&answer(StatusCode::BadTooManySessions, 30_000.0)), None);
+        let other = CreateSubscriptionResponse::default();
+        let other = encoded(
+            ObjectId::CreateSubscriptionResponse_Encoding_DefaultBinary,
+            &other,
+        );
+        assert_eq!(told(&other), None);
     }
 }

@@ -21,6 +21,7 @@ use crate::outlet::Halt;
 use crate::publish::{Connected, is_lost};
 use crate::server::reason;
 use crate::subscription::{Group, Subscription};
+use crate::tag_settings::Made;
 use crate::value;
 
 /// How long the server may take to make a batch of items. Some look each node up in a device.
@@ -145,6 +146,7 @@ impl Connected<'_> {
         let subscription = &mut self.state.subscriptions[place];
         subscription.tags.push(tag);
         subscription.items.push(made.monitored_item_id);
+        subscription.made.push(Some(Made::of(made)));
         match self.plan.items()[tag as usize].what {
             What::Value => {
                 if let Some(revisions) = &mut subscription.revisions {
@@ -214,6 +216,7 @@ impl Connected<'_> {
             while let Some(tag) = subscription.tags.get(place) {
                 if refused.contains_key(tag) {
                     subscription.tags.swap_remove(place);
+                    subscription.made.swap_remove(place);
                     removed.push(subscription.items.swap_remove(place));
                 } else {
                     place += 1;

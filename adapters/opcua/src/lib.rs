@@ -69,6 +69,7 @@ mod source;
 mod structure;
 mod subscription;
 mod supervision;
+mod tag_settings;
 mod takeover;
 mod transport;
 mod value;

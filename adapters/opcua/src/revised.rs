@@ -12,7 +12,7 @@ use crate::plan::{Plan, SLOW};
 use crate::publish::Connected;
 use crate::server::reason;
 use crate::silence::Patience;
-use crate::subscription::{Group, NOTIFICATIONS_PER_MESSAGE, State, Subscription, duration};
+use crate::subscription::{Group, NOTIFICATIONS_PER_MESSAGE, State, Subscription};
 
 /// How much slower than asked, in milliseconds, is still as asked: servers round.
 const ROUNDING: f64 = 0.5;
@@ -120,6 +120,28 @@ impl Revised {
     }
 }
 
+/// Milliseconds as the server gives them, held to what is sensible.
+pub fn duration(millis: f64) -> Duration {
+    Duration::try_from_secs_f64(millis / 1e3)
+        .unwrap_or(Duration::ZERO)
+        .min(Duration::from_hours(24))
+}
+
+/// Exports how long the server keeps a session without a request, and warns where that is less than was asked for.
+pub fn tell_session(timeout: Duration, plan: &Plan, metrics: &SourceMetrics) {
+    let asked = plan.settings.session_timeout.get().as_secs_f64();
+    let timeout = timeout.as_secs_f64();
+    metrics.revised("session_timeout", asked, timeout);
+    if timeout + ROUNDING / 1e3 < asked {
+        tracing::warn!(
+            source = plan.name,
+            see = "opcua-intervals-revised",
+            "the server keeps a session for {timeout:.0} s without a request, not for {asked:.0} s: after a longer loss there is a new one, and \
+             changes may be missed"
+        );
+    }
+}
+
 /// Whether the tags of a subscription were given a slow interval of their own: what is late then is meant to be.
 fn is_slow_on_purpose(plan: &Plan, asked: Duration) -> bool {
     asked >= SLOW && asked != plan.settings.publishing_interval.get()
@@ -210,6 +232,7 @@ impl Connected<'_> {
     /// Logs and exports what the server made of what was asked for all subscriptions and their items. Warns where it is not what was asked for or
     /// too slow for the promise, once until it changes.
     pub fn report_revisions(&mut self) {
+        self.report_tag_settings();
         let (plan, metrics) = (self.plan, &self.outlet.metrics);
         let subscriptions = &self.state.subscriptions;
         let Some(slowest) = subscriptions.iter().max_by_key(|s| s.publishing) else {

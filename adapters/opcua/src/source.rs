@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use floorgate_adapter_api::{Attempt, Continuity, NamedFile, RunFuture, Source, SourceContext};
+use floorgate_adapter_api::{Attempt, Continuity, NamedFile, RevisedTags, RunFuture, Source, SourceContext};
 use opcua::client::Session;
 use opcua::types::Error;
 use tokio::sync::watch;
@@ -45,6 +45,8 @@ impl Source for OpcUaSource {
     }
 
     fn run(&self, context: SourceContext) -> RunFuture {
+        // What was made for a run before is not known of this one.
+        context.metrics.revised_tags(RevisedTags::default());
         let state = State::restored(&self.plan, &context.bookmarks);
         let (reach, reached) = watch::channel(Reach::Away("it was not connected yet".to_owned()));
         let snapshots = Snapshots::new(Arc::clone(&self.plan), &context, reached);

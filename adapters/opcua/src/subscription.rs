@@ -17,6 +17,7 @@ use crate::publish::is_lost;
 use crate::revised::{Revised, Revisions};
 use crate::silence::{Patience, signs_of_life, whole};
 use crate::structure::Types;
+use crate::tag_settings::Made;
 use crate::takeover::Trial;
 
 /// Most values that one notification message may hold; a server with more sends several.
@@ -40,6 +41,8 @@ pub struct Subscription {
     pub tags: Vec<u32>,
     /// The server's numbers of their items, in the same order.
     pub items: Vec<u32>,
+    /// What the server made of each, in the same order; `None` where an earlier process made it and did not say.
+    pub made: Vec<Option<Made>>,
     /// The publishing interval that was asked for, which all of its tags have.
     pub asked: Duration,
     /// Whether its tags tell conditions; all do, or none.
@@ -302,6 +305,7 @@ impl State {
             last: 0,
             tags: Vec::new(),
             items: Vec::new(),
+            made: Vec::new(),
             asked: publishing,
             is_of_conditions,
             told: self.heard,
@@ -347,13 +351,6 @@ fn taken(ids: &[u32], results: &[TransferResult]) -> Vec<u32> {
     })
     .map(|(id, _)| *id)
     .collect()
-}
-
-/// Milliseconds as the server gives them, held to what is sensible.
-pub fn duration(millis: f64) -> Duration {
-    Duration::try_from_secs_f64(millis / 1e3)
-        .unwrap_or(Duration::ZERO)
-        .min(Duration::from_hours(24))
 }
 
 /// The number after a message's (OPC 10000-4 §5.14.1: from 1, and 0 is left out when they wrap).
@@ -428,6 +425,7 @@ pub mod tests {
             last: 0,
             tags: Vec::new(),
             items: Vec::new(),
+            made: Vec::new(),
             asked: Duration::ZERO,
             is_of_conditions: false,
             told: None,

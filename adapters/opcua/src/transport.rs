@@ -46,6 +46,8 @@ struct Cut {
     opening: Option<Instant>,
     /// Where the bytes of connections are counted that are made from now on.
     traffic: Option<Traffic>,
+    /// How long the server keeps the session that it made last.
+    session_timeout: Option<Duration>,
 }
 
 impl Cutter {
@@ -71,6 +73,18 @@ impl Cutter {
     pub fn refuse(&self, reason: Reason) {
         let mut cut = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         cut.reason.get_or_insert(reason);
+    }
+
+    /// The server made a session, which it keeps for so long without a request.
+    pub fn session_made(&self, timeout: Duration) {
+        let mut cut = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        cut.session_timeout = Some(timeout);
+    }
+
+    /// How long the server keeps the session without a request, where it said so.
+    pub fn session_timeout(&self) -> Option<Duration> {
+        let cut = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        cut.session_timeout
     }
 
     /// The session is there, or the attempt is over.

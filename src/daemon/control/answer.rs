@@ -103,6 +103,7 @@ impl Desk<'_> {
             | Request::Sources
             | Request::LateTags
             | Request::BadTags
+            | Request::RevisedTags
             | Request::LastGood => Err(Stop::Fault(Fault {
                 text: "no gateway runs whose sources could be seen".to_owned(),
                 code: exit::UNEXPECTED,

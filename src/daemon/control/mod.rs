@@ -78,6 +78,8 @@ pub enum Request {
     LateTags,
     /// The tags that are not good by their device's word.
     BadTags,
+    /// What devices made of the settings of tags.
+    RevisedTags,
     /// The last good values of tags that are unknown now.
     LastGood,
 }

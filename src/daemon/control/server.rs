@@ -153,6 +153,10 @@ impl Server {
                 let mut bad = self.standings.bad().into_iter();
                 return bad.try_for_each(|row| give(&mut give_row, &row));
             }
+            Request::RevisedTags => {
+                let mut revised = self.standings.revised_rows().into_iter();
+                return revised.try_for_each(|row| give(&mut give_row, &row));
+            }
             Request::LastGood => {
                 let (told, values) = oneshot::channel();
                 self.engine.send(Message::LastGood(told)).map_err(|_| stops())?;

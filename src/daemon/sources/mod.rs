@@ -21,7 +21,7 @@ use crate::figures::{bytes, millis, read_time, span};
 use crate::plain::plain;
 use crate::printing::goes_on;
 use crate::runbook::hinted;
-use crate::standing::{AttemptRow, SourceRow, StationRow};
+use crate::standing::{AttemptRow, SettingRow, SourceRow, StationRow};
 use crate::table::write_table;
 use crate::wanted::Wanted;
 
@@ -39,8 +39,6 @@ reasons. REASON says of a source that is online what its server says of itself w
 or smaller than the source's settings say, when refused tags are tried again, and why changes may have been missed last. \
 `(see NAME)` after a reason: `floorgate runbook NAME` says what to do. What is late is said by `late_after` in the settings and in mappings.";
 
-/// Seconds by which an interval that was rounded may differ from what was asked for.
-const ROUNDING: f64 = 0.000_5;
 /// How often it is asked when it is watched.
 const EVERY: Duration = Duration::from_secs(1);
 
@@ -304,19 +302,18 @@ fn words(row: &SourceRow, now: Timestamp) -> String {
 
 /// What the device made of settings where it is less than the source's say: it may have revised them, or a tag asks for less.
 fn revised(row: &SourceRow) -> impl Iterator<Item = String> {
-    let told = |name: &str, asked: f64, revised: f64| {
-        let times = [revised, asked].map(|seconds| millis(seconds * 1e3));
+    let told = |name: &str, setting: &SettingRow| {
+        let both = [setting.revised, setting.asked];
+        let times = both.map(|seconds| millis(seconds * 1e3));
         let (what, [revised, asked]) = match name {
-            "publishing_interval" if revised > asked + ROUNDING => ("slowest publishing", times),
-            "sampling_interval" if revised > asked + ROUNDING => ("slowest sampling", times),
-            "queue_size" if revised < asked => {
-                ("smallest queue", [revised, asked].map(|size| size.to_string()))
-            }
+            "publishing_interval" if setting.is_slower() => ("slowest publishing", times),
+            "sampling_interval" if setting.is_slower() => ("slowest sampling", times),
+            "queue_size" if setting.is_shorter() => ("smallest queue", both.map(|size| size.to_string())),
             _ => return None,
         };
         Some(format!("{what} {revised}, the settings say {asked}"))
     };
     row.settings
         .iter()
-        .filter_map(move |(name, setting)| told(name, setting.asked, setting.revised))
+        .filter_map(move |(name, setting)| told(name, setting))
 }

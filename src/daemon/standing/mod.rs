@@ -19,13 +19,16 @@ use floorgate_adapter_api::{Batch, Notice, Reason, SourceId};
 use floorgate_config::LoadedSource;
 use floorgate_core::plan::Plan;
 use floorgate_core::{Core, Now};
-use floorgate_metrics::{Metrics, SourceMetrics};
+use floorgate_metrics::{Metrics, RevisedTags, SourceMetrics};
 use floorgate_sample::Timestamp;
 
 use bad::BadTags;
-pub use now::{TagNow, tags_now};
+pub use now::{Places, TagNow, tags_now};
 use rates::Looks;
-pub use row::{AttemptRow, BadRow, LastGoodRow, LateRow, SourceRow, StationRow};
+pub use row::{
+    AttemptRow, BadRow, LastGoodRow, LateRow, RevisedRow, SettingRow, SourceRow, StationRow, TagRow,
+    TagSettingsRow,
+};
 use source::{Standing, State};
 use tags::WatchedTags;
 pub use telling::last_good_rows;
@@ -134,6 +137,8 @@ impl Standings {
                 before.swap_remove(place)
             } else {
                 let metrics = self.metrics.source(name);
+                // It may have other tags than it had.
+                metrics.revised_tags(RevisedTags::default());
                 let mut looks = Looks::default();
                 looks.note(now.monotonic, metrics.reading());
                 Row {

@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use floorgate_adapter_api::{SourceId, TagId, Value};
 use floorgate_core::Core;
+use floorgate_metrics::RevisedTags;
 use floorgate_sample::{Sample, Timestamp};
 
 use super::Standings;
-use super::row::{LastRow, TagRow};
+use super::row::{LastRow, RevisedRow, TagRow, TagSettingsRow};
 use crate::tags::json;
 use crate::wanted::Wanted;
 
@@ -17,10 +18,25 @@ use crate::wanted::Wanted;
 pub struct TagNow {
     key: Arc<str>,
     source: SourceId,
+    /// Its place among the tags of its source: that is the same for a source that runs on under another plan.
+    place: usize,
     /// None where nothing was ever received.
     sample: Option<Sample>,
     /// The last good value that counted, of one that is unknown now, and when it came to be.
     last_good: Option<(Value, Option<Timestamp>)>,
+}
+
+/// Counts the tags of each source.
+#[derive(Debug, Default)]
+pub struct Places(HashMap<SourceId, usize>);
+
+impl Places {
+    /// The place of the next tag among those of its source.
+    pub fn next(&mut self, source: SourceId) -> usize {
+        let count = self.0.entry(source).or_default();
+        *count += 1;
+        *count - 1
+    }
 }
 
 /// The tags that are wanted.
@@ -33,11 +49,14 @@ pub fn tags_now(core: &Core, wanted: &Wanted) -> Vec<TagNow> {
     let good = core.last_good_values().filter(|(tag, ..)| is_wanted(*tag));
     let mut good: HashMap<TagId, (Value, Option<Timestamp>)> =
         good.map(|(tag, value, at)| (tag, (value.clone(), at))).collect();
+    let mut places = Places::default();
     let tags = (0..).map(TagId).zip(&plan.tags);
-    let tags = tags.filter(|(number, _)| is_wanted(*number));
-    tags.map(|(number, tag)| TagNow {
+    let tags = tags.map(|(number, tag)| (number, tag, places.next(tag.source)));
+    let tags = tags.filter(|(number, ..)| is_wanted(*number));
+    tags.map(|(number, tag, place)| TagNow {
         key: Arc::clone(&tag.key),
         source: tag.source,
+        place,
         sample: standing.remove(&number),
         last_good: good.remove(&number),
     })
@@ -45,13 +64,29 @@ pub fn tags_now(core: &Core, wanted: &Wanted) -> Vec<TagNow> {
 }
 
 impl Standings {
+    /// What devices made of the settings of the tags of each source.
+    pub fn revised_rows(&self) -> Vec<RevisedRow> {
+        let sources = self.revised_tags();
+        let rows = sources.iter().map(|(name, tags)| RevisedRow::of(name, tags));
+        rows.collect()
+    }
+
+    /// The same, in the order of the sources' numbers.
+    fn revised_tags(&self) -> Vec<(Arc<str>, Arc<RevisedTags>)> {
+        let table = self.table();
+        let rows = table.sources.iter();
+        rows.map(|row| {
+            (
+                Arc::clone(&row.configured.name),
+                row.metrics.outlook().revised_tags,
+            )
+        })
+        .collect()
+    }
+
     /// How tags stand, in the order of their names.
     pub fn tags(&self, tags: Vec<TagNow>) -> Vec<TagRow> {
-        let sources: Vec<Arc<str>> = {
-            let table = self.table();
-            let names = table.sources.iter().map(|row| Arc::clone(&row.configured.name));
-            names.collect()
-        };
+        let sources = self.revised_tags();
         let mut bad: HashMap<_, _> = self.bad().into_iter().map(|row| (row.tag.clone(), row)).collect();
         let mut late: HashMap<_, _> = self
             .late()
@@ -72,11 +107,10 @@ impl Standings {
                 value: json(value),
                 at: at.map(|at| at.to_string()),
             };
+            let source = sources.get(tag.source.index());
             TagRow {
-                source: sources
-                    .get(tag.source.index())
-                    .map(ToString::to_string)
-                    .unwrap_or_default(),
+                source: source.map(|(name, _)| name.to_string()).unwrap_or_default(),
+                settings: source.and_then(|(_, revised)| TagSettingsRow::of(&revised.get(tag.place))),
                 value: value.map_or(serde_json::Value::Null, json),
                 quality: quality
                     .map_or("unknown", |quality| quality.class().as_str())

@@ -3,8 +3,11 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use floorgate_metrics::server_state_name;
+use floorgate_metrics::{RevisedTags, Setting, TagSettings, server_state_name};
 use serde::{Deserialize, Serialize};
+
+/// Seconds by which an interval that was rounded may differ from what was asked for.
+const ROUNDING: f64 = 0.000_5;
 
 /// A source.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -120,11 +123,23 @@ pub struct TotalRow {
 }
 
 /// Intervals in seconds, queue sizes in values.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SettingRow {
     pub asked: f64,
     pub revised: f64,
+}
+
+impl SettingRow {
+    /// An interval is longer than it was asked for, not only rounded.
+    pub fn is_slower(&self) -> bool {
+        self.revised > self.asked + ROUNDING
+    }
+
+    /// A queue is shorter than it was asked for.
+    pub fn is_shorter(&self) -> bool {
+        self.revised < self.asked
+    }
 }
 
 /// What an OPC UA server says of itself.
@@ -169,6 +184,61 @@ pub struct TagRow {
     pub last_good: Option<LastRow>,
     /// Since when it has not changed, where it is late.
     pub late_since: Option<String>,
+    /// Null where nothing is known of them.
+    pub settings: Option<TagSettingsRow>,
+}
+
+/// What the device was asked for of a tag, and what it made of that; null is what is not known, or has no meaning for the tag.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TagSettingsRow {
+    pub publishing_interval: Option<SettingRow>,
+    pub sampling_interval: Option<SettingRow>,
+    pub queue_size: Option<SettingRow>,
+}
+
+impl TagSettingsRow {
+    /// None where nothing is known.
+    pub fn of(settings: &TagSettings) -> Option<Self> {
+        let row = |setting: Setting| SettingRow {
+            asked: setting.asked,
+            revised: setting.revised,
+        };
+        (*settings != TagSettings::default()).then(|| Self {
+            publishing_interval: settings.publishing_interval.map(row),
+            sampling_interval: settings.sampling_interval.map(row),
+            queue_size: settings.queue_size.map(row),
+        })
+    }
+}
+
+/// What a device made of the settings of the tags of a source, by their places among these.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RevisedRow {
+    pub source: String,
+    /// Each that there is, once.
+    pub settings: Vec<Option<TagSettingsRow>>,
+    /// For each run of tags the place after its last one, and which of the settings they have.
+    pub runs: Vec<(u32, u32)>,
+}
+
+impl RevisedRow {
+    /// What there is of a source.
+    pub fn of(source: &str, tags: &RevisedTags) -> Self {
+        Self {
+            source: source.to_owned(),
+            settings: tags.distinct().iter().map(TagSettingsRow::of).collect(),
+            runs: tags.runs().to_vec(),
+        }
+    }
+
+    /// Those of the tag at this place; none where nothing is known of it.
+    pub fn get(&self, place: usize) -> Option<TagSettingsRow> {
+        let run = self.runs.partition_point(|(end, _)| *end as usize <= place);
+        let (_, which) = self.runs.get(run)?;
+        self.settings.get(*which as usize).copied().flatten()
+    }
 }
 
 /// The last good value that counted.

@@ -3,6 +3,7 @@
 use floorgate_adapter_api::{Batch, Continuity, Quality, Sample, TagId, Value};
 use floorgate_core::plan::{SourceRow as PlanSource, Tag, TagSpec};
 use floorgate_core::{Encoding, Settings};
+use floorgate_metrics::{Setting, TagSettings};
 use uuid::Uuid;
 
 use super::*;
@@ -234,6 +235,14 @@ fn a_source_that_runs_on_is_known_after_a_reload() {
         let rig = Rig::new(&["plc", "drive"]);
         rig.online(1);
         rig.send(2, Vec::new(), Some(5));
+        let (asked, revised) = (10.0, 5.0);
+        let settings = TagSettings {
+            queue_size: Some(Setting { asked, revised }),
+            ..TagSettings::default()
+        };
+        rig.metrics
+            .source("plc")
+            .revised_tags([settings].into_iter().collect());
         let after = ["drive", "plc"];
         let kept = if is_kept { &["plc"][..] } else { &[] };
         let kept = kept.iter().map(|name| Arc::from(*name)).collect();
@@ -243,6 +252,10 @@ fn a_source_that_runs_on_is_known_after_a_reload() {
         let states: Vec<_> = rows.iter().map(|row| (&*row.source, &*row.state)).collect();
         assert_eq!(states, [("drive", "connecting"), ("plc", state)]);
         assert_eq!(rows[1].last_good.is_some(), is_kept);
+        let revised = rig.standings.revised_rows();
+        assert_eq!((&*revised[1].source, revised[0].get(0)), ("plc", None));
+        let known = is_kept.then(|| TagSettingsRow::of(&settings)).flatten();
+        assert_eq!(revised[1].get(0), known);
     }
 }
 

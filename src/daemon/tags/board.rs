@@ -8,10 +8,10 @@ use floorgate_adapter_api::{Adapter, Reason};
 use floorgate_sample::{Continuity, Notice, Quality, QualityClass, Sample, SourceId, TagId, Timestamp};
 use floorgate_workbench::recording::{Call, Entry, Names};
 
-use crate::figures::{read_time, span};
+use crate::figures::{millis, read_time, span};
 use crate::plain::plain;
 use crate::runbook::hinted;
-use crate::standing::{BadRow, LastGoodRow};
+use crate::standing::{BadRow, LastGoodRow, Places, RevisedRow, SettingRow, TagSettingsRow};
 use crate::wanted::Wanted;
 
 /// How far back values are counted for the rate.
@@ -26,6 +26,8 @@ pub struct Row {
     pub key: Arc<str>,
     pub source: Arc<str>,
     source_number: SourceId,
+    /// Its place among the tags of its source.
+    place: usize,
     /// Who knows what its qualities mean; none where the settings do not have its source.
     adapter: Option<&'static dyn Adapter>,
     /// What was last received; of what was before the copies began, the value that counted.
@@ -38,6 +40,8 @@ pub struct Row {
     pub was: Option<(serde_json::Value, Option<String>)>,
     /// Since when it has not changed, where it is late.
     pub late_since: Option<String>,
+    /// What its device made of its settings; none where nothing is known of them.
+    pub settings: Option<TagSettingsRow>,
     /// The rules that read it.
     pub rules: Vec<Arc<str>>,
     /// How many values came in each of the last steps.
@@ -81,6 +85,16 @@ impl Row {
     pub fn words(&self) -> Option<String> {
         let reason = self.reason()?;
         Some(hinted(&reason.told, reason.see.as_deref()))
+    }
+
+    /// The same, and what its device does more slowly, or keeps less of, than it was asked to.
+    pub fn remarks(&self) -> String {
+        let less = self.settings.as_ref().map(less_than_asked).unwrap_or_default();
+        self.words()
+            .into_iter()
+            .chain(less)
+            .collect::<Vec<_>>()
+            .join("; ")
     }
 
     pub fn is_good(&self) -> bool {
@@ -195,6 +209,14 @@ impl Board {
         changed
     }
 
+    /// Takes what devices made of the settings of tags.
+    pub fn take_settings(&mut self, revised: &HashMap<String, RevisedRow>) {
+        for row in &mut self.rows {
+            let of_source = revised.get(&*row.source);
+            row.settings = of_source.and_then(|revised| revised.get(row.place));
+        }
+    }
+
     /// Takes an entry. Returns where the tags stand of which a value came.
     pub fn take(&mut self, entry: Entry) -> Vec<usize> {
         match entry {
@@ -292,7 +314,9 @@ impl Board {
             .map(|row| (Arc::clone(&row.key), row))
             .collect();
         self.places = vec![None; names.tags.len()];
+        let mut places = Places::default();
         for (number, tag) in (0..).map(TagId).zip(&names.tags) {
+            let place = places.next(SourceId(tag.source));
             if !self.wanted.has(&tag.key) {
                 continue;
             }
@@ -309,7 +333,9 @@ impl Board {
                 source,
                 was: known.as_ref().and_then(|row| row.was.clone()),
                 late_since: known.as_ref().and_then(|row| row.late_since.clone()),
+                settings: None,
                 rules: Vec::new(),
+                place,
                 source_number: SourceId(tag.source),
                 sample: known.as_ref().and_then(|row| row.sample.clone()),
                 before_loss: known.as_ref().and_then(|row| row.before_loss.clone()),
@@ -325,6 +351,20 @@ impl Board {
             }
         }
     }
+}
+
+/// What a device made of a tag's settings where that is less than it was asked for.
+fn less_than_asked(settings: &TagSettingsRow) -> Vec<String> {
+    let interval = |what: &str, setting: Option<SettingRow>| {
+        let slower = setting.filter(SettingRow::is_slower)?;
+        let [revised, asked] = [slower.revised, slower.asked].map(|seconds| millis(seconds * 1e3));
+        Some(format!("{what} every {revised}, not {asked}"))
+    };
+    let queue = settings.queue_size.filter(SettingRow::is_shorter);
+    let queue = queue.map(|queue| format!("a queue of {}, not {}", queue.revised, queue.asked));
+    let sampled = interval("sampled", settings.sampling_interval);
+    let sent = interval("sent", settings.publishing_interval);
+    [sampled, sent, queue].into_iter().flatten().collect()
 }
 
 /// A value as an event has it: a 32-bit 0.8 is 0.8.

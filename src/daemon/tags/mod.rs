@@ -26,7 +26,7 @@ use crate::control::{self, Client, Request};
 use crate::plain::plain;
 use crate::printing::goes_on;
 use crate::registry;
-use crate::standing::{BadRow, LastGoodRow, LateRow};
+use crate::standing::{BadRow, LastGoodRow, LateRow, RevisedRow};
 use crate::table::write_table;
 use crate::wanted::Wanted;
 use board::{Board, Row};
@@ -79,6 +79,13 @@ impl Asker {
             })?;
             board.take_bad(bad);
         }
+        let mut revised = HashMap::new();
+        control::ask(&mut gateway, &Request::RevisedTags, |row| {
+            let row: RevisedRow = serde_json::from_value(row)?;
+            revised.insert(row.source.clone(), row);
+            Ok(true)
+        })?;
+        board.take_settings(&revised);
         let mut late = HashMap::new();
         control::ask(&mut gateway, &Request::LateTags, |row| {
             let row: LateRow = serde_json::from_value(row)?;
@@ -175,7 +182,7 @@ fn print(out: &mut dyn Write, board: &Board, json: bool) -> anyhow::Result<()> {
             row.quality().to_owned(),
             row.age(now),
             row.rules.join(", "),
-            row.words().unwrap_or_default(),
+            row.remarks(),
         ]);
     }
     let written = write_table(out, &table).and_then(|()| {
@@ -203,6 +210,7 @@ fn object(row: &Row) -> serde_json::Value {
         "at": row.at.map(|time| time.to_string()),
         "last_good": row.last_good().map(|(value, at)| json!({ "value": value, "at": at })),
         "late_since": row.late_since,
+        "settings": row.settings,
         "rules": row.rules,
     })
 }

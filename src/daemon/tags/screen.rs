@@ -149,7 +149,7 @@ fn draw(frame: &mut Frame<'_>, board: &Board, view: &mut View) {
             row.age(now),
             format!("{:.1}", row.rate(board.begun)),
             row.rules.join(", "),
-            row.words().unwrap_or_default(),
+            row.remarks(),
         ];
         Cells::new(cells.map(Cell::from)).style(style)
     });

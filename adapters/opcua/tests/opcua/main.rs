@@ -14,5 +14,6 @@ mod rogue;
 mod run;
 mod secure;
 mod server;
+mod tag_settings;
 mod takeover;
 mod values;

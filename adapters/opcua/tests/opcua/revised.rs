@@ -30,10 +30,15 @@ impl Warnings {
 
     /// The lines since the last call that are of what the server made of something.
     fn take(&self) -> Vec<String> {
+        let is_of_revision = |line: &String| line.contains("revised") || line.contains("200 ms");
+        self.take_all().into_iter().filter(is_of_revision).collect()
+    }
+
+    /// All lines since the last call.
+    fn take_all(&self) -> Vec<String> {
         let bytes = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
         let text = String::from_utf8(bytes).unwrap();
-        let is_of_revision = |line: &&str| line.contains("revised") || line.contains("200 ms");
-        text.lines().filter(is_of_revision).map(str::to_owned).collect()
+        text.lines().map(str::to_owned).collect()
     }
 }
 
@@ -63,7 +68,7 @@ fn exported(run: &Run) -> [Option<f64>; 3] {
     ["publishing_interval", "sampling_interval", "queue_size"].map(|setting| run.revised(setting))
 }
 
-fn address(number: usize, more: &str) -> String {
+pub fn address(number: usize, more: &str) -> String {
     format!("{{node: 'nsu={PLANT};s={}', {more}}}", node_name(number))
 }
 
@@ -86,6 +91,7 @@ async fn what_a_server_revises_is_exported_and_warned_of() {
         longest_queue: 5,
         // Of 400 ms each.
         longest_life: 20,
+        longest_session: Duration::from_secs(45),
         ..Manner::default()
     })
     .await;
@@ -95,9 +101,11 @@ async fn what_a_server_revises_is_exported_and_warned_of() {
     run.shows(1, 0).await;
     assert_eq!(exported(&run), [Some(0.4), Some(0.25), Some(5.0)]);
     assert_eq!(run.revised("subscription_lifetime"), Some(8.0));
+    assert_eq!(run.revised("session_timeout"), Some(45.0));
     // Once each interval, and not after as many as were to be of 10 ms.
     assert_eq!(run.revised("keep_alive"), Some(0.4));
     let told = [
+        "the server keeps a session for 45 s without a request, not for 120 s",
         "the server revised the publishing interval from 10ms to 400ms",
         "the publishing interval of 400ms alone makes changes late by 200 ms and more",
         "the server keeps a subscription for 8 s after it was last heard, less than session_timeout: a longer loss is a gap",
@@ -137,6 +145,7 @@ async fn a_server_that_does_as_it_is_asked_is_not_warned_of() {
     let mut run = Run::new(&folder, &settings(server.port, ""), &[tag]);
     run.shows(0, 0).await;
     assert_eq!(exported(&run), [Some(0.01), Some(0.19), Some(7.0)]);
+    assert_eq!(run.revised("session_timeout"), Some(120.0));
     assert_told(&warnings.take(), &[]);
     run.stop().await;
 }
@@ -208,11 +217,41 @@ async fn what_holds_on_a_resumed_connection_is_not_warned_of_again() {
     run.stop().await;
 }
 
+#[tokio::test]
+async fn a_session_is_given_up_when_the_server_has_ended_it() {
+    let mut server = TestServer::started(Manner {
+        longest_session: Duration::from_secs(1),
+        ..Manner::default()
+    })
+    .await;
+    let folder = Folder::new();
+    let (warnings, _heard) = Warnings::heard();
+    let mut run = Run::new(&folder, &settings(server.port, ""), &addresses(1));
+    run.shows(0, 0).await;
+    assert_eq!(run.revised("session_timeout"), Some(1.0));
+    server.kill();
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
+    let mut told = Vec::new();
+    // From there on its endpoints are asked for again.
+    while !told.iter().any(|line: &String| line.contains("not connected to")) {
+        assert!(tokio::time::Instant::now() < deadline, "{told:#?}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        told.extend(warnings.take_all());
+    }
+    assert!(
+        told.iter().any(|line| line.contains("cannot reconnect")),
+        "{told:#?}"
+    );
+    run.stop().await;
+}
+
 /// The layout as it was stored before it held what the server revised.
-fn of_earlier_version(layout: &str) -> String {
+pub fn of_earlier_version(layout: &str) -> String {
     let mut layout: serde_json::Value = serde_json::from_str(layout).unwrap();
     for subscription in layout["subscriptions"].as_array_mut().unwrap() {
-        subscription.as_object_mut().unwrap().remove("revisions").unwrap();
+        for since in ["revisions", "made"] {
+            subscription.as_object_mut().unwrap().remove(since).unwrap();
+        }
     }
     layout.to_string()
 }

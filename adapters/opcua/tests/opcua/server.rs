@@ -45,6 +45,8 @@ pub struct Manner {
     pub longest_queue: usize,
     /// Most publishing intervals for which a subscription is kept that nobody asks for.
     pub longest_life: u32,
+    /// The longest time for which a session is kept without a request.
+    pub longest_session: Duration,
     pub keys: Option<PathBuf>,
     /// Whether only clients are let in whose certificates are in `trusted` of the keys.
     pub checks_clients: bool,
@@ -62,6 +64,7 @@ impl Default for Manner {
             least_sampling_millis: 0.0,
             longest_queue: 100_000,
             longest_life: 90_000,
+            longest_session: Duration::from_hours(1),
             keys: None,
             checks_clients: false,
         }
@@ -299,6 +302,7 @@ fn builder(manner: &Manner, port: u16) -> ServerBuilder {
         .create_sample_keypair(manner.keys.is_some())
         .pki_dir(manner.keys.as_deref().unwrap_or(Path::new("/nonexistent")))
         .trust_client_certs(!manner.checks_clients)
+        .max_session_timeout_ms(u64::try_from(manner.longest_session.as_millis()).unwrap())
         .diagnostics_enabled(true)
         .subscription_poll_interval_ms(1)
         .add_endpoint("none", ServerEndpoint::new_none("/", &[anonymous.to_owned()]));
