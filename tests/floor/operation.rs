@@ -205,10 +205,10 @@ fn the_pages_say_how_it_stands() -> Result<()> {
         "received_to_committed",
         "committed_to_acknowledged",
     ] {
-        let count = plant
+        let count = format!("floorgate_stage_seconds_count{{stage=\"{stage}\"}}");
+        plant
             .gateway
-            .metric(&format!("floorgate_stage_seconds_count{{stage=\"{stage}\"}}"))?;
-        assert!(count.is_some_and(|count| count > 0.0), "{stage}: {count:?}");
+            .wait_for_metric(&count, 1.0..=f64::MAX, Patience::Short)?;
     }
     Ok(())
 }
