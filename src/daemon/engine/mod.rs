@@ -58,6 +58,8 @@ pub use upkeep::show;
 
 /// Samples that one commit takes at most, so that a flood does not delay the first of them for long.
 const SAMPLES_PER_COMMIT: usize = 8192;
+/// Bytes of events that count as one sample, so that also a commit of large events finds room in what a full store makes free.
+const BYTES_PER_SAMPLE: usize = 512;
 /// Why the engine ended.
 #[derive(Debug, thiserror::Error)]
 pub enum EngineError {
@@ -345,14 +347,17 @@ impl Running {
         Ok(samples)
     }
 
-    /// Evaluates a message. Returns the number of its samples.
+    /// Evaluates a message. Returns the number of its samples, or for how many its events count.
     fn take(&mut self, message: Message) -> Result<usize, EngineError> {
         match message {
             Message::Batch(generation, batch, admission) => {
                 let samples = batch.samples.len();
                 self.reached = self.reached.max(batch.received);
+                let before = self.events.len();
                 self.apply(generation, batch, admission);
-                return Ok(samples);
+                let made = self.events.iter().skip(before);
+                let bytes: usize = made.map(|event| event.value.len() + event.trace.len()).sum();
+                return Ok(samples.max(bytes / BYTES_PER_SAMPLE));
             }
             Message::Replace(replacement) => self.replace(replacement)?,
             Message::Sources(generation, requesters) if generation == self.generation => {

@@ -24,6 +24,7 @@ use uuid::Uuid;
 use super::*;
 
 mod idle;
+mod large;
 mod reload;
 mod tap;
 
