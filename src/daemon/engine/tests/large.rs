@@ -6,7 +6,7 @@ use super::*;
 #[test]
 fn a_flood_of_large_events_is_stored_in_commits_that_a_full_store_has_room_for() {
     const BYTES: usize = 20_000;
-    const EVENTS: u64 = 600;
+    const EVENTS: u16 = 600;
     let folder = Folder::new();
     let options = Options::new(folder.store());
     let mapping = format!(
@@ -30,18 +30,15 @@ fn a_flood_of_large_events_is_stored_in_commits_that_a_full_store_has_room_for()
         )
     };
     let before = of_one(&rig.metrics);
-    for value in 2..=EVENTS {
-        rig.send(Vec::new(), &[(0, value.cast_signed())]);
+    for value in 2..=i64::from(EVENTS) {
+        rig.send(Vec::new(), &[(0, value)]);
     }
     operator.execute_batch("ROLLBACK").expect("it is unlocked");
-    until("all are stored", || {
-        rig.receipts() == 2 + usize::try_from(EVENTS).expect("a count")
-    });
+    until("all are stored", || rig.receipts() == 2 + usize::from(EVENTS));
     let after = of_one(&rig.metrics);
-    #[allow(clippy::cast_precision_loss)] // few
-    let events = EVENTS as f64;
+    let events = f64::from(EVENTS);
     assert!((after.1 - before.1 - events).abs() < 0.5, "{before:?} {after:?}");
-    let least = EVENTS as usize * BYTES / (SAMPLES_PER_COMMIT * BYTES_PER_SAMPLE);
+    let least = usize::from(EVENTS) * BYTES / (SAMPLES_PER_COMMIT * BYTES_PER_SAMPLE);
     let commits = usize::try_from(after.0 - before.0).expect("a count");
     assert!(commits > least, "{commits} commits, and not more than {least}");
     rig.stop();
