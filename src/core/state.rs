@@ -393,10 +393,15 @@ impl TagState {
         }
     }
 
-    /// Counts a change of this source time, and returns how many before it had the same.
+    /// Counts a change of this source time, and returns how many before it had the same. Where the device's clock went backwards, the count begins at a
+    /// number made of the time before: a clock without a battery comes to the same time again and again, and what happens then is something else.
     pub(crate) fn count_change(&mut self, source_time: Option<Timestamp>) -> u32 {
         self.ordinal = match (self.changed_at, source_time) {
             (Some(before), Some(now)) if before == now => self.ordinal.saturating_add(1),
+            (Some(before), Some(now)) if before > now => {
+                let nanos = before.as_nanos().cast_unsigned();
+                u32::try_from((nanos ^ (nanos >> 32)) & u64::from(u32::MAX)).unwrap_or(u32::MAX)
+            }
             _ => 0,
         };
         self.changed_at = source_time;

@@ -1,5 +1,7 @@
 //! Modbus equipment on the way to the broker.
 
+use std::time::{Duration, Instant};
+
 use anyhow::{Context, Result, ensure};
 use floorgate_tests::{
     Delivery, Framing, Gateway, Kafka, ModbusPeer, Patience, Reader, Record, Table, until,
@@ -165,6 +167,52 @@ fn a_late_answer_is_never_taken_for_anothers() -> Result<()> {
             "{state}"
         );
     }
+    Ok(())
+}
+
+/// A device that answers more slowly than it is polled: what is late is left out and counted, and never made up for.
+#[test]
+fn polls_that_are_late_are_left_out_and_counted() -> Result<()> {
+    const LATE: &str = "floorgate_source_errors_total{kind=\"late\",source=\"plc\"}";
+    const EVERY: Duration = Duration::from_millis(20);
+    let site = unique_site();
+    let mut plc = ModbusPeer::start(Framing::Tcp, &[1])?;
+    let source = format!(
+        "adapter: modbus\n    connect: tcp://127.0.0.1:{}\n    poll_interval: {}ms",
+        plc.port(),
+        EVERY.as_millis()
+    );
+    let mapping = format!(
+        "mapping: oven\nsource: plc\nequipment: acme/{site}/baking/line1/oven\ntags: {{heat: {{holding: 100, unit: CEL}}}}\n\
+         events:\n  - {{type: MeasurementRecorded, trigger: heat}}\n"
+    );
+    let settings = settings(&site, &Kafka::shared()?.bootstrap(), &source);
+    let mut gateway = Gateway::new(&settings, &[("oven.yaml", &mapping)])?;
+    let begun = Instant::now();
+    gateway.start()?;
+    gateway.wait_for_metric("floorgate_source_up{source=\"plc\"}", 1.0..=1.0, Patience::Long)?;
+    let late = |gateway: &Gateway| Ok::<_, anyhow::Error>(gateway.metric(LATE)?.unwrap_or(0.0));
+
+    // Each answer takes as long as five polls: the next one is sent when it is there, and four were late.
+    plc.delay(1, 5.0 * EVERY.as_secs_f64())?;
+    let (asked_before, late_before) = (plc.requests()?, late(&gateway)?);
+    gateway.wait_for_metric(LATE, late_before + 40.0.., Patience::Long)?;
+    let asked = plc.requests()? - asked_before;
+    let left_out = late(&gateway)? - late_before;
+    // Of the first two, one may have been on its way before.
+    #[allow(clippy::cast_precision_loss)] // few
+    let least = asked.saturating_sub(2) as f64 * 4.0;
+    assert!(left_out >= least, "{left_out} left out beside {asked} asked");
+
+    // Each place in time has one poll, which was asked or left out.
+    plc.delay(1, 0.0)?;
+    let before = plc.requests()?;
+    until("polls as before", Patience::Long, || {
+        Ok((plc.requests()? >= before + 20).then_some(()))
+    })?;
+    let all = late(&gateway)? + f64::from(u32::try_from(plc.requests()?)?);
+    let places = begun.elapsed().as_secs_f64() / EVERY.as_secs_f64() + 1.0;
+    assert!(all <= places, "{all} polls asked and left out at {places} places");
     Ok(())
 }
 

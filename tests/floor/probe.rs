@@ -136,6 +136,11 @@ fn units_ranges_limits_and_identification_are_found_by_reading_alone() -> Result
             "{time}"
         );
         assert_eq!(found["complete"], true);
+        let taken = match framing {
+            Framing::Tcp => json!({"taken": true}),
+            _ => Value::Null,
+        };
+        assert_eq!(found["second_connection"], taken, "{framing:?}");
         assert_eq!(
             peer.functions()?,
             [1, 2, 3, 4, 24, 43],
@@ -389,6 +394,8 @@ fn units_of_which_nothing_is_readable_are_told_together() -> Result<()> {
     assert_eq!(output.status.code(), Some(0), "{said}");
     let together = "units 2-4: they answer, and nothing is readable: exception 04 (server device failure)\n";
     assert!(said.contains(together), "{said}");
+    let connections = "requests\nconnections             a second one is taken\n";
+    assert!(said.contains(connections), "{said}");
     assert!(
         said.contains("not looked at: units 2-4: holding ") && !said.contains("unit 3"),
         "{said}"

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use anyhow::Result;
-use floorgate_tests::{Delivery, Framing, Gateway, Kafka, OpcUaOptions, Patience, Table, until};
+use floorgate_tests::{Delivery, Framing, Gateway, Kafka, OpcUaOptions, OpcUaPeer, Patience, Table, until};
 
 use crate::counting::{COUNTER, compare, known, read_to};
 use crate::modbus::Conveyor;
@@ -170,9 +170,9 @@ fn a_hundred_lost_connections_of_modbus_leave_nothing_behind() -> Result<()> {
     Ok(())
 }
 
-#[test]
-fn two_servers_of_one_plant_tell_everything_once() -> Result<()> {
-    let mut second = plc(OpcUaOptions {
+/// A plant whose second server has its variables behind another number of their namespace.
+fn of_two_servers() -> Result<(Plant, OpcUaPeer)> {
+    let second = plc(OpcUaOptions {
         namespaces_before: vec!["urn:floorgate:test:intruder"],
         ..OpcUaOptions::default()
     })?;
@@ -183,6 +183,12 @@ fn two_servers_of_one_plant_tell_everything_once() -> Result<()> {
     let mut plant = Plant::with(&Kafka::shared()?.bootstrap(), OpcUaOptions::default(), &special)?;
     plant.gateway.start()?;
     known(&plant)?;
+    Ok((plant, second))
+}
+
+#[test]
+fn two_servers_of_one_plant_tell_everything_once() -> Result<()> {
+    let (mut plant, mut second) = of_two_servers()?;
     for count in 1..=3 {
         plant.plc.set(COUNTER, count)?;
         second.set(COUNTER, count)?;
@@ -204,6 +210,38 @@ fn two_servers_of_one_plant_tell_everything_once() -> Result<()> {
     second.kill();
     let delivery = Delivery::of(read_to(&mut reader, 5)?)?;
     compare(&delivery.accepted, &(1..=5))?;
+    assert_eq!(delivery.repeated, 0);
+    Ok(())
+}
+
+#[test]
+fn the_healthier_of_two_servers_is_taken_while_both_count_and_everything_is_told_once() -> Result<()> {
+    let (mut plant, mut second) = of_two_servers()?;
+    let mut last = 0;
+    let mut count = |plant: &mut Plant, second: &mut OpcUaPeer| -> Result<i64> {
+        last += 1;
+        second.set(COUNTER, last)?;
+        plant.plc.set(COUNTER, last)?;
+        Ok(last)
+    };
+    let mut reader = plant.reader("production-count")?;
+    let seen = count(&mut plant, &mut second)?;
+    read_to(&mut reader, seen)?;
+    second.say_level(210)?;
+    plant.plc.say_level(199)?;
+    until("the other server's turn", Patience::Long, || {
+        count(&mut plant, &mut second)?;
+        Ok((second.monitored_items()? == 12).then_some(()))
+    })?;
+    plant.gateway.wait_for_metric(UP, 1.0..=1.0, Patience::Long)?;
+    let output = plant.gateway.output()?;
+    let why = "its service level is 199, and that of another server is 210";
+    assert!(output.contains(why), "{output}");
+    assert_eq!(plant.plc.monitored_items()?, 0, "nothing is left behind");
+    let seen = count(&mut plant, &mut second)?;
+    let delivery = Delivery::of(read_to(&mut reader, seen)?)?;
+    let gaps = compare(&delivery.accepted, &(1..=seen))?;
+    assert!(gaps <= 1, "the change of servers is one gap, and not {gaps}");
     assert_eq!(delivery.repeated, 0);
     Ok(())
 }

@@ -86,6 +86,55 @@ fn an_unknown_plc_is_named_and_let_in_once_it_is_trusted() -> Result<()> {
     Ok(())
 }
 
+/// The other test of each policy has one library at both ends.
+#[test]
+fn the_other_policies_are_spoken_with_a_server_by_others() -> Result<()> {
+    for (of_plc, of_gateway) in [
+        ("Aes128Sha256RsaOaep-SignAndEncrypt", "aes128-sha256-rsaoaep"),
+        ("Aes256Sha256RsaPss-SignAndEncrypt", "aes256-sha256-rsapss"),
+    ] {
+        let options = OpcUaOptions {
+            policies: vec![of_plc],
+            ..OpcUaOptions::default()
+        };
+        let security = format!("security: {{policy: {of_gateway}, mode: sign-and-encrypt}}");
+        let mut plant = Plant::with(&Kafka::shared()?.bootstrap(), options, &security)?;
+        trust(&plant)?;
+        plant.gateway.start()?;
+        values_arrive(&mut plant).context(of_gateway)?;
+    }
+    Ok(())
+}
+
+/// A plant's authority is trusted, and the group's above it only completes the chain: by itself that is no trust.
+#[test]
+fn an_authority_that_only_completes_chains_is_taken_as_such() -> Result<()> {
+    let options = OpcUaOptions {
+        by_authority: true,
+        ..OpcUaOptions::default()
+    };
+    let login = "anonymous\n    allow_unknown_revocation: true";
+    let mut plant = plant(options, login)?;
+    pki(&plant, &["init"])?;
+    let file = |name: &str| Ok::<_, anyhow::Error>(plant.plc.authority(name).display().to_string());
+    let (of_group, of_plant) = (file("group")?, file("plant")?);
+    for name in [&of_group, &of_plant] {
+        let said = pki(&plant, &["trust", name, "--issuer"])?;
+        assert!(said.starts_with("issuer    thumbprint"), "{said}");
+    }
+    let server = plant.plc.certificate().display().to_string();
+    let refused = pki(&plant, &["trust", &server, "--issuer"]).expect_err("it may sign nothing");
+    assert!(
+        refused.to_string().contains("is no certificate of an authority"),
+        "{refused}"
+    );
+    plant.gateway.start()?;
+    is_told(&mut plant, "is not trusted", "opcua-server-not-trusted")?;
+    assert!(listed(&plant, "trusted")?.is_none());
+    pki(&plant, &["trust", &of_plant])?;
+    values_arrive(&mut plant)
+}
+
 #[test]
 fn a_plc_that_refuses_the_gateway_is_told_and_lets_it_in_once_it_is_trusted() -> Result<()> {
     let options = OpcUaOptions {
@@ -199,12 +248,15 @@ fn a_certificate_is_renewed_while_the_gateway_runs() -> Result<()> {
     plant.plc.trust(std::path::Path::new(&file))?;
     plant.gateway.start()?;
     values_arrive(&mut plant)?;
-    let expires = "floorgate_certificate_expires_timestamp_seconds{source=\"plc\",whose=\"gateway\"}";
-    let ends = plant
-        .gateway
-        .metric(expires)?
-        .context("no metric of the expiry")?;
-    assert!(ends > 1.8e9, "{ends}");
+    for (whose, kind) in [("gateway", "own"), ("server", "trusted")] {
+        let expires =
+            format!("floorgate_certificate_expires_timestamp_seconds{{source=\"plc\",whose=\"{whose}\"}}");
+        let ends = plant.gateway.metric(&expires)?.context(whose)?;
+        let certificate = listed(&plant, kind)?.context(kind)?;
+        let until: jiff::Timestamp = certificate["validTo"].as_str().context("no end")?.parse()?;
+        let until = until.duration_since(jiff::Timestamp::UNIX_EPOCH).as_secs_f64();
+        assert!((ends - until).abs() < 1.0, "{whose}: {ends} and {certificate}");
+    }
 
     // The PLC does not know the new one: it is read with the one before.
     let said = pki(&plant, &["renew", "--new-key"])?;

@@ -79,4 +79,5 @@ def main():
             )
 
 
-main()
+if __name__ == "__main__":
+    main()

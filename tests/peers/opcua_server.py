@@ -12,10 +12,12 @@ from asyncua.crypto.cert_gen import setup_self_signed_certificate
 from asyncua.crypto.permission_rules import User, UserRole
 from asyncua.server.internal_subscription import InternalSubscription
 from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 import line_protocol
+from certificates import begun, new_key
 from opcua_dictionary import Dictionary
 from opcua_structure import Structure, Walks
 
@@ -234,6 +236,11 @@ class Plant:
         node = self.server.get_node(ua.ObjectIds.Server_ServerStatus_State)
         await node.write_value(ua.Variant(state, ua.VariantType.Int32))
 
+    async def level(self, level):
+        """Says of itself that it is so able to serve clients (OPC 10000-5, ServiceLevel)."""
+        node = self.server.get_node(ua.ObjectIds.Server_ServiceLevel)
+        await node.write_value(ua.Variant(level, ua.VariantType.Byte))
+
     async def drop(self):
         """Closes every connection; the sessions stay."""
         for client in list(self.server.bserver.clients):
@@ -246,10 +253,39 @@ class Plant:
         await self.drop()
 
 
-async def secure(server, folder):
-    """Gives the server a key and a self-signed certificate, kept in `folder` from then on."""
+def sign(folder, uri):
+    """Makes what a server of a plant has whose authority is below a group's: `group.crt.der`, `plant.crt.der`, and its own."""
+    keys = {name: new_key() for name in ("group", "plant", "server")}
+    may_sign = x509.KeyUsage(False, False, False, False, False, True, True, False, False)
+    for name, issuer, extensions in [
+        ("group", "group", [(x509.BasicConstraints(True, 1), True), (may_sign, True)]),
+        ("plant", "group", [(x509.BasicConstraints(True, 0), True), (may_sign, True)]),
+        ("server", "plant", [(x509.SubjectAlternativeName([x509.UniformResourceIdentifier(uri)]), False)]),
+    ]:
+        certificate = begun(name, issuer, keys[name])
+        for extension, is_critical in extensions:
+            certificate = certificate.add_extension(extension, critical=is_critical)
+        signed = certificate.sign(keys[issuer], hashes.SHA256())
+        (folder / f"{name}.crt.der").write_bytes(signed.public_bytes(Encoding.DER))
+    (folder / "server.key.pem").write_bytes(
+        keys["server"].private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    )
+
+
+async def secure(server, folder, by_authority):
+    """Gives the server a key and a certificate, kept in `folder` from then on; it signs itself where no authority does."""
     folder.mkdir(parents=True, exist_ok=True)
     key, certificate = folder / "server.key.pem", folder / "server.crt.der"
+    if by_authority and not key.exists():
+        sign(folder, server.get_application_uri())
+    if not by_authority:
+        await self_signed(server, key, certificate)
+    await server.load_certificate(certificate)
+    await server.load_private_key(key)
+
+
+async def self_signed(server, key, certificate):
+    """Makes them, unless they are there."""
     await setup_self_signed_certificate(
         key,
         certificate,
@@ -258,8 +294,6 @@ async def secure(server, folder):
         [ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.SERVER_AUTH],
         {"organizationName": "Floorgate tests"},
     )
-    await server.load_certificate(certificate)
-    await server.load_private_key(key)
 
 
 async def main():
@@ -270,6 +304,7 @@ async def main():
     parser.add_argument("--before", action="append", default=[], help="a namespace registered before the plant's")
     parser.add_argument("--policy", action="append", choices=POLICIES, help="default: None")
     parser.add_argument("--pki", type=pathlib.Path, help="folder of the server's key and certificate")
+    parser.add_argument("--by-authority", action="store_true", help="its certificate is signed by a plant's authority")
     parser.add_argument("--user")
     parser.add_argument("--password-file", type=pathlib.Path)
     parser.add_argument("--user-certificate", type=pathlib.Path, help="PEM file of the one user's certificate")
@@ -285,7 +320,7 @@ async def main():
     await server.set_application_uri("urn:floorgate:test:server")
     server.set_endpoint(f"opc.tcp://{options.host}:{options.port}/")
     if options.pki:
-        await secure(server, options.pki)
+        await secure(server, options.pki, options.by_authority)
     server.set_security_policy([POLICIES[name] for name in options.policy or ["None"]])
     if options.user:
         server.set_identity_tokens([ua.UserNameIdentityToken])
@@ -311,6 +346,7 @@ async def main():
                 "progress": plant.progress,
                 "count": plant.count,
                 "state": plant.state,
+                "level": plant.level,
                 "clock": clock.set,
                 "limit_channels": channels.limit,
                 "renewals": channels.renewals,

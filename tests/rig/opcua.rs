@@ -20,6 +20,8 @@ pub struct OpcUaOptions {
     pub policies: Vec<&'static str>,
     /// Namespaces that are registered before the plant's own, so that its index is another.
     pub namespaces_before: Vec<&'static str>,
+    /// Whether its certificate is signed by a plant's authority, which is below a group's; by itself otherwise.
+    pub by_authority: bool,
     /// A user name and password that clients must give.
     pub user: Option<(&'static str, &'static str)>,
     /// The certificate (a PEM file) of the one user that is let in.
@@ -87,6 +89,12 @@ impl OpcUaPeer {
     #[must_use]
     pub fn certificate(&self) -> PathBuf {
         self.folder.path().join("pki/server.crt.der")
+    }
+
+    /// The certificate (DER) of the authority `plant` or `group`, where the server's is signed by one.
+    #[must_use]
+    pub fn authority(&self, name: &str) -> PathBuf {
+        self.folder.path().join(format!("pki/{name}.crt.der"))
     }
 
     /// Adds a variable; `kind` is the name of an OPC UA built-in type, `Int32` for one.
@@ -211,6 +219,11 @@ impl OpcUaPeer {
         self.ask(&json!({"op": "state", "state": state})).map(drop)
     }
 
+    /// Has it say that its service level is this (OPC 10000-4 §6.6.2.4.2; from 200 on it is healthy).
+    pub fn say_level(&mut self, level: u8) -> Result<()> {
+        self.ask(&json!({"op": "level", "level": level})).map(drop)
+    }
+
     /// Has it say that it is so many seconds later than it is; the times of its values are right all the same.
     pub fn say_clock(&mut self, ahead: f64) -> Result<()> {
         self.ask(&json!({"op": "clock", "ahead": ahead})).map(drop)
@@ -289,6 +302,9 @@ impl OpcUaPeer {
         }
         if let Some(file) = &self.options.user_certificate {
             arguments.extend(["--user-certificate".to_owned(), file.display().to_string()]);
+        }
+        if self.options.by_authority {
+            arguments.push("--by-authority".to_owned());
         }
         if self.options.checks_clients {
             arguments.push("--check-clients".to_owned());

@@ -2,13 +2,14 @@
 
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use floorgate_adapter_api::HEALTHY_SERVICE_LEVEL;
 use futures_util::StreamExt;
 use opcua::client::SessionPollResult;
 use opcua::types::{ReadValueId, TimestampsToReturn, VariableId, Variant};
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use crate::connection::{self, Connection, Target};
 use crate::plan::Plan;
@@ -110,12 +111,26 @@ pub struct Rivals {
 
 impl Rivals {
     /// Waits until the present one is not healthy and another is better; which, and why.
-    pub async fn better(&self, plan: &Arc<Plan>, mut level: watch::Receiver<u8>) -> (usize, String) {
+    pub async fn better(&self, plan: &Arc<Plan>, level: watch::Receiver<u8>) -> (usize, String) {
+        let of = |target: Target| {
+            let plan = Arc::clone(plan);
+            async move { Box::pin(ask(&plan, &target)).await }
+        };
+        self.better_by(&plan.name, level, of).await
+    }
+
+    /// Does so with who can tell the service level of a server.
+    async fn better_by<A: Future<Output = Result<u8, String>>>(
+        &self,
+        source: &str,
+        mut level: watch::Receiver<u8>,
+        ask: impl Fn(Target) -> A,
+    ) -> (usize, String) {
         if self.others.is_empty() {
             return std::future::pending().await;
         }
         if let Some(until) = self.stay_until {
-            tokio::time::sleep_until(until.into()).await;
+            tokio::time::sleep_until(until).await;
         }
         loop {
             let Ok(present) = level
@@ -131,12 +146,10 @@ impl Rivals {
                     endpoint: endpoint.clone(),
                     with_previous: false,
                 };
-                match Box::pin(ask(plan, &target)).await {
+                match ask(target).await {
                     Ok(level) if level > best.map_or(present, |(_, best)| best) => best = Some((*at, level)),
-                    Ok(level) => tracing::debug!(source = plan.name, level, "{endpoint} is no better"),
-                    Err(reason) => {
-                        tracing::debug!(source = plan.name, "{endpoint} cannot be asked: {reason}");
-                    }
+                    Ok(level) => tracing::debug!(source, level, "{endpoint} is no better"),
+                    Err(reason) => tracing::debug!(source, "{endpoint} cannot be asked: {reason}"),
                 }
             }
             if let Some((at, better)) = best {
@@ -201,6 +214,8 @@ pub fn level_of(value: Option<&Variant>) -> u8 {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::RefCell;
+
     use super::*;
 
     fn servers(count: usize) -> Servers {
@@ -236,5 +251,54 @@ mod tests {
         assert!(!servers.failed(true, true), "both are refused");
         assert!(!servers.target().with_previous);
         assert!(!servers.failed(true, false), "there is none before it");
+    }
+
+    /// When the others were asked, counted from now on, until one was better; they tell these levels one after the other, and then the last.
+    async fn asked(
+        rivals: &Rivals,
+        present: u8,
+        levels: &[Result<u8, &str>],
+    ) -> (Vec<Duration>, (usize, String)) {
+        let (begun, asked) = (Instant::now(), RefCell::new(Vec::new()));
+        let ask = |_: Target| {
+            let at = asked.borrow().len().min(levels.len() - 1);
+            asked.borrow_mut().push(begun.elapsed());
+            std::future::ready(levels[at].map_err(str::to_owned))
+        };
+        let (_sender, level) = watch::channel(present);
+        let better = rivals.better_by("plc", level, ask).await;
+        (asked.into_inner(), better)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_is_not_healthy_is_left_when_another_is_better_and_that_is_asked_now_and_then() {
+        let rivals = servers(2).rivals();
+        let levels = [Err("away"), Ok(199), Ok(150), Ok(200)];
+        let (asked, (at, why)) = asked(&rivals, 199, &levels).await;
+        assert_eq!(asked, [Duration::ZERO, ASK, ASK * 2, ASK * 3]);
+        assert_eq!(at, 1);
+        assert!(why.contains("is 199") && why.contains("is 200"), "{why}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_was_gone_to_for_its_level_is_stayed_with_for_a_while() {
+        let mut servers = servers(2);
+        servers.leave(Some(1));
+        tokio::time::sleep(STAY / 4).await;
+        let (asked, (at, _)) = asked(&servers.rivals(), 1, &[Ok(255)]).await;
+        assert_eq!((asked, at), (vec![STAY / 4 * 3], 0));
+        // One that was gone to because another could not be reached is no such case.
+        let mut servers = self::servers(2);
+        servers.failed(false, false);
+        let (asked, _) = self::asked(&servers.rivals(), 1, &[Ok(255)]).await;
+        assert_eq!(asked, [Duration::ZERO]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nobody_is_asked_while_the_present_one_is_healthy() {
+        let rivals = servers(2).rivals();
+        let healthy = asked(&rivals, HEALTHY_SERVICE_LEVEL, &[Ok(255)]);
+        let waited = tokio::time::timeout(STAY * 60, healthy).await;
+        assert!(waited.is_err(), "{waited:?}");
     }
 }

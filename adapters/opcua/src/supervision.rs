@@ -154,8 +154,19 @@ pub async fn watch_certificates(plan: &Arc<Plan>, certificates: &Certificates, t
     if plan.settings.security.policy == Policy::None {
         return std::future::pending().await;
     }
+    let ask = |target: Target| {
+        let plan = Arc::clone(plan);
+        async move { Box::pin(redundancy::ask(&plan, &target)).await }
+    };
+    tokio::select! {
+        why = is_another(plan, certificates) => why,
+        why = is_taken(&plan.name, target, ask) => why,
+    }
+}
+
+/// Waits until files say that the connection has to be made anew; why.
+async fn is_another(plan: &Arc<Plan>, certificates: &Certificates) -> Reason {
     let mut seen = None;
-    let mut ask_again = Instant::now() + ASK_AGAIN;
     loop {
         let (of_look, looked_at) = (Arc::clone(plan), certificates.clone());
         let look = move || {
@@ -172,24 +183,33 @@ pub async fn watch_certificates(plan: &Arc<Plan>, certificates: &Certificates, t
             Ok((now, None)) => seen = Some(now),
             Err(error) => tracing::debug!("certificates cannot be looked at: {error}"),
         }
-        if target.with_previous && Instant::now() >= ask_again {
-            let with_new = Target {
-                with_previous: false,
-                ..target.clone()
-            };
-            match Box::pin(redundancy::ask(plan, &with_new)).await {
-                Ok(_) => return Reason::on_purpose("the server takes the gateway's new certificate"),
-                Err(reason) => {
-                    tracing::warn!(
-                        source = plan.name,
-                        see = "opcua-gateway-not-trusted",
-                        "the server does not take the gateway's new certificate yet: {reason}"
-                    );
-                }
-            }
-            ask_again = Instant::now() + ASK_AGAIN;
-        }
         tokio::time::sleep(LOOK).await;
+    }
+}
+
+/// Waits until a server that refused the gateway's new certificate takes it; never where it has the new one.
+async fn is_taken<A: Future<Output = Result<u8, String>>>(
+    source: &str,
+    target: &Target,
+    ask: impl Fn(Target) -> A,
+) -> Reason {
+    if !target.with_previous {
+        return std::future::pending().await;
+    }
+    loop {
+        tokio::time::sleep(ASK_AGAIN).await;
+        let with_new = Target {
+            with_previous: false,
+            ..target.clone()
+        };
+        match ask(with_new).await {
+            Ok(_) => return Reason::on_purpose("the server takes the gateway's new certificate"),
+            Err(reason) => tracing::warn!(
+                source,
+                see = "opcua-gateway-not-trusted",
+                "the server does not take the gateway's new certificate yet: {reason}"
+            ),
+        }
     }
 }
 
@@ -352,6 +372,31 @@ mod tests {
             Ok(())
         };
         assert!(unless_silent(slow, silence, count).await.is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_server_that_refused_the_new_certificate_is_asked_again_until_it_takes_it() {
+        let target = |with_previous| Target {
+            endpoint: "opc.tcp://plc".to_owned(),
+            with_previous,
+        };
+        let (begun, asked) = (tokio::time::Instant::now(), Mutex::new(Vec::new()));
+        let ask = |target: Target| {
+            assert!(!target.with_previous, "it is asked with the new one");
+            let mut asked = asked.lock().expect("no panic");
+            asked.push(begun.elapsed());
+            let takes = asked.len() == 3;
+            std::future::ready(takes.then_some(255).ok_or_else(|| "refused".to_owned()))
+        };
+        let told = is_taken("plc", &target(true), ask).await;
+        assert!(told.to_string().contains("takes the gateway's new"), "{told}");
+        let asked = asked.lock().expect("no panic").clone();
+        assert_eq!(asked, [ASK_AGAIN, ASK_AGAIN * 2, ASK_AGAIN * 3]);
+
+        let with_new = target(false);
+        let never = is_taken("plc", &with_new, |_| std::future::ready(Ok(255)));
+        let waited = tokio::time::timeout(ASK_AGAIN * 10, never).await;
+        assert!(waited.is_err(), "nobody refused the new one");
     }
 
     #[tokio::test]

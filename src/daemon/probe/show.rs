@@ -13,6 +13,13 @@ use crate::registry::probe::{
 /// Writes all of it.
 pub fn report(out: &mut dyn Write, report: &Report, has_colour: bool) -> io::Result<()> {
     writeln!(out, "{}, {} requests", report.connect, report.requests)?;
+    if let Some(second) = &report.second_connection {
+        let told = second.reason.as_ref().map_or_else(
+            || "a second one is taken".to_owned(),
+            |reason| format!("a second one is refused: set second_connection: false ({reason})"),
+        );
+        writeln!(out, "connections             {told}")?;
+    }
     // A gateway, or a device that looks at no unit id, answers for units that are not there.
     let is_barren = |unit: &&UnitReport| unit.identification.is_empty() && is_barren(unit);
     let barren: Vec<&UnitReport> = report.units.iter().filter(is_barren).collect();

@@ -117,6 +117,31 @@ impl<'a> Asker<'a> {
         }))
     }
 
+    /// Asks once on a second connection, and then on the first, for what was answered before; or says what there was instead of an answer.
+    pub(super) async fn ask_on_two(&mut self, unit: u8, table: Table) -> Result<Result<(), String>, Lost> {
+        self.open().await?;
+        let mut second = self.link.another();
+        if let Err(unreachable) = second.open().await {
+            return Ok(Err(unreachable.to_string()));
+        }
+        let first_place = Extent { start: 0, len: 1 };
+        let mut said = Ok(());
+        for (link, which) in [(&mut second, ""), (&mut self.link, "the first one: ")] {
+            let answer = link.read(unit, table, first_place).await;
+            link.wait_ready().await;
+            self.progress.requests += 1;
+            self.watch.asked(&self.progress);
+            if let Err(failure) = answer
+                && !matches!(failure, Failure::Exception(_))
+            {
+                said = Err(format!("{which}{failure}"));
+                break;
+            }
+        }
+        second.close().await;
+        Ok(said)
+    }
+
     /// A window of addresses is looked at from here on.
     pub(super) fn enter(&mut self, window: Extent) {
         self.window = Some((window, self.progress.done));

@@ -1,7 +1,8 @@
 //! A look at a device that nobody has configured yet (`floorgate probe`).
 //!
 //! Which units answer, what each says of itself, which registers can be read (`ranges`), how long a request may be and how
-//! long an answer takes; and the registers in all types and word orders (`reading`), so that the right one is seen.
+//! long an answer takes; the registers in all types and word orders (`reading`), so that the right one is seen; and at the end whether a
+//! second connection is served.
 //!
 //! It reads gently: functions 1 to 4, 24 and 43/14, one request at a time, a pause after each. It never writes. What was found is in
 //! [`Findings`] at every moment, so that a look that is ended in the middle keeps it.
@@ -13,6 +14,7 @@ mod queues;
 mod ranges;
 mod reading;
 mod report;
+mod second;
 mod survey;
 mod target;
 
@@ -24,6 +26,7 @@ pub use look::{Addresses, Look, Place, TableName, Units, WrongWord};
 pub use queues::Queues;
 pub use reading::{InOrder, Number, ORDER_NAMES, Reading, Tally, TextFound, Wide};
 pub use report::{AddressRange, Largest, Report, ResponseTime, TableReport, UnitReport, numbers, ranges};
+pub use second::SecondConnection;
 pub use target::{Target, WrongTarget};
 
 use crate::address::Table;
@@ -63,6 +66,8 @@ pub struct Findings {
     silent: Vec<(u8, String)>,
     /// How many of the units are looked at.
     looked_at: usize,
+    /// `None` where that was not tried.
+    second: Option<SecondConnection>,
     missed: Vec<String>,
     is_complete: bool,
 }
@@ -127,6 +132,7 @@ async fn look_at(look: &Look, asker: &mut Asker<'_>, findings: &mut Findings) ->
             unit.times.append(&mut asker.times);
         }
     }
+    findings.second = second::look(look, asker, findings).await?;
     Ok(())
 }
 

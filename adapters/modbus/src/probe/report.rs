@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::look::most;
 use super::reading::{self, Reading, Tally, TextFound};
-use super::{Findings, Identity, Look, Queues, TableFindings, UnitFindings};
+use super::{Findings, Identity, Look, Queues, SecondConnection, TableFindings, UnitFindings};
 
 /// What a look found.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -18,6 +18,8 @@ pub struct Report {
     pub units: Vec<UnitReport>,
     /// Units that do not, and what was said instead.
     pub silent: Vec<SilentUnit>,
+    /// Whether a second connection is served beside the first; null where that was not tried.
+    pub second_connection: Option<SecondConnection>,
     /// How many requests were made.
     pub requests: u64,
     /// The look came to its end.
@@ -132,6 +134,7 @@ impl Findings {
             connect: look.target.checked.endpoint.to_string(),
             units: self.units.iter().map(|unit| unit.report(look.wide)).collect(),
             silent: silent.collect(),
+            second_connection: self.second.clone(),
             requests,
             complete: self.is_complete,
             missed: self.missed(look),

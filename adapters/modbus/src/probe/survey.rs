@@ -39,6 +39,9 @@ impl Findings {
         if let (Some(unit), None) = (with_values.next(), with_values.next()) {
             settings.push(("unit".to_owned(), Scalar::Int(unit.unit.into())));
         }
+        if self.second.as_ref().is_some_and(|second| !second.taken) {
+            settings.push(("second_connection".to_owned(), Scalar::Bool(false)));
+        }
         let tables = || self.units.iter().flat_map(|unit| &unit.tables);
         for (key, is_bits) in [("max_registers", false), ("max_bits", true)] {
             let of_kind = tables().filter(|table| table.window.table.has_bits() == is_bits);

@@ -2,10 +2,12 @@
 
 use std::time::{Duration, Instant};
 
+use floorgate_adapter_api::Scalar;
 use floorgate_adapter_modbus::probe::{AddressRange, Findings, Look, Progress, Report, Watch, probe};
 use tokio_modbus::ExceptionCode;
 
 use crate::device::{Device, Server, Wire};
+use crate::rogue::{Reply, Rogue};
 
 /// Who looks at nothing.
 struct Nobody;
@@ -185,6 +187,46 @@ async fn a_device_that_goes_away_leaves_what_was_found() {
         "{:?}",
         report.missed
     );
+}
+
+#[tokio::test]
+async fn a_second_connection_is_tried_at_the_end_where_there_are_connections() {
+    for wire in [Wire::Tcp, Wire::Tls, Wire::Udp, Wire::RtuOverTcp] {
+        for most in [Some(1), None] {
+            let device = Device::default().with_unit(1, |_| {});
+            device.tables().most_connections = most;
+            let mut server = Server::new(wire, device.clone());
+            server.start().await;
+            let mut look = look(&server.target(), "1", "0-9");
+            let mut findings = Findings::default();
+            probe(&look, &Nobody, &mut findings).await.expect("it is there");
+            let has_connections = matches!(wire, Wire::Tcp | Wire::Tls);
+            let second = findings.report(&look, 0).second_connection;
+            let taken = second.as_ref().map(|second| second.taken);
+            // Tests' TLS server takes as many as there are.
+            let has_room = most.is_none() || wire == Wire::Tls;
+            assert_eq!(taken, has_connections.then_some(has_room), "{wire:?} {second:?}");
+            let written = ("second_connection".to_owned(), Scalar::Bool(false));
+            let settings = findings.survey(&look).0.settings;
+            assert_eq!(settings.contains(&written), taken == Some(false), "{settings:?}");
+
+            look.at = vec!["holding:0-3".parse().expect("the test's words are right")];
+            assert_eq!(found(&look).await.second_connection, None, "it wants these alone");
+            server.stop().await;
+        }
+    }
+}
+
+/// A device that serves who came last: the second connection is answered, and the first one is closed for it.
+#[tokio::test]
+async fn a_second_connection_that_ends_the_first_is_none() {
+    let rogue = Rogue::start(false, |asked| Reply::Send(asked.tcp(&asked.own_addresses()))).await;
+    let mut look = look(&format!("tcp://{}", rogue.address), "1", "0-9");
+    look.tables = vec!["holding".parse().expect("the test's words are right")];
+    let second = found(&look).await.second_connection.expect("it was tried");
+    assert!(!second.taken);
+    let reason = second.reason.expect("it is told");
+    assert_eq!(reason, "the first one: the device closed the connection");
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use floorgate_adapter_api::{Notice, Value};
+use floorgate_adapter_api::{GapScope, Notice, Value};
 use opcua::types::{ExtensionObject, Range};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;
@@ -19,16 +19,25 @@ const GET_ENDPOINTS_RESPONSE: u16 = 431;
 const CREATE_SUBSCRIPTION_RESPONSE: u16 = 790;
 /// The number of a `BrowseResponse`.
 const BROWSE_RESPONSE: u16 = 530;
+/// The number of a `DataChangeNotification`.
+const DATA_CHANGE_NOTIFICATION: u16 = 811;
+/// The number of a `StatusChangeNotification`.
+const STATUS_CHANGE_NOTIFICATION: u16 = 820;
 
 /// A `PublishResponse` with one value, whose variant has these bytes.
 fn with_variant(variant: &[u8]) -> Vec<u8> {
-    let null = (-1_i32).to_le_bytes();
     let mut value = Vec::new();
     value.extend(1_i32.to_le_bytes()); // one item
     value.extend(1_u32.to_le_bytes()); // of the first tag
     value.push(0x01); // a value and nothing else
     value.extend(variant);
-    value.extend(null); // no diagnostics
+    value.extend((-1_i32).to_le_bytes()); // no diagnostics
+    with_notification(DATA_CHANGE_NOTIFICATION, &value)
+}
+
+/// A `PublishResponse` with one notification of this kind and body.
+fn with_notification(kind: u16, notification: &[u8]) -> Vec<u8> {
+    let null = (-1_i32).to_le_bytes();
     let mut body = with_diagnostics(&[0]); // none
     body.extend(null);
     body.extend([0, 0, 0]); // no additional header
@@ -38,9 +47,11 @@ fn with_variant(variant: &[u8]) -> Vec<u8> {
     body.extend(2_u32.to_le_bytes()); // number
     body.extend([0; 8]); // time
     body.extend(1_i32.to_le_bytes()); // one notification
-    body.extend([0x01, 0x00, 0x2B, 0x03, 0x01]); // of changes, in bytes
-    body.extend(i32::try_from(value.len()).unwrap().to_le_bytes());
-    body.extend(value);
+    body.extend([0x01, 0x00]); // of this kind
+    body.extend(kind.to_le_bytes());
+    body.push(0x01); // in bytes
+    body.extend(i32::try_from(notification.len()).unwrap().to_le_bytes());
+    body.extend(notification);
     body.extend(null);
     body.extend(null);
     body
@@ -195,6 +206,42 @@ async fn a_subscription_that_is_silent_while_its_server_answers_is_rebuilt() {
     run.shows(0, 1).await;
     assert_eq!(run.metrics.connects.get(), 1, "the session was good all the time");
     server.holds_subscriptions(1).await;
+    run.stop().await;
+}
+
+/// OPC 10000-4 §5.14.1.1: a server tells with a `StatusChangeNotification` that a subscription is no more.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_subscription_that_its_server_ends_is_made_anew() {
+    let mut server = TestServer::started(Manner::default()).await;
+    let rogue = Rogue::before(server.port).await;
+    let folder = Folder::new();
+    let mut run = Run::new(&folder, &settings(rogue.port, ""), &addresses(2));
+    run.shows(1, 0).await;
+    let bad_timeout = [0x00, 0x00, 0x0A, 0x80];
+    let ended = with_notification(STATUS_CHANGE_NOTIFICATION, &[&bad_timeout[..], &[0]].concat());
+    rogue.plays(Trick::Body(ended));
+    // The change is in the answer that says the end instead.
+    server.set(0, 1);
+    let mut gaps = Vec::new();
+    run.until("the change, by a new subscription", |seen| {
+        if let Seen::Notice(Notice::Gap { scope, reason }) = seen {
+            gaps.push((scope.clone(), reason.clone()));
+        }
+        seen.shows(0, &Value::Int(1))
+    })
+    .await;
+    assert_eq!(gaps.len(), 1, "{gaps:?}");
+    let (scope, reason) = &gaps[0];
+    assert_eq!(*scope, GapScope::Source);
+    assert!(
+        reason.contains("the server ended the subscription") && reason.contains("BadTimeout"),
+        "{reason}"
+    );
+    assert_eq!(run.metrics.gaps.get(), 1);
+    assert_eq!(run.metrics.connects.get(), 1, "the session was good all the time");
+    server.holds_subscriptions(1).await;
+    server.set(1, 2);
+    run.shows(1, 2).await;
     run.stop().await;
 }
 

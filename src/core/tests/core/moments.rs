@@ -309,3 +309,49 @@ fn valid_tag_snapshot() {
     ));
     assert!(events["t"].is_null(), "{events}");
 }
+
+/// A device whose clock is set back, and loses its battery: its own order counts, and its times stay as they came.
+#[test]
+fn a_clock_that_goes_backwards_changes_the_order_of_nothing() {
+    let mut gateway = begin(plan());
+    gateway.time = 100 * S;
+    send(&mut gateway, &[(GOOD, Value::UInt(0)), (STATE, Value::Int(4))]);
+    gateway.time = 110 * S;
+    let battery = 0; // 1970
+    let batches = [
+        vec![(GOOD, Value::UInt(1), 101), (GOOD, Value::UInt(2), 41)],
+        vec![(GOOD, Value::UInt(3), 40), (STATE, Value::Int(6), 39)],
+        vec![(STATE, Value::Int(4), battery), (GOOD, Value::UInt(4), battery)],
+        // A state of now before one that the battery took the time of.
+        vec![(STATE, Value::Int(6), 102), (STATE, Value::Int(4), battery)],
+    ];
+    let (mut counts, mut states) = (Vec::new(), Vec::new());
+    let mut ids = Vec::new();
+    for batch in batches {
+        let samples: Vec<Sample> = batch
+            .into_iter()
+            .map(|(tag, value, at)| sample(tag, value, Timestamp::from_nanos(at * S)))
+            .collect();
+        for event in gateway.batch(&[], &samples) {
+            let (data, at) = (data(&event), event.time.as_nanos() / S);
+            assert_ne!(data["gap"], true, "{data}");
+            match &*event.name {
+                "EquipmentStateChanged" => states.push((data["state"].clone(), at)),
+                _ => counts.push((data["rawValue"].clone(), data["delta"].clone(), at)),
+            }
+            ids.push(event.id);
+        }
+    }
+    let counted = [(1, 101), (2, 41), (3, 40), (4, battery)];
+    assert_eq!(counts, counted.map(|(value, at)| (value.into(), 1.into(), at)));
+    let told = [
+        ("Execute", 39),
+        ("Idle", battery),
+        ("Execute", 102),
+        ("Idle", battery),
+    ];
+    assert_eq!(states, told.map(|(state, at)| (state.into(), at)));
+    ids.sort_unstable();
+    ids.dedup();
+    assert_eq!(ids.len(), 8, "each happened once");
+}
