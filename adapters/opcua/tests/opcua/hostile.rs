@@ -234,7 +234,7 @@ async fn a_subscription_that_its_server_ends_is_made_anew() {
     let (scope, reason) = &gaps[0];
     assert_eq!(*scope, GapScope::Source);
     assert!(
-        reason.contains("the server ended the subscription") && reason.contains("BadTimeout"),
+        reason.told.contains("the server ended the subscription") && reason.told.contains("BadTimeout"),
         "{reason}"
     );
     assert_eq!(run.metrics.gaps.get(), 1);
