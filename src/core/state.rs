@@ -104,6 +104,9 @@ struct StoredTag {
     /// How many changes before it had that source time.
     #[serde(skip_serializing_if = "is_zero", default)]
     o: u32,
+    /// Where that count begins.
+    #[serde(skip_serializing_if = "is_zero", default)]
+    w: u32,
     /// Its quality.
     #[serde(skip_serializing_if = "is_zero", default)]
     q: u32,
@@ -272,6 +275,8 @@ pub(crate) struct TagState {
     pub(crate) gaps_seen: u32,
     /// How many changes before the last one had the same source time: tells equal changes apart.
     pub(crate) ordinal: u32,
+    /// Where that begins: 0 until the device's clock went backwards.
+    pub(crate) first_ordinal: u32,
     /// The session of the source that last delivered a value.
     pub(crate) session: u32,
     /// The session of the source whose history the last change was read from, in this process; 0 where it came as it happened.
@@ -337,6 +342,7 @@ impl TagState {
             counted: stored.v.map(Value::from),
             changed_at: stored.t.map(Timestamp::from_nanos),
             ordinal: stored.o,
+            first_ordinal: stored.w,
             counted_quality: Quality(stored.q),
             lost: stored.l,
             bad: stored.b,
@@ -393,16 +399,19 @@ impl TagState {
         }
     }
 
-    /// Counts a change of this source time, and returns how many before it had the same. Where the device's clock went backwards, the count begins at a
-    /// number made of the time before: a clock without a battery comes to the same time again and again, and what happens then is something else.
+    /// Counts a change of this source time, and returns how many before it had the same. Where the device's clock went backwards, counts begin at a
+    /// number made of the times before from then on: a clock without a battery comes to the same times again and again, and what happens then is something else.
     pub(crate) fn count_change(&mut self, source_time: Option<Timestamp>) -> u32 {
         self.ordinal = match (self.changed_at, source_time) {
-            (Some(before), Some(now)) if before == now => self.ordinal.saturating_add(1),
+            (Some(before), Some(now)) if before == now => self.ordinal.wrapping_add(1),
             (Some(before), Some(now)) if before > now => {
                 let nanos = before.as_nanos().cast_unsigned();
-                u32::try_from((nanos ^ (nanos >> 32)) & u64::from(u32::MAX)).unwrap_or(u32::MAX)
+                let folded = u32::try_from((nanos ^ (nanos >> 32)) & u64::from(u32::MAX)).unwrap_or(u32::MAX);
+                // The same times may come in each round.
+                self.first_ordinal = self.first_ordinal.wrapping_mul(0x9E37_79B1).wrapping_add(folded);
+                self.first_ordinal
             }
-            _ => 0,
+            _ => self.first_ordinal,
         };
         self.changed_at = source_time;
         self.dirty = true;
@@ -462,6 +471,7 @@ impl TagState {
             k: self.within_deadband().map(StoredValue::from),
             t: self.changed_at.map(Timestamp::as_nanos),
             o: self.ordinal,
+            w: self.first_ordinal,
             q: self.counted_quality.0,
             l: self.lost,
             b: self.bad,

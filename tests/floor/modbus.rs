@@ -195,7 +195,7 @@ fn polls_that_are_late_are_left_out_and_counted() -> Result<()> {
 
     // Each answer takes as long as five polls: the next one is sent when it is there, and four were late.
     plc.delay(1, 5.0 * EVERY.as_secs_f64())?;
-    let (asked_before, late_before) = (plc.requests()?, late(&gateway)?);
+    let (late_before, asked_before) = (late(&gateway)?, plc.requests()?);
     gateway.wait_for_metric(LATE, late_before + 40.0.., Patience::Long)?;
     let asked = plc.requests()? - asked_before;
     let left_out = late(&gateway)? - late_before;

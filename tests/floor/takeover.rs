@@ -144,19 +144,19 @@ fn nothing_is_missed(reader: &Reader) -> Result<()> {
     Ok(())
 }
 
-/// With the settings that a source has when nothing is said of intervals and queues. A step takes four times as long as the default sampling, which sees
+/// With the settings that a source has when nothing is said of intervals and queues. A step takes ten times as long as the default sampling, which sees
 /// each also where the server's machine is busy.
 #[test]
 fn a_gateway_of_no_special_settings_misses_nothing_either() -> Result<()> {
     let folder = Folder::new("plant")?;
-    let (_plant, url) = simulator(&folder, COUNTERS, COUNTERS * 5)?;
+    let (_plant, url) = simulator(&folder, COUNTERS, COUNTERS * 2)?;
     let site = unique_site();
     let kafka = Kafka::shared()?;
     let mut gateway = gateway_with(&site, &url, kafka, COUNTERS, "")?;
     gateway.start()?;
     let mut reader = Reader::new(&kafka.bootstrap(), &topic(&site, "production-count"))?;
     for is_killed in [true, false, true] {
-        go_on(&mut reader, 5)?;
+        go_on(&mut reader, 3)?;
         if is_killed {
             gateway.kill()?;
         } else {
@@ -165,7 +165,7 @@ fn a_gateway_of_no_special_settings_misses_nothing_either() -> Result<()> {
         }
         gateway.start()?;
     }
-    go_on(&mut reader, 5)?;
+    go_on(&mut reader, 3)?;
     nothing_is_missed(&reader)
 }
 

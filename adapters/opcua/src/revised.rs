@@ -188,7 +188,7 @@ pub async fn modify(
     let response = ModifySubscription::new(subscription.id, session)
         .publishing_interval(asked)
         .max_keep_alive_count(keep_alive)
-        .max_lifetime_count(State::lifetime_periods(plan, subscription.publishing))
+        .max_lifetime_count(State::lifetime_periods(plan, asked))
         .max_notifications_per_publish(NOTIFICATIONS_PER_MESSAGE)
         .send(session.channel())
         .await?;

@@ -58,9 +58,10 @@ impl Patience {
 }
 
 impl Subscription {
-    /// Whether it is to be given up by now. Where nothing was answered since it is due it is the connection that is lost, and not a subscription.
+    /// Whether it is to be given up by now. Where nothing was answered since it is due, and a little late, it is the connection that is lost, and not a subscription.
     pub fn is_silent(&self, answered: Option<Instant>, now: Instant) -> bool {
-        let is_alone = answered.is_some_and(|answered| answered > self.heard + self.patience.due);
+        let is_alone =
+            answered.is_some_and(|answered| answered > self.heard + self.patience.due + LATENESS / 2);
         is_alone && now.saturating_duration_since(self.heard) > self.patience.most
     }
 
@@ -145,7 +146,7 @@ mod tests {
         silent.patience = Patience::with(millis(1_600), millis(2_000));
         let late = silent.heard + millis(10_000);
         assert!(!silent.is_silent(None, late));
-        assert!(!silent.is_silent(Some(silent.heard + millis(1_600)), late));
-        assert!(silent.is_silent(Some(silent.heard + millis(1_601)), late));
+        assert!(!silent.is_silent(Some(silent.heard + millis(1_725)), late));
+        assert!(silent.is_silent(Some(silent.heard + millis(1_726)), late));
     }
 }

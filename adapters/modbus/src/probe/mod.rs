@@ -132,7 +132,7 @@ async fn look_at(look: &Look, asker: &mut Asker<'_>, findings: &mut Findings) ->
             unit.times.append(&mut asker.times);
         }
     }
-    findings.second = second::look(look, asker, findings).await?;
+    findings.second = second::look(look, asker, findings).await;
     Ok(())
 }
 

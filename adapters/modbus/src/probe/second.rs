@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::asker::{Asker, Lost};
+use super::asker::Asker;
 use super::{Findings, Look};
 
 /// What became of a second connection.
@@ -20,17 +20,26 @@ pub(super) async fn look(
     look: &Look,
     asker: &mut Asker<'_>,
     findings: &Findings,
-) -> Result<Option<SecondConnection>, Lost> {
+) -> Option<SecondConnection> {
     let endpoint = &look.target.checked.endpoint;
-    let Some(unit) = findings.units.first() else {
-        return Ok(None);
-    };
+    let unit = findings.units.first()?;
     if endpoint.is_serial() || endpoint.is_unproven() || !look.at.is_empty() {
-        return Ok(None);
+        return None;
     }
-    let reason = asker.ask_on_two(unit.unit, unit.known).await?.err();
-    Ok(Some(SecondConnection {
+    // Once may be an accident.
+    let mut reason = None;
+    for _ in 0..2 {
+        let Ok(said) = asker.ask_on_two(unit.unit, unit.known).await else {
+            // All that was to be found was found before.
+            return None;
+        };
+        reason = said.err();
+        if reason.is_none() {
+            break;
+        }
+    }
+    Some(SecondConnection {
         taken: reason.is_none(),
         reason,
-    }))
+    })
 }

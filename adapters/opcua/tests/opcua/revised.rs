@@ -220,7 +220,7 @@ async fn what_holds_on_a_resumed_connection_is_not_warned_of_again() {
 #[tokio::test]
 async fn a_session_is_given_up_when_the_server_has_ended_it() {
     let mut server = TestServer::started(Manner {
-        longest_session: Duration::from_secs(1),
+        longest_session: Duration::from_secs(3),
         ..Manner::default()
     })
     .await;
@@ -228,7 +228,7 @@ async fn a_session_is_given_up_when_the_server_has_ended_it() {
     let (warnings, _heard) = Warnings::heard();
     let mut run = Run::new(&folder, &settings(server.port, ""), &addresses(1));
     run.shows(0, 0).await;
-    assert_eq!(run.revised("session_timeout"), Some(1.0));
+    assert_eq!(run.revised("session_timeout"), Some(3.0));
     server.kill();
     let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
     let mut told = Vec::new();
