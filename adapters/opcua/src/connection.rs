@@ -167,6 +167,13 @@ pub async fn prepare(plan: &Arc<Plan>, target: &Target) -> Result<Connection, Co
         let (plan, with_previous) = (Arc::clone(plan), target.with_previous);
         // Making a key takes up to seconds, and files may be slow.
         let work = move || -> Result<_, ConnectError> {
+            // A folder of the gateway that is gone, or not mounted, is not made anew for a key of its own.
+            if let Some(state) = plan.pki.parent().filter(|state| !state.exists()) {
+                return Err(ConnectError::Session(format!(
+                    "there is no folder {}",
+                    state.display()
+                )));
+            }
             let before = with_previous.then(|| pki::previous(&plan.pki)).flatten();
             let own = match before {
                 Some(before) => before,
