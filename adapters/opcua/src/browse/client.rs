@@ -67,6 +67,10 @@ enum Link {
 impl Client {
     /// Connects, and asks for namespaces and limits.
     pub async fn connect(plan: &Arc<Plan>) -> Result<Self, BrowseError> {
+        // A look may come before the gateway has a folder; where it cannot be made, the key's place is missed below.
+        if let Some(state) = plan.pki.parent() {
+            let _ = std::fs::create_dir_all(state);
+        }
         let Connection {
             session, event_loop, ..
         } = connection::prepare(plan, &Target::first(plan))
