@@ -201,8 +201,8 @@ pub async fn modify(
 }
 
 impl Connected<'_> {
-    /// Makes a subscription for tags of a group; it is the last one afterwards. Where the server's publishing interval is a longer one, signs of life and
-    /// lifetime are asked for again in intervals of that.
+    /// Makes a subscription for tags of a group; it is the last one afterwards. Where the server's publishing interval is a longer one, signs of life are
+    /// asked for again in intervals of that.
     pub async fn make_subscription(&mut self, group: Group) -> Result<(), Error> {
         let mut revised = self.state.create(self.session, self.plan, group).await?;
         let periods = State::keep_alive_periods(self.plan, revised.publishing);

@@ -18,6 +18,7 @@ use clap::Args;
 use floorgate_sample::Timestamp;
 use floorgate_workbench::recording::{Entry, Recording};
 use globset::Glob;
+use serde::de::DeserializeOwned;
 use serde_json::json;
 
 use crate::check;
@@ -64,37 +65,35 @@ impl Asker {
         }
         let mut gateway = Client::Gateway(self.socket.clone());
         if self.asked.is_none() {
-            let mut values = HashMap::new();
-            control::ask(&mut gateway, &Request::LastGood, |row| {
-                let row: LastGoodRow = serde_json::from_value(row)?;
-                values.insert(row.tag.clone(), row);
-                Ok(true)
-            })?;
-            board.take_last_good(values);
-            let mut bad = HashMap::new();
-            control::ask(&mut gateway, &Request::BadTags, |row| {
-                let row: BadRow = serde_json::from_value(row)?;
-                bad.insert(row.tag.clone(), row);
-                Ok(true)
-            })?;
-            board.take_bad(bad);
+            board.take_last_good(told(&mut gateway, &Request::LastGood, |row: LastGoodRow| {
+                (row.tag.clone(), row)
+            })?);
+            board.take_bad(told(&mut gateway, &Request::BadTags, |row: BadRow| {
+                (row.tag.clone(), row)
+            })?);
         }
-        let mut revised = HashMap::new();
-        control::ask(&mut gateway, &Request::RevisedTags, |row| {
-            let row: RevisedRow = serde_json::from_value(row)?;
-            revised.insert(row.source.clone(), row);
-            Ok(true)
-        })?;
-        board.take_settings(&revised);
-        let mut late = HashMap::new();
-        control::ask(&mut gateway, &Request::LateTags, |row| {
-            let row: LateRow = serde_json::from_value(row)?;
-            late.insert(row.tag, row.since);
-            Ok(true)
+        let by_source = |row: RevisedRow| (row.source.clone(), row);
+        board.take_settings(&told(&mut gateway, &Request::RevisedTags, by_source)?);
+        let late = told(&mut gateway, &Request::LateTags, |row: LateRow| {
+            (row.tag, row.since)
         })?;
         self.asked = Some(Instant::now());
         Ok(board.take_late(late))
     }
+}
+
+/// What the gateway answers, by name.
+fn told<Row: DeserializeOwned, Told>(
+    gateway: &mut Client,
+    request: &Request,
+    named: impl Fn(Row) -> (String, Told),
+) -> anyhow::Result<HashMap<String, Told>> {
+    let mut all = HashMap::new();
+    control::ask(gateway, request, |row| {
+        all.extend([named(serde_json::from_value(row)?)]);
+        Ok(true)
+    })?;
+    Ok(all)
 }
 
 /// Shows tags.

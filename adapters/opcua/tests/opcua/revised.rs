@@ -256,8 +256,8 @@ pub fn of_earlier_version(layout: &str) -> String {
     layout.to_string()
 }
 
-#[tokio::test]
-async fn a_process_that_takes_over_exports_what_the_server_revised_for_the_one_before() {
+/// A server that revises what it is asked for, and gives subscriptions over to the user whose password is in the folder.
+pub async fn revising() -> (Folder, TestServer) {
     let folder = Folder::new();
     std::fs::write(folder.0.join("password"), "s3cret").unwrap();
     let server = TestServer::started(Manner {
@@ -268,6 +268,12 @@ async fn a_process_that_takes_over_exports_what_the_server_revised_for_the_one_b
         ..Manner::default()
     })
     .await;
+    (folder, server)
+}
+
+#[tokio::test]
+async fn a_process_that_takes_over_exports_what_the_server_revised_for_the_one_before() {
+    let (folder, server) = revising().await;
     let (warnings, _heard) = Warnings::heard();
     let settings = of_user(server.port) + "retry_refused_nodes: 1s\n";
     let mut first = Run::new(&folder, &settings, &addresses(4));

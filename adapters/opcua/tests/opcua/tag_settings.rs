@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use floorgate_adapter_api::{Notice, Setting, TagSettings};
 
-use crate::revised::{address, of_earlier_version};
+use crate::revised::{address, of_earlier_version, revising};
 use crate::run::{Folder, Run, settings};
 use crate::server::{Manner, TestServer};
 use crate::takeover::{is_resumed, of_user};
@@ -33,16 +33,7 @@ async fn until_told(run: &Run, tag: usize) {
 
 #[tokio::test]
 async fn each_tag_has_what_the_server_made_of_its_own_settings() {
-    let folder = Folder::new();
-    std::fs::write(folder.0.join("password"), "s3cret").unwrap();
-    let server = TestServer::started(Manner {
-        least_publishing_millis: 30.0,
-        least_sampling_millis: 40.0,
-        longest_queue: 6,
-        keys: Some(folder.0.join("server")),
-        ..Manner::default()
-    })
-    .await;
+    let (folder, server) = revising().await;
     let settings = of_user(server.port) + "retry_refused_nodes: 1s\n";
     let tags = [
         address(0, "sampling_interval: 33ms, queue_size: 4"),
