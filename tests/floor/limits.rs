@@ -50,8 +50,7 @@ fn no_request_has_more_nodes_than_the_server_takes() -> Result<()> {
     // What it gives less of than it was asked for is shown.
     let table = gateway.command(&["sources"])?.output()?.stdout;
     let table = String::from_utf8_lossy(&table).into_owned();
-    let told =
-        "slowest publishing 50 ms, the settings say 10 ms; slowest sampling 50 ms, the settings say 10 ms";
+    let told = "slowest publishing 50 ms, the settings say 10 ms; slowest sampling 50 ms, the settings say 10 ms (see opcua-intervals-revised)";
     assert!(table.contains(told), "{table}");
     for number in 0..NODES {
         plc.set(&format!("N{number}"), 25.5)?;

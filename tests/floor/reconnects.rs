@@ -245,5 +245,12 @@ fn the_healthier_of_two_servers_is_taken_while_both_count_and_everything_is_told
     let gaps = compare(&delivery.accepted, &(1..=seen))?;
     assert!(gaps <= 1, "the change of servers is one gap, and not {gaps}");
     assert_eq!(delivery.repeated, 0);
-    Ok(())
+
+    // None of them is healthy then, which is said of the one that the gateway stays with.
+    second.say_level(199)?;
+    let said = "the server's service level is 199 (see opcua-server-not-healthy)";
+    until("the server's health in the table", Patience::Long, || {
+        let table = plant.gateway.command(&["sources"])?.output()?.stdout;
+        Ok(String::from_utf8_lossy(&table).contains(said).then_some(()))
+    })
 }

@@ -119,7 +119,9 @@ fn of_a_thousand_nodes_of_which_fifty_are_not_there_the_others_flow() -> Result<
     let output = gateway.command(&["sources"])?.output()?;
     let table = String::from_utf8(output.stdout)?;
     ensure!(
-        table.contains("50 failed") && table.contains("refused tags are tried again "),
+        table.contains("50 failed")
+            && table.contains("refused tags are tried again ")
+            && table.contains(" (see opcua-node-refused)"),
         "{table}"
     );
 

@@ -109,7 +109,7 @@ fn the_settings_of_each_tag_are_told_as_asked_and_as_revised() -> Result<()> {
             .unwrap_or_default()
     };
     assert!(
-        line("counters/seldom").ends_with("a queue of 100000, not 200000"),
+        line("counters/seldom").ends_with("a queue of 100000, not 200000 (see opcua-intervals-revised)"),
         "{table}"
     );
     assert!(line("counters/often").contains("plc"), "{table}");

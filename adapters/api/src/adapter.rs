@@ -52,8 +52,15 @@ pub trait Adapter: Send + Sync {
         None
     }
 
-    /// The paragraphs for whoever is called at night, in Markdown: a heading `## NAME` for each message of the log, named by its field `see`, and for each
-    /// [`Reason`], named by [`Reason::see`]. Empty where nothing is logged.
+    /// The paragraph of the runbook about something that the gateway itself says of a source of this adapter that is online. `None` where
+    /// there is none, or sources of this adapter never come to it.
+    fn see(&self, finding: Finding) -> Option<&'static str> {
+        let _ = finding;
+        None
+    }
+
+    /// The paragraphs for whoever is called at night, in Markdown: a heading `## NAME` for each message of the log, named by its field `see`, for each
+    /// [`Reason`], named by [`Reason::see`], and for what [`Adapter::see`] names. Empty where nothing is logged.
     fn runbook(&self) -> &'static str {
         ""
     }
@@ -61,6 +68,17 @@ pub trait Adapter: Send + Sync {
     /// Checks settings and addresses and lays out the work, without opening anything. Everything wrong is
     /// recorded; `None` where anything was.
     fn plan(&self, spec: SourceSpec<'_>, problems: &mut Problems) -> Option<Box<dyn Source>>;
+}
+
+/// What the gateway says of a source that is online, made of what its adapter told in [`SourceMetrics`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Finding {
+    /// The server says of itself that it is not well.
+    NotHealthy,
+    /// Of settings it gives less than they ask for.
+    LessThanAsked,
+    /// It refuses tags.
+    RefusedTags,
 }
 
 /// What the configuration says of one source.

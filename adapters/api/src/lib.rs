@@ -32,7 +32,9 @@ mod secret;
 mod survey;
 mod traffic;
 
-pub use adapter::{Adapter, NamedFile, RunFuture, SnapshotSpec, Source, SourceContext, SourceSpec, TagSpec};
+pub use adapter::{
+    Adapter, Finding, NamedFile, RunFuture, SnapshotSpec, Source, SourceContext, SourceSpec, TagSpec,
+};
 pub use batch::{Batch, Bookmark, Bookmarks, Receipt};
 pub use given::{Given, GivenKind};
 pub use intake::{Admission, Closed, Intake, intake};

@@ -39,7 +39,7 @@ mod unit;
 use std::sync::Arc;
 
 use floorgate_adapter_api::{
-    Adapter, Given, Node, Quality, Reason, RunFuture, Source, SourceContext, SourceSpec,
+    Adapter, Finding, Given, Node, Quality, Reason, RunFuture, Source, SourceContext, SourceSpec,
 };
 use floorgate_yaml::Problems;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
@@ -71,6 +71,13 @@ impl Adapter for Modbus {
 
     fn reason(&self, quality: Quality) -> Option<Reason> {
         unit::reason(quality)
+    }
+
+    fn see(&self, finding: Finding) -> Option<&'static str> {
+        match finding {
+            Finding::RefusedTags => Some("modbus-tag-refused"),
+            Finding::NotHealthy | Finding::LessThanAsked => None,
+        }
     }
 
     fn runbook(&self) -> &'static str {

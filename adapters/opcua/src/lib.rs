@@ -74,7 +74,9 @@ mod takeover;
 mod transport;
 mod value;
 
-use floorgate_adapter_api::{Adapter, Happening, Node, Problems, Quality, Reason, Source, SourceSpec};
+use floorgate_adapter_api::{
+    Adapter, Finding, Happening, Node, Problems, Quality, Reason, Source, SourceSpec,
+};
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 
 /// The OPC UA adapter (`adapter: opcua`).
@@ -89,6 +91,14 @@ impl Adapter for OpcUa {
     fn reason(&self, quality: Quality) -> Option<Reason> {
         let status = opcua::types::StatusCode::from(quality.0);
         (quality != Quality::GOOD).then(|| Reason::new(status.to_string(), reason::see_of_tag(status)))
+    }
+
+    fn see(&self, finding: Finding) -> Option<&'static str> {
+        Some(match finding {
+            Finding::NotHealthy => "opcua-server-not-healthy",
+            Finding::LessThanAsked => "opcua-intervals-revised",
+            Finding::RefusedTags => "opcua-node-refused",
+        })
     }
 
     fn runbook(&self) -> &'static str {

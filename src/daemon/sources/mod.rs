@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Args;
+use floorgate_adapter_api::Finding;
 use floorgate_metrics::HEALTHY_SERVICE_LEVEL;
 use floorgate_sample::Timestamp;
 use globset::Glob;
@@ -20,8 +21,9 @@ use crate::control::{self, Client, Request};
 use crate::figures::{bytes, millis, read_time, span};
 use crate::plain::plain;
 use crate::printing::goes_on;
+use crate::registry;
 use crate::runbook::hinted;
-use crate::standing::{AttemptRow, SettingRow, SourceRow, StationRow};
+use crate::standing::{AttemptRow, ServerRow, SettingRow, SourceRow, StationRow};
 use crate::table::write_table;
 use crate::wanted::Wanted;
 
@@ -37,7 +39,7 @@ the server (`keep_alive`), since an answer with values waits for values. IN and 
 `-` is what is not known. Below a source with several units on its line are those that are not online, with their own \
 reasons. REASON says of a source that is online what its server says of itself where it is not well, what is slower \
 or smaller than the source's settings say, when refused tags are tried again, and why changes may have been missed last. \
-`(see NAME)` after a reason: `floorgate runbook NAME` says what to do. What is late is said by `late_after` in the settings and in mappings.";
+`(see NAME)` after one of these: `floorgate runbook NAME` says what to do. What is late is said by `late_after` in the settings and in mappings.";
 
 /// How often it is asked when it is watched.
 const EVERY: Duration = Duration::from_secs(1);
@@ -281,27 +283,46 @@ fn words(row: &SourceRow, now: Timestamp) -> String {
         let reason = (row.reason.as_deref(), row.see.as_deref());
         return told(reason, row.next_attempt.as_ref(), now);
     }
-    let server = row.server.as_ref().filter(|server| server.state != 0);
-    let server = server.map(|server| format!("the server is not running, its state is {}", server.name()));
-    let level = row
-        .server
+    let adapter = registry::adapter(&row.adapter);
+    let found = |finding: Finding, said: Vec<String>| {
+        let see = adapter.and_then(|adapter| adapter.see(finding));
+        (!said.is_empty()).then(|| hinted(&said.join("; "), see))
+    };
+    let retry = row
+        .failed_tags_retry
         .as_ref()
-        .filter(|server| server.service_level < i64::from(HEALTHY_SERVICE_LEVEL));
-    let level = level.map(|server| format!("the server's service level is {}", server.service_level));
-    let retry = row.failed_tags_retry.as_ref();
-    let retry = retry.map(|retry| match ahead(&retry.at, now) {
-        Some(left) => format!("refused tags are tried again in {left}"),
-        None => "refused tags are tried again now".to_owned(),
-    });
+        .map(|retry| match ahead(&retry.at, now) {
+            Some(left) => format!("refused tags are tried again in {left}"),
+            None => "refused tags are tried again now".to_owned(),
+        });
     let gap = row.last_gap.as_ref();
     let gap = gap.map(|gap| format!("gap: {}", hinted(&gap.reason, gap.see.as_deref())));
-    let of_server = server.into_iter().chain(level).chain(revised(row));
-    let all = of_server.chain(retry).chain(gap);
-    all.collect::<Vec<String>>().join("; ")
+    [
+        found(
+            Finding::NotHealthy,
+            row.server.as_ref().map(unwell).unwrap_or_default(),
+        ),
+        found(Finding::LessThanAsked, revised(row)),
+        found(Finding::RefusedTags, retry.into_iter().collect()),
+        gap,
+    ]
+    .into_iter()
+    .flatten()
+    .collect::<Vec<String>>()
+    .join("; ")
+}
+
+/// What a server says of itself where it is not well.
+fn unwell(server: &ServerRow) -> Vec<String> {
+    let state =
+        (server.state != 0).then(|| format!("the server is not running, its state is {}", server.name()));
+    let level = (server.service_level < i64::from(HEALTHY_SERVICE_LEVEL))
+        .then(|| format!("the server's service level is {}", server.service_level));
+    state.into_iter().chain(level).collect()
 }
 
 /// What the device made of settings where it is less than the source's say: it may have revised them, or a tag asks for less.
-fn revised(row: &SourceRow) -> impl Iterator<Item = String> {
+fn revised(row: &SourceRow) -> Vec<String> {
     let told = |name: &str, setting: &SettingRow| {
         let both = [setting.revised, setting.asked];
         let times = both.map(|seconds| millis(seconds * 1e3));
@@ -315,5 +336,6 @@ fn revised(row: &SourceRow) -> impl Iterator<Item = String> {
     };
     row.settings
         .iter()
-        .filter_map(move |(name, setting)| told(name, setting))
+        .filter_map(|(name, setting)| told(name, setting))
+        .collect()
 }

@@ -26,8 +26,8 @@ use bad::BadTags;
 pub use now::{Places, TagNow, tags_now};
 use rates::Looks;
 pub use row::{
-    AttemptRow, BadRow, LastGoodRow, LateRow, RevisedRow, SettingRow, SourceRow, StationRow, TagRow,
-    TagSettingsRow,
+    AttemptRow, BadRow, LastGoodRow, LateRow, RevisedRow, ServerRow, SettingRow, SourceRow, StationRow,
+    TagRow, TagSettingsRow,
 };
 use source::{Standing, State};
 use tags::WatchedTags;

@@ -4,7 +4,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use floorgate_adapter_api::{Adapter, Reason};
+use floorgate_adapter_api::{Adapter, Finding, Reason};
 use floorgate_sample::{Continuity, Notice, Quality, QualityClass, Sample, SourceId, TagId, Timestamp};
 use floorgate_workbench::recording::{Call, Entry, Names};
 
@@ -90,6 +90,10 @@ impl Row {
     /// The same, and what its device does more slowly, or keeps less of, than it was asked to.
     pub fn remarks(&self) -> String {
         let less = self.settings.as_ref().map(less_than_asked).unwrap_or_default();
+        let see = self
+            .adapter
+            .and_then(|adapter| adapter.see(Finding::LessThanAsked));
+        let less = (!less.is_empty()).then(|| hinted(&less.join("; "), see));
         self.words()
             .into_iter()
             .chain(less)

@@ -8,7 +8,7 @@ use floorgate_yaml::NodeKind;
 use super::Rig;
 use super::continuity::tells_all_or_a_gap;
 use super::harness::{AMPLE, Planned, Running, Seen, addresses, node, plan};
-use crate::{Adapter, Notice, Reason};
+use crate::{Adapter, Finding, Notice, Reason};
 
 /// What all tags show when the rig was set to `values`.
 pub(super) fn all_shown<R: Rig>(rig: &R, value: i16) -> Vec<(usize, Value)> {
@@ -26,14 +26,19 @@ pub(super) fn assert_told(adapter: &dyn Adapter, reason: Option<&Reason>, what: 
     let Some(reason) = reason.filter(|reason| !reason.told.trim().is_empty()) else {
         panic!("{what} has a reason");
     };
+    assert_leads(adapter, reason.see.as_deref(), what);
+}
+
+/// What is said leads to a paragraph, where the adapter has a runbook.
+fn assert_leads(adapter: &dyn Adapter, see: Option<&str>, what: &str) {
     let page = adapter.runbook();
-    if !page.is_empty() {
-        let see = reason.see.as_deref().unwrap_or_default();
-        assert!(
-            page.lines().any(|line| line.strip_prefix("## ") == Some(see)),
-            "{what} leads to a paragraph of the runbook: {reason:?}"
-        );
-    }
+    assert!(
+        page.is_empty()
+            || page
+                .lines()
+                .any(|line| see.is_some() && line.strip_prefix("## ") == see),
+        "{what} leads to a paragraph of the runbook: {see:?}"
+    );
 }
 
 /// Starts the peer with `value` in all tags, and a run that has shown it.
@@ -300,6 +305,11 @@ pub async fn refused_tag_is_bad_alone<R: Rig>(rig: &mut R) {
     assert_eq!(refusals[0].value, None, "a refused tag has no value");
     let reason = rig.adapter().reason(refusals[0].quality);
     assert_told(&*rig.adapter(), reason.as_ref(), "a refusal");
+    assert_leads(
+        &*rig.adapter(),
+        rig.adapter().see(Finding::RefusedTags),
+        "that tags are refused",
+    );
     for tag in 0..R::TAGS {
         let wrong = seen
             .iter()
