@@ -33,11 +33,17 @@ const TYPES: &str = r#"
   <opc:StructuredType Name="Wide">
     <opc:Field Name="NoOf" TypeName="opc:Int32"/><opc:Field Name="Of" TypeName="tns:Nothing" LengthField="NoOf"/>
   </opc:StructuredType>
-  <opc:StructuredType Name="Nothing"/>"#;
+  <opc:StructuredType Name="Nothing"/>
+  <opc:StructuredType Name="Names">
+    <opc:Field Name="NoOf" TypeName="opc:Int32"/><opc:Field Name="Of" TypeName="opc:String" LengthField="NoOf"/>
+  </opc:StructuredType>
+  <opc:StructuredType Name="Times">
+    <opc:Field Name="NoOf" TypeName="opc:Int32"/><opc:Field Name="Of" TypeName="opc:DateTime" LengthField="NoOf"/>
+  </opc:StructuredType>"#;
 
 /// All structures of it, with their ids in the order of the text.
-const NAMES: [&str; 9] = [
-    "Step", "Order", "Reject", "Flags", "Flagged", "Above", "Endless", "Wide", "Nothing",
+const NAMES: [&str; 11] = [
+    "Step", "Order", "Reject", "Flags", "Flagged", "Above", "Endless", "Wide", "Nothing", "Names", "Times",
 ];
 
 fn id(name: &str) -> NodeId {
@@ -173,6 +179,9 @@ fn values_are_read_by_the_dictionary() {
         decoded("Other", &other),
         "{Step: {Seconds: 7, Colour: 2}, Colour: 1}"
     );
+    let null = [0xff; 4];
+    let names = [[3, 0, 0, 0].as_slice(), &null, &id, &null].concat();
+    assert_eq!(decoded("Names", &names), "{Of: [, A, ]}");
 }
 
 #[test]
@@ -185,6 +194,7 @@ fn what_does_not_fit_its_dictionary_is_no_value() {
         ("Wide", &[0xff, 0xff, 0xff, 0x7f], "too many values"),
         ("Flags", &[1], "does not define"),
         ("Above", &[1], "does not define"),
+        ("Times", &[1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0], "null elements"),
     ] {
         let decoded = decoded(name, bytes);
         assert!(decoded.contains(reason), "{name}: {decoded}");
@@ -197,7 +207,9 @@ fn what_has_an_undefined_part_is_undefined() {
     let definitions = definitions();
     let mut names: Vec<String> = definitions.keys().map(ToString::to_string).collect();
     names.sort_unstable();
-    let defined = ["Endless", "Nothing", "Order", "Other", "Reject", "Step", "Wide"];
+    let defined = [
+        "Endless", "Names", "Nothing", "Order", "Other", "Reject", "Step", "Times", "Wide",
+    ];
     assert_eq!(names, defined.map(|name| id(name).to_string()));
 }
 

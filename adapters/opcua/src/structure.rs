@@ -23,7 +23,7 @@ use crate::bodies;
 use crate::definitions;
 use crate::nesting::{self, Part};
 use crate::plan::Plan;
-use crate::value::{MOST_DIMENSIONS, Unsupported, lists, shaped, value_with};
+use crate::value::{MOST_DIMENSIONS, Unsupported, lists, null_element, shaped, value_with};
 
 /// Values that one structure may hold, of all structures within it.
 const MOST_VALUES: usize = 100_000;
@@ -350,11 +350,16 @@ impl Decoder<'_> {
             return Err(broken("it has too many values"));
         }
         self.left -= lists;
+        let kind = if of_any {
+            VariantScalarTypeId::Variant
+        } else {
+            field.scalar_type
+        };
         // What is reserved is bounded by what is there.
         let mut items = Vec::with_capacity(length.min(bytes.len()));
         for _ in 0..length {
             let item = self.scalar(field, of_any, bytes, depth)?;
-            items.push(item.ok_or(Unsupported(Cow::Borrowed("array with null elements")))?);
+            items.push(item.map_or_else(|| null_element(kind), Ok)?);
         }
         shaped(items, &dimensions).map(Some)
     }

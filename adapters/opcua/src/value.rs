@@ -6,6 +6,7 @@ use std::sync::Arc;
 use floorgate_adapter_api::{Quality, Sample, TagId, Timestamp, Value};
 use opcua::types::{
     DataValue, DateTime, DiagnosticInfo, ExtensionObject, StatusCode, UaNullable as _, Variant,
+    VariantScalarTypeId,
 };
 
 use crate::field::Field;
@@ -115,6 +116,19 @@ pub fn value_of(variant: Variant, types: Option<&Types>) -> Result<Option<Value>
     }
 }
 
+/// What stands for a null among the elements of an array. Of text and bytes it is what is empty, which means the same (OPC 10000-6 §5.1.11). Nothing
+/// stands for one of another type, and a list without it would lie about its length.
+pub fn null_element(of: VariantScalarTypeId) -> Result<Value, Unsupported> {
+    match of {
+        VariantScalarTypeId::String
+        | VariantScalarTypeId::LocalizedText
+        | VariantScalarTypeId::QualifiedName
+        | VariantScalarTypeId::XmlElement => Ok(Value::text("")),
+        VariantScalarTypeId::ByteString => Ok(Value::Bytes(Arc::default())),
+        _ => Err(Unsupported("array with null elements".into())),
+    }
+}
+
 /// How many lists an array of several dimensions has within it.
 pub fn lists(dimensions: &[u32]) -> usize {
     if dimensions.contains(&0) {
@@ -192,10 +206,10 @@ pub fn value_with(
         Variant::ByteString(v) => return Ok(v.value.map(|bytes| Value::Bytes(bytes.into()))),
         Variant::Variant(v) => return value_with(*v, structure),
         Variant::Array(array) => {
-            // An element that is null has no place in a list of values: the list would lie about its length.
+            let of = array.value_type;
             let values = array.values.into_iter().map(|value| value_with(value, structure));
-            let items: Option<Vec<Value>> = values.collect::<Result<_, _>>()?;
-            let items = items.ok_or(Unsupported("array with null elements".into()))?;
+            let items = values.map(|value| value?.map_or_else(|| null_element(of), Ok));
+            let items: Vec<Value> = items.collect::<Result<_, _>>()?;
             shaped(items, array.dimensions.as_deref().unwrap_or_default())?
         }
         Variant::ExtensionObject(object) => return structure(&object),
@@ -258,8 +272,7 @@ fn record<const PARTS: usize>(parts: [(&str, Option<Value>); PARTS]) -> Value {
 #[cfg(test)]
 mod tests {
     use opcua::types::{
-        Argument, Array, ByteString, Guid, LocalizedText, NodeId, QualifiedName, UAString,
-        VariantScalarTypeId, XmlElement,
+        Argument, Array, ByteString, Guid, LocalizedText, NodeId, QualifiedName, UAString, XmlElement,
     };
 
     use super::*;
@@ -353,9 +366,21 @@ mod tests {
 
     #[test]
     fn what_has_no_place_in_a_list_is_said() {
-        let texts = vec![UAString::from("a"), UAString::null()];
-        let told = value_of(Variant::from(texts), None);
+        let times = vec![DateTime::epoch(), DateTime::now()];
+        let told = value_of(Variant::from(times), None);
         assert!(told.is_err_and(|told| told.0.contains("null elements")));
+    }
+
+    #[test]
+    fn texts_and_bytes_that_are_null_are_empty_in_a_list() {
+        let list = |items: &[Value]| Some(Value::List(items.into()));
+        let texts = vec![UAString::from("a"), UAString::null(), UAString::from("")];
+        assert_eq!(value(texts), list(&["a", "", ""].map(Value::text)));
+        let words = vec![LocalizedText::null(), LocalizedText::new("de", "Halt")];
+        assert_eq!(value(words), list(&["", "Halt"].map(Value::text)));
+        let bytes = vec![ByteString::null(), ByteString::from(vec![1])];
+        let told = [&[][..], &[1]].map(|bytes| Value::Bytes(bytes.into()));
+        assert_eq!(value(bytes), list(&told));
     }
 
     #[test]
