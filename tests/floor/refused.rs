@@ -160,3 +160,50 @@ fn of_a_thousand_nodes_of_which_fifty_are_not_there_the_others_flow() -> Result<
     assert_eq!(bad_tags(&gateway)?, BTreeMap::new());
     holds(&mut plc, 1, u64::from(NODES)).map(drop)
 }
+
+/// Nodes are named by the URI of their namespace, which a server may come to have while it runs: after a download into its PLC, for one.
+#[test]
+fn a_namespace_that_comes_later_is_found_where_it_is_subscribed_and_where_it_is_polled() -> Result<()> {
+    let (site, bootstrap) = (unique_site(), Kafka::shared()?.bootstrap());
+    let mut plc = OpcUaPeer::start(OpcUaOptions::default())?;
+    let url = plc.url();
+    let source = |mode: &str| {
+        format!(
+            "adapter: opcua\n    endpoint: {url}\n    {NO_SECURITY}\n    {TIMES}\n    retry_refused_nodes: 1s\n    mode: {mode}"
+        )
+    };
+    let sources = format!("{}\n  polled:\n    {}", source("subscribe"), source("poll"));
+    let mapping = |name: &str, source: &str| {
+        format!(
+            "mapping: {name}\nsource: {source}\nequipment: acme/{site}/hall/cell/{name}\ntags:\n  \
+             value: {{node: \"nsu=urn:late;s=Level\", unit: CEL}}\nevents:\n  - {{type: MeasurementRecorded, trigger: value}}\n"
+        )
+    };
+    let mappings = [
+        ("a.yaml", mapping("heard", "plc")),
+        ("b.yaml", mapping("read", "polled")),
+    ];
+    let mappings = mappings.each_ref().map(|(file, text)| (*file, &**text));
+    let mut gateway = Gateway::new(&settings(&site, &bootstrap, &sources), &mappings)?;
+    let mut reader = Reader::new(&bootstrap, &topic(&site, "measurement"))?;
+    gateway.start()?;
+    for source in ["plc", "polled"] {
+        let failed = format!("floorgate_source_failed_tags{{source=\"{source}\"}}");
+        gateway.wait_for_metric(&failed, 1.0..=1.0, Patience::Short)?;
+    }
+    let log = gateway.output()?;
+    assert_eq!(
+        log.matches("the server has no namespace `urn:late`").count(),
+        2,
+        "{log}"
+    );
+    plc.add_elsewhere("urn:late", "Level", 41)?;
+    let values = reader.at_least(4, Patience::Long)?;
+    let values: Vec<Value> = values
+        .iter()
+        .map(|record| Ok(record.json()?["value"].take()))
+        .collect::<Result<_>>()?;
+    let late = values.iter().filter(|value| **value == 41).count();
+    assert_eq!(late, 2, "{values:?}");
+    Ok(())
+}

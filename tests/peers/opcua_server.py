@@ -167,6 +167,12 @@ class Plant:
         )
         self.types[node] = ua.VariantType[type]
 
+    async def add_elsewhere(self, namespace, node, value):
+        """Adds an Int32 in a namespace of its own, which clients know only after they asked for the namespaces again."""
+        index = await self.server.register_namespace(namespace)
+        variant = ua.Variant(value, ua.VariantType.Int32)
+        await self.server.nodes.objects.add_variable(ua.NodeId(node, index), ua.QualifiedName(node, index), variant)
+
     async def delete(self, node):
         await self.server.delete_nodes([self.node(node)])
         del self.types[node]
@@ -338,6 +344,7 @@ async def main():
         await line_protocol.serve(
             {
                 "add": plant.add,
+                "add_elsewhere": plant.add_elsewhere,
                 "delete": plant.delete,
                 "set": plant.set,
                 "set_many": plant.set_many,

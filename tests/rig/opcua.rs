@@ -105,6 +105,12 @@ impl OpcUaPeer {
         Ok(())
     }
 
+    /// Adds an `Int32` in a namespace that the server has not had. It is gone when the server is started anew.
+    pub fn add_elsewhere(&mut self, namespace: &str, node: &str, value: i32) -> Result<()> {
+        self.ask(&json!({"op": "add_elsewhere", "namespace": namespace, "node": node, "value": value}))
+            .map(drop)
+    }
+
     /// Adds a hall of three lines with a filler each, and a robot (`opcua_structure.py`). It is gone when the server is started anew.
     pub fn add_hall(&mut self) -> Result<()> {
         self.ask(&json!({"op": "hall"})).map(drop)

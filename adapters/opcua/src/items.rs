@@ -27,7 +27,7 @@ use crate::value;
 /// How long the server may take to make a batch of items. Some look each node up in a device.
 const CREATE_TIMEOUT: Duration = Duration::from_secs(30);
 /// Refused tags that are named in the log one by one.
-pub const MOST_NAMED: usize = 20;
+const MOST_NAMED: usize = 20;
 
 /// The tags that a pass over them refused.
 #[derive(Debug, Default)]
@@ -332,6 +332,25 @@ impl Connected<'_> {
         }
     }
 
+    /// Takes note of whether an item is refused, by the status of its value: some servers take every item and give the refusal as its value, and
+    /// so does one that is read. Whether it was refused until now; `None` for a refusal that was told before. Those that were not are counted in `refused`, and the
+    /// first of them named in the log.
+    pub fn admit(&mut self, place: u32, status: StatusCode, refused: &mut usize) -> Option<bool> {
+        if !is_node_refused(status) {
+            return Some(!self.state.refused.is_empty() && self.state.refused.remove(&place).is_some());
+        }
+        if self.state.refused.insert(place, status) == Some(status) {
+            return None;
+        }
+        *refused += 1;
+        if *refused <= MOST_NAMED
+            && let Some(item) = self.plan.items().get(place as usize)
+        {
+            self.warn_of(item, status);
+        }
+        Some(false)
+    }
+
     /// Names a refused item in the log, by the first of its tags.
     pub fn warn_of(&self, item: &Item, status: StatusCode) {
         let source = &self.plan.name;
@@ -355,6 +374,12 @@ impl Connected<'_> {
 
     fn report(&mut self, refused: usize) {
         self.count_refused();
+        self.warn_of_more(refused);
+        self.report_revisions();
+    }
+
+    /// Says how many are refused of which none was named.
+    pub fn warn_of_more(&self, refused: usize) {
         if refused > MOST_NAMED {
             tracing::warn!(
                 source = self.plan.name,
@@ -363,7 +388,6 @@ impl Connected<'_> {
                 refused - MOST_NAMED
             );
         }
-        self.report_revisions();
     }
 }
 

@@ -13,16 +13,12 @@ use crate::condition::Told;
 use crate::event::{self, Fields, Happened};
 use crate::history::Beside;
 use crate::item::{Tag, What};
-use crate::items::{MOST_NAMED, is_node_refused};
+use crate::items::is_node_refused;
 use crate::outlet::Halt;
 use crate::publish::Connected;
 use crate::server::reason;
 use crate::structure::nameless;
 use crate::value::{self, Unsupported};
-
-/// Tags of a message that were refused with it, of which some are named.
-#[derive(Default)]
-struct Refused(usize);
 
 impl Connected<'_> {
     /// Asks for the server's types where a message holds the first structure.
@@ -72,7 +68,7 @@ impl Connected<'_> {
     pub fn samples(&mut self, objects: Vec<ExtensionObject>) -> (Vec<Sample>, Option<StatusCode>) {
         let mut samples = Vec::new();
         let mut ended = None;
-        let mut refused = Refused::default();
+        let mut refused = 0;
         let refused_before = self.state.refused.len();
         for object in objects {
             if let Some(change) = object.inner_as::<StatusChangeNotification>() {
@@ -111,15 +107,7 @@ impl Connected<'_> {
                 self.change(item, is_last, &mut samples, &mut refused);
             }
         }
-        let Refused(refused) = refused;
-        if refused > MOST_NAMED {
-            tracing::warn!(
-                source = self.plan.name,
-                see = "opcua-node-refused",
-                "the server refuses {} more tags",
-                refused - MOST_NAMED
-            );
-        }
+        self.warn_of_more(refused);
         if refused > 0 || self.state.refused.len() != refused_before {
             self.state.layout_told = false;
             self.count_refused();
@@ -133,7 +121,7 @@ impl Connected<'_> {
         item: MonitoredItemNotification,
         is_last: bool,
         samples: &mut Vec<Sample>,
-        refused: &mut Refused,
+        refused: &mut usize,
     ) {
         let place = item.client_handle.wrapping_sub(1);
         let Some(of) = self.plan.items().get(place as usize) else {
@@ -161,19 +149,9 @@ impl Connected<'_> {
             }
         }
         let status = item.value.status();
-        let mut readmitted = false;
-        if is_node_refused(status) {
-            // Some servers take every item and give the refusal as its value.
-            if self.state.refused.insert(place, status) == Some(status) {
-                return;
-            }
-            refused.0 += 1;
-            if refused.0 <= MOST_NAMED {
-                self.warn_of(of, status);
-            }
-        } else if !self.state.refused.is_empty() {
-            readmitted = self.state.refused.remove(&place).is_some();
-        }
+        let Some(readmitted) = self.admit(place, status, refused) else {
+            return;
+        };
         let before = samples.len();
         self.tell(place, item.value, samples);
         for sample in &mut samples[before..] {

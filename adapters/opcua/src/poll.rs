@@ -1,15 +1,23 @@
 //! Polling reads, for servers without subscriptions or with subscriptions that cannot be relied on.
 
-use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use floorgate_adapter_api::{GapScope, Notice, Reason, Sample};
-use opcua::types::{DataValue, ReadValueId, StatusCode, TimestampsToReturn};
+use floorgate_adapter_api::{GapScope, Notice, Quality, Reason, Sample};
+use opcua::types::{DataValue, ReadValueId, StatusCode, TimestampsToReturn, Variant};
 
-use crate::items::is_node_refused;
+use crate::item::Item;
 use crate::outlet::Halt;
 use crate::publish::{Connected, is_lost};
 use crate::server::read;
+
+/// What polls have told.
+struct Told {
+    /// Of each item the value and the status that were handed on last: what is as it was is not told with every poll, no more than a subscription
+    /// would (OPC 10000-4 §7.10, `STATUS_VALUE`).
+    last: Vec<Option<(Option<Variant>, StatusCode)>>,
+    /// How many items this poll was the first to find refused.
+    refused: usize,
+}
 
 impl Connected<'_> {
     /// Reads all tags every poll interval until the connection is lost or the source is to stop.
@@ -24,9 +32,15 @@ impl Connected<'_> {
         let every = self.plan.settings.poll_interval.get();
         let mut ticks = tokio::time::interval(every);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
-        // Bad statuses that were handed on: a refusal is said once, not every poll.
-        let mut told: HashMap<u32, StatusCode> = HashMap::new();
+        // A connection begins with what is known of none.
+        self.state.refused.clear();
+        let mut told = Told {
+            last: vec![None; self.plan.items().len()],
+            refused: 0,
+        };
         let mut was_slow = false;
+        let retry = self.plan.settings.retry_refused_nodes.get();
+        let mut looked = Instant::now();
         loop {
             tokio::select! {
                 biased;
@@ -34,7 +48,15 @@ impl Connected<'_> {
                 lost = self.link.lost() => return Err(Halt::Lost(lost)),
                 _ = ticks.tick() => {}
             }
+            let is_missing = |item: &Item| item.node_id(&self.facts.namespaces).is_none();
+            if looked.elapsed() > retry {
+                if self.plan.items().iter().any(is_missing) {
+                    self.read_facts().await?;
+                }
+                looked = Instant::now();
+            }
             let begun = Instant::now();
+            told.refused = 0;
             let mut batch = self.facts.nodes_per_read;
             let mut from = 0;
             while from < self.plan.items().len() {
@@ -55,8 +77,8 @@ impl Connected<'_> {
                     self.facts.nodes_per_read = batch;
                 }
             }
-            let failing = i64::try_from(told.len()).unwrap_or(i64::MAX);
-            self.outlet.metrics.failed_tags.set(failing);
+            self.warn_of_more(told.refused);
+            self.count_refused();
             // They are read with all others.
             self.outlet.metrics.retry(None);
             let is_slow = begun.elapsed() > every;
@@ -94,7 +116,7 @@ impl Connected<'_> {
         &mut self,
         from: usize,
         until: usize,
-        told: &mut HashMap<u32, StatusCode>,
+        told: &mut Told,
     ) -> Result<Option<Vec<Sample>>, Halt> {
         let mut nodes = Vec::with_capacity(until - from);
         let mut asked = Vec::with_capacity(until - from);
@@ -142,30 +164,26 @@ impl Connected<'_> {
         Ok(Some(samples))
     }
 
-    fn take_over(
-        &mut self,
-        place: u32,
-        data: DataValue,
-        told: &mut HashMap<u32, StatusCode>,
-        samples: &mut Vec<Sample>,
-    ) {
-        let item = &self.plan.items()[place as usize];
-        let tags = self.plan.tags_of(item);
+    fn take_over(&mut self, place: u32, data: DataValue, told: &mut Told, samples: &mut Vec<Sample>) {
         let status = data.status.unwrap_or(StatusCode::Good);
-        let mut readmitted = false;
-        if status.is_bad() {
-            if told.insert(place, status) == Some(status) {
-                return;
-            }
-            let name = tags.first().map_or("", |tag| &tag.name);
-            tracing::warn!(source = self.plan.name, tag = %name, see = "opcua-node-refused", "the server refuses the node: {status}");
-        } else {
-            readmitted = told.remove(&place).is_some_and(is_node_refused);
+        let Some(readmitted) = self.admit(place, status, &mut told.refused) else {
+            return;
+        };
+        let last = &mut told.last[place as usize];
+        let as_before =
+            |(value, before): &(Option<Variant>, StatusCode)| *before == status && *value == data.value;
+        if last.as_ref().is_some_and(as_before) {
+            return;
         }
+        *last = Some((data.value.clone(), status));
         let before = samples.len();
         self.tell(place, data, samples);
-        if readmitted {
-            for sample in &mut samples[before..] {
+        for sample in &mut samples[before..] {
+            if sample.quality == Quality::BAD_DECODING_ERROR {
+                // Its type may be known at the next poll.
+                *last = None;
+            }
+            if readmitted {
                 // Nobody saw what it did while it was refused.
                 sample.gap = true;
                 self.outlet.metrics.gaps.inc();

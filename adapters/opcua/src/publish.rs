@@ -299,17 +299,22 @@ impl Connected<'_> {
         if self.state.refused.is_empty() {
             return Ok(());
         }
-        // The missing node may have come with a namespace of its own.
-        match Facts::read(self.session, self.plan).await {
-            Ok(facts) => self.facts = facts,
-            Err(error) => return Err(self.lost_with("reading the namespaces", &error)),
-        }
-        self.outlet.reach.send_replace(self.reach());
+        self.read_facts().await?;
         self.break_off(None).await?;
         if let Err(error) = self.remove_refused_items().await {
             return Err(self.lost_with("deleting monitored items", &error));
         }
         self.place(true).await
+    }
+
+    /// Asks for the server's namespaces anew: a node that was missing may have come with one of its own.
+    pub async fn read_facts(&mut self) -> Result<(), Halt> {
+        match Facts::read(self.session, self.plan).await {
+            Ok(facts) => self.facts = facts,
+            Err(error) => return Err(self.lost_with("reading the namespaces", &error)),
+        }
+        self.outlet.reach.send_replace(self.reach());
+        Ok(())
     }
 
     /// When refused tags are tried again.

@@ -16,10 +16,20 @@ struct PlantRig {
     /// Where it can be made to stand still.
     proxy: Proxy,
     folder: Folder,
+    /// How it is read.
+    mode: &'static str,
 }
 
 impl PlantRig {
-    async fn new() -> Self {
+    async fn subscribed() -> Self {
+        Self::read_as("subscribe").await
+    }
+
+    async fn polled() -> Self {
+        Self::read_as("poll").await
+    }
+
+    async fn read_as(mode: &'static str) -> Self {
         let folder = Folder::new();
         // Making a key takes a second without optimisation, and the promises are about what comes after.
         pki::init(&folder.0.join("pki"), "urn:test:gateway", &[]).unwrap();
@@ -29,6 +39,7 @@ impl PlantRig {
             server,
             proxy,
             folder,
+            mode,
         }
     }
 }
@@ -45,7 +56,8 @@ impl Rig for PlantRig {
     }
 
     fn settings(&self) -> String {
-        settings(self.proxy.port, &format!("queue_size: {QUEUE}\n"))
+        let more = format!("mode: {}\nqueue_size: {QUEUE}\npoll_interval: 10ms\n", self.mode);
+        settings(self.proxy.port, &more)
     }
 
     fn address(&self, tag: usize) -> String {
@@ -101,4 +113,10 @@ impl Rig for PlantRig {
     }
 }
 
-floorgate_adapter_api::conformance_tests!(PlantRig::new().await);
+mod subscribed {
+    floorgate_adapter_api::conformance_tests!(super::PlantRig::subscribed().await);
+}
+
+mod polled {
+    floorgate_adapter_api::conformance_tests!(super::PlantRig::polled().await);
+}

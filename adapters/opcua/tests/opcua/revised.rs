@@ -1,60 +1,14 @@
 //! What the server makes of the intervals and queues that it is asked for.
 
-use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use floorgate_adapter_api::{Continuity, Notice};
-use tracing::subscriber::DefaultGuard;
 
 use crate::proxy::Proxy;
 use crate::run::{Folder, Run, Seen, addresses, settings};
 use crate::server::{Manner, PLANT, TestServer, node_name};
 use crate::takeover::{is_resumed, of_user};
-
-/// What is warned of on the thread that made it; a test on one thread has its source there.
-#[derive(Clone, Default)]
-struct Warnings(Arc<Mutex<Vec<u8>>>);
-
-impl Warnings {
-    fn heard() -> (Self, DefaultGuard) {
-        let warnings = Self::default();
-        let writer = warnings.clone();
-        let subscriber = tracing_subscriber::fmt()
-            .with_max_level(tracing::Level::WARN)
-            .with_ansi(false)
-            .with_writer(move || writer.clone())
-            .finish();
-        (warnings, tracing::subscriber::set_default(subscriber))
-    }
-
-    /// The lines since the last call that are of what the server made of something.
-    fn take(&self) -> Vec<String> {
-        let is_of_revision = |line: &String| line.contains("revised") || line.contains("200 ms");
-        self.take_all().into_iter().filter(is_of_revision).collect()
-    }
-
-    /// All lines since the last call.
-    fn take_all(&self) -> Vec<String> {
-        let bytes = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
-        let text = String::from_utf8(bytes).unwrap();
-        text.lines().map(str::to_owned).collect()
-    }
-}
-
-impl io::Write for Warnings {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .extend(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
+use crate::warnings::Warnings;
 
 #[track_caller]
 fn assert_told(told: &[String], wanted: &[&str]) {
@@ -112,7 +66,7 @@ async fn what_a_server_revises_is_exported_and_warned_of() {
         "the slowest sampling is 250ms, the smallest queue 5",
         "sampling and publishing together take up to 650ms, more than 200 ms",
     ];
-    assert_told(&warnings.take(), &told);
+    assert_told(&warnings.of_revision(), &told);
 
     // Of a server that was started anew nothing of that holds, and all of it is said where it does again.
     server.kill();
@@ -122,7 +76,7 @@ async fn what_a_server_revises_is_exported_and_warned_of() {
     })
     .await;
     run.shows(1, 0).await;
-    assert_told(&warnings.take(), &told);
+    assert_told(&warnings.of_revision(), &told);
     server.kill();
     server.manner.least_sampling_millis = 20.0;
     server.manner.longest_queue = 50;
@@ -146,7 +100,7 @@ async fn a_server_that_does_as_it_is_asked_is_not_warned_of() {
     run.shows(0, 0).await;
     assert_eq!(exported(&run), [Some(0.01), Some(0.19), Some(7.0)]);
     assert_eq!(run.revised("session_timeout"), Some(120.0));
-    assert_told(&warnings.take(), &[]);
+    assert_told(&warnings.of_revision(), &[]);
     run.stop().await;
 }
 
@@ -168,7 +122,7 @@ async fn a_node_that_is_taken_back_does_not_hide_the_others() {
     run.shows(0, 0).await;
     assert_eq!(exported(&run), [Some(0.01), Some(1.0), Some(5.0)]);
     assert_told(
-        &warnings.take(),
+        &warnings.of_revision(),
         &[
             "the slowest sampling is 1000ms, the smallest queue 5",
             "sampling and publishing together take up to 1010ms, more than 200 ms",
@@ -178,7 +132,7 @@ async fn a_node_that_is_taken_back_does_not_hide_the_others() {
     server.add(50);
     run.shows(1, 0).await;
     assert_eq!(exported(&run), [Some(0.01), Some(1.0), Some(5.0)]);
-    assert_told(&warnings.take(), &[]);
+    assert_told(&warnings.of_revision(), &[]);
     run.stop().await;
 }
 
@@ -202,7 +156,7 @@ async fn what_holds_on_a_resumed_connection_is_not_warned_of_again() {
     let exports = [Some(0.15), Some(0.1), Some(100.0)];
     assert_eq!(exported(&run), exports);
     assert_told(
-        &warnings.take(),
+        &warnings.of_revision(),
         &["from 10ms to 150ms", "together take up to 250ms"],
     );
     proxy.cut();
@@ -213,7 +167,7 @@ async fn what_holds_on_a_resumed_connection_is_not_warned_of_again() {
     server.add(50);
     run.shows(1, 0).await;
     assert_eq!(exported(&run), exports);
-    assert_told(&warnings.take(), &[]);
+    assert_told(&warnings.of_revision(), &[]);
     run.stop().await;
 }
 
@@ -236,7 +190,7 @@ async fn a_session_is_given_up_when_the_server_has_ended_it() {
     while !told.iter().any(|line: &String| line.contains("not connected to")) {
         assert!(tokio::time::Instant::now() < deadline, "{told:#?}");
         tokio::time::sleep(Duration::from_millis(5)).await;
-        told.extend(warnings.take_all());
+        told.extend(warnings.take());
     }
     assert!(
         told.iter().any(|line| line.contains("cannot reconnect")),
@@ -285,7 +239,7 @@ async fn a_process_that_takes_over_exports_what_the_server_revised_for_the_one_b
         "from 10ms to 30ms",
         "the slowest sampling is 40ms, the smallest queue 6",
     ];
-    assert_told(&warnings.take(), &told);
+    assert_told(&warnings.of_revision(), &told);
     let stored = first.bookmarks.clone();
     first.kill().await;
 
@@ -294,7 +248,7 @@ async fn a_process_that_takes_over_exports_what_the_server_revised_for_the_one_b
     assert!(is_resumed(&second.notice("it goes on", online).await));
     until_exported(&second, "publishing_interval").await;
     assert_eq!(exported(&second), [Some(0.03), Some(0.04), Some(6.0)]);
-    assert_told(&warnings.take(), &told);
+    assert_told(&warnings.of_revision(), &told);
     second.kill().await;
 
     // One node alone says nothing of the others.

@@ -1,7 +1,5 @@
 //! Values, refusals and limits.
 
-use std::time::Duration;
-
 use floorgate_adapter_api::{Notice, Value};
 use opcua::types::{DataValue, DateTime, ExtensionObject, Range, StatusCode, Variant};
 
@@ -152,32 +150,6 @@ async fn a_refused_node_comes_back_when_the_server_has_it() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_node_that_polling_finds_again_has_a_gap() {
-    let server = TestServer::started(Manner::default()).await;
-    let folder = Folder::new();
-    let mut tags = addresses(1);
-    tags.push(format!("node: nsu={PLANT};s={}", node_name(50)));
-    let mut run = Run::new(
-        &folder,
-        &settings(server.port, "mode: poll\npoll_interval: 20ms\n"),
-        &tags,
-    );
-    run.until(
-        "a refusal",
-        |seen| matches!(seen, Seen::Sample(s) if s.tag.0 == 1 && s.quality.is_bad()),
-    )
-    .await;
-    server.add(50);
-    let seen = run.shows(1, 0).await;
-    let found = seen.iter().find(|seen| seen.shows(1, &Value::Int(0)));
-    assert!(
-        matches!(found, Some(Seen::Sample(sample)) if sample.gap),
-        "{seen:#?}"
-    );
-    run.stop().await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_with_small_subscriptions_gets_more_of_them() {
     let manner = Manner {
         nodes: 95,
@@ -204,31 +176,6 @@ async fn a_server_with_small_subscriptions_gets_more_of_them() {
         server.set(tag, 5);
         run.shows(tag, 5).await;
     }
-    run.stop().await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn polling_reads_the_same_values() {
-    let mut server = TestServer::started(Manner::default()).await;
-    let folder = Folder::new();
-    let mut tags = addresses(3);
-    tags.push(format!("node: nsu={PLANT};s=NoSuchNode"));
-    let mut run = Run::new(
-        &folder,
-        &settings(server.port, "mode: poll\npoll_interval: 20ms\n"),
-        &tags,
-    );
-    run.shows(2, 0).await;
-    server.set(1, 17);
-    run.shows(1, 17).await;
-    server.set(1, 18);
-    run.shows(1, 18).await;
-    let refusals = run
-        .log()
-        .iter()
-        .filter(|s| matches!(s, Seen::Sample(s) if s.tag.0 == 3))
-        .count();
-    assert_eq!(refusals, 1, "a refusal is said once");
     run.stop().await;
 }
 
@@ -275,34 +222,6 @@ async fn each_message_carries_a_receipt_and_the_next_ones_do_not_wait_for_it() {
         .filter(|s| matches!(s, Seen::Notice(Notice::Online(_))))
         .count();
     assert_eq!(online, 1);
-    run.stop().await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn polling_that_a_full_gateway_held_up_has_a_gap() {
-    let mut server = TestServer::started(Manner::default()).await;
-    let folder = Folder::new();
-    let settings = settings(server.port, "mode: poll\npoll_interval: 20ms\n");
-    let mut run = Run::with_room(&folder, &settings, &addresses(1), 1);
-    run.shows(0, 0).await;
-    server.set(0, 1);
-    while run.metrics.samples.get() < 2 {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-    // The first change takes up the room; with the second the source stands still.
-    server.set(0, 2);
-    let mut asked = 0;
-    while asked < run.metrics.requests.get() {
-        asked = run.metrics.requests.get();
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
-    run.shows(0, 2).await;
-    server.set(0, 3);
-    let seen = run.shows(0, 3).await;
-    assert!(
-        matches!(seen.first(), Some(Seen::Notice(Notice::Gap { .. }))),
-        "what was while nothing was read may be missed: {seen:#?}"
-    );
     run.stop().await;
 }
 
