@@ -7,7 +7,7 @@ use anyhow::{Context, Result, ensure};
 use floorgate_tests::{Kafka, OpcUaOptions, OpcUaServer, Patience, Wire, until};
 
 use crate::counting::{COUNTER, known};
-use crate::outage::{Outage, TIMES, holds, is_back, is_lost};
+use crate::outage::{Outage, TIMES, holds, is_back, is_lost, silence_is_noticed};
 use crate::plant::{NO_SECURITY, Plant};
 
 /// A gateway that knows its PLC, which has counted to one.
@@ -55,6 +55,42 @@ fn a_plc_that_stands_still_is_noticed_and_comes_back_by_itself() -> Result<()> {
     let mut plant = plant(OpcUaOptions::default(), NO_SECURITY)?;
     begin(&mut plant)?;
     outage(&mut plant)?.stands_still()
+}
+
+/// A PLC of which the same is read every 20 ms: no server keeps anything for that.
+fn polled(options: OpcUaOptions) -> Result<Plant> {
+    let mut plant = plant(
+        options,
+        &format!("{NO_SECURITY}\n    mode: poll\n    poll_interval: 20ms"),
+    )?;
+    begin(&mut plant)?;
+    Ok(plant)
+}
+
+fn outage_of_polls(plant: &mut Plant) -> Result<Outage<'_>> {
+    let outage = outage(plant)?;
+    Ok(Outage {
+        holds: (0, 0),
+        ..outage
+    })
+}
+
+#[test]
+fn a_polled_plc_that_is_killed_comes_back_by_itself() -> Result<()> {
+    let mut plant = polled(OpcUaOptions::default())?;
+    outage_of_polls(&mut plant)?.dies()
+}
+
+#[test]
+fn a_polled_plc_that_stands_still_is_noticed_and_what_was_missed_is_a_gap() -> Result<()> {
+    let mut plant = polled(OpcUaOptions::default())?;
+    count(&mut plant, 1..=1)?;
+    plant.plc.pause()?;
+    silence_is_noticed(&plant.gateway, Instant::now())?;
+    plant.plc.go_on()?;
+    is_back(&plant.gateway, Instant::now())?;
+    assert_eq!(count(&mut plant, 2..=4)?, 1, "nobody looked meanwhile");
+    holds(&mut plant.plc, 0, 0).map(drop)
 }
 
 #[test]
