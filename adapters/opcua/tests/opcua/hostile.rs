@@ -183,6 +183,28 @@ async fn a_message_without_an_end_is_cut_off() {
     run.stop().await;
 }
 
+/// It is never silent, and would need half a minute for the message that it has begun.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_whose_message_trickles_in_is_lost_and_comes_back() {
+    let mut server = TestServer::started(Manner::default()).await;
+    let rogue = Rogue::before(server.port).await;
+    let folder = Folder::new();
+    let mut run = Run::new(&folder, &settings(rogue.port, ""), &addresses(1));
+    run.shows(0, 0).await;
+    rogue.plays(Trick::Trickle);
+    server.set(0, 1);
+    rogue.has_played(1).await;
+    let begun = Instant::now();
+    let is_lost = |notice: &Notice| matches!(notice, Notice::Offline { reason } if reason.see.as_deref() == Some("opcua-server-silent"));
+    run.notice("it is lost", is_lost).await;
+    // The look at the server begins within its keep-alive and has the time of a request; the rest is for a machine that is busy.
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    run.shows(0, 1).await;
+    server.set(0, 2);
+    run.shows(0, 2).await;
+    run.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_subscription_that_is_silent_while_its_server_answers_is_rebuilt() {
     let mut server = TestServer::started(Manner::default()).await;

@@ -27,6 +27,8 @@ pub enum Trick {
     Raw(Vec<u8>),
     /// The next one never ends.
     Endless,
+    /// The next one comes byte by byte, one every 200 ms.
+    Trickle,
     /// No answer of another kind arrives.
     Deaf(u16),
     /// An answer of another kind ends the connection.
@@ -263,6 +265,13 @@ impl Answers {
                 self.to.write_all(&sized(chunk)).await
             }
             Trick::Raw(bytes) => self.to.write_all(&bytes).await,
+            Trick::Trickle => {
+                for byte in chunk {
+                    self.to.write_all(&[byte]).await?;
+                    tokio::time::sleep(Duration::from_millis(200)).await;
+                }
+                Ok(())
+            }
             _ => {
                 let mut number = u32::from_le_bytes(chunk[16..20].try_into().unwrap());
                 chunk[3] = b'C';
