@@ -19,7 +19,7 @@ pub use reading::{Reading, RoundTrips};
 pub use settings::{RevisedTags, TagSettings};
 use source::SourceFamilies;
 pub use source::{Setting, SourceMetrics, Traffic, Words};
-pub use stations::{Attempt, Outlook, Station, StationState};
+pub use stations::{Attempt, Failure, Outlook, Station, StationState};
 
 /// All metric families, registered.
 #[derive(Clone)]

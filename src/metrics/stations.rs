@@ -76,11 +76,22 @@ pub struct Station {
     pub attempt: Option<Attempt>,
 }
 
+/// What an attempt failed with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// In the device's or the system's own words.
+    pub told: String,
+    /// The paragraph of the adapter's runbook about that.
+    pub see: Option<String>,
+}
+
 /// What an adapter says of its source beside numbers.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Outlook {
     /// When the source is tried again, where it is away.
     pub attempt: Option<Attempt>,
+    /// What the last attempt at it failed with, where it is away.
+    pub failure: Option<Failure>,
     /// When tags that it refuses are tried again, should there be any.
     pub retry: Option<Attempt>,
     /// Its stations, in the adapter's order.
@@ -145,9 +156,14 @@ impl SourceMetrics {
         }
     }
 
-    /// When the source is tried again, `None` where it is there.
-    pub fn attempt(&self, attempt: Option<Attempt>) {
-        self.board.lock().attempt = attempt;
+    /// When the source is tried again, and what it failed with last, with the paragraph of the adapter's runbook about that; `None` where it is there.
+    pub fn attempt(&self, attempt: Option<Attempt>, failure: Option<(&str, Option<&str>)>) {
+        let mut outlook = self.board.lock();
+        outlook.attempt = attempt;
+        outlook.failure = failure.map(|(told, see)| Failure {
+            told: told.to_owned(),
+            see: see.map(str::to_owned),
+        });
     }
 
     /// When tags that it refuses are tried again; `None` where that has no time of its own.

@@ -20,6 +20,12 @@ impl Reason {
             see: Some(Cow::Borrowed(see)),
         }
     }
+
+    /// Both, borrowed.
+    #[must_use]
+    pub fn words(&self) -> (&str, Option<&str>) {
+        (&self.told, self.see.as_deref())
+    }
 }
 
 impl From<&'static str> for Reason {

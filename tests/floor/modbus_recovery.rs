@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use floorgate_tests::{
-    Delivery, Framing, Gateway, Kafka, LibmodbusPeer, ModbusPeer, Patience, Reader, Record, Table, Wire,
-    until,
+    Authority, Delivery, Framing, Gateway, Kafka, LibmodbusPeer, ModbusPeer, Patience, Reader, Record, Table,
+    Wire, until,
 };
 
 use crate::counting::{compare, read_to};
@@ -169,6 +169,13 @@ impl<D: Device> Press<D> {
         waited.map_err(|error| error.context(format!("there were {last} in the end")))
     }
 
+    /// What it did unseen is one gap of each of its tags.
+    fn has_missed_once(&mut self) -> Result<()> {
+        let gaps = self.count(LAST_UNSEEN + 1..=LAST_UNSEEN + 2)?;
+        ensure!(gaps == 1, "what was missed is one gap, and not {gaps}");
+        self.told(&[("Idle", false), ("Execute", true)])
+    }
+
     /// Compares the states that were told, and those among them that came with a gap. That a state is unknown may be told between them.
     fn told(&self, expected: &[(&str, bool)]) -> Result<()> {
         let state = |record: &Record| {
@@ -196,7 +203,7 @@ fn connections(framing: Framing) -> usize {
     usize::from(framing != Framing::Udp)
 }
 
-const FRAMINGS: [Framing; 3] = [Framing::Tcp, Framing::Rtu, Framing::Udp];
+const FRAMINGS: [Framing; 4] = [Framing::Tcp, Framing::Rtu, Framing::Ascii, Framing::Udp];
 
 fn over(framing: Framing) -> Result<Press<ModbusPeer>> {
     let device = ModbusPeer::start(framing, &[1, 2])?;
@@ -212,11 +219,7 @@ fn a_modbus_device_that_is_killed_and_restarted_is_back_soon_on_one_connection()
         press.runs_unseen()?;
         press.device.resume()?;
         press.is_back(Instant::now(), connections(framing))?;
-        ensure!(
-            press.count(LAST_UNSEEN + 1..=LAST_UNSEEN + 2)? == 1,
-            "what was missed is one gap"
-        );
-        press.told(&[("Idle", false), ("Execute", true)])?;
+        press.has_missed_once()?;
     }
     Ok(())
 }
@@ -245,8 +248,7 @@ fn a_modbus_device_that_stands_still_is_back_soon_and_keeps_none_of_the_connecti
 #[test]
 fn a_libmodbus_device_that_stands_still_is_back_soon_over_tcp_and_on_a_serial_line() -> Result<()> {
     for (device, connections) in [(LibmodbusPeer::tcp()?, 1), (LibmodbusPeer::serial(1)?, 0)] {
-        let connect = device.connect().to_owned();
-        let mut press = Press::start(&connect, device)?;
+        let mut press = Press::start(&device.connect(), device)?;
         press.device.pause()?;
         press.is_lost()?;
         press.device.go_on()?;
@@ -255,6 +257,70 @@ fn a_libmodbus_device_that_stands_still_is_back_soon_over_tcp_and_on_a_serial_li
         press.told(&[("Idle", false), ("Idle", true)])?;
     }
     Ok(())
+}
+
+/// Of the serial line the adapter goes with the device, as when it is pulled out and put back.
+#[test]
+fn a_libmodbus_device_that_is_killed_and_restarted_is_back_soon_over_tcp_and_on_a_serial_line() -> Result<()>
+{
+    for (device, connections) in [(LibmodbusPeer::tcp()?, 1), (LibmodbusPeer::serial(1)?, 0)] {
+        let mut press = Press::start(&device.connect(), device)?;
+        press.device.kill();
+        press.is_lost()?;
+        press.runs_unseen()?;
+        press.device.resume()?;
+        press.is_back(Instant::now(), connections)?;
+        press.has_missed_once()?;
+    }
+    Ok(())
+}
+
+#[test]
+fn a_secured_device_whose_certificate_was_exchanged_is_back_soon_after_the_gateway_is_given_its_authority()
+-> Result<()> {
+    let (authority, renewed) = (authority()?, authority()?);
+    let device = ModbusPeer::secured(&authority, "plc", &[1, 2])?;
+    let files = [
+        ("ca_file", authority.certificate()),
+        ("certificate_file", authority.certificate_of("gateway")),
+        ("key_file", authority.key_of("gateway")),
+    ];
+    let files = files
+        .map(|(setting, file)| format!("{setting}: {}, ", file.display()))
+        .concat();
+    let connect = format!(
+        "tls://127.0.0.1:{}\n    tls: {{{files}server_name: plc.example}}",
+        device.port()
+    );
+    let mut press = Press::start(&connect, device)?;
+    press.device.kill();
+    // The device has a certificate of another authority, and takes the gateway's only from that.
+    for name in ["plc", "gateway"] {
+        std::fs::copy(renewed.certificate_of(name), authority.certificate_of(name))?;
+        std::fs::copy(renewed.key_of(name), authority.key_of(name))?;
+    }
+    let known = std::fs::read(authority.certificate())?;
+    std::fs::copy(renewed.certificate(), authority.certificate())?;
+    press.runs_unseen()?;
+    press.device.resume()?;
+    // What the gateway is given is what it had.
+    std::fs::write(authority.certificate(), known)?;
+    press.is_lost()?;
+    // What keeps it away now is said and shown, not that its connection was closed.
+    let process = press.gateway.process()?;
+    process.wait_for_output("see=\"modbus-device-not-accepted\"", Patience::Short)?;
+    until("the reason in the table", Patience::Long, || {
+        let table = press.gateway.command(&["sources"])?.output()?.stdout;
+        let is_shown = String::from_utf8_lossy(&table).contains("(see modbus-device-not-accepted)");
+        Ok(is_shown.then_some(()))
+    })?;
+    std::fs::copy(renewed.certificate(), authority.certificate())?;
+    press.is_back(Instant::now(), 1)?;
+    press.has_missed_once()
+}
+
+fn authority() -> Result<Authority> {
+    Authority::new(&["plc=plc.example", "gateway"])
 }
 
 #[test]

@@ -84,7 +84,7 @@ fn runs(press: &mut Press, mut set: impl FnMut(Table, u16, &[u16]) -> Result<()>
 fn a_libmodbus_device_is_read_over_tcp_and_on_a_serial_line() -> Result<()> {
     for mut plc in [LibmodbusPeer::tcp()?, LibmodbusPeer::serial(7)?] {
         plc.set_registers(Table::Holding, 100, &[4])?;
-        let mut press = Press::start(plc.connect(), "unit: 7")?;
+        let mut press = Press::start(&plc.connect(), "unit: 7")?;
         runs(&mut press, |table, address, values| {
             plc.set_registers(table, address, values)
         })?;

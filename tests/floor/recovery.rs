@@ -171,6 +171,15 @@ fn a_plc_with_another_certificate_is_let_in_as_soon_as_it_is_trusted() -> Result
         .gateway
         .process()?
         .wait_for_output("is not trusted", Patience::Long)?;
+    // What keeps it away now is shown, not that its connection was closed.
+    until("the reason in the table", Patience::Long, || {
+        let table = plant.gateway.command(&["sources"])?.output()?.stdout;
+        let table = String::from_utf8_lossy(&table).into_owned();
+        Ok(
+            (table.contains("is not trusted") && table.contains("(see opcua-server-not-trusted)"))
+                .then_some(()),
+        )
+    })?;
     assert_eq!(
         plant.plc.monitored_items()?,
         0,

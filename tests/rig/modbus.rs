@@ -1,6 +1,5 @@
-//! Modbus servers: pymodbus over everything that is no line, libmodbus over TCP and on a serial line.
+//! Modbus servers of pymodbus, over everything that is no line.
 
-use std::process::Command;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
@@ -8,11 +7,9 @@ use serde_json::{Value, json};
 
 use crate::authority::Authority;
 use crate::folder::Folder;
-use crate::installation::target;
 use crate::peer::Peer;
 use crate::ports::free_port;
-use crate::process::{Process, Signal};
-use crate::wait::{Patience, until};
+use crate::process::Signal;
 use crate::wire::Wire;
 
 /// How requests are framed, and what they go over.
@@ -68,7 +65,7 @@ pub enum Table {
 }
 
 impl Table {
-    const fn name(self) -> &'static str {
+    pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Coil => "coil",
             Self::Discrete => "discrete",
@@ -300,7 +297,7 @@ fn all_there(units: &[u8]) -> Vec<Value> {
 }
 
 /// The connections at a peer's port, as its operating system has them.
-fn sockets(peer: &Peer, port: u16) -> Result<usize> {
+pub(crate) fn sockets(peer: &Peer, port: u16) -> Result<usize> {
     let path = format!("/proc/{}/net/tcp", peer.id());
     let table = std::fs::read_to_string(&path).with_context(|| path.clone())?;
     let port = format!(":{port:04X}");
@@ -311,129 +308,4 @@ fn sockets(peer: &Peer, port: u16) -> Result<usize> {
         is_own && matches!(words.nth(1), Some("01" | "08"))
     };
     Ok(table.lines().filter(is_connection).count())
-}
-
-/// A libmodbus server of one unit with 2,000 of each table, all 0 at the start. It serves one connection at a time.
-#[derive(Debug)]
-pub struct LibmodbusPeer {
-    connect: String,
-    /// Of the server of Modbus TCP.
-    port: Option<u16>,
-    peer: Peer,
-    // Gone after the peer, and the folder after both.
-    _line: Option<Process>,
-    _folder: Folder,
-}
-
-impl LibmodbusPeer {
-    /// Starts a server of Modbus TCP.
-    pub fn tcp() -> Result<Self> {
-        let port = free_port()?;
-        let arguments = vec!["--port".to_owned(), port.to_string()];
-        Self::with(
-            Folder::new("libmodbus")?,
-            None,
-            arguments,
-            format!("tcp://127.0.0.1:{port}"),
-            Some(port),
-        )
-    }
-
-    /// Starts a slave of RTU on a serial line, which is a pair of terminals through socat.
-    pub fn serial(unit: u8) -> Result<Self> {
-        let folder = Folder::new("libmodbus")?;
-        let ends = ["slave", "master"].map(|end| folder.path().join(end));
-        let mut command = socat()?;
-        for end in &ends {
-            command.arg(format!("pty,raw,echo=0,link={}", end.display()));
-        }
-        let line = Process::start("socat", &command, &folder.path().join("socat.log"))?;
-        until("a serial line", Patience::Short, || {
-            Ok(ends.iter().all(|end| end.exists()).then_some(()))
-        })?;
-        let [slave, master] = ends.map(|end| end.display().to_string());
-        let arguments = ["--terminal", &slave, "--unit", &unit.to_string()].map(str::to_owned);
-        let connect = format!("rtu://{master}");
-        Self::with(folder, Some(line), arguments.to_vec(), connect, None)
-    }
-
-    fn with(
-        folder: Folder,
-        line: Option<Process>,
-        mut arguments: Vec<String>,
-        connect: String,
-        port: Option<u16>,
-    ) -> Result<Self> {
-        let libraries = target()?.join("test/debian").display().to_string();
-        arguments.extend(["--libraries".to_owned(), libraries]);
-        let peer = Peer::start(
-            "libmodbus_server.py",
-            &arguments,
-            &folder.path().join("libmodbus.log"),
-        )?;
-        Ok(Self {
-            connect,
-            port,
-            peer,
-            _line: line,
-            _folder: folder,
-        })
-    }
-
-    /// The setting `connect` of a source that reads it.
-    #[must_use]
-    pub fn connect(&self) -> &str {
-        &self.connect
-    }
-
-    /// Sets registers from an address on.
-    pub fn set_registers(&mut self, table: Table, address: u16, values: &[u16]) -> Result<()> {
-        let name = table.name();
-        let request = json!({"op": "set", "table": name, "address": address, "values": values});
-        self.peer.ask(&request).map(drop)
-    }
-
-    /// Sets coils or discrete inputs from an address on.
-    pub fn set_bits(&mut self, table: Table, address: u16, values: &[bool]) -> Result<()> {
-        let values: Vec<u16> = values.iter().map(|value| u16::from(*value)).collect();
-        self.set_registers(table, address, &values)
-    }
-
-    /// Lets it stand still (SIGSTOP).
-    pub fn pause(&self) -> Result<()> {
-        self.peer.signal(Signal::Stop)
-    }
-
-    /// Lets it go on after `pause`.
-    pub fn go_on(&self) -> Result<()> {
-        self.peer.signal(Signal::Continue)
-    }
-
-    /// How many connections its operating system has; none on a serial line.
-    pub fn sockets(&self) -> Result<usize> {
-        self.port.map_or(Ok(0), |port| sockets(&self.peer, port))
-    }
-
-    /// How many requests it got since the start.
-    pub fn requests(&mut self) -> Result<u64> {
-        self.peer.ask(&json!({"op": "count"}))?["requests"]
-            .as_u64()
-            .context("no count of requests")
-    }
-}
-
-/// The system's socat, or the one that `tests/setup` fetched with the libraries that it needs.
-fn socat() -> Result<Command> {
-    let debian = target()?.join("test/debian/usr");
-    let fetched = debian.join("bin/socat");
-    if !fetched.exists() {
-        return Ok(Command::new("socat"));
-    }
-    let folders = std::fs::read_dir(debian.join("lib"))?;
-    let folders = folders
-        .map(|folder| Ok(folder?.path()))
-        .collect::<Result<Vec<_>>>()?;
-    let mut command = Command::new(fetched);
-    command.env("LD_LIBRARY_PATH", std::env::join_paths(folders)?);
-    Ok(command)
 }

@@ -63,7 +63,7 @@ impl Driver<'_> {
             match event {
                 Ok(SessionPollResult::Reconnected(mode)) => {
                     self.cutter.opened();
-                    self.metrics.attempt(None);
+                    self.metrics.attempt(None, None);
                     self.metrics.connects.inc();
                     connected_since = Instant::now();
                     let resumed = matches!(mode, SessionConnectMode::ReactivatedSession(_));
@@ -115,7 +115,8 @@ impl Driver<'_> {
                         return told;
                     }
                     let pause = pauses.next().unwrap_or(plan.settings.reconnect_limit.get());
-                    self.metrics.attempt(Some(Attempt::after(pause)));
+                    self.metrics
+                        .attempt(Some(Attempt::after(pause)), Some(told.words()));
                     tracing::warn!(
                         source = plan.name,
                         see = told.see,

@@ -173,6 +173,9 @@ impl Connected<'_> {
         let as_before =
             |(value, before): &(Option<Variant>, StatusCode)| *before == status && *value == data.value;
         if last.as_ref().is_some_and(as_before) {
+            if status.is_good() {
+                self.outlet.metrics.confirm();
+            }
             return;
         }
         *last = Some((data.value.clone(), status));

@@ -45,6 +45,11 @@ impl Reason {
         Self { told, see }
     }
 
+    /// Both, as they are shown beside the next attempt.
+    pub fn words(&self) -> (&str, Option<&str>) {
+        (&self.told, Some(self.see))
+    }
+
     /// A request failed that the connection cannot do without.
     pub fn failed(what: &str, error: &Error) -> Self {
         Self::new(failed(what, error), see(error.status()))

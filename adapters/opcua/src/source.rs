@@ -156,7 +156,9 @@ async fn run(plan: Arc<Plan>, mut outlet: Outlet, mut state: State) {
         } else {
             pauses.next().unwrap_or(plan.settings.reconnect_limit.get())
         };
-        outlet.metrics.attempt(Some(Attempt::after(pause)));
+        outlet
+            .metrics
+            .attempt(Some(Attempt::after(pause)), Some(reason.words()));
         tracing::warn!(
             source = plan.name,
             see = reason.see,

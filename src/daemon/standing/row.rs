@@ -18,7 +18,7 @@ pub struct SourceRow {
     /// `connecting`, `online`, `stale`, `offline`; `late` is one that is online and of which no good value came for its `late_after_s`.
     pub state: String,
     pub since: String,
-    /// Why, in the device's or the system's own words.
+    /// Why, in the device's or the system's own words; of one that is away what it was lost for, and what the last attempt failed with once there was one.
     pub reason: Option<String>,
     /// The paragraph of the runbook about that.
     pub see: Option<String>,

@@ -209,9 +209,13 @@ impl Row {
         let late_after = configured.late_after.unwrap_or_default();
         let time = |time: Option<Timestamp>| time.map(|time| time.to_string());
         let outlook = metrics.outlook();
-        let attempt = outlook
-            .attempt
-            .filter(|_| matches!(stands.state, State::Connecting | State::Offline));
+        let is_away = matches!(stands.state, State::Connecting | State::Offline);
+        let attempt = outlook.attempt.filter(|_| is_away);
+        // What keeps it away now need not be what it was lost for.
+        let failure = outlook.failure.filter(|_| is_away).map(|failure| Reason {
+            told: failure.told.into(),
+            see: failure.see.map(Into::into),
+        });
         let failed_tags = metrics.failed_tags.get();
         let retry = outlook
             .retry
@@ -220,7 +224,7 @@ impl Row {
             let reason = format!("no good value of any tag for {late_after:?} and longer");
             Some(Reason::new(reason, "gateway-source-late"))
         } else {
-            stands.reason.clone()
+            failure.or_else(|| stands.reason.clone())
         };
         let (reason, see) = reason.map(in_words).unzip();
         SourceRow {

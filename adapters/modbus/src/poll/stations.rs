@@ -44,7 +44,7 @@ impl Poller {
         if self.units[place].shown == shown {
             return;
         }
-        let error = error.map(|reason| (&*reason.told, reason.see.as_deref()));
+        let error = error.map(Reason::words);
         self.context
             .metrics
             .station(&name(unit), state, error, next.map(attempt));
@@ -57,11 +57,13 @@ impl Poller {
         for unit in units {
             self.show(unit);
         }
-        let next = (self.presence != Presence::Online).then(|| {
-            let next = self.polled().filter_map(|unit| self.next_try(unit));
-            next.min_by_key(|(at, _)| *at)
-        });
-        self.context.metrics.attempt(next.flatten().map(attempt));
+        let is_away = self.presence != Presence::Online;
+        let next = self.polled().filter_map(|unit| self.next_try(unit));
+        let next = next.min_by_key(|(at, _)| *at).filter(|_| is_away);
+        let failure = self.loss.as_ref().filter(|_| is_away);
+        self.context
+            .metrics
+            .attempt(next.map(attempt), failure.map(Reason::words));
     }
 
     fn stands<'a>(&'a self, unit: &'a Unit) -> Standing<'a> {

@@ -135,9 +135,17 @@ impl Poller {
         }
     }
 
-    /// Says once that the source is lost.
+    /// Says once that the source is lost, and in the log where something else keeps it away then.
     pub(super) async fn lose(&mut self, reason: Reason) -> Result<(), Closed> {
         if self.presence == Presence::Offline {
+            if self.loss.as_ref().is_none_or(|loss| loss.see != reason.see) {
+                warn!(
+                    source = self.context.name,
+                    see = reason.see.as_deref(),
+                    "the source stays offline: {reason}"
+                );
+            }
+            self.loss = Some(reason);
             return Ok(());
         }
         warn!(
