@@ -224,6 +224,32 @@ fn only_the_registry_names_the_adapters() -> Result<()> {
 }
 
 #[test]
+fn each_adapter_is_held_to_the_promises() -> Result<()> {
+    let mut held = 0;
+    for folder in adapter_folders()? {
+        let tests = rust_files(&format!("adapters/{folder}/tests"))?;
+        let asks = tests.iter().any(|file| file.text.contains("conformance_tests!("));
+        assert!(asks, "adapters/{folder} runs the kit of promises in its tests");
+        held += 1;
+    }
+    assert!(held >= 3, "{held} adapters");
+    Ok(())
+}
+
+/// The folders of the adapters; `api` is what they are made of.
+fn adapter_folders() -> Result<Vec<String>> {
+    let mut folders = Vec::new();
+    for entry in fs::read_dir(repository().join("adapters"))? {
+        let entry = entry?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if entry.path().join("Cargo.toml").exists() && name != "api" {
+            folders.push(name);
+        }
+    }
+    Ok(folders)
+}
+
+#[test]
 fn the_page_names_each_thread_and_all_that_the_core_does() -> Result<()> {
     let page = fs::read_to_string(repository().join("ARCHITECTURE.md"))?;
     let section = |head: &str, end: &str| -> Result<&str> {

@@ -16,17 +16,17 @@ struct PlantRig {
     /// Where it can be made to stand still.
     proxy: Proxy,
     folder: Folder,
-    /// How it is read.
+    /// How it is read, as settings.
     mode: &'static str,
 }
 
 impl PlantRig {
     async fn subscribed() -> Self {
-        Self::read_as("subscribe").await
+        Self::read_as("mode: subscribe").await
     }
 
     async fn polled() -> Self {
-        Self::read_as("poll").await
+        Self::read_as("mode: poll\npoll_interval: 10ms").await
     }
 
     async fn read_as(mode: &'static str) -> Self {
@@ -56,7 +56,7 @@ impl Rig for PlantRig {
     }
 
     fn settings(&self) -> String {
-        let more = format!("mode: {}\nqueue_size: {QUEUE}\npoll_interval: 10ms\n", self.mode);
+        let more = format!("{}\nqueue_size: {QUEUE}\n", self.mode);
         settings(self.proxy.port, &more)
     }
 

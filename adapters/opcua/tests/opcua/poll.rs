@@ -1,6 +1,6 @@
 //! Reading in place of subscriptions.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use floorgate_adapter_api::{Notice, Value};
 use opcua::types::{DataValue, DateTime, StatusCode};
@@ -31,6 +31,26 @@ async fn polling_reads_the_same_values() {
         .filter(|s| matches!(s, Seen::Sample(s) if s.tag.0 == 3))
         .count();
     assert_eq!(refusals, 1, "a refusal is said once");
+    run.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_as_it_was_is_confirmed_and_not_told_again() {
+    let mut server = TestServer::started(Manner::default()).await;
+    let folder = Folder::new();
+    let polls = settings(server.port, "mode: poll\npoll_interval: 20ms\n");
+    let mut run = Run::new(&folder, &polls, &addresses(3));
+    run.shows(2, 0).await;
+    let confirmed = |run: &Run| run.metrics.reading().confirmed;
+    let (before, deadline) = (confirmed(&run), Instant::now() + Duration::from_secs(20));
+    while confirmed(&run) < before + 9 {
+        assert!(Instant::now() < deadline, "a source that answers is not late");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    server.set(1, 17);
+    run.shows(1, 17).await;
+    let samples = run.log().iter().filter(|seen| matches!(seen, Seen::Sample(_)));
+    assert_eq!(samples.count(), 4, "three at first, and one that changed");
     run.stop().await;
 }
 
