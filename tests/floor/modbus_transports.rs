@@ -203,3 +203,31 @@ fn a_second_address_takes_over() -> Result<()> {
     assert!(status.success(), "{status}");
     Ok(())
 }
+
+/// The library answers for a queue of its own with four values.
+#[test]
+fn a_queue_is_read_over_each_framing() -> Result<()> {
+    for framing in [Framing::Tcp, Framing::Rtu, Framing::Ascii, Framing::Udp] {
+        let plc = ModbusPeer::start(framing, &[1])?;
+        let connect = format!("{}://{}", framing.scheme(), plc.address());
+        let site = unique_site();
+        let mapping = format!(
+            "mapping: press\nsource: plc\nequipment: acme/{site}/forming/line1/press\ntags:\n  queue: {{fifo: 1200}}\n\
+             events:\n  - {{type: QueueChanged, trigger: queue, data: {{queue: queue}}}}\n"
+        );
+        let settings = settings(
+            &site,
+            &Kafka::shared()?.bootstrap(),
+            &format!("adapter: modbus\n    connect: {connect}"),
+        );
+        let mut gateway = Gateway::new(&settings, &[("press.yaml", &mapping)])?;
+        gateway.start()?;
+        until("the queue", Patience::Long, || {
+            let output = gateway.command(&["tags", "--json"])?.output()?.stdout;
+            let text = String::from_utf8_lossy(&output).into_owned();
+            Ok(text.contains("\"value\":[0,1,2,3]").then_some(()))
+        })
+        .with_context(|| format!("{framing:?}"))?;
+    }
+    Ok(())
+}
