@@ -7,6 +7,7 @@ mod stations;
 mod telling;
 mod trial;
 
+use std::borrow::Cow;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
@@ -70,8 +71,10 @@ struct Poller {
     units: Vec<Unit>,
     trials: Trials,
     presence: Presence,
-    /// Why the source was lost last.
+    /// What the source was lost for, or could not be reached for last.
     loss: Option<Reason>,
+    /// The paragraphs of what was logged of that since it was there.
+    said: Vec<Option<Cow<'static, str>>>,
     /// What was done last was a request of the gateway.
     has_answered: bool,
     /// Why changes may have been missed before the next batch.
@@ -125,6 +128,7 @@ impl Poller {
             trials: Trials::default(),
             presence: Presence::Unknown,
             loss: None,
+            said: Vec::new(),
             has_answered: false,
             gap: None,
             context,

@@ -93,6 +93,7 @@ impl Poller {
             }
             self.trials.forget();
             self.presence = Presence::Online;
+            self.said.clear();
             self.context.metrics.up.set(1);
             self.gap = None;
             notices.push(Notice::Online(Continuity::New));
@@ -135,10 +136,14 @@ impl Poller {
         }
     }
 
-    /// Says once that the source is lost, and in the log where something else keeps it away then.
+    /// Says once that the source is lost, and in the log what else keeps it away then, each kind of it once.
     pub(super) async fn lose(&mut self, reason: Reason) -> Result<(), Closed> {
+        let is_new = !self.said.contains(&reason.see);
+        if is_new {
+            self.said.push(reason.see.clone());
+        }
         if self.presence == Presence::Offline {
-            if self.loss.as_ref().is_none_or(|loss| loss.see != reason.see) {
+            if is_new {
                 warn!(
                     source = self.context.name,
                     see = reason.see.as_deref(),

@@ -203,6 +203,16 @@ async fn a_source_that_is_only_asked_has_no_stations_and_no_attempts() {
     run.ask(&[0]);
     assert!(run.answer().await.answer.result.is_err());
     run.until("it is lost", Seen::is_offline).await;
-    assert_eq!(run.metrics.outlook(), Outlook::default());
+    let outlook = run.metrics.outlook();
+    let failure = outlook
+        .failure
+        .as_ref()
+        .and_then(|failure| failure.see.as_deref());
+    assert_eq!(failure, Some("modbus-no-answer"));
+    let no_more = Outlook {
+        failure: None,
+        ..outlook
+    };
+    assert_eq!(no_more, Outlook::default());
     run.stop("while it is away").await;
 }
