@@ -9,8 +9,8 @@ const OWN: [&str; 2] = ["adapter", "late_after"];
 
 /// What `late_after` means, for the reference.
 pub(crate) const LATE_AFTER: &str = "The source is late when no good value of any of its tags came for this long, such as `10m`, counted from the \
-    start where none ever did: the log, `floorgate sources` and `floorgate_source_late` say so. Nothing else changes. Over Modbus each \
-    poll that is answered brings values; over OPC UA they come when they change: choose it longer than the plant stands still.";
+    start where none ever did: the log, `floorgate sources` and `floorgate_source_late` say so. Nothing else changes. Where tags are \
+    polled (Modbus, OPC UA with `mode: poll`) each poll that is answered counts; where they are subscribed values come when they change: choose it longer than the plant stands still.";
 
 /// The settings that are the adapter's.
 pub(crate) fn of_adapter(source: &Node) -> Node {

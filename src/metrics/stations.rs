@@ -85,6 +85,15 @@ pub struct Failure {
     pub see: Option<String>,
 }
 
+impl Failure {
+    fn new((told, see): (&str, Option<&str>)) -> Self {
+        Self {
+            told: told.to_owned(),
+            see: see.map(str::to_owned),
+        }
+    }
+}
+
 /// What an adapter says of its source beside numbers.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Outlook {
@@ -160,10 +169,12 @@ impl SourceMetrics {
     pub fn attempt(&self, attempt: Option<Attempt>, failure: Option<(&str, Option<&str>)>) {
         let mut outlook = self.board.lock();
         outlook.attempt = attempt;
-        outlook.failure = failure.map(|(told, see)| Failure {
-            told: told.to_owned(),
-            see: see.map(str::to_owned),
-        });
+        outlook.failure = failure.map(Failure::new);
+    }
+
+    /// What an attempt failed with, where it is not known when the next one is made.
+    pub fn failed(&self, failure: (&str, Option<&str>)) {
+        self.board.lock().failure = Some(Failure::new(failure));
     }
 
     /// When tags that it refuses are tried again; `None` where that has no time of its own.

@@ -228,7 +228,9 @@ fn each_adapter_is_held_to_the_promises() -> Result<()> {
     let mut held = 0;
     for folder in adapter_folders()? {
         let tests = rust_files(&format!("adapters/{folder}/tests"))?;
-        let asks = tests.iter().any(|file| file.text.contains("conformance_tests!("));
+        let mut lines = tests.iter().flat_map(|file| file.text.lines());
+        let asks =
+            lines.any(|line| line.contains("conformance_tests!(") && !line.trim_start().starts_with("//"));
         assert!(asks, "adapters/{folder} runs the kit of promises in its tests");
         held += 1;
     }

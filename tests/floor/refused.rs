@@ -207,3 +207,39 @@ fn a_namespace_that_comes_later_is_found_where_it_is_subscribed_and_where_it_is_
     assert_eq!(late, 2, "{values:?}");
     Ok(())
 }
+
+/// The first request is too large, and the tag whose node is not even asked for is told all the same.
+#[test]
+fn a_missing_namespace_is_told_beside_a_request_that_was_too_large() -> Result<()> {
+    let (site, bootstrap) = (unique_site(), Kafka::shared()?.bootstrap());
+    let mut plc = OpcUaPeer::start(OpcUaOptions::default())?;
+    for number in 0..20 {
+        plc.add(&node(number), "Double", f64::from(number))?;
+    }
+    plc.limit_requests(10)?;
+    let source = format!(
+        "adapter: opcua\n    endpoint: {}\n    {NO_SECURITY}\n    mode: poll",
+        plc.url()
+    );
+    let instances: Vec<String> = (0..20).map(|number| format!("{{n: {number}}}")).collect();
+    let mapping = format!(
+        "mapping: hall\nfor_each: [{}]\nsource: plc\nequipment: acme/{site}/hall/cell/m{{n}}\ntags:\n  \
+         value: {{node: \"nsu={};s=N{{n}}\", unit: CEL}}\nevents:\n  - {{type: MeasurementRecorded, trigger: value}}\n",
+        instances.join(", "),
+        OpcUaPeer::NAMESPACE
+    );
+    let missing = format!(
+        "mapping: absent\nsource: plc\nequipment: acme/{site}/hall/cell/absent\ntags:\n  \
+         value: {{node: \"nsu=urn:absent;s=Level\", unit: CEL}}\nevents:\n  - {{type: MeasurementRecorded, trigger: value}}\n"
+    );
+    let mappings = [("absent.yaml", &*missing), ("hall.yaml", &*mapping)];
+    let mut gateway = Gateway::new(&settings(&site, &bootstrap, &source), &mappings)?;
+    let mut reader = Reader::new(&bootstrap, &topic(&site, "measurement"))?;
+    gateway.start()?;
+    let records = reader.at_least(21, Patience::Long)?;
+    let good = |record: &Record| record.json().is_ok_and(|data| data["quality"]["class"] == "good");
+    assert_eq!(records.iter().filter(|record| good(record)).count(), 20);
+    let bad = BTreeMap::from([("absent/value".to_owned(), UNKNOWN.to_owned())]);
+    assert_eq!(bad_tags(&gateway)?, bad);
+    Ok(())
+}

@@ -63,7 +63,6 @@ impl Driver<'_> {
             match event {
                 Ok(SessionPollResult::Reconnected(mode)) => {
                     self.cutter.opened();
-                    self.metrics.attempt(None, None);
                     self.metrics.connects.inc();
                     connected_since = Instant::now();
                     let resumed = matches!(mode, SessionConnectMode::ReactivatedSession(_));

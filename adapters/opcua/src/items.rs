@@ -378,16 +378,17 @@ impl Connected<'_> {
         self.report_revisions();
     }
 
-    /// Says how many are refused of which none was named.
-    pub fn warn_of_more(&self, refused: usize) {
-        if refused > MOST_NAMED {
+    /// Says of how many that are refused none was named, if there are any. Whether it did.
+    pub fn warn_of_more(&self, refused: usize) -> bool {
+        let more = refused.saturating_sub(MOST_NAMED);
+        if more > 0 {
             tracing::warn!(
                 source = self.plan.name,
                 see = "opcua-node-refused",
-                "the server refuses {} more tags",
-                refused - MOST_NAMED
+                "the server refuses {more} more tags"
             );
         }
+        more > 0
     }
 }
 

@@ -88,6 +88,7 @@ impl Outlet {
     /// Says that the source is connected.
     pub async fn online(&mut self, continuity: Continuity, reach: Reach) -> Result<(), Halt> {
         self.notice(Notice::Online(continuity)).await?;
+        self.metrics.attempt(None, None);
         self.offline = false;
         self.reach.send_replace(reach);
         Ok(())
@@ -109,11 +110,12 @@ impl Outlet {
         .await
     }
 
-    /// Says that the source is lost, once for each loss.
+    /// Says that the source is lost, once for each loss; what else keeps it away then is shown beside the next attempt.
     pub async fn offline(&mut self, reason: Reason) -> Result<(), Halt> {
         self.metrics.up.set(0);
         self.reach.send_replace(Reach::Away(reason.told.clone()));
         if self.offline {
+            self.metrics.failed(reason.words());
             return Ok(());
         }
         let reason = reason.into();

@@ -6,6 +6,7 @@ use floorgate_adapter_api::{GapScope, Notice, Quality, Reason, Sample};
 use opcua::types::{DataValue, ReadValueId, StatusCode, TimestampsToReturn, Variant};
 
 use crate::item::Item;
+use crate::items::is_too_large;
 use crate::outlet::Halt;
 use crate::publish::{Connected, is_lost};
 use crate::server::read;
@@ -15,8 +16,10 @@ struct Told {
     /// Of each item the value and the status that were handed on last: what is as it was is not told with every poll, no more than a subscription
     /// would (OPC 10000-4 §7.10, `STATUS_VALUE`).
     last: Vec<Option<(Option<Variant>, StatusCode)>>,
-    /// How many items this poll was the first to find refused.
+    /// How many items were found refused in a time in which the first of them are named.
     refused: usize,
+    /// That there are more was said.
+    is_full: bool,
 }
 
 impl Connected<'_> {
@@ -37,6 +40,7 @@ impl Connected<'_> {
         let mut told = Told {
             last: vec![None; self.plan.items().len()],
             refused: 0,
+            is_full: false,
         };
         let mut was_slow = false;
         let retry = self.plan.settings.retry_refused_nodes.get();
@@ -48,15 +52,11 @@ impl Connected<'_> {
                 lost = self.link.lost() => return Err(Halt::Lost(lost)),
                 _ = ticks.tick() => {}
             }
-            let is_missing = |item: &Item| item.node_id(&self.facts.namespaces).is_none();
             if looked.elapsed() > retry {
-                if self.plan.items().iter().any(is_missing) {
-                    self.read_facts().await?;
-                }
+                self.look_again(&mut told).await?;
                 looked = Instant::now();
             }
             let begun = Instant::now();
-            told.refused = 0;
             let mut batch = self.facts.nodes_per_read;
             let mut from = 0;
             while from < self.plan.items().len() {
@@ -77,7 +77,8 @@ impl Connected<'_> {
                     self.facts.nodes_per_read = batch;
                 }
             }
-            self.warn_of_more(told.refused);
+            // Nodes that come and go are not said with each poll.
+            told.is_full = told.is_full || self.warn_of_more(told.refused);
             self.count_refused();
             // They are read with all others.
             self.outlet.metrics.retry(None);
@@ -92,6 +93,16 @@ impl Connected<'_> {
             }
             was_slow = is_slow;
         }
+    }
+
+    /// Asks for the server's namespaces anew where a tag's is missing. Refused tags are named again from then on.
+    async fn look_again(&mut self, told: &mut Told) -> Result<(), Halt> {
+        (told.refused, told.is_full) = (0, false);
+        let is_missing = |item: &Item| item.node_id(&self.facts.namespaces).is_none();
+        if self.plan.items().iter().any(is_missing) {
+            self.read_facts().await?;
+        }
+        Ok(())
     }
 
     /// Hands samples on. While the gateway has no room nothing is read, and what happens meanwhile may be missed.
@@ -121,47 +132,64 @@ impl Connected<'_> {
         let mut nodes = Vec::with_capacity(until - from);
         let mut asked = Vec::with_capacity(until - from);
         let mut samples = Vec::with_capacity(until - from);
+        let mut missing: Vec<u32> = Vec::new();
         for place in from..until {
             let number = u32::try_from(place).unwrap_or(u32::MAX);
             if let Some(node) = self.plan.items()[place].node_id(&self.facts.namespaces) {
                 nodes.push(ReadValueId::new_value(node));
                 asked.push(number);
             } else {
-                let missing = DataValue {
-                    status: Some(StatusCode::BadNodeIdUnknown),
-                    ..DataValue::null()
-                };
-                self.take_over(number, missing, told, &mut samples);
+                missing.push(number);
             }
         }
-        if nodes.is_empty() {
-            return Ok(Some(samples));
-        }
-        let begun = Instant::now();
-        self.outlet.metrics.requests.inc();
-        let timeout = self.plan.settings.request_timeout.get();
-        let values = match read(self.session, nodes, TimestampsToReturn::Both, timeout).await {
-            Ok(values) => values,
-            Err(error) if crate::items::is_too_large(error.status()) && until - from > 1 => return Ok(None),
-            Err(error) => {
-                if !is_lost(error.status()) {
-                    tracing::debug!("reading failed: {error}");
-                }
-                return Err(self.lost_with("reading", &error));
+        let values = if nodes.is_empty() {
+            Vec::new()
+        } else {
+            match self.read_nodes(nodes, until - from > 1).await? {
+                Some(values) => values,
+                None => return Ok(None),
             }
         };
-        self.outlet
-            .metrics
-            .request_seconds
-            .observe(begun.elapsed().as_secs_f64());
         let read = values.iter().filter_map(|value| value.value.as_ref());
         if self.state.types.lack(read) {
             self.ask_types().await?;
+        }
+        for number in missing {
+            let data = DataValue {
+                status: Some(StatusCode::BadNodeIdUnknown),
+                ..DataValue::null()
+            };
+            self.take_over(number, data, told, &mut samples);
         }
         for (number, value) in asked.into_iter().zip(values) {
             self.take_over(number, value, told, &mut samples);
         }
         Ok(Some(samples))
+    }
+
+    /// One request; `None` where it was too large and is divisible.
+    async fn read_nodes(
+        &mut self,
+        nodes: Vec<ReadValueId>,
+        divisible: bool,
+    ) -> Result<Option<Vec<DataValue>>, Halt> {
+        let begun = Instant::now();
+        self.outlet.metrics.requests.inc();
+        let timeout = self.plan.settings.request_timeout.get();
+        match read(self.session, nodes, TimestampsToReturn::Both, timeout).await {
+            Ok(values) => {
+                let seconds = begun.elapsed().as_secs_f64();
+                self.outlet.metrics.request_seconds.observe(seconds);
+                Ok(Some(values))
+            }
+            Err(error) if is_too_large(error.status()) && divisible => Ok(None),
+            Err(error) => {
+                if !is_lost(error.status()) {
+                    tracing::debug!("reading failed: {error}");
+                }
+                Err(self.lost_with("reading", &error))
+            }
+        }
     }
 
     fn take_over(&mut self, place: u32, data: DataValue, told: &mut Told, samples: &mut Vec<Sample>) {
@@ -182,7 +210,7 @@ impl Connected<'_> {
         let before = samples.len();
         self.tell(place, data, samples);
         for sample in &mut samples[before..] {
-            if sample.quality == Quality::BAD_DECODING_ERROR {
+            if sample.quality == Quality::BAD_DECODING_ERROR && !status.is_bad() {
                 // Its type may be known at the next poll.
                 *last = None;
             }

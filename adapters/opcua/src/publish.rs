@@ -309,11 +309,22 @@ impl Connected<'_> {
 
     /// Asks for the server's namespaces anew: a node that was missing may have come with one of its own.
     pub async fn read_facts(&mut self) -> Result<(), Halt> {
-        match Facts::read(self.session, self.plan).await {
-            Ok(facts) => self.facts = facts,
-            Err(error) => return Err(self.lost_with("reading the namespaces", &error)),
+        let read = tokio::select! {
+            biased;
+            () = self.outlet.stop.cancelled() => return Err(Halt::Stop),
+            lost = self.link.lost() => return Err(Halt::Lost(lost)),
+            read = Facts::read(self.session, self.plan) => read,
+        };
+        let facts = read.map_err(|error| self.lost_with("reading the namespaces", &error))?;
+        if !facts.uris.is_empty() {
+            // How many nodes it takes may have been found out meanwhile. One that does not tell its namespaces now still has those that are known.
+            let nodes_per_read = facts.nodes_per_read.min(self.facts.nodes_per_read);
+            self.facts = Facts {
+                nodes_per_read,
+                ..facts
+            };
+            self.outlet.reach.send_replace(self.reach());
         }
-        self.outlet.reach.send_replace(self.reach());
         Ok(())
     }
 

@@ -38,7 +38,7 @@ as well as the buckets of floorgate_source_request_seconds tell it; of an OPC UA
 the server (`keep_alive`), since an answer with values waits for values. IN and OUT are bytes on the source's connections. \
 `-` is what is not known. Below a source with several units on its line are those that are not online, with their own \
 reasons. REASON says of a source that is online what its server says of itself where it is not well, what is slower \
-or smaller than the source's settings say, when refused tags are tried again, and why changes may have been missed last. \
+or smaller than the source's settings say, whether tags are refused and when they are tried again, and why changes may have been missed last. \
 `(see NAME)` after one of these: `floorgate runbook NAME` says what to do. What is late is said by `late_after` in the settings and in mappings.";
 
 /// How often it is asked when it is watched.
@@ -295,6 +295,7 @@ fn words(row: &SourceRow, now: Timestamp) -> String {
             Some(left) => format!("refused tags are tried again in {left}"),
             None => "refused tags are tried again now".to_owned(),
         });
+    let refused = retry.or_else(|| (row.failed_tags > 0).then(|| "tags are refused".to_owned()));
     let gap = row.last_gap.as_ref();
     let gap = gap.map(|gap| format!("gap: {}", hinted(&gap.reason, gap.see.as_deref())));
     [
@@ -303,7 +304,7 @@ fn words(row: &SourceRow, now: Timestamp) -> String {
             row.server.as_ref().map(unwell).unwrap_or_default(),
         ),
         found(Finding::LessThanAsked, revised(row)),
-        found(Finding::RefusedTags, retry.into_iter().collect()),
+        found(Finding::RefusedTags, refused.into_iter().collect()),
         gap,
     ]
     .into_iter()

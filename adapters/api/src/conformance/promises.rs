@@ -305,11 +305,17 @@ pub async fn refused_tag_is_bad_alone<R: Rig>(rig: &mut R) {
     assert_eq!(refusals[0].value, None, "a refused tag has no value");
     let reason = rig.adapter().reason(refusals[0].quality);
     assert_told(&*rig.adapter(), reason.as_ref(), "a refusal");
+    let adapter = rig.adapter();
     assert_leads(
-        &*rig.adapter(),
-        rig.adapter().see(Finding::RefusedTags),
+        &*adapter,
+        adapter.see(Finding::RefusedTags),
         "that tags are refused",
     );
+    for finding in [Finding::NotHealthy, Finding::LessThanAsked] {
+        if let Some(see) = adapter.see(finding) {
+            assert_leads(&*adapter, Some(see), "what is said of a source that is online");
+        }
+    }
     for tag in 0..R::TAGS {
         let wrong = seen
             .iter()
