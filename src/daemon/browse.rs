@@ -118,7 +118,7 @@ pub fn browse(arguments: &BrowseArgs) -> anyhow::Result<()> {
         .context("cannot start the runtime")?;
     let browsed = runtime.block_on(watched(&look));
     runtime.shutdown_background();
-    let browsed = browsed.map_err(|error| target::with_way_out(error, &target))?;
+    let browsed = browsed.map_err(|error| target::with_way_out(&error, &target))?;
     let source = arguments
         .source_name
         .as_ref()

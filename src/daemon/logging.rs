@@ -3,6 +3,7 @@
 use std::io::IsTerminal;
 
 use clap::ValueEnum;
+use tracing::level_filters::LevelFilter;
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::format::{FormatEvent, FormatFields, Writer};
@@ -34,16 +35,9 @@ pub enum Audience {
 
 /// Starts logging to standard error. `FLOORGATE_LOG` filters by level and module (`info`, `floorgate=debug`).
 pub fn start(format: LogFormat) -> Audience {
-    let filter = EnvFilter::builder()
-        .with_default_directive(tracing::level_filters::LevelFilter::INFO.into())
-        .with_env_var("FLOORGATE_LOG")
-        .from_env_lossy()
-        // The client library reports each lost connection at several levels; the adapter says it once.
-        .add_directive(quiet("opcua_client=off"))
-        .add_directive(quiet("opcua_core=off"))
-        .add_directive(quiet("opcua_crypto=error"));
+    let wanted = std::env::var("FLOORGATE_LOG").unwrap_or_default();
     let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
+        .with_env_filter(filter(&wanted))
         .with_writer(std::io::stderr);
     let format = match format {
         LogFormat::Auto if std::env::var_os("JOURNAL_STREAM").is_some() => LogFormat::Journal,
@@ -63,10 +57,19 @@ pub fn start(format: LogFormat) -> Audience {
     Audience::Machines
 }
 
-fn quiet(directive: &str) -> tracing_subscriber::filter::Directive {
-    directive
-        .parse()
-        .unwrap_or_else(|_| tracing::level_filters::LevelFilter::INFO.into())
+/// What is logged: what is wanted, and nothing of the libraries of OPC UA that is not wanted by a name of theirs.
+///
+/// They tell each lost connection, each message that cannot be read and each certificate that cannot be used at several levels and in several places; the
+/// adapter tells it once, with the paragraph of the runbook. Those of Modbus and Kafka log in another way, which nobody listens to here.
+fn filter(wanted: &str) -> EnvFilter {
+    let filter = EnvFilter::builder()
+        .with_default_directive(LevelFilter::INFO.into())
+        .parse_lossy(wanted);
+    // It is the beginning of `opcua_client`, `opcua_types` and all others.
+    match "opcua=off".parse() {
+        Ok(quiet) => filter.add_directive(quiet),
+        Err(_) => filter,
+    }
 }
 
 /// `<priority>message fields`, as sd-daemon(3) has it.
@@ -105,5 +108,68 @@ where
         }
         context.field_format().format_fields(writer.by_ref(), event)?;
         writeln!(writer)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+
+    /// What is logged.
+    #[derive(Clone, Default)]
+    struct Log(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Log {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().expect("no panic").write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// Who is heard of those who each say an error, a bit of news and a detail.
+    fn heard(wanted: &str) -> Vec<String> {
+        macro_rules! say {
+            ($($target:literal),*) => {$(
+                tracing::event!(target: $target, Level::ERROR, "error of {}", $target);
+                tracing::event!(target: $target, Level::INFO, "news of {}", $target);
+                tracing::event!(target: $target, Level::DEBUG, "detail of {}", $target);
+            )*};
+        }
+        let log = Log::default();
+        let writer = log.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .with_env_filter(filter(wanted))
+            .with_writer(move || writer.clone())
+            .event_format(Journal)
+            .finish();
+        tracing::subscriber::with_default(subscriber, || {
+            say!(
+                "opcua_client::session",
+                "opcua_core",
+                "opcua_crypto",
+                "opcua_types::encoding",
+                "floorgate_adapter"
+            );
+        });
+        let log = log.0.lock().expect("no panic");
+        let lines = String::from_utf8_lossy(&log);
+        lines.lines().map(|line| line[3..].to_owned()).collect()
+    }
+
+    #[test]
+    fn libraries_of_opc_ua_are_heard_by_their_names_alone() {
+        let own = ["error of floorgate_adapter", "news of floorgate_adapter"];
+        assert_eq!(heard(""), own);
+        assert_eq!(heard("debug"), [own[0], own[1], "detail of floorgate_adapter"]);
+        assert_eq!(
+            heard("info,opcua_types=error"),
+            ["error of opcua_types::encoding", own[0], own[1]]
+        );
     }
 }

@@ -11,6 +11,7 @@ use crate::check::read_place;
 use crate::cli::ConfigArgs;
 use crate::printing::print;
 use crate::registry::pki::{self, Certificate, Contents, PkiError, RevocationList, Trusted};
+use crate::runbook::told;
 use crate::table::write_table;
 
 /// What is done with keys and certificates.
@@ -93,6 +94,13 @@ impl PkiPlace {
 
 /// Runs a `pki` command.
 pub fn pki(command: &PkiCommand) -> anyhow::Result<()> {
+    run(command).map_err(|error| match error.downcast_ref::<PkiError>() {
+        Some(problem) => told(&format!("{error:#}"), Some(problem.see())),
+        None => error,
+    })
+}
+
+fn run(command: &PkiCommand) -> anyhow::Result<()> {
     match command {
         PkiCommand::Init(place) => match pki::init(&place.folder()?, &pki::default_application_uri(), &[]) {
             Ok(certificate) => {

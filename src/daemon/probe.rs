@@ -16,6 +16,7 @@ use crate::printing::goes_on;
 use crate::registry::probe::{
     Addresses, Findings, Look, Place, Progress, TableName, Target, Units, Watch, probe as look_at,
 };
+use crate::runbook::told;
 
 /// Where the device is, and what is looked at.
 #[derive(Debug, clap::Args)]
@@ -155,21 +156,21 @@ pub fn probe(options: &ProbeOptions) -> anyhow::Result<()> {
         save(path, options, &look, &findings)?;
     }
     match ended {
-        Some(Err(lost)) => Err(lost.into()),
+        Some(Err(lost)) => Err(told(&lost, Some(lost.see()))),
         None => {
             eprintln!("floorgate: ended by Ctrl-C; what was found until then is what is shown");
             Ok(())
         }
-        Some(Ok(())) if !has_found => Err(NobodyThere {
-            connect: report.connect,
-            count: report.silent.len(),
-            reason: report
-                .silent
-                .first()
-                .map(|silent| silent.reason.clone())
-                .unwrap_or_default(),
+        Some(Ok(())) if !has_found => {
+            let first = report.silent.first();
+            let see = first.map(|silent| silent.see);
+            let nobody = NobodyThere {
+                connect: report.connect,
+                count: report.silent.len(),
+                reason: first.map(|silent| silent.reason.clone()).unwrap_or_default(),
+            };
+            Err(told(&nobody, see))
         }
-        .into()),
         Some(Ok(())) => Ok(()),
     }
 }

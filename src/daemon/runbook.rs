@@ -102,6 +102,11 @@ pub fn hinted(reason: &str, see: Option<&str>) -> String {
     }
 }
 
+/// An adapter's error as a command ends with it, with the paragraph about it.
+pub fn told(error: &dyn std::fmt::Display, see: Option<&str>) -> anyhow::Error {
+    anyhow::anyhow!(hinted(&error.to_string(), see))
+}
+
 /// Prints a paragraph, or names them all.
 pub fn runbook(options: &RunbookOptions) -> anyhow::Result<()> {
     let pages = ADAPTERS

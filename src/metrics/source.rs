@@ -149,11 +149,13 @@ impl SourceMetrics {
         }
     }
 
-    /// Shows when a certificate ends (`gateway` or `server`), in seconds since 1970.
-    pub fn certificate_expires(&self, whose: &str, seconds: f64) {
-        self.certificate_expires
-            .with_label_values(&[self.source.as_str(), whose])
-            .set(seconds);
+    /// Shows when the first certificate of a kind ends, in seconds since 1970; `None`: there is none.
+    pub fn certificate_expires(&self, whose: &str, seconds: Option<f64>) {
+        let (all, labels) = (&self.certificate_expires, [self.source.as_str(), whose]);
+        match seconds {
+            Some(seconds) => all.with_label_values(&labels).set(seconds),
+            None => drop(all.remove_label_values(&labels)),
+        }
     }
 
     /// Good values came that need not be handed on, since they are as they were: the source is not late.
@@ -315,7 +317,7 @@ impl SourceFamilies {
             certificate_expires: float_vec(
                 registry,
                 "certificate_expires_timestamp_seconds",
-                "End of the validity of a certificate in seconds since 1970 (whose: gateway, server)",
+                "When the first certificate, or revocation list, of a kind ends, in seconds since 1970 (whose: gateway, server, user, authority, revocation_list)",
                 &["source", "whose"],
             )?,
             request_seconds: histogram_vec(

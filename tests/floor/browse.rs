@@ -257,7 +257,11 @@ fn who_the_server_is_and_who_asks_is_proved() -> Result<()> {
     let (said, printed) = look("password", &[])?;
     assert_eq!((said.code, printed.as_str()), (Some(1), ""), "{}", said.output);
     assert!(
-        said.output.contains("is not trusted: compare the thumbprint"),
+        said.output.contains("is not trusted: compare the thumbprint")
+            && said
+                .output
+                .trim_end()
+                .ends_with(" (see opcua-server-not-trusted)"),
         "{}",
         said.output
     );
@@ -265,7 +269,7 @@ fn who_the_server_is_and_who_asks_is_proved() -> Result<()> {
         .output
         .split("--trust ")
         .nth(1)
-        .and_then(|rest| rest.split([',', ';']).next());
+        .and_then(|rest| rest.split([',', ';', ' ']).next());
     let thumbprint = thumbprint.context("no thumbprint")?.trim().to_owned();
     assert!(
         said.output
@@ -287,6 +291,15 @@ fn who_the_server_is_and_who_asks_is_proved() -> Result<()> {
     );
     let (said, _) = look("password", &["--trust", "0000"])?;
     assert_eq!(said.code, Some(1), "{}", said.output);
+    let (said, _) = run(gateway.command(&["pki", "trust", "0000"])?)?;
+    assert_eq!(said.code, Some(1), "{}", said.output);
+    assert!(
+        said.output
+            .trim_end()
+            .ends_with(" (see opcua-certificate-not-taken)"),
+        "{}",
+        said.output
+    );
     let (said, _) = run(gateway.command(&["pki", "trust", &thumbprint])?)?;
     assert_eq!(said.code, Some(0), "{}", said.output);
     let (said, _) = look("password", &[])?;
@@ -295,7 +308,8 @@ fn who_the_server_is_and_who_asks_is_proved() -> Result<()> {
     let (said, printed) = look("wrong", &[])?;
     assert_eq!((said.code, printed.as_str()), (Some(1), ""), "{}", said.output);
     assert!(
-        said.output.contains("BadUserAccessDenied") || said.output.contains("BadIdentityToken"),
+        (said.output.contains("BadUserAccessDenied") || said.output.contains("BadIdentityToken"))
+            && said.output.trim_end().ends_with(" (see opcua-login-refused)"),
         "{}",
         said.output
     );
@@ -306,7 +320,12 @@ fn who_the_server_is_and_who_asks_is_proved() -> Result<()> {
     let (said, _) = run(gateway.command(&["browse", NOBODY])?)?;
     assert_eq!(said.code, Some(1));
     assert!(
-        said.output.contains("does not answer") && said.output.contains("Connection refused"),
+        said.output.contains("does not answer")
+            && said.output.contains("Connection refused")
+            && said
+                .output
+                .trim_end()
+                .ends_with(" (see opcua-server-unreachable)"),
         "{}",
         said.output
     );

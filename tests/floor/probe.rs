@@ -217,25 +217,40 @@ fn nobody_there_and_what_is_no_address_end_with_a_way_out() -> Result<()> {
     let nobody = format!("modbus://127.0.0.1:{}", free_port()?);
     let peer = meters(Framing::Tcp)?;
     let silent = url(Framing::Tcp, peer.port());
-    for (words, code, told) in [
-        (vec![nobody.as_str()], 1, "see that address and port are right"),
+    for (words, code, told, end) in [
+        (
+            vec![nobody.as_str()],
+            1,
+            "see that address and port are right",
+            " (see modbus-device-unreachable)\n",
+        ),
         (
             vec![silent.as_str(), "--units", "3-4", "--timeout", "50ms"],
             1,
             "try --units all",
+            " (see modbus-no-answer)\n",
         ),
-        (vec!["opc.tcp://plc:4840"], 2, "modbus://HOST[:PORT]"),
-        (vec![silent.as_str(), "--at", "200-210"], 2, "holding:100-109"),
+        (vec!["opc.tcp://plc:4840"], 2, "modbus://HOST[:PORT]", "\n"),
+        (
+            vec![silent.as_str(), "--at", "200-210"],
+            2,
+            "holding:100-109",
+            "\n",
+        ),
         (
             vec![silent.as_str(), "--kinds", "registers"],
             2,
             "holding, input, coil and discrete",
+            "\n",
         ),
     ] {
         let output = probe(&words)?;
         let errors = String::from_utf8(output.stderr)?;
         assert_eq!(output.status.code(), Some(code), "{words:?}: {errors}");
-        assert!(errors.contains(told), "{words:?}: {errors}");
+        assert!(
+            errors.contains(told) && errors.ends_with(end),
+            "{words:?}: {errors}"
+        );
         assert!(output.stdout.is_empty(), "{words:?}");
     }
     Ok(())

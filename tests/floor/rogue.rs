@@ -47,5 +47,16 @@ fn whatever_a_server_says_the_gateways_memory_is_bounded() -> Result<()> {
         );
         ensure!(peak < before + MOST, "{trick}: {before} bytes became {peak}");
     }
+    let log = plant.gateway.output()?;
+    let warnings: Vec<&str> = log.lines().filter(|line| is_warning(line)).collect();
+    ensure!(!warnings.is_empty(), "it is told: {log}");
+    let unnamed: Vec<&&str> = warnings.iter().filter(|line| !line.contains(" see=\"")).collect();
+    ensure!(unnamed.is_empty(), "no paragraph of the runbook: {unnamed:#?}");
     Ok(())
+}
+
+/// Whether a line of the log is a warning or an error, whoever says it.
+fn is_warning(line: &str) -> bool {
+    let level = line.split_whitespace().nth(1);
+    matches!(level, Some("WARN" | "ERROR"))
 }

@@ -1,7 +1,7 @@
 //! Protected connections to an OPC UA server: whom the gateway trusts, and how it is known.
 
 use anyhow::{Context, Result};
-use floorgate_tests::{Authority, Kafka, OpcUaOptions, Patience};
+use floorgate_tests::{Authority, Kafka, OpcUaOptions, Patience, until};
 
 use crate::plant::Plant;
 
@@ -251,7 +251,7 @@ fn a_certificate_is_renewed_while_the_gateway_runs() -> Result<()> {
     for (whose, kind) in [("gateway", "own"), ("server", "trusted")] {
         let expires =
             format!("floorgate_certificate_expires_timestamp_seconds{{source=\"plc\",whose=\"{whose}\"}}");
-        let ends = plant.gateway.metric(&expires)?.context(whose)?;
+        let ends = until(whose, Patience::Short, || plant.gateway.metric(&expires))?;
         let certificate = listed(&plant, kind)?.context(kind)?;
         let until: jiff::Timestamp = certificate["validTo"].as_str().context("no end")?.parse()?;
         let until = until.duration_since(jiff::Timestamp::UNIX_EPOCH).as_secs_f64();

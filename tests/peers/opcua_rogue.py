@@ -57,6 +57,7 @@ BODIES = {
 RAW = {
     "a chunk smaller than its header": b"MSGF\x03\x00\x00\x00" + b"\xaa" * 64,
     "a chunk of 4 GiB": b"MSGF\xff\xff\xff\xff" + b"\xaa" * LARGE,
+    "an error without its text": b"ERRF" + struct.pack("<IIi", 16, 0x80010000, 1_000),
     "another kind of message": b"XYZF\x48\x00\x00\x00" + b"\xaa" * 64,
 }
 ENDLESS = "a message without an end"

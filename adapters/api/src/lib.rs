@@ -24,6 +24,7 @@ mod adapter;
 mod batch;
 #[cfg(feature = "conformance")]
 pub mod conformance;
+mod expiry;
 mod given;
 mod intake;
 mod pauses;
@@ -36,6 +37,7 @@ pub use adapter::{
     Adapter, Finding, NamedFile, RunFuture, SnapshotSpec, Source, SourceContext, SourceSpec, TagSpec,
 };
 pub use batch::{Batch, Bookmark, Bookmarks, Receipt};
+pub use expiry::{Expiry, URGENT_DAYS, WARN_DAYS, Whose, days_left, signers, watch_expiry};
 pub use given::{Given, GivenKind};
 pub use intake::{Admission, Closed, Intake, intake};
 pub use pauses::{Pauses, pauses};

@@ -14,6 +14,7 @@ mod ascii;
 mod decimal;
 mod decode;
 mod endpoint;
+mod expiry;
 mod group;
 #[cfg(test)]
 mod hostile_tests;

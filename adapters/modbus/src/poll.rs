@@ -19,6 +19,7 @@ use tracing::{debug, warn};
 
 use crate::Layout;
 use crate::address::Table;
+use crate::expiry;
 use crate::group::Group;
 use crate::link::{Failure, Link};
 use crate::planner::Extent;
@@ -40,10 +41,13 @@ type Asked = (Failure, Table, Extent);
 pub(crate) async fn run(layout: Arc<Layout>, context: SourceContext) {
     let stop = context.stop.clone();
     let up = context.metrics.up.clone();
+    let (name, metrics) = (context.name.clone(), context.metrics.clone());
+    let expiring = expiry::watch(&name, &metrics, layout.settings.identity.clone());
     let mut poller = Poller::new(&layout, context);
     poller.begin_showing();
     tokio::select! {
         () = stop.cancelled() => {}
+        never = expiring => match never {},
         Err(Closed) = poller.forever() => stop.cancelled().await,
     }
     poller.link.close().await;

@@ -1,6 +1,7 @@
 //! The figures of the runbook are those that hold where nothing else is set.
 
 use floorgate_adapter_api::conformance::the_runbooks_figures_hold;
+use floorgate_adapter_api::{URGENT_DAYS, WARN_DAYS};
 
 use crate::settings::Checked;
 use crate::unit::FIRST_PAUSE;
@@ -24,6 +25,7 @@ fn the_figures_of_the_runbook_are_those_that_hold() {
         format!("lose up to {answer} s"),
         format!("tried again every {again} s each"),
         format!("not answered one every {again} s"),
+        format!("within {WARN_DAYS} days (a warning) or within {URGENT_DAYS} days"),
     ];
     the_runbooks_figures_hold(include_str!("../RUNBOOK.md"), &held);
 }

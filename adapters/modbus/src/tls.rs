@@ -10,12 +10,15 @@ use floorgate_adapter_api::{NoCredentials, SecretFile};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::watch;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use tokio_rustls::rustls::{ClientConfig, Error, RootCertStore};
+
+use crate::expiry::Presented;
 
 /// Certificates, in PEM.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
@@ -80,6 +83,8 @@ pub(crate) struct Identity {
     certificate: PathBuf,
     key: Result<PathBuf, NoCredentials>,
     server_name: Option<String>,
+    /// What the device presented last; nothing where there was no connection yet.
+    presented: watch::Sender<Presented>,
 }
 
 impl Identity {
@@ -89,7 +94,23 @@ impl Identity {
             certificate: base.join(&tls.certificate_file),
             key: tls.key_file.locate(base),
             server_name: tls.server_name.clone(),
+            presented: watch::Sender::default(),
         }
+    }
+
+    /// The file with the gateway's certificate.
+    pub(crate) fn certificate(&self) -> &Path {
+        &self.certificate
+    }
+
+    /// The file with the authorities that may have signed the device's.
+    pub(crate) fn authorities(&self) -> &Path {
+        &self.authorities
+    }
+
+    /// What the device presents.
+    pub(crate) fn presented(&self) -> watch::Receiver<Presented> {
+        self.presented.subscribe()
     }
 
     /// Shakes hands on a connection to a host.
@@ -102,7 +123,17 @@ impl Identity {
         let name = ServerName::try_from(wanted.to_owned())
             .map_err(|_| io::Error::new(io::ErrorKind::InvalidInput, Fault::Name(wanted.to_owned())))?;
         let connector = TlsConnector::from(Arc::new(self.config()?));
-        connector.connect(name, stream).await.map_err(explained)
+        let stream = connector.connect(name, stream).await.map_err(explained)?;
+        if let Some(presented) = stream.get_ref().1.peer_certificates() {
+            self.presented.send_if_modified(|known| {
+                let is_another = known != presented;
+                if is_another {
+                    *known = presented.iter().map(|der| der.clone().into_owned()).collect();
+                }
+                is_another
+            });
+        }
+        Ok(stream)
     }
 
     fn config(&self) -> io::Result<ClientConfig> {
@@ -127,7 +158,7 @@ impl Identity {
 }
 
 /// The certificates of a file, of which there has to be one at least.
-fn certificates(file: &Path) -> io::Result<Vec<CertificateDer<'static>>> {
+pub(crate) fn certificates(file: &Path) -> io::Result<Vec<CertificateDer<'static>>> {
     let found: Result<Vec<_>, _> = CertificateDer::pem_file_iter(file)
         .map_err(|error| unusable(file, &error))?
         .collect();

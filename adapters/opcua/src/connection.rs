@@ -158,6 +158,8 @@ pub struct Certificates {
     pub application: String,
     /// End of the validity of the server's.
     pub server_valid_to: Option<Timestamp>,
+    /// The authority that signed the server's; `None` where none is needed, since exactly it is trusted, or everyone.
+    pub signer: Option<String>,
 }
 
 /// Asks the server for its endpoints, checks its certificate, and prepares a session.
@@ -196,6 +198,7 @@ pub async fn prepare(plan: &Arc<Plan>, target: &Target) -> Result<Connection, Co
         server: endpoint.server_certificate.clone(),
         application: endpoint.server.application_uri.as_ref().to_owned(),
         server_valid_to: None,
+        signer: None,
     };
     // Certificates that are accepted unseen, or for their authority, must not become trusted ones.
     let mut is_kept_apart = true;
@@ -206,6 +209,7 @@ pub async fn prepare(plan: &Arc<Plan>, target: &Target) -> Result<Connection, Co
             let accepted = check(plan, &certificates)?;
             certificates.server_valid_to = Some(accepted.certificate.valid_to);
             is_kept_apart = !accepted.by_itself;
+            certificates.signer = is_kept_apart.then_some(accepted.certificate.issuer);
         }
     }
 

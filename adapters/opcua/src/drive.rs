@@ -133,7 +133,7 @@ impl Driver<'_> {
 
     /// A status that a connection was not made with, in words.
     fn told(&self, status: StatusCode) -> Reason {
-        let told = Reason::new(told(self.plan, status), reason::see(status));
+        let told = told(self.plan, status);
         self.link.send_modify(|link| {
             link.reason.clone_from(&told);
             link.refused = is_refused(status);
@@ -152,8 +152,8 @@ impl Driver<'_> {
 
 /// A status of the server in words, with the way out where the server refuses the gateway's certificate. What the gateway
 /// itself refuses of the server's was found out before.
-pub fn told(plan: &Plan, status: StatusCode) -> String {
-    if is_refused(status) && plan.settings.security.policy != Policy::None {
+pub fn told(plan: &Plan, status: StatusCode) -> Reason {
+    let told = if is_refused(status) && plan.settings.security.policy != Policy::None {
         let own = plan.pki.join("own/cert.der");
         format!(
             "{status}: the server does not trust the gateway's certificate; have it trust {}",
@@ -161,7 +161,8 @@ pub fn told(plan: &Plan, status: StatusCode) -> String {
         )
     } else {
         status.to_string()
-    }
+    };
+    Reason::new(told, reason::see(status))
 }
 
 /// Whether a status says that the server does not take the gateway's certificate.

@@ -38,6 +38,7 @@ mod dictionary;
 mod discarded;
 mod drive;
 mod event;
+mod expiry;
 mod field;
 mod gate;
 mod history;

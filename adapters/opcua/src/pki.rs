@@ -19,6 +19,7 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
 use floorgate_adapter_api::Timestamp;
+pub use floorgate_adapter_api::{WARN_DAYS, days_left};
 use opcua::crypto::X509;
 use x509_cert::der::Decode as _;
 use x509_cert::ext::pkix::name::GeneralName;
@@ -34,11 +35,6 @@ pub use own::{Own, Renewed, default_application_uri, init, renew};
 pub(crate) use own::{own, previous};
 pub(crate) use trust::{Acceptance, Accepted, check_server, valid_to};
 pub use trust::{Trusted, reject, trust};
-
-/// Days before the end of a certificate from which on it is warned about.
-pub const WARN_DAYS: i64 = 30;
-/// Days before the end of a certificate from which on it is an error.
-pub const URGENT_DAYS: i64 = 7;
 
 /// A certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -91,13 +87,6 @@ pub struct Contents {
     pub lists: Vec<RevocationList>,
     /// Rejected server certificates.
     pub rejected: Vec<Certificate>,
-}
-
-/// Whole days from `now` until a time, rounded down; negative after it.
-#[must_use]
-pub fn days_left(until: Timestamp, now: Timestamp) -> i64 {
-    const DAY: i64 = 86_400_000_000_000;
-    until.as_nanos().saturating_sub(now.as_nanos()).div_euclid(DAY)
 }
 
 /// What is in the folder.
@@ -178,6 +167,11 @@ fn load(path: PathBuf) -> Result<(X509, Certificate), PkiError> {
     Ok((x509, certificate))
 }
 
+/// When the certificate in a file ends, where it is one.
+pub(crate) fn ends(path: &Path) -> Option<Timestamp> {
+    Some(load(path.to_owned()).ok()?.1.valid_to)
+}
+
 /// The files of a folder, which need not be there.
 fn files(dir: &Path) -> Result<Vec<PathBuf>, PkiError> {
     if !dir.exists() {
@@ -210,7 +204,7 @@ fn describe(path: PathBuf, x509: &X509) -> Result<Certificate, PkiError> {
     Ok(Certificate {
         path,
         thumbprint: x509.thumbprint().as_hex_string(),
-        subject: x509.subject_name(),
+        subject: parsed.tbs_certificate.subject.to_string(),
         issuer: parsed.tbs_certificate.issuer.to_string(),
         is_authority: may_sign(&parsed),
         valid_from: nanos(from.timestamp()),
@@ -250,4 +244,4 @@ fn application_uris(x509: &X509) -> Vec<String> {
 
 #[cfg(test)]
 #[path = "pki_tests.rs"]
-mod tests;
+pub(crate) mod tests;

@@ -5,6 +5,7 @@ use std::fmt;
 use opcua::types::{Error, StatusCode};
 
 use crate::items::{failed, is_node_refused};
+use crate::server::reason;
 
 /// The connection broke, and what broke it has no better name.
 const CONNECTION_LOST: &str = "opcua-connection-lost";
@@ -53,6 +54,11 @@ impl Reason {
     /// A request failed that the connection cannot do without.
     pub fn failed(what: &str, error: &Error) -> Self {
         Self::new(failed(what, error), see(error.status()))
+    }
+
+    /// A request failed, in the words of server and system.
+    pub fn of(error: &Error) -> Self {
+        Self::new(reason(error), see(error.status()))
     }
 
     /// The session ended without a word.

@@ -3,11 +3,12 @@
 use std::path::Path;
 
 use floorgate_adapter_api::conformance::the_runbooks_figures_hold;
+use floorgate_adapter_api::{URGENT_DAYS, WARN_DAYS};
 use floorgate_yaml::{Problems, decode, parse};
 
 use crate::connection::{MOST_ELEMENTS, MOST_MESSAGE_BYTES, MOST_TEXT_BYTES};
 use crate::settings::Settings;
-use crate::{clock, drive, nesting, pki, redundancy, structure};
+use crate::{clock, drive, nesting, redundancy, structure};
 
 #[test]
 fn the_figures_of_the_runbook_are_those_that_hold() {
@@ -36,11 +37,7 @@ fn the_figures_of_the_runbook_are_those_that_hold() {
             nesting::DEEPEST
         ),
         format!("at the latest every {limit} s"),
-        format!(
-            "within {} days (a warning) or within {} days",
-            pki::WARN_DAYS,
-            pki::URGENT_DAYS
-        ),
+        format!("within {WARN_DAYS} days (a warning) or within {URGENT_DAYS} days"),
         format!("within {types} s or {} attempts", structure::MOST_LOSSES),
         format!("a better server every {} s", redundancy::ASK.as_secs()),
         format!("by more than {} s", clock::MOST),

@@ -9,8 +9,9 @@ use opcua::types::Error;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::connection::{self, Connection};
+use crate::connection::{self, Certificates, Connection};
 use crate::drive::{Driver, pauses};
+use crate::expiry;
 use crate::outlet::{Halt, Outlet};
 use crate::pki;
 use crate::plan::Plan;
@@ -18,10 +19,10 @@ use crate::publish::Connected;
 use crate::reason::Reason;
 use crate::redundancy::Servers;
 use crate::server::Facts;
-use crate::settings::{Mode, Policy};
+use crate::settings::Mode;
 use crate::snapshot::{Reach, Snapshots};
 use crate::subscription::State;
-use crate::supervision::{keep_alive, warn_of_expiry, watch_certificates};
+use crate::supervision::{keep_alive, watch_certificates};
 use crate::transport::Cutter;
 
 /// How long a clean end of the session may take.
@@ -50,11 +51,14 @@ impl Source for OpcUaSource {
         let state = State::restored(&self.plan, &context.bookmarks);
         let (reach, reached) = watch::channel(Reach::Away("it was not connected yet".to_owned()));
         let snapshots = Snapshots::new(Arc::clone(&self.plan), &context, reached);
-        let watching = run(Arc::clone(&self.plan), Outlet::new(context, reach), state);
+        let (used, of_connection) = watch::channel(None);
+        let expiring = expiry::watch(Arc::clone(&self.plan), context.metrics.clone(), of_connection);
+        let watching = run(Arc::clone(&self.plan), Outlet::new(context, reach), state, used);
         Box::pin(async move {
             tokio::select! {
                 () = watching => {}
                 never = snapshots.serve() => match never {},
+                never = expiring => match never {},
             }
         })
     }
@@ -114,7 +118,13 @@ impl LinkWatch {
     }
 }
 
-async fn run(plan: Arc<Plan>, mut outlet: Outlet, mut state: State) {
+/// Connects, and serves each connection, until it is to stop. The certificates of the last one are `used`.
+async fn run(
+    plan: Arc<Plan>,
+    mut outlet: Outlet,
+    mut state: State,
+    used: watch::Sender<Option<Certificates>>,
+) {
     let mut servers = Servers::new(&plan);
     let mut pauses = pauses(plan.settings.reconnect_limit.get());
     while !outlet.stop.is_cancelled() {
@@ -126,6 +136,7 @@ async fn run(plan: Arc<Plan>, mut outlet: Outlet, mut state: State) {
         };
         let (reason, at_once) = match prepared {
             Ok(connection) => {
+                used.send_replace(Some(connection.certificates.clone()));
                 let served = serve(&plan, connection, &mut servers, &mut outlet, &mut state);
                 let ended = Box::pin(served).await;
                 if ended.connected {
@@ -228,7 +239,6 @@ async fn serve(
     let life = async {
         tokio::select! {
             () = keep_alive(plan, &session, &link, &cutter, &metrics, &level) => {}
-            () = warn_of_expiry(&plan.name, &certificates, &metrics), if plan.settings.security.policy != Policy::None => {}
             () = done.cancelled() => {}
         }
     };

@@ -1,4 +1,4 @@
-//! What is watched while a connection is up: that the server answers, what it says of itself, and the certificates of both sides.
+//! What is watched while a connection is up: that the server answers, what it says of itself, and whether the certificates of both sides are to be exchanged.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -25,8 +25,6 @@ use crate::transport::Cutter;
 const LOOK: Duration = Duration::from_secs(2);
 /// How often a server that refused the new certificate is asked whether it takes it by now.
 const ASK_AGAIN: Duration = Duration::from_mins(10);
-/// How often the end of a certificate is warned about.
-const WARN: Duration = Duration::from_hours(24);
 
 /// Asks the server for its state now and then, and cuts a connection on which no answer comes. Shows its service level.
 pub async fn keep_alive(
@@ -239,104 +237,11 @@ fn is_to_end(plan: &Plan, certificates: &Certificates) -> Option<Reason> {
         .map(|error| Reason::new(error.to_string(), error.see()))
 }
 
-/// Warns of certificates that end soon, once a day, and shows when they do.
-pub async fn warn_of_expiry(source: &str, certificates: &Certificates, metrics: &SourceMetrics) {
-    let both = [
-        (
-            "gateway",
-            Some(certificates.own.valid_to),
-            "`floorgate pki renew`, and have the servers trust the new one",
-        ),
-        (
-            "server",
-            certificates.server_valid_to,
-            "have the server's owner renew it",
-        ),
-    ];
-    loop {
-        for (whose, valid_to, cure) in both {
-            let Some(valid_to) = valid_to else { continue };
-            #[allow(clippy::cast_precision_loss)] // seconds are enough
-            metrics.certificate_expires(whose, (valid_to.as_nanos() / 1_000_000_000) as f64);
-            let days_left = pki::days_left(valid_to, Timestamp::now());
-            if days_left < pki::URGENT_DAYS {
-                tracing::error!(
-                    source,
-                    days_left,
-                    see = "opcua-certificate-expires",
-                    "the {whose}'s certificate ends at {valid_to}: {cure}"
-                );
-            } else if days_left < pki::WARN_DAYS {
-                tracing::warn!(
-                    source,
-                    days_left,
-                    see = "opcua-certificate-expires",
-                    "the {whose}'s certificate ends at {valid_to}: {cure}"
-                );
-            }
-        }
-        tokio::time::sleep(WARN).await;
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use std::io;
-    use std::sync::{Arc, Mutex};
-
-    use floorgate_metrics::Metrics;
-    use futures_util::FutureExt as _;
-    use opcua::types::ByteString;
+    use std::sync::Mutex;
 
     use super::*;
-
-    /// What is logged.
-    #[derive(Clone, Default)]
-    struct Log(Arc<Mutex<Vec<u8>>>);
-
-    impl io::Write for Log {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0.lock().expect("no panic").write(bytes)
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
-
-    /// What is said of certificates of which one has so many days left, and the other a year.
-    fn said(days: i64) -> String {
-        let after = |days: i64| {
-            let now = Timestamp::now().as_nanos();
-            Timestamp::from_nanos(now + days * 86_400_000_000_000 + 3_600_000_000_000)
-        };
-        let certificates = Certificates {
-            own: pki::Own {
-                certificate: "cert.der".into(),
-                key: "private.pem".into(),
-                application_uri: "urn:gateway".to_owned(),
-                thumbprint: String::new(),
-                valid_to: after(365),
-            },
-            is_present: true,
-            server: ByteString::null(),
-            application: "urn:server".to_owned(),
-            server_valid_to: Some(after(days)),
-        };
-        let metrics = Metrics::new().expect("metrics").source("plc");
-        let log = Log::default();
-        let writer = log.clone();
-        let subscriber = tracing_subscriber::fmt()
-            .with_ansi(false)
-            .with_writer(move || writer.clone())
-            .finish();
-        tracing::subscriber::with_default(subscriber, || {
-            let warning = warn_of_expiry("plc", &certificates, &metrics);
-            assert!(warning.now_or_never().is_none(), "it goes on the next day");
-        });
-        let log = log.0.lock().expect("no panic");
-        String::from_utf8_lossy(&log).into_owned()
-    }
 
     #[tokio::test(start_paused = true)]
     async fn who_says_nothing_is_waited_for_as_long_as_that_may_last() {
@@ -397,17 +302,5 @@ mod tests {
         let never = is_taken("plc", &with_new, |_| std::future::ready(Ok(255)));
         let waited = tokio::time::timeout(ASK_AGAIN * 10, never).await;
         assert!(waited.is_err(), "nobody refused the new one");
-    }
-
-    #[tokio::test]
-    async fn the_end_of_a_certificate_is_said_a_month_and_a_week_ahead() {
-        assert_eq!(said(30), "");
-        for (days, level) in [(29, " WARN "), (7, " WARN "), (6, "ERROR "), (-2, "ERROR ")] {
-            let said = said(days);
-            assert!(said.contains(level), "{days}: {said}");
-            assert_eq!(said.lines().count(), 1, "of the server's alone: {said}");
-            assert!(said.contains("the server's certificate ends at"), "{said}");
-            assert!(said.contains("see=\"opcua-certificate-expires\""), "{said}");
-        }
     }
 }

@@ -11,6 +11,7 @@ use floorgate_yaml::{Problems, parse};
 use crate::check::{read_place, refuse};
 use crate::registry::browse::{BrowseError, BrowseOptions, Browser};
 use crate::registry::pki;
+use crate::runbook::told;
 
 /// The server, and who the gateway is to it.
 #[derive(Debug, clap::Args)]
@@ -211,9 +212,9 @@ impl Target {
 }
 
 /// The error with what can be done about it.
-pub fn with_way_out(error: BrowseError, target: &Target) -> anyhow::Error {
+pub fn with_way_out(error: &BrowseError, target: &Target) -> anyhow::Error {
     let Some(thumbprint) = error.untrusted() else {
-        return error.into();
+        return told(error, error.see());
     };
     let for_good = if target.of_pki.is_empty() {
         String::new()
@@ -226,8 +227,9 @@ pub fn with_way_out(error: BrowseError, target: &Target) -> anyhow::Error {
         }),
         Err(_) => String::new(),
     };
-    anyhow!(
+    let way_out = format!(
         "the server's certificate {thumbprint} is not trusted: compare the thumbprint with the one that the server shows, then this once: \
          --trust {thumbprint}{for_good}{own}"
-    )
+    );
+    told(&way_out, error.see())
 }

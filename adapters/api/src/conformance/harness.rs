@@ -251,7 +251,8 @@ impl Planned {
                 }
             }
         });
-        let metrics = Metrics::new().expect("metric names are unique").source("peer");
+        let all_metrics = Metrics::new().expect("metric names are unique");
+        let metrics = all_metrics.source("peer");
         let stop = CancellationToken::new();
         let (requester, requests) = requests(64);
         let context = SourceContext {
@@ -272,6 +273,7 @@ impl Planned {
             log: Vec::new(),
             stop,
             metrics,
+            all_metrics,
             task,
             bookmarks,
             drop_receipts: false,
@@ -291,6 +293,7 @@ pub struct Running {
     stop: CancellationToken,
     /// The source's metrics.
     pub metrics: SourceMetrics,
+    all_metrics: Metrics,
     task: JoinHandle<()>,
     bookmarks: HashMap<String, String>,
     /// Receipts are dropped unfired, as when the gateway could not store a batch.
@@ -299,6 +302,18 @@ pub struct Running {
 }
 
 impl Running {
+    /// What is exported as a gauge of the source where a label has this value.
+    #[must_use]
+    pub fn gauge_of(&self, name: &str, label: &str, value: &str) -> Option<f64> {
+        let families = self.all_metrics.registry.gather();
+        let family = families.iter().find(|family| family.name() == name)?;
+        let metric = family.get_metric().iter().find(|metric| {
+            let mut labels = metric.get_label().iter();
+            labels.any(|of| of.name() == label && of.value() == value)
+        })?;
+        Some(metric.get_gauge().get_value())
+    }
+
     /// The next thing received within the given time.
     pub async fn next(&mut self, within: Duration) -> Option<Seen> {
         let deadline = tokio::time::Instant::now() + within;

@@ -26,6 +26,14 @@ const BUSY_TRIES: u32 = 5;
 )]
 pub struct Lost(Unreachable);
 
+impl Lost {
+    /// The paragraph of the runbook that is about it.
+    #[must_use]
+    pub fn see(&self) -> &'static str {
+        self.0.see()
+    }
+}
+
 /// Objects of a device identification, and which one follows.
 pub(super) type Part = (Vec<(u8, Vec<u8>)>, Option<u8>);
 
@@ -70,9 +78,11 @@ impl<'a> Asker<'a> {
             self.note(asked, &answer);
             match answer {
                 Ok(words) => return Ok(Answer::Words(words)),
-                Err(Failure::Exception(
-                    code @ (ExceptionCode::GatewayPathUnavailable | ExceptionCode::GatewayTargetDevice),
-                )) => return Ok(Answer::Silence(Failure::Exception(code).to_string())),
+                Err(
+                    silence @ Failure::Exception(
+                        ExceptionCode::GatewayPathUnavailable | ExceptionCode::GatewayTargetDevice,
+                    ),
+                ) => return Ok(Answer::Silence(silence)),
                 Err(Failure::Exception(ExceptionCode::ServerDeviceBusy | ExceptionCode::Acknowledge))
                     if busy < BUSY_TRIES =>
                 {
@@ -88,7 +98,7 @@ impl<'a> Asker<'a> {
                         _ => self.retries.max(1),
                     };
                     if failed >= patience {
-                        return Ok(Answer::Silence(failure.to_string()));
+                        return Ok(Answer::Silence(failure));
                     }
                     failed += 1;
                 }

@@ -25,7 +25,9 @@ pub use identity::Identity;
 pub use look::{Addresses, Look, Place, TableName, Units, WrongWord};
 pub use queues::Queues;
 pub use reading::{InOrder, Number, ORDER_NAMES, Reading, Tally, TextFound, Wide};
-pub use report::{AddressRange, Largest, Report, ResponseTime, TableReport, UnitReport, numbers, ranges};
+pub use report::{
+    AddressRange, Largest, Report, ResponseTime, SilentUnit, TableReport, UnitReport, numbers, ranges,
+};
 pub use second::SecondConnection;
 pub use target::{Target, WrongTarget};
 
@@ -63,7 +65,7 @@ pub trait Watch {
 #[derive(Clone, Debug, Default)]
 pub struct Findings {
     units: Vec<UnitFindings>,
-    silent: Vec<(u8, String)>,
+    silent: Vec<SilentUnit>,
     /// How many of the units are looked at.
     looked_at: usize,
     /// `None` where that was not tried.
@@ -155,7 +157,11 @@ async fn find_units(
     for unit in units {
         let first = match asker.read(unit, known, Extent { start: 0, len: 1 }).await? {
             Answer::Silence(why) => {
-                findings.silent.push((unit, why));
+                findings.silent.push(SilentUnit {
+                    unit,
+                    reason: why.to_string(),
+                    see: why.see(),
+                });
                 asker.progress.done += 1;
                 continue;
             }
@@ -275,7 +281,7 @@ async fn read_values(
                 extent.end() - 1,
                 match answer {
                     Answer::Exception(code) => crate::link::Failure::Exception(code).to_string(),
-                    Answer::Silence(why) => why,
+                    Answer::Silence(why) => why.to_string(),
                     Answer::Words(_) => String::new(),
                 }
             )),

@@ -44,7 +44,7 @@ pub(super) async fn look(asker: &mut Asker<'_>, unit: u8) -> Result<Queues, Lost
         Answer::Silence(why) => Queues {
             supported: None,
             at_0: None,
-            answer: Some(why),
+            answer: Some(why.to_string()),
         },
     })
 }

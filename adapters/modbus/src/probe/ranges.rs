@@ -14,6 +14,7 @@
 use tokio_modbus::ExceptionCode;
 
 use super::asker::Lost;
+use crate::link::Failure;
 use crate::planner::Extent;
 
 /// After so many questions in a row without an answer it is looked whether the unit is still there.
@@ -24,14 +25,14 @@ const MOST_SILENCES: u32 = 50;
 const MOST_FAILURES: u32 = 20;
 
 /// What came back.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Debug)]
 pub(super) enum Answer {
     /// The words.
     Words(Vec<u16>),
     /// The device does not do this.
     Exception(ExceptionCode),
-    /// No answer, in words.
-    Silence(String),
+    /// No answer, and why.
+    Silence(Failure),
 }
 
 /// Who asks a table of a unit.
@@ -246,7 +247,7 @@ impl<A: Ask> Search<'_, A> {
                 return Ok(true);
             }
             Answer::Silence(why) => {
-                self.silent(start, why).await?;
+                self.silent(start, why.to_string()).await?;
                 return Ok(false);
             }
             Answer::Exception(code) => code,

@@ -1,4 +1,5 @@
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use super::*;
 
@@ -23,7 +24,7 @@ impl Ask for Model {
     async fn ask(&mut self, extent: Extent) -> Result<Answer, Lost> {
         self.asked.push(extent);
         if self.dies_after.is_some_and(|after| self.asked.len() > after) {
-            return Ok(Answer::Silence("no answer".to_owned()));
+            return Ok(Answer::Silence(Failure::Timeout(Duration::from_secs(1))));
         }
         if let Some(exception) = self.exception {
             return Ok(Answer::Exception(exception));
@@ -34,7 +35,7 @@ impl Ask for Model {
         Ok(if is_whole && is_short && !is_over {
             Answer::Words(vec![0; extent.len as usize])
         } else if self.is_shy {
-            Answer::Silence("no answer".to_owned())
+            Answer::Silence(Failure::Timeout(Duration::from_secs(1)))
         } else {
             Answer::Exception(ExceptionCode::IllegalDataAddress)
         })

@@ -35,6 +35,8 @@ pub struct SilentUnit {
     pub unit: u8,
     /// `no answer within 1s`.
     pub reason: String,
+    /// The paragraph of the runbook that is about it.
+    pub see: &'static str,
 }
 
 /// A unit that answers.
@@ -126,14 +128,10 @@ impl Findings {
     /// What was found up to now, in so many requests.
     #[must_use]
     pub fn report(&self, look: &Look, requests: u64) -> Report {
-        let silent = self.silent.iter().map(|(unit, reason)| SilentUnit {
-            unit: *unit,
-            reason: reason.clone(),
-        });
         Report {
             connect: look.target.checked.endpoint.to_string(),
             units: self.units.iter().map(|unit| unit.report(look.wide)).collect(),
-            silent: silent.collect(),
+            silent: self.silent.clone(),
             second_connection: self.second.clone(),
             requests,
             complete: self.is_complete,

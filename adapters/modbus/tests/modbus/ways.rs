@@ -149,6 +149,38 @@ async fn certificates_that_are_not_accepted_are_named() {
 }
 
 #[tokio::test]
+async fn when_certificates_end_is_shown_before_there_is_a_connection_and_the_devices_with_it() {
+    let device = Device::default().with_unit(1, |unit| unit.holding = [(1, 5)].into());
+    let mut server = Server::new(Wire::Tls, device);
+    let settings = format!("connect: {}\nbackoff_max: 50ms\n", server.connect());
+    let mut run = planned(&settings, &["{holding: 1}"]).run(AMPLE);
+    let ends = |run: &Running, whose: &str| {
+        run.gauge_of("floorgate_certificate_expires_timestamp_seconds", "whose", whose)
+    };
+    offline(&mut run).await;
+    shows(&mut run, |run| {
+        ends(run, "gateway").is_some() && ends(run, "authority").is_some()
+    })
+    .await;
+    assert_eq!(ends(&run, "server"), None, "it was not seen");
+    server.start().await;
+    run.until_shown("the value arrives", &[(0, Value::UInt(5))]).await;
+    shows(&mut run, |run| ends(run, "server").is_some()).await;
+    run.stop("while connected").await;
+}
+
+/// Waits until the metrics are so.
+async fn shows(run: &mut Running, is_so: impl Fn(&Running) -> bool) {
+    let waiting = async {
+        while !is_so(run) {
+            run.next(Duration::from_millis(5)).await;
+        }
+    };
+    let waited = tokio::time::timeout(Duration::from_secs(15), waiting).await;
+    assert!(waited.is_ok(), "the metrics show something else");
+}
+
+#[tokio::test]
 async fn pauses_are_kept() {
     let asked: Arc<Mutex<Vec<(u8, Instant)>>> = Arc::default();
     let noted = Arc::clone(&asked);

@@ -6,6 +6,7 @@ use super::client::{Client, Lost};
 use super::walk::{Found, local, name_of};
 use super::{BrowseError, named};
 use crate::address::{NamespaceName, NodeAddress};
+use crate::reason::Reason;
 
 /// Most names of what is there instead that an error tells.
 const MOST_KNOWN: usize = 20;
@@ -22,7 +23,7 @@ pub async fn find(client: &Client, path: Option<&str>) -> Result<Found, BrowseEr
         is_variable: false,
     };
     let Some(path) = path else { return Ok(objects) };
-    let no_node = |reason: String| BrowseError::NoNode {
+    let no_node = |reason| BrowseError::NoNode {
         path: path.to_owned(),
         reason,
     };
@@ -33,12 +34,12 @@ pub async fn find(client: &Client, path: Option<&str>) -> Result<Found, BrowseEr
 }
 
 /// The node at an address.
-async fn at(client: &Client, address: &NodeAddress<'_>, mut found: Found) -> Result<Found, String> {
+async fn at(client: &Client, address: &NodeAddress<'_>, mut found: Found) -> Result<Found, Reason> {
     let namespace = match address.namespace {
         NamespaceName::Index(index) => index,
         NamespaceName::Uri(uri) => client
             .namespace(&uri.into())
-            .ok_or_else(|| format!("it has no namespace {uri}"))?,
+            .ok_or_else(|| Reason::new(format!("it has no namespace {uri}"), "opcua-namespace-missing"))?,
     };
     found.id = NodeId {
         namespace,
@@ -48,14 +49,14 @@ async fn at(client: &Client, address: &NodeAddress<'_>, mut found: Found) -> Res
     let asked = asked.map(|attribute| ReadValueId::new(found.id.clone(), attribute));
     let answers = client.read(asked.to_vec()).await.map_err(|Lost(reason)| reason)?;
     for answer in answers {
-        let value = answer.map_err(named)?;
+        let value = answer.map_err(refused)?;
         match value.value {
             Some(Variant::QualifiedName(name)) => {
                 found.name = name.name.as_ref().into();
                 found.namespace = name.namespace_index;
             }
             Some(Variant::Int32(class)) => found.is_variable = class == NodeClass::Variable as i32,
-            _ => return Err(named(value.status.unwrap_or(StatusCode::BadUnexpectedError))),
+            _ => return Err(refused(value.status.unwrap_or(StatusCode::BadUnexpectedError))),
         }
     }
     Ok(found)
@@ -63,7 +64,7 @@ async fn at(client: &Client, address: &NodeAddress<'_>, mut found: Found) -> Res
 
 /// The node that names lead to.
 async fn below(client: &Client, path: &str, mut found: Found) -> Result<Found, BrowseError> {
-    let no_node = |reason: String| BrowseError::NoNode {
+    let no_node = |reason| BrowseError::NoNode {
         path: path.to_owned(),
         reason,
     };
@@ -74,7 +75,7 @@ async fn below(client: &Client, path: &str, mut found: Found) -> Result<Found, B
         let answer = answers.map_err(|Lost(reason)| no_node(reason))?.pop();
         let references = answer
             .unwrap_or(Ok(Vec::new()))
-            .map_err(|status| no_node(named(status)))?;
+            .map_err(|status| no_node(refused(status)))?;
         let next = references
             .iter()
             .filter(|reference| name_of(reference) == name)
@@ -101,4 +102,9 @@ async fn below(client: &Client, path: &str, mut found: Found) -> Result<Found, B
         found.name = name.into();
     }
     Ok(found)
+}
+
+/// The server refuses the node.
+fn refused(status: StatusCode) -> Reason {
+    Reason::new(named(status), "opcua-node-refused")
 }

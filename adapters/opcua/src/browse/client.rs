@@ -22,7 +22,8 @@ use crate::drive::told;
 use crate::items::is_too_large;
 use crate::plan::Plan;
 use crate::publish::is_lost;
-use crate::server::{read, reason};
+use crate::reason::Reason;
+use crate::server::read;
 
 /// Requests that are on their way at once: the server works on one while the answer to another is read.
 const IN_FLIGHT: usize = 4;
@@ -39,7 +40,7 @@ const FAREWELL: Duration = Duration::from_secs(2);
 
 /// The server does not answer any more; why.
 #[derive(Clone, Debug)]
-pub struct Lost(pub String);
+pub struct Lost(pub Reason);
 
 /// What is asked of each node.
 pub type Answer<T> = Result<T, StatusCode>;
@@ -61,7 +62,7 @@ pub struct Client {
 enum Link {
     Connecting,
     Up,
-    Lost(String),
+    Lost(Reason),
 }
 
 impl Client {
@@ -86,7 +87,7 @@ impl Client {
                         let _ = sender.send(Link::Up);
                         continue;
                     }
-                    Ok(SessionPollResult::ConnectionLost(status)) => status.to_string(),
+                    Ok(SessionPollResult::ConnectionLost(status)) => Reason::ended(status),
                     Ok(SessionPollResult::ReconnectFailed(status)) | Err(status) => told(&of_driver, status),
                     Ok(_) => continue,
                 };
@@ -94,7 +95,7 @@ impl Client {
                 return;
             }
         });
-        let refused = |reason: String| BrowseError::Refused {
+        let refused = |reason| BrowseError::Refused {
             endpoint: plan.settings.endpoint.clone(),
             reason,
         };
@@ -104,8 +105,10 @@ impl Client {
         match connected.map(|link| link.map(|link| link.clone())) {
             Ok(Ok(Link::Up)) => {}
             Ok(Ok(Link::Lost(reason))) => return Err(refused(reason)),
-            Ok(_) => return Err(refused("the session was given up".to_owned())),
-            Err(_) => return Err(refused("no session in time".to_owned())),
+            Ok(_) => return Err(refused(Reason::given_up())),
+            Err(_) => {
+                return Err(refused(Reason::new("no session in time", "opcua-server-silent")));
+            }
         }
         let mut client = Self {
             session,
@@ -294,7 +297,7 @@ impl Client {
             answers = work => answers,
             lost = link.wait_for(|link| matches!(link, Link::Lost(_))) => Err(Lost(match lost.as_deref() {
                 Ok(Link::Lost(reason)) => reason.clone(),
-                _ => "the session was given up".to_owned(),
+                _ => Reason::given_up(),
             })),
         }
     }
@@ -325,7 +328,7 @@ impl Client {
             let status = error.status();
             let is_silent = status == StatusCode::BadTimeout;
             if is_silent && self.timeouts.fetch_add(1, Ordering::Relaxed) + 1 >= MOST_TIMEOUTS {
-                return Err(Lost(reason(&error)));
+                return Err(Lost(Reason::of(&error)));
             }
             if part.len() > 1 && (is_silent || is_too_much(status)) {
                 let half = part.len() / 2;
@@ -333,7 +336,7 @@ impl Client {
                 let rest = part.split_off(half);
                 waiting.extend([rest, part]);
             } else if is_lost(status) && !is_silent {
-                return Err(Lost(reason(&error)));
+                return Err(Lost(Reason::of(&error)));
             } else {
                 answers.extend(part.iter().map(|_| Err(status)));
             }

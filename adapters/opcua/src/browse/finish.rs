@@ -11,7 +11,7 @@ use super::facts::Facts;
 use super::roles::Roles;
 use super::types::Types;
 use super::walk::{NodeIndex, Walk};
-use super::{Browsed, named};
+use super::{Browsed, missed, named};
 
 /// Looks up what types say, and makes the survey.
 pub async fn finish(
@@ -28,7 +28,7 @@ pub async fn finish(
         Some(Ok(found)) => found,
         ended => {
             if let Some(Err(Lost(reason))) = ended {
-                walk.missed.push(format!("the types of the variables: {reason}"));
+                walk.missed.push(missed("the types of the variables", &reason));
                 walk.is_partial = true;
             } else if walk.nodes.len() > 1 {
                 walk.missed

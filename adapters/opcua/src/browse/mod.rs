@@ -27,6 +27,7 @@ use tokio_util::sync::CancellationToken;
 use crate::connection::ConnectError;
 use crate::pki::PkiError;
 use crate::plan::Plan;
+use crate::reason::Reason;
 use client::Client;
 use filter::Filter;
 use walk::Walk;
@@ -94,7 +95,7 @@ pub enum BrowseError {
         /// The address.
         endpoint: String,
         /// In the server's words.
-        reason: String,
+        reason: Reason,
     },
     /// The place where the walk is to begin is not there.
     #[error("there is no `{name}` in {within}; it has {known}")]
@@ -112,7 +113,7 @@ pub enum BrowseError {
         /// As it was given.
         path: String,
         /// Why.
-        reason: String,
+        reason: Reason,
     },
     /// A glob that is none.
     #[error("{0}")]
@@ -129,6 +130,16 @@ impl BrowseError {
         match self {
             Self::Connect(ConnectError::Pki(PkiError::Untrusted { thumbprint, .. })) => Some(thumbprint),
             _ => None,
+        }
+    }
+
+    /// The paragraph of the runbook that is about it; `None` where only what was asked for is wrong, and the message says what there is.
+    #[must_use]
+    pub fn see(&self) -> Option<&'static str> {
+        match self {
+            Self::Connect(error) => Some(error.see()),
+            Self::Refused { reason, .. } | Self::NoNode { reason, .. } => Some(reason.see),
+            Self::NoPath { .. } | Self::Glob(_) | Self::Ended => None,
         }
     }
 }
@@ -209,4 +220,9 @@ fn scalar(node: &Node) -> Option<Scalar> {
 /// The name of a status, as the standard has it.
 fn named(status: StatusCode) -> String {
     status.to_string()
+}
+
+/// What is missed for a reason, as it is listed.
+fn missed(what: &str, reason: &Reason) -> String {
+    format!("{what}: {reason} (see {})", reason.see)
 }

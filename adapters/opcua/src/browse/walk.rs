@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::client::{Answer, Client, Lost};
 use super::facts::{Facts, Property};
 use super::filter::Filter;
-use super::{BrowseOptions, Progress, named};
+use super::{BrowseOptions, Progress, missed, named};
 
 /// The place of a node in [`Walk::nodes`]; the node above it comes before it.
 pub type NodeIndex = u32;
@@ -81,7 +81,7 @@ impl<'o> Walk<'o> {
             match ended {
                 Some(Ok(())) => {}
                 Some(Err(Lost(reason))) => {
-                    self.missed.push(format!("the connection was lost: {reason}"));
+                    self.missed.push(missed("the connection was lost", &reason));
                     self.end(wave.len());
                 }
                 None => self.end(wave.len()),

@@ -6,12 +6,8 @@ use rcgen::{
 };
 
 use super::super::tests::Folder;
+use super::super::tests::authority::{authority_params, list_params, params};
 use super::super::{Acceptance, Accepted, PkiError, Trusted, check_server, own, reject, show, trust};
-
-#[path = "../../tests/opcua/authority.rs"]
-mod authority;
-
-use authority::{authority_params, list_params, params};
 
 /// The application of all servers here.
 const PLC: &str = "urn:plc";

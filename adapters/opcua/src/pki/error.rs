@@ -24,6 +24,9 @@ pub enum PkiError {
     /// A file is no certificate.
     #[error("{} is no certificate", .0.display())]
     NoCertificate(PathBuf),
+    /// A file that is to be trusted is nothing of which that could be said.
+    #[error("{} is neither a certificate nor a revocation list", .0.display())]
+    Neither(PathBuf),
     /// The server's certificate cannot be read.
     #[error("the server's certificate cannot be read")]
     Unreadable,
@@ -159,17 +162,18 @@ impl PkiError {
     pub fn see(&self) -> &'static str {
         match self {
             Self::File { .. }
-            | Self::Exists(_)
             | Self::NoCertificate(_)
             | Self::Making(_)
+            | Self::Validity {
+                whose: "gateway's", ..
+            } => "opcua-gateway-certificate-unusable",
+            Self::Exists(_)
+            | Self::Neither(_)
             | Self::Unknown(_)
             | Self::NotTrusted(_)
             | Self::Ambiguous(_)
             | Self::Nothing(_)
-            | Self::NoAuthority(_)
-            | Self::Validity {
-                whose: "gateway's", ..
-            } => "opcua-gateway-certificate-unusable",
+            | Self::NoAuthority(_) => "opcua-certificate-not-taken",
             Self::Untrusted { .. } => "opcua-server-not-trusted",
             Self::Revoked { .. } => "opcua-server-certificate-revoked",
             Self::List { .. } | Self::NoList { .. } | Self::OldList { .. } => "opcua-revocation-list-missing",

@@ -59,7 +59,10 @@ pub fn trust(dir: &Path, thumbprint_or_path: &str, issuer: bool) -> Result<Trust
     if let Some((revocations, der)) = chain::read_list(&source)? {
         return keep_list(dir, revocations, &der).map(Trusted::List);
     }
-    let (x509, certificate) = load(source)?;
+    let (x509, certificate) = load(source).map_err(|error| match error {
+        PkiError::NoCertificate(path) => PkiError::Neither(path),
+        other => other,
+    })?;
     if issuer && !certificate.is_authority {
         return Err(PkiError::NoAuthority(certificate.path));
     }

@@ -95,14 +95,7 @@ async fn a_server_of_an_authority_is_let_in_until_it_is_revoked() {
         ["CN=Plant CA"],
         "the server is trusted by its authority alone"
     );
-    assert!(
-        run.gauge_of(
-            "floorgate_certificate_expires_timestamp_seconds",
-            "whose",
-            "server"
-        )
-        .is_some()
-    );
+    run.expires("server").await;
 
     server.set(0, 1);
     run.shows(0, 1).await;
@@ -110,6 +103,25 @@ async fn a_server_of_an_authority_is_let_in_until_it_is_revoked() {
     trust(file("ca.crl"));
     is_told(&mut run, "was revoked").await;
     server.has_sessions(0).await;
+    run.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn when_authorities_and_their_lists_end_is_shown_though_there_is_no_server() {
+    let folder = Folder::new();
+    let file = |name: &str| folder.0.join(name);
+    let authority = Authority::new(&file("ca.pem"));
+    authority.list(&file("ca.crl"), &[]);
+    for name in ["ca.pem", "ca.crl"] {
+        pki::trust(&file("pki"), file(name).to_str().unwrap(), false).unwrap();
+    }
+    fs::write(file("password"), "s3cret").unwrap();
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = nobody.local_addr().unwrap().port();
+    drop(nobody);
+    let run = Run::new(&folder, &settings(port, ""), &addresses(1));
+    run.expires("authority").await;
+    run.expires("revocation_list").await;
     run.stop().await;
 }
 

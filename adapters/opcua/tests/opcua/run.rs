@@ -261,6 +261,19 @@ impl Run {
         Some(metric.get_gauge().get_value())
     }
 
+    /// Waits until it is shown when a certificate of this kind ends.
+    pub async fn expires(&self, whose: &str) {
+        let name = "floorgate_certificate_expires_timestamp_seconds";
+        let deadline = tokio::time::Instant::now() + PATIENCE;
+        while self.gauge_of(name, "whose", whose).is_none() {
+            assert!(
+                tokio::time::Instant::now() < deadline,
+                "it is not shown of {whose}"
+            );
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
     /// Waits until a gauge of the source has a value.
     pub async fn gauge(&self, name: &str, wanted: f64) {
         let deadline = tokio::time::Instant::now() + PATIENCE;
