@@ -72,6 +72,8 @@ mod priority;
 mod probe;
 #[path = "floor/promises.rs"]
 mod promises;
+#[path = "floor/queues.rs"]
+mod queues;
 #[path = "floor/reconnects.rs"]
 mod reconnects;
 #[path = "floor/recording.rs"]

@@ -57,6 +57,18 @@ impl NodePeer {
         self.make(json!({"op": "add", "node": node, "type": kind, "value": value.into()}))
     }
 
+    /// Adds a variable that says from where to where its values go (`EURange`).
+    pub fn add_in_range(
+        &mut self,
+        node: &str,
+        kind: &str,
+        value: impl Into<Value>,
+        (low, high): (f64, f64),
+    ) -> Result<()> {
+        let range = json!({"low": low, "high": high});
+        self.make(json!({"op": "add", "node": node, "type": kind, "value": value.into(), "range": range}))
+    }
+
     /// Sets a variable; those of the boiler, `Boiler.Level` and `Boiler.Pressure`, are high above 90.
     pub fn set(&mut self, node: &str, value: impl Into<Value>) -> Result<()> {
         self.set_all(node, &[value.into()])

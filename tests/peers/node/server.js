@@ -81,15 +81,18 @@ class Plant {
         }
     }
 
-    add({ node, type, value, parent }) {
-        const variable = this.plant.addVariable({
+    add({ node, type, value, parent, range }) {
+        const options = {
             browseName: node,
             nodeId: `s=${node}`,
             dataType: type,
             minimumSamplingInterval: 10,
             ...(parent ? { componentOf: parent, eventSourceOf: parent } : { organizedBy: this.space.rootFolder.objects }),
             value: new Variant({ dataType: DataType[type], value }),
-        });
+        };
+        const variable = range
+            ? this.plant.addAnalogDataItem({ ...options, engineeringUnitsRange: range })
+            : this.plant.addVariable(options);
         this.variables[node] = variable;
         return variable;
     }
