@@ -34,6 +34,8 @@ mod fail_points;
 mod generated;
 #[path = "floor/hall.rs"]
 mod hall;
+#[path = "floor/handover.rs"]
+mod handover;
 #[path = "floor/happenings.rs"]
 mod happenings;
 #[path = "floor/kill_loop.rs"]

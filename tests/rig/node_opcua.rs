@@ -57,6 +57,11 @@ impl NodePeer {
         self.make(json!({"op": "add", "node": node, "type": kind, "value": value.into()}))
     }
 
+    /// Adds a variable each of whose changes the server sees, where it is asked for a sampling interval of 0 and was started with `{"serverCapabilities": {"minSupportedSampleRate": 0}}`.
+    pub fn add_unsampled(&mut self, node: &str, kind: &str, value: impl Into<Value>) -> Result<()> {
+        self.make(json!({"op": "add", "node": node, "type": kind, "value": value.into(), "sampled": false}))
+    }
+
     /// Adds a variable that says from where to where its values go (`EURange`).
     pub fn add_in_range(
         &mut self,

@@ -247,6 +247,8 @@ impl Connected<'_> {
         }
         self.state.subscriptions[place].last = sequence;
         match ended {
+            // Said to the session that it was taken from, among its messages: it is this one that has it now. Another that takes it meanwhile leaves it silent.
+            Some(StatusCode::GoodSubscriptionTransferred) if self.catching_up => Ok(()),
             Some(status) => {
                 self.lose(place, format!("the server ended the subscription: {status}"))
                     .await

@@ -81,12 +81,12 @@ class Plant {
         }
     }
 
-    add({ node, type, value, parent, range }) {
+    add({ node, type, value, parent, range, sampled = true }) {
         const options = {
             browseName: node,
             nodeId: `s=${node}`,
             dataType: type,
-            minimumSamplingInterval: 10,
+            minimumSamplingInterval: sampled ? 10 : 0,
             ...(parent ? { componentOf: parent, eventSourceOf: parent } : { organizedBy: this.space.rootFolder.objects }),
             value: new Variant({ dataType: DataType[type], value }),
         };
