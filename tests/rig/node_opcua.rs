@@ -107,6 +107,24 @@ impl NodePeer {
             .context("no number")
     }
 
+    /// How many requests of a kind came since it was started.
+    pub fn requests(&mut self, request: &str) -> Result<u64> {
+        self.ask(&json!({"op": "requests", "request": request}))?["value"]
+            .as_u64()
+            .context("no number")
+    }
+
+    /// Gives it other capabilities from now on, such as `{"maxMonitoredItems": 10}`; it forgets them when it ends.
+    pub fn set_capabilities(&mut self, capabilities: &Value) -> Result<()> {
+        self.ask(&json!({"op": "capabilities", "capabilities": capabilities}))
+            .map(drop)
+    }
+
+    /// Has it refuse a request as a whole whose items would be more than it takes, and not only those.
+    pub fn refuse_whole(&mut self) -> Result<()> {
+        self.ask(&json!({"op": "refuse_whole"})).map(drop)
+    }
+
     /// Acknowledges the alarm of a variable of the boiler, as an operator would.
     pub fn acknowledge(&mut self, alarm: &str) -> Result<()> {
         self.ask(&json!({"op": "acknowledge", "alarm": alarm})).map(drop)
