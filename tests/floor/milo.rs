@@ -157,7 +157,7 @@ fn kinds() -> Vec<Kind> {
     ]
 }
 
-/// A variable of each type and one with an array of each: name, type, what it has first and then, and what is shown of both.
+/// A variable of each type and one with an array of each, and some with arrays of more dimensions: name, type, what it has first and then, and what is shown of both.
 fn variables() -> Vec<(String, &'static str, [Value; 2], [Value; 2])> {
     let mut variables = Vec::new();
     for Kind { name, sent, shown } in kinds() {
@@ -170,6 +170,16 @@ fn variables() -> Vec<(String, &'static str, [Value; 2], [Value; 2])> {
     }
     let mixed = [json!([1.5, 2.5]), json!([3.5])];
     variables.push(("VariantArray".to_owned(), "Variant", mixed.clone(), mixed));
+    // Rows of columns.
+    let tables = [
+        ("Int32", json!([[1, 2, 3], [4, 5, 6]]), json!([[7], [8]])),
+        ("String", json!([["a", "b"], ["c", "d"]]), json!([["e", "f", "g"]])),
+        ("Boolean", json!([[[true], [false]], [[false], [false]]]), json!([[[true]]])),
+    ];
+    for (kind, first, then) in tables {
+        let values = [first, then];
+        variables.push((format!("{kind}Table"), kind, values.clone(), values));
+    }
     variables
 }
 
