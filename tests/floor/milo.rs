@@ -173,8 +173,16 @@ fn variables() -> Vec<(String, &'static str, [Value; 2], [Value; 2])> {
     // Rows of columns.
     let tables = [
         ("Int32", json!([[1, 2, 3], [4, 5, 6]]), json!([[7], [8]])),
-        ("String", json!([["a", "b"], ["c", "d"]]), json!([["e", "f", "g"]])),
-        ("Boolean", json!([[[true], [false]], [[false], [false]]]), json!([[[true]]])),
+        (
+            "String",
+            json!([["a", "b"], ["c", "d"]]),
+            json!([["e", "f", "g"]]),
+        ),
+        (
+            "Boolean",
+            json!([[[true], [false]], [[false], [false]]]),
+            json!([[[true]]]),
+        ),
     ];
     for (kind, first, then) in tables {
         let values = [first, then];

@@ -1,9 +1,12 @@
-//! Queues at servers of others that are too short for what happens between two publishings, and small changes that a server holds back.
+//! Queues at servers of others: too short for what happens between two publishings, or with more than one message may hold; and small changes that a server
+//! holds back.
 
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::ops::RangeInclusive;
 
 use anyhow::{Context, Result, ensure};
-use floorgate_tests::{Gateway, Kafka, NodePeer, Patience, Reader, Record};
+use floorgate_tests::{Delivery, Gateway, Kafka, NodePeer, Patience, Reader, Record};
 use serde_json::{Value, json};
 
 use crate::milo::Cell;
@@ -175,5 +178,61 @@ events:
     assert_eq!(values(&mut each)?, [&[0.0], &levels[..]].concat());
     assert_eq!(values(&mut units)?, [0.0, 15.0, 25.0, 10.0, 50.0]);
     assert_eq!(values(&mut parts)?, [0.0, 25.0, 50.0]);
+    Ok(())
+}
+
+/// More changes than a message may hold come in several of one publishing, each change once and in its order.
+#[test]
+fn more_changes_than_a_message_holds_come_in_several() -> Result<()> {
+    const TAGS: usize = 6_000;
+    const CHANGES: [i64; 2] = [1, 2];
+    let names: Vec<String> = (0..TAGS).map(|number| format!("V{number}")).collect();
+    let variables: Vec<_> = names.iter().map(|name| (&**name, "Int32", json!(0))).collect();
+    let mut mapping = String::from("\ntags:\n");
+    for name in &names {
+        writeln!(
+            mapping,
+            "  {name}: {{node: \"nsu=urn:floorgate:test:plant;s={name}\", publishing_interval: 2s}}"
+        )?;
+    }
+    mapping.push_str("events:\n");
+    for name in &names {
+        writeln!(
+            mapping,
+            "  - {{type: ValueSeen, trigger: {name}, data: {{of: {{constant: {name}}}, value: {name}}}}}"
+        )?;
+    }
+    let mut cell = Cell::new(&variables, &mapping)?;
+    let mut reader = cell.reader("value-seen")?;
+    cell.gateway.start()?;
+    reader.at_least(TAGS, Patience::Long)?;
+    cell.plc.set_every(&CHANGES.map(Value::from))?;
+    reader.at_least(TAGS * (1 + CHANGES.len()), Patience::Long)?;
+    let delivery = Delivery::of(reader.records())?;
+    assert_eq!(delivery.repeated, 0);
+    let (mut told, mut received) = (BTreeMap::<String, Vec<i64>>::new(), Vec::new());
+    for record in &delivery.accepted {
+        let data = record.json()?;
+        ensure!(data["gap"].is_null(), "{data}");
+        let of = data["of"].as_str().context("no name")?.to_owned();
+        let value = data["value"].as_i64().context("no value")?;
+        told.entry(of).or_default().push(value);
+        if CHANGES.contains(&value) {
+            let at = data["timestamps"]["received"].as_str().context("no time")?;
+            received.push(at.parse::<jiff::Timestamp>()?);
+        }
+    }
+    assert_eq!(told.len(), TAGS);
+    for (name, values) in told {
+        assert_eq!(values, [&[0], &CHANGES[..]].concat(), "{name}");
+    }
+    // A message holds 5,000, so that one at each publishing would take two intervals of two seconds.
+    received.sort_unstable();
+    let (first, last) = (
+        received.first().context("none")?,
+        received.last().context("none")?,
+    );
+    let took = last.duration_since(*first);
+    ensure!(took < jiff::SignedDuration::from_secs(3), "{took:?}");
     Ok(())
 }

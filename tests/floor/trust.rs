@@ -94,7 +94,8 @@ fn is_spoken(of_plc: &'static str, security: &str) -> Result<()> {
         user: Some(("line-gateway", "s3cret")),
         ..OpcUaOptions::default()
     };
-    let special = format!("security: {security}\n    login: {{user: line-gateway, password_file: plc.password}}");
+    let special =
+        format!("security: {security}\n    login: {{user: line-gateway, password_file: plc.password}}");
     let mut plant = Plant::with(&Kafka::shared()?.bootstrap(), options, &special)?;
     plant.gateway.write("plc.password", "s3cret\n")?;
     trust(&plant)?;
@@ -117,7 +118,10 @@ fn the_other_policies_are_spoken_with_a_server_by_others() -> Result<()> {
 #[test]
 fn messages_that_are_only_signed_are_spoken_with_a_server_by_others() -> Result<()> {
     is_spoken("Basic256Sha256-Sign", "{policy: basic256sha256, mode: sign}")?;
-    is_spoken("Aes256Sha256RsaPss-Sign", "{policy: aes256-sha256-rsapss, mode: sign}")
+    is_spoken(
+        "Aes256Sha256RsaPss-Sign",
+        "{policy: aes256-sha256-rsapss, mode: sign}",
+    )
 }
 
 #[test]

@@ -83,6 +83,11 @@ impl MiloPeer {
         Ok(())
     }
 
+    /// Sets all variables, which are of one type, to one value after the other, too fast for anybody to see each.
+    pub fn set_every(&mut self, values: &[Value]) -> Result<()> {
+        self.ask(&json!({"op": "set_every", "values": values})).map(drop)
+    }
+
     fn set_with(&mut self, node: &str, value: Value, special: &Value) -> Result<String> {
         let mut request = json!({"op": "set", "node": node, "value": value});
         for (key, value) in special.as_object().into_iter().flatten() {

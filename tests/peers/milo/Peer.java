@@ -20,6 +20,7 @@ import java.security.cert.X509Certificate;
 import java.time.Instant;
 import java.util.ArrayList;
 import java.util.Base64;
+import java.util.HashMap;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
@@ -130,6 +131,7 @@ public final class Peer {
             case "add" -> plant.add(request);
             case "set" -> plant.set(request);
             case "set_all" -> plant.setAll(request);
+            case "set_every" -> plant.setEvery(request);
             case "count_up" -> plant.countUp(request);
             case "progress" -> plant.progress(request);
             case "tell" -> plant.tell(request);
@@ -326,6 +328,21 @@ public final class Peer {
             String name = request.get("node").getAsString();
             for (JsonElement value : request.getAsJsonArray("values")) {
                 put(name, new Variant(value(types.get(name), value)), StatusCode.GOOD, DateTime.now());
+            }
+            return Map.of();
+        }
+
+        /** Sets all variables, which are of one type, to one value after the other. */
+        synchronized Map<String, Object> setEvery(JsonObject request) {
+            for (JsonElement value : request.getAsJsonArray("values")) {
+                var data = new HashMap<NodeId, DataValue>();
+                variables.forEach((name, node) -> {
+                    data.put(node.getNodeId(), new DataValue(new Variant(value(types.get(name), value)), StatusCode.GOOD, DateTime.now(), DateTime.now()));
+                    node.setValue(data.get(node.getNodeId()));
+                });
+                for (DataItem item : items) {
+                    item.setValue(data.get(item.getReadValueId().getNodeId()));
+                }
             }
             return Map.of();
         }
