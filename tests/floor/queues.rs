@@ -169,7 +169,7 @@ events:
     }
     let values = |reader: &mut Reader| -> Result<Vec<f64>> {
         let value = |record: &Record| record.json()?["value"].as_f64().context("a level");
-        let is_last = |record: &Record| value(record).is_ok_and(|level| level == 50.0);
+        let is_last = |record: &Record| record.json().is_ok_and(|data| data["value"] == 50.0);
         let records = reader.until("the last level", Patience::Long, |records| {
             records.iter().any(is_last)
         })?;
