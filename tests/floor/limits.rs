@@ -193,9 +193,9 @@ fn the_others_flow(
     attempts(&mut plc, 2)?;
     assert!(begun.elapsed() > RETRY * 3 / 2, "{:?}", begun.elapsed());
     let asked = plc.requests("CreateMonitoredItemsRequest")? - before;
-    assert!(asked <= 4, "{asked} requests in two attempts");
-    let deleted = plc.counts()?;
-    assert_eq!(deleted.items, placed as u64);
+    // Two for each of the three that may be among them: for all, and for one alone.
+    assert!(asked <= 6, "{asked} requests");
+    assert_eq!(plc.counts()?.items, placed as u64);
     // Those that have room are told, and nothing more of the others.
     plc.set("N0", 25.5)?;
     plc.set(&format!("N{}", all - 1), 25.5)?;
