@@ -34,6 +34,8 @@ mod fail_points;
 mod generated;
 #[path = "floor/hall.rs"]
 mod hall;
+#[path = "floor/handover.rs"]
+mod handover;
 #[path = "floor/happenings.rs"]
 mod happenings;
 #[path = "floor/kill_loop.rs"]
@@ -72,6 +74,8 @@ mod priority;
 mod probe;
 #[path = "floor/promises.rs"]
 mod promises;
+#[path = "floor/queues.rs"]
+mod queues;
 #[path = "floor/reconnects.rs"]
 mod reconnects;
 #[path = "floor/recording.rs"]

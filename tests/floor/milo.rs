@@ -22,15 +22,15 @@ events:
 "#;
 
 /// A server and a gateway that trust one another; the gateway is not started.
-struct Cell {
-    plc: MiloPeer,
-    gateway: Gateway,
+pub struct Cell {
+    pub plc: MiloPeer,
+    pub gateway: Gateway,
     site: String,
     bootstrap: String,
 }
 
 impl Cell {
-    fn new(variables: &[(&str, &str, Value)], mapping: &str) -> Result<Self> {
+    pub fn new(variables: &[(&str, &str, Value)], mapping: &str) -> Result<Self> {
         Self::with(MiloPeer::start(variables, None)?, mapping, "")
     }
 
@@ -62,7 +62,7 @@ impl Cell {
     }
 
     /// A server with a counter, and a gateway that has seen it at 0.
-    fn counting(user: Option<(&str, &str)>, special: &str) -> Result<Self> {
+    pub fn counting(user: Option<(&str, &str)>, special: &str) -> Result<Self> {
         let variables = [("Good", "UInt32", json!(0)), ("Mode", "Int32", json!(1))];
         let mut cell = Self::with(MiloPeer::start(&variables, user)?, COUNTING, special)?;
         cell.gateway.write("plc.password", "s3cret\n")?;
@@ -72,12 +72,12 @@ impl Cell {
         Ok(cell)
     }
 
-    fn reader(&self, entity: &str) -> Result<Reader> {
+    pub fn reader(&self, entity: &str) -> Result<Reader> {
         Reader::new(&self.bootstrap, &topic(&self.site, entity))
     }
 
     /// Waits until the server has exactly one session, with one subscription and so many items.
-    fn is_alone(&mut self, items: u64) -> Result<Counts> {
+    pub fn is_alone(&mut self, items: u64) -> Result<Counts> {
         holds(&mut self.plc, 1, items)
     }
 }
@@ -157,7 +157,7 @@ fn kinds() -> Vec<Kind> {
     ]
 }
 
-/// A variable of each type and one with an array of each: name, type, what it has first and then, and what is shown of both.
+/// A variable of each type and one with an array of each, and some with arrays of more dimensions: name, type, what it has first and then, and what is shown of both.
 fn variables() -> Vec<(String, &'static str, [Value; 2], [Value; 2])> {
     let mut variables = Vec::new();
     for Kind { name, sent, shown } in kinds() {
@@ -170,6 +170,24 @@ fn variables() -> Vec<(String, &'static str, [Value; 2], [Value; 2])> {
     }
     let mixed = [json!([1.5, 2.5]), json!([3.5])];
     variables.push(("VariantArray".to_owned(), "Variant", mixed.clone(), mixed));
+    // Rows of columns.
+    let tables = [
+        ("Int32", json!([[1, 2, 3], [4, 5, 6]]), json!([[7], [8]])),
+        (
+            "String",
+            json!([["a", "b"], ["c", "d"]]),
+            json!([["e", "f", "g"]]),
+        ),
+        (
+            "Boolean",
+            json!([[[true], [false]], [[false], [false]]]),
+            json!([[[true]]]),
+        ),
+    ];
+    for (kind, first, then) in tables {
+        let values = [first, then];
+        variables.push((format!("{kind}Table"), kind, values.clone(), values));
+    }
     variables
 }
 
@@ -311,7 +329,7 @@ events:
         ]
     );
     for severity in [500, 500, 100] {
-        cell.plc.tell("the cap is missing", severity)?;
+        cell.plc.tell(&["the cap is missing".to_owned()], severity)?;
     }
     let records = told.at_least(3, Patience::Long)?;
     let of = |record: &Record| -> Result<Value> {
@@ -394,4 +412,36 @@ fn a_server_that_stood_still_goes_on_and_no_change_is_missed() -> Result<()> {
     let counts = cell.is_alone(2)?;
     assert_eq!(counts.sessions_ever, 1, "the session was re-activated");
     Ok(())
+}
+
+/// In one of two subscriptions nothing happens for longer than it may be silent, since its publishing interval is nearly as long as that.
+#[test]
+fn a_slow_subscription_in_which_nothing_happens_is_not_lost() -> Result<()> {
+    const MAPPING: &str = r#"
+tags:
+  good: {node: "nsu=urn:floorgate:test:plant;s=Good", counter: {width: 32}}
+  mode: {node: "nsu=urn:floorgate:test:plant;s=Mode", publishing_interval: 300ms}
+events:
+  - {type: ProductionCountRecorded, trigger: good, kind: good}
+  - {type: ModeSeen, trigger: mode}
+"#;
+    let variables = [("Good", "UInt32", json!(0)), ("Mode", "Int32", json!(1))];
+    let mut cell = Cell::new(&variables, MAPPING)?;
+    let (mut counts, mut modes) = (cell.reader("production-count")?, cell.reader("mode-seen")?);
+    cell.gateway.start()?;
+    modes.at_least(1, Patience::Long)?;
+    // Two seconds.
+    cell.plc.count_up("Good", 1, 200, 10)?;
+    read_to(&mut counts, 200)?;
+    cell.plc.set("Mode", 2)?;
+    let records = modes.at_least(2, Patience::Long)?;
+    assert_ne!(records[1].json()?["gap"], true, "{}", cell.gateway.output()?);
+    assert_eq!(compare(counts.records(), &(1..=200))?, 0);
+    let counts = holds(&mut cell.plc, 2, 2)?;
+    assert_eq!(counts.sessions_ever, 1);
+    cell.gateway.wait_for_metric(
+        "floorgate_source_gaps_total{source=\"plc\"}",
+        0.0..=0.0,
+        Patience::Short,
+    )
 }

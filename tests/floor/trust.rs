@@ -1,6 +1,6 @@
 //! Protected connections to an OPC UA server: whom the gateway trusts, and how it is known.
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use floorgate_tests::{Authority, Kafka, OpcUaOptions, Patience, until};
 
 use crate::plant::Plant;
@@ -86,22 +86,56 @@ fn an_unknown_plc_is_named_and_let_in_once_it_is_trusted() -> Result<()> {
     Ok(())
 }
 
-/// The other test of each policy has one library at both ends.
+/// Values arrive from a PLC that has one policy and mode alone, and whose user's password is encrypted by that. The other test of each policy has one library at
+/// both ends.
+fn is_spoken(of_plc: &'static str, security: &str) -> Result<()> {
+    let options = OpcUaOptions {
+        policies: vec![of_plc],
+        user: Some(("line-gateway", "s3cret")),
+        ..OpcUaOptions::default()
+    };
+    let special =
+        format!("security: {security}\n    login: {{user: line-gateway, password_file: plc.password}}");
+    let mut plant = Plant::with(&Kafka::shared()?.bootstrap(), options, &special)?;
+    plant.gateway.write("plc.password", "s3cret\n")?;
+    trust(&plant)?;
+    plant.gateway.start()?;
+    values_arrive(&mut plant).context(of_plc)
+}
+
 #[test]
 fn the_other_policies_are_spoken_with_a_server_by_others() -> Result<()> {
-    for (of_plc, of_gateway) in [
-        ("Aes128Sha256RsaOaep-SignAndEncrypt", "aes128-sha256-rsaoaep"),
-        ("Aes256Sha256RsaPss-SignAndEncrypt", "aes256-sha256-rsapss"),
+    is_spoken(
+        "Aes128Sha256RsaOaep-SignAndEncrypt",
+        "{policy: aes128-sha256-rsaoaep, mode: sign-and-encrypt}",
+    )?;
+    is_spoken(
+        "Aes256Sha256RsaPss-SignAndEncrypt",
+        "{policy: aes256-sha256-rsapss, mode: sign-and-encrypt}",
+    )
+}
+
+#[test]
+fn messages_that_are_only_signed_are_spoken_with_a_server_by_others() -> Result<()> {
+    is_spoken("Basic256Sha256-Sign", "{policy: basic256sha256, mode: sign}")?;
+    is_spoken(
+        "Aes256Sha256RsaPss-Sign",
+        "{policy: aes256-sha256-rsapss, mode: sign}",
+    )
+}
+
+#[test]
+fn deprecated_policies_are_spoken_with_a_server_by_others_where_they_are_allowed() -> Result<()> {
+    const ALLOWED: &str = "\n    allow_deprecated_security_policy: true";
+    for (of_plc, policy) in [
+        ("Basic256-SignAndEncrypt", "basic256"),
+        ("Basic128Rsa15-SignAndEncrypt", "basic128rsa15"),
     ] {
-        let options = OpcUaOptions {
-            policies: vec![of_plc],
-            ..OpcUaOptions::default()
-        };
-        let security = format!("security: {{policy: {of_gateway}, mode: sign-and-encrypt}}");
-        let mut plant = Plant::with(&Kafka::shared()?.bootstrap(), options, &security)?;
-        trust(&plant)?;
-        plant.gateway.start()?;
-        values_arrive(&mut plant).context(of_gateway)?;
+        let security = format!("{{policy: {policy}, mode: sign-and-encrypt}}");
+        let refused = is_spoken(of_plc, &security).expect_err("it is deprecated");
+        let refused = format!("{refused:#}");
+        ensure!(refused.contains("deprecated"), "{refused}");
+        is_spoken(of_plc, &(security + ALLOWED))?;
     }
     Ok(())
 }

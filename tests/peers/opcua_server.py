@@ -26,7 +26,10 @@ POLICIES = {
     "Basic256Sha256-Sign": ua.SecurityPolicyType.Basic256Sha256_Sign,
     "Basic256Sha256-SignAndEncrypt": ua.SecurityPolicyType.Basic256Sha256_SignAndEncrypt,
     "Aes128Sha256RsaOaep-SignAndEncrypt": ua.SecurityPolicyType.Aes128Sha256RsaOaep_SignAndEncrypt,
+    "Aes256Sha256RsaPss-Sign": ua.SecurityPolicyType.Aes256Sha256RsaPss_Sign,
     "Aes256Sha256RsaPss-SignAndEncrypt": ua.SecurityPolicyType.Aes256Sha256RsaPss_SignAndEncrypt,
+    "Basic256-SignAndEncrypt": ua.SecurityPolicyType.Basic256_SignAndEncrypt,
+    "Basic128Rsa15-SignAndEncrypt": ua.SecurityPolicyType.Basic128Rsa15_SignAndEncrypt,
 }
 
 

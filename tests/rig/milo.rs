@@ -74,6 +74,20 @@ impl MiloPeer {
         self.set_with(node, value.into(), &json!({"time": time}))
     }
 
+    /// Sets a variable to one value after the other, too fast for anybody to see each.
+    pub fn set_all(&mut self, node: &str, values: &[Value]) -> Result<()> {
+        self.ask(&json!({"op": "set_all", "node": node, "values": values}))?;
+        if let Some(last) = values.last() {
+            self.begin_with(node, last.clone());
+        }
+        Ok(())
+    }
+
+    /// Sets all variables, which are of one type, to one value after the other, too fast for anybody to see each.
+    pub fn set_every(&mut self, values: &[Value]) -> Result<()> {
+        self.ask(&json!({"op": "set_every", "values": values})).map(drop)
+    }
+
     fn set_with(&mut self, node: &str, value: Value, special: &Value) -> Result<String> {
         let mut request = json!({"op": "set", "node": node, "value": value});
         for (key, value) in special.as_object().into_iter().flatten() {
@@ -102,9 +116,9 @@ impl MiloPeer {
             .with_context(|| format!("no number: {answer}"))
     }
 
-    /// Tells an event (`SystemEventType`) of the server.
-    pub fn tell(&mut self, message: &str, severity: u16) -> Result<()> {
-        self.ask(&json!({"op": "tell", "message": message, "severity": severity}))
+    /// Tells events (`SystemEventType`) of the server, one after the other.
+    pub fn tell(&mut self, messages: &[String], severity: u16) -> Result<()> {
+        self.ask(&json!({"op": "tell", "messages": messages, "severity": severity}))
             .map(drop)
     }
 

@@ -57,6 +57,23 @@ impl NodePeer {
         self.make(json!({"op": "add", "node": node, "type": kind, "value": value.into()}))
     }
 
+    /// Adds a variable each of whose changes the server sees, where it is asked for a sampling interval of 0 and was started with `{"serverCapabilities": {"minSupportedSampleRate": 0}}`.
+    pub fn add_unsampled(&mut self, node: &str, kind: &str, value: impl Into<Value>) -> Result<()> {
+        self.make(json!({"op": "add", "node": node, "type": kind, "value": value.into(), "sampled": false}))
+    }
+
+    /// Adds a variable that says from where to where its values go (`EURange`).
+    pub fn add_in_range(
+        &mut self,
+        node: &str,
+        kind: &str,
+        value: impl Into<Value>,
+        (low, high): (f64, f64),
+    ) -> Result<()> {
+        let range = json!({"low": low, "high": high});
+        self.make(json!({"op": "add", "node": node, "type": kind, "value": value.into(), "range": range}))
+    }
+
     /// Sets a variable; those of the boiler, `Boiler.Level` and `Boiler.Pressure`, are high above 90.
     pub fn set(&mut self, node: &str, value: impl Into<Value>) -> Result<()> {
         self.set_all(node, &[value.into()])
@@ -88,6 +105,24 @@ impl NodePeer {
         self.ask(&json!({"op": "largest", "request": request}))?["value"]
             .as_u64()
             .context("no number")
+    }
+
+    /// How many requests of a kind came since it was started.
+    pub fn requests(&mut self, request: &str) -> Result<u64> {
+        self.ask(&json!({"op": "requests", "request": request}))?["value"]
+            .as_u64()
+            .context("no number")
+    }
+
+    /// Gives it other capabilities from now on, such as `{"maxMonitoredItems": 10}`; it forgets them when it ends.
+    pub fn set_capabilities(&mut self, capabilities: &Value) -> Result<()> {
+        self.ask(&json!({"op": "capabilities", "capabilities": capabilities}))
+            .map(drop)
+    }
+
+    /// Has it refuse a request as a whole whose items would be more than it takes, and not only those.
+    pub fn refuse_whole(&mut self) -> Result<()> {
+        self.ask(&json!({"op": "refuse_whole"})).map(drop)
     }
 
     /// Acknowledges the alarm of a variable of the boiler, as an operator would.

@@ -204,3 +204,67 @@ pub fn lost(tag: TagId) -> Sample {
         ..refusal(tag, StatusCode::BadDataLost)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An event of a type with the field of each of two tags.
+    fn event(of: ObjectTypeId) -> Happened {
+        let tags = ["message", "severity"].into_iter().zip(3..);
+        let tags: Vec<Tag> = tags
+            .map(|(name, number)| Tag {
+                id: TagId(number),
+                name: name.into(),
+                field: None,
+            })
+            .collect();
+        let now = || Variant::from(DateTime::now());
+        let fields = vec![
+            now(),
+            now(),
+            NodeId::from(of).into(),
+            Variant::from("full"),
+            Variant::from(500_u16),
+        ];
+        happened(&tags, Fields(fields), &Types::default())
+    }
+
+    #[test]
+    fn that_a_queue_was_too_short_is_a_loss_of_each_tag() {
+        let Happened::Lost(samples) = event(ObjectTypeId::EventQueueOverflowEventType) else {
+            panic!("events were lost");
+        };
+        let lost: Vec<_> = samples
+            .iter()
+            .map(|sample| {
+                (
+                    sample.tag,
+                    sample.gap,
+                    sample.quality.is_bad(),
+                    sample.value.is_none(),
+                )
+            })
+            .collect();
+        assert_eq!(lost, [(TagId(3), true, true, true), (TagId(4), true, true, true)]);
+    }
+
+    #[test]
+    fn what_is_said_of_a_refresh_is_no_event() {
+        for of in [
+            ObjectTypeId::RefreshStartEventType,
+            ObjectTypeId::RefreshEndEventType,
+            ObjectTypeId::RefreshRequiredEventType,
+        ] {
+            assert!(matches!(event(of), Happened::Nothing), "{of:?}");
+        }
+        let Happened::Told(samples, None) = event(ObjectTypeId::SystemEventType) else {
+            panic!("an event");
+        };
+        assert!(
+            samples
+                .iter()
+                .all(|sample| !sample.gap && sample.quality.is_good())
+        );
+    }
+}

@@ -36,6 +36,8 @@ const SAMPLES_PER_BATCH: usize = 5_000;
 const REQUESTS_PER_SUBSCRIPTION: usize = 3;
 /// Publish requests in flight at most; each may hold a message in memory.
 const MOST_REQUESTS: usize = 20;
+/// Publish requests that may be waited for beside those in flight, because a subscription was silent over them.
+const MOST_GIVEN_UP: usize = 60;
 /// Pause after a publish request that failed for another reason than a lost connection.
 const FAILURE_PAUSE: Duration = Duration::from_millis(250);
 
@@ -76,9 +78,10 @@ impl Connected<'_> {
         let mut checked = Instant::now();
         let mut retry = self.retry_later();
         let timeout = self.publish_timeout();
-        let mut asked = 0;
+        let (mut asked, mut given_up) = (0, GivenUp::default());
         loop {
-            let wanted = (self.state.subscriptions.len() * REQUESTS_PER_SUBSCRIPTION).min(most);
+            let wanted =
+                (self.state.subscriptions.len() * REQUESTS_PER_SUBSCRIPTION).min(most) + given_up.open;
             while in_flight.len() < wanted {
                 let tag = Asked {
                     number: asked,
@@ -99,26 +102,32 @@ impl Connected<'_> {
                 () = self.outlet.stop.cancelled() => return Err(Halt::Stop),
                 lost = self.link.lost() => return Err(Halt::Lost(lost)),
                 Some(answer) = refreshes.next() => self.refresh_answered(answer)?,
-                Some((answer, tag)) = in_flight.next() => match answer {
-                    Ok(response) => {
-                        let (id, more) = (response.subscription_id, response.more_notifications);
-                        let is_keep_alive = is_keep_alive(&response.notification_message);
-                        self.response(response).await?;
-                        if let Some(subscription) = self.state.subscriptions.iter_mut().find(|s| s.id == id) {
-                            subscription.behind.answered(tag.number, is_keep_alive, more, asked);
+                Some((answer, tag)) = in_flight.next() => {
+                    given_up.answered(tag.number);
+                    match answer {
+                        Ok(response) => {
+                            let (id, more) = (response.subscription_id, response.more_notifications);
+                            let is_keep_alive = is_keep_alive(&response.notification_message);
+                            self.response(response).await?;
+                            if let Some(subscription) = self.state.subscriptions.iter_mut().find(|s| s.id == id) {
+                                subscription.behind.answered(tag.number, is_keep_alive, more, asked);
+                            }
+                        }
+                        Err(error) => {
+                            let requests = in_flight.len().saturating_sub(given_up.open);
+                            self.publish_failed(&error, tag.generation, requests, &mut most).await?;
                         }
                     }
-                    Err(error) => {
-                        let requests = in_flight.len();
-                        self.publish_failed(&error, tag.generation, requests, &mut most).await?;
-                    }
-                },
+                }
                 () = tokio::time::sleep_until(check) => {
                     checked = Instant::now();
                     if self.check_signs_of_life().await? {
-                        // Requests that were never answered must not stand in the way of new ones. What their answers hold, should they come, is
-                        // missing then, and asked for again.
-                        in_flight.clear();
+                        // Requests that are never answered must not stand in the way of new ones. Those that are have what others say.
+                        if in_flight.len() > MOST_GIVEN_UP {
+                            // What their answers hold, should they come, is missing then, and asked for again.
+                            in_flight.clear();
+                        }
+                        given_up = GivenUp { before: asked, open: in_flight.len() };
                     }
                     if Instant::now() >= retry {
                         retry = self.retry_later();
@@ -247,6 +256,8 @@ impl Connected<'_> {
         }
         self.state.subscriptions[place].last = sequence;
         match ended {
+            // Said to the session that it was taken from, among its messages: it is this one that has it now. Another that takes it meanwhile leaves it silent.
+            Some(StatusCode::GoodSubscriptionTransferred) if self.catching_up => Ok(()),
             Some(status) => {
                 self.lose(place, format!("the server ended the subscription: {status}"))
                     .await
@@ -437,6 +448,23 @@ struct Asked {
     number: u64,
     /// The youngest subscription when it was sent.
     generation: u64,
+}
+
+/// Publish requests that may never be answered.
+#[derive(Default)]
+struct GivenUp {
+    /// They have numbers below this.
+    before: u64,
+    /// How many have not been answered.
+    open: usize,
+}
+
+impl GivenUp {
+    fn answered(&mut self, number: u64) {
+        if number < self.before {
+            self.open = self.open.saturating_sub(1);
+        }
+    }
 }
 
 async fn send(

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::plan::{Plan, SLOW};
 use crate::publish::Connected;
 use crate::server::reason;
-use crate::silence::Patience;
+use crate::silence::{FEWEST, Patience};
 use crate::subscription::{Group, NOTIFICATIONS_PER_MESSAGE, State, Subscription};
 
 /// How much slower than asked, in milliseconds, is still as asked: servers round.
@@ -63,7 +63,7 @@ impl Revised {
 
     /// Whether it gives signs of life less often than `keep_alive`, and not for its publishing interval alone.
     fn is_rarely_heard(&self, keep_alive: Duration) -> bool {
-        self.publishing.saturating_mul(self.keep_alive) > keep_alive.max(self.publishing)
+        self.publishing.saturating_mul(self.keep_alive) > keep_alive.max(self.publishing * FEWEST)
     }
 
     /// Logs and exports it, and warns where it is not what was asked for or too slow for the promise.
@@ -335,8 +335,8 @@ mod tests {
         };
         assert!(heard(500.0, 5), "2.5 s");
         assert!(!heard(500.0, 4));
-        assert!(!heard(10_000.0, 1), "it is so slow");
-        assert!(heard(10_000.0, 2));
+        assert!(!heard(10_000.0, 2), "it is so slow");
+        assert!(heard(10_000.0, 3));
     }
 
     #[test]

@@ -16,7 +16,7 @@ use crate::recovery::FirstMissed;
 use crate::revised::modify;
 use crate::server::reason;
 use crate::settings::SecurityMode;
-use crate::silence::Patience;
+use crate::silence::{FEWEST, Patience};
 use crate::subscription::{Heritage, State, Subscription};
 
 /// How long a subscription on trial may be silent beside its intervals.
@@ -73,10 +73,10 @@ impl Connected<'_> {
         Ok(None)
     }
 
-    /// Has subscriptions that were taken over give a sign of life at each interval. Returns false where the server does not know one.
+    /// Has subscriptions that were taken over give signs of life as often as any. Returns false where the server does not know one.
     async fn put_on_trial(&mut self) -> Result<bool, Halt> {
         for place in 0..self.state.subscriptions.len() {
-            match modify(self.session, self.plan, &self.state.subscriptions[place], 1).await {
+            match modify(self.session, self.plan, &self.state.subscriptions[place], FEWEST).await {
                 Ok(revised) => {
                     let subscription = &mut self.state.subscriptions[place];
                     subscription.trial = Trial::Silent;

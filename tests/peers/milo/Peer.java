@@ -20,6 +20,7 @@ import java.security.cert.X509Certificate;
 import java.time.Instant;
 import java.util.ArrayList;
 import java.util.Base64;
+import java.util.HashMap;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
@@ -29,6 +30,7 @@ import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.CopyOnWriteArrayList;
 import java.util.concurrent.ScheduledFuture;
 import java.util.concurrent.TimeUnit;
+import java.util.stream.Stream;
 import org.eclipse.milo.opcua.sdk.core.AccessLevel;
 import org.eclipse.milo.opcua.sdk.core.Reference;
 import org.eclipse.milo.opcua.sdk.core.types.DynamicEnumType;
@@ -67,6 +69,7 @@ import org.eclipse.milo.opcua.stack.core.types.builtin.DateTime;
 import org.eclipse.milo.opcua.stack.core.types.builtin.ExpandedNodeId;
 import org.eclipse.milo.opcua.stack.core.types.builtin.ExtensionObject;
 import org.eclipse.milo.opcua.stack.core.types.builtin.LocalizedText;
+import org.eclipse.milo.opcua.stack.core.types.builtin.Matrix;
 import org.eclipse.milo.opcua.stack.core.types.builtin.NodeId;
 import org.eclipse.milo.opcua.stack.core.types.builtin.QualifiedName;
 import org.eclipse.milo.opcua.stack.core.types.builtin.StatusCode;
@@ -127,6 +130,8 @@ public final class Peer {
         return switch (request.get("op").getAsString()) {
             case "add" -> plant.add(request);
             case "set" -> plant.set(request);
+            case "set_all" -> plant.setAll(request);
+            case "set_every" -> plant.setEvery(request);
             case "count_up" -> plant.countUp(request);
             case "progress" -> plant.progress(request);
             case "tell" -> plant.tell(request);
@@ -266,8 +271,8 @@ public final class Peer {
                 .setDisplayName(LocalizedText.english(name))
                 .setDataType(typeId(type))
                 .setTypeDefinition(NodeIds.BaseDataVariableType)
-                .setValueRank(value.isJsonArray() ? 1 : -1)
-                .setArrayDimensions(value.isJsonArray() ? new UInteger[] {uint(0)} : null)
+                .setValueRank(rank(value) == 0 ? -1 : rank(value))
+                .setArrayDimensions(rank(value) == 0 ? null : Stream.generate(() -> uint(0)).limit(rank(value)).toArray(UInteger[]::new))
                 .setAccessLevel(AccessLevel.READ_ONLY)
                 .setUserAccessLevel(AccessLevel.READ_ONLY)
                 .build();
@@ -318,8 +323,39 @@ public final class Peer {
             return Map.of("value", value.getValue());
         }
 
-        /** Tells an event of the server, which has no state. */
+        /** Sets a variable to one value after the other. */
+        Map<String, Object> setAll(JsonObject request) {
+            String name = request.get("node").getAsString();
+            for (JsonElement value : request.getAsJsonArray("values")) {
+                put(name, new Variant(value(types.get(name), value)), StatusCode.GOOD, DateTime.now());
+            }
+            return Map.of();
+        }
+
+        /** Sets all variables, which are of one type, to one value after the other. */
+        synchronized Map<String, Object> setEvery(JsonObject request) {
+            for (JsonElement value : request.getAsJsonArray("values")) {
+                var data = new HashMap<NodeId, DataValue>();
+                variables.forEach((name, node) -> {
+                    data.put(node.getNodeId(), new DataValue(new Variant(value(types.get(name), value)), StatusCode.GOOD, DateTime.now(), DateTime.now()));
+                    node.setValue(data.get(node.getNodeId()));
+                });
+                for (DataItem item : items) {
+                    item.setValue(data.get(item.getReadValueId().getNodeId()));
+                }
+            }
+            return Map.of();
+        }
+
+        /** Tells events of the server, which have no state. */
         Map<String, Object> tell(JsonObject request) throws Exception {
+            for (JsonElement message : request.getAsJsonArray("messages")) {
+                tell(message.getAsString(), request.get("severity").getAsInt());
+            }
+            return Map.of();
+        }
+
+        void tell(String message, int severity) throws Exception {
             BaseEventTypeNode event = getServer().getEventFactory().createEvent(newNodeId(UUID.randomUUID()), NodeIds.SystemEventType);
             event.setBrowseName(newQualifiedName("Told"));
             event.setDisplayName(LocalizedText.english("Told"));
@@ -329,11 +365,10 @@ public final class Peer {
             event.setSourceName("Server");
             event.setTime(DateTime.now());
             event.setReceiveTime(DateTime.now());
-            event.setMessage(LocalizedText.english(request.get("message").getAsString()));
-            event.setSeverity(ushort(request.get("severity").getAsInt()));
+            event.setMessage(LocalizedText.english(message));
+            event.setSeverity(ushort(severity));
             getServer().getEventNotifier().fire(event);
             event.delete();
-            return Map.of();
         }
 
         Map<String, Object> count() {
@@ -359,14 +394,23 @@ public final class Peer {
             };
         }
 
-        /** A value of a type, or an array of them. */
+        /** How many dimensions a value has. */
+        int rank(JsonElement value) {
+            return value.isJsonArray() ? 1 + (value.getAsJsonArray().isEmpty() ? 0 : rank(value.getAsJsonArray().get(0))) : 0;
+        }
+
+        /** A value of a type, or an array of them, of one dimension or more. */
         Object value(String type, JsonElement json) {
             if (!json.isJsonArray()) {
                 return scalar(type, json);
             }
+            return rank(json) > 1 ? new Matrix(array(type, json)) : array(type, json);
+        }
+
+        Object array(String type, JsonElement json) {
             var values = new ArrayList<Object>();
             for (JsonElement element : json.getAsJsonArray()) {
-                values.add(scalar(type, element));
+                values.add(element.isJsonArray() ? array(type, element) : scalar(type, element));
             }
             Class<?> kind = values.isEmpty() ? OpcUaDataType.valueOf(type).getBackingClass() : values.get(0).getClass();
             Object array = Array.newInstance(ExtensionObject.class.isAssignableFrom(kind) ? ExtensionObject.class : kind, values.size());

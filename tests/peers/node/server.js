@@ -10,6 +10,7 @@ const {
     DataType,
     OPCUACertificateManager,
     OPCUAServer,
+    ServiceFault,
     StatusCodes,
     Variant,
     VariantArrayType,
@@ -33,10 +34,13 @@ class Plant {
         this.alarms = {};
         this.cuts = {};
         this.largest = {};
+        this.requests = {};
+        this.refuseWhole();
         server.on("request", (request, channel) => {
             const { name } = request.schema;
             const operations = request.itemsToCreate ?? request.nodesToRead ?? request.nodesToBrowse ?? [];
             this.largest[name] = Math.max(this.largest[name] ?? 0, operations.length);
+            this.requests[name] = (this.requests[name] ?? 0) + 1;
             this.meddle(name, channel);
         });
     }
@@ -50,6 +54,25 @@ class Plant {
             delete this.cuts[request];
             channel.abruptlyInterrupt();
         }
+    }
+
+    // Refuses, where that was asked for, a request as a whole whose items would be more than it takes, as some servers do.
+    refuseWhole() {
+        const { server } = this;
+        const create = server._on_CreateMonitoredItemsRequest.bind(server);
+        server._on_CreateMonitoredItemsRequest = (message, channel) => {
+            const items = this.items() + message.request.itemsToCreate.length;
+            if (!this.refusesWhole || items <= server.engine.serverCapabilities.maxMonitoredItems) {
+                return create(message, channel);
+            }
+            const responseHeader = { serviceResult: StatusCodes.BadTooManyMonitoredItems };
+            return channel.send_response("MSG", new ServiceFault({ responseHeader }), message);
+        };
+    }
+
+    items() {
+        const sessions = Object.values(this.server.engine._sessions);
+        return sessions.reduce((sum, session) => sum + session.currentMonitoredItemCount, 0);
     }
 
     build() {
@@ -81,15 +104,18 @@ class Plant {
         }
     }
 
-    add({ node, type, value, parent }) {
-        const variable = this.plant.addVariable({
+    add({ node, type, value, parent, range, sampled = true }) {
+        const options = {
             browseName: node,
             nodeId: `s=${node}`,
             dataType: type,
-            minimumSamplingInterval: 10,
+            minimumSamplingInterval: sampled ? 10 : 0,
             ...(parent ? { componentOf: parent, eventSourceOf: parent } : { organizedBy: this.space.rootFolder.objects }),
             value: new Variant({ dataType: DataType[type], value }),
-        });
+        };
+        const variable = range
+            ? this.plant.addAnalogDataItem({ ...options, engineeringUnitsRange: range })
+            : this.plant.addVariable(options);
         this.variables[node] = variable;
         return variable;
     }
@@ -108,6 +134,9 @@ class Plant {
             },
             // How many items or nodes the largest request of a kind had.
             largest: ({ request }) => ({ value: this.largest[request] ?? 0 }),
+            requests: ({ request }) => ({ value: this.requests[request] ?? 0 }),
+            capabilities: ({ capabilities }) => void Object.assign(this.server.engine.serverCapabilities, capabilities),
+            refuse_whole: () => void (this.refusesWhole = true),
             cut: ({ request, after }) => void (this.cuts[request] = after),
             // The job orders' own event, as a machine reports it.
             job: ({ order, state }) => {
@@ -154,12 +183,11 @@ class Plant {
             // Sessions whose connection is gone count until they are closed or forgotten, subscriptions without a session until they are deleted.
             count: () => {
                 const { engine } = this.server;
-                const sessions = Object.values(engine._sessions);
                 return {
                     sessions: engine.currentSessionCount,
                     sessions_ever: engine.cumulatedSessionCount,
                     subscriptions: engine.currentSubscriptionCount,
-                    items: sessions.reduce((sum, session) => sum + session.currentMonitoredItemCount, 0),
+                    items: this.items(),
                 };
             },
         };

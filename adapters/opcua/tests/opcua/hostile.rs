@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use floorgate_adapter_api::{GapScope, Notice, Value};
+use floorgate_adapter_api::{GapScope, Notice, TagId, Value};
 use opcua::types::{ExtensionObject, Range};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;
@@ -255,6 +255,40 @@ async fn a_subscription_that_is_silent_while_its_server_answers_is_rebuilt() {
     run.shows(0, 1).await;
     assert_eq!(run.metrics.connects.get(), 1, "the session was good all the time");
     server.holds_subscriptions(1).await;
+    run.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_subscription_that_is_silent_again_and_again_costs_the_others_nothing() {
+    let mut server = TestServer::started(Manner::default()).await;
+    let rogue = Rogue::before(server.port).await;
+    rogue.plays(Trick::Mute(20.0));
+    let folder = Folder::new();
+    let mut tags = addresses(2);
+    tags[1].push_str("\npublishing_interval: 20ms");
+    let mut run = Run::new(&folder, &settings(rogue.port, ""), &tags);
+    for _ in 0..10 {
+        let seen = run
+            .notice("the silence is told", |notice| {
+                matches!(notice, Notice::Gap { .. })
+            })
+            .await;
+        let scope = seen.iter().find_map(|seen| match seen {
+            Seen::Notice(Notice::Gap { scope, .. }) => Some(scope.clone()),
+            _ => None,
+        });
+        assert_eq!(scope, Some(GapScope::Tags([TagId(1)].into())), "of no other");
+    }
+    let begun = Instant::now();
+    server.set(0, 1);
+    run.shows(0, 1).await;
+    // At once, and not when others have been answered.
+    assert!(
+        begun.elapsed() < Duration::from_millis(500),
+        "{:?}",
+        begun.elapsed()
+    );
+    assert_eq!(run.metrics.connects.get(), 1, "the session was good all the time");
     run.stop().await;
 }
 

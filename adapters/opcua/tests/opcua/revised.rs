@@ -56,8 +56,8 @@ async fn what_a_server_revises_is_exported_and_warned_of() {
     assert_eq!(exported(&run), [Some(0.4), Some(0.25), Some(5.0)]);
     assert_eq!(run.revised("subscription_lifetime"), Some(8.0));
     assert_eq!(run.revised("session_timeout"), Some(45.0));
-    // Once each interval, and not after as many as were to be of 10 ms.
-    assert_eq!(run.revised("keep_alive"), Some(0.4));
+    // Every second interval, and not after as many as were to be of 10 ms.
+    assert_eq!(run.revised("keep_alive"), Some(0.8));
     let told = [
         "the server keeps a session for 45 s without a request, not for 120 s",
         "the server revised the publishing interval from 10ms to 400ms",

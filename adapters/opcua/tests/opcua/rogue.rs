@@ -10,6 +10,8 @@ use tokio::sync::watch;
 
 /// The number of a `PublishResponse` in the binary encoding.
 const PUBLISH_RESPONSE: u16 = 829;
+/// The number of a `CreateSubscriptionRequest`.
+const CREATE_SUBSCRIPTION_REQUEST: u16 = 787;
 /// Before the body of a chunk of a message: type, size, channel, token, number, request.
 const HEADER: usize = 24;
 
@@ -41,6 +43,8 @@ pub enum Trick {
     Chunks(u16, Vec<u8>),
     /// The answer that opens the channel has this in the place of its diagnostics; where it is nothing, not even numbers.
     Opened(Vec<u8>),
+    /// Subscriptions with this publishing interval, in milliseconds, give no signs of life, and are told to give them as they were asked to.
+    Mute(f64),
     /// The next one ends the connection, and others that are made have a greeting and nothing else.
     Dumb,
 }
@@ -129,9 +133,20 @@ struct Requests {
 impl Requests {
     async fn pass(mut self) -> std::io::Result<()> {
         loop {
-            let chunk = chunk(&mut self.from).await?;
-            let has = |bytes: &[u8]| chunk.windows(bytes.len()).any(|part| part == bytes);
+            let mut chunk = chunk(&mut self.from).await?;
             let trick = self.tricks.borrow().clone();
+            if let Trick::Mute(interval) = trick
+                && chunk.get(HEADER + 2..HEADER + 4) == Some(&CREATE_SUBSCRIPTION_REQUEST.to_le_bytes()[..])
+            {
+                // At the end: interval, lifetime, keep-alives, most notifications, and two bytes.
+                let end = chunk.len() - 22;
+                if chunk[end..end + 8] == interval.to_le_bytes() {
+                    let request = u32::from_le_bytes(chunk[20..24].try_into().unwrap());
+                    self.meant.store(request, Ordering::SeqCst);
+                    chunk[end + 12..end + 16].copy_from_slice(&10_000_u32.to_le_bytes());
+                }
+            }
+            let has = |bytes: &[u8]| chunk.windows(bytes.len()).any(|part| part == bytes);
             match trick {
                 Trick::CutTo(bytes) if has(&bytes) => {
                     self.plays.fetch_add(1, Ordering::SeqCst);
@@ -218,6 +233,11 @@ impl Answers {
                     self.to.write_all(&chunk).await?;
                 }
                 self.plays.fetch_add(1, Ordering::SeqCst);
+            } else if matches!(trick, Trick::Mute(_)) && chunk.starts_with(b"MSG") && is_meant_request() {
+                let keep_alives = chunk.len() - 4;
+                chunk[keep_alives..].copy_from_slice(&12_u32.to_le_bytes());
+                self.plays.fetch_add(1, Ordering::SeqCst);
+                self.to.write_all(&chunk).await?;
             } else if matches!(trick, Trick::DeafTo(_)) && chunk.starts_with(b"MSG") && is_meant_request() {
                 self.plays.fetch_add(1, Ordering::SeqCst);
                 self.left_out += 1;
@@ -246,6 +266,7 @@ impl Answers {
                 | Trick::Cut(_)
                 | Trick::Chunks(..)
                 | Trick::Opened(_)
+                | Trick::Mute(_)
         ) {
             return self.to.write_all(&chunk).await;
         }
