@@ -13,6 +13,10 @@ use tokio::sync::watch;
 pub const WARN_DAYS: i64 = 30;
 /// Days before an end from which on it is an error.
 pub const URGENT_DAYS: i64 = 7;
+/// The same of a revocation list, which lasts for days or weeks, and of which there is a next one shortly before its end only.
+pub const LIST_WARN_DAYS: i64 = 3;
+/// Days before its end from which on that is an error.
+pub const LIST_URGENT_DAYS: i64 = 1;
 /// How often it is looked at, so that what was renewed is shown soon.
 const LOOK: Duration = Duration::from_hours(1);
 /// How often the same is told.
@@ -65,6 +69,28 @@ pub struct Expiry {
     pub ends: Timestamp,
     /// What is to be done before.
     pub cure: &'static str,
+}
+
+impl Expiry {
+    /// Whether this is an error, so many days before its end.
+    #[must_use]
+    pub fn is_urgent(&self, days_left: i64) -> bool {
+        days_left
+            < if self.whose == Whose::RevocationList {
+                LIST_URGENT_DAYS
+            } else {
+                URGENT_DAYS
+            }
+    }
+
+    fn is_near(&self, days_left: i64) -> bool {
+        days_left
+            < if self.whose == Whose::RevocationList {
+                LIST_WARN_DAYS
+            } else {
+                WARN_DAYS
+            }
+    }
 }
 
 /// Whole days from `now` until a time, rounded down; negative after it.
@@ -137,7 +163,7 @@ impl Reminders {
         let mut due = Vec::new();
         for expiry in all {
             let days = days_left(expiry.ends, now);
-            if days < WARN_DAYS && !self.0.contains_key(expiry) {
+            if expiry.is_near(days) && !self.0.contains_key(expiry) {
                 self.0.insert(expiry.clone(), now);
                 due.push((expiry, days));
             }
@@ -187,6 +213,18 @@ mod tests {
         let another = [ending(Whose::Server, "of 5", 6)];
         assert_eq!(told(&another, now), [6], "it is another");
         assert_eq!(told(&all, now.after(TELL)), [29, 28, 4, -3]);
+    }
+
+    #[test]
+    fn a_list_is_told_nearer_to_its_end() {
+        let told = [4, 3, 2, 1, 0].map(|days| {
+            let all = [ending(Whose::RevocationList, "the list", days)];
+            let due = Reminders::default().due(&all, Timestamp::now()).len();
+            (due, all[0].is_urgent(days))
+        });
+        assert_eq!(told, [(0, false), (0, false), (1, false), (1, false), (1, true)]);
+        let certificate = ending(Whose::Server, "the server's", 6);
+        assert!(certificate.is_urgent(6) && !certificate.is_urgent(7));
     }
 
     #[test]

@@ -37,7 +37,9 @@ pub use adapter::{
     Adapter, Finding, NamedFile, RunFuture, SnapshotSpec, Source, SourceContext, SourceSpec, TagSpec,
 };
 pub use batch::{Batch, Bookmark, Bookmarks, Receipt};
-pub use expiry::{Expiry, URGENT_DAYS, WARN_DAYS, Whose, days_left, signers, watch_expiry};
+pub use expiry::{
+    Expiry, LIST_URGENT_DAYS, LIST_WARN_DAYS, URGENT_DAYS, WARN_DAYS, Whose, days_left, signers, watch_expiry,
+};
 pub use given::{Given, GivenKind};
 pub use intake::{Admission, Closed, Intake, intake};
 pub use pauses::{Pauses, pauses};

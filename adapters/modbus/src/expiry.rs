@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 
-use floorgate_adapter_api::{Expiry, SourceMetrics, Timestamp, URGENT_DAYS, Whose, signers, watch_expiry};
+use floorgate_adapter_api::{Expiry, SourceMetrics, Timestamp, Whose, signers, watch_expiry};
 use tokio_rustls::rustls::pki_types::CertificateDer;
 use x509_cert::Certificate;
 use x509_cert::der::Decode as _;
@@ -27,7 +27,7 @@ pub(crate) async fn watch(source: &str, metrics: &SourceMetrics, identity: Optio
 
 fn tell(source: &str, expiry: &Expiry, days_left: i64) {
     let Expiry { what, ends, cure, .. } = expiry;
-    if days_left < URGENT_DAYS {
+    if expiry.is_urgent(days_left) {
         tracing::error!(
             source,
             days_left,

@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::sync::Arc;
 
-use floorgate_adapter_api::{Expiry, SourceMetrics, URGENT_DAYS, Whose, signers, watch_expiry};
+use floorgate_adapter_api::{Expiry, SourceMetrics, Whose, signers, watch_expiry};
 use tokio::sync::watch;
 
 use crate::connection::Certificates;
@@ -27,7 +27,7 @@ pub async fn watch(
 
 fn tell(source: &str, expiry: &Expiry, days_left: i64) {
     let Expiry { what, ends, cure, .. } = expiry;
-    if days_left < URGENT_DAYS {
+    if expiry.is_urgent(days_left) {
         tracing::error!(
             source,
             days_left,

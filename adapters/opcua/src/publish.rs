@@ -27,7 +27,7 @@ use crate::refresh;
 use crate::server::Facts;
 use crate::silence::CHECK;
 use crate::source::LinkWatch;
-use crate::subscription::{State, Stored, Subscription, is_newer, next};
+use crate::subscription::{Behind, State, Stored, Subscription, is_newer, next};
 use crate::takeover::Trial;
 
 /// Most samples in one batch.
@@ -257,7 +257,11 @@ impl Connected<'_> {
         self.state.subscriptions[place].last = sequence;
         match ended {
             // Said to the session that it was taken from, among its messages: it is this one that has it now. Another that takes it meanwhile leaves it silent.
-            Some(StatusCode::GoodSubscriptionTransferred) if self.catching_up => Ok(()),
+            Some(StatusCode::GoodSubscriptionTransferred)
+                if self.state.subscriptions[place].behind != Behind::Not =>
+            {
+                Ok(())
+            }
             Some(status) => {
                 self.lose(place, format!("the server ended the subscription: {status}"))
                     .await

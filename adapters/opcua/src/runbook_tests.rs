@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use floorgate_adapter_api::conformance::the_runbooks_figures_hold;
-use floorgate_adapter_api::{URGENT_DAYS, WARN_DAYS};
+use floorgate_adapter_api::{LIST_URGENT_DAYS, LIST_WARN_DAYS, URGENT_DAYS, WARN_DAYS};
 use floorgate_yaml::{Problems, decode, parse};
 
 use crate::connection::{MOST_ELEMENTS, MOST_MESSAGE_BYTES, MOST_TEXT_BYTES};
@@ -38,6 +38,7 @@ fn the_figures_of_the_runbook_are_those_that_hold() {
         ),
         format!("at the latest every {limit} s"),
         format!("within {WARN_DAYS} days (a warning) or within {URGENT_DAYS} days"),
+        format!("list within {LIST_WARN_DAYS} days, or {LIST_URGENT_DAYS}"),
         format!("within {types} s or {} attempts", structure::MOST_LOSSES),
         format!("a better server every {} s", redundancy::ASK.as_secs()),
         format!("by more than {} s", clock::MOST),

@@ -75,7 +75,7 @@ pub struct Settings {
     #[serde(default = "poll_interval")]
     pub poll_interval: Duration,
     /// How often the connection is tried when nothing else is said. Each subscription is asked for a sign of life a little more often, so that one
-    /// that is silent is noticed within twice `keep_alive`.
+    /// that is silent is noticed within twice `keep_alive`, or after four publishing intervals and 0.5 s where that is later.
     #[serde(default = "keep_alive")]
     pub keep_alive: Duration,
     /// How long an answer may take before the connection counts as lost. A server from which nothing at all comes for `keep_alive` after it
