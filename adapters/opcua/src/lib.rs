@@ -41,6 +41,7 @@ mod event;
 mod expiry;
 mod field;
 mod gate;
+mod given_up;
 mod history;
 #[cfg(test)]
 mod hostile_tests;

@@ -19,6 +19,7 @@ use opcua::client::services::Publish;
 use opcua::client::{Session, UARequest};
 use opcua::types::{Error, NotificationMessage, PublishResponse, StatusCode, SubscriptionAcknowledgement};
 
+use crate::given_up::{GivenUp, MOST_GIVEN_UP};
 use crate::items::{Refusals, failed};
 use crate::outlet::{Halt, Outlet};
 use crate::plan::Plan;
@@ -36,8 +37,6 @@ const SAMPLES_PER_BATCH: usize = 5_000;
 const REQUESTS_PER_SUBSCRIPTION: usize = 3;
 /// Publish requests in flight at most; each may hold a message in memory.
 const MOST_REQUESTS: usize = 20;
-/// Publish requests that may be waited for beside those in flight, because a subscription was silent over them.
-const MOST_GIVEN_UP: usize = 60;
 /// Pause after a publish request that failed for another reason than a lost connection.
 const FAILURE_PAUSE: Duration = Duration::from_millis(250);
 
@@ -452,23 +451,6 @@ struct Asked {
     number: u64,
     /// The youngest subscription when it was sent.
     generation: u64,
-}
-
-/// Publish requests that may never be answered.
-#[derive(Default)]
-struct GivenUp {
-    /// They have numbers below this.
-    before: u64,
-    /// How many have not been answered.
-    open: usize,
-}
-
-impl GivenUp {
-    fn answered(&mut self, number: u64) {
-        if number < self.before {
-            self.open = self.open.saturating_sub(1);
-        }
-    }
 }
 
 async fn send(

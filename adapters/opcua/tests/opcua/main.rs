@@ -17,5 +17,6 @@ mod secure;
 mod server;
 mod tag_settings;
 mod takeover;
+mod unwell;
 mod values;
 mod warnings;
