@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result};
 use floorgate_tests::{
-    Framing, Gateway, Kafka, ModbusPeer, OpcUaOptions, OpcUaPeer, Patience, Process, Reader, Table,
+    Framing, Gateway, Kafka, ModbusPeer, OpcUaOptions, OpcUaPeer, Patience, Process, Reader, Record, Table,
     peer_command, until,
 };
 use serde_json::{Value, json};
@@ -137,10 +137,13 @@ fn status_tells_the_same(hall: &Hall) -> Result<()> {
 fn the_event_tells_what_it_was_lost_for(hall: &Hall) -> Result<()> {
     let bootstrap = Kafka::shared()?.bootstrap();
     let mut reader = Reader::new(&bootstrap, &topic(&hall.site, "source-connection"))?;
-    // Both are online at first.
-    let event = reader.at_least(3, Patience::Long)?[2].json()?;
-    let facts = ["source", "state"].map(|fact| &event[fact]);
-    assert_eq!(facts, [&json!("drive"), &json!("Offline")]);
+    let is_loss = |event: &Value| (&event["source"], &event["state"]) == (&json!("drive"), &json!("Offline"));
+    let is_there = |record: &Record| record.json().is_ok_and(|event| is_loss(&event));
+    let records = reader.until("the loss", Patience::Long, |records| records.iter().any(is_there))?;
+    let losses = records.iter().filter(|record| is_there(record));
+    let [event] = &losses.map(Record::json).collect::<Result<Vec<_>>>()?[..] else {
+        anyhow::bail!("{records:?}");
+    };
     assert!(
         event["reason"].as_str().is_some_and(|reason| !reason.is_empty()),
         "{event}"
