@@ -5,7 +5,7 @@ use floorgate_tests::{Delivery, Gateway, Kafka, NodePeer, OpcUaServer, Patience,
 use serde_json::{Value, json};
 
 use crate::counting::{compare, read_to};
-use crate::milo::Cell;
+use crate::milo::{COUNTING, Cell};
 use crate::outage::holds;
 use crate::plant::{settings, topic, unique_site};
 
@@ -62,14 +62,6 @@ fn a_server_of_milo_gives_a_subscription_over() -> Result<()> {
 
 #[test]
 fn a_server_of_node_opcua_gives_a_subscription_over() -> Result<()> {
-    const MAPPING: &str = r#"
-tags:
-  good: {node: "nsu=urn:floorgate:test:plant;s=Good", counter: {width: 32}}
-  mode: {node: "nsu=urn:floorgate:test:plant;s=Mode"}
-events:
-  - {type: ProductionCountRecorded, trigger: good, kind: good}
-  - {type: ModeSeen, trigger: mode}
-"#;
     let mut plc = NodePeer::with(None, json!({"serverCapabilities": {"minSupportedSampleRate": 0}}))?;
     plc.add_unsampled("Good", "UInt32", 0)?;
     plc.add_unsampled("Mode", "Int32", 1)?;
@@ -79,7 +71,7 @@ events:
          sampling_interval: 0ms\n    queue_size: 5000\n    session_timeout: 8s\n    reconnect_limit: 1s",
         plc.url()
     );
-    let mapping = format!("mapping: cell\nsource: plc\nequipment: acme/{site}/node/cell{MAPPING}");
+    let mapping = format!("mapping: cell\nsource: plc\nequipment: acme/{site}/node/cell{COUNTING}");
     let mut gateway = Gateway::new(&settings(&site, &bootstrap, &source), &[("cell.yaml", &mapping)])?;
     let mut counts = Reader::new(&bootstrap, &topic(&site, "production-count"))?;
     gateway.start()?;

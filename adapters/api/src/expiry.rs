@@ -56,6 +56,14 @@ impl Whose {
             Self::RevocationList => "revocation_list",
         }
     }
+
+    /// Days before its end from which on it is warned about, and from which on it is an error.
+    fn days_ahead(self) -> (i64, i64) {
+        match self {
+            Self::RevocationList => (LIST_WARN_DAYS, LIST_URGENT_DAYS),
+            Self::Gateway | Self::Server | Self::User | Self::Authority => (WARN_DAYS, URGENT_DAYS),
+        }
+    }
 }
 
 /// Something that a source needs, and that ends.
@@ -75,21 +83,7 @@ impl Expiry {
     /// Whether this is an error, so many days before its end.
     #[must_use]
     pub fn is_urgent(&self, days_left: i64) -> bool {
-        days_left
-            < if self.whose == Whose::RevocationList {
-                LIST_URGENT_DAYS
-            } else {
-                URGENT_DAYS
-            }
-    }
-
-    fn is_near(&self, days_left: i64) -> bool {
-        days_left
-            < if self.whose == Whose::RevocationList {
-                LIST_WARN_DAYS
-            } else {
-                WARN_DAYS
-            }
+        days_left < self.whose.days_ahead().1
     }
 }
 
@@ -163,7 +157,7 @@ impl Reminders {
         let mut due = Vec::new();
         for expiry in all {
             let days = days_left(expiry.ends, now);
-            if expiry.is_near(days) && !self.0.contains_key(expiry) {
+            if days < expiry.whose.days_ahead().0 && !self.0.contains_key(expiry) {
                 self.0.insert(expiry.clone(), now);
                 due.push((expiry, days));
             }
