@@ -110,7 +110,7 @@ install: ## install program, unit, user and sample configuration (PREFIX, DESTDI
 		chmod 0644 $(DESTDIR)$(SYSCONFDIR)/floorgate/floorgate.yaml; }
 ifeq ($(DESTDIR),)
 	@if command -v systemd-sysusers >/dev/null; then systemd-sysusers $(SYSUSERSDIR)/floorgate.conf; fi
-	@if id floorgate >/dev/null 2>&1; then install -d -o floorgate -g floorgate -m 0700 $(STATEDIR); \
+	@if id floorgate >/dev/null 2>&1; then install -d -m 0700 $(STATEDIR) && chown -R floorgate:floorgate $(STATEDIR); \
 		else echo "There is no user floorgate: the service makes $(STATEDIR) when it starts"; fi
 	@if test -d /run/systemd/system; then systemctl daemon-reload; fi
 	@echo "Edit $(SYSCONFDIR)/floorgate, then: systemctl enable --now floorgate"

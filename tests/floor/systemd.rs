@@ -40,6 +40,11 @@ fn installed() -> Result<Option<Machine>> {
     Ok(Some(machine))
 }
 
+/// What lies in the state folder and belongs to another than the gateway's user.
+fn not_the_gateways(machine: &Machine) -> Result<String> {
+    machine.text(&["find", "/var/lib/floorgate", "!", "-user", "floorgate"])
+}
+
 /// The plant's configuration and mapping, put where the unit expects them.
 fn configure(machine: &Machine, plant: &Plant) -> Result<()> {
     let state = plant.gateway.state().display().to_string();
@@ -191,6 +196,7 @@ fn the_sample_configuration_is_right_where_it_is_installed() -> Result<()> {
     machine.text(&["floorgate", "check", "--config", CONFIG])?;
     let root = repository().canonicalize()?.display().to_string();
     machine.write(CONFIG, "# the operator's own\n")?;
+    machine.write("/var/lib/floorgate/pki/own/cert.der", "made by root before this")?;
     let program = binary("floorgate")?.canonicalize()?;
     machine.text(&[
         "make",
@@ -204,6 +210,7 @@ fn the_sample_configuration_is_right_where_it_is_installed() -> Result<()> {
         "# the operator's own",
         "an upgrade leaves the configuration alone"
     );
+    assert_eq!(not_the_gateways(&machine)?, "");
     machine.text(&["make", "-C", &root, "uninstall"])?;
     assert!(
         !machine
@@ -332,6 +339,18 @@ fn the_way_to_the_first_event_is_as_the_readme_says() -> Result<()> {
         CONFIG,
         &format!("{settings}  security: {{ca_file: /etc/floorgate/kafka-ca.pem}}\n"),
     )?;
+    // There is no `sudo` in the machine.
+    let say = |line: &str| {
+        let line = line.replace("sudo -u floorgate", "runuser -u floorgate --");
+        machine.text(&["sh", "-c", &line])
+    };
+    // Whoever looks at the PLC first does so as root: what that leaves is the gateway's all the same.
+    let browse = "floorgate browse --source filler-plc --config /etc/floorgate/floorgate.yaml --output /etc/floorgate/mappings/filler.yaml";
+    assert!(section(SECTION)?.contains(browse));
+    let refused = say(browse)
+        .err()
+        .context("a PLC that is not trusted is looked at")?;
+    assert!(format!("{refused:#}").contains("is not trusted"), "{refused:#}");
     let mapping = mapping.replace("urn:plant", OpcUaPeer::NAMESPACE);
     machine.write("/etc/floorgate/mappings/filler.yaml", &mapping)?;
     let checked = machine.text(&["floorgate", "check", "--config", CONFIG])?;
@@ -340,11 +359,6 @@ fn the_way_to_the_first_event_is_as_the_readme_says() -> Result<()> {
         "{checked}"
     );
 
-    // There is no `sudo` in the machine.
-    let say = |line: &str| {
-        let line = line.replace("sudo -u floorgate", "runuser -u floorgate --");
-        machine.text(&["sh", "-c", &line])
-    };
     let [init, show, trust] = &commands(SECTION, "sudo -u floorgate floorgate pki ")?[..] else {
         anyhow::bail!("there is another number of commands");
     };
@@ -352,6 +366,7 @@ fn the_way_to_the_first_event_is_as_the_readme_says() -> Result<()> {
         anyhow::bail!("the service is not started once");
     };
     say(init)?;
+    assert_eq!(not_the_gateways(&machine)?, "");
     assert_eq!(
         machine.text(&["stat", "-c", "%U %a", "/var/lib/floorgate"])?,
         "floorgate 700"
@@ -361,7 +376,8 @@ fn the_way_to_the_first_event_is_as_the_readme_says() -> Result<()> {
     let journal = || machine.text(&["journalctl", "--no-pager", "-u", UNIT]);
     until("the refusal in the log", Patience::Long, || {
         Ok(journal()?.contains("is not trusted").then_some(()))
-    })?;
+    })
+    .with_context(|| journal().unwrap_or_default())?;
     let shown = say(show)?;
     let refused = shown
         .lines()

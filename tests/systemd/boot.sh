@@ -41,6 +41,8 @@ mount -t cgroup2 cgroup2 "$root/sys/fs/cgroup"
 mount -t tmpfs -o mode=0755,nosuid run "$root/run"
 # Nothing of the machine is to be started a second time: only what the tests ask for.
 rm -rf "$root"/etc/systemd/system/*.wants "$root/var/log/journal"
+# Nor is what a gateway of this machine has, or a look at a server with it: each test begins with nothing.
+rm -rf "$root/etc/floorgate" "$root/var/lib/floorgate"
 : >"$root/etc/fstab"
 ln -sf /lib/systemd/system/multi-user.target "$root/etc/systemd/system/default.target"
 for unit in getty.target systemd-udevd.service systemd-udev-trigger.service systemd-networkd.service \

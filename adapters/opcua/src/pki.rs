@@ -10,6 +10,7 @@
 //! | `trusted/` | certificates that are trusted, of servers and of authorities |
 //! | `issuers/` | authorities that only complete chains, and revocation lists (`.crl`) |
 //! | `rejected/` | server certificates that were presented and are not trusted |
+//! | `unverified/` | the library's, where it does not look at trust: nothing of it counts |
 //!
 //! A certificate is trusted when exactly it is in `trusted/`, or through its authorities (`chain`).
 
@@ -151,12 +152,37 @@ fn failed(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> P
     move |source| PkiError::File { action, path, source }
 }
 
+/// Makes a folder, and those above it that are missing.
 fn make_dir(path: &Path, mode: u32) -> Result<(), PkiError> {
+    let above = path.ancestors().take_while(|above| !above.exists());
+    let missing: Vec<&Path> = above.filter(|above| !above.as_os_str().is_empty()).collect();
     DirBuilder::new()
         .recursive(true)
         .mode(mode)
         .create(path)
-        .map_err(failed("make the folder", path))
+        .map_err(failed("make the folder", path))?;
+    missing.into_iter().rev().try_for_each(hand_over)
+}
+
+/// What root made belongs to whom its folder belongs to: root may look at a server, trust it or renew, and the gateway's user has to read and
+/// change what comes of it.
+fn hand_over(made: &Path) -> Result<(), PkiError> {
+    const ROOT: u32 = 0;
+    let folder = made.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let hand = || {
+        let owner = fs::metadata(folder.unwrap_or(Path::new(".")))?;
+        if fs::symlink_metadata(made)?.uid() == ROOT && owner.uid() != ROOT {
+            std::os::unix::fs::lchown(made, Some(owner.uid()), Some(owner.gid()))?;
+        }
+        Ok(())
+    };
+    hand().map_err(failed("change the owner of", made))
+}
+
+/// Writes what everybody may read.
+fn put(path: &Path, bytes: &[u8]) -> Result<(), PkiError> {
+    fs::write(path, bytes).map_err(failed("write", path))?;
+    hand_over(path)
 }
 
 fn load(path: PathBuf) -> Result<(X509, Certificate), PkiError> {

@@ -3,7 +3,7 @@
 use std::fs::{self, OpenOptions};
 use std::io::Write;
 use std::net::{Ipv4Addr, Ipv6Addr};
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
@@ -12,7 +12,8 @@ use opcua::crypto::{CertificateStore, PrivateKey, X509, X509Data};
 use x509_cert::ext::pkix::name::GeneralName;
 
 use super::{
-    Certificate, PkiError, alternative_names, application_uris, describe, failed, load, make_dir, validity,
+    Certificate, PkiError, alternative_names, application_uris, describe, failed, hand_over, load, make_dir,
+    validity,
 };
 
 /// Length of the gateway's RSA key in bits: the least of every policy, and what the oldest servers can do.
@@ -184,7 +185,13 @@ pub(crate) fn own(dir: &Path, needed: bool) -> Result<Own, PkiError> {
         let made = make(dir, &default_application_uri(), &[])?;
         tracing::info!(thumbprint = %made.thumbprint, path = %made.path.display(), "made a key and a certificate for the gateway; servers with security must be told to trust it");
     }
-    for sub in ["trusted", "issuers", "rejected"] {
+    for sub in [
+        "trusted",
+        "issuers",
+        "rejected",
+        "unverified/trusted",
+        "unverified/rejected",
+    ] {
         make_dir(&dir.join(sub), 0o755)?;
     }
     read(certificate_path(dir), key_path(dir), needed)
@@ -223,21 +230,17 @@ fn write_new(path: &Path, bytes: &[u8], mode: u32) -> Result<(), PkiError> {
         file.write_all(bytes)?;
         file.sync_all()
     };
-    write().map_err(failed("write", path))
+    write().map_err(failed("write", path))?;
+    hand_over(path)
 }
 
-/// Writes a file in place of the one that may be there, at once and as a whole. It belongs to whom its folder belongs to: root may renew what the
-/// gateway's user has to read.
+/// Writes a file in place of the one that may be there, at once and as a whole.
 fn replace(path: &Path, bytes: &[u8], mode: u32) -> Result<(), PkiError> {
     let beside = path.with_extension("new");
     let _ = fs::remove_file(&beside);
     write_new(&beside, bytes, mode)?;
     let put = || {
         let folder = path.parent().unwrap_or(Path::new("."));
-        let (owner, writer) = (fs::metadata(folder)?, fs::metadata(&beside)?);
-        if (owner.uid(), owner.gid()) != (writer.uid(), writer.gid()) {
-            std::os::unix::fs::chown(&beside, Some(owner.uid()), Some(owner.gid()))?;
-        }
         fs::rename(&beside, path)?;
         fs::File::open(folder)?.sync_all()
     };

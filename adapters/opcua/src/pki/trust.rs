@@ -8,7 +8,8 @@ use opcua::crypto::{CertificateStore, X509};
 
 use super::chain::{self, Fault};
 use super::{
-    Certificate, PkiError, RevocationList, application_uris, describe, failed, list, load, make_dir, validity,
+    Certificate, PkiError, RevocationList, application_uris, describe, failed, list, load, make_dir, put,
+    validity,
 };
 
 /// Rejected certificates that are kept, so that nobody can fill the disk by presenting new ones.
@@ -97,7 +98,7 @@ fn keep_list(dir: &Path, list: RevocationList, der: &[u8]) -> Result<RevocationL
         .take(100)
         .collect();
     let path = known.map_or_else(|| folder.join(format!("{name}.crl")), |known| known.path);
-    fs::write(&path, der).map_err(failed("write", &path))?;
+    put(&path, der)?;
     Ok(RevocationList { path, ..list })
 }
 
@@ -120,7 +121,7 @@ fn write(folder: &Path, x509: &X509, certificate: &Certificate) -> Result<PathBu
     let der = x509
         .to_der()
         .map_err(|_| PkiError::NoCertificate(certificate.path.clone()))?;
-    fs::write(&path, der).map_err(failed("write", &path))?;
+    put(&path, &der)?;
     Ok(path)
 }
 
@@ -221,7 +222,7 @@ fn keep_rejected(path: &Path, der: &[u8]) -> Result<(), PkiError> {
     if path.exists() || count >= MOST_REJECTED {
         return Ok(());
     }
-    fs::write(path, der).map_err(failed("write", path))
+    put(path, der)
 }
 
 fn told(fault: Fault, certificate: Certificate) -> PkiError {
