@@ -257,9 +257,13 @@ impl Group {
 
     /// A tag that was asked for alone was answered. A value that has to be read twice is left to the polls.
     pub(crate) fn probed(&mut self, item: usize, words: &[u16], samples: &mut Vec<Sample>) {
-        if !self.points[item].twice {
-            tell(&self.points[item], &mut self.told[item], words, samples);
+        if self.points[item].twice {
+            return;
         }
+        // The request that it is of may answer what it answered before: that is news then.
+        let own = self.reads.iter_mut().filter(|read| read.items.contains(&item));
+        own.for_each(|read| read.last.clear());
+        tell(&self.points[item], &mut self.told[item], words, samples);
     }
 
     fn reading(&self, table: Table, extent: Extent, items: Vec<usize>, open: bool) -> Reading {

@@ -100,6 +100,23 @@ fn a_search_for_refused_registers_takes_a_level_each_poll_and_ends_with_the_fewe
 }
 
 #[test]
+fn what_a_tag_alone_showed_is_told_again_when_its_request_answers_as_before() {
+    let now = Instant::now();
+    let mut group = group(&[1, 2], now);
+    let mut samples = poll(&mut group, &[], now).0;
+    let (item, ..) = group.probe().expect("two tags share a request");
+    group.probed(item, &[77], &mut samples);
+    samples.extend(poll(&mut group, &[], now).0);
+    let own: Vec<_> = samples
+        .iter()
+        .filter(|sample| sample.tag == group.points[item].tag)
+        .filter_map(|sample| sample.value.clone())
+        .collect();
+    let before = Value::UInt(u64::from(group.points[item].extent.start));
+    assert_eq!(own, [before.clone(), Value::UInt(77), before]);
+}
+
+#[test]
 fn what_was_forgotten_is_told_again_and_what_failed_is_told_once() {
     let now = Instant::now();
     let mut group = group(&[1, 2], now);

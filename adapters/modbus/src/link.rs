@@ -137,6 +137,8 @@ pub(crate) struct Link {
     context: Option<Context>,
     /// Where it led last.
     last: Option<Endpoint>,
+    /// [`Link::overslept`].
+    overslept: Duration,
     /// When the last answer came on the connection.
     answered: Option<Instant>,
     /// Which unit was asked last.
@@ -166,6 +168,7 @@ impl Link {
             turnaround: settings.turnaround,
             context: None,
             last: None,
+            overslept: Duration::ZERO,
             answered: None,
             unit: None,
             ready: Instant::now(),
@@ -189,6 +192,7 @@ impl Link {
             traffic: self.traffic.clone(),
             context: None,
             last: None,
+            overslept: Duration::ZERO,
             answered: None,
             unit: None,
             ready: Instant::now(),
@@ -288,7 +292,10 @@ impl Link {
         }
         self.wait_ready().await;
         context.set_slave(Slave(unit));
-        let answer = match timeout(self.timeout, context.call(request)).await {
+        let begun = Instant::now();
+        let called = timeout(self.timeout, context.call(request)).await;
+        self.overslept = begun.elapsed().saturating_sub(self.timeout);
+        let answer = match called {
             Err(_) => return Err(Failure::Timeout(self.timeout)),
             // The library has two names for a function that it does not know itself.
             Ok(Err(tokio_modbus::Error::Protocol(ProtocolError::FunctionCodeMismatch {
@@ -313,6 +320,11 @@ impl Link {
         self.ready = now + self.pause;
         self.context = Some(context);
         taken
+    }
+
+    /// How much longer the last question took than it can where the gateway itself does not stand still.
+    pub(crate) fn overslept(&self) -> Duration {
+        self.overslept
     }
 
     /// Why the connection broke.

@@ -57,10 +57,37 @@ pub(crate) fn take(
 pub(crate) fn answer(pdu: Bytes) -> io::Result<Result<Response, ExceptionResponse>> {
     match pdu.first() {
         Some(0x80..) if pdu.len() == 2 => ExceptionResponse::try_from(pdu).map(Err),
+        // Functions 1 to 4 say how much they bring: what is longer or shorter is the answer to something else.
+        Some(1..=4)
+            if pdu
+                .get(1)
+                .is_none_or(|bytes| pdu.len() != 2 + usize::from(*bytes)) =>
+        {
+            Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "the length of the answer is not what it says",
+            ))
+        }
         Some(..0x80) if pdu.len() <= LONGEST => Response::try_from(pdu).map(Ok),
         _ => Err(io::Error::new(
             io::ErrorKind::InvalidData,
             format!("a message of {} bytes is no answer", pdu.len()),
         )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_is_as_long_as_it_says() {
+        for pdu in [&[3, 2, 0, 5][..], &[1, 1, 0xFF], &[0x83, 2]] {
+            assert!(answer(Bytes::copy_from_slice(pdu)).is_ok(), "{pdu:?}");
+        }
+        // The last one is a request, for a register at 512.
+        for pdu in [&[3, 2, 0][..], &[3, 2, 0, 5, 0], &[4], &[3, 2, 0, 0, 1]] {
+            assert!(answer(Bytes::copy_from_slice(pdu)).is_err(), "{pdu:?}");
+        }
     }
 }

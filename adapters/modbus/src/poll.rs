@@ -100,6 +100,8 @@ struct Cycle {
     is_back: bool,
     /// What the unit said that it failed with.
     failing: Option<Asked>,
+    /// Why changes may have been missed after what it has brought.
+    gap: Option<Reason>,
 }
 
 impl Cycle {
@@ -423,6 +425,7 @@ impl Poller {
             asked = Instant::now();
             answer = self.link.read(unit, table, extent).await;
         }
+        self.overslept(self.link.overslept());
         match &answer {
             Ok(_) => self
                 .context

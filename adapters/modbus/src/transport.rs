@@ -100,11 +100,48 @@ pub(crate) struct Wire<T> {
     /// Frames of a serial line carry no transaction number: what came before the question is no answer to it, though it may look
     /// like one (a terminal server that hands late bytes to the next connection).
     drains: bool,
+    /// On such a line: the request, whose echo may come before the answer. An adapter for two wires hears what it sends, and a request
+    /// can be taken for an answer: it has a unit, a function and a check sum.
+    sent: Vec<u8>,
+    /// What came since, as long as it may be the echo.
+    held: Vec<u8>,
+    /// What came and is none.
+    heard: Vec<u8>,
+    is_read: bool,
 }
 
 impl<T> Wire<T> {
     pub(crate) fn new(transport: T, drains: bool) -> Self {
-        Self { transport, drains }
+        Self {
+            transport,
+            drains,
+            sent: Vec::new(),
+            held: Vec::new(),
+            heard: Vec::new(),
+            is_read: false,
+        }
+    }
+
+    /// Takes what came, but for the echo of what was sent.
+    fn hear(&mut self, bytes: &[u8]) {
+        self.held.extend(bytes);
+        if self.held.starts_with(&self.sent) {
+            self.heard.extend(self.held.drain(..).skip(self.sent.len()));
+            self.sent.clear();
+        } else if !self.sent.starts_with(&self.held) {
+            self.heard.append(&mut self.held);
+            self.sent.clear();
+        }
+    }
+
+    /// What was sent, of which there may be an echo. With a new request what came before is over.
+    fn say(&mut self, bytes: &[u8]) {
+        if std::mem::take(&mut self.is_read) {
+            for over in [&mut self.sent, &mut self.held, &mut self.heard] {
+                over.clear();
+            }
+        }
+        self.sent.extend(bytes);
     }
 }
 
@@ -144,7 +181,21 @@ impl<T: AsyncRead + Unpin> AsyncRead for Wire<T> {
         cx: &mut TaskContext<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        self.poll_fill(cx, buffer)
+        if !self.drains {
+            return self.poll_fill(cx, buffer);
+        }
+        self.is_read = true;
+        while self.heard.is_empty() {
+            let mut bytes = [0; 512];
+            let mut fresh = ReadBuf::new(&mut bytes);
+            ready!(self.poll_fill(cx, &mut fresh))?;
+            self.hear(fresh.filled());
+        }
+        let len = self.heard.len().min(buffer.remaining());
+        for byte in self.heard.drain(..len) {
+            buffer.put_slice(&[byte]);
+        }
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -154,10 +205,13 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Wire<T> {
         cx: &mut TaskContext<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        if self.drains {
-            self.drain(cx)?;
+        if !self.drains {
+            return Pin::new(&mut self.transport).poll_write(cx, bytes);
         }
-        Pin::new(&mut self.transport).poll_write(cx, bytes)
+        self.drain(cx)?;
+        let len = ready!(Pin::new(&mut self.transport).poll_write(cx, bytes))?;
+        self.say(bytes.get(..len).unwrap_or_default());
+        Poll::Ready(Ok(len))
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<io::Result<()>> {
@@ -171,7 +225,57 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Wire<T> {
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
     use super::*;
+
+    /// What is heard on a line after a request was sent, with these answers in pieces.
+    async fn heard(drains: bool, pieces: &[&[u8]]) -> Vec<u8> {
+        let (own, mut other) = tokio::io::duplex(64);
+        let mut wire = Wire::new(own, drains);
+        wire.write_all(&[1, 3, 0, 7, 0, 1, 9, 9])
+            .await
+            .expect("it is sent");
+        let mut request = [0; 8];
+        other.read_exact(&mut request).await.expect("it comes");
+        for piece in pieces {
+            other.write_all(piece).await.expect("it is taken");
+        }
+        drop(other);
+        let mut all = Vec::new();
+        let end = wire.read_to_end(&mut all).await;
+        assert!(end.is_err(), "the device closed the connection");
+        all
+    }
+
+    #[tokio::test]
+    async fn the_echo_of_a_request_is_no_answer() {
+        const ECHO: &[u8] = &[1, 3, 0, 7, 0, 1, 9, 9];
+        const ANSWER: &[u8] = &[1, 3, 2, 0, 5, 9, 9];
+        assert_eq!(heard(true, &[ECHO, ANSWER]).await, ANSWER);
+        assert_eq!(heard(true, &[&ECHO[..3], &ECHO[3..], ANSWER]).await, ANSWER);
+        let together = [ECHO, ANSWER].concat();
+        assert_eq!(heard(true, &[&together]).await, ANSWER);
+        assert_eq!(heard(true, &[ANSWER]).await, ANSWER);
+        assert_eq!(heard(true, &[&ANSWER[..2], &ANSWER[2..]]).await, ANSWER);
+        assert_eq!(heard(true, &[ECHO, ECHO]).await, ECHO, "once");
+        assert_eq!(heard(false, &[ECHO]).await, ECHO, "where nothing can echo");
+    }
+
+    #[tokio::test]
+    async fn what_may_be_an_echo_of_one_request_is_not_kept_for_the_next() {
+        let (own, mut other) = tokio::io::duplex(64);
+        let mut wire = Wire::new(own, true);
+        let mut request = [0; 4];
+        for answer in [[1, 2, 3, 4], [5, 6, 1, 2]] {
+            wire.write_all(&[1, 2, 9, 9]).await.expect("it is sent");
+            other.read_exact(&mut request).await.expect("it comes");
+            other.write_all(&answer).await.expect("it is taken");
+            let mut read = [0; 4];
+            wire.read_exact(&mut read).await.expect("it is heard");
+            assert_eq!(read, answer);
+        }
+    }
 
     #[test]
     fn a_port_is_opened_as_the_line_is() {

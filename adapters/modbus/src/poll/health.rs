@@ -49,18 +49,25 @@ impl Poller {
 
     /// Where a failure ended the connection, changes may be missed until there is another.
     pub(super) fn made_anew(&mut self, unit: u8, asked: &Asked) {
-        if !self.link.is_open() && self.presence == Presence::Online {
-            let reason = self.told(unit, asked);
-            let why = format!("the connection was made anew: {reason}");
-            self.gap = Some(Reason::new(why, asked.0.see()));
+        if let Some(reason) = self.broken(unit, asked) {
+            self.gap = Some(reason);
         }
+    }
+
+    /// Why changes may be missed until there is another connection, where a failure ended this one.
+    pub(super) fn broken(&self, unit: u8, asked: &Asked) -> Option<Reason> {
+        let is_broken = !self.link.is_open() && self.presence == Presence::Online;
+        is_broken.then(|| {
+            let reason = self.told(unit, asked);
+            Reason::new(format!("the connection was made anew: {reason}"), asked.0.see())
+        })
     }
 
     /// Leaves a unit alone for a while.
     pub(super) fn blame(&mut self, unit: u8, asked: &Asked) {
         let failure = &asked.0;
         let reason = Reason::new(self.told(unit, asked), failure.see());
-        let is_serial = self.settings.endpoint.is_serial();
+        let late = self.late_within();
         let retries = Patience::Retries(self.settings.retries);
         let (quality, patience, least) = match failure {
             Failure::Exception(exception) => match reaction(*exception) {
@@ -71,15 +78,8 @@ impl Poller {
                     (quality, Patience::Retries(0), Duration::ZERO)
                 }
             },
-            // On a line without transaction numbers a late answer must have passed before the unit is asked again.
-            Failure::Timeout(timeout) => (
-                Quality::BAD_TIMEOUT,
-                retries,
-                if is_serial { *timeout } else { Duration::ZERO },
-            ),
-            Failure::Protocol(_) | Failure::Transport(_) => {
-                (Quality::BAD_COMMUNICATION_ERROR, retries, Duration::ZERO)
-            }
+            Failure::Timeout(_) => (Quality::BAD_TIMEOUT, retries, late),
+            Failure::Protocol(_) | Failure::Transport(_) => (Quality::BAD_COMMUNICATION_ERROR, retries, late),
         };
         let longest = self.settings.backoff_max;
         let source = self.context.name.clone();

@@ -1,15 +1,21 @@
 //! Requests of the gateway: tags that are read together, between two polls.
 
-use floorgate_adapter_api::{Closed, Request};
+use std::time::Duration;
+
+use floorgate_adapter_api::{Closed, Reason, Request};
 use floorgate_sample::Sample;
 use tokio::time::Instant;
 use tracing::debug;
 
 use super::trial::{Placed, Tried};
 use super::{Asked, Cycle, Poller, Presence};
+use crate::group::Group;
 use crate::link::{Failure, wait_until};
 use crate::snapshot::Block;
 use crate::unit::Unit;
+
+/// A machine that has more to do than it can may wake the gateway so late.
+const LATEST: Duration = Duration::from_secs(1);
 
 /// What is to be done next.
 pub(super) enum Next {
@@ -32,7 +38,7 @@ impl Poller {
                 None => std::future::pending().await,
             }
         };
-        tokio::select! {
+        let next = tokio::select! {
             biased;
             request = self.context.requests.next() => {
                 self.has_answered = true;
@@ -40,6 +46,19 @@ impl Poller {
             }
             ended = self.trials.ended() => Next::Tried(ended),
             () = due => Next::Due,
+        };
+        if let Some(moment) = moment.filter(|_| !is_due) {
+            self.overslept(moment.elapsed());
+        }
+        next
+    }
+
+    /// Whether the gateway itself stood still: it woke so late. What was meanwhile may be missed.
+    pub(super) fn overslept(&mut self, late: Duration) {
+        let is_long = |group: &Group| late > (2 * group.every()).max(LATEST);
+        if self.presence == Presence::Online && self.groups.iter().any(is_long) {
+            let why = format!("the gateway stood still for {late:.1?}");
+            self.gap = Some(Reason::new(why, "modbus-polls-missed"));
         }
     }
 

@@ -5,6 +5,8 @@
 //! kind. A poll that has nothing else to ask begins with a question to see whether the unit is there, each time another one until
 //! it is answered.
 
+use std::time::Duration;
+
 use floorgate_sample::{Quality, Reason};
 use tokio::time::Instant;
 
@@ -148,18 +150,29 @@ impl Poller {
         let (now, group) = (Instant::now(), &mut self.groups[index]);
         group.silent(request, quality, retries + MOST_SILENT, now, &mut cycle.samples);
         group.doubt(retries, &mut cycle.samples);
+        cycle.gap = self.broken(self.groups[index].unit, asked);
         self.let_pass(index, &asked.0);
         true
     }
 
-    /// On a line without transaction numbers a late answer must have passed before the unit is asked again.
+    /// How long an answer may still come after the wait for it ended, with a time-out or with something else than it. On a line without
+    /// transaction numbers it must have passed before the unit is asked again.
+    pub(super) fn late_within(&self) -> Duration {
+        if self.settings.endpoint.is_serial() {
+            self.settings.timeout
+        } else {
+            Duration::ZERO
+        }
+    }
+
+    /// Leaves a unit alone until an answer that may still come has passed.
     pub(super) fn let_pass(&mut self, index: usize, failure: &Failure) {
-        let unit = self.groups[index].unit;
-        if let Failure::Timeout(timeout) = failure
-            && self.settings.endpoint.is_serial()
+        let (unit, late) = (self.groups[index].unit, self.late_within());
+        if silence(failure).is_some()
+            && !late.is_zero()
             && let Some(known) = self.unit_mut(unit)
         {
-            known.rest = Some(Instant::now() + *timeout);
+            known.rest = Some(Instant::now() + late);
         }
     }
 
@@ -195,7 +208,9 @@ impl Poller {
                     let (now, samples) = (Instant::now(), &mut cycle.samples);
                     self.groups[index].still_refused(retry, quality, is_silent, now, samples);
                     if is_silent {
-                        self.let_pass(index, &failure);
+                        let asked = (failure, table, extent);
+                        cycle.gap = self.broken(unit, &asked);
+                        self.let_pass(index, &asked.0);
                     }
                     return None;
                 }

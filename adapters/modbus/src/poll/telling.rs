@@ -63,6 +63,7 @@ impl Poller {
             missed,
             missed_why,
             answered,
+            gap,
             ..
         } = cycle;
         if self.presence != Presence::Online && (lost || !answered) {
@@ -112,10 +113,12 @@ impl Poller {
                 }
             }
         }
-        if notices.is_empty() && samples.is_empty() {
-            return Ok(());
+        if !notices.is_empty() || !samples.is_empty() {
+            self.send(notices, samples).await?;
         }
-        self.send(notices, samples).await
+        // What was read in this poll was read before.
+        self.gap = gap.or(self.gap.take());
+        Ok(())
     }
 
     fn tell_gaps(&mut self, mut missed: Vec<TagId>, missed_why: Reason, notices: &mut Vec<Notice>) {

@@ -31,15 +31,20 @@ pub(super) enum Tried {
 /// The trial that is under way, at most one.
 #[derive(Default)]
 pub(super) struct Trials {
-    /// The device has turned a second connection down.
-    is_alone: bool,
+    /// The device has turned a second connection down: there is none until then.
+    alone_until: Option<Instant>,
     under_way: JoinSet<(Placed, Tried)>,
 }
 
 impl Trials {
     /// The device is there again: it may take a second connection now.
     pub(super) fn forget(&mut self) {
-        self.is_alone = false;
+        self.alone_until = None;
+    }
+
+    /// Whether there was no second connection when it was tried last, which may have been for a moment only.
+    fn is_alone(&self) -> bool {
+        self.alone_until.is_some_and(|until| until > Instant::now())
     }
 
     /// Waits for the end of the trial that is under way; for ever where there is none.
@@ -61,7 +66,7 @@ impl Poller {
         let costs = |trouble: &Trouble| trouble.told && trouble.costs_link;
         self.settings.second_connection
             && !self.settings.endpoint.is_serial()
-            && !self.trials.is_alone
+            && !self.trials.is_alone()
             && self.presence == Presence::Online
             // What is only read on demand is tried by the next request for it.
             && self.is_polled(unit)
@@ -117,7 +122,7 @@ impl Poller {
         }
         let question = self.question(unit);
         let (Some(control), Some((group, table, extent))) = (control, question) else {
-            self.trials.is_alone = true;
+            self.stay_alone();
             return;
         };
         debug!(
@@ -131,9 +136,17 @@ impl Poller {
             .spawn(async move { ((group, question), attempt(link, control, question).await) });
     }
 
+    /// There is no second connection for a while.
+    fn stay_alone(&mut self) {
+        self.trials.alone_until = Some(Instant::now() + self.settings.retry_refused);
+    }
+
     /// What a trial has brought.
     pub(super) fn conclude_trial(&mut self, ((group, question), tried): (Placed, Tried)) {
         let (unit, table, extent) = question;
+        if !matches!(tried, Tried::Alone(_)) {
+            self.trials.forget();
+        }
         match tried {
             Tried::Answers => {
                 if let Some(trouble) = self.unit_mut(unit).and_then(|unit| unit.trouble.as_mut()) {
@@ -152,13 +165,15 @@ impl Poller {
                 }
             }
             Tried::Alone(reason) => {
-                info!(
-                    source = self.context.name,
-                    see = "modbus-second-connection",
-                    "the device takes no second connection, so that units that do not answer are tried between the polls of the \
-                     others: {reason}"
-                );
-                self.trials.is_alone = true;
+                if self.trials.alone_until.is_none() {
+                    info!(
+                        source = self.context.name,
+                        see = "modbus-second-connection",
+                        "the device takes no second connection, so that units that do not answer are tried between the polls of \
+                         the others: {reason}"
+                    );
+                }
+                self.stay_alone();
             }
         }
         self.show(unit);

@@ -100,3 +100,17 @@ async fn a_trial_waits_while_those_that_are_there_are_being_asked_what_they_are_
     }
     run.stop("while connected").await;
 }
+
+#[tokio::test]
+async fn that_the_gateway_itself_stood_still_is_a_gap() {
+    let device = Device::default().with_unit(1, |unit| unit.holding = [(1, 5)].into());
+    let (device, _server, mut run) = device_and_run(device, "timeout: 500ms\n", &["{holding: 1}"]).await;
+    run.until_shown("the value arrives", &[(0, Value::UInt(5))]).await;
+    // All of this test has one thread: nothing goes on meanwhile.
+    std::thread::sleep(Duration::from_secs(2));
+    device.unit(1, |unit| unit.holding = [(1, 6)].into());
+    let seen = run.until_shown("it is read on", &[(0, Value::UInt(6))]).await;
+    let is_said = |seen: &Seen| matches!(seen, Seen::Notice(Notice::Gap { reason, .. }) if reason.told.contains("stood still"));
+    assert!(seen.iter().any(is_said), "{seen:#?}");
+    run.stop("while connected").await;
+}

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use floorgate_adapter_api::conformance::{AMPLE, Running, Seen};
-use floorgate_adapter_api::{Quality, Value};
+use floorgate_adapter_api::{Notice, Quality, Value};
 
 use crate::device::{Device, Server, Unit, Wire};
 use crate::isolation::device_and_run;
@@ -95,6 +95,9 @@ async fn while_a_silent_tag_is_searched_the_requests_behind_it_are_read_and_the_
             "each poll reads what is answered, and bears one silence: {asked:?}"
         );
     }
+    let is_made_anew = |seen: &&Seen| matches!(seen, Seen::Notice(Notice::Gap { reason, .. }) if reason.told.contains("made anew"));
+    let gaps = seen.iter().filter(is_made_anew).count();
+    assert!(gaps > 3, "nothing is read while a silence is borne: {seen:#?}");
     run.stop("while connected").await;
 }
 

@@ -347,6 +347,30 @@ async fn nor_does_a_dead_unit_of_which_every_tag_was_refused() {
 }
 
 #[tokio::test]
+async fn a_second_connection_that_was_turned_down_once_is_tried_again() {
+    let settings = "timeout: 100ms\nretry_refused: 300ms\n";
+    let (device, _server, mut run) = one_dead(settings, Some(1)).await;
+    longest_pause(&device, &mut run, 3).await;
+    device.tables().most_connections = None;
+    let aside = async {
+        loop {
+            let gaps = run.metrics.gaps.get();
+            longest_pause(&device, &mut run, 5).await;
+            device.unit(1, |unit| {
+                let value = unit.holding.entry(1).or_default();
+                *value = value.wrapping_add(1);
+            });
+            if run.metrics.gaps.get() == gaps {
+                break;
+            }
+        }
+    };
+    let tried = tokio::time::timeout(Duration::from_secs(15), aside).await;
+    assert!(tried.is_ok(), "the dead unit costs the other the link still");
+    run.stop("while connected").await;
+}
+
+#[tokio::test]
 async fn where_a_device_takes_one_connection_only_its_dead_unit_is_tried_between_the_polls() {
     let setting = "timeout: 100ms\nsecond_connection: false\n";
     for (setting, most) in [("timeout: 100ms\n", Some(1)), (setting, None)] {
