@@ -243,3 +243,48 @@ fn a_missing_namespace_is_told_beside_a_request_that_was_too_large() -> Result<(
     assert_eq!(bad_tags(&gateway)?, bad);
     Ok(())
 }
+
+/// A server that refuses the whole of a request for one of its nodes: that one is found, and costs neither the others nor the connection.
+#[test]
+fn a_node_over_which_a_server_refuses_the_whole_of_a_poll_is_found_and_the_others_flow() -> Result<()> {
+    /// `BadInternalError`.
+    const INTERNAL: &str = "0x80020000";
+    let (site, bootstrap) = (unique_site(), Kafka::shared()?.bootstrap());
+    let mut plc = OpcUaPeer::start(OpcUaOptions::default())?;
+    for number in 0..20 {
+        plc.add(&node(number), "Double", f64::from(number))?;
+    }
+    let source = format!(
+        "adapter: opcua\n    endpoint: {}\n    {NO_SECURITY}\n    mode: poll\n    poll_interval: 50ms\n    retry_refused_nodes: 1s",
+        plc.url()
+    );
+    let instances: Vec<String> = (0..20).map(|number| format!("{{n: {number}}}")).collect();
+    let mapping = format!(
+        "mapping: hall\nfor_each: [{}]\nsource: plc\nequipment: acme/{site}/hall/cell/m{{n}}\ntags:\n  \
+         value: {{node: \"nsu={};s=N{{n}}\", unit: CEL}}\nevents:\n  - {{type: MeasurementRecorded, trigger: value}}\n",
+        instances.join(", "),
+        OpcUaPeer::NAMESPACE
+    );
+    let mut gateway = Gateway::new(&settings(&site, &bootstrap, &source), &[("hall.yaml", &mapping)])?;
+    let mut reader = Reader::new(&bootstrap, &topic(&site, "measurement"))?;
+    gateway.start()?;
+    next(&mut reader, 0, 20)?;
+    plc.fail_reads(Some("N7"))?;
+    assert_eq!(next(&mut reader, 20, 1)?[&7]["quality"]["statusCode"], INTERNAL);
+    let bad = BTreeMap::from([("hall/7/value".to_owned(), INTERNAL.to_owned())]);
+    assert_eq!(bad_tags(&gateway)?, bad);
+    // The others are read on.
+    plc.set("N8", 80.5)?;
+    assert_eq!(next(&mut reader, 21, 1)?[&8]["value"], 80.5);
+    let log = gateway.output()?;
+    assert!(!log.contains("the source is offline"), "{log}");
+
+    plc.fail_reads(None)?;
+    let back = next(&mut reader, 22, 1)?;
+    assert_eq!(
+        (&back[&7]["value"], &back[&7]["gap"]),
+        (&7.0.into(), &true.into()),
+        "nobody saw what it was meanwhile: {back:?}"
+    );
+    Ok(())
+}

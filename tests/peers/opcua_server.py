@@ -367,6 +367,7 @@ async def main():
                 "add_batch": dictionary.add,
                 "set_batch": dictionary.set,
                 "limit_requests": walks.limit,
+                "fail_reads": walks.fail,
                 "hold_browse": walks.hold,
                 "holding_browse": walks.holding,
                 "hold_back": messages.hold_back,

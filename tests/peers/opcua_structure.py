@@ -19,7 +19,7 @@ class Walks:
     """Browse requests, which can be made to wait."""
 
     def __init__(self):
-        self.left, self.held, self.most = None, 0, None
+        self.left, self.held, self.most, self.failing = None, 0, None, None
         browse, read = InternalSession.browse, InternalSession.read
 
         async def browse_or_wait(session, parameters):
@@ -33,6 +33,8 @@ class Walks:
 
         async def read_or_refuse(session, parameters):
             self.check(parameters.NodesToRead)
+            if self.failing in [node.NodeId.Identifier for node in parameters.NodesToRead]:
+                raise ua.uaerrors.BadInternalError
             return await read(session, parameters)
 
         InternalSession.browse, InternalSession.read = browse_or_wait, read_or_refuse
@@ -44,6 +46,10 @@ class Walks:
     async def limit(self, most):
         """Refuses requests of more nodes, without having told so in its limits."""
         self.most = most
+
+    async def fail(self, name):
+        """Refuses the whole of a request to read in which this node is; none of them where there is no name."""
+        self.failing = name
 
     async def hold(self, after):
         """Answers so many more requests, and none after them."""

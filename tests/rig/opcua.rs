@@ -137,6 +137,11 @@ impl OpcUaPeer {
         self.ask(&json!({"op": "limit_requests", "most": most})).map(drop)
     }
 
+    /// Refuses the whole of a request to read in which this node is; none without a name.
+    pub fn fail_reads(&mut self, name: Option<&str>) -> Result<()> {
+        self.ask(&json!({"op": "fail_reads", "name": name})).map(drop)
+    }
+
     /// Answers so many more Browse requests, and none after them.
     pub fn hold_browse(&mut self, after: u32) -> Result<()> {
         self.ask(&json!({"op": "hold_browse", "after": after})).map(drop)

@@ -3,22 +3,33 @@
 //! The protocol itself needs a few; the library's own reading of them is used once they were [looked at](crate::nesting). All others stay bytes, also those of the standard
 //! that the library knows: what a value is made of is read by [`structure`](crate::structure), with bounds.
 
+use std::borrow::Cow;
 use std::io::Read;
 
 use opcua::types::type_loader::{TypeLoader, TypeLoaderCollection};
 use opcua::types::{
     BinaryDecodable, ByteString, ByteStringBody, Context, DataChangeNotification, DynEncodable,
-    EUInformation, EncodingResult, EnumDefinition, EnumValueType, Error, EventNotificationList, HistoryData,
-    NodeId, ObjectId, Range, StatusChangeNotification, StructureDefinition,
+    EUInformation, EncodingResult, EnumDefinition, EnumValueType, Error, EventNotificationList,
+    ExtensionObject, HistoryData, NodeId, ObjectId, Range, StatusChangeNotification, StructureDefinition,
 };
 
 use crate::nesting;
+use crate::value::Unsupported;
 
 /// What reads the bodies, in the place of all that the library has for it.
 pub fn loaders() -> TypeLoaderCollection {
     let mut loaders = TypeLoaderCollection::new_empty();
     loaders.add_type_loader(Bodies);
     loaders
+}
+
+/// What stands for a structure of which nothing is known.
+pub fn nameless(object: &ExtensionObject) -> Unsupported {
+    let raw = object.inner_as::<ByteStringBody>();
+    Unsupported(match raw {
+        Some(raw) => format!("structure {}", raw.encoding_id()).into(),
+        None => Cow::Borrowed(object.type_name().unwrap_or("structure")),
+    })
 }
 
 struct Bodies;

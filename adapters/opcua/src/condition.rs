@@ -91,12 +91,8 @@ impl Standing {
     /// Gives up a refresh that does not end: what it told so far, for tags.
     pub fn give_up(&mut self, tags: &[Tag]) -> Vec<Sample> {
         self.until = None;
-        let told = self.telling.take().map(Telling::into_records);
-        let now = Times::default();
-        told.into_iter()
-            .flatten()
-            .flat_map(|record| now.samples(tags, &record, true))
-            .collect()
+        let told = self.telling.take().unwrap_or_default();
+        told.into_part(Times::default(), tags)
     }
 
     /// What an event comes to, for tags. `uris` are the server's namespaces.
@@ -126,14 +122,9 @@ impl Standing {
             };
             if telling.is_part {
                 self.want(now);
-                let all = telling.into_records().into_iter();
-                return Told::Part(
-                    all.flat_map(|record| times.samples(tags, &record, true))
-                        .collect(),
-                );
+                return Told::Part(telling.into_part(times, tags));
             }
-            let all = Value::List(telling.into_records().into());
-            return Told::All(times.samples(tags, &Value::Record([("refresh".into(), all)].into()), false));
+            return Told::All(telling.into_whole(times, tags));
         }
         let is_overflow = is(ObjectTypeId::EventQueueOverflowEventType);
         if is_overflow || is(ObjectTypeId::RefreshRequiredEventType) {
@@ -147,15 +138,18 @@ impl Standing {
                 Told::Nothing
             };
         }
-        let Some((id, record)) = record(&of, &mut fields, uris) else {
-            return Told::Nothing;
-        };
-        match &mut self.telling {
-            Some(telling) => {
-                telling.add(id, times.of_event(), record);
+        match (record(&of, &mut fields, uris), &mut self.telling) {
+            (Said::Nothing, _) => Told::Nothing,
+            (Said::Unknown, Some(telling)) => {
+                telling.is_part = true;
                 Told::Nothing
             }
-            None => Told::One(times.samples(tags, &record, false)),
+            (Said::Unknown, None) => Told::Lost(lost(tags)),
+            (Said::State(id, record), Some(telling)) => {
+                telling.add(id, times, record);
+                Told::Nothing
+            }
+            (Said::State(_, record), None) => Told::One(times.samples(tags, &record, false)),
         }
     }
 }
@@ -179,31 +173,66 @@ pub enum Told {
 #[derive(Debug, Default)]
 struct Telling {
     /// With when each was told.
-    all: HashMap<Arc<str>, (Option<Timestamp>, Value)>,
+    all: HashMap<Arc<str>, (Times, Value)>,
+    /// What was active or not before it changed meanwhile.
+    passed: Vec<(Times, Value)>,
     /// There were more.
     is_part: bool,
 }
 
 impl Telling {
     /// A change of the moment may stand before the state that it changed (OPC 10000-9 §5.5.7).
-    fn add(&mut self, id: Arc<str>, at: Option<Timestamp>, record: Value) {
-        match self.all.get(&id) {
-            Some((before, _)) if *before > at => {}
-            None if self.all.len() >= MOST_CONDITIONS => self.is_part = true,
-            _ => drop(self.all.insert(id, (at, record))),
+    fn add(&mut self, id: Arc<str>, at: Times, record: Value) {
+        let is_full = self.all.len() >= MOST_CONDITIONS;
+        match self.all.get_mut(&id) {
+            Some((before, _)) if before.of_event() > at.of_event() => {}
+            Some(known) => {
+                let is_news = is_active(&known.1) != is_active(&record);
+                let passed = std::mem::replace(known, (at, record));
+                if is_news && self.passed.len() < MOST_CONDITIONS {
+                    self.passed.push(passed);
+                } else {
+                    self.is_part |= is_news;
+                }
+            }
+            None if is_full => self.is_part = true,
+            None => drop(self.all.insert(id, (at, record))),
         }
     }
 
-    /// The records, in an order that is no meaning of its own and the same each time.
-    fn into_records(self) -> Vec<Value> {
+    /// What changed meanwhile, then how all stand, in an order that is no meaning of its own and the same each time.
+    fn into_records(self) -> (Vec<(Times, Value)>, Vec<Value>) {
         let mut all: Vec<_> = self.all.into_iter().collect();
         all.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
-        all.into_iter().map(|(_, (_, record))| record).collect()
+        (
+            self.passed,
+            all.into_iter().map(|(_, (_, record))| record).collect(),
+        )
+    }
+
+    /// Where it is all. A condition that was raised and cleared meanwhile is told as both.
+    fn into_whole(self, times: Times, tags: &[Tag]) -> Vec<Sample> {
+        let (passed, all) = self.into_records();
+        let passed = passed
+            .iter()
+            .flat_map(|(at, record)| at.samples(tags, record, false));
+        let all = Value::Record([("refresh".into(), Value::List(all.into()))].into());
+        passed.chain(times.samples(tags, &all, false)).collect()
+    }
+
+    /// Where it is not all: one by one.
+    fn into_part(self, times: Times, tags: &[Tag]) -> Vec<Sample> {
+        let (passed, all) = self.into_records();
+        let passed = passed
+            .iter()
+            .flat_map(|(at, record)| at.samples(tags, record, true));
+        let all = all.iter().flat_map(|record| times.samples(tags, record, true));
+        passed.chain(all).collect()
     }
 }
 
 /// When an event happened, and when the server took it.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy, Debug, Default)]
 struct Times([Option<opcua::types::DateTime>; 2]);
 
 impl Times {
@@ -230,24 +259,44 @@ fn lost(tags: &[Tag]) -> Vec<Sample> {
     tags.iter().map(|tag| event::lost(tag.id)).collect()
 }
 
-/// The record of a condition, and its id; `None` where the event is of none, or of one of its former states.
-fn record(of: &NodeId, fields: &mut Fields, uris: &[String]) -> Option<(Arc<str>, Value)> {
+/// What an event says of a condition.
+enum Said {
+    /// Nothing: it is of none, or of one of its former states.
+    Nothing,
+    /// Whether it is active cannot be told by the server.
+    Unknown,
+    /// Its id, and its record.
+    State(Arc<str>, Value),
+}
+
+/// Whether the condition of a record is active.
+fn is_active(record: &Value) -> bool {
+    record.part("active") == Some(&Value::Bool(true))
+}
+
+/// What an event of this type says of a condition.
+fn record(of: &NodeId, fields: &mut Fields, uris: &[String]) -> Said {
     let id: Arc<str> = match fields.of(Of::Condition) {
         // The number of a namespace may be another after the server was started anew.
         Variant::NodeId(id) if !id.is_null() => match uris.get(usize::from(id.namespace)) {
             Some(uri) if id.namespace > 0 => format!("nsu={uri};{}", id.identifier).into(),
             _ => id.to_string().into(),
         },
-        _ => return None,
+        _ => return Said::Nothing,
     };
     // A branch is a former state that waits to be acknowledged, beside the present one (OPC 10000-9 §5.5.2).
     if matches!(fields.of(Of::Branch), Variant::NodeId(branch) if !branch.is_null()) {
-        return None;
+        return Said::Nothing;
     }
     // One that is disabled is not looked at any more; one without a state of activity is active while it is of interest.
     let retain = fields.is(Of::Retain);
     let is_enabled = fields.is(Of::Enabled) != Some(false);
-    let active = fields.is(Of::Active).or(retain)? && is_enabled;
+    let active = match (fields.of(Of::Active), retain) {
+        (Variant::Boolean(active), _) => active && is_enabled,
+        (Variant::StatusCode(status), _) if !status.is_good() => return Said::Unknown,
+        (_, Some(retain)) => retain && is_enabled,
+        (_, None) => return Said::Nothing,
+    };
     let kind = match of.as_u32() {
         Some(number) if of.namespace == 0 => ObjectTypeId::try_from(number).map(|id| format!("{id:?}")),
         _ => Err(()),
@@ -273,7 +322,7 @@ fn record(of: &NodeId, fields: &mut Fields, uris: &[String]) -> Option<(Arc<str>
         fields.value(Of::AcknowledgedAt).filter(|_| is_acknowledged),
     );
     put("since", fields.value(Of::ActiveSince).filter(|_| active));
-    Some((id, Value::Record(parts.into())))
+    Said::State(id, Value::Record(parts.into()))
 }
 
 #[cfg(test)]

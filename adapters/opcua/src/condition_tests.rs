@@ -1,7 +1,7 @@
 //! What becomes of refreshes that are whole and of those that are not.
 
 use floorgate_adapter_api::TagId;
-use opcua::types::DateTime;
+use opcua::types::{DateTime, StatusCode};
 
 use super::*;
 
@@ -148,6 +148,60 @@ fn a_change_of_the_moment_is_not_undone_by_the_state_before_it() {
         panic!("{value}")
     };
     assert_eq!(records[0].part("active"), Some(&Value::Bool(false)));
+}
+
+#[test]
+fn an_alarm_that_comes_and_goes_during_a_refresh_is_told_as_both() {
+    let (mut standing, now) = (Standing::default(), Instant::now());
+    let at = |seconds: u16, active: bool| {
+        let mut fields = event(RAISED, Some(("a", active)));
+        fields.0[0] = DateTime::ymd_hms(2026, 1, 1, 0, 0, seconds).into();
+        fields
+    };
+    let uris = [const { String::new() }; 3];
+    let mut all = Vec::new();
+    for event in [start(), at(5, true), at(9, false), alarm("b"), end()] {
+        if let Told::All(samples) = standing.take(&tags(), event, &uris, now) {
+            all = samples;
+        }
+    }
+    let [passed, whole] = &all[..] else {
+        panic!("{all:#?}")
+    };
+    let active = |record: &Value| record.part("active").cloned();
+    assert_eq!(active(passed.value.as_ref().unwrap()), Some(Value::Bool(true)));
+    assert!(passed.source_time < whole.source_time && !passed.gap);
+    let Some(Value::List(records)) = whole.value.as_ref().unwrap().part("refresh") else {
+        panic!("{whole:?}")
+    };
+    assert_eq!(active(&records[0]), Some(Value::Bool(false)));
+    assert_eq!(records.len(), 2);
+}
+
+#[test]
+fn what_the_server_cannot_tell_of_a_condition_is_not_made_up() {
+    let (mut standing, now) = (Standing::default(), Instant::now());
+    let denied = || Variant::StatusCode(StatusCode::BadUserAccessDenied);
+    let unknown = || {
+        let mut fields = alarm("a");
+        fields.0[Of::Retain as usize] = true.into();
+        fields.0[Of::Active as usize] = denied();
+        fields
+    };
+    assert_eq!(told(&mut standing, now, vec![unknown()]), ["lost"]);
+    let events = vec![start(), alarm("b"), unknown(), end()];
+    assert_eq!(
+        told(&mut standing, now, events),
+        ["nsu=urn:plant;s=b gap"],
+        "one that is not told is not one that was cleared"
+    );
+    let mut fields = alarm("a");
+    fields.0[Of::Severity as usize] = denied();
+    let uris = [const { String::new() }; 3];
+    let Told::One(samples) = standing.take(&tags(), fields, &uris, now) else {
+        panic!("a change of one")
+    };
+    assert_eq!(samples[0].value.as_ref().unwrap().part("severity"), None);
 }
 
 #[test]

@@ -149,9 +149,10 @@ impl Fields {
         }
     }
 
-    /// A field in the gateway's types.
+    /// A field in the gateway's types; none where the server says that it cannot tell it.
     pub fn value(&mut self, field: Of) -> Option<Value> {
-        value_of(self.of(field), None).ok().flatten()
+        let told = Some(self.of(field)).filter(|told| !matches!(told, Variant::StatusCode(_)));
+        value_of(told?, None).ok().flatten()
     }
 }
 
@@ -166,8 +167,11 @@ pub enum Happened {
     Told(Vec<Sample>, Option<Unsupported>),
 }
 
-/// What an event of a type that is asked for by its fields comes to.
-pub fn happened(tags: &[Tag], mut fields: Fields, types: &Types) -> Happened {
+/// The fields that are a status. In the place of any other a status says why there is no value (OPC 10000-4 §7.22.3).
+const STATUSES: [&str; 2] = ["Quality", "StatusCodeId"];
+
+/// What an event of a type that is asked for by its fields, which have these names, comes to.
+pub fn happened(tags: &[Tag], names: &[Box<str>], mut fields: Fields, types: &Types) -> Happened {
     let [source_timestamp, server_timestamp] = fields.times();
     if let Variant::NodeId(of) = fields.of(Of::EventType) {
         let is = |id: ObjectTypeId| *of == id;
@@ -184,8 +188,15 @@ pub fn happened(tags: &[Tag], mut fields: Fields, types: &Types) -> Happened {
     }
     let (mut samples, mut unsupported) = (Vec::with_capacity(tags.len()), None);
     for (place, tag) in (FIRST.len()..).zip(tags) {
+        let name = names.get(place - FIRST.len()).map_or("", |name| name);
+        let is_status = STATUSES.contains(&name.rsplit('/').next().unwrap_or_default());
+        let (value, status) = match fields.take(place) {
+            Variant::StatusCode(status) if !is_status && !status.is_good() => (None, Some(status)),
+            value => (Some(value), None),
+        };
         let data = DataValue {
-            value: Some(fields.take(place)),
+            value,
+            status,
             source_timestamp,
             server_timestamp,
             ..DataValue::null()
@@ -207,6 +218,8 @@ pub fn lost(tag: TagId) -> Sample {
 
 #[cfg(test)]
 mod tests {
+    use floorgate_adapter_api::Quality;
+
     use super::*;
 
     /// An event of a type with the field of each of two tags.
@@ -227,7 +240,7 @@ mod tests {
             Variant::from("full"),
             Variant::from(500_u16),
         ];
-        happened(&tags, Fields(fields), &Types::default())
+        happened(&tags, &[], Fields(fields), &Types::default())
     }
 
     #[test]
@@ -247,6 +260,31 @@ mod tests {
             })
             .collect();
         assert_eq!(lost, [(TagId(3), true, true, true), (TagId(4), true, true, true)]);
+    }
+
+    #[test]
+    fn a_status_in_the_place_of_a_field_is_why_there_is_no_value() {
+        let tag = |number: u32| Tag {
+            id: TagId(number),
+            name: "tag".into(),
+            field: None,
+        };
+        let denied = || Variant::StatusCode(StatusCode::BadUserAccessDenied);
+        let fields = vec![Variant::Empty, Variant::Empty, Variant::Empty, denied(), denied()];
+        let names = ["JobOrder".into(), "Quality".into()];
+        let told = happened(&[tag(1), tag(2)], &names, Fields(fields), &Types::default());
+        let Happened::Told(samples, None) = told else {
+            panic!("{told:?}")
+        };
+        let seen: Vec<_> = samples.iter().map(|s| (s.value.clone(), s.quality)).collect();
+        let status = StatusCode::BadUserAccessDenied.bits();
+        assert_eq!(
+            seen,
+            [
+                (None, Quality(status)),
+                (Some(Value::UInt(u64::from(status))), Quality::GOOD)
+            ]
+        );
     }
 
     #[test]

@@ -27,7 +27,7 @@ use crate::value;
 /// How long the server may take to make a batch of items. Some look each node up in a device.
 const CREATE_TIMEOUT: Duration = Duration::from_secs(30);
 /// Refused tags that are named in the log one by one.
-const MOST_NAMED: usize = 20;
+pub const MOST_NAMED: usize = 20;
 
 /// The tags that a pass over them refused.
 #[derive(Debug, Default)]
@@ -207,10 +207,28 @@ impl Connected<'_> {
         own
     }
 
-    /// Deletes the items of tags that the server took and then called unknown, so that they can be made anew.
-    pub async fn remove_refused_items(&mut self) -> Result<(), Error> {
+    /// Deletes the items of tags that the server took and then called unknown, so that they can be made anew. Where that fails, a subscription may
+    /// tell them still, and twice when they are made anew: it is given up.
+    pub async fn remove_refused_items(&mut self) -> Result<(), Halt> {
+        let mut place = 0;
+        while place < self.state.subscriptions.len() {
+            match self.remove_refused_items_of(place).await {
+                Ok(()) => place += 1,
+                Err(error) => {
+                    self.lose(place, failed("deleting monitored items", &error))
+                        .await?;
+                    if is_lost(error.status()) {
+                        return Err(self.lost_with("deleting monitored items", &error));
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn remove_refused_items_of(&mut self, place: usize) -> Result<(), Error> {
         let refused = &self.state.refused;
-        for subscription in &mut self.state.subscriptions {
+        if let Some(subscription) = self.state.subscriptions.get_mut(place) {
             let mut removed = Vec::new();
             let mut place = 0;
             while let Some(tag) = subscription.tags.get(place) {
@@ -223,10 +241,16 @@ impl Connected<'_> {
                 }
             }
             for batch in removed.chunks(self.facts.items_per_call) {
-                DeleteMonitoredItems::new(subscription.id, self.session)
+                let deleted = DeleteMonitoredItems::new(subscription.id, self.session)
                     .items_to_delete(batch.to_vec())
                     .send(self.session.channel())
                     .await?;
+                let is_left = |status: &&StatusCode| {
+                    status.is_bad() && **status != StatusCode::BadMonitoredItemIdInvalid
+                };
+                if let Some(status) = deleted.results.iter().flatten().find(is_left) {
+                    return Err(Error::new(*status, "an item stays"));
+                }
             }
         }
         Ok(())

@@ -9,6 +9,7 @@ use opcua::types::{
     MonitoredItemNotification, StatusChangeNotification, StatusCode,
 };
 
+use crate::bodies::nameless;
 use crate::condition::Told;
 use crate::event::{self, Fields, Happened};
 use crate::history::Beside;
@@ -17,19 +18,27 @@ use crate::items::is_node_refused;
 use crate::outlet::Halt;
 use crate::publish::Connected;
 use crate::server::reason;
-use crate::structure::nameless;
 use crate::value::{self, Unsupported};
 
 impl Connected<'_> {
     /// Asks for the server's types where a message holds the first structure.
     pub async fn know_types_of(&mut self, objects: &[ExtensionObject]) -> Result<(), Halt> {
-        let values = objects.iter().flat_map(|object| {
+        fn changes(object: &ExtensionObject) -> impl Iterator<Item = &DataValue> {
             let changes = object.inner_as::<DataChangeNotification>().into_iter();
-            let changes = changes.flat_map(|changes| changes.monitored_items.iter().flatten());
+            let items = changes.flat_map(|changes| changes.monitored_items.iter().flatten());
+            items.map(|item| &item.value)
+        }
+        let mut statuses = objects.iter().flat_map(changes).filter_map(|value| value.status);
+        if statuses.any(|status| status.structure_changed()) {
+            self.state.types.were_changed();
+        }
+        let values = objects.iter().flat_map(|object| {
             let events = object.inner_as::<EventNotificationList>().into_iter();
             let events = events.flat_map(|events| events.events.iter().flatten());
             let fields = events.flat_map(|event| event.event_fields.iter().flatten());
-            changes.filter_map(|item| item.value.value.as_ref()).chain(fields)
+            changes(object)
+                .filter_map(|value| value.value.as_ref())
+                .chain(fields)
         });
         if self.state.types.lack(values) {
             self.ask_types().await?;
@@ -186,9 +195,9 @@ impl Connected<'_> {
         if !self.state.refused.is_empty() && self.state.refused.remove(&place).is_some() {
             self.state.layout_told = false;
         }
-        match of.what {
+        match &of.what {
             What::Value => {}
-            What::Events(..) => match event::happened(tags, fields, &self.state.types) {
+            What::Events(_, names) => match event::happened(tags, names, fields, &self.state.types) {
                 Happened::Nothing => {}
                 Happened::Lost(lost) => {
                     self.warn_of_overflow(tags);

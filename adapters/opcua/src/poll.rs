@@ -1,12 +1,14 @@
 //! Polling reads, for servers without subscriptions or with subscriptions that cannot be relied on.
 
+use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 use floorgate_adapter_api::{GapScope, Notice, Quality, Reason, Sample};
-use opcua::types::{DataValue, ReadValueId, StatusCode, TimestampsToReturn, Variant};
+use opcua::types::{DataValue, Error, ReadValueId, StatusCode, TimestampsToReturn, Variant};
 
+use crate::batches::{Batches, Verdict};
 use crate::item::Item;
-use crate::items::is_too_large;
+use crate::items::{MOST_NAMED, is_too_large};
 use crate::outlet::Halt;
 use crate::publish::{Connected, is_lost};
 use crate::server::read;
@@ -16,6 +18,10 @@ struct Told {
     /// Of each item the value and the status that were handed on last: what is as it was is not told with every poll, no more than a subscription
     /// would (OPC 10000-4 §7.10, `STATUS_VALUE`).
     last: Vec<Option<(Option<Variant>, StatusCode)>>,
+    /// The items over which the server refuses the whole of a request, with its status: they are not asked for until all that is refused is.
+    failing: HashMap<usize, StatusCode>,
+    /// Those of which nothing was read since.
+    unseen: HashSet<u32>,
     /// How many items were found refused in a time in which the first of them are named.
     refused: usize,
     /// That there are more was said.
@@ -39,6 +45,8 @@ impl Connected<'_> {
         self.state.refused.clear();
         let mut told = Told {
             last: vec![None; self.plan.items().len()],
+            failing: HashMap::new(),
+            unseen: HashSet::new(),
             refused: 0,
             is_full: false,
         };
@@ -57,24 +65,33 @@ impl Connected<'_> {
                 looked = Instant::now();
             }
             let begun = Instant::now();
-            let mut batch = self.facts.nodes_per_read;
+            let mut batches = Batches::of(self.facts.nodes_per_read);
             let mut from = 0;
             while from < self.plan.items().len() {
-                let until = (from + batch).min(self.plan.items().len());
+                let until = (from + batches.size()).min(self.plan.items().len());
                 let stop = self.outlet.stop.clone();
                 let read = tokio::select! {
                     biased;
                     () = stop.cancelled() => return Err(Halt::Stop),
                     read = self.read_tags(from, until, &mut told) => read?,
                 };
-                if let Some(samples) = read {
-                    from = until;
-                    if !samples.is_empty() {
-                        self.hand_on_read(samples, every).await?;
+                match read {
+                    Ok(samples) => {
+                        batches.answered();
+                        from = until;
+                        if !samples.is_empty() {
+                            self.hand_on_read(samples, every).await?;
+                        }
                     }
-                } else {
-                    batch = (batch / 2).max(1);
-                    self.facts.nodes_per_read = batch;
+                    Err(error) if is_too_large(error.status()) && until - from > 1 => {
+                        batches.too_large(until - from);
+                        self.facts.nodes_per_read = batches.size();
+                    }
+                    Err(error) => match batches.failed(until - from) {
+                        Verdict::Divide => {}
+                        Verdict::Refuse => self.put_aside(from, error.status(), &mut told),
+                        Verdict::GiveUp => return Err(self.lost_with("reading", &error)),
+                    },
                 }
             }
             // Nodes that come and go are not said with each poll.
@@ -98,11 +115,24 @@ impl Connected<'_> {
     /// Asks for the server's namespaces anew where a tag's is missing. Refused tags are named again from then on.
     async fn look_again(&mut self, told: &mut Told) -> Result<(), Halt> {
         (told.refused, told.is_full) = (0, false);
+        told.failing.clear();
         let is_missing = |item: &Item| item.node_id(&self.facts.namespaces).is_none();
         if self.plan.items().iter().any(is_missing) {
             self.read_facts().await?;
         }
         Ok(())
+    }
+
+    /// Takes an item for the reason that a request was refused as a whole.
+    fn put_aside(&self, place: usize, status: StatusCode, told: &mut Told) {
+        told.failing.insert(place, status);
+        told.unseen.extend(u32::try_from(place));
+        told.refused += 1;
+        if told.refused <= MOST_NAMED
+            && let Some(item) = self.plan.items().get(place)
+        {
+            self.warn_of(item, status);
+        }
     }
 
     /// Hands samples on. While the gateway has no room nothing is read, and what happens meanwhile may be missed.
@@ -122,41 +152,48 @@ impl Connected<'_> {
         Ok(())
     }
 
-    /// Reads some tags; `None` where the request was too large and is to be made smaller.
+    /// Reads some tags; an error inside where the request was refused as a whole.
     async fn read_tags(
         &mut self,
         from: usize,
         until: usize,
         told: &mut Told,
-    ) -> Result<Option<Vec<Sample>>, Halt> {
+    ) -> Result<Result<Vec<Sample>, Error>, Halt> {
         let mut nodes = Vec::with_capacity(until - from);
         let mut asked = Vec::with_capacity(until - from);
         let mut samples = Vec::with_capacity(until - from);
-        let mut missing: Vec<u32> = Vec::new();
+        let mut missing: Vec<(u32, StatusCode)> = Vec::new();
         for place in from..until {
             let number = u32::try_from(place).unwrap_or(u32::MAX);
-            if let Some(node) = self.plan.items()[place].node_id(&self.facts.namespaces) {
-                nodes.push(ReadValueId::new_value(node));
-                asked.push(number);
-            } else {
-                missing.push(number);
+            let node = self.plan.items()[place].node_id(&self.facts.namespaces);
+            match (told.failing.get(&place), node) {
+                (Some(status), _) => missing.push((number, *status)),
+                (None, None) => missing.push((number, StatusCode::BadNodeIdUnknown)),
+                (None, Some(node)) => {
+                    nodes.push(ReadValueId::new_value(node));
+                    asked.push(number);
+                }
             }
         }
         let values = if nodes.is_empty() {
             Vec::new()
         } else {
-            match self.read_nodes(nodes, until - from > 1).await? {
-                Some(values) => values,
-                None => return Ok(None),
+            match self.read_nodes(nodes).await? {
+                Ok(values) => values,
+                Err(error) => return Ok(Err(error)),
             }
         };
+        let mut statuses = values.iter().filter_map(|value| value.status);
+        if statuses.any(|status| status.structure_changed()) {
+            self.state.types.were_changed();
+        }
         let read = values.iter().filter_map(|value| value.value.as_ref());
         if self.state.types.lack(read) {
             self.ask_types().await?;
         }
-        for number in missing {
+        for (number, status) in missing {
             let data = DataValue {
-                status: Some(StatusCode::BadNodeIdUnknown),
+                status: Some(status),
                 ..DataValue::null()
             };
             self.take_over(number, data, told, &mut samples);
@@ -164,15 +201,11 @@ impl Connected<'_> {
         for (number, value) in asked.into_iter().zip(values) {
             self.take_over(number, value, told, &mut samples);
         }
-        Ok(Some(samples))
+        Ok(Ok(samples))
     }
 
-    /// One request; `None` where it was too large and is divisible.
-    async fn read_nodes(
-        &mut self,
-        nodes: Vec<ReadValueId>,
-        divisible: bool,
-    ) -> Result<Option<Vec<DataValue>>, Halt> {
+    /// One request; an error inside where it was refused as a whole, and any of the nodes may be the reason.
+    async fn read_nodes(&mut self, nodes: Vec<ReadValueId>) -> Result<Result<Vec<DataValue>, Error>, Halt> {
         let begun = Instant::now();
         self.outlet.metrics.requests.inc();
         let timeout = self.plan.settings.request_timeout.get();
@@ -180,14 +213,13 @@ impl Connected<'_> {
             Ok(values) => {
                 let seconds = begun.elapsed().as_secs_f64();
                 self.outlet.metrics.request_seconds.observe(seconds);
-                Ok(Some(values))
+                Ok(Ok(values))
             }
-            Err(error) if is_too_large(error.status()) && divisible => Ok(None),
+            Err(error) if is_lost(error.status()) => Err(self.lost_with("reading", &error)),
             Err(error) => {
-                if !is_lost(error.status()) {
-                    tracing::debug!("reading failed: {error}");
-                }
-                Err(self.lost_with("reading", &error))
+                self.outlet.metrics.error("status");
+                tracing::debug!("reading failed: {error}");
+                Ok(Err(error))
             }
         }
     }
@@ -197,6 +229,7 @@ impl Connected<'_> {
         let Some(readmitted) = self.admit(place, status, &mut told.refused) else {
             return;
         };
+        let readmitted = readmitted || !status.is_bad() && told.unseen.remove(&place);
         let last = &mut told.last[place as usize];
         let as_before =
             |(value, before): &(Option<Variant>, StatusCode)| *before == status && *value == data.value;

@@ -315,9 +315,7 @@ impl Connected<'_> {
         }
         self.read_facts().await?;
         self.break_off(None).await?;
-        if let Err(error) = self.remove_refused_items().await {
-            return Err(self.lost_with("deleting monitored items", &error));
-        }
+        self.remove_refused_items().await?;
         self.place(true).await
     }
 

@@ -37,6 +37,21 @@ pub async fn ask(session: &Session, subscription: u32, timeout: Duration) -> Ask
     (subscription, begun, answer)
 }
 
+/// Whether a server that refuses like this will do so the next time.
+fn is_final(status: StatusCode) -> bool {
+    matches!(
+        status,
+        StatusCode::BadMethodInvalid
+            | StatusCode::BadNodeIdUnknown
+            | StatusCode::BadNodeIdInvalid
+            | StatusCode::BadNotSupported
+            | StatusCode::BadNotImplemented
+            | StatusCode::BadServiceUnsupported
+            | StatusCode::BadUserAccessDenied
+            | StatusCode::BadNotExecutable
+    )
+}
+
 impl Connected<'_> {
     /// Gives up what does not end; the numbers of the subscriptions whose conditions are to be asked for now.
     pub async fn look_after_conditions(&mut self) -> Result<Vec<u32>, Halt> {
@@ -109,16 +124,18 @@ impl Connected<'_> {
             // It tells them for a question before, of which something may have been lost.
             Ok(StatusCode::BadRefreshInProgress) => self.refresh_was_asked(subscription, true, true),
             Ok(status) => {
-                self.warn_of_refresh(&status.to_string());
-                self.refresh_was_asked(subscription, false, false);
+                let again = !is_final(status);
+                self.warn_of_refresh(&status.to_string(), again);
+                self.refresh_was_asked(subscription, false, again);
             }
             Err(error) if self.ends_connection(&error, begun) => {
                 // It is due still.
                 return Err(self.lost_with("asking for conditions", &error));
             }
             Err(error) => {
-                self.warn_of_refresh(&failed("asking for conditions", &error));
-                self.refresh_was_asked(subscription, false, error.status() == StatusCode::BadTimeout);
+                let again = !is_final(error.status());
+                self.warn_of_refresh(&failed("asking for conditions", &error), again);
+                self.refresh_was_asked(subscription, false, again);
             }
         }
         Ok(())
@@ -139,11 +156,12 @@ impl Connected<'_> {
         }
     }
 
-    fn warn_of_refresh(&self, refusal: &str) {
+    fn warn_of_refresh(&self, refusal: &str, again: bool) {
+        let again = if again { "; it is asked again" } else { "" };
         tracing::warn!(
             source = self.plan.name,
             see = "opcua-conditions-not-told",
-            "the server does not tell how its conditions stand ({refusal}): what is raised now is told when it changes"
+            "the server does not tell how its conditions stand ({refusal}): what is raised now is told when it changes{again}"
         );
     }
 }

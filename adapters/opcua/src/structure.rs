@@ -19,7 +19,7 @@ use opcua::types::{
 };
 use tokio::sync::Mutex;
 
-use crate::bodies;
+use crate::bodies::{self, nameless};
 use crate::definitions;
 use crate::nesting::{self, Part};
 use crate::plan::Plan;
@@ -35,6 +35,9 @@ pub const MOST_LOSSES: u32 = 3;
 const AGAIN: Duration = Duration::from_hours(1);
 /// The same of one that lost the connection over its type dictionaries.
 const AGAIN_AFTER_LOSS: Duration = Duration::from_hours(24);
+
+/// What a server says has changed since is not asked for more often than this.
+const CHANGED: Duration = Duration::from_secs(10);
 
 /// The types of a server, which are asked for when the first structure comes that needs them.
 #[derive(Clone, Debug, Default)]
@@ -58,6 +61,7 @@ struct Inner {
 struct Known {
     tree: DataTypeTree,
     context: ContextOwned,
+    since: Instant,
 }
 
 impl Types {
@@ -89,7 +93,8 @@ impl Types {
 
     fn know(&self, tree: DataTypeTree, again: Option<Duration>) {
         let context = ContextOwned::new(NamespaceMap::new(), bodies::loaders(), DecodingOptions::default());
-        let known = Arc::new(Known { tree, context });
+        let since = Instant::now();
+        let known = Arc::new(Known { tree, context, since });
         *self.0.known.write().unwrap_or_else(PoisonError::into_inner) = Some(known);
         self.ask_after(again);
     }
@@ -103,6 +108,13 @@ impl Types {
     pub fn are_known(&self) -> bool {
         let again = *self.0.again.read().unwrap_or_else(PoisonError::into_inner);
         self.known().is_some() && again.is_none_or(|again| Instant::now() < again)
+    }
+
+    /// The server says that structures were changed: it is asked again with the next, though not for each of many.
+    pub fn were_changed(&self) {
+        if self.known().is_some_and(|known| known.since.elapsed() > CHANGED) {
+            self.ask_after(Some(Duration::ZERO));
+        }
     }
 
     /// Whether somebody asks the server for them at present.
@@ -206,7 +218,12 @@ impl Types {
             context: &context,
             left: MOST_VALUES,
         };
-        value_with(variant, &mut |object| decoder.object(object, 0))
+        let told = value_with(variant, &mut |object| decoder.object(object, 0));
+        if told.is_err() && self.0.again.read().is_ok_and(|again| again.is_none()) {
+            // It may have been changed since they were told.
+            self.ask_after(Some(AGAIN));
+        }
+        told
     }
 }
 
@@ -220,15 +237,6 @@ struct Decoder<'a> {
 
 fn broken(error: impl std::fmt::Display) -> Unsupported {
     Unsupported(format!("structure that does not fit its definition: {error}").into())
-}
-
-/// What stands for a structure of which nothing is known.
-pub fn nameless(object: &ExtensionObject) -> Unsupported {
-    let raw = object.inner_as::<ByteStringBody>();
-    Unsupported(match raw {
-        Some(raw) => format!("structure {}", raw.encoding_id()).into(),
-        None => Cow::Borrowed(object.type_name().unwrap_or("structure")),
-    })
 }
 
 impl Decoder<'_> {

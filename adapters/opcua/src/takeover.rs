@@ -41,6 +41,10 @@ impl Connected<'_> {
         let same_server = self.facts.started.is_some() && self.facts.started == self.state.server_started;
         if !resumed {
             self.state.discarded.forget();
+            // Until they are given over they are another session's, whatever becomes of this connection.
+            if self.state.heritage == Heritage::Own && !self.state.subscriptions.is_empty() {
+                self.state.heritage = Heritage::LeftOver;
+            }
         }
         let transfers =
             (!resumed || self.state.heritage != Heritage::Own) && !self.state.subscriptions.is_empty();
@@ -63,8 +67,9 @@ impl Connected<'_> {
             self.state.heritage = Heritage::Own;
             return Ok(Some(first));
         }
+        // Where a program was loaded, structures may be others under the same names.
+        self.state.types = self.state.types.anew();
         if !same_server {
-            self.state.types = self.state.types.anew();
             (self.state.gives_over, self.state.silences) = (None, 0);
         }
         // What the server says of them may be wrong; to delete one that it does not have is no harm.

@@ -9,8 +9,9 @@ use opcua::types::{
     VariantScalarTypeId,
 };
 
+use crate::bodies::nameless;
 use crate::field::Field;
-use crate::structure::{Types, nameless};
+use crate::structure::Types;
 
 /// Most dimensions of an array.
 pub const MOST_DIMENSIONS: usize = 16;
