@@ -35,8 +35,7 @@ pub const MOST_LOSSES: u32 = 3;
 const AGAIN: Duration = Duration::from_hours(1);
 /// The same of one that lost the connection over its type dictionaries.
 const AGAIN_AFTER_LOSS: Duration = Duration::from_hours(24);
-
-/// What a server says has changed since is not asked for more often than this.
+/// The same of one whose types may have changed since.
 const CHANGED: Duration = Duration::from_secs(10);
 
 /// The types of a server, which are asked for when the first structure comes that needs them.
@@ -106,15 +105,18 @@ impl Types {
 
     /// Whether they are known, also as not told.
     pub fn are_known(&self) -> bool {
-        let again = *self.0.again.read().unwrap_or_else(PoisonError::into_inner);
-        self.known().is_some() && again.is_none_or(|again| Instant::now() < again)
+        self.known().is_some() && self.again().is_none_or(|again| Instant::now() < again)
     }
 
-    /// The server says that structures were changed: it is asked again with the next, though not for each of many.
+    /// They may be others now: the server is asked again with the next structure. Not for each of many, and not before its time where it did not tell all.
     pub fn were_changed(&self) {
-        if self.known().is_some_and(|known| known.since.elapsed() > CHANGED) {
+        if self.again().is_none() && self.known().is_some_and(|known| known.since.elapsed() > CHANGED) {
             self.ask_after(Some(Duration::ZERO));
         }
+    }
+
+    fn again(&self) -> Option<Instant> {
+        *self.0.again.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether somebody asks the server for them at present.
@@ -219,7 +221,7 @@ impl Types {
             left: MOST_VALUES,
         };
         let told = value_with(variant, &mut |object| decoder.object(object, 0));
-        if told.is_err() && self.0.again.read().is_ok_and(|again| again.is_none()) {
+        if told.is_err() && self.again().is_none() {
             // It may have been changed since they were told.
             self.ask_after(Some(AGAIN));
         }

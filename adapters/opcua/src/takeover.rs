@@ -68,8 +68,9 @@ impl Connected<'_> {
             return Ok(Some(first));
         }
         // Where a program was loaded, structures may be others under the same names.
-        self.state.types = self.state.types.anew();
+        self.state.types.were_changed();
         if !same_server {
+            self.state.types = self.state.types.anew();
             (self.state.gives_over, self.state.silences) = (None, 0);
         }
         // What the server says of them may be wrong; to delete one that it does not have is no harm.
