@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use floorgate_adapter_api::{Quality, Sample, Timestamp, Value};
-use opcua::types::{NodeId, ObjectTypeId, Variant};
+use opcua::types::{NodeId, ObjectTypeId, StatusCode, Variant};
 
 use crate::event::{self, Fields, Of};
 use crate::item::Tag;
@@ -41,6 +41,8 @@ pub struct Standing {
     asked: Option<Instant>,
     /// How long was waited before that.
     pause: Duration,
+    /// What it said then, where it did not agree.
+    pub refusal: Option<StatusCode>,
 }
 
 impl Standing {

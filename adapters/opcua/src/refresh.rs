@@ -120,22 +120,17 @@ impl Connected<'_> {
     /// What the server says to the question for all conditions of a subscription.
     pub fn refresh_answered(&mut self, (subscription, begun, answer): Asked) -> Result<(), Halt> {
         match answer {
-            Ok(status) if status.is_good() => self.refresh_was_asked(subscription, true, false),
+            Ok(status) if status.is_good() => self.refresh_agreed(subscription),
             // It tells them for a question before, of which something may have been lost.
             Ok(StatusCode::BadRefreshInProgress) => self.refresh_was_asked(subscription, true, true),
-            Ok(status) => {
-                let again = !is_final(status);
-                self.warn_of_refresh(&status.to_string(), again);
-                self.refresh_was_asked(subscription, false, again);
-            }
+            Ok(status) => self.refresh_refused(subscription, status, &status.to_string()),
             Err(error) if self.ends_connection(&error, begun) => {
                 // It is due still.
                 return Err(self.lost_with("asking for conditions", &error));
             }
             Err(error) => {
-                let again = !is_final(error.status());
-                self.warn_of_refresh(&failed("asking for conditions", &error), again);
-                self.refresh_was_asked(subscription, false, again);
+                let refusal = failed("asking for conditions", &error);
+                self.refresh_refused(subscription, error.status(), &refusal);
             }
         }
         Ok(())
@@ -156,12 +151,32 @@ impl Connected<'_> {
         }
     }
 
-    fn warn_of_refresh(&self, refusal: &str, again: bool) {
-        let again = if again { "; it is asked again" } else { "" };
-        tracing::warn!(
-            source = self.plan.name,
-            see = "opcua-conditions-not-told",
-            "the server does not tell how its conditions stand ({refusal}): what is raised now is told when it changes{again}"
-        );
+    fn refresh_agreed(&mut self, subscription: u32) {
+        let refusals = self.standings(subscription);
+        let refused = refusals.filter_map(|standing| standing.refusal.take()).count();
+        if refused > 0 {
+            tracing::info!(
+                source = self.plan.name,
+                "the server tells how its conditions stand"
+            );
+        }
+        self.refresh_was_asked(subscription, true, false);
+    }
+
+    /// It is asked again unless it will never agree; the same is said once.
+    fn refresh_refused(&mut self, subscription: u32, status: StatusCode, refusal: &str) {
+        let again = !is_final(status);
+        let standings = self.standings(subscription);
+        let before = standings.map(|standing| standing.refusal.replace(status));
+        let news = before.filter(|before| *before != Some(status)).count();
+        if news > 0 {
+            let again = if again { "; it is asked again" } else { "" };
+            tracing::warn!(
+                source = self.plan.name,
+                see = "opcua-conditions-not-told",
+                "the server does not tell how its conditions stand ({refusal}): what is raised now is told when it changes{again}"
+            );
+        }
+        self.refresh_was_asked(subscription, false, again);
     }
 }

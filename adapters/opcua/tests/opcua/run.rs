@@ -35,6 +35,8 @@ impl Folder {
 
 impl Drop for Folder {
     fn drop(&mut self) {
+        // A connection that was given up may be making its key still: this waits for whoever makes one, and makes none.
+        let _ = floorgate_adapter_opcua::pki::renew(&self.0.join("none"), false);
         let _ = std::fs::remove_dir_all(&self.0);
     }
 }
