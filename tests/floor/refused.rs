@@ -25,18 +25,23 @@ fn node(number: u32) -> String {
     format!("N{number}")
 }
 
+/// The mapping of so many machines, each with a node.
+fn hall(site: &str, count: u32) -> String {
+    let instances: Vec<String> = (0..count).map(|number| format!("{{n: {number}}}")).collect();
+    format!(
+        "mapping: hall\nfor_each: [{}]\nsource: plc\nequipment: acme/{site}/hall/cell/m{{n}}\ntags:\n  \
+         value: {{node: \"nsu={};s=N{{n}}\", unit: CEL}}\nevents:\n  - {{type: MeasurementRecorded, trigger: value}}\n",
+        instances.join(", "),
+        OpcUaPeer::NAMESPACE
+    )
+}
+
 /// A gateway that is to read all of the nodes.
 fn gateway(site: &str, bootstrap: &str, url: &str) -> Result<Gateway> {
     let source = format!(
         "adapter: opcua\n    endpoint: {url}\n    {NO_SECURITY}\n    {TIMES}\n    retry_refused_nodes: 1s\n    reconnect_limit: 1s"
     );
-    let instances: Vec<String> = (0..NODES).map(|number| format!("{{n: {number}}}")).collect();
-    let mapping = format!(
-        "mapping: hall\nfor_each: [{}]\nsource: plc\nequipment: acme/{site}/hall/cell/m{{n}}\ntags:\n  \
-         value: {{node: \"nsu={};s=N{{n}}\", unit: CEL}}\nevents:\n  - {{type: MeasurementRecorded, trigger: value}}\n",
-        instances.join(", "),
-        OpcUaPeer::NAMESPACE
-    );
+    let mapping = hall(site, NODES);
     Gateway::new(&settings(site, bootstrap, &source), &[("hall.yaml", &mapping)])
 }
 
@@ -221,13 +226,7 @@ fn a_missing_namespace_is_told_beside_a_request_that_was_too_large() -> Result<(
         "adapter: opcua\n    endpoint: {}\n    {NO_SECURITY}\n    mode: poll",
         plc.url()
     );
-    let instances: Vec<String> = (0..20).map(|number| format!("{{n: {number}}}")).collect();
-    let mapping = format!(
-        "mapping: hall\nfor_each: [{}]\nsource: plc\nequipment: acme/{site}/hall/cell/m{{n}}\ntags:\n  \
-         value: {{node: \"nsu={};s=N{{n}}\", unit: CEL}}\nevents:\n  - {{type: MeasurementRecorded, trigger: value}}\n",
-        instances.join(", "),
-        OpcUaPeer::NAMESPACE
-    );
+    let mapping = hall(&site, 20);
     let missing = format!(
         "mapping: absent\nsource: plc\nequipment: acme/{site}/hall/cell/absent\ntags:\n  \
          value: {{node: \"nsu=urn:absent;s=Level\", unit: CEL}}\nevents:\n  - {{type: MeasurementRecorded, trigger: value}}\n"
@@ -258,13 +257,7 @@ fn a_node_over_which_a_server_refuses_the_whole_of_a_poll_is_found_and_the_other
         "adapter: opcua\n    endpoint: {}\n    {NO_SECURITY}\n    mode: poll\n    poll_interval: 50ms\n    retry_refused_nodes: 1s",
         plc.url()
     );
-    let instances: Vec<String> = (0..20).map(|number| format!("{{n: {number}}}")).collect();
-    let mapping = format!(
-        "mapping: hall\nfor_each: [{}]\nsource: plc\nequipment: acme/{site}/hall/cell/m{{n}}\ntags:\n  \
-         value: {{node: \"nsu={};s=N{{n}}\", unit: CEL}}\nevents:\n  - {{type: MeasurementRecorded, trigger: value}}\n",
-        instances.join(", "),
-        OpcUaPeer::NAMESPACE
-    );
+    let mapping = hall(&site, 20);
     let mut gateway = Gateway::new(&settings(&site, &bootstrap, &source), &[("hall.yaml", &mapping)])?;
     let mut reader = Reader::new(&bootstrap, &topic(&site, "measurement"))?;
     gateway.start()?;

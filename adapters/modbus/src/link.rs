@@ -322,9 +322,9 @@ impl Link {
         taken
     }
 
-    /// How much longer the last question took than it can where the gateway itself does not stand still.
-    pub(crate) fn overslept(&self) -> Duration {
-        self.overslept
+    /// How much longer the last question took than it can where the gateway itself does not stand still; asked once for each.
+    pub(crate) fn overslept(&mut self) -> Duration {
+        std::mem::take(&mut self.overslept)
     }
 
     /// Why the connection broke.

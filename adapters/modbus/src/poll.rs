@@ -425,7 +425,8 @@ impl Poller {
             asked = Instant::now();
             answer = self.link.read(unit, table, extent).await;
         }
-        self.overslept(self.link.overslept());
+        let late = self.link.overslept();
+        self.overslept(late);
         match &answer {
             Ok(_) => self
                 .context

@@ -126,7 +126,8 @@ impl Standing {
                 self.want(now);
                 return Told::Part(telling.into_part(times, tags));
             }
-            return Told::All(telling.into_whole(times, tags));
+            let all = Value::List(telling.into_records().into());
+            return Told::All(times.samples(tags, &Value::Record([("refresh".into(), all)].into()), false));
         }
         let is_overflow = is(ObjectTypeId::EventQueueOverflowEventType);
         if is_overflow || is(ObjectTypeId::RefreshRequiredEventType) {
@@ -148,7 +149,7 @@ impl Standing {
             }
             (Said::Unknown, None) => Told::Lost(lost(tags)),
             (Said::State(id, record), Some(telling)) => {
-                telling.add(id, times, record);
+                telling.add(id, times.of_event(), record);
                 Told::Nothing
             }
             (Said::State(_, record), None) => Told::One(times.samples(tags, &record, false)),
@@ -175,22 +176,22 @@ pub enum Told {
 #[derive(Debug, Default)]
 struct Telling {
     /// With when each was told.
-    all: HashMap<Arc<str>, (Times, Value)>,
-    /// What was active or not before it changed meanwhile.
-    passed: Vec<(Times, Value)>,
+    all: HashMap<Arc<str>, (Option<Timestamp>, Value)>,
+    /// What was active or not before it changed meanwhile: told before or seen as it came, nobody can tell.
+    passed: Vec<Value>,
     /// There were more.
     is_part: bool,
 }
 
 impl Telling {
     /// A change of the moment may stand before the state that it changed (OPC 10000-9 §5.5.7).
-    fn add(&mut self, id: Arc<str>, at: Times, record: Value) {
+    fn add(&mut self, id: Arc<str>, at: Option<Timestamp>, record: Value) {
         let is_full = self.all.len() >= MOST_CONDITIONS;
         match self.all.get_mut(&id) {
-            Some((before, _)) if before.of_event() > at.of_event() => {}
+            Some((before, _)) if *before > at => {}
             Some(known) => {
                 let is_news = is_active(&known.1) != is_active(&record);
-                let passed = std::mem::replace(known, (at, record));
+                let (_, passed) = std::mem::replace(known, (at, record));
                 if is_news && self.passed.len() < MOST_CONDITIONS {
                     self.passed.push(passed);
                 } else {
@@ -203,38 +204,24 @@ impl Telling {
     }
 
     /// What changed meanwhile, then how all stand, in an order that is no meaning of its own and the same each time.
-    fn into_records(self) -> (Vec<(Times, Value)>, Vec<Value>) {
+    fn into_records(self) -> Vec<Value> {
         let mut all: Vec<_> = self.all.into_iter().collect();
         all.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
-        (
-            self.passed,
-            all.into_iter().map(|(_, (_, record))| record).collect(),
-        )
-    }
-
-    /// Where it is all. A condition that was raised and cleared meanwhile is told as both.
-    fn into_whole(self, times: Times, tags: &[Tag]) -> Vec<Sample> {
-        let (passed, all) = self.into_records();
-        let passed = passed
-            .iter()
-            .flat_map(|(at, record)| at.samples(tags, record, false));
-        let all = Value::Record([("refresh".into(), Value::List(all.into()))].into());
-        passed.chain(times.samples(tags, &all, false)).collect()
+        let stand = all.into_iter().map(|(_, (_, record))| record);
+        self.passed.into_iter().chain(stand).collect()
     }
 
     /// Where it is not all: one by one.
     fn into_part(self, times: Times, tags: &[Tag]) -> Vec<Sample> {
-        let (passed, all) = self.into_records();
-        let passed = passed
-            .iter()
-            .flat_map(|(at, record)| at.samples(tags, record, true));
-        let all = all.iter().flat_map(|record| times.samples(tags, record, true));
-        passed.chain(all).collect()
+        let records = self.into_records().into_iter();
+        records
+            .flat_map(|record| times.samples(tags, &record, true))
+            .collect()
     }
 }
 
 /// When an event happened, and when the server took it.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Default)]
 struct Times([Option<opcua::types::DateTime>; 2]);
 
 impl Times {

@@ -28,10 +28,7 @@ impl Connected<'_> {
             let items = changes.flat_map(|changes| changes.monitored_items.iter().flatten());
             items.map(|item| &item.value)
         }
-        let mut statuses = objects.iter().flat_map(changes).filter_map(|value| value.status);
-        if statuses.any(|status| status.structure_changed()) {
-            self.state.types.were_changed();
-        }
+        self.see_changed_types(objects.iter().flat_map(changes));
         let values = objects.iter().flat_map(|object| {
             let events = object.inner_as::<EventNotificationList>().into_iter();
             let events = events.flat_map(|events| events.events.iter().flatten());
@@ -44,6 +41,14 @@ impl Connected<'_> {
             self.ask_types().await?;
         }
         Ok(())
+    }
+
+    /// Whether the server says with one of the values that structures are others now.
+    pub fn see_changed_types<'v>(&self, values: impl IntoIterator<Item = &'v DataValue>) {
+        let mut statuses = values.into_iter().filter_map(|value| value.status);
+        if statuses.any(|status| status.structure_changed()) {
+            self.state.types.were_changed();
+        }
     }
 
     /// Asks for the server's types. One that answers all but this is taken not to tell them: the values beside structures must not wait for ever.

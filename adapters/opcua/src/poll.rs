@@ -183,10 +183,7 @@ impl Connected<'_> {
                 Err(error) => return Ok(Err(error)),
             }
         };
-        let mut statuses = values.iter().filter_map(|value| value.status);
-        if statuses.any(|status| status.structure_changed()) {
-            self.state.types.were_changed();
-        }
+        self.see_changed_types(&values);
         let read = values.iter().filter_map(|value| value.value.as_ref());
         if self.state.types.lack(read) {
             self.ask_types().await?;
